@@ -1,0 +1,230 @@
+"""Emit: graphs become a bundle. Written beside its place and renamed, so that a bundle is whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight
+from intaglio.codegen.lower import Dispatch, lower, symbols
+from intaglio.codegen.memory import Slots, Use
+from intaglio.codegen.render import Renderer, Shader, flops
+from intaglio.codegen.storage import Root, Storage, buffer, identity, texture, textures
+from intaglio.codegen.weights import WeightStore, packed_size
+from intaglio.compiler import dims
+from intaglio.compiler.ir import Graph, UnsupportedOperator, Value
+from intaglio.compiler.model import Check, Model
+from intaglio.compiler.pipeline import Trace
+from intaglio.runtime import plan as plans
+from intaglio.runtime.plan import Buffer, Plan, Program, Step
+
+Say = Callable[[str, int, int], None]
+
+
+def write(model: Model, out: Path, trace: Trace, say: Say = lambda what, done, total: None) -> None:
+    """Compile a model's graphs into the bundle `out`, replacing a bundle that is there.
+
+    Raises UnsupportedOperator, and ValueError if `out` is something else than a bundle.
+    """
+    if out.exists() and not (out / "plan.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists and is no bundle; choose another name")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        building.chmod(0o755)
+        _Bundle(building, model, say).write(trace)
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+            out.rename(old / out.name)
+            building.rename(out)
+            shutil.rmtree(old)
+        else:
+            building.rename(out)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Scratch memory whose size is known only when every program has been laid out."""
+
+    pool: str
+    index: int
+
+
+class _Bundle:
+    def __init__(self, folder: Path, model: Model, say: Say) -> None:
+        self.folder, self.model, self.say = folder, model, say
+        self.programs = {name: lower(graph) for name, graph in model.graphs.items()}
+        found = {k: v for g in model.graphs.values() for k, v in symbols(g).items()}
+        self.symbols = dict(sorted(found.items()))
+        self.renderer = Renderer(list(self.symbols))
+        self.store = WeightStore(folder)
+        self.buffers: list[Buffer] = []
+        self.named: dict[str, int] = {}
+        self.weights: dict[tuple[str, str, bool], int] = {}
+        self.pools = {"buffer": Slots(), "texture": Slots()}
+        self.files: dict[str, str] = {}
+        self.shared = {v.name for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
+        self.textures = textures(self.programs.values(), self.shared)
+
+    def write(self, trace: Trace) -> None:
+        (self.folder / "kernels").mkdir()
+        steps = {name: self._steps(i, name) for i, name in enumerate(self.programs)}
+        self.store.flush()
+        slots: dict[_Slot, int] = {}
+        for pool, of in self.pools.items():
+            for i, size in enumerate(of.sizes):
+                slots[_Slot(pool, i)] = len(self.buffers)
+                self.buffers.append(self._sized("scratch", texture(size // 4) if pool == "texture" else buffer(size // 4)))
+        self._texts()
+        plan = Plan(
+            self.model.kind,
+            self.symbols,
+            {s.name: plans.Kernel(f, self.files[f], s.access, s.uniform) for f, s in self._shader_files()},
+            tuple(self.buffers),
+            {
+                name: Program(
+                    {v.name: self.named[v.name] for v in self.model.graphs[name].inputs},
+                    {v.name: self.named[v.name] for v in self.model.graphs[name].outputs},
+                    tuple(Step(k, tuple(slots.get(b, b) for b in bs), grid) for k, bs, grid in made),
+                )
+                for name, made in steps.items()
+            },
+            self.files | self.store.files,
+        )
+        self._file("report.json", json.dumps(self._report(plan, trace), indent=2) + "\n")
+        (self.folder / "plan.json").write_text(plans.write(plan), encoding="utf-8")
+
+    def _steps(self, index: int, program: str) -> list[tuple[str, list[int | _Slot], plans.Grid]]:
+        graph, dispatches = self.model.graphs[program], self.programs[program]
+        for value in (*graph.inputs, *graph.states, *graph.outputs):
+            self._name(graph, value, index)
+        slots = self._scratch(dispatches, index)
+        result = []
+        for i, dispatch in enumerate(dispatches, 1):
+            storage = {name: self._storage(place.root, index) for name, place in dispatch.places.items()}
+            shader = self.renderer.shader(program, dispatch, storage)
+            result.append((shader.name, [self._buffer(p.root, slots, index) for p in dispatch.places.values()], _grid(dispatch)))
+            self.say(f"{program}: kernels and weights", i, len(dispatches))
+        return result
+
+    # buffers
+
+    def _storage(self, root: Root, program: int) -> Storage:
+        words = packed_size(root) if isinstance(root, Weight) else dims.high(root.type.size)
+        is_texture = identity(root, program, self.shared) in self.textures
+        result = texture(words) if is_texture else buffer(words)
+        if result.texture is None and result.bytes > MAX_BINDING:
+            raise UnsupportedOperator(f"{root.value if isinstance(root, Weight) else root} takes more bytes than a binding may have")
+        return result
+
+    def _sized(self, kind: str, storage: Storage, **described: Any) -> Buffer:
+        return Buffer(kind, storage.bytes, texture=storage.texture or (), **described)
+
+    def _name(self, graph: Graph, value: Value, program: int) -> None:
+        """A buffer for a value that users see; programs that use the same name share it."""
+        kind = "state" if value in graph.states else "input" if value in graph.inputs else "output"
+        shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
+        if value.name not in self.named:
+            self.named[value.name] = len(self.buffers)
+            storage = self._storage(value, program)
+            self.buffers.append(self._sized(kind, storage, name=value.name, dtype=value.dtype, shape=shape))
+        elif (known := self.buffers[self.named[value.name]]).shape != shape or known.dtype != value.dtype:
+            raise ValueError(f"{value.name} is {known.dtype}{known.shape} in one program and {value.type} in {graph.name}")
+
+    def _scratch(self, dispatches: list[Dispatch], program: int) -> dict[Value, _Slot]:
+        roots = {p.root for d in dispatches for p in d.places.values() if isinstance(p.root, Value)}
+        storage = {v: self._storage(v, program) for v in roots if v.name not in self.shared}
+        uses = [Use(tuple(p.root for p in d.reads), tuple(p.root for p in d.writes)) for d in dispatches]
+        result: dict[Value, _Slot] = {}
+        for pool, slots in self.pools.items():
+            sizes = {v: s.bytes for v, s in storage.items() if (s.texture is not None) == (pool == "texture")}
+            result |= {v: _Slot(pool, i) for v, i in slots.assign(uses, sizes).items()}
+        return result
+
+    def _buffer(self, root: Root, slots: dict[Value, _Slot], program: int) -> int | _Slot:
+        if isinstance(root, Weight):
+            return self._weight(root, self._storage(root, program))
+        return slots[root] if root in slots else self.named[root.name]
+
+    def _weight(self, weight: Weight, storage: Storage) -> int:
+        file, name, _ = self.store.add(weight)
+        key = file, name, storage.texture is not None
+        if key not in self.weights:
+            self.weights[key] = len(self.buffers)
+            self.buffers.append(self._sized("weight", storage, name=name, file=file))
+        return self.weights[key]
+
+    # files
+
+    def _file(self, name: str, content: str | bytes) -> None:
+        data = content.encode("utf-8") if isinstance(content, str) else content
+        (self.folder / name).write_bytes(data)
+        self.files[name] = hashlib.sha256(data).hexdigest()
+
+    def _shader_files(self) -> list[tuple[str, Shader]]:
+        return [(f"kernels/{s.name}.wgsl", s) for s in self.renderer.shaders.values()]
+
+    def _texts(self) -> None:
+        for name, shader in self._shader_files():
+            self._file(name, shader.text)
+        for name, content in self.model.files.items():
+            self._file(name, content)
+        if self.model.settings:
+            self._file("generation.json", json.dumps(self.model.settings, indent=2, ensure_ascii=False) + "\n")
+        if self.model.checks:
+            save_golden(self.model.checks, self.folder / "golden.safetensors")
+            self.files["golden.safetensors"] = hashlib.sha256((self.folder / "golden.safetensors").read_bytes()).hexdigest()
+
+    def _report(self, plan: Plan, trace: Trace) -> dict[str, Any]:
+        return {
+            "kind": plan.kind,
+            "precision": "f32",
+            "dispatches": {name: len(p.steps) for name, p in plan.programs.items()},
+            "dispatches_per_token": len(plan.programs["step"].steps) if "step" in plan.programs else None,
+            "kernels": len(plan.kernels),
+            "flops": {name: flops(dispatches) for name, dispatches in self.programs.items()},
+            "bytes": {
+                "weights": plan.bytes_of("weight"),
+                "cache": plan.bytes_of("state"),
+                "scratch": plan.bytes_of("scratch"),
+                "inputs_and_outputs": plan.bytes_of("input") + plan.bytes_of("output"),
+                "uniform": plan.uniform_bytes,
+                "total": plan.bytes,
+            },
+            "passes": trace.rows,
+        }
+
+
+def save_golden(checks: list[Check], path: Path) -> None:
+    """golden.safetensors: for check i its inputs "i.in.NAME", and "i.at.NAME" (flat indices) with "i.is.NAME" (values)."""
+    tensors: dict[str, np.ndarray] = {}
+    listed = []
+    for i, check in enumerate(checks):
+        tensors |= {f"{i}.in.{name}": np.ascontiguousarray(array) for name, array in check.inputs.items()}
+        for name, (indices, values) in check.expected.items():
+            tensors |= {f"{i}.at.{name}": indices, f"{i}.is.{name}": values}
+        listed.append(
+            {"program": check.program, "symbols": check.symbols, "inputs": list(check.inputs), "expected": list(check.expected)}
+        )
+    save_file(tensors, path, metadata={"checks": json.dumps(listed)})
+
+
+def _grid(dispatch: Dispatch) -> plans.Grid:
+    return tuple(map(_count, (*dispatch.kernel.grid, Groups(()), Groups(()))[:3]))
+
+
+def _count(groups: Groups) -> int | dict[str, Any]:
+    if all(isinstance(d, int) for d in groups.of):
+        return groups.at(int)
+    return {"of": [d if isinstance(d, int) else str(d) for d in groups.of], "per": groups.per}

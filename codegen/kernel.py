@@ -1,0 +1,132 @@
+"""Kernels: what an operator becomes, and the registry in which each operator has one place.
+
+An op function says what a kernel reads and writes, how many workgroups it takes and which template computes it.
+Bindings, uniforms, limits, names and sharing are not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from intaglio.compiler import dims
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.elementwise import Expression
+from intaglio.compiler.ir import DTYPES, Node, TensorType, UnsupportedOperator, Value, type_of
+
+MAX_WORKGROUPS = 65_535
+MAX_BINDING = 128 << 20  # bytes
+MAX_TRIPS = 65_535  # loop iterations per invocation, above which software adapters stop without a word
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant in the layout that a kernel wants. `rows` picks some of the rows of a matrix."""
+
+    value: Value
+    layout: str = "flat"
+    rows: tuple[int, int] | None = None
+
+    @property
+    def type(self) -> TensorType:
+        return self.value.type
+
+
+Operand = Value | Weight
+
+
+@dataclass(frozen=True)
+class Groups:
+    """ceil(product(of) / per) workgroups."""
+
+    of: tuple[Dim, ...]
+    per: int = 1
+
+    def at(self, size: Callable[[Dim], int]) -> int:
+        total = 1
+        for d in self.of:
+            total *= size(d)
+        return -(-total // self.per)
+
+
+@dataclass
+class Kernel:
+    """One dispatch. `reads` and `writes` name the shader's bindings; `consts` are what its template is filled with.
+
+    Operands in `vec4` are read or written four numbers at a time, the others one by one. `tail` is applied to what the
+    template computes, with operands that broadcast to its output.
+    """
+
+    template: str
+    reads: dict[str, Operand]
+    writes: dict[str, Value]
+    grid: tuple[Groups, ...]
+    workgroup: tuple[int, ...]
+    consts: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+    vec4: frozenset[str] = frozenset()
+    tail: Expression = ()
+    flops: Dim = 0
+
+
+OpFunction = Callable[[Node], Kernel | list[Kernel]]
+OPS: dict[str, OpFunction] = {}
+
+
+def op(*names: str) -> Callable[[OpFunction], OpFunction]:
+    """Register the function that makes kernels for operators of these names."""
+
+    def register(function: OpFunction) -> OpFunction:
+        OPS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def refuse(node: Node, why: str) -> UnsupportedOperator:
+    """The error for a use of an operator that no kernel computes."""
+    return UnsupportedOperator(f"no kernel for {node.op} ({', '.join(node.sources) or node.output.name}): {why}")
+
+
+def operand(value: Value) -> Operand:
+    """A constant as a flat weight, any other value as it is."""
+    return Weight(value) if value.const is not None else value
+
+
+def groups(*of: Dim, per: int = 1) -> Groups:
+    """Workgroups for `per` elements each; raises UnsupportedOperator beyond the limit of a dimension."""
+    result = Groups(of, per)
+    if result.at(dims.high) > MAX_WORKGROUPS:
+        raise UnsupportedOperator(f"a kernel over {' x '.join(map(str, of))} elements needs too many workgroups")
+    return result
+
+
+def rows_of(shape: tuple[Dim, ...]) -> Dim:
+    """How many rows a tensor has, a row being its last axis."""
+    return dims.product(shape[:-1])
+
+
+def wgsl_type(type: TensorType) -> str:
+    """The scalar that an element is stored as."""
+    kind = np.dtype(DTYPES[type.dtype]).kind
+    return {"f": "f32", "i": "i32", "u": "u32", "b": "u32"}[kind]
+
+
+def stored(array: np.ndarray) -> np.ndarray:
+    """A constant as it lies on the adapter: f32, i32 or u32. Raises UnsupportedOperator if it does not fit."""
+    target = {"f32": np.float32, "i32": np.int32, "u32": np.uint32}[wgsl_type(type_of(array))]
+    if array.dtype.kind in "iu" and array.size and array.dtype.itemsize > 4:
+        bounds = np.iinfo(target)
+        array = np.clip(array, bounds.min, bounds.max) if _sentinel(array) else array
+        if array.min() < bounds.min or array.max() > bounds.max:
+            raise UnsupportedOperator("an integer constant does not fit 32 bits")
+    return np.ascontiguousarray(array, target)
+
+
+def _sentinel(array: np.ndarray) -> bool:
+    """Whether the large values are just the ends of i64, which exporters write for "to the end"."""
+    large = array[np.abs(array.astype(np.float64)) > 2**31]
+    return bool(np.isin(large, [np.iinfo(np.int64).max, np.iinfo(np.int64).min]).all())

@@ -1,0 +1,116 @@
+"""Lower: a graph becomes dispatches. Views cost none: a value may be another one's memory, from some element on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from intaglio.codegen import ops, wgsl
+from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight
+from intaglio.compiler import dims
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.infer import slices
+from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value
+
+assert ops  # importing it filled OPS
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies: in the memory of `root`, `offset` elements from its beginning."""
+
+    root: Value | Weight
+    offset: Dim = 0
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """A kernel, the node it comes from, and where each of its operands lies."""
+
+    kernel: Kernel
+    node: Node
+    places: dict[str, Place]
+
+    @property
+    def reads(self) -> tuple[Place, ...]:
+        return tuple(self.places[name] for name in self.kernel.reads)
+
+    @property
+    def writes(self) -> tuple[Place, ...]:
+        return tuple(self.places[name] for name in self.kernel.writes)
+
+
+def lower(graph: Graph) -> list[Dispatch]:
+    """The dispatches of a graph, in order. Raises UnsupportedOperator, naming every operator that has no kernel."""
+    check_operators(graph)
+    _own_outputs(graph)
+    places: dict[Value, Place] = {}
+    dispatches = []
+    for node in graph.nodes:
+        places.update({out: Place(state) for out, state in node.written.items()})
+        if (base := _view(node)) is not None:
+            source = _place(places, node.inputs[0])
+            places[node.output] = Place(source.root, source.offset + base)
+            continue
+        made = OPS[node.op](node)
+        for kernel in made if isinstance(made, list) else [made]:
+            operands = {**kernel.reads, **kernel.writes}
+            dispatches.append(Dispatch(kernel, node, {name: _place(places, v) for name, v in operands.items()}))
+    return dispatches
+
+
+def check_operators(graph: Graph) -> None:
+    """Raise UnsupportedOperator for all operators without a kernel at once."""
+    missing: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op not in OPS and node.op != "Reshape":
+            missing[node.op] += 1
+            names.setdefault(node.op, ", ".join(node.sources) or node.output.name)
+    if missing:
+        listed = ", ".join(f"{op} ({count} nodes: {names[op]}, ...)" for op, count in sorted(missing.items()))
+        raise UnsupportedOperator(f"no kernel for {listed}")
+
+
+def _place(places: dict[Value, Place], operand: Operand) -> Place:
+    if isinstance(operand, Weight):
+        return Place(operand)
+    place = places.get(operand, Place(operand))
+    if isinstance(place.root, Value) and place.root.const is not None:
+        return Place(Weight(place.root), place.offset)
+    return place
+
+
+def _view(node: Node) -> Dim | None:
+    """The element of its input at which a node's result begins, if the result lies there in one piece, else None."""
+    if node.op == "Reshape":
+        return 0
+    if node.op != "Slice":
+        return None
+    shape, taken = node.inputs[0].shape, slices(node)
+    if any(step != 1 for _, _, step in taken):
+        return None
+    cut = [i for i, (_, count, _) in enumerate(taken) if count != shape[i]]
+    if any(taken[i][1] != 1 for i in range(cut[-1] if cut else 0)):
+        return None
+    return sum((first * s for (first, _, _), s in zip(taken, wgsl.strides(shape), strict=True)), 0)
+
+
+def _own_outputs(graph: Graph) -> None:
+    """Give every output memory of its own: one that is a view, an input or a constant is copied."""
+    for i, value in enumerate(list(graph.outputs)):
+        node = graph.producer(value)
+        if node is None or node.op in ("Reshape", "Slice") or value in graph.outputs[:i] or value in node.written:
+            name, value.name = value.name, f"{value.name}.source"
+            copy = Value(name, value.type)
+            graph.add(Node("Elementwise", (value,), (copy,), {"steps": (("Identity", "x0"),)}, node.sources if node else ()))
+            graph.outputs[i] = copy
+
+
+def symbols(graph: Graph) -> dict[str, tuple[int, int]]:
+    """The symbols of a graph with their ranges."""
+    found = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
+    found |= {s for n in graph.nodes for a in n.attrs.values() for s in dims.symbols(a)}
+    consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.const.reshape(-1))
+    found |= {s for d in consts for s in dims.symbols(d)}
+    return {s.name: (s.low, s.high) for s in found}

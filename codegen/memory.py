@@ -1,0 +1,54 @@
+"""Memory: which values share a buffer. Exact at compile time, so that the runtime allocates once and never overlaps.
+
+A slot is a whole buffer: WebGPU forbids a dispatch to read and write one buffer through two bindings, so a value that a
+step writes never takes the slot of one that the step reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Use:
+    """What one step touches: values by any key."""
+
+    reads: tuple[Hashable, ...]
+    writes: tuple[Hashable, ...]
+
+
+class Slots:
+    """A pool of scratch buffers that programs share, one program at a time. `sizes` in bytes, by slot."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def assign(self, steps: Sequence[Use], sizes: dict[Hashable, int]) -> dict[Hashable, int]:
+        """A slot for each value in `sizes`, from its first write to its last use. Grows the pool as needed."""
+        last = {value: i for i, step in enumerate(steps) for value in (*step.reads, *step.writes)}
+        free = set(range(len(self.sizes)))
+        slots: dict[Hashable, int] = {}
+        for i, step in enumerate(steps):
+            for value in step.writes:
+                if value in sizes and value not in slots:
+                    slots[value] = self._take(free, sizes[value])
+            for value in {*step.reads, *step.writes}:
+                if value in slots and last[value] == i:
+                    free.add(slots[value])
+        return slots
+
+    def _take(self, free: set[int], size: int) -> int:
+        """The smallest free slot that is large enough, else the largest, grown, else a new one."""
+        fitting = [s for s in free if self.sizes[s] >= size]
+        if fitting:
+            slot = min(fitting, key=lambda s: (self.sizes[s], s))
+        elif free:
+            slot = max(free, key=lambda s: (self.sizes[s], -s))
+            self.sizes[slot] = size
+        else:
+            slot = len(self.sizes)
+            self.sizes.append(size)
+            return slot
+        free.discard(slot)
+        return slot

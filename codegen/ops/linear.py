@@ -1,0 +1,141 @@
+"""Linear layers: many rows as a tiled matrix product, one row as a matrix-vector product, both over the same weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from intaglio.codegen import wgsl
+from intaglio.codegen.kernel import MAX_BINDING, Kernel, Operand, Weight, groups, op, operand, refuse, rows_of
+from intaglio.compiler import dims
+from intaglio.compiler.ir import Node, Value
+
+_WIDE = 8192  # outputs from which a matrix-vector product has work for larger workgroups
+
+
+@op("Linear")
+def linear(node: Node) -> list[Kernel]:
+    """A kernel for each part of the weight that fits a binding, usually one."""
+    x, weight = node.inputs[:2]
+    width = weight.shape[1]
+    if weight.dtype != "f32" or x.dtype != "f32":
+        raise refuse(node, f"{x.dtype} times {weight.dtype}")
+    if width % 4:
+        raise refuse(node, f"a width of {width}, which is no multiple of 4")
+    one_row = rows_of(x.shape) == 1 and "window" not in node.attrs
+    make = _matvec if one_row else _matmul
+    return [make(node, start, end) for start, end in parts(*weight.shape)]
+
+
+def parts(rows: int, width: int) -> list[tuple[int, int]]:
+    """Ranges of a matrix's rows, in whole blocks of 8, such that each fits a binding."""
+    each = MAX_BINDING // (4 * width) // 8 * 8
+    return [(start, min(start + each, rows)) for start in range(0, rows, each)]
+
+
+def _matvec(node: Node, start: int, end: int) -> Kernel:
+    width = node.inputs[1].shape[1]
+    reads, consts = _shared(node, start, end)
+    lanes, tile = (32 if end - start > _WIDE else 8), 2
+    template = "matvec"
+    if norm := node.attrs.get("norm"):
+        template = "matvec_norm"
+        reads["gamma"] = operand(node.inputs[norm["scale"]])
+        if norm["shift"]:
+            reads["beta"] = operand(node.inputs[norm["shift"]])
+        consts |= {"width": width, "epsilon": wgsl.number(norm["epsilon"], "f32"), "beta": bool(norm["shift"])}
+    consts |= {"k4": width // 4, "groups": -(-(end - start) // 8) * 2, "tile": tile, "workgroup_lanes": lanes}
+    return Kernel(
+        template,
+        reads,
+        _writes(node),
+        (groups(end - start, per=4 * lanes * tile),),
+        (lanes,),
+        consts,
+        f"{template}_{width}x{end - start}",
+        _vec4(node, reads),
+        node.attrs.get("tail", ()),
+        2 * width * (end - start),
+    )
+
+
+def _matmul(node: Node, start: int, end: int) -> Kernel:
+    x, weight = node.inputs[:2]
+    width = weight.shape[1]
+    rows = rows_of(node.output.shape if "window" in node.attrs else x.shape)
+    reads, consts = _shared(node, start, end)
+    tile_rows, lanes = (16, 4) if dims.low(rows) >= 32 else (4, 1)
+    tile_groups = 2
+    consts |= {"k4": width // 4, "groups": -(-(end - start) // 8) * 2, "tile_rows": tile_rows, "tile_groups": tile_groups}
+    consts["rows"] = wgsl.size(rows)
+    template = "matmul"
+    if window := node.attrs.get("window"):
+        kernel, consts["stride"], consts["pad"] = window
+        channels = width // kernel
+        if (consts["stride"] * channels) % 4 or (consts["pad"] * channels) % 4:
+            raise refuse(node, f"windows of {channels} channels, which do not begin at multiples of 4")
+        template = "conv1d"
+        consts |= {
+            "x_size4": x.shape[-2] * channels // 4,
+            "row_step4": consts["stride"] * channels // 4,
+            "pad4": consts["pad"] * channels // 4,
+        }
+    return Kernel(
+        template,
+        reads,
+        _writes(node),
+        (groups(end - start, per=32 * tile_groups), groups(rows, per=tile_rows * lanes)),
+        (8, lanes),
+        consts,
+        f"{template}_{width}x{end - start}",
+        _vec4(node, reads) if not consts["odd"] else frozenset({"x", "weight"}),
+        node.attrs.get("tail", ()),
+        rows * (2 * width * (end - start)),
+    )
+
+
+def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[str, Any]]:
+    """Operands and parameters that both products have."""
+    x, weight, bias = node.inputs[0], node.inputs[1], node.input(2)
+    total = weight.shape[0]
+    reads: dict[str, Operand] = {"x": x, "weight": Weight(weight, "rows8", None if (start, end) == (0, total) else (start, end))}
+    if bias is not None:
+        reads["bias"] = operand(bias)
+    reads |= tail_operands(node)
+    consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
+    consts["parts"] = _columns(node)
+    one_row = rows_of(node.output.shape) == 1
+    consts["odd"] = not one_row and any(p["width"] % 4 for p in consts["parts"])
+    if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):
+        raise refuse(node, "several outputs whose widths are no multiples of 4")
+    return reads, consts
+
+
+def _vec4(node: Node, reads: dict[str, Operand]) -> frozenset[str]:
+    return frozenset((*reads, *_writes(node)))
+
+
+def _columns(node: Node) -> list[dict[str, Any]]:
+    """Which columns go to which output, and where in it: `first`, `width`, `name`, `row`."""
+    splits = node.attrs.get("splits", node.inputs[1].shape[:1])
+    states = node.attrs.get("states", (0,) * len(splits))
+    result, first = [], 0
+    for i, (width, state) in enumerate(zip(splits, states, strict=True)):
+        row = f"({wgsl.size(node.attrs['at'])} + row)" if state and node.attrs["at"] != 0 else "row"
+        result.append({"name": _name(i, len(splits)), "first": first, "width": width, "row": row})
+        first += width
+    return result
+
+
+def _name(i: int, count: int) -> str:
+    return "y" if count == 1 else f"y{i}"
+
+
+def _writes(node: Node) -> dict[str, Value]:
+    return {_name(i, len(node.outputs)): v for i, v in enumerate(node.outputs)}
+
+
+def tail_operands(node: Node) -> dict[str, Operand]:
+    """The inputs that a node's fused tail reads, under the names that it gives them."""
+    used = {a for _, *args in node.attrs.get("tail", ()) for a in args if isinstance(a, str) and a.startswith("x")}
+    return {name: operand(node.inputs[int(name[1:])]) for name in sorted(used, key=lambda n: int(n[1:]))}
+

@@ -1,0 +1,204 @@
+"""Render: kernels become WGSL. A kernel's identity is the text of its code, so layers, and programs, share shaders."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+from intaglio.codegen import wgsl
+from intaglio.codegen.kernel import Kernel, wgsl_type
+from intaglio.codegen.lower import Dispatch
+from intaglio.codegen.storage import Storage
+from intaglio.compiler import dims
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import TensorType
+
+_USES = 6  # ONNX nodes that a header names
+
+
+@dataclass
+class Shader:
+    """A rendered kernel and where it is used."""
+
+    name: str
+    code: str
+    access: str
+    uniform: bool
+    uses: list[tuple[str, Dispatch]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The file: the header stands after the title, and says what this shader is part of."""
+        title, rest = self.code.split("\n", 1)
+        return "\n".join([title, *(f"// {line}".rstrip() for line in self._header()), rest.lstrip("\n")])
+
+    def _header(self) -> list[str]:
+        programs: dict[str, list[str]] = {}
+        for program, dispatch in self.uses:
+            programs.setdefault(program, []).append(", ".join(dispatch.node.sources) or dispatch.node.op)
+        lines = [""]
+        for program, nodes in programs.items():
+            more = f", and {len(nodes) - _USES} more" if len(nodes) > _USES else ""
+            lines.append(f"{program}, {len(nodes)} dispatches: {'; '.join(nodes[:_USES])}{more}")
+        kernel = self.uses[0][1].kernel
+        lines.append("reads " + ", ".join(f"{name} {v.type}" for name, v in kernel.reads.items()))
+        lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
+        moved = sum(4 * dims.high(v.type.size) for v in (*kernel.reads.values(), *kernel.writes.values()))
+        lines.append(f"at most {quantity(moved)}B moved, {quantity(dims.high(kernel.flops))}FLOP a dispatch")
+        return lines
+
+
+def quantity(number: int) -> str:
+    """A number with a decimal prefix: 1.5 M."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{number / factor:.3g} {prefix}"
+    return f"{number} "
+
+
+class Renderer:
+    """Renders dispatches, and keeps one shader for each distinct code."""
+
+    def __init__(self, symbols: list[str]) -> None:
+        self.symbols = symbols
+        self.shaders: dict[str, Shader] = {}
+
+    def shader(self, program: str, dispatch: Dispatch, storage: dict[str, Storage]) -> Shader:
+        """The shader of a dispatch, whose operands are stored as `storage` says by name."""
+        code, uniform = self._render(dispatch, storage)
+        if code not in self.shaders:
+            kernel = dispatch.kernel
+            letters = {name: "ts" if storage[name].texture else "rw" for name in dispatch.places}
+            access = "".join([*(letters[n][0] for n in kernel.reads), *(letters[n][1] for n in kernel.writes)])
+            self.shaders[code] = Shader(self._name(kernel), code, access, uniform)
+        shader = self.shaders[code]
+        shader.uses.append((program, dispatch))
+        return shader
+
+    def _name(self, kernel: Kernel) -> str:
+        stem = "_".join([kernel.label, *(s[0].lower() for s in kernel.tail)] if kernel.template != "elementwise" else [kernel.label])
+        taken = {s.name for s in self.shaders.values()}
+        return next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 10_000))) if n not in taken)
+
+    def _render(self, dispatch: Dispatch, storage: dict[str, Storage]) -> tuple[str, bool]:
+        kernel = dispatch.kernel
+        context: dict[str, Any] = {**kernel.consts, **_tail(kernel)}
+        context["workgroup"] = [*kernel.workgroup, 1, 1][:3]
+        context["symbols"] = self.symbols
+        template = _environment().get_template(f"{kernel.template}.wgsl.jinja")
+        bindings = [_binding(name, dispatch, storage[name]) for name in dispatch.places]
+        body = template.render(context, bindings=[], uniform=False)
+        for b in bindings:
+            b["accessors"] = [line for name, lines in b["functions"].items() if f"{name}(" in body for line in lines]
+        uniform = "dims." in body or any("dims." in line for b in bindings for line in b["accessors"])
+        code = template.render(context, bindings=bindings, uniform=uniform)
+        return _with_functions(code, "f32" if kernel.template == "elementwise" else "vec4f"), uniform
+
+
+def _binding(name: str, dispatch: Dispatch, storage: Storage) -> dict[str, Any]:
+    """How an operand is declared, and the functions through which the kernel reads and writes it."""
+    kernel, place = dispatch.kernel, dispatch.places[name]
+    written, vec4 = name in kernel.writes, name in kernel.vec4
+    scalar = wgsl_type((kernel.writes | kernel.reads)[name].type)
+    type = "vec4f" if vec4 else scalar
+    index = wgsl.sum_of(wgsl.size(place.offset // 4 if vec4 else place.offset) if place.offset != 0 else "0u", "i")
+    if storage.texture is None:
+        space, declared = ("<storage, read_write>" if written else "<storage, read>"), f"array<{type}>"
+        load, store = f"{name}[{index}]", f"{name}[{index}] = value;"
+    else:
+        width = storage.texture[0]
+        space, declared = "", "texture_storage_2d<rgba32float, write>" if written else "texture_2d<f32>"
+        load, store = _texel(name, index, vec4, width), f"textureStore({name}, {_coordinates(index, width)}, value);"
+    functions = {
+        f"load_{name}": [f"fn load_{name}(i: u32) -> {type} {{", f"  return {load};", "}", ""],
+        f"store_{name}": [f"fn store_{name}(i: u32, value: {type}) {{", f"  {store}", "}", ""],
+    }
+    return {"name": name, "space": space, "type": declared, "functions": functions}
+
+
+def _coordinates(index: str, width: int) -> str:
+    index = index if index == "i" else f"({index})"
+    return f"vec2u({index} % {width}u, {index} / {width}u)"
+
+
+def _texel(name: str, index: str, vec4: bool, width: int) -> str:
+    if vec4:
+        return f"textureLoad({name}, {_coordinates(index, width)}, 0)"
+    index = index if index == "i" else f"({index})"
+    return f"textureLoad({name}, {_coordinates(f'{index} / 4u', width)}, 0)[{index} % 4u]"
+
+
+def _tail(kernel: Kernel) -> dict[str, Any]:
+    """The lines of the fused expression, the name of its result, and whether they need the flat index i."""
+    if not kernel.tail:
+        return {"tail": [], "result": "acc", "needs_i": False}
+    out = next(iter(kernel.writes.values())).type
+    wide = kernel.template != "elementwise"  # heavy kernels finish four elements at a time
+
+    def kind(type: TensorType) -> str:
+        return "vec4f" if wide else "bool" if type.dtype == "bool" else wgsl_type(type)
+
+    def load(name: str) -> str:
+        given = kernel.consts.get("indices", {}).get(name)
+        return f"load_{name}({given or _index(kernel.reads[name].type.shape, out.shape, wide)})"
+
+    kinds = {n: kind(v.type) for n, v in kernel.reads.items()} | {"acc": "vec4f" if wide else "f32"}
+    lines, result = wgsl.body(kernel.tail, kinds, load)
+    return {"tail": lines, "result": result, "needs_i": any(re.search(r"\bi\b", line) for line in lines)}
+
+
+def _index(operand: tuple[Dim, ...], out: tuple[Dim, ...], wide: bool) -> str:
+    """Where element i of the output (or vec4 i, whose column is n) lies in an operand that is broadcast to it."""
+    if not wide:
+        return wgsl.affine("i", out, wgsl.broadcast_strides(operand, out))
+    operand, out = (*operand[:-1], operand[-1] // 4), (*out[:-1], out[-1] // 4)
+    text = wgsl.affine("i", out, wgsl.broadcast_strides(operand, out))
+    return "n" if text == f"i % {wgsl.size(out[-1])}" else text
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    folder = resources.files("intaglio.templates")
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+@cache
+def _functions() -> dict[str, str]:
+    """The functions of lib/math by name, each with the comment above it."""
+    text = resources.files("intaglio.templates").joinpath("lib/math.wgsl").read_text(encoding="utf-8")
+    return {re.search(r"fn (\w+)", block)[1]: block.strip() for block in text.split("\n\n") if "fn " in block}
+
+
+def _with_functions(code: str, number: str) -> str:
+    """The code with the library functions that it calls, before its entry point, and tidy blank lines."""
+    needed: dict[str, str] = {}
+    todo = [code]
+    while todo:
+        text = todo.pop()
+        for name, source in _functions().items():
+            if name not in needed and re.search(rf"(?<!fn )\b{name}\(", text):
+                needed[name] = source
+                todo.append(source)
+    library = "".join(f"{source}\n\n" for name, source in _functions().items() if name in needed)
+    if "Number" in library:
+        library = f"alias Number = {number};\n\n{library}"
+    code = code.replace("@compute", library + "@compute", 1)
+    code = "\n".join(line.rstrip() for line in code.splitlines())
+    return re.sub(r"\n{3,}", "\n\n", code).strip() + "\n"
+
+
+def flops(dispatches: list[Dispatch]) -> int:
+    """Floating-point operations of a program, at its largest sizes."""
+    return sum(dims.high(d.kernel.flops) for d in dispatches)

@@ -1,0 +1,78 @@
+"""Storage: which tensors are textures and which are buffers.
+
+A texture of vec4s is read some eight times faster than a buffer on software adapters, whose buffer accesses are loops over
+lanes, and no slower on GPUs; but it is written a whole vec4 at a time, and by one kernel while no other reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from intaglio.codegen.kernel import Weight
+from intaglio.codegen.lower import Dispatch, Place
+from intaglio.compiler import dims
+from intaglio.compiler.ir import Value
+
+TEXEL = 16  # bytes of a vec4 of f32
+_WIDTH, _LEAST_WIDTH, _HEIGHT = 2048, 16, 8192
+
+Root = Value | Weight
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A buffer of `bytes`, or a texture of width x height vec4s."""
+
+    bytes: int
+    texture: tuple[int, int] | None = None
+
+
+def texture(words: int) -> Storage:
+    """The texture for so many f32, vec4 i at (i % width, i / width)."""
+    texels = -(-words // 4)
+    width = min(_WIDTH, max(_LEAST_WIDTH, 1 << (texels - 1).bit_length()))
+    height = -(-texels // width)
+    return Storage(width * height * TEXEL, (width, height))
+
+
+def buffer(words: int) -> Storage:
+    """The buffer for so many words, rounded up to whole vec4s."""
+    return Storage(-(-max(words, 1) // 4) * TEXEL)
+
+
+def textures(programs: Iterable[list[Dispatch]], shared: set[str]) -> set[object]:
+    """The identities of the tensors that become textures: read as vec4s, and never written otherwise.
+
+    `shared` are the names that mean the same tensor in every program.
+    """
+    wanted: set[object] = set()
+    refused: set[object] = set()
+    for index, dispatches in enumerate(programs):
+        for d in dispatches:
+            for name, place in d.places.items():
+                tensor = identity(place.root, index, shared)
+                vec4 = name in d.kernel.vec4
+                if vec4 and name in d.kernel.reads:
+                    wanted.add(tensor)
+                if not _fits(place, vec4) or (name in d.kernel.writes and not vec4):
+                    refused.add(tensor)
+    return wanted - refused
+
+
+def identity(root: Root, program: int, shared: set[str]) -> object:
+    """What tells tensors apart: weights are their own, values of equal name are one only if the programs share them."""
+    if isinstance(root, Weight):
+        return root
+    return root.name if root.name in shared else (program, root.name)
+
+
+def _fits(place: Place, vec4: bool) -> bool:
+    root = place.root
+    type = root.value.type if isinstance(root, Weight) else root.type
+    if type.dtype not in ("f32", "f16", "f64") or dims.high(type.size) > 4 * _WIDTH * _HEIGHT:
+        return False
+    try:
+        return not vec4 or place.offset // 4 is not None
+    except dims.NotLinear:
+        return False

@@ -1,0 +1,170 @@
+"""WGSL text for numbers, dimensions, indices and elementwise expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from intaglio.compiler import dims
+from intaglio.compiler.dims import Dim, Expr
+from intaglio.compiler.elementwise import LOGIC, PREDICATES, Expression
+from intaglio.compiler.ir import UnsupportedOperator
+
+# One row per operator: its value, from its arguments. A bool is a u32, 0 or 1.
+OPERATORS = {
+    "Abs": "abs({0})",
+    "Add": "{0} + {1}",
+    "And": "{0} & {1}",
+    "Ceil": "ceil({0})",
+    "Clip": "min(max({0}, {1}), {2})",
+    "Cos": "cos({0})",
+    "Div": "{0} / {1}",
+    "Equal": "select(0u, 1u, {0} == {1})",
+    "Erf": "erf({0})",
+    "Exp": "exp({0})",
+    "Floor": "floor({0})",
+    "Gelu": "gelu({0})",
+    "Greater": "select(0u, 1u, {0} > {1})",
+    "GreaterOrEqual": "select(0u, 1u, {0} >= {1})",
+    "Identity": "{0}",
+    "IsInf": "is_inf({0})",
+    "IsNaN": "is_nan({0})",
+    "Less": "select(0u, 1u, {0} < {1})",
+    "LessOrEqual": "select(0u, 1u, {0} <= {1})",
+    "Log": "log({0})",
+    "Max": "max({0}, {1})",
+    "Min": "min({0}, {1})",
+    "Mul": "{0} * {1}",
+    "Neg": "-{0}",
+    "Not": "1u - {0}",
+    "Or": "{0} | {1}",
+    "Pow": "power({0}, {1})",
+    "Reciprocal": "1.0 / {0}",
+    "Relu": "max({0}, {zero})",
+    "Round": "round({0})",
+    "Sigmoid": "1.0 / (1.0 + exp(-{0}))",
+    "Sign": "sign({0})",
+    "Sin": "sin({0})",
+    "Softplus": "softplus({0})",
+    "Sqrt": "sqrt({0})",
+    "Sub": "{0} - {1}",
+    "Tanh": "tanh_safe({0})",
+    "TanhGelu": "tanh_gelu({0})",
+    "Where": "select({2}, {1}, {0} != 0u)",
+    "Xor": "{0} ^ {1}",
+}
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def number(value: float | int | bool, kind: str) -> str:
+    """A literal of type f32, i32, u32 or vec4f."""
+    if kind == "vec4f":
+        return f"vec4f({number(value, 'f32')})"
+    if kind == "f32":
+        value = float(np.clip(np.float32(value), -_LARGEST, _LARGEST))
+        return f"{value!r}f" if "e" in repr(value) or "." in repr(value) else f"{value}.0f"
+    return f"{int(value)}{kind[0]}" if kind == "u32" or value >= 0 else f"i32({int(value)})"
+
+
+def size(d: Dim) -> str:
+    """A dimension as a u32 expression: a baked number, or a sum over the fields of the uniform block."""
+    if not isinstance(d, Expr):
+        return f"{int(d)}u"
+    text = ""
+    for symbol, factor in d.terms:
+        term = f"dims.{symbol}" + (f" * {abs(factor)}u" if abs(factor) != 1 else "")
+        text += (" - " if factor < 0 else " + " if text else "") + term
+    if d.constant:
+        text += f" {'-' if d.constant < 0 else '+'} {abs(d.constant)}u"
+    return f"({text})" if len(d.terms) > 1 or d.constant else text
+
+
+def sum_of(*terms: str) -> str:
+    """`a + b` without the zeros."""
+    kept = [t for t in terms if t != "0u"]
+    return " + ".join(kept) or "0u"
+
+
+def times(term: str, factor: Dim) -> str:
+    """`term * factor` without needless parts."""
+    if factor == 0 or term == "0u":
+        return "0u"
+    return term if factor == 1 else f"{term} * {size(factor)}"
+
+
+def strides(shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """Elements from one index to the next along each axis of a row-major tensor."""
+    return tuple(dims.product(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def broadcast_strides(shape: tuple[Dim, ...], out: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """For each axis of `out`, the stride in a tensor of `shape` that is broadcast to it; 0 where it repeats."""
+    padded = (1,) * (len(out) - len(shape)) + shape
+    return tuple(0 if d == 1 else s for d, s in zip(padded, strides(padded), strict=True))
+
+
+def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim = 0) -> str:
+    """Where element `index` of a tensor `out` lies in one that moves by `steps` along each axis of it.
+
+    Neighbouring axes that move as one are merged, so that most tensors need no division at all.
+    """
+    axes: list[tuple[Dim, Dim]] = []  # (size, step), outermost first
+    for d, step in zip(out, steps, strict=True):
+        if d == 1:
+            continue
+        if axes and axes[-1][1] == step * d:
+            axes[-1] = (axes[-1][0] * d, step)
+        else:
+            axes.append((d, step))
+    terms, inner = [], 1
+    for i, (d, step) in reversed(list(enumerate(axes))):
+        coordinate = index if inner == 1 else f"{index} / {size(inner)}"
+        if i > 0 and step != 0:
+            coordinate = f"{coordinate} % {size(d)}" if inner == 1 else f"({coordinate}) % {size(d)}"
+        if step != 0:
+            terms.insert(0, times(coordinate if "%" not in coordinate and "/" not in coordinate else f"({coordinate})", step))
+        inner = inner * d
+    return sum_of(size(offset) if offset != 0 else "0u", *(t[1:-1] if t[0] == "(" and t[-1] == ")" and len(terms) == 1 and offset == 0 else t for t in terms))
+
+
+def body(
+    expression: Expression, kinds: dict[str, str], load: Callable[[str], str], names: str = "t"
+) -> tuple[list[str], str]:
+    """Lines that compute an expression, and the name of its result.
+
+    kinds: the type (f32, i32, u32, vec4f, or bool for a u32 that is 0 or 1) of "acc" and of each input; load: the text
+    that reads an input.
+    """
+    lines: list[str] = []
+    types = dict(kinds)
+
+    def text(arg: str | float | int | bool | None, kind: str) -> str:
+        if isinstance(arg, str):
+            return load(arg) if arg.startswith("x") else arg.replace("t", names, 1) if arg != "acc" else arg
+        return number(arg, kind)
+
+    for i, (op, *args) in enumerate(expression):
+        typed = [types[a] for a in args if isinstance(a, str) and a in types]
+        kind = typed[1] if op == "Where" and len(typed) > 1 else typed[0] if typed else "f32"
+        if op == "Cast":
+            value, kind = _cast(text(args[0], typed[0]), typed[0], args[1])
+        elif op not in OPERATORS:
+            raise UnsupportedOperator(f"no kernel for {op}")
+        else:
+            if op == "Clip":
+                args = [args[0], *(b if b is not None else d for b, d in zip([*args[1:], None, None][:2], (-_LARGEST, _LARGEST), strict=True))]
+            scalar = "u32" if kind == "bool" else kind
+            value = OPERATORS[op].format(*(text(a, scalar) for a in args), zero=number(0, scalar))
+            kind = "bool" if op in PREDICATES or op in LOGIC else kind
+        lines.append(f"let {names}{i} = {value};")
+        types[f"t{i}"] = kind
+    return lines, f"{names}{len(lines) - 1}"
+
+
+def _cast(value: str, source: str, target: str) -> tuple[str, str]:
+    """A value converted to one of the IR's element types, and the kind that it then is."""
+    if target == "bool":
+        return f"select(0u, 1u, {value} != {number(0, 'u32' if source == 'bool' else source)})", "bool"
+    kind = {"f": "f32", "i": "i32", "u": "u32"}[target[0]]
+    return (value if kind == source else f"{kind}({value})"), kind

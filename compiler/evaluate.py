@@ -1,0 +1,168 @@
+"""What a node computes, in numpy: the ONNX reference implementation, and the few operators that are our own.
+
+Folding, the comparison of masks and every test of a pass rest on this; it is the oracle, so it is written to be obvious.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from intaglio.compiler import dims
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.elementwise import Expression
+from intaglio.compiler.ir import DTYPES, Graph, Node, Value
+
+OPSET = 23  # the operator versions that load.py normalises to
+
+
+def proto(node: Node) -> onnx.NodeProto:
+    """The node as ONNX writes it, its values named i0, i1, ... and o0, o1, ..."""
+    ins = [f"i{k}" if v is not None else "" for k, v in enumerate(node.inputs)]
+    attrs = {k: onnx.numpy_helper.from_array(a) if isinstance(a, np.ndarray) else a for k, a in node.attrs.items()}
+    return onnx.helper.make_node(node.op, ins, [f"o{k}" for k in range(len(node.outputs))], **attrs)
+
+
+def evaluate(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    """The outputs of one node for concrete inputs; raises whatever the reference implementation raises."""
+    if node.op in OWN:
+        return OWN[node.op](node, inputs)
+    if node.op == "Cast":
+        return [inputs[0].astype(DTYPES[node.attrs["to"]])]
+    session = ReferenceEvaluator(proto(node), opsets={"": OPSET})
+    feeds = {f"i{k}": v for k, v in enumerate(inputs) if v is not None}
+    return [np.asarray(y) for y in session.run(None, feeds)]
+
+
+def run(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
+    """The graph's outputs by name. `feeds` holds its inputs and states; `symbols` gives every symbolic dimension."""
+    values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
+    results = compute(graph, graph.nodes, values, symbols or {})
+    return {v.name: results[v] if v in results else concrete(v.const, symbols or {}) for v in graph.outputs}
+
+
+def compute(
+    graph: Graph, nodes: list[Node], values: Mapping[Value, np.ndarray], symbols: Mapping[str, int]
+) -> dict[Value, np.ndarray]:
+    """What `nodes` (in order) make of `values`, with every symbolic dimension given a number."""
+    results = dict(values)
+
+    def read(value: Value | None) -> np.ndarray | None:
+        if value is None:
+            return None
+        return results[value] if value in results else concrete(value.const, symbols)
+
+    for node in nodes:
+        attrs = {k: dims.substitute(a, symbols) if isinstance(a, dims.Expr) else a for k, a in node.attrs.items()}
+        bound = Node(node.op, node.inputs, node.outputs, attrs)
+        results.update(zip(node.outputs, evaluate(bound, [read(v) for v in node.inputs]), strict=False))
+    return results
+
+
+def concrete(const: np.ndarray, symbols: Mapping[str, Dim]) -> np.ndarray:
+    """A constant with its symbolic dimensions, if it has any, replaced by numbers."""
+    if const.dtype != object:
+        return const
+    return np.array([int(dims.substitute(d, symbols)) for d in const.reshape(-1)], np.int64).reshape(const.shape)
+
+
+def expression(steps: Expression, acc: np.ndarray | None, inputs: list[np.ndarray | None]) -> np.ndarray:
+    """The value of a fused elementwise expression."""
+    done: list[np.ndarray] = []
+
+    def argument(arg: str | float, like: np.dtype) -> np.ndarray:
+        if not isinstance(arg, str):
+            return np.array(arg, like)
+        return acc if arg == "acc" else (inputs if arg[0] == "x" else done)[int(arg[1:])]
+
+    for op, *args in steps:
+        if op == "Cast":
+            done.append(argument(args[0], np.float32).astype(DTYPES[args[1]]))
+            continue
+        like = next((argument(a, np.float32).dtype for a in reversed(args) if isinstance(a, str)), np.dtype(np.float32))
+        arrays = [argument(a, like) for a in args]
+        done += evaluate(Node(op, tuple(None if a is None else Value("", None) for a in arrays), (Value("", None),)), arrays)
+    return done[-1]
+
+
+def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    x, weight = inputs[0], inputs[1]
+    if norm := node.attrs.get("norm"):
+        scale, shift = inputs[norm["scale"]], inputs[norm["shift"]] if norm["shift"] else 0
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + norm["epsilon"]) * scale + shift
+    if window := node.attrs.get("window"):
+        x = _windows(x, *window)
+    y = x @ weight.T
+    if len(inputs) > 2 and inputs[2] is not None:
+        y = y + inputs[2]
+    if tail := node.attrs.get("tail"):
+        y = expression(tail, y, inputs)
+    parts = np.split(y, np.cumsum(node.attrs["splits"])[:-1], axis=-1) if "splits" in node.attrs else [y]
+    for i, state in enumerate(node.attrs.get("states", ())):
+        if state:
+            parts[i] = _written(parts[i], inputs[state], node.attrs["at"])
+    return [p.astype(np.float32) for p in parts]
+
+
+def _windows(x: np.ndarray, kernel: int, stride: int, pad: int) -> np.ndarray:
+    """Rows of `kernel` consecutive rows of x[..., T, C], every `stride`, with `pad` rows of zeros at both ends."""
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(pad, pad), (0, 0)])
+    count = (padded.shape[-2] - kernel) // stride + 1
+    rows = [padded[..., t * stride : t * stride + kernel, :].reshape(*x.shape[:-2], -1) for t in range(count)]
+    return np.stack(rows, axis=-2)
+
+
+def _attention(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    a = node.attrs
+    q, k, v = (split(x, h) for x, h in zip(inputs[:3], (a["heads"], a["kv_heads"], a["kv_heads"]), strict=True))
+    k, v = (np.repeat(x, a["heads"] // a["kv_heads"], axis=-3) for x in (k, v))
+    scores = q @ k.swapaxes(-1, -2) * a["scale"]
+    if len(inputs) > 3 and inputs[3] is not None:
+        scores = scores + inputs[3]
+    if a.get("past") is not None:
+        t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None]
+        scores = np.where(s <= a["past"] + t, scores, -np.inf)
+    y = _softmax(node, [scores])[0] @ v
+    return [y.swapaxes(-2, -3).reshape(inputs[0].shape).astype(np.float32)]
+
+
+def split(x: np.ndarray, heads: int) -> np.ndarray:
+    """[..., T, H*D] -> [..., H, T, D]."""
+    return x.reshape(*x.shape[:-1], heads, -1).swapaxes(-2, -3)
+
+
+def _written(new: np.ndarray, state: np.ndarray, at: int) -> np.ndarray:
+    rows = at + new.shape[-2]
+    return np.concatenate([state[..., :at, :], new], axis=-2)[..., :rows, :]
+
+
+def _gelu(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    (x,) = inputs
+    if node.attrs.get("approximate") == "tanh":
+        return [(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))).astype(x.dtype)]
+    (erf,) = evaluate(Node("Erf", node.inputs, node.outputs), [(x * math.sqrt(0.5)).astype(x.dtype)])
+    return [(0.5 * x * (1 + erf)).astype(x.dtype)]
+
+
+def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    (x,) = inputs
+    axis = node.attrs.get("axis", -1)
+    e = x - x.max(axis, keepdims=True)
+    np.exp(e, out=e)
+    e /= e.sum(axis, keepdims=True)
+    return [e]
+
+
+OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
+    "Gelu": _gelu,
+    "Softmax": _softmax,
+    "Linear": _linear,
+    "Attention": _attention,
+    "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], None, inputs)],
+    "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],
+}

@@ -1,0 +1,87 @@
+"""What there is to compile: the folder of a Whisper, a folder with a model.onnx, a .onnx file, a model in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from intaglio.compiler import evaluate, load, pipeline, whisper
+from intaglio.compiler.ir import DTYPES, BadModel, Graph
+from intaglio.compiler.model import Check, Model, sample
+from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
+
+SEED = 0
+
+
+def compile(source: str | Path | onnx.ModelProto, trace: Trace, bind: Mapping[str, Any] | None = None) -> Model:
+    """`bind` fixes named dimensions (ints) and inputs (arrays) of a plain model.
+
+    Raises BadModel, UnsupportedOperator.
+    """
+    if isinstance(source, onnx.ModelProto):
+        return _plain(source, None, trace, bind or {})
+    path = Path(source)
+    if path.is_dir() and whisper.is_whisper(path):
+        if bind:
+            raise BadModel(f"{path} is a Whisper: all its sizes are known, and there is nothing to bind")
+        return whisper.compile(path, trace)
+    if path.is_dir() and not (path / "model.onnx").is_file():
+        raise BadModel(f"{path} holds neither a Whisper (encoder_model.onnx) nor a model.onnx; name the .onnx file")
+    file = path / "model.onnx" if path.is_dir() else path
+    return _plain(load.read(file), file.parent, trace, bind or {})
+
+
+def _plain(model: onnx.ModelProto, folder: Path | None, trace: Trace, bind: Mapping[str, Any]) -> Model:
+    graph = load.load(model, "main", folder=folder, bind=_bound(model, bind))
+    checks = _checks(graph)
+    return Model("model", {"main": pipeline.run(graph, UNDERSTAND + FUSE, trace)}, checks=checks)
+
+
+def _bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
+    """`bind` with arrays of the type of the inputs they replace. Raises BadModel for names that the model lacks."""
+    inputs = load.input_types(model)
+    sizes = {d.dim_param for i in model.graph.input for d in i.type.tensor_type.shape.dim} - {""}
+    result: dict[str, Any] = {}
+    for name, value in bind.items():
+        if name in inputs:
+            dtype, rank = inputs[name]
+            result[name] = np.asarray(value).astype(DTYPES[dtype])
+            if result[name].ndim != rank:
+                raise BadModel(f"the input {name} is bound to a value of rank {result[name].ndim}; its rank is {rank}")
+        elif name not in sizes:
+            raise BadModel(
+                f"{name} is bound, but the model's inputs and sizes are {', '.join([*inputs, *sorted(sizes)])}"
+            )
+        elif not isinstance(value, int) or value < 1:
+            raise BadModel(f"the size {name} is bound to {value}; a number from 1 is wanted")
+        else:
+            result[name] = value
+    return result
+
+
+def _checks(graph: Graph) -> list[Check]:
+    """One run on random inputs, where sizes are known; none where the reference implementation refuses them."""
+    if not all(isinstance(d, int) for v in graph.inputs for d in v.shape):
+        return []
+    random = np.random.default_rng(SEED)
+    inputs = {}
+    for v in graph.inputs:
+        shape, dtype = v.shape, np.dtype(DTYPES[v.dtype])
+        array = random.standard_normal(shape) if dtype.kind == "f" else random.integers(0, 2, shape)
+        inputs[v.name] = array.astype(dtype)
+    try:
+        with np.errstate(all="ignore"):
+            outputs = evaluate.run(graph, inputs)
+    except Exception:  # whatever it raises: random indices may not be valid ones
+        return []
+    return [Check("main", {}, inputs, {name: _finite(*sample(y)) for name, y in outputs.items() if y.size})]
+
+
+def _finite(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the reference has infinities or no number, adapters need not agree."""
+    kept = np.isfinite(values)
+    return indices[kept], values[kept]

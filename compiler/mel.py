@@ -1,0 +1,96 @@
+"""The log-mel spectrogram of Whisper, as an ONNX model like any other: it is compiled, checked and run the same way.
+
+A short-time Fourier transform is a convolution with windowed sines and cosines; the squares of both, weighted by the mel
+filters, are the power in each band.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+N_FFT, HOP, RATE = 400, 160, 16_000
+FLOOR = 1e-10  # powers below this count as this
+RANGE = 8.0  # the spectrogram reaches this many powers of ten below its loudest value
+
+
+def filters(bands: int) -> np.ndarray:
+    """Triangular filters [201, bands], spaced and normalised as in Slaney's Auditory Toolbox (librosa's default).
+
+    Linear below 1 kHz at 200/3 Hz a mel, logarithmic above with 27 steps to a factor of 6.4.
+    """
+    top = _mel(np.array(RATE / 2))
+    edges = _hertz(np.linspace(0, top, bands + 2))
+    frequencies = np.linspace(0, RATE / 2, N_FFT // 2 + 1)
+    rising = (frequencies[:, None] - edges[:-2]) / np.diff(edges)[:-1]
+    falling = (edges[2:] - frequencies[:, None]) / np.diff(edges)[1:]
+    return np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))
+
+
+def _mel(hertz: np.ndarray) -> np.ndarray:
+    return np.where(hertz < 1000, hertz * 3 / 200, 15 + 27 * np.log(np.maximum(hertz, 1) / 1000) / np.log(6.4))
+
+
+def _hertz(mels: np.ndarray) -> np.ndarray:
+    return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(np.log(6.4) * (mels - 15) / 27))
+
+
+def fourier() -> np.ndarray:
+    """Windowed cosines, then sines, [2 * 204, 1, 400]: each padded with zero rows from 201 to a multiple of four."""
+    n = np.arange(N_FFT)
+    angles = 2 * np.pi * np.outer(np.arange(N_FFT // 2 + 1), n) / N_FFT
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * n / N_FFT)
+    waves = [np.pad(f(angles) * hann, [(0, 3), (0, 0)]) for f in (np.cos, np.sin)]
+    return np.concatenate(waves)[:, None]
+
+
+def model(bands: int, frames: int) -> onnx.ModelProto:
+    """audio f32[1,1,160*frames+400], loudest f32[1,1,1] -> input_features f32[1,bands,frames], peak f32[1,1,1].
+
+    `audio` has 200 samples of context at both ends (reflected at the ends of a recording). `peak` is the largest log10
+    power; `loudest` is that of the rest of the recording (-10 if there is none), because the floor follows the loudest.
+    """
+    weights = {
+        "fourier": fourier(),
+        "filters": np.concatenate([np.pad(filters(bands), [(0, 3), (0, 0)])] * 2),
+        "floor": FLOOR,
+        "per_decade": 1 / np.log(10),
+        "range": RANGE,
+        "four": 4.0,
+        "quarter": 0.25,
+    }
+    ints = {"zero": [0], "frames": [frames], "last": [-1], "time": [1]}
+    nodes = [
+        ("Conv", ["audio", "fourier"], "waves", {"strides": [HOP]}),
+        ("Transpose", ["waves"], "rows", {"perm": [0, 2, 1]}),
+        ("Mul", ["rows", "rows"], "power", {}),
+        ("Slice", ["power", "zero", "frames", "time"], "kept", {}),
+        ("MatMul", ["kept", "filters"], "mel", {}),
+        ("Max", ["mel", "floor"], "clipped", {}),
+        ("Log", ["clipped"], "natural", {}),
+        ("Mul", ["natural", "per_decade"], "log", {}),
+        ("ReduceMax", ["log", "last"], "row_peak", {}),
+        ("ReduceMax", ["row_peak", "time"], "peak", {}),
+        ("Max", ["peak", "loudest"], "top", {}),
+        ("Sub", ["top", "range"], "bottom", {}),
+        ("Max", ["log", "bottom"], "ranged", {}),
+        ("Add", ["ranged", "four"], "shifted", {}),
+        ("Mul", ["shifted", "quarter"], "scaled", {}),
+        ("Transpose", ["scaled"], "input_features", {"perm": [0, 2, 1]}),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node(op, ins, [out], name=f"mel/{out}", **attrs) for op, ins, out, attrs in nodes],
+        "mel",
+        [
+            helper.make_tensor_value_info("audio", TensorProto.FLOAT, [1, 1, HOP * frames + N_FFT]),
+            helper.make_tensor_value_info("loudest", TensorProto.FLOAT, [1, 1, 1]),
+        ],
+        [
+            helper.make_tensor_value_info("input_features", TensorProto.FLOAT, [1, bands, frames]),
+            helper.make_tensor_value_info("peak", TensorProto.FLOAT, [1, 1, 1]),
+        ],
+        [numpy_helper.from_array(np.asarray(w, np.float32), name) for name, w in weights.items()]
+        + [numpy_helper.from_array(np.array(w, np.int64), name) for name, w in ints.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])

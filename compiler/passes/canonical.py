@@ -1,0 +1,126 @@
+"""Canonical: one spelling for what exporters write in several, so that the rules after it stay short."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler.infer import slices
+from intaglio.compiler.ir import Graph, Node, Value, known
+from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+
+
+def canonical(graph: Graph) -> int:
+    """Views become Reshape and Transpose, division by a constant multiplication, no-ops nothing; returns
+    the number of changes."""
+    total = 0
+    while changed := _walk(graph) + apply(graph, *RULES).fired + graph.prune():
+        total += changed
+    return total
+
+
+def _walk(graph: Graph) -> int:
+    return sum(_rewrite(graph, node) for node in graph.nodes if graph.producer(node.output) is node)
+
+
+def _rewrite(graph: Graph, node: Node) -> bool:
+    out = node.output
+    builder = GraphBuilder(graph, node)
+    if node.op in ("Squeeze", "Unsqueeze", "Flatten") or (node.op == "Transpose" and _keeps_order(node)):
+        builder.rebind(out, reshape(builder, node.inputs[0], out))
+    elif _is_noop(node):
+        graph.redirect(out, node.inputs[0])
+    elif node.op == "Div" and (divisor := node.inputs[1].const) is not None and divisor.dtype.kind == "f":
+        builder.rebind(out, builder.Mul(node.inputs[0], builder.constant(np.reciprocal(divisor))))
+    elif node.op == "Concat" and (full := tuple(v for v in node.inputs if 0 not in v.shape)) != node.inputs:
+        builder.rebind(out, builder.Concat(*full, **node.attrs))
+    elif node.op == "Gemm":
+        builder.rebind(out, _gemm(builder, node))
+    elif node.op.startswith("Reduce") and node.input(1) and node.inputs[1].const.size and (node.inputs[1].const >= 0).all():
+        rank = len(node.inputs[0].shape)
+        axes = builder.constant(node.inputs[1].const - rank)
+        graph.replace(node, Node(node.op, (node.inputs[0], axes), node.outputs, node.attrs, node.sources))
+    elif node.op == "Reshape" and (inner := graph.producer(node.inputs[0])) and inner.op == "Reshape":
+        builder.rebind(out, reshape(builder, inner.inputs[0], out))
+    else:
+        return False
+    return True
+
+
+def reshape(builder: GraphBuilder, x: Value, like: Value) -> Value:
+    """`x` in the shape of `like`."""
+    return builder.Reshape(x, builder.constant(known(like.shape, (len(like.shape),)), "shape"), allowzero=1)
+
+
+def _keeps_order(node: Node) -> bool:
+    """Whether a Transpose moves only dimensions of size 1, and so leaves the elements in their order."""
+    shape = node.inputs[0].shape
+    moved = [p for p in permutation(node) if shape[p] != 1]
+    return moved == sorted(moved)
+
+
+def permutation(node: Node) -> list[int]:
+    """The axes that a Transpose reads, in order."""
+    return node.attrs.get("perm") or list(range(len(node.inputs[0].shape)))[::-1]
+
+
+def _is_noop(node: Node) -> bool:
+    x, out = node.inputs[0], node.output
+    if x is None or x.const is not None or x.type != out.type:
+        return False
+    if node.op == "Slice":
+        return all(first == 0 and step == 1 for first, _, step in slices(node))
+    if node.op == "Concat":
+        return len(node.inputs) == 1
+    return node.op in ("Identity", "Cast", "Reshape", "Expand") or (
+        node.op == "Transpose" and permutation(node) == sorted(permutation(node))
+    )
+
+
+def _gemm(builder: GraphBuilder, node: Node) -> Value:
+    a, b = node.inputs[:2]
+    a = builder.Transpose(a, perm=[1, 0]) if node.attrs.get("transA") else a
+    b = builder.Transpose(b, perm=[1, 0]) if node.attrs.get("transB") else b
+    y = builder.MatMul(a, b)
+    if (alpha := node.attrs.get("alpha", 1.0)) != 1:
+        y = builder.Mul(y, builder.constant(np.float32(alpha)))
+    if (c := node.input(2)) is None:
+        return y
+    if (beta := node.attrs.get("beta", 1.0)) != 1:
+        c = builder.Mul(c, builder.constant(np.float32(beta)))
+    return builder.Add(y, c)
+
+
+class MultiplyByOne(Rule):
+    def pattern(op, x, s):
+        return x * s
+
+    def rewrite(op, out, x, s):
+        if s.scalar != 1 or x.type != out.type:
+            op.decline("the factor is not 1")
+        return x
+
+
+class TransposeTwice(Rule):
+    def pattern(op, x):
+        return op.Transpose(op.Transpose(x))
+
+    def rewrite(op, out, x):
+        inner = permutation(op.graph.producer(op.root.inputs[0]))
+        perm = [inner[p] for p in permutation(op.root)]
+        return x if perm == sorted(perm) else op.Transpose(x, perm=perm)
+
+
+class SafeSoftmax(Rule):
+    """torch guards a softmax against rows that are masked altogether; attention here has none."""
+
+    def pattern(op, p):
+        return op.Where(op.IsNaN(p), 0.0, p)
+
+    def rewrite(op, out, p):
+        maker = op.graph.producer(p)
+        if maker is None or maker.op != "Softmax":
+            op.decline("NaN is replaced in something other than a softmax")
+        return p
+
+
+RULES = (MultiplyByOne, TransposeTwice, SafeSoftmax)

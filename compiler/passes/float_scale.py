@@ -1,0 +1,69 @@
+"""Scales: scalar factors float towards the outputs, through views and products, until they meet and become one.
+
+Exporters put the scale of attention on the queries, on the scores, or its root on queries and keys each; after this pass
+it stands on the scores.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler.ir import Graph, Value
+from intaglio.compiler.passes.canonical import permutation, reshape
+from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+
+
+def float_scale(graph: Graph) -> int:
+    return apply(graph, CombineFactors, ScaleAfterTranspose, ScaleAfterReshape, ScaleAfterLeft, ScaleAfterRight).fired
+
+
+def _scalar(op: GraphBuilder, s: Value) -> None:
+    if s.scalar is None or s.dtype != "f32":
+        op.decline(f"the factor {s.name} is no known number")
+
+
+class CombineFactors(Rule):
+    def pattern(op, x, s, t):
+        return (x * s) * t
+
+    def rewrite(op, out, x, s, t):
+        _scalar(op, s), _scalar(op, t)
+        if x.const is not None:
+            op.decline("three constants")
+        return op.Mul(x, op.constant(np.float32(s.scalar * t.scalar)))
+
+
+class ScaleAfterTranspose(Rule):
+    def pattern(op, x, s):
+        return op.Transpose(x * s)
+
+    def rewrite(op, out, x, s):
+        _scalar(op, s)
+        return op.Mul(op.Transpose(x, perm=permutation(op.root)), s)
+
+
+class ScaleAfterReshape(Rule):
+    def pattern(op, x, s, shape):
+        return op.Reshape(x * s, shape)
+
+    def rewrite(op, out, x, s, shape):
+        _scalar(op, s)
+        return op.Mul(reshape(op, x, out), s)
+
+
+class ScaleAfterLeft(Rule):
+    def pattern(op, x, y, s):
+        return op.MatMul(x * s, y)
+
+    def rewrite(op, out, x, y, s):
+        _scalar(op, s)
+        return op.Mul(op.MatMul(x, y), s)
+
+
+class ScaleAfterRight(Rule):
+    def pattern(op, x, y, s):
+        return op.MatMul(x, y * s)
+
+    def rewrite(op, out, x, y, s):
+        _scalar(op, s)
+        return op.Mul(op.MatMul(x, y), s)

@@ -1,0 +1,41 @@
+"""Fold: what is known at compile time leaves the graph, and what is computed twice is computed once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler.ir import Graph, Node, Value
+
+
+def fold(graph: Graph) -> int:
+    """Remove nodes whose outputs are known; returns the number of changes."""
+    changed = 0
+    for node in graph.nodes:
+        if all(v.const is not None for v in node.outputs):
+            graph.remove(node)
+            changed += 1
+    return changed + _merge_equal(graph) + graph.prune()
+
+
+def _merge_equal(graph: Graph) -> int:
+    """Common subexpressions: of nodes that do the same to the same values, keep the first."""
+    seen: dict[tuple, Node] = {}
+    merged = 0
+    for node in graph.nodes:
+        key = (node.op, tuple(map(_identity, node.inputs)), repr(sorted(node.attrs.items())), len(node.outputs))
+        first = seen.setdefault(key, node)
+        if first is node or any(v in graph.outputs for v in node.outputs):
+            continue
+        for old, new in zip(node.outputs, first.outputs, strict=True):
+            graph.redirect(old, new)
+        merged += 1
+    return merged
+
+
+def _identity(value: Value | None) -> object:
+    """Equal for values that surely hold the same: small constants are compared by content."""
+    if value is None or value.const is None or value.const.size > 16:
+        return id(value)
+    if value.const.dtype == object:
+        return tuple(map(str, value.const.reshape(-1))), value.shape
+    return np.asarray(value.const).tobytes(), str(value.type)

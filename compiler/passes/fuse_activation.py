@@ -1,0 +1,35 @@
+"""Activations: GELU and SiLU in the spellings of the exporters become one operator each."""
+
+from __future__ import annotations
+
+import math
+
+from intaglio.compiler.ir import Graph
+from intaglio.compiler.pattern import Rule, apply
+
+
+def fuse_activation(graph: Graph) -> int:
+    return apply(graph, Gelu, TanhGelu).fired
+
+
+class Gelu(Rule):
+    """x Φ(x) (Hendrycks, Gimpel 2016)."""
+
+    def pattern(op, x):
+        gate = op.Erf(x * math.sqrt(0.5)) + 1.0
+        return op.any(x * gate * 0.5, x * 0.5 * gate, x * (gate * 0.5))
+
+    def rewrite(op, out, x):
+        return op.Gelu(x)
+
+
+class TanhGelu(Rule):
+    """The approximation of GELU by tanh, from the same paper."""
+
+    def pattern(op, x):
+        cube = op.any(op.Pow(x, 3.0), x * x * x)
+        gate = op.Tanh((x + cube * 0.044715) * math.sqrt(2 / math.pi)) + 1.0
+        return op.any(x * gate * 0.5, x * 0.5 * gate, x * (gate * 0.5))
+
+    def rewrite(op, out, x):
+        return op.Gelu(x, approximate="tanh")

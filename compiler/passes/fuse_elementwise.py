@@ -1,0 +1,83 @@
+"""Elementwise: chains of elementwise operators become expressions, as the tail of the kernel before them where there is one.
+
+An expression is data (see compiler/elementwise.py), so any kernel can host one without knowing an operator.
+"""
+
+from __future__ import annotations
+
+from intaglio.compiler.elementwise import ELEMENTWISE, SMOOTH, Expression, shifted
+from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.passes.fuse_prologue import MAX_BINDINGS
+
+HOSTS = frozenset({"Linear", "Gather"})
+
+
+def fuse_elementwise(graph: Graph) -> int:
+    """Returns the number of nodes that were absorbed by another."""
+    for node in graph.nodes:
+        if node.op in ELEMENTWISE:
+            graph.replace(node, _expression(node))
+    changed = 0
+    for node in graph.nodes:
+        while node.op == "Elementwise" and (host := _host(graph, node)) is not None:
+            node = _join(graph, host, node)
+            changed += 1
+    return changed
+
+
+def _expression(node: Node) -> Node:
+    kept = [v for v in node.inputs if v is not None and v.scalar is None]
+    inputs = tuple(dict.fromkeys(kept))
+    args = [f"x{inputs.index(v)}" if v in inputs else _number(v) for v in node.inputs]
+    if node.op == "Cast":
+        args.append(node.attrs["to"])
+    op = "TanhGelu" if node.attrs.get("approximate") == "tanh" else node.op
+    return Node("Elementwise", inputs, node.outputs, {"steps": ((op, *args),)}, node.sources)
+
+
+def _number(value: Value | None) -> float | None:
+    return None if value is None else value.scalar
+
+
+def _host(graph: Graph, node: Node) -> Node | None:
+    """The node whose result only `node` reads, and that can apply the expression to it."""
+    for value in node.inputs:
+        maker = graph.producer(value)
+        if maker is None or graph.consumers(value) != [node] or value in graph.outputs or value.type != node.output.type:
+            continue
+        hosts = maker.op == "Elementwise" or (maker.op in HOSTS and "splits" not in maker.attrs and _by_fours(node))
+        bindings = len({v for v in (*maker.inputs, *node.inputs) if v is not None}) - 1 + len(maker.outputs)
+        if hosts and bindings <= MAX_BINDINGS:
+            return maker
+    return None
+
+
+def _by_fours(node: Node) -> bool:
+    """Whether the expression can be applied to four neighbouring f32 at a time, as heavy kernels do."""
+    width = node.output.shape[-1] if node.output.shape else 1
+    return (
+        isinstance(width, int)
+        and width % 4 == 0
+        and all(v.dtype == "f32" and v.shape and v.shape[-1] == width for v in node.inputs)
+        and all(op in SMOOTH for op, *_ in node.attrs["steps"])
+    )
+
+
+def _join(graph: Graph, host: Node, node: Node) -> Node:
+    """`node`'s expression appended to that of `host`; returns the joint node."""
+    key = "steps" if host.op == "Elementwise" else "tail"
+    before: Expression = host.attrs.get(key, ())
+    inputs = list(host.inputs)
+    if host.op in HOSTS and len(inputs) == 2:
+        inputs.append(None)
+    names: dict[str, str | float] = {}
+    for i, value in enumerate(node.inputs):
+        if value is host.output:
+            names[f"x{i}"] = f"t{len(before) - 1}" if before else "acc"
+            continue
+        if value not in inputs:
+            inputs.append(value)
+        names[f"x{i}"] = f"x{inputs.index(value)}"
+    attrs = host.attrs | {key: before + shifted(node.attrs["steps"], len(before), names)}
+    graph.remove(node)
+    return graph.replace(host, Node(host.op, tuple(inputs), node.outputs, attrs, (*host.sources, *node.sources)))

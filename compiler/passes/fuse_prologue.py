@@ -1,0 +1,50 @@
+"""Prologue: where there is one row, the norm before a linear layer is computed by the layer as it reads the row."""
+
+from __future__ import annotations
+
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import Graph, Node, Value
+
+MAX_BINDINGS = 8  # storage buffers that a shader may bind under WebGPU's default limits
+
+
+def fuse_prologue(graph: Graph) -> int:
+    """Returns the number of norms that were absorbed."""
+    changed = 0
+    for node in graph.nodes:
+        if node.op == "LayerNormalization" and node.output not in graph.outputs and _one_row(node.output.shape):
+            readers = graph.consumers(node.output)
+            if readers and all(_can_host(n, node.output) for n in readers):
+                for reader in readers:
+                    _absorb(graph, node, reader)
+                changed += 1
+    graph.prune()
+    return changed
+
+
+def _one_row(shape: tuple[Dim, ...]) -> bool:
+    return all(d == 1 for d in shape[:-1])
+
+
+def _can_host(node: Node, x: Value) -> bool:
+    bindings = sum(v is not None for v in node.inputs) - sum(map(bool, node.attrs.get("states", ()))) + len(node.outputs)
+    return (
+        node.op == "Linear"
+        and node.inputs[0] is x
+        and not {"norm", "window", "tail"} & node.attrs.keys()
+        and bindings + 2 <= MAX_BINDINGS
+    )
+
+
+def _absorb(graph: Graph, norm: Node, reader: Node) -> None:
+    x, scale, *shift = norm.inputs
+    inputs = reader.inputs if len(reader.inputs) > 2 else (*reader.inputs, None)
+    spec = {
+        "epsilon": norm.attrs.get("epsilon", 1e-5),
+        "scale": len(inputs),
+        "shift": len(inputs) + 1 if shift else None,
+    }
+    merged = Node(
+        "Linear", (x, *inputs[1:], scale, *shift), reader.outputs, reader.attrs | {"norm": spec}, (*norm.sources, *reader.sources)
+    )
+    graph.replace(reader, merged)

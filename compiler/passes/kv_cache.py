@@ -1,0 +1,92 @@
+"""KV cache: causal attention over T tokens becomes attention over a state in which the tokens before them already lie.
+
+Tokens meet only in attention, so a decoder exported without a cache is enough to derive the one with: keys and values
+are written into a state at row P, and everything else is computed for the T new rows alone.
+"""
+
+from __future__ import annotations
+
+from intaglio.compiler.dims import Dim, Symbol
+from intaglio.compiler.elementwise import ELEMENTWISE
+from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, Value, known
+from intaglio.compiler.pattern import GraphBuilder
+
+_BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Linear"})
+_MOVES = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Split", "Expand", "Gather"})
+
+
+def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
+    """Give every causal attention its caches, `self.N.key` and `self.N.value`, f32[1,capacity,width]; returns how many.
+
+    Raises UnsupportedOperator where tokens meet outside causal attention, so that the past would be missing.
+    """
+    _check(graph, tokens)
+    layers = [n for n in graph.nodes if n.op == "Attention" and n.attrs["past"] is not None]
+    for i, node in enumerate(layers):
+        builder = GraphBuilder(graph, node)
+        q, k, v = node.inputs
+        cached = [
+            _write(builder, new, f"self.{i}.{kind}", tokens.high, past) for new, kind in ((k, "key"), (v, "value"))
+        ]
+        graph.replace(node, Node("Attention", (q, *cached), node.outputs, node.attrs | {"past": past}, node.sources))
+    return len(layers)
+
+
+def _write(builder: GraphBuilder, new: Value, name: str, capacity: int, past: Dim) -> Value:
+    state = builder.graph.value(name, TensorType(new.dtype, (1, capacity, new.shape[-1])))
+    builder.graph.states.append(state)
+    return builder.Write(new, state, at=past)
+
+
+def _check(graph: Graph, tokens: Symbol) -> None:
+    for node in graph.nodes:
+        over = [v for v in node.inputs if v is not None and tokens in v.type.symbols]
+        if not over or node.op in ELEMENTWISE | _MOVES | _BY_LAST_AXIS:
+            continue
+        if node.op == "Attention":
+            fine = node.attrs["past"] is not None or tokens not in node.inputs[1].type.symbols
+        elif node.op == "MatMul":
+            fine = node.inputs[1].const is not None
+        else:
+            fine = (node.op.startswith("Reduce") or node.op == "Softmax") and _last_axis(node)
+        if not fine:
+            where = ", ".join(node.sources)
+            raise UnsupportedOperator(f"{node.op} ({where}) mixes tokens, and is no causal attention that is understood")
+
+
+def _last_axis(node: Node) -> bool:
+    rank = len(node.inputs[0].shape)
+    axis = node.attrs.get("axis", node.inputs[1].scalar if node.input(1) is not None else None)
+    return axis is not None and axis % rank == rank - 1
+
+
+def last_position(graph: Graph, tokens: Dim) -> int:
+    """Compute the outputs for the last of `tokens` tokens only; returns the number of outputs changed."""
+    changed = 0
+    for out in list(graph.outputs):
+        value = out
+        while (node := graph.producer(value)) is not None and _row_by_row(graph, node):
+            value = node.inputs[0]
+        if node is None or len(value.shape) != 3 or value.shape[1] != tokens or isinstance(tokens, int):
+            continue
+        _shorten(graph, value, out, tokens)
+        changed += 1
+    return changed
+
+
+def _row_by_row(graph: Graph, node: Node) -> bool:
+    """Whether `node` makes each row of its output from the same row of its first input, and nobody else reads it."""
+    constant = all(v is None or v.const is not None for v in node.inputs[1:])
+    return constant and (node.op in ELEMENTWISE | _BY_LAST_AXIS | {"MatMul"}) and len(node.outputs) == 1
+
+
+def _shorten(graph: Graph, value: Value, out: Value, tokens: Dim) -> None:
+    chain = graph.ancestors(out, stop=(value,))
+    builder = GraphBuilder(graph, chain[0])
+    ends = [builder.constant(known([d], (1,))) for d in (tokens - 1, tokens, 1)]
+    row = builder.Slice(value, *ends)
+    for node in chain:
+        (row,) = builder.node(node.op, (row, *node.inputs[1:]), **node.attrs)
+    graph.redirect(out, row)
+    graph.prune()
+

@@ -1,0 +1,77 @@
+"""Linear layers: products with a weight, and convolutions over time, become one operator with its weight as [out, in].
+
+A convolution over time-major rows is a product whose rows overlap: row t is the window of `kernel` rows around it.
+"""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+
+
+def linear(graph: Graph) -> int:
+    """Returns the number of changes."""
+    changed = 0
+    for node in graph.nodes:
+        if node.op == "Conv" and _over_time(node):
+            builder = GraphBuilder(graph, node)
+            builder.rebind(node.output, _conv(builder, node))
+            changed += 1
+    return changed + apply(graph, TransposeAfterUnary, Linear, Bias).fired
+
+
+def _over_time(node: Node) -> bool:
+    x, weight = node.inputs[:2]
+    bias = node.input(2)
+    pads = node.attrs.get("pads", [0, 0])
+    return (
+        len(weight.shape) == 3
+        and x.shape[0] == 1
+        and weight.const is not None
+        and (bias is None or bias.const is not None)
+        and node.attrs.get("group", 1) == 1
+        and set(node.attrs.get("dilations", [1])) == {1}
+        and node.attrs.get("auto_pad", "NOTSET") == "NOTSET"
+        and pads[0] == pads[1]
+    )
+
+
+def _conv(builder: GraphBuilder, node: Node) -> Value:
+    x, weight = node.inputs[:2]
+    kernel = weight.shape[2]
+    window = (kernel, node.attrs.get("strides", [1])[0], node.attrs.get("pads", [0])[0])
+    rows = builder.constant(weight.const.transpose(0, 2, 1).reshape(len(weight.const), -1), weight.name)
+    inputs = (builder.Transpose(x, perm=[0, 2, 1]), rows, *node.inputs[2:])
+    return builder.Transpose(builder.node("Linear", inputs, window=window)[0], perm=[0, 2, 1])
+
+
+class TransposeAfterUnary(Rule):
+    def pattern(op, x):
+        return op.Gelu(op.Transpose(x))
+
+    def rewrite(op, out, x):
+        perm = op.graph.producer(op.root.inputs[0]).attrs["perm"]
+        return op.Transpose(op.Gelu(x, **op.root.attrs), perm=perm)
+
+
+class Linear(Rule):
+    def pattern(op, x, weight):
+        return op.MatMul(x, weight)
+
+    def rewrite(op, out, x, weight):
+        if weight.const is None or len(weight.shape) != 2 or len(x.shape) < 2:
+            op.decline(f"{weight.name} is no constant matrix")
+        return op.node("Linear", (x, op.constant(weight.const.T, weight.name)))[0]
+
+
+class Bias(Rule):
+    def pattern(op, x, weight, bias):
+        return op.Linear(x, weight) + bias
+
+    def rewrite(op, out, x, weight, bias):
+        if bias.const is None or bias.const.shape != weight.shape[:1]:
+            op.decline(f"{bias.name} is no constant row")
+        attrs = next(n.attrs for v in op.root.inputs if (n := op.graph.producer(v)) and n.op == "Linear")
+        return op.node("Linear", (x, weight, bias), **attrs)[0]
+
+

@@ -1,0 +1,66 @@
+"""Merge linear layers: those that read the same rows become one, with the columns of its result going to several outputs.
+
+Rows that are written into a state are written there by the layer itself, so a cache costs no dispatch of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.pattern import GraphBuilder
+
+MAX_PARTS = 3  # q, k, v: with the inputs of a fused norm these are the 8 storage buffers that a shader may bind
+
+
+def merge_linear(graph: Graph) -> int:
+    """Returns the number of layers and writes that were absorbed."""
+    changed = 0
+    for node in graph.nodes:
+        if graph.producer(node.output) is node and _plain(graph, node):
+            group = [n for n in graph.consumers(node.inputs[0]) if _plain(graph, n)][:MAX_PARTS]
+            if len(group) > 1 and node is group[0]:
+                _merge(graph, group)
+                changed += len(group) - 1
+    for node in graph.nodes:
+        if node.op == "Write":
+            changed += _absorb(graph, node)
+    return changed + graph.prune()
+
+
+def _plain(graph: Graph, node: Node) -> bool:
+    return node.op == "Linear" and not node.attrs and node.output not in graph.outputs
+
+
+def _merge(graph: Graph, group: list[Node]) -> None:
+    builder = GraphBuilder(graph, group[0])
+    weights = [n.inputs[1] for n in group]
+    weight = builder.constant(np.concatenate([w.const for w in weights]), "+".join(w.name for w in weights))
+    inputs = (group[0].inputs[0], weight)
+    if any(n.input(2) for n in group):
+        rows = [n.inputs[2].const if n.input(2) else np.zeros(len(n.inputs[1].const), np.float32) for n in group]
+        inputs += (builder.constant(np.concatenate(rows), f"{weight.name}.bias"),)
+    for node in group:
+        graph.remove(node)
+    outputs = tuple(n.output for n in group)
+    splits = tuple(w.shape[0] for w in weights)
+    graph.add(Node("Linear", inputs, outputs, {"splits": splits}, tuple(s for n in group for s in n.sources)))
+
+
+def _absorb(graph: Graph, write: Node) -> bool:
+    new, state = write.inputs
+    maker = graph.producer(new)
+    if maker is None or maker.op != "Linear" or len(graph.consumers(new)) != 1 or new in graph.outputs:
+        return False
+    at = maker.attrs.get("at", write.attrs["at"])
+    if at != write.attrs["at"] or "window" in maker.attrs:
+        return False
+    inputs = maker.inputs if len(maker.inputs) > 2 else (*maker.inputs, None)
+    states = list(maker.attrs.get("states", [0] * len(maker.outputs)))
+    states[maker.outputs.index(new)] = len(inputs)
+    splits = maker.attrs.get("splits", tuple(v.shape[-1] for v in maker.outputs))
+    attrs = maker.attrs | {"splits": splits, "states": tuple(states), "at": at}
+    outputs: tuple[Value, ...] = tuple(write.output if v is new else v for v in maker.outputs)
+    graph.remove(write)
+    graph.replace(maker, Node("Linear", (*inputs, state), outputs, attrs, (*maker.sources, *write.sources)))
+    return True

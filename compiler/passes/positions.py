@@ -1,0 +1,65 @@
+"""Positions: whatever depends on nothing but the number of tokens becomes a table, of which a run reads rows P to P+T.
+
+Learned positions, sinusoids and rotary tables all fall under this, in whatever way they are spelled. The table is the
+value for the longest sequence; that shorter sequences see its first rows is checked by evaluating them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler import dims, evaluate
+from intaglio.compiler.dims import Dim, Symbol
+from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value, known
+from intaglio.compiler.pattern import GraphBuilder
+
+_SIZES = (1, 2, 5)
+
+
+def positions(graph: Graph, tokens: Symbol, past: Dim) -> int:
+    """Replace every data-free value over `tokens` by rows `past`.. of a constant; returns how many were replaced.
+
+    Raises UnsupportedOperator for a value that is not the beginning of a longer one, a mask that was not recognised, say.
+    """
+    free = _data_free(graph)
+    changed = 0
+    for node in [n for n in graph.nodes if n in free]:
+        for value in node.outputs:
+            if any(reader not in free for reader in graph.consumers(value)):
+                builder = GraphBuilder(graph, node)
+                builder.rebind(value, _rows(builder, value, tokens, past))
+                changed += 1
+    graph.prune()
+    return changed
+
+
+def _data_free(graph: Graph) -> set[Node]:
+    free: set[Node] = set()
+    for node in graph.nodes:
+        makers = [(v, graph.producer(v)) for v in node.inputs if v is not None]
+        if all(v.const is not None or maker in free for v, maker in makers):
+            free.add(node)
+    return free
+
+
+def _rows(builder: GraphBuilder, value: Value, tokens: Symbol, past: Dim) -> Value:
+    nodes = builder.graph.ancestors(value)
+
+    def at(size: int) -> np.ndarray:
+        return evaluate.compute(builder.graph, nodes, {}, {tokens.name: size})[value]
+
+    table = at(tokens.high)
+    axes = [i for i, d in enumerate(value.shape) if d == dims.dim(tokens)]
+    if not axes:
+        return builder.constant(table, value.name)
+    for size in _SIZES:
+        if len(axes) > 1 or not np.array_equal(at(size), np.take(table, range(size), axes[0])):
+            raise UnsupportedOperator(f"{value} ({', '.join(value_sources(nodes))}) is no table of positions")
+    ends = known([past + dims.dim(tokens)], (1,))
+    bounds = [known([past], (1,)), ends, np.array(axes, np.int64)]
+    return builder.Slice(builder.constant(table, value.name), *map(builder.constant, bounds))
+
+
+def value_sources(nodes: list[Node]) -> list[str]:
+    """The ONNX nodes behind the last of `nodes`."""
+    return list(nodes[-1].sources)

@@ -1,0 +1,268 @@
+"""Rules: rewrites written as the arithmetic that they match.
+
+A rule's `pattern` is ordinary Python over its parameters. Called with pattern variables it builds a tree that `match`
+compares with the graph, root first; called with numpy arrays it computes its own reference. Numbers match scalar
+constants, `+` and `*` match in either order, `op.any(...)` lists spellings. A rule declines by `op.decline(why)`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from intaglio.compiler import evaluate
+from intaglio.compiler.infer import infer
+from intaglio.compiler.ir import Graph, Node, TensorType, Value, type_of
+
+COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or"})
+
+
+class Declined(Exception):
+    """A rule matched but refuses, for the reason given."""
+
+
+class Pattern:
+    """Something that a value may match."""
+
+    def __add__(self, other: Pattern | float) -> Op:
+        return Op("Add", (self, other))
+
+    def __sub__(self, other: Pattern | float) -> Op:
+        return Op("Sub", (self, other))
+
+    def __mul__(self, other: Pattern | float) -> Op:
+        return Op("Mul", (self, other))
+
+    def __truediv__(self, other: Pattern | float) -> Op:
+        return Op("Div", (self, other))
+
+    def __radd__(self, other: float) -> Op:
+        return Op("Add", (self, other))
+
+    def __rmul__(self, other: float) -> Op:
+        return Op("Mul", (self, other))
+
+    def __rtruediv__(self, other: float) -> Op:
+        return Op("Div", (other, self))
+
+
+@dataclass(eq=False)
+class Variable(Pattern):
+    """Matches any value; the same one wherever it occurs."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class Op(Pattern):
+    """Matches a value made by operator `op` on matching inputs, with at least these attributes."""
+
+    op: str
+    args: tuple[Pattern | float, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class OneOf(Pattern):
+    """Matches what any of the alternatives matches."""
+
+    alternatives: tuple[Pattern | float, ...]
+
+
+class PatternBuilder:
+    """The `op` that a pattern sees when it is matched."""
+
+    def any(self, *alternatives: Pattern | float) -> OneOf:
+        return OneOf(alternatives)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **attrs: Op(name, args, attrs)
+
+
+class NumpyBuilder:
+    """The `op` that a pattern sees when it computes its reference on arrays."""
+
+    def any(self, *alternatives: np.ndarray) -> np.ndarray:
+        return alternatives[0]
+
+    def __getattr__(self, name: str) -> Any:
+        def compute(*args: Any, **attrs: Any) -> np.ndarray:
+            arrays = [a if isinstance(a, np.ndarray) else _array(a) for a in args]
+            values = tuple(Value("", type_of(a), a) for a in arrays)
+            return evaluate.evaluate(Node(name, values, (Value("", values[0].type),), attrs), arrays)[0]
+
+        return compute
+
+
+def _array(number: Any) -> np.ndarray:
+    """A number in a pattern: a float is f32, an int an i64 list of axes."""
+    return np.array([number], np.int64) if isinstance(number, int) else np.asarray(number, np.float32)
+
+
+class GraphBuilder:
+    """The `op` that a rewrite sees: each call adds a node to `graph` and returns its first output.
+
+    `root` is the node that is being rewritten; new nodes take its name and the ONNX names in `sources`.
+    """
+
+    def __init__(self, graph: Graph, root: Node, sources: tuple[str, ...] | None = None) -> None:
+        self.graph, self.root = graph, root
+        self._sources, self._name = sources or root.sources, root.output.name
+        self._made: set[Value] = set()
+
+    def decline(self, why: str) -> None:
+        raise Declined(why)
+
+    def constant(self, array: np.ndarray, name: str | None = None) -> Value:
+        return self.graph.constant(np.asarray(array), name or f"{self._name}.const")
+
+    def node(self, op: str, inputs: tuple[Value | None, ...], outputs: int = 1, **attrs: Any) -> tuple[Value, ...]:
+        made = tuple(self.graph.value(self._name, TensorType("f32", ())) for _ in range(outputs))
+        node = Node(op, inputs, made, attrs, self._sources)
+        infer(node)
+        self.graph.add(node)
+        self._made.update(made)
+        return made
+
+    def rebind(self, out: Value, result: Value) -> None:
+        """Let `out` be computed the way `result` is, instead of as it was."""
+        if result.type != out.type:
+            raise ValueError(f"a rewrite made {result.type} of {out}")
+        graph = self.graph
+        if result not in self._made:
+            graph.redirect(out, result)
+            return
+        maker = graph.producer(result)
+        graph.remove(maker)
+        outputs = tuple(out if v is result else v for v in maker.outputs)
+        graph.replace(graph.producer(out), Node(maker.op, maker.inputs, outputs, maker.attrs, maker.sources))
+
+    def __getattr__(self, op: str) -> Any:
+        return lambda *inputs, **attrs: self.node(op, inputs, **attrs)[0]
+
+
+class Rule:
+    """Subclass with `pattern(op, ...)` and `rewrite(op, out, ...)`; both take the same parameters, as static methods."""
+
+    pattern: Any
+    rewrite: Any
+
+    @classmethod
+    def parameters(cls) -> list[str]:
+        return list(inspect.signature(cls.pattern).parameters)[1:]
+
+    @classmethod
+    def reference(cls, **arrays: np.ndarray) -> np.ndarray:
+        """What the pattern computes, by numpy."""
+        return cls.pattern(NumpyBuilder(), **arrays)
+
+
+@dataclass
+class Outcome:
+    """How often a rule fired, and why it declined elsewhere."""
+
+    fired: int = 0
+    declined: list[str] = field(default_factory=list)
+
+
+def apply(graph: Graph, *rules: type[Rule]) -> Outcome:
+    """Rewrite every match of the rules, in graph order, until none fires any more."""
+    total = Outcome()
+    trees = [(rule, rule.pattern(PatternBuilder(), *map(Variable, rule.parameters()))) for rule in rules]
+    while True:
+        outcomes = [_sweep(graph, rule, tree) for rule, tree in trees]
+        fired = sum(o.fired for o in outcomes)
+        total.fired += fired
+        if not fired:
+            total.declined = [why for o in outcomes for why in o.declined]
+            return total
+        graph.prune()
+
+
+def _sweep(graph: Graph, rule: type[Rule], tree: Pattern) -> Outcome:
+    outcome = Outcome()
+    for node in graph.nodes:
+        if graph.producer(node.output) is not node:
+            continue
+        for found in match(graph, tree, node.output):
+            try:
+                _check_private(graph, found, node)
+                _rewrite(graph, rule, found, node)
+                outcome.fired += 1
+                break
+            except Declined as e:
+                outcome.declined.append(f"{rule.__name__} at {', '.join(node.sources)}: {e}")
+    return outcome
+
+
+@dataclass(frozen=True)
+class Match:
+    """The values of the variables and the nodes covered, root first."""
+
+    values: dict[str, Value]
+    nodes: tuple[Node, ...]
+
+
+def match(graph: Graph, tree: Pattern, value: Value) -> Iterator[Match]:
+    """All ways in which `value` matches."""
+    for bound in _match(graph, tree, value, {}):
+        values = {p.name: v for p, v in bound.items() if isinstance(p, Variable)}
+        nodes = dict.fromkeys(n for p, v in bound.items() if isinstance(p, Op) and (n := graph.producer(v)))
+        yield Match(values, tuple(nodes))
+
+
+Bound = dict[Pattern, Value]
+
+
+def _match(graph: Graph, pattern: Pattern | float, value: Value | None, bound: Bound) -> Iterator[Bound]:
+    if value is None:
+        return
+    if isinstance(pattern, OneOf):
+        for alternative in pattern.alternatives:
+            yield from _match(graph, alternative, value, bound)
+    elif not isinstance(pattern, Pattern):
+        if value.scalar is not None and math.isclose(value.scalar, pattern, rel_tol=1e-5):
+            yield bound
+    elif pattern in bound:
+        if bound[pattern] is value:
+            yield bound
+    elif isinstance(pattern, Variable):
+        yield bound | {pattern: value}
+    else:
+        node = graph.producer(value)
+        if node is not None and node.op == pattern.op and _has(node, pattern):
+            bound = bound | {pattern: value}
+            yield from _match_all(graph, pattern.args, node.inputs, bound)
+            if pattern.op in COMMUTATIVE:
+                yield from _match_all(graph, pattern.args, node.inputs[::-1], bound)
+
+
+def _has(node: Node, pattern: Op) -> bool:
+    return len(node.inputs) == len(pattern.args) and all(node.attrs.get(k) == v for k, v in pattern.attrs.items())
+
+
+def _match_all(graph: Graph, patterns: tuple, values: tuple[Value | None, ...], bound: Bound) -> Iterator[Bound]:
+    if not patterns:
+        yield bound
+        return
+    for first in _match(graph, patterns[0], values[0], bound):
+        yield from _match_all(graph, patterns[1:], values[1:], first)
+
+
+def _check_private(graph: Graph, found: Match, root: Node) -> None:
+    for node in found.nodes:
+        for value in node.outputs if node is not root else ():
+            if value in graph.outputs or any(reader not in found.nodes for reader in graph.consumers(value)):
+                raise Declined(f"{value.name} inside the match is also read elsewhere")
+
+
+def _rewrite(graph: Graph, rule: type[Rule], found: Match, root: Node) -> None:
+    out = root.output
+    sources = tuple(dict.fromkeys(s for n in reversed(found.nodes) for s in n.sources))
+    builder = GraphBuilder(graph, root, sources)
+    builder.rebind(out, rule.rewrite(builder, out, **found.values))

@@ -1,0 +1,62 @@
+"""The passes, in order: the table of contents of the compiler. After each the graph is verified, counted and dumped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from intaglio.compiler.ir import Graph
+from intaglio.compiler.passes.canonical import canonical
+from intaglio.compiler.passes.float_scale import float_scale
+from intaglio.compiler.passes.fold import fold
+from intaglio.compiler.passes.fuse_activation import fuse_activation
+from intaglio.compiler.passes.fuse_attention import fuse_attention
+from intaglio.compiler.passes.fuse_elementwise import fuse_elementwise
+from intaglio.compiler.passes.fuse_norm import fuse_norm
+from intaglio.compiler.passes.fuse_prologue import fuse_prologue
+from intaglio.compiler.passes.linear import linear
+from intaglio.compiler.passes.merge_linear import merge_linear
+
+Pass = Callable[[Graph], int]
+
+# What the exporter meant: shapes fold away, and decomposed operators are whole again.
+UNDERSTAND: tuple[Pass, ...] = (
+    fold,
+    canonical,
+    fuse_norm,
+    fuse_activation,
+    float_scale,
+    fuse_attention,
+    canonical,
+    linear,
+    canonical,
+)
+
+# How it runs: fewer, larger kernels.
+FUSE: tuple[Pass, ...] = (merge_linear, fuse_prologue, fuse_elementwise)
+
+
+@dataclass
+class Trace:
+    """What the passes did: a row each, and with `folder` the graph after each as a text file."""
+
+    folder: Path | None = None
+    say: Callable[[str], None] = lambda line: None
+    rows: list[dict[str, str | int]] = field(default_factory=list)
+
+    def record(self, graph: Graph, name: str, changes: int) -> None:
+        self.rows.append({"graph": graph.name, "pass": name, "changes": changes, "nodes": len(graph.nodes)})
+        self.say(f"{graph.name}: {name}: {changes} changes, {len(graph.nodes)} nodes")
+        if self.folder is not None:
+            count = sum(row["graph"] == graph.name for row in self.rows)
+            (self.folder / f"{graph.name}-{count:02d}-{name}.txt").write_text(str(graph))
+
+
+def run(graph: Graph, passes: Sequence[Pass], trace: Trace) -> Graph:
+    """Apply `passes` in order; the graph is valid after each."""
+    for step in passes:
+        changes = step(graph)
+        graph.verify()
+        trace.record(graph, step.__name__, changes)
+    return graph

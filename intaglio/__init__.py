@@ -1,0 +1,91 @@
+"""Intaglio compiles ONNX exports of Whisper and language models, ahead of time, into bundles of WGSL kernels.
+
+`compile` makes a bundle, `load` opens one. What each needs is imported when it is called: a process that only runs
+bundles loads no compiler, and one that only looks at them no graphics library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intaglio.bundle import Bundle
+from intaglio.runtime.plan import BadBundle
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "load"]
+
+Say = Callable[[str, int, int], None]  # what is being done, how much of how much (0: unknown)
+
+# Exceptions whose modules need a compiler or a graphics library, imported when they are asked for.
+_LATER = {
+    "AudioError": "intaglio.runtime.audio",
+    "BadModel": "intaglio.compiler.ir",
+    "DeviceLimit": "intaglio.runtime.device",
+    "NoAdapter": "intaglio.runtime.device",
+    "UnsupportedOperator": "intaglio.compiler.ir",
+}
+
+
+class NoCompiler(ImportError):
+    """Only the runtime is installed."""
+
+
+def compile(
+    model: str | Path | onnx.ModelProto,
+    out: str | Path,
+    *,
+    bind: Mapping[str, Any] | None = None,
+    dump: str | Path | None = None,
+    verbose: bool = False,
+    say: Say = lambda what, done, total: None,
+) -> Bundle:
+    """Compile `model` into the bundle `out`, replacing a bundle that is there.
+
+    model: a .onnx file, a folder as exporters leave it, or a model in memory. bind: fixes a named dimension (an int) or
+    an input (an array). dump: a folder that gets the graph after each pass. verbose: prints a line for each pass.
+    Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), NoCompiler.
+    """
+    frontend, pipeline, emit = _compiler()
+    folder = Path(out)
+    if folder.exists() and not (folder / "plan.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is no bundle; remove it, or name another place")
+    if dump is not None:
+        Path(dump).mkdir(parents=True, exist_ok=True)
+
+    def note(line: str) -> None:
+        if verbose:
+            print(line, file=sys.stderr)
+        else:
+            say("passes", len(trace.rows), 0)
+
+    trace = pipeline.Trace(Path(dump) if dump is not None else None, note)
+    say("reading", 0, 0)
+    emit.write(frontend.compile(model, trace, bind), folder, trace, say)
+    return load(folder)
+
+
+def _compiler() -> tuple[Any, ...]:
+    names = "intaglio.compiler.frontend", "intaglio.compiler.pipeline", "intaglio.codegen.emit"
+    try:
+        return tuple(map(importlib.import_module, names))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("intaglio"):
+            raise
+        raise NoCompiler(f"to compile, {error.name} is needed: pip install 'intaglio[compiler]'") from None
+
+
+def load(path: str | Path, say: Say = lambda what, done, total: None) -> Bundle:
+    """The bundle in the folder `path`. An adapter is opened when it first runs. Raises BadBundle."""
+    return Bundle(Path(path), say)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'intaglio' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -1,0 +1,107 @@
+"""What a bundle is made of, and what adapters there are, as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from intaglio.bundle import Bundle
+from intaglio.runtime import plan as plans
+from intaglio.runtime.plan import DEFAULT_LIMITS, KINDS, Buffer, Plan, Step
+
+if TYPE_CHECKING:
+    import wgpu
+
+
+def describe(bundle: Bundle) -> str:
+    """Programs with their steps, kernels, memory by kind, weight files."""
+    plan = bundle.plan
+    programs = ", ".join(plan.programs)
+    lines = [f"{bundle.folder}: {plan.kind}, programs {programs}"]
+    if plan.symbols:
+        lines.append("sizes  " + ", ".join(f"{name} {low} to {high}" for name, (low, high) in plan.symbols.items()))
+    for name, program in plan.programs.items():
+        lines += ["", f"program {name}: {len(program.steps)} dispatches"]
+        lines += [f"  in   {_value(plan.buffers[i], n)}" for n, i in program.inputs.items()]
+        lines += [f"  out  {_value(plan.buffers[i], n)}" for n, i in program.outputs.items()]
+        lines += _table([_step(plan, i, step) for i, step in enumerate(program.steps)])
+    uses = Counter(step.kernel for program in plan.programs.values() for step in program.steps)
+    lines += ["", f"kernels: {len(plan.kernels)}"]
+    lines += _table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.kernels.items()])
+    lines += ["", f"memory on the adapter: {_bytes(plan.bytes)}"]
+    counts = Counter(b.kind for b in plan.buffers)
+    memory = [[kind, f"{counts[kind]} buffers", _bytes(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]
+    lines += _table([*memory, ["uniform", "1 buffer", _bytes(plan.uniform_bytes)]])
+    files = sorted({b.file for b in plan.buffers if b.kind == "weight"})
+    if files:
+        lines += ["", "weights"]
+    for file in files:
+        held = [b for b in plan.buffers if b.file == file]
+        lines.append(f"  {file}  {len(held)} tensors, {_bytes(sum(b.bytes for b in held))}")
+    if "step" in plan.programs:
+        lines += ["", f"dispatches per token: {len(plan.programs['step'].steps)}"]
+    return "\n".join(lines)
+
+
+def shader(bundle: Bundle, name: str) -> str:
+    """The WGSL of a kernel. Raises ValueError for a name that the bundle lacks."""
+    kernels = bundle.plan.kernels
+    if name not in kernels:
+        raise ValueError(f"there is no kernel {name!r} in {bundle.folder}; `intaglio inspect` lists them")
+    return plans.verify_file(bundle.folder, bundle.plan, kernels[name].file).decode("utf-8")
+
+
+def _value(buffer: Buffer, name: str) -> str:
+    return f"{name}: {buffer.dtype}[{','.join(map(str, buffer.shape))}]"
+
+
+def _step(plan: Plan, i: int, step: Step) -> list[str]:
+    """A row of the table. Weights are left out: their names are long, and the kernel's file has them."""
+    bound = list(zip(step.buffers, plan.kernels[step.kernel].access, strict=True))
+    read, made = (
+        ", ".join(_name(plan, b) for b, a in bound if a == access and plan.buffers[b].kind != "weight")
+        for access in "rw"
+    )
+    return [str(i), step.kernel, " x ".join(map(_groups, step.grid)), f"{read} -> {made}"]
+
+
+def _name(plan: Plan, i: int) -> str:
+    return plan.buffers[i].name or f"{plan.buffers[i].kind} {i}"
+
+
+def _groups(d: Any) -> str:
+    if isinstance(d, int):
+        return str(d)
+    product = "*".join(f"({s})" if "+" in str(s) else str(s) for s in d["of"])
+    return product if d["per"] == 1 else f"ceil({product}/{d['per']})"
+
+
+def _bytes(count: int) -> str:
+    """In decimal units, as disks and files are measured."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def _table(rows: Iterable[list[str]]) -> list[str]:
+    """Indented rows whose columns, but for the last, are padded to one width."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def describe_adapter(adapter: wgpu.GPUAdapter, state: str) -> str:
+    """An adapter's driver, its limits beside WebGPU's defaults, and its features."""
+    info = adapter.info
+    rows = [
+        ["backend", info["backend_type"]],
+        ["type", info["adapter_type"]],
+        ["driver", info["description"] or "unknown"],
+    ]
+    lines = [f"{info['device'] or 'unnamed'} ({state})", *_table(rows)]
+    limits = [[f"  {name}", f"{adapter.limits[name]} (used: {used})"] for name, used in DEFAULT_LIMITS.items()]
+    return "\n".join(
+        [*lines, "  limits", *_table(limits), f"  features  {', '.join(sorted(adapter.features)) or 'none'}"]
+    )

@@ -1,0 +1,77 @@
+"""Recordings to samples: reads WAV and FLAC of any rate and any channels, and makes them one channel at 16 kHz.
+
+Decoding and resampling are libsndfile's and soxr's work; what is here decides what counts as a usable recording.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+RATES = 1_000, 1_000_000  # Hz; anything outside is a broken header or another unit
+MOST_CHANNELS = 1024  # libsndfile's limit; more means [channels, frames]
+BLOCK = 1 << 20  # frames read at once: a header that promises too many allocates nothing
+
+
+class AudioError(ValueError):
+    """A recording that cannot be read, or samples that are no recording."""
+
+
+def read(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
+    """A recording as f32[frames, channels] within about ±1, and its rate in Hz.
+
+    `source` is a file's path, or an open binary file. Raises AudioError.
+    """
+    if isinstance(source, str | Path):
+        name = str(source)
+        if not Path(source).is_file():
+            raise AudioError(f"{name} is not there, or is not a file")
+    else:
+        name = getattr(source, "name", "recording")
+        if not source.seekable():
+            source = io.BytesIO(source.read())
+    try:
+        with soundfile.SoundFile(source) as file:
+            rate, blocks = file.samplerate, []
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                blocks.append(block)
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: the name ends in .raw
+        raise AudioError(f"{name} is not a WAV or FLAC file that can be read: {error}") from error
+    if not blocks:
+        raise AudioError(f"{name} is empty: it has no samples")
+    return np.concatenate(blocks), rate
+
+
+def mono(samples: np.ndarray, rate: float, to: int = 16_000) -> np.ndarray:
+    """f32[frames] or f32[frames, channels] at `rate` Hz as f32[frames'] at `to` Hz: the channels' mean, resampled.
+
+    Raises AudioError for samples that are no recording: integers, not finite, empty, of another rank.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2):
+        raise AudioError(f"samples must be [frames] or [frames, channels], not of shape {list(samples.shape)}")
+    if samples.size == 0:
+        raise AudioError("the recording is empty: it has no samples")
+    if samples.ndim == 2 and samples.shape[1] > MOST_CHANNELS:
+        raise AudioError(f"samples must be [frames, channels], not [channels, frames]: {list(samples.shape)}")
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise AudioError(f"samples must be floating point within ±1, not {samples.dtype}")
+    for hertz in rate, to:
+        if not RATES[0] <= hertz <= RATES[1]:
+            raise AudioError(f"a rate of {hertz:g} Hz is outside {RATES[0]} to {RATES[1]} Hz")
+    with np.errstate(over="ignore"):
+        samples = samples.astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise AudioError("the recording has samples that are not finite (NaN or infinity)")
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1)
+    if rate != to:
+        samples = soxr.resample(samples, rate, to, quality="VHQ")
+        if samples.size == 0:
+            raise AudioError(f"the recording is shorter than one sample at {to} Hz")
+    return np.ascontiguousarray(samples)

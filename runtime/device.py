@@ -1,0 +1,47 @@
+"""The adapter: found, described, and opened with WebGPU's default limits so that a bundle that runs here runs anywhere."""
+
+from __future__ import annotations
+
+import os
+
+# Mesa complains on standard error when this is unset; no file is ever put there.
+os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
+
+import wgpu
+
+from intaglio.runtime.plan import DEFAULT_LIMITS
+
+
+class NoAdapter(RuntimeError):
+    """No WebGPU adapter was found."""
+
+
+class DeviceLimit(RuntimeError):
+    """The adapter cannot hold or run what was asked of it."""
+
+
+def adapters() -> list[wgpu.GPUAdapter]:
+    """Every adapter that wgpu finds, in its order."""
+    return wgpu.gpu.enumerate_adapters_sync()
+
+
+def choose() -> wgpu.GPUAdapter:
+    """The adapter that programs run on. Raises NoAdapter.
+
+    OpenGL does not count: wgpu falls back to it where Vulkan finds no driver, and lacks half of what is needed there.
+    """
+    try:
+        adapter = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
+    except RuntimeError:
+        adapter = None
+    if adapter is None or adapter.info["backend_type"] == "OpenGL":
+        raise NoAdapter(
+            "no WebGPU adapter was found; install a Vulkan driver (Debian, Ubuntu: apt install mesa-vulkan-drivers)"
+        )
+    return adapter
+
+
+def open_device() -> wgpu.GPUDevice:
+    """A device with WebGPU's default limits. Raises NoAdapter."""
+    # Limits must be named: left out, wgpu-py grants the adapter's own.
+    return choose().request_device_sync(required_limits=dict(DEFAULT_LIMITS))

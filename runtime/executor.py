@@ -1,0 +1,260 @@
+"""Load, bind, replay. Everything is made once, at load: a run writes the uniform block, submits, and reads what is asked.
+
+The executor knows buffers and steps and no operator; what a program means is the business of the module that drives it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wgpu
+from safetensors import SafetensorError, safe_open
+
+from intaglio.runtime import plan as plans
+from intaglio.runtime.device import DeviceLimit, open_device
+from intaglio.runtime.plan import TEXEL, WORD, BadBundle, Buffer, Plan, Program
+
+_STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
+_ON_DEVICE = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.uint32}
+_TEXTURE = wgpu.TextureUsage.TEXTURE_BINDING | wgpu.TextureUsage.STORAGE_BINDING | wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.COPY_SRC
+_LAYOUTS = {
+    "r": {"buffer": {"type": "read-only-storage"}},
+    "w": {"buffer": {"type": "storage"}},
+    "t": {"texture": {"sample_type": "unfilterable-float"}},
+    "s": {"storage_texture": {"access": "write-only", "format": "rgba32float"}},
+    "u": {"buffer": {"type": "uniform"}},
+}
+_STAGING = 4096  # bytes of the buffer that small readbacks go through
+
+Memory = wgpu.GPUBuffer | wgpu.GPUTexture
+Say = Callable[[str, int, int], None]  # what is being done, how much of how much
+
+
+@dataclass(frozen=True)
+class _Bound:
+    pipeline: wgpu.GPUComputePipeline
+    group: wgpu.GPUBindGroup
+    grid: plans.Grid
+
+
+class Executor:
+    """A bundle's programs on a device.
+
+    Raises BadBundle where files are not what the plan says, NoAdapter and DeviceLimit where the adapter will not do.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, say: Say = lambda what, done, total: None) -> None:
+        self.plan = plan
+        self.device = open_device()
+        self._uniform = self.device.create_buffer(
+            size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
+        )
+        self._staging = self.device.create_buffer(size=_STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST)
+        self._buffers = [self._allocate(b) for b in plan.buffers]
+        self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
+        self._upload(folder, say)
+        self._pipelines = self._compile(folder, say)
+        self._programs = {name: self._bind(p) for name, p in plan.programs.items()}
+
+    @property
+    def allocated(self) -> int:
+        """Bytes allocated on the adapter for the plan."""
+        held = (b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXEL for b in self._buffers)
+        return sum(held) + self._uniform.size
+
+    def _allocate(self, buffer: Buffer) -> Memory:
+        try:
+            if buffer.texture:
+                return self.device.create_texture(size=(*buffer.texture, 1), format="rgba32float", usage=_TEXTURE)
+            return self.device.create_buffer(size=buffer.bytes, usage=_STORAGE)
+        except (wgpu.GPUOutOfMemoryError, wgpu.GPUValidationError) as e:
+            raise DeviceLimit(f"the adapter has no room for {buffer.bytes} bytes: {e}") from e
+
+    def _upload(self, folder: Path, say: Say) -> None:
+        weights = [(i, b) for i, b in enumerate(self.plan.buffers) if b.kind == "weight"]
+        total, done = sum(b.bytes for _, b in weights), 0
+        for name in sorted({b.file for _, b in weights}):
+            path = folder / name
+            _check_hash(path, self.plan.files[name])
+            try:
+                with safe_open(path, framework="numpy") as tensors:
+                    for i, b in [(i, b) for i, b in weights if b.file == name]:
+                        array = tensors.get_tensor(b.name)
+                        if array.nbytes > b.bytes or array.dtype.itemsize != WORD:
+                            raise BadBundle(f"{path}: {b.name} has {array.nbytes} bytes, the plan says {b.bytes}")
+                        self._put(i, array)
+                        done += b.bytes
+                        say("weights", done, total)
+            except SafetensorError as e:
+                raise BadBundle(f"{path} is broken: {e}") from e
+
+    def _compile(self, folder: Path, say: Say) -> dict[str, tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroupLayout]]:
+        result = {}
+        for count, (name, kernel) in enumerate(self.plan.kernels.items(), 1):
+            code = plans.verify_file(folder, self.plan, kernel.file).decode("utf-8")
+            letters = kernel.access + "u" * kernel.uniform
+            layout = self.device.create_bind_group_layout(
+                entries=[{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | _LAYOUTS[a] for i, a in enumerate(letters)]
+            )
+            try:
+                pipeline = self.device.create_compute_pipeline(
+                    layout=self.device.create_pipeline_layout(bind_group_layouts=[layout]),
+                    compute={"module": self.device.create_shader_module(label=name, code=code), "entry_point": "main"},
+                )
+            except wgpu.GPUError as e:
+                raise BadBundle(f"{kernel.file} is refused by this adapter's compiler: {str(e).splitlines()[0]}") from e
+            result[name] = (pipeline, layout)
+            say("pipelines", count, len(self.plan.kernels))
+        return result
+
+    def _bind(self, program: Program) -> list[_Bound]:
+        groups: dict[tuple[Any, ...], wgpu.GPUBindGroup] = {}
+        bound = []
+        for step in program.steps:
+            pipeline, layout = self._pipelines[step.kernel]
+            key = (step.kernel, step.buffers)
+            if key not in groups:
+                resources = [self._resource(b) for b in step.buffers]
+                resources += [{"buffer": self._uniform}] * self.plan.kernels[step.kernel].uniform
+                entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
+                groups[key] = self.device.create_bind_group(layout=layout, entries=entries)
+            bound.append(_Bound(pipeline, groups[key], step.grid))
+        return bound
+
+    def _resource(self, index: int) -> Any:
+        memory = self._buffers[index]
+        return {"buffer": memory} if isinstance(memory, wgpu.GPUBuffer) else memory.create_view()
+
+    def _put(self, index: int, words: np.ndarray, offset: int = 0) -> None:
+        """Copy words into a buffer from element `offset` on, or into a texture from its beginning."""
+        memory = self._buffers[index]
+        if isinstance(memory, wgpu.GPUBuffer):
+            self.device.queue.write_buffer(memory, offset * WORD, words)
+            return
+        row = memory.width * TEXEL
+        data = memoryview(words.reshape(-1)).cast("B")
+        whole, rest = divmod(len(data), row)
+        layout = {"bytes_per_row": row, "rows_per_image": memory.height}
+        if whole:
+            self.device.queue.write_texture({"texture": memory}, data[: whole * row], layout, (memory.width, whole, 1))
+        if rest:
+            last = bytes(data[whole * row :]).ljust(row, b"\0")
+            target = {"texture": memory, "origin": (0, whole, 0)}
+            self.device.queue.write_texture(target, last, layout, (memory.width, 1, 1))
+
+    def _get(self, index: int, count: int) -> memoryview:
+        """The first `count` words of a buffer or a texture."""
+        memory = self._buffers[index]
+        if isinstance(memory, wgpu.GPUBuffer):
+            return self.device.queue.read_buffer(memory, 0, count * WORD)
+        row = memory.width * TEXEL
+        rows = -(-count * WORD // row)
+        layout = {"bytes_per_row": row, "rows_per_image": rows}
+        return self.device.queue.read_texture({"texture": memory}, layout, (memory.width, rows, 1))[: count * WORD]
+
+    # running
+
+    def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
+        """Put `array` into an input or a state, starting at element `offset` (0 for those that are textures)."""
+        index = self._names[name]
+        kind = _numpy(self.plan.buffers[index].dtype).kind
+        self._put(index, np.ascontiguousarray(array, _ON_DEVICE[kind]), offset)
+
+    def submit(self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None) -> np.ndarray | None:
+        """Replay a program; `read` = (name, first element, count) brings a few words back, as i32, in the same submit.
+
+        Raises ValueError for a symbol that is out of its range.
+        """
+        values = self._checked(symbols)
+        self.device.queue.write_buffer(self._uniform, 0, np.array(values or [0], np.uint32))
+        encoder = self.device.create_command_encoder()
+        pass_ = encoder.begin_compute_pass()
+        pipeline = None
+        for bound in self._programs[program]:
+            if bound.pipeline is not pipeline:
+                pipeline = bound.pipeline
+                pass_.set_pipeline(pipeline)
+            pass_.set_bind_group(0, bound.group)
+            pass_.dispatch_workgroups(*plans.workgroups(bound.grid, symbols))
+        pass_.end()
+        if read is None:
+            self.device.queue.submit([encoder.finish()])
+            return None
+        name, first, count = read
+        encoder.copy_buffer_to_buffer(self._buffers[self._names[name]], first * WORD, self._staging, 0, count * WORD)
+        self.device.queue.submit([encoder.finish()])
+        self._staging.map_sync(wgpu.MapMode.READ, 0, count * WORD)
+        result = np.frombuffer(self._staging.read_mapped(0, count * WORD), np.int32).copy()
+        self._staging.unmap()
+        return result
+
+    def _checked(self, symbols: Mapping[str, int]) -> list[int]:
+        for name, (low, high) in self.plan.symbols.items():
+            value = symbols.get(name, low)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; this bundle was compiled for {low} to {high}")
+        return [symbols.get(name, low) for name, (low, _) in self.plan.symbols.items()]
+
+    def read(self, name: str, symbols: Mapping[str, int]) -> np.ndarray:
+        """The content of an output or a state, in its declared type and shape."""
+        buffer = self.plan.buffers[self._names[name]]
+        shape = tuple(plans.evaluate(d, symbols) for d in buffer.shape)
+        count = int(np.prod(shape))
+        dtype = _numpy(buffer.dtype)
+        if not count:
+            return np.empty(shape, dtype)
+        data = self._get(self._names[name], count)
+        return np.frombuffer(data, _ON_DEVICE[dtype.kind]).reshape(shape).astype(dtype)
+
+    def run(self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
+        """Run a program on named inputs (states may be named too); returns its outputs.
+
+        Symbolic sizes follow from the shapes of the inputs; `symbols` gives those that do not, else they are at their
+        lowest. Raises ValueError for inputs that are missing, unknown or of the wrong shape.
+        """
+        described = self.plan.programs[program]
+        known = {name: low for name, (low, _) in self.plan.symbols.items()}
+        if missing := sorted(described.inputs.keys() - inputs.keys()):
+            raise ValueError(f"program {program} needs the inputs {', '.join(missing)}")
+        if unknown := sorted(inputs.keys() - self._names.keys()):
+            raise ValueError(f"program {program} has no inputs {', '.join(unknown)}; it takes {', '.join(described.inputs)}")
+        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        for name, array in arrays.items():
+            known.update(self._sizes(name, array))
+        known.update(symbols or {})
+        for name, array in arrays.items():
+            buffer = self.plan.buffers[self._names[name]]
+            shape = tuple(plans.evaluate(d, known) for d in buffer.shape)
+            if array.shape != shape:
+                raise ValueError(f"input {name} has shape {list(array.shape)}; {list(buffer.shape)} is wanted")
+        self._checked(known)
+        for name, array in arrays.items():
+            self.write(name, array)
+        self.submit(program, known)
+        return {name: self.read(name, known) for name in described.outputs}
+
+    def _sizes(self, name: str, array: np.ndarray) -> dict[str, int]:
+        shape = self.plan.buffers[self._names[name]].shape
+        return {d: size for d, size in zip(shape, array.shape, strict=False) if isinstance(d, str) and d in self.plan.symbols}
+
+
+def _numpy(dtype: str) -> np.dtype:
+    """numpy's type for one of the plan's: f32, i64, bool, ..."""
+    return np.dtype("?" if dtype == "bool" else f"{dtype[0]}{int(dtype[1:]) // 8}")
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    try:
+        if path.is_symlink():
+            raise BadBundle(f"{path} is a link; a bundle holds its files itself")
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as e:
+        raise BadBundle(f"{path} is missing or unreadable: {e.strerror}") from e
+    if actual != expected:
+        raise BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again")

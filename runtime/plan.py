@@ -1,0 +1,274 @@
+"""The plan: what a bundle tells the runtime. The reader owns the format; what it accepts is safe to run.
+
+A bundle is data from strangers, so every index, size, name and hash is checked here, before a buffer is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = "intaglio-1"
+TEXEL = 16  # bytes of a vec4 of f32 in a texture
+MAX_TEXTURE = 8192  # WebGPU's default limit for either side
+WORD = 4  # bytes of every element on the adapter: f32, i32 or u32
+
+# WebGPU's default limits, which every implementation grants.
+DEFAULT_LIMITS = {
+    "max-storage-buffer-binding-size": 128 << 20,
+    "max-buffer-size": 256 << 20,
+    "max-storage-buffers-per-shader-stage": 8,
+    "max-compute-invocations-per-workgroup": 256,
+    "max-compute-workgroup-storage-size": 16_384,
+    "max-compute-workgroups-per-dimension": 65_535,
+}
+KINDS = ("weight", "input", "output", "scratch", "state")
+DTYPES = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool")
+
+Size = int | str  # a number, or a linear expression over symbols such as "P+T"
+Grid = tuple[int | Mapping[str, Any], ...]
+
+
+class BadBundle(ValueError):
+    """The bundle is broken, incomplete, or not made for this version."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A shader. `access` has a letter per binding: r(ead) or w(ritten) buffer, t(exture) that is read or s(tored to);
+    `uniform`: the block of symbols is bound after them."""
+
+    file: str
+    sha256: str
+    access: str
+    uniform: bool
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory on the adapter. A weight names its tensor in a file; `dtype` and `shape` say what users see in the others.
+
+    `texture` is (width, height) where the memory is a texture of f32 vec4s, vec4 i at (i % width, i / width).
+    """
+
+    kind: str
+    bytes: int
+    name: str = ""
+    dtype: str = ""
+    shape: tuple[Size, ...] = ()
+    file: str = ""
+    texture: tuple[int, int] | tuple[()] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One dispatch: a kernel, a buffer for each of its bindings, and the number of workgroups along x, y, z."""
+
+    kernel: str
+    buffers: tuple[int, ...]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps in order, between inputs and outputs (name -> buffer)."""
+
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the runtime needs to know. `symbols` (name -> range, inclusive) are the fields of the uniform block, u32
+    each, in order; `files` are the other files of the bundle with their hashes."""
+
+    kind: str
+    symbols: dict[str, tuple[int, int]]
+    kernels: dict[str, Kernel]
+    buffers: tuple[Buffer, ...]
+    programs: dict[str, Program]
+    files: dict[str, str]
+
+    def bytes_of(self, kind: str) -> int:
+        """The memory that buffers of one kind take together."""
+        return sum(b.bytes for b in self.buffers if b.kind == kind)
+
+    @property
+    def bytes(self) -> int:
+        """All the memory that the runtime allocates on the adapter, the uniform block included."""
+        return sum(b.bytes for b in self.buffers) + self.uniform_bytes
+
+    @property
+    def uniform_bytes(self) -> int:
+        return max(16, WORD * len(self.symbols))
+
+
+_TERM = re.compile(r"([+-]?)(?:(\d+)\*)?([A-Za-z_]\w*|\d+)")
+
+
+def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
+    """The value of a size; raises BadBundle if it is malformed or names an unknown symbol."""
+    if isinstance(size, int):
+        return size
+    total, end = 0, 0
+    for term in _TERM.finditer(size):
+        sign, factor, atom = term.groups()
+        if term.start() != end or (end and not sign):
+            break
+        if not atom.isdigit() and atom not in symbols:
+            raise BadBundle(f"the plan uses the unknown symbol {atom}")
+        value = int(atom) if atom.isdigit() else symbols[atom]
+        total += (-1 if sign == "-" else 1) * int(factor or 1) * value
+        end = term.end()
+    if end != len(size) or not size:
+        raise BadBundle(f"the plan has the malformed size {size!r}")
+    return total
+
+
+def workgroups(grid: Grid, symbols: Mapping[str, int]) -> tuple[int, ...]:
+    """The number of workgroups: a number, or ceil(product(of) / per)."""
+    return tuple(
+        d if isinstance(d, int) else -(-math.prod(evaluate(s, symbols) for s in d["of"]) // d["per"]) for d in grid
+    )
+
+
+# the file
+
+
+def write(plan: Plan) -> str:
+    """The text of plan.json: a line for each kernel, buffer and step, so that differences read well."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, separators=(", ", ": "), ensure_ascii=False)
+
+    def block(items: list[str], brackets: str, indent: str) -> str:
+        if not items:
+            return brackets
+        return f"{brackets[0]}\n{indent}  " + f",\n{indent}  ".join(items) + f"\n{indent}{brackets[1]}"
+
+    buffers = [line({k: v for k, v in asdict(b).items() if v not in ("", ())}) for b in plan.buffers]
+    kernels = [f"{line(name)}: {line(asdict(k))}" for name, k in plan.kernels.items()]
+    programs = []
+    for name, p in plan.programs.items():
+        steps = block([line([s.kernel, list(s.buffers), list(s.grid)]) for s in p.steps], "[]", "      ")
+        head = f'"inputs": {line(p.inputs)},\n      "outputs": {line(p.outputs)}'
+        programs.append(f'{line(name)}: {{\n      {head},\n      "steps": {steps}\n    }}')
+    fields = [
+        f'"format": {line(FORMAT)}',
+        f'"kind": {line(plan.kind)}',
+        f'"symbols": {line(plan.symbols)}',
+        f'"files": {block([f"{line(k)}: {line(v)}" for k, v in plan.files.items()], "{}", "  ")}',
+        f'"kernels": {block(kernels, "{}", "  ")}',
+        f'"buffers": {block(buffers, "[]", "  ")}',
+        f'"programs": {block(programs, "{}", "  ")}',
+    ]
+    return block(fields, "{}", "") + "\n"
+
+
+def read(folder: Path) -> Plan:
+    """The checked plan of a bundle. Raises BadBundle."""
+    path = folder / "plan.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadBundle(f"{folder} is no bundle: it has no plan.json; make one with `intaglio compile`") from None
+    except (OSError, ValueError, RecursionError) as e:
+        raise BadBundle(f"{path} is broken: {e}") from e
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise BadBundle(f"{path} is not of format {FORMAT}; compile the model again")
+    try:
+        plan = _parse(data)
+        _check(plan)
+    except BadBundle:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as e:
+        raise BadBundle(f"{path} is broken: {type(e).__name__} {e}") from e
+    return plan
+
+
+def _parse(data: dict[str, Any]) -> Plan:
+    return Plan(
+        kind=data["kind"],
+        symbols={name: (int(low), int(high)) for name, (low, high) in data["symbols"].items()},
+        kernels={name: Kernel(**k) for name, k in data["kernels"].items()},
+        buffers=tuple(Buffer(**{**b, "shape": tuple(b.get("shape", ())), "texture": tuple(b.get("texture", ()))}) for b in data["buffers"]),
+        programs={
+            name: Program(p["inputs"], p["outputs"], tuple(Step(k, tuple(b), tuple(g)) for k, b, g in p["steps"]))
+            for name, p in data["programs"].items()
+        },
+        files=data["files"],
+    )
+
+
+def _expect(condition: object, what: str) -> None:
+    if not condition:
+        raise BadBundle(f"the plan is broken: {what}")
+
+
+def _check(plan: Plan) -> None:
+    for name, (low, high) in plan.symbols.items():
+        _expect(name.isidentifier() and 0 <= low <= high < 1 << 31, f"symbol {name}")
+    largest = {name: high for name, (_, high) in plan.symbols.items()}
+    for name, kernel in plan.kernels.items():
+        access = Counter(kernel.access)
+        _expect(access.keys() <= set("rwts"), f"the access of kernel {name}")
+        _expect(access["r"] + access["w"] <= 8 and access["t"] <= 16 and access["s"] <= 4, f"the bindings of kernel {name}")
+        _expect(kernel.file in plan.files and plan.files[kernel.file] == kernel.sha256, f"the file of kernel {name}")
+    for name in plan.files:
+        _expect(re.fullmatch(r"(kernels/)?\w[\w.-]*", name), f"the file name {name!r}")
+    for i, b in enumerate(plan.buffers):
+        _expect(b.kind in KINDS, f"the kind of buffer {i}")
+        _expect(isinstance(b.bytes, int) and b.bytes > 0 and b.bytes % WORD == 0, f"the size of buffer {i}")
+        if b.texture:
+            width, height = b.texture
+            _expect(0 < width <= MAX_TEXTURE and 0 < height <= MAX_TEXTURE, f"the texture of buffer {i}")
+            _expect(b.bytes == TEXEL * width * height, f"the size of buffer {i}")
+        else:
+            _expect(b.bytes <= DEFAULT_LIMITS["max-storage-buffer-binding-size"], f"the size of buffer {i}")
+        _expect(b.kind != "weight" or b.file in plan.files, f"the file of buffer {i}")
+        if b.kind in ("input", "output", "state"):
+            _expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
+            _expect(math.prod(evaluate(s, largest) for s in b.shape) * WORD <= b.bytes, f"the shape of buffer {i}")
+    for name, program in plan.programs.items():
+        for i in (*program.inputs.values(), *program.outputs.values()):
+            _expect(plan.buffers[i].dtype, f"program {name}")
+        for step in program.steps:
+            _check_step(plan, step, largest)
+
+
+def _check_step(plan: Plan, step: Step, largest: Mapping[str, int]) -> None:
+    kernel = plan.kernels[step.kernel]
+    where = f"a step of {step.kernel}"
+    _expect(len(step.buffers) == len(kernel.access), where)
+    _expect(all(isinstance(b, int) and 0 <= b < len(plan.buffers) for b in step.buffers), where)
+    bound = list(zip(step.buffers, kernel.access, strict=True))
+    _expect(all((a in "ts") == bool(plan.buffers[b].texture) for b, a in bound), where)
+    written = [b for b, access in bound if access in "ws"]
+    _expect(all(step.buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written), f"{where} writes what it reads")
+    _expect(len(step.grid) == 3, where)
+    for d in step.grid:
+        _expect(isinstance(d, int) or (set(d) == {"of", "per"} and isinstance(d["per"], int) and d["per"] > 0), where)
+    groups = workgroups(step.grid, largest)
+    _expect(all(0 <= n <= DEFAULT_LIMITS["max-compute-workgroups-per-dimension"] for n in groups), f"the grid of {where}")
+
+
+def verify_file(folder: Path, plan: Plan, name: str) -> bytes:
+    """The content of a file of the bundle; raises BadBundle if it is missing or is not what the plan says."""
+    path = folder / name
+    if path.is_symlink() or path.parent.is_symlink():
+        raise BadBundle(f"{path} is a link; a bundle holds its files itself")
+    try:
+        content = path.read_bytes()
+    except OSError as e:
+        raise BadBundle(f"{path} is missing or unreadable: {e.strerror}") from e
+    if hashlib.sha256(content).hexdigest() != plan.files.get(name):
+        raise BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again")
+    return content

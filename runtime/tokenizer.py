@@ -1,0 +1,28 @@
+"""Token ids to text, by the bundle's tokenizer.json; the `tokenizers` library does the work.
+
+Tokens stand for bytes, and one may end inside a character: text is decoded from all of its tokens together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import tokenizers
+
+from intaglio.runtime.plan import BadBundle
+
+REPLACEMENT = "\ufffd"  # what bytes that are no character are decoded to
+
+
+class Tokenizer:
+    """`content` is a tokenizer.json. Raises BadBundle."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises nothing more precise
+            raise BadBundle(f"tokenizer.json is broken: {error}; compile the model again") from error
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of `tokens`: special ones are dropped, and so is a character that the last of them only begin."""
+        return self._tokenizer.decode(list(tokens), skip_special_tokens=True).rstrip(REPLACEMENT)

