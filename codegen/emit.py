@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight
+from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight, most
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
 from intaglio.codegen.render import Renderer, Shader, flops
 from intaglio.codegen.storage import Root, Storage, buffer, identity, texture, textures
 from intaglio.codegen.weights import WeightStore, packed_size
-from intaglio.compiler import dims
 from intaglio.compiler.ir import Graph, UnsupportedOperator, Value
 from intaglio.compiler.model import Check, Model
 from intaglio.compiler.pipeline import Trace
@@ -85,7 +84,9 @@ class _Bundle:
         for pool, of in self.pools.items():
             for i, size in enumerate(of.sizes):
                 slots[_Slot(pool, i)] = len(self.buffers)
-                self.buffers.append(self._sized("scratch", texture(size // 4) if pool == "texture" else buffer(size // 4)))
+                self.buffers.append(
+                    self._sized("scratch", texture(size // 4) if pool == "texture" else buffer(size // 4))
+                )
         self._texts()
         plan = Plan(
             self.model.kind,
@@ -114,18 +115,22 @@ class _Bundle:
         for i, dispatch in enumerate(dispatches, 1):
             storage = {name: self._storage(place.root, index) for name, place in dispatch.places.items()}
             shader = self.renderer.shader(program, dispatch, storage)
-            result.append((shader.name, [self._buffer(p.root, slots, index) for p in dispatch.places.values()], _grid(dispatch)))
+            result.append(
+                (shader.name, [self._buffer(p.root, slots, index) for p in dispatch.places.values()], _grid(dispatch))
+            )
             self.say(f"{program}: kernels and weights", i, len(dispatches))
         return result
 
     # buffers
 
     def _storage(self, root: Root, program: int) -> Storage:
-        words = packed_size(root) if isinstance(root, Weight) else dims.high(root.type.size)
+        words = packed_size(root) if isinstance(root, Weight) else most(root.type)
         is_texture = identity(root, program, self.shared) in self.textures
         result = texture(words) if is_texture else buffer(words)
         if result.texture is None and result.bytes > MAX_BINDING:
-            raise UnsupportedOperator(f"{root.value if isinstance(root, Weight) else root} takes more bytes than a binding may have")
+            raise UnsupportedOperator(
+                f"{root.value if isinstance(root, Weight) else root} takes more bytes than a binding may have"
+            )
         return result
 
     def _sized(self, kind: str, storage: Storage, **described: Any) -> Buffer:
@@ -140,7 +145,9 @@ class _Bundle:
             storage = self._storage(value, program)
             self.buffers.append(self._sized(kind, storage, name=value.name, dtype=value.dtype, shape=shape))
         elif (known := self.buffers[self.named[value.name]]).shape != shape or known.dtype != value.dtype:
-            raise ValueError(f"{value.name} is {known.dtype}{known.shape} in one program and {value.type} in {graph.name}")
+            raise ValueError(
+                f"{value.name} is {known.dtype}{known.shape} in one program and {value.type} in {graph.name}"
+            )
 
     def _scratch(self, dispatches: list[Dispatch], program: int) -> dict[Value, _Slot]:
         roots = {p.root for d in dispatches for p in d.places.values() if isinstance(p.root, Value)}
@@ -184,7 +191,9 @@ class _Bundle:
             self._file("generation.json", json.dumps(self.model.settings, indent=2, ensure_ascii=False) + "\n")
         if self.model.checks:
             save_golden(self.model.checks, self.folder / "golden.safetensors")
-            self.files["golden.safetensors"] = hashlib.sha256((self.folder / "golden.safetensors").read_bytes()).hexdigest()
+            self.files["golden.safetensors"] = hashlib.sha256(
+                (self.folder / "golden.safetensors").read_bytes()
+            ).hexdigest()
 
     def _report(self, plan: Plan, trace: Trace) -> dict[str, Any]:
         return {
@@ -207,15 +216,20 @@ class _Bundle:
 
 
 def save_golden(checks: list[Check], path: Path) -> None:
-    """golden.safetensors: for check i its inputs "i.in.NAME", and "i.at.NAME" (flat indices) with "i.is.NAME" (values)."""
+    """golden.safetensors: for check i inputs "i.in.NAME", flat indices "i.at.NAME" and the values there "i.is.NAME"."""
     tensors: dict[str, np.ndarray] = {}
     listed = []
     for i, check in enumerate(checks):
-        tensors |= {f"{i}.in.{name}": np.ascontiguousarray(array) for name, array in check.inputs.items()}
+        tensors |= {f"{i}.in.{name}": np.asarray(array, order="C") for name, array in check.inputs.items()}
         for name, (indices, values) in check.expected.items():
             tensors |= {f"{i}.at.{name}": indices, f"{i}.is.{name}": values}
         listed.append(
-            {"program": check.program, "symbols": check.symbols, "inputs": list(check.inputs), "expected": list(check.expected)}
+            {
+                "program": check.program,
+                "symbols": check.symbols,
+                "inputs": list(check.inputs),
+                "expected": list(check.expected),
+            }
         )
     save_file(tensors, path, metadata={"checks": json.dumps(listed)})
 

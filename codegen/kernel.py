@@ -6,6 +6,7 @@ Bindings, uniforms, limits, names and sharing are not its business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +103,19 @@ def groups(*of: Dim, per: int = 1) -> Groups:
     if result.at(dims.high) > MAX_WORKGROUPS:
         raise UnsupportedOperator(f"a kernel over {' x '.join(map(str, of))} elements needs too many workgroups")
     return result
+
+
+def most(type: TensorType) -> int:
+    """The number of elements at the largest sizes."""
+    return math.prod(map(dims.high, type.shape))
+
+
+def fours(count: Dim) -> bool:
+    """Whether so many elements are surely a number of vec4s."""
+    try:
+        return (count // 4) * 4 == count
+    except dims.NotLinear:
+        return False
 
 
 def rows_of(shape: tuple[Dim, ...]) -> Dim:

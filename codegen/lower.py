@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from intaglio.codegen import ops, wgsl
-from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight
+from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight, fours, most, refuse
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.infer import slices
@@ -45,18 +45,46 @@ def lower(graph: Graph) -> list[Dispatch]:
     check_operators(graph)
     _own_outputs(graph)
     places: dict[Value, Place] = {}
-    dispatches = []
+    dispatches: list[Dispatch] = []
     for node in graph.nodes:
         places.update({out: Place(state) for out, state in node.written.items()})
         if (base := _view(node)) is not None:
             source = _place(places, node.inputs[0])
             places[node.output] = Place(source.root, source.offset + base)
             continue
-        made = OPS[node.op](node)
-        for kernel in made if isinstance(made, list) else [made]:
-            operands = {**kernel.reads, **kernel.writes}
-            dispatches.append(Dispatch(kernel, node, {name: _place(places, v) for name, v in operands.items()}))
+        for kernel in _kernels(node):
+            dispatches += [_aligned(kernel, name, node, places) for name in _astray(kernel, places)]
+            dispatches.append(_dispatch(kernel, node, places))
     return dispatches
+
+
+def _kernels(node: Node) -> list[Kernel]:
+    """The kernels of a node, less those that would write nothing."""
+    try:
+        made = OPS[node.op](node)
+    except dims.NotLinear as e:
+        raise refuse(node, f"sizes that vary are multiplied, {e}; fix one of them when you compile") from e
+    kernels = made if isinstance(made, list) else [made]
+    return [k for k in kernels if all(most(v.type) for v in k.writes.values())]
+
+
+def _dispatch(kernel: Kernel, node: Node, places: dict[Value, Place]) -> Dispatch:
+    operands = {**kernel.reads, **kernel.writes}
+    return Dispatch(kernel, node, {name: _place(places, v) for name, v in operands.items()})
+
+
+def _astray(kernel: Kernel, places: dict[Value, Place]) -> list[str]:
+    """The operands that the kernel reads as vec4s, and that do not surely begin at one."""
+    return [n for n, v in kernel.reads.items() if n in kernel.vec4 and not fours(_place(places, v).offset)]
+
+
+def _aligned(kernel: Kernel, name: str, node: Node, places: dict[Value, Place]) -> Dispatch:
+    """Copy an operand to memory of its own, where the node and those after it will find it."""
+    value = kernel.reads[name]
+    own = Value(f"{value.name}.copy", value.type)
+    made = _dispatch(ops.elementwise.copy(value, own), node, places)
+    places[value] = Place(own)
+    return made
 
 
 def check_operators(graph: Graph) -> None:
@@ -100,10 +128,12 @@ def _own_outputs(graph: Graph) -> None:
     """Give every output memory of its own: one that is a view, an input or a constant is copied."""
     for i, value in enumerate(list(graph.outputs)):
         node = graph.producer(value)
-        if node is None or node.op in ("Reshape", "Slice") or value in graph.outputs[:i] or value in node.written:
+        if node is None or _view(node) is not None or value in graph.outputs[:i] or value in node.written:
             name, value.name = value.name, f"{value.name}.source"
             copy = Value(name, value.type)
-            graph.add(Node("Elementwise", (value,), (copy,), {"steps": (("Identity", "x0"),)}, node.sources if node else ()))
+            graph.add(
+                Node("Elementwise", (value,), (copy,), {"steps": (("Identity", "x0"),)}, node.sources if node else ())
+            )
             graph.outputs[i] = copy
 
 

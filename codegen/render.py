@@ -81,7 +81,9 @@ class Renderer:
         return shader
 
     def _name(self, kernel: Kernel) -> str:
-        stem = "_".join([kernel.label, *(s[0].lower() for s in kernel.tail)] if kernel.template != "elementwise" else [kernel.label])
+        stem = "_".join(
+            [kernel.label, *(s[0].lower() for s in kernel.tail)] if kernel.template != "elementwise" else [kernel.label]
+        )
         taken = {s.name for s in self.shaders.values()}
         return next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 10_000))) if n not in taken)
 
@@ -147,7 +149,7 @@ def _tail(kernel: Kernel) -> dict[str, Any]:
         given = kernel.consts.get("indices", {}).get(name)
         return f"load_{name}({given or _index(kernel.reads[name].type.shape, out.shape, wide)})"
 
-    kinds = {n: kind(v.type) for n, v in kernel.reads.items()} | {"acc": "vec4f" if wide else "f32"}
+    kinds = {n: kind(v.type) for n, v in kernel.reads.items()} | {"acc": kind(out), "i": "u32"}
     lines, result = wgsl.body(kernel.tail, kinds, load)
     return {"tail": lines, "result": result, "needs_i": any(re.search(r"\bi\b", line) for line in lines)}
 

@@ -1,7 +1,7 @@
 """Storage: which tensors are textures and which are buffers.
 
-A texture of vec4s is read some eight times faster than a buffer on software adapters, whose buffer accesses are loops over
-lanes, and no slower on GPUs; but it is written a whole vec4 at a time, and by one kernel while no other reads it.
+A texture of vec4s is read some eight times faster than a buffer on software adapters, whose buffer accesses are loops
+over lanes, and no slower on GPUs; but it is written a whole vec4 at a time, and by one kernel while no other reads it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from intaglio.codegen.kernel import Weight
-from intaglio.codegen.lower import Dispatch, Place
-from intaglio.compiler import dims
+from intaglio.codegen.kernel import Weight, most
+from intaglio.codegen.lower import Dispatch
 from intaglio.compiler.ir import Value
 
 TEXEL = 16  # bytes of a vec4 of f32
@@ -55,7 +54,7 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[str]) -> set[object
                 vec4 = name in d.kernel.vec4
                 if vec4 and name in d.kernel.reads:
                     wanted.add(tensor)
-                if not _fits(place, vec4) or (name in d.kernel.writes and not vec4):
+                if not _fits(place.root) or (name in d.kernel.writes and not vec4):
                     refused.add(tensor)
     return wanted - refused
 
@@ -67,12 +66,6 @@ def identity(root: Root, program: int, shared: set[str]) -> object:
     return root.name if root.name in shared else (program, root.name)
 
 
-def _fits(place: Place, vec4: bool) -> bool:
-    root = place.root
+def _fits(root: Root) -> bool:
     type = root.value.type if isinstance(root, Weight) else root.type
-    if type.dtype not in ("f32", "f16", "f64") or dims.high(type.size) > 4 * _WIDTH * _HEIGHT:
-        return False
-    try:
-        return not vec4 or place.offset // 4 is not None
-    except dims.NotLinear:
-        return False
+    return type.dtype in ("f32", "f16", "f64") and most(type) <= 4 * _WIDTH * _HEIGHT

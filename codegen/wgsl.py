@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from intaglio.codegen.kernel import stored
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, Expr
 from intaglio.compiler.elementwise import LOGIC, PREDICATES, Expression
@@ -17,7 +18,6 @@ OPERATORS = {
     "Add": "{0} + {1}",
     "And": "{0} & {1}",
     "Ceil": "ceil({0})",
-    "Clip": "min(max({0}, {1}), {2})",
     "Cos": "cos({0})",
     "Div": "{0} / {1}",
     "Equal": "select(0u, 1u, {0} == {1})",
@@ -39,7 +39,6 @@ OPERATORS = {
     "Neg": "-{0}",
     "Not": "1u - {0}",
     "Or": "{0} | {1}",
-    "Pow": "power({0}, {1})",
     "Reciprocal": "1.0 / {0}",
     "Relu": "max({0}, {zero})",
     "Round": "round({0})",
@@ -58,13 +57,19 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def number(value: float | int | bool, kind: str) -> str:
-    """A literal of type f32, i32, u32 or vec4f."""
+    """A literal of type f32, i32, u32 or vec4f. WGSL has no infinity: the largest number stands for it.
+
+    Raises UnsupportedOperator for what has no literal.
+    """
     if kind == "vec4f":
         return f"vec4f({number(value, 'f32')})"
     if kind == "f32":
-        value = float(np.clip(np.float32(value), -_LARGEST, _LARGEST))
-        return f"{value!r}f" if "e" in repr(value) or "." in repr(value) else f"{value}.0f"
-    return f"{int(value)}{kind[0]}" if kind == "u32" or value >= 0 else f"i32({int(value)})"
+        if np.isnan(value):
+            raise UnsupportedOperator("a constant is no number (NaN)")
+        with np.errstate(over="ignore"):
+            return f"{float(np.clip(np.float32(value), -_LARGEST, _LARGEST))!r}f"
+    value = stored(np.array(int(value), np.int64 if kind == "i32" else np.uint64)).item()
+    return f"{value}{kind[0]}" if value >= 0 else f"i32({value})"
 
 
 def size(d: Dim) -> str:
@@ -86,13 +91,6 @@ def sum_of(*terms: str) -> str:
     return " + ".join(kept) or "0u"
 
 
-def times(term: str, factor: Dim) -> str:
-    """`term * factor` without needless parts."""
-    if factor == 0 or term == "0u":
-        return "0u"
-    return term if factor == 1 else f"{term} * {size(factor)}"
-
-
 def strides(shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
     """Elements from one index to the next along each axis of a row-major tensor."""
     return tuple(dims.product(shape[i + 1 :]) for i in range(len(shape)))
@@ -107,7 +105,7 @@ def broadcast_strides(shape: tuple[Dim, ...], out: tuple[Dim, ...]) -> tuple[Dim
 def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim = 0) -> str:
     """Where element `index` of a tensor `out` lies in one that moves by `steps` along each axis of it.
 
-    Neighbouring axes that move as one are merged, so that most tensors need no division at all.
+    Neighbouring axes that move as one are merged, so that most tensors need no division at all. Steps may be negative.
     """
     axes: list[tuple[Dim, Dim]] = []  # (size, step), outermost first
     for d, step in zip(out, steps, strict=True):
@@ -117,15 +115,25 @@ def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim
             axes[-1] = (axes[-1][0] * d, step)
         else:
             axes.append((d, step))
-    terms, inner = [], 1
+    terms: list[str] = []
+    inner: Dim = 1
     for i, (d, step) in reversed(list(enumerate(axes))):
         coordinate = index if inner == 1 else f"{index} / {size(inner)}"
-        if i > 0 and step != 0:
-            coordinate = f"{coordinate} % {size(d)}" if inner == 1 else f"({coordinate}) % {size(d)}"
+        if i > 0:
+            coordinate = f"{coordinate} % {size(d)}"
         if step != 0:
-            terms.insert(0, times(coordinate if "%" not in coordinate and "/" not in coordinate else f"({coordinate})", step))
+            factor = f" * {size(-step if backward(step) else step)}" if step not in (1, -1) else ""
+            product = f"({coordinate}){factor}" if factor and " " in coordinate else f"{coordinate}{factor}"
+            terms.insert(0, f" - {product}" if backward(step) else f" + {product}")
         inner = inner * d
-    return sum_of(size(offset) if offset != 0 else "0u", *(t[1:-1] if t[0] == "(" and t[-1] == ")" and len(terms) == 1 and offset == 0 else t for t in terms))
+    if offset != 0 or not terms or terms[0].startswith(" - "):
+        terms.insert(0, size(offset))
+    return "".join(terms).removeprefix(" + ")
+
+
+def backward(step: Dim) -> bool:
+    """Whether a step leads towards the beginning."""
+    return not isinstance(step, Expr) and step < 0
 
 
 def body(
@@ -133,8 +141,8 @@ def body(
 ) -> tuple[list[str], str]:
     """Lines that compute an expression, and the name of its result.
 
-    kinds: the type (f32, i32, u32, vec4f, or bool for a u32 that is 0 or 1) of "acc" and of each input; load: the text
-    that reads an input.
+    kinds: the type (f32, i32, u32, vec4f, or bool for a u32 that is 0 or 1) of "acc", of the element's index "i" and of
+    each input; load: the text that reads an input.
     """
     lines: list[str] = []
     types = dict(kinds)
@@ -146,20 +154,43 @@ def body(
 
     for i, (op, *args) in enumerate(expression):
         typed = [types[a] for a in args if isinstance(a, str) and a in types]
-        kind = typed[1] if op == "Where" and len(typed) > 1 else typed[0] if typed else "f32"
+        kind = typed[1] if op == "Where" and len(typed) > 1 else typed[0] if typed else types["acc"]
+        scalar = "u32" if kind == "bool" else kind
         if op == "Cast":
             value, kind = _cast(text(args[0], typed[0]), typed[0], args[1])
+        elif op == "Pow":
+            value = _power(*args, kind, typed, text)
+        elif op == "Clip":
+            value = _clip(args, scalar, text)
         elif op not in OPERATORS:
             raise UnsupportedOperator(f"no kernel for {op}")
         else:
-            if op == "Clip":
-                args = [args[0], *(b if b is not None else d for b, d in zip([*args[1:], None, None][:2], (-_LARGEST, _LARGEST), strict=True))]
-            scalar = "u32" if kind == "bool" else kind
             value = OPERATORS[op].format(*(text(a, scalar) for a in args), zero=number(0, scalar))
             kind = "bool" if op in PREDICATES or op in LOGIC else kind
         lines.append(f"let {names}{i} = {value};")
         types[f"t{i}"] = kind
     return lines, f"{names}{len(lines) - 1}"
+
+
+Text = Callable[[str | float | None, str], str]
+
+
+def _power(base: str | float, exponent: str | float, kind: str, typed: list[str], text: Text) -> str:
+    """base ** exponent, of the kind of the base; the exponent may be of another."""
+    if exponent == 2:
+        return f"{text(base, kind)} * {text(base, kind)}"
+    if kind == "i32" and "f32" not in typed:
+        return f"power_i32({text(base, kind)}, {text(exponent, 'i32')})"
+    if kind not in ("f32", "vec4f"):
+        raise UnsupportedOperator(f"no kernel for Pow of {' and '.join(typed)}")
+    given = text(exponent, kind)
+    return f"power({text(base, kind)}, {given if typed[-1] == kind else f'f32({given})'})"
+
+
+def _clip(args: list[str | float | None], kind: str, text: Text) -> str:
+    value, low, high = [*(text(a, kind) if a is not None else None for a in args), None, None][:3]
+    value = value if low is None else f"max({value}, {low})"
+    return value if high is None else f"min({value}, {high})"
 
 
 def _cast(value: str, source: str, target: str) -> tuple[str, str]:

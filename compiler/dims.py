@@ -6,6 +6,7 @@ and a comparison holds if it holds over the whole declared range of every symbol
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class Expr:
 
     def __add__(self, other: Dim) -> Dim:
         if not isinstance(other, Expr):
-            return Expr(self.terms, self.constant + int(other))
+            return Expr(self.terms, self.constant + operator.index(other))
         coefficients = dict(self.terms)
         for symbol, c in other.terms:
             coefficients[symbol] = coefficients.get(symbol, 0) + c
@@ -48,14 +49,18 @@ class Expr:
     def __mul__(self, other: Dim) -> Dim:
         if isinstance(other, Expr):
             raise NotLinear(f"({self}) * ({other})")
-        return _normal({s: c * int(other) for s, c in self.terms}, self.constant * int(other))
+        factor = operator.index(other)
+        return _normal({s: c * factor for s, c in self.terms}, self.constant * factor)
 
     def __floordiv__(self, other: Dim) -> Dim:
         if self == other:
             return 1
-        if isinstance(other, Expr) or any(c % other for _, c in self.terms) or self.constant % other:
+        if isinstance(other, Expr) or other == 0 or any(c % other for _, c in self.terms) or self.constant % other:
             raise NotLinear(f"({self}) / ({other})")
         return _normal({s: c // other for s, c in self.terms}, self.constant // other)
+
+    def __rfloordiv__(self, other: int) -> Dim:
+        raise NotLinear(f"{other} / ({self})")
 
     def __neg__(self) -> Dim:
         return self * -1

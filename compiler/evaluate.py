@@ -1,6 +1,7 @@
 """What a node computes, in numpy: the ONNX reference implementation, and the few operators that are our own.
 
-Folding, the comparison of masks and every test of a pass rest on this; it is the oracle, so it is written to be obvious.
+Folding, the comparison of masks and every test of a pass rest on this; it is the oracle, so it is written to be
+obvious.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def evaluate(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [np.asarray(y) for y in session.run(None, feeds)]
 
 
-def run(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
+def run(
+    graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray]:
     """The graph's outputs by name. `feeds` holds its inputs and states; `symbols` gives every symbolic dimension."""
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
     results = compute(graph, graph.nodes, values, symbols or {})
@@ -86,7 +89,9 @@ def expression(steps: Expression, acc: np.ndarray | None, inputs: list[np.ndarra
             continue
         like = next((argument(a, np.float32).dtype for a in reversed(args) if isinstance(a, str)), np.dtype(np.float32))
         arrays = [argument(a, like) for a in args]
-        done += evaluate(Node(op, tuple(None if a is None else Value("", None) for a in arrays), (Value("", None),)), arrays)
+        done += evaluate(
+            Node(op, tuple(None if a is None else Value("", None) for a in arrays), (Value("", None),)), arrays
+        )
     return done[-1]
 
 

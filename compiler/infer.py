@@ -1,4 +1,5 @@
-"""Types of a node's outputs, and their content where it follows from shapes: exporters compute with shapes all the time.
+"""Types of a node's outputs, and their content where it follows from shapes: exporters compute with shapes all the
+time.
 
 Operators whose result depends on symbolic dimensions have a rule here; for the rest ONNX's own inference is asked,
 with each symbolic dimension passed through as an opaque name.
@@ -6,6 +7,7 @@ with each symbolic dimension passed through as an opaque name.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -19,8 +21,11 @@ from intaglio.compiler.elementwise import ELEMENTWISE, PREDICATES
 from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, known, type_of
 
 _MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
-_MAX_FOLD = 1 << 20  # operators that only repeat data are not folded into constants of more elements than this
-_REPEATS = frozenset({"Expand", "Tile", "ConstantOfShape"})
+_MAX_FOLD = 1 << 20  # operators that make much of little are not folded into constants of more elements than this
+_GROWS = frozenset({"Expand", "Tile", "ConstantOfShape", "Range", "Pad"})
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
 
 
 def infer(node: Node) -> None:
@@ -57,11 +62,11 @@ def _known(node: Node) -> bool:
     if node.op == "Size":
         _fill(node, known([node.inputs[0].type.size], ()))
         return True
-    if any(v.const is None for v in present):
+    if any(v.const is None for v in present) or node.op in _RANDOM:
         return False
     if any(v.const.dtype == object for v in present):
         return _symbolic(node)
-    if node.op in _REPEATS and _types(node)[0].size > _MAX_FOLD:
+    if node.op in _GROWS and _types(node)[0].size > _MAX_FOLD:
         return False
     try:
         results = evaluate.evaluate(node, [v.const if v is not None else None for v in node.inputs])
@@ -85,9 +90,11 @@ def _symbolic(node: Node) -> bool:
         array = rule(node, [v.const if v is not None else None for v in node.inputs])
     except (NotLinear, DataDependent):
         return False
+    except (IndexError, ValueError, ZeroDivisionError) as e:
+        raise BadModel(f"cannot be evaluated on its dimensions: {e}") from e
     array = np.asarray(array)
     if array.dtype == object and all(not isinstance(d, dims.Expr) for d in array.reshape(-1)):
-        array = array.astype(np.bool_ if all(isinstance(d, bool) for d in array.reshape(-1)) else np.int64)
+        array = array.astype(np.bool_ if node.op in PREDICATES else np.int64)
     _fill(node, array)
     return True
 
@@ -108,16 +115,22 @@ def _not(answer: bool | None) -> bool | None:
 
 def _pick(smaller: bool) -> Callable[[Node, list[np.ndarray]], np.ndarray]:
     def one(a: Dim, b: Dim) -> Dim:
-        answer = dims.less(a, b)
-        if answer is None and dims.low(b - a) < 0 and dims.high(b - a) > 0:
+        if dims.low(b - a) < 0 < dims.high(b - a):
             raise DataDependent(f"min or max of {a} and {b}")
         return a if (dims.high(a - b) <= 0) == smaller else b
 
-    return lambda node, x: np.frompyfunc(one, 2, 1)(x[0], x[1])
+    return lambda node, x: functools.reduce(np.frompyfunc(one, 2, 1), x)
+
+
+def _numbers(x: np.ndarray) -> np.ndarray:
+    """An array of positions, axes or sizes; raises DataDependent where they are symbolic."""
+    if x.dtype == object:
+        raise DataDependent("a position is symbolic")
+    return x.astype(np.int64)
 
 
 def _axes(node: Node, x: list[np.ndarray]) -> tuple[int, ...] | None:
-    return tuple(int(a) for a in x[1]) if len(x) > 1 and x[1] is not None else None
+    return tuple(_numbers(x[1]).reshape(-1).tolist()) if len(x) > 1 and x[1] is not None else None
 
 
 def _cast_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
@@ -127,25 +140,35 @@ def _cast_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
 
 
 def _slice_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
-    if any(v is not None and v.dtype == object for v in x[1:]) or x[0].ndim != 1:
-        raise DataDependent("a slice of dimensions at a symbolic position")
-    step = int(x[4][0]) if len(x) > 4 else 1
-    return x[0][int(x[1][0]) : int(x[2][0]) : step]
+    if x[0].ndim != 1:
+        raise DataDependent("a slice of a table of dimensions")
+    step = int(_numbers(x[4])[0]) if len(x) > 4 and x[4] is not None else 1
+    return x[0][int(_numbers(x[1])[0]) : int(_numbers(x[2])[0]) : step]
 
 
 def _divide(node: Node, x: list[np.ndarray]) -> np.ndarray:
-    return np.frompyfunc(lambda a, b: a // b, 2, 1)(x[0], x[1])
+    def one(a: Dim, b: Dim) -> Dim:
+        negative = not isinstance(a, dims.Expr) and not isinstance(b, dims.Expr) and (a < 0) != (b < 0)
+        return -(-a // b) if negative else a // b  # integers divide towards zero
+
+    return np.frompyfunc(one, 2, 1)(x[0], x[1])
+
+
+def _product(node: Node, x: list[np.ndarray]) -> np.ndarray:
+    if x[0].ndim != 1 or (len(x) == 1 and node.attrs.get("noop_with_empty_axes")):
+        raise DataDependent("a product over a table of dimensions")
+    return np.full((1,) if node.attrs.get("keepdims", 1) else (), dims.product(tuple(x[0])), object)
 
 
 _ON_DIMS: dict[str, Callable[[Node, list[np.ndarray]], np.ndarray]] = {
     "Identity": lambda node, x: x[0],
     "Cast": _cast_dims,
-    "Gather": lambda node, x: np.take(x[0], x[1].astype(np.int64), axis=node.attrs.get("axis", 0)),
+    "Gather": lambda node, x: np.take(x[0], _numbers(x[1]), axis=node.attrs.get("axis", 0)),
     "Concat": lambda node, x: np.concatenate([np.asarray(v, object) for v in x], axis=node.attrs["axis"]),
     "Slice": _slice_dims,
     "Squeeze": lambda node, x: np.squeeze(x[0], _axes(node, x)),
     "Unsqueeze": lambda node, x: np.expand_dims(x[0], _axes(node, x)),
-    "Reshape": lambda node, x: x[0].reshape([int(d) for d in x[1]]),
+    "Reshape": lambda node, x: x[0].reshape(_types(node)[0].shape),
     "Add": lambda node, x: np.add(x[0].astype(object), x[1]),
     "Sub": lambda node, x: np.subtract(x[0].astype(object), x[1]),
     "Mul": lambda node, x: np.multiply(x[0].astype(object), x[1]),
@@ -153,7 +176,7 @@ _ON_DIMS: dict[str, Callable[[Node, list[np.ndarray]], np.ndarray]] = {
     "Neg": lambda node, x: -x[0],
     "Max": _pick(smaller=False),
     "Min": _pick(smaller=True),
-    "ReduceProd": lambda node, x: np.full((1,) if node.attrs.get("keepdims", 1) else (), dims.product(tuple(x[0])), object),
+    "ReduceProd": _product,
     "Equal": _decided(dims.same),
     "Less": _decided(dims.less),
     "Greater": _decided(lambda a, b: dims.less(b, a)),
@@ -185,6 +208,13 @@ def broadcast(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
     return tuple(result)
 
 
+def axis_of(axis: int, rank: int) -> int:
+    """`axis`, counted from the front. Raises BadModel if there is no such axis."""
+    if not -rank <= axis < rank:
+        raise BadModel(f"there is no axis {axis} in {rank} dimensions")
+    return axis % rank
+
+
 def _elementwise(node: Node) -> TensorType:
     shape = broadcast(*(v.shape for v in node.inputs if v is not None))
     if node.op == "Cast":
@@ -201,15 +231,35 @@ def content(value: Value, what: str) -> list[Dim]:
     return [d if isinstance(d, dims.Expr) else int(d) for d in value.const.reshape(-1)]
 
 
+def integers(value: Value, what: str) -> list[int]:
+    """The numbers in a small integer tensor; raises DataDependent if one is not known or symbolic."""
+    numbers = content(value, what)
+    if any(isinstance(d, dims.Expr) for d in numbers):
+        raise DataDependent(f"{what} {value.name} is symbolic")
+    return numbers
+
+
+def _sizes(value: Value) -> tuple[Dim, ...]:
+    """A shape that a tensor holds."""
+    shape = tuple(content(value, "the shape"))
+    if any(dims.high(d) < 0 for d in shape):
+        raise BadModel(f"{list(shape)} is no shape")
+    return shape
+
+
 def _reshape(node: Node) -> list[TensorType]:
     x, target = node.inputs[0], content(node.inputs[1], "the shape")
-    copied = [x.shape[i] if d == 0 and not node.attrs.get("allowzero") else d for i, d in enumerate(target)]
-    rest = [d for d in copied if d != -1]
-    left, right = _cancelled(x.shape, rest)
-    if -1 in copied:
-        copied[copied.index(-1)] = dims.product(left) // dims.product(right)
-    elif dims.product(left) != dims.product(right):
-        raise BadModel(f"{x.type} has no shape {copied}")
+    copies = [d == 0 and not node.attrs.get("allowzero") for d in target]
+    if any(copies[len(x.shape) :]) or target.count(-1) > 1 or any(dims.high(d) < -1 for d in target):
+        raise BadModel(f"{x.type} has no shape {target}")
+    copied = [x.shape[i] if copy else d for i, (d, copy) in enumerate(zip(target, copies, strict=True))]
+    left, right = map(dims.product, _cancelled(x.shape, [d for d in copied if d != -1]))
+    if -1 not in copied:
+        fits = left == right
+    elif fits := right != 0 and (isinstance(left, dims.Expr) or isinstance(right, dims.Expr) or left % right == 0):
+        copied[copied.index(-1)] = left // right
+    if not fits:
+        raise BadModel(f"{x.type} has no shape {target}")
     return [TensorType(x.dtype, tuple(copied))]
 
 
@@ -225,21 +275,23 @@ def _cancelled(a: Sequence[Dim], b: Sequence[Dim]) -> tuple[tuple[Dim, ...], tup
 
 def _expand(node: Node) -> list[TensorType]:
     x = node.inputs[0]
-    return [TensorType(x.dtype, broadcast(x.shape, tuple(content(node.inputs[1], "the shape"))))]
+    return [TensorType(x.dtype, broadcast(x.shape, _sizes(node.inputs[1])))]
 
 
 def _of_shape(node: Node) -> list[TensorType]:
     fill = node.attrs.get("value")
     dtype = type_of(fill).dtype if fill is not None else "f32"
-    return [TensorType(dtype, tuple(content(node.inputs[0], "the shape")))]
+    return [TensorType(dtype, _sizes(node.inputs[0]))]
 
 
 def _concat(node: Node) -> list[TensorType]:
     shapes = [v.shape for v in node.inputs]
-    axis = node.attrs["axis"] % len(shapes[0])
+    axis = axis_of(node.attrs["axis"], len(shapes[0]))
     total: Dim = 0
     for s in shapes:
-        if len(s) != len(shapes[0]) or any(a != b for i, (a, b) in enumerate(zip(s, shapes[0], strict=True)) if i != axis):
+        if len(s) != len(shapes[0]) or any(
+            a != b for i, (a, b) in enumerate(zip(s, shapes[0], strict=True)) if i != axis
+        ):
             raise BadModel(f"cannot concatenate {', '.join(str(v.type) for v in node.inputs)} along axis {axis}")
         total = total + s[axis]
     return [TensorType(node.inputs[0].dtype, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))]
@@ -249,10 +301,13 @@ def slices(node: Node) -> list[tuple[Dim, Dim, int]]:
     """For each axis of a Slice's input: first index, number of elements, step."""
     x = node.inputs[0]
     starts, ends = content(node.inputs[1], "the start"), content(node.inputs[2], "the end")
-    axes = content(node.inputs[3], "the axes") if node.input(3) else list(range(len(starts)))
-    steps = content(node.inputs[4], "the step") if node.input(4) else [1] * len(starts)
+    axes = integers(node.inputs[3], "the axes") if node.input(3) else list(range(len(starts)))
+    steps = integers(node.inputs[4], "the step") if node.input(4) else [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise BadModel(f"starts {starts}, ends {ends}, axes {axes} and steps {steps} are no slice")
     result: list[tuple[Dim, Dim, int]] = [(0, d, 1) for d in x.shape]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        axis = axis_of(axis, len(x.shape))
         size = x.shape[axis]
         if step > 0:
             first, last = _clamped(start, size, 0, size), _clamped(end, size, 0, size)
@@ -279,7 +334,9 @@ def _clamped(index: Dim, size: Dim, least: Dim, most: Dim) -> Dim:
         return most
     if dims.high(index - least) <= 0:
         return least
-    return index  # indices that may leave the range depending on symbols are taken as written
+    if dims.low(index - least) < 0 or (isinstance(index, int) and dims.high(index - most) > 0):
+        raise DataDependent(f"index {index} may lie outside of {size}")
+    return index  # a symbolic index is taken as written: a table is as long as the longest sequence
 
 
 def _slice(node: Node) -> list[TensorType]:
@@ -287,37 +344,53 @@ def _slice(node: Node) -> list[TensorType]:
 
 
 def _split(node: Node) -> list[TensorType]:
-    x, axis = node.inputs[0], node.attrs.get("axis", 0)
+    x = node.inputs[0]
+    axis = axis_of(node.attrs.get("axis", 0), len(x.shape))
+    size = x.shape[axis]
     if node.input(1):
         sizes = content(node.inputs[1], "the split")
     else:
-        count = node.attrs.get("num_outputs", len(node.outputs))
-        each = -(-x.shape[axis] // count) if isinstance(x.shape[axis], int) else x.shape[axis] // count
-        sizes = [each] * (count - 1) + [x.shape[axis] - each * (count - 1)]
-    axis %= len(x.shape)
+        count = len(node.outputs)
+        each = -(-size // count) if isinstance(size, int) else size // count
+        sizes = [each] * (count - 1) + [size - each * (count - 1)]
+    if len(sizes) != len(node.outputs) or any(dims.high(s) < 0 for s in sizes) or sum(sizes) != size:
+        raise BadModel(f"{size} cannot be split into {len(node.outputs)} parts of {sizes}")
     return [TensorType(x.dtype, (*x.shape[:axis], s, *x.shape[axis + 1 :])) for s in sizes]
 
 
 def _range(node: Node) -> list[TensorType]:
-    start, limit, delta = (content(v, "the bound")[0] if v.dtype in ("i64", "i32") else v.scalar for v in node.inputs)
-    if start is None or limit is None or delta is None:
+    bounds = [(*content(v, "the bound"), None)[0] if v.dtype in ("i64", "i32") else v.scalar for v in node.inputs]
+    if any(b is None for b in bounds):
         raise DataDependent("the bounds of the range are computed at run time")
-    if isinstance(limit - start, dims.Expr):
-        return [TensorType(node.inputs[0].dtype, ((limit - start) // delta,))]
-    return [TensorType(node.inputs[0].dtype, (max(0, math.ceil((limit - start) / delta)),))]
+    start, limit, delta = bounds
+    if isinstance(delta, dims.Expr) or isinstance(limit - start, dims.Expr):
+        count = (limit - start) // delta
+    elif delta == 0 or not math.isfinite((limit - start) / delta):
+        raise BadModel(f"there is no range from {start} to {limit} in steps of {delta}")
+    else:
+        count = max(0, math.ceil((limit - start) / delta))
+    if dims.low(count) < 0:
+        raise DataDependent(f"the range from {start} to {limit} may be empty")
+    return [TensorType(node.inputs[0].dtype, (count,))]
 
 
 def _pad(node: Node) -> list[TensorType]:
     x, pads = node.inputs[0], content(node.inputs[1], "the padding")
-    axes = content(node.inputs[3], "the axes") if node.input(3) else list(range(len(x.shape)))
+    axes = integers(node.inputs[3], "the axes") if node.input(3) else list(range(len(x.shape)))
+    if len(pads) != 2 * len(axes):
+        raise BadModel(f"the padding {pads} is not two numbers for each of the axes {axes}")
     shape = list(x.shape)
-    for i, axis in enumerate(axes):
+    for i, axis in enumerate(axis_of(a, len(shape)) for a in axes):
         shape[axis] = shape[axis] + pads[i] + pads[i + len(axes)]
+    if any(dims.high(d) < 0 for d in shape):
+        raise BadModel(f"the padding {pads} takes more from {x.type} than there is")
     return [TensorType(x.dtype, tuple(shape))]
 
 
 def _tile(node: Node) -> list[TensorType]:
     repeats = content(node.inputs[1], "the repeats")
+    if len(repeats) != len(node.inputs[0].shape) or any(dims.high(r) < 0 for r in repeats):
+        raise BadModel(f"{node.inputs[0].type} cannot be repeated {repeats} times")
     return [TensorType(node.inputs[0].dtype, tuple(d * r for d, r in zip(node.inputs[0].shape, repeats, strict=True)))]
 
 
@@ -391,5 +464,15 @@ def _type(proto: TypeProto | None, names: dict[str, Dim]) -> TensorType:
             shape.append(names[d.dim_param])
         else:
             raise DataDependent("a dimension is not known")
-    dtype = type_of(np.empty(0, onnx.helper.tensor_dtype_to_np_dtype(proto.tensor_type.elem_type))).dtype
-    return TensorType(dtype, tuple(shape))
+    return TensorType(element(proto.tensor_type.elem_type), tuple(shape))
+
+
+def element(code: int) -> str:
+    """The IR's name for an element type of ONNX. Raises BadModel for one that it lacks."""
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code))
+    except (KeyError, TypeError) as e:
+        raise BadModel(f"{code} is no element type") from e
+    if dtype.kind == "O":
+        raise BadModel("tensors of strings are not supported")
+    return type_of(np.empty(0, dtype)).dtype

@@ -73,7 +73,7 @@ def type_of(array: np.ndarray) -> TensorType:
 
 @dataclass(eq=False)
 class Value:
-    """A tensor. `const` holds its content where it is known: a weight, a folded constant, or dimensions (dtype object)."""
+    """A tensor. `const` holds what is known of its content: a weight, a folded constant, dimensions (dtype object)."""
 
     name: str
     type: TensorType
@@ -100,7 +100,7 @@ class Value:
 
 @dataclass(eq=False)
 class Node:
-    """An operation. `inputs` and `outputs` are ordered; an absent optional one is None. `sources` names the ONNX nodes."""
+    """An operation. Of its ordered `inputs` an absent one is None. `sources` names the ONNX nodes it comes from."""
 
     op: str
     inputs: tuple[Value | None, ...]
@@ -201,12 +201,22 @@ class Graph:
         return new
 
     def redirect(self, old: Value, new: Value) -> None:
-        """Let every reader of `old`, and the graph's outputs, read `new`."""
+        """Let every reader of `old`, and the graph's outputs, read `new`.
+
+        An output keeps its name: where `new` has a name that users know already, `old` becomes a copy of it.
+        """
         for reader in self.consumers(old):
             self.replace(reader, _reading(reader, {old: new}))
-        if old in self.outputs and new not in self.inputs and new not in self.outputs:
+        if old in self.outputs and self.is_named(new):
+            maker = self.producer(old)
+            self.replace(maker, Node("Identity", (new,), (old,), {}, maker.sources))
+        elif old in self.outputs:
             new.name = old.name
-        self.outputs = [new if v is old else v for v in self.outputs]
+            self.outputs = [new if v is old else v for v in self.outputs]
+
+    def is_named(self, value: Value) -> bool:
+        """Whether users know the value by its name."""
+        return value in self.inputs or value in self.states or value in self.outputs
 
     # reading
 
@@ -222,7 +232,9 @@ class Graph:
         """All nodes, in an order in which values are made before they are read."""
         if self._order is None:
             rank = {n: (age, "") for n, age in self._age.items()}
-            order = nx.lexicographical_topological_sort(self._net, key=lambda x: rank.get(x, (-1, getattr(x, "name", ""))))
+            order = nx.lexicographical_topological_sort(
+                self._net, key=lambda x: rank.get(x, (-1, getattr(x, "name", "")))
+            )
             try:
                 self._order = [n for n in order if isinstance(n, Node)]
             except nx.NetworkXUnfeasible as e:
@@ -278,7 +290,9 @@ class Graph:
 
         result = Graph(name)
         result._taken = dict(self._taken)
-        result.inputs, result.outputs, result.states = ([of(v) for v in vs] for vs in (self.inputs, self.outputs, self.states))
+        result.inputs, result.outputs, result.states = (
+            [of(v) for v in vs] for vs in (self.inputs, self.outputs, self.states)
+        )
         for n in self.nodes:
             attrs = {k: dims.substitute(a, change) if isinstance(a, dims.Expr) else a for k, a in n.attrs.items()}
             result.add(Node(n.op, tuple(map(of, n.inputs)), tuple(map(of, n.outputs)), attrs, n.sources))
@@ -290,7 +304,9 @@ class Graph:
         for node in self.nodes:
             for v in node.inputs:
                 if v is not None and v.const is None and id(v) not in known_values:
-                    raise BadModel(f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, which nothing makes")
+                    raise BadModel(
+                        f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, which nothing makes"
+                    )
             known_values.update(map(id, node.outputs))
         for v in self.outputs:
             if v.const is None and id(v) not in known_values:

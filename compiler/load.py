@@ -16,19 +16,12 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from intaglio.compiler.dims import Dim, Symbol, dim
-from intaglio.compiler.infer import infer
-from intaglio.compiler.ir import (
-    DTYPES,
-    BadModel,
-    Graph,
-    Node,
-    TensorType,
-    UnsupportedOperator,
-    Value,
-    type_of,
-)
+from intaglio.compiler.infer import element, infer
+from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, UnsupportedOperator, Value, type_of
 
 MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
+OLDEST = 7  # the first opset in which operands broadcast as they do today
+NOT_READ = frozenset({"Attention", "Loop", "Scan"})  # the first shares its name, but not its inputs, with ours
 
 Scope = MutableMapping[str, Value | None]
 
@@ -38,7 +31,7 @@ def read(path: Path) -> ModelProto:
     if not path.is_file():
         raise BadModel(f"{path} does not exist")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as e:
         raise BadModel(f"{path} is no ONNX model: {e}") from e
     if not model.HasField("graph") or not model.graph.node:
@@ -61,8 +54,13 @@ def load(
     Raises BadModel, or UnsupportedOperator for operators that ONNX does not define or sizes that depend on data.
     """
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except (RuntimeError, ValueError) as e:
+            raise BadModel(f"the model's own functions are broken: {e}") from e
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+    if opset < OLDEST:
+        raise UnsupportedOperator(f"opset {opset} is too old; export the model with opset {OLDEST} or newer")
     _check_operators(model.graph)
     return _Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
 
@@ -73,8 +71,7 @@ def input_types(model: ModelProto) -> dict[str, tuple[str, int]]:
     result = {}
     for i in model.graph.input:
         if i.name not in weights:
-            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type))
-            result[i.name] = (type_of(np.empty(0, dtype)).dtype, len(i.type.tensor_type.shape.dim))
+            result[i.name] = (element(i.type.tensor_type.elem_type), len(i.type.tensor_type.shape.dim))
     return result
 
 
@@ -85,9 +82,9 @@ def _check_operators(graph: GraphProto) -> None:
     def visit(g: GraphProto) -> None:
         for n in g.node:
             op = n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}"
-            if n.domain not in ("", "ai.onnx") or not onnx.defs.has(n.op_type):
+            if n.domain not in ("", "ai.onnx") or not onnx.defs.has(n.op_type) or n.op_type in NOT_READ:
                 unknown[op] += 1
-                names.setdefault(op, n.name or n.output[0])
+                names.setdefault(op, n.name or ", ".join(n.output))
             for a in n.attribute:
                 if a.type == AttributeProto.GRAPH:
                     visit(a.g)
@@ -125,8 +122,11 @@ class _Loader:
         self.body(proto, scope)
         for declared in proto.output:
             value = self.get(declared.name, scope, "the outputs")
-            if value.name != declared.name and value not in self.graph.inputs and value not in self.graph.outputs:
-                value.name = declared.name
+            if self.graph.is_named(value):
+                copy = self.graph.value(declared.name, value.type)
+                self.graph.add(Node("Identity", (value,), (copy,), {}, (declared.name,)))
+                value = copy
+            value.name = declared.name
             self.graph.outputs.append(value)
         self.graph.verify()
         return self.graph
@@ -135,7 +135,7 @@ class _Loader:
         tensor = proto.type.tensor_type
         if not proto.type.HasField("tensor_type") or not tensor.HasField("shape"):
             raise BadModel(f"input {proto.name} is no tensor of known rank")
-        dtype = type_of(np.empty(0, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))).dtype
+        dtype = element(tensor.elem_type)
         if proto.name in self.shapes:
             return TensorType(dtype, tuple(self.shapes[proto.name]))
         return TensorType(dtype, tuple(self.size(d, proto.name, i) for i, d in enumerate(tensor.shape.dim)))
@@ -262,7 +262,9 @@ def _attrs_to_inputs(*names: str) -> Callable[[Node, int, Graph], None]:
     def move(node: Node, opset: int, graph: Graph) -> None:
         if len(node.inputs) == 1:
             values = [node.attrs.pop(n, None) for n in names]
-            consts = [graph.constant(np.array(v), n) if v is not None else None for n, v in zip(names, values, strict=True)]
+            consts = [
+                graph.constant(np.array(v), n) if v is not None else None for n, v in zip(names, values, strict=True)
+            ]
             while consts and consts[-1] is None:
                 consts.pop()
             node.inputs = (node.inputs[0], *consts)
@@ -314,4 +316,3 @@ _NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
     "Reshape": _reshape,
     "Cast": _cast,
 }
-

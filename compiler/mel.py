@@ -1,7 +1,7 @@
 """The log-mel spectrogram of Whisper, as an ONNX model like any other: it is compiled, checked and run the same way.
 
-A short-time Fourier transform is a convolution with windowed sines and cosines; the squares of both, weighted by the mel
-filters, are the power in each band.
+A short-time Fourier transform is a convolution with windowed sines and cosines; the squares of both, weighted by the
+mel filters, are the power in each band.
 """
 
 from __future__ import annotations

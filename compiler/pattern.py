@@ -147,7 +147,7 @@ class GraphBuilder:
 
 
 class Rule:
-    """Subclass with `pattern(op, ...)` and `rewrite(op, out, ...)`; both take the same parameters, as static methods."""
+    """Subclass with `pattern(op, ...)` and `rewrite(op, out, ...)`: static methods with the same further parameters."""
 
     pattern: Any
     rewrite: Any

@@ -1,4 +1,4 @@
-"""Chains of Reshape and Transpose, understood by what they do to an index tensor rather than by how they are spelled."""
+"""Chains of Reshape and Transpose, understood by what they do to an index tensor rather than by their spelling."""
 
 from __future__ import annotations
 

@@ -26,12 +26,13 @@ from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
+MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
 DECODERS = ("decoder_model_merged.onnx", "decoder_model.onnx")
 
 
 @dataclass(frozen=True)
 class Export:
-    """A Whisper as an exporter leaves it. `mels` bands; `positions` of the encoder, two frames each; `context` tokens."""
+    """A Whisper as an exporter leaves it: `mels` bands, `positions` of two frames in the encoder, `context` tokens."""
 
     folder: Path
     encoder: onnx.ModelProto
@@ -97,14 +98,16 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
         return int(found[0] if isinstance(found, list) else found)
 
     languages = config.get("lang_to_id") or {t: i for t, i in added.items() if re.fullmatch(r"<\|[a-z]{2,3}\|>", t)}
-    tasks = config.get("task_to_id") or {t: added[f"<|{t}|>"] for t in ("transcribe", "translate") if f"<|{t}|>" in added}
+    tasks = config.get("task_to_id") or {
+        t: added[f"<|{t}|>"] for t in ("transcribe", "translate") if f"<|{t}|>" in added
+    }
     no_timestamps = token("no_timestamps_token_id", "<|notimestamps|>")
     return {
         "start": token("decoder_start_token_id", "<|startoftranscript|>"),
         "end": token("eos_token_id", "<|endoftext|>"),
         "no_timestamps": no_timestamps,
         "first_timestamp": added.get("<|0.00|>", no_timestamps + 1),
-        "multilingual": bool(config.get("is_multilingual", bool(languages))),
+        "multilingual": bool(config.get("is_multilingual", no_timestamps >= MULTILINGUAL)),
         "languages": {t.strip("<|>"): int(i) for t, i in sorted(languages.items())},
         "tasks": {t: int(i) for t, i in sorted(tasks.items())},
         "suppress": sorted(int(i) for i in config.get("suppress_tokens") or [] if i >= 0),
@@ -168,7 +171,7 @@ def _encoder_shapes(export: Export) -> dict[str, tuple[Dim, ...]]:
 
 
 def _decoder(export: Export, s: Symbols) -> Graph:
-    """The decoder's graph for T tokens and no past: input_ids i64[1,T] and the encoder's rows -> logits f32[1,T,vocab]."""
+    """The decoder for T tokens and no past: input_ids i64[1,T] and the encoder's rows -> logits f32[1,T,vocab]."""
     width = _width(export.encoder)
     shapes: dict[str, tuple[Dim, ...]] = {}
     bind: dict[str, np.ndarray] = {}
@@ -199,7 +202,9 @@ def _decoder(export: Export, s: Symbols) -> Graph:
     graph.inputs = [v for v in graph.inputs if graph.consumers(v)]
     by_rank = {len(v.shape): v for v in graph.inputs}
     if sorted(by_rank) != [2, 3] or len(graph.inputs) != 2:
-        raise BadModel(f"the decoder reads {', '.join(v.name for v in graph.inputs)}; token ids and encoder rows are wanted")
+        raise BadModel(
+            f"the decoder reads {', '.join(v.name for v in graph.inputs)}; token ids and encoder rows are wanted"
+        )
     by_rank[2].name, by_rank[3].name, graph.outputs[0].name = "input_ids", "encoder_hidden_states", "logits"
     return graph
 
@@ -220,7 +225,7 @@ def _count_positions(graph: Graph, name: str, new: Dim) -> None:
 
 
 def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
-    """Move what depends on the encoder's rows alone into the encoder's graph, its results into states that both share."""
+    """Move what depends on the encoder's rows alone into the encoder's graph, its results into shared states."""
     rows = next(v for v in decoder.inputs if len(v.shape) == 3)
     hidden = encoder.outputs[0]
     moved: set[Node] = set()
@@ -231,7 +236,11 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
             moved.add(node)
     cut = [(n, v) for n in decoder.nodes if n in moved for v in n.outputs if set(decoder.consumers(v)) - moved]
     for node in [n for n in decoder.nodes if n in moved]:
-        encoder.add(Node(node.op, tuple(hidden if v is rows else v for v in node.inputs), node.outputs, node.attrs, node.sources))
+        encoder.add(
+            Node(
+                node.op, tuple(hidden if v is rows else v for v in node.inputs), node.outputs, node.attrs, node.sources
+            )
+        )
     for i, (node, value) in enumerate(cut):
         state = decoder.value(f"cross.{i // 2}.{('key', 'value')[i % 2]}", value.type)
         decoder.states.append(state)
@@ -295,9 +304,9 @@ def checks(export: Export, sources: dict[str, Graph]) -> list[Check]:
     settings = export.settings
     prompt = [settings["start"], settings["no_timestamps"]]
     ids = np.array([[*prompt, *_ordinary_tokens(settings)]], np.int64)
-    logits = evaluate.run(
-        sources["decode"], {"input_ids": ids, "encoder_hidden_states": hidden}, {"T": ids.shape[1]}
-    )["logits"]
+    logits = evaluate.run(sources["decode"], {"input_ids": ids, "encoder_hidden_states": hidden}, {"T": ids.shape[1]})[
+        "logits"
+    ]
     result = [
         Check("mel", {}, inputs, {name: sample(y) for name, y in features.items()}),
         Check("encode", {}, {"input_features": features["input_features"]}, {"last_hidden_state": sample(hidden)}),
@@ -306,11 +315,11 @@ def checks(export: Export, sources: dict[str, Graph]) -> list[Check]:
     for position in range(2, ids.shape[1]):
         tokens = np.zeros((1, export.context + 1, 1), np.int32)
         tokens[0, : ids.shape[1], 0] = ids[0]
-        result.append(Check("step", {"P": position, "begin": 2}, {"tokens": tokens}, {"logits": sample(logits[:, position])}))
+        result.append(
+            Check("step", {"P": position, "begin": 2}, {"tokens": tokens}, {"logits": sample(logits[:, position])})
+        )
     return result
 
 
 def _ordinary_tokens(settings: dict[str, Any]) -> list[int]:
     return [i for i in range(settings["end"]) if i not in settings["suppress"]][-2:]
-
-

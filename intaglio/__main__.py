@@ -21,7 +21,7 @@ import intaglio
 from intaglio import inspect
 from intaglio.progress import Progress
 
-FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,13 +73,7 @@ def _compile(options: argparse.Namespace, progress: Progress) -> int:
         options.model, options.output, bind=bind, dump=options.dump, verbose=options.verbose, say=progress
     )
     progress.clear()
-    plan = bundle.plan
-    steps = sum(len(p.steps) for p in plan.programs.values())
-    print(
-        f"{options.output}: {len(plan.programs)} programs, {steps} dispatches, {len(plan.kernels)} kernels, "
-        f"{plan.bytes_of('weight') / 1e6:.1f} MB of weights",
-        file=sys.stderr,
-    )
+    print(f"{options.output}: {inspect.summary(bundle)}", file=sys.stderr)
     return 0
 
 
@@ -161,12 +155,15 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
 def _device(options: argparse.Namespace, progress: Progress) -> int:
     from intaglio.runtime import device
 
-    found = device.adapters()
-    for i, adapter in enumerate(found):
-        usable = adapter.info["backend_type"] != "OpenGL"
-        state = "not used: OpenGL" if not usable else "used" if i == 0 else "not used: not the default"
-        print(inspect.describe_adapter(adapter, state))
-    device.open_device()
+    missing = None
+    try:
+        chosen = dict(device.choose().info)
+    except device.NoAdapter as error:
+        chosen, missing = {}, error
+    for adapter in device.adapters():
+        print(inspect.describe_adapter(adapter, "used" if adapter.info == chosen else "not used"))
+    if missing is not None:
+        raise missing
     return 0
 
 

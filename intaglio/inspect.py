@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     import wgpu
 
 
+def summary(bundle: Bundle) -> str:
+    """The bundle in a line."""
+    plan = bundle.plan
+    steps = sum(len(program.steps) for program in plan.programs.values())
+    counts = [(len(plan.programs), "program", "s"), (steps, "dispatch", "es"), (len(plan.kernels), "kernel", "s")]
+    return ", ".join([*(counted(*c) for c in counts), f"{size(plan.bytes_of('weight'))} of weights"])
+
+
 def describe(bundle: Bundle) -> str:
     """Programs with their steps, kernels, memory by kind, weight files."""
     plan = bundle.plan
@@ -22,23 +30,23 @@ def describe(bundle: Bundle) -> str:
     if plan.symbols:
         lines.append("sizes  " + ", ".join(f"{name} {low} to {high}" for name, (low, high) in plan.symbols.items()))
     for name, program in plan.programs.items():
-        lines += ["", f"program {name}: {len(program.steps)} dispatches"]
+        lines += ["", f"program {name}: {counted(len(program.steps), 'dispatch', 'es')}"]
         lines += [f"  in   {_value(plan.buffers[i], n)}" for n, i in program.inputs.items()]
         lines += [f"  out  {_value(plan.buffers[i], n)}" for n, i in program.outputs.items()]
         lines += _table([_step(plan, i, step) for i, step in enumerate(program.steps)])
     uses = Counter(step.kernel for program in plan.programs.values() for step in program.steps)
     lines += ["", f"kernels: {len(plan.kernels)}"]
     lines += _table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.kernels.items()])
-    lines += ["", f"memory on the adapter: {_bytes(plan.bytes)}"]
+    lines += ["", f"memory on the adapter: {size(plan.bytes)}"]
     counts = Counter(b.kind for b in plan.buffers)
-    memory = [[kind, f"{counts[kind]} buffers", _bytes(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]
-    lines += _table([*memory, ["uniform", "1 buffer", _bytes(plan.uniform_bytes)]])
+    memory = [[kind, counted(counts[kind], "buffer"), size(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]
+    lines += _table([*memory, ["uniform", counted(1, "buffer"), size(plan.uniform_bytes)]])
     files = sorted({b.file for b in plan.buffers if b.kind == "weight"})
     if files:
         lines += ["", "weights"]
     for file in files:
         held = [b for b in plan.buffers if b.file == file]
-        lines.append(f"  {file}  {len(held)} tensors, {_bytes(sum(b.bytes for b in held))}")
+        lines.append(f"  {file}  {counted(len(held), 'tensor')}, {size(sum(b.bytes for b in held))}")
     if "step" in plan.programs:
         lines += ["", f"dispatches per token: {len(plan.programs['step'].steps)}"]
     return "\n".join(lines)
@@ -59,11 +67,9 @@ def _value(buffer: Buffer, name: str) -> str:
 def _step(plan: Plan, i: int, step: Step) -> list[str]:
     """A row of the table. Weights are left out: their names are long, and the kernel's file has them."""
     bound = list(zip(step.buffers, plan.kernels[step.kernel].access, strict=True))
-    read, made = (
-        ", ".join(_name(plan, b) for b, a in bound if a == access and plan.buffers[b].kind != "weight")
-        for access in "rw"
-    )
-    return [str(i), step.kernel, " x ".join(map(_groups, step.grid)), f"{read} -> {made}"]
+    made = [_name(plan, b) for b, access in bound if access == "w"]
+    read = [_name(plan, b) for b, access in bound if access != "w" and plan.buffers[b].kind != "weight"]
+    return [str(i), step.kernel, " x ".join(map(_groups, step.grid)), f"{', '.join(read)} -> {', '.join(made)}"]
 
 
 def _name(plan: Plan, i: int) -> str:
@@ -77,7 +83,11 @@ def _groups(d: Any) -> str:
     return product if d["per"] == 1 else f"ceil({product}/{d['per']})"
 
 
-def _bytes(count: int) -> str:
+def counted(count: int, noun: str, plural: str = "s") -> str:
+    return f"{count} {noun}{plural if count != 1 else ''}"
+
+
+def size(count: int) -> str:
     """In decimal units, as disks and files are measured."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:

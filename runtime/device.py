@@ -1,4 +1,4 @@
-"""The adapter: found, described, and opened with WebGPU's default limits so that a bundle that runs here runs anywhere."""
+"""The adapter: found, and opened with WebGPU's default limits, so that a bundle that runs here runs anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Load, bind, replay. Everything is made once, at load: a run writes the uniform block, submits, and reads what is asked.
+"""Load, bind, replay. Everything is made once, at load: a run writes the uniform block, submits, and reads what is
+asked.
 
 The executor knows buffers and steps and no operator; what a program means is the business of the module that drives it.
 """
@@ -21,7 +22,12 @@ from intaglio.runtime.plan import TEXEL, WORD, BadBundle, Buffer, Plan, Program
 
 _STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
 _ON_DEVICE = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.uint32}
-_TEXTURE = wgpu.TextureUsage.TEXTURE_BINDING | wgpu.TextureUsage.STORAGE_BINDING | wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.COPY_SRC
+_TEXTURE = (
+    wgpu.TextureUsage.TEXTURE_BINDING
+    | wgpu.TextureUsage.STORAGE_BINDING
+    | wgpu.TextureUsage.COPY_DST
+    | wgpu.TextureUsage.COPY_SRC
+)
 _LAYOUTS = {
     "r": {"buffer": {"type": "read-only-storage"}},
     "w": {"buffer": {"type": "storage"}},
@@ -45,16 +51,25 @@ class _Bound:
 class Executor:
     """A bundle's programs on a device.
 
-    Raises BadBundle where files are not what the plan says, NoAdapter and DeviceLimit where the adapter will not do.
+    device: one that is open already, to be shared. Raises BadBundle where files are not what the plan says, NoAdapter
+    and DeviceLimit where the adapter will not do.
     """
 
-    def __init__(self, folder: Path, plan: Plan, say: Say = lambda what, done, total: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        say: Say = lambda what, done, total: None,
+        device: wgpu.GPUDevice | None = None,
+    ) -> None:
         self.plan = plan
-        self.device = open_device()
+        self.device = device or open_device()
         self._uniform = self.device.create_buffer(
             size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
         )
-        self._staging = self.device.create_buffer(size=_STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST)
+        self._staging = self.device.create_buffer(
+            size=_STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST
+        )
         self._buffers = [self._allocate(b) for b in plan.buffers]
         self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
         self._upload(folder, say)
@@ -99,7 +114,9 @@ class Executor:
             code = plans.verify_file(folder, self.plan, kernel.file).decode("utf-8")
             letters = kernel.access + "u" * kernel.uniform
             layout = self.device.create_bind_group_layout(
-                entries=[{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | _LAYOUTS[a] for i, a in enumerate(letters)]
+                entries=[
+                    {"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | _LAYOUTS[a] for i, a in enumerate(letters)
+                ]
             )
             try:
                 pipeline = self.device.create_compute_pipeline(
@@ -165,7 +182,9 @@ class Executor:
         kind = _numpy(self.plan.buffers[index].dtype).kind
         self._put(index, np.ascontiguousarray(array, _ON_DEVICE[kind]), offset)
 
-    def submit(self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None) -> np.ndarray | None:
+    def submit(
+        self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None
+    ) -> np.ndarray | None:
         """Replay a program; `read` = (name, first element, count) brings a few words back, as i32, in the same submit.
 
         Raises ValueError for a symbol that is out of its range.
@@ -211,7 +230,9 @@ class Executor:
         data = self._get(self._names[name], count)
         return np.frombuffer(data, _ON_DEVICE[dtype.kind]).reshape(shape).astype(dtype)
 
-    def run(self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
+    def run(
+        self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None
+    ) -> dict[str, np.ndarray]:
         """Run a program on named inputs (states may be named too); returns its outputs.
 
         Symbolic sizes follow from the shapes of the inputs; `symbols` gives those that do not, else they are at their
@@ -222,7 +243,9 @@ class Executor:
         if missing := sorted(described.inputs.keys() - inputs.keys()):
             raise ValueError(f"program {program} needs the inputs {', '.join(missing)}")
         if unknown := sorted(inputs.keys() - self._names.keys()):
-            raise ValueError(f"program {program} has no inputs {', '.join(unknown)}; it takes {', '.join(described.inputs)}")
+            raise ValueError(
+                f"program {program} has no inputs {', '.join(unknown)}; it takes {', '.join(described.inputs)}"
+            )
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
         for name, array in arrays.items():
             known.update(self._sizes(name, array))
@@ -240,7 +263,11 @@ class Executor:
 
     def _sizes(self, name: str, array: np.ndarray) -> dict[str, int]:
         shape = self.plan.buffers[self._names[name]].shape
-        return {d: size for d, size in zip(shape, array.shape, strict=False) if isinstance(d, str) and d in self.plan.symbols}
+        return {
+            d: size
+            for d, size in zip(shape, array.shape, strict=False)
+            if isinstance(d, str) and d in self.plan.symbols
+        }
 
 
 def _numpy(dtype: str) -> np.dtype:

@@ -87,8 +87,8 @@ class Program:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything the runtime needs to know. `symbols` (name -> range, inclusive) are the fields of the uniform block, u32
-    each, in order; `files` are the other files of the bundle with their hashes."""
+    """Everything the runtime needs to know. `symbols` (name -> range, inclusive) are the fields of the uniform block,
+    u32 each, in order; `files` are the other files of the bundle with their hashes."""
 
     kind: str
     symbols: dict[str, tuple[int, int]]
@@ -199,7 +199,10 @@ def _parse(data: dict[str, Any]) -> Plan:
         kind=data["kind"],
         symbols={name: (int(low), int(high)) for name, (low, high) in data["symbols"].items()},
         kernels={name: Kernel(**k) for name, k in data["kernels"].items()},
-        buffers=tuple(Buffer(**{**b, "shape": tuple(b.get("shape", ())), "texture": tuple(b.get("texture", ()))}) for b in data["buffers"]),
+        buffers=tuple(
+            Buffer(**{**b, "shape": tuple(b.get("shape", ())), "texture": tuple(b.get("texture", ()))})
+            for b in data["buffers"]
+        ),
         programs={
             name: Program(p["inputs"], p["outputs"], tuple(Step(k, tuple(b), tuple(g)) for k, b, g in p["steps"]))
             for name, p in data["programs"].items()
@@ -220,7 +223,9 @@ def _check(plan: Plan) -> None:
     for name, kernel in plan.kernels.items():
         access = Counter(kernel.access)
         _expect(access.keys() <= set("rwts"), f"the access of kernel {name}")
-        _expect(access["r"] + access["w"] <= 8 and access["t"] <= 16 and access["s"] <= 4, f"the bindings of kernel {name}")
+        _expect(
+            access["r"] + access["w"] <= 8 and access["t"] <= 16 and access["s"] <= 4, f"the bindings of kernel {name}"
+        )
         _expect(kernel.file in plan.files and plan.files[kernel.file] == kernel.sha256, f"the file of kernel {name}")
     for name in plan.files:
         _expect(re.fullmatch(r"(kernels/)?\w[\w.-]*", name), f"the file name {name!r}")
@@ -252,12 +257,17 @@ def _check_step(plan: Plan, step: Step, largest: Mapping[str, int]) -> None:
     bound = list(zip(step.buffers, kernel.access, strict=True))
     _expect(all((a in "ts") == bool(plan.buffers[b].texture) for b, a in bound), where)
     written = [b for b, access in bound if access in "ws"]
-    _expect(all(step.buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written), f"{where} writes what it reads")
+    _expect(
+        all(step.buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written),
+        f"{where} writes what it reads",
+    )
     _expect(len(step.grid) == 3, where)
     for d in step.grid:
         _expect(isinstance(d, int) or (set(d) == {"of", "per"} and isinstance(d["per"], int) and d["per"] > 0), where)
     groups = workgroups(step.grid, largest)
-    _expect(all(0 <= n <= DEFAULT_LIMITS["max-compute-workgroups-per-dimension"] for n in groups), f"the grid of {where}")
+    _expect(
+        all(0 <= n <= DEFAULT_LIMITS["max-compute-workgroups-per-dimension"] for n in groups), f"the grid of {where}"
+    )
 
 
 def verify_file(folder: Path, plan: Plan, name: str) -> bytes:

@@ -47,7 +47,12 @@ class Result:
 
 
 def verify(executor: Executor, folder: Path, tolerance: float | None = None) -> list[Result]:
-    """Run every golden check of the bundle in `folder`; `tolerance` replaces the programs' own. Raises BadBundle."""
+    """Run every golden check of the bundle in `folder`; `tolerance` replaces the programs' own. Raises BadBundle.
+
+    There are none where the compiler did not know the model's sizes.
+    """
+    if FILE not in executor.plan.files:
+        return []
     plans.verify_file(folder, executor.plan, FILE)
     try:
         with safe_open(folder / FILE, framework="numpy") as file:

@@ -191,10 +191,10 @@ class Transcriber:
     # the programs
 
     def _loudest(self, sound: Sound) -> float:
-        """The largest log10 power in a recording that one window does not hold; the one window finds its own."""
-        windows = range(0, sound.audible, self.settings.frames)
+        """The largest log10 power in a recording; of what one window leaves over, if there is just one to encode."""
+        window = self.settings.frames
         peaks = [SILENCE]
-        for first in windows if len(windows) > 1 else ():
+        for first in range(0 if sound.frames > window else window, sound.audible, window):
             self._spectrogram(sound, first, SILENCE)
             peaks.append(float(self._executor.read("peak", {}).item()))
         return max(peaks)

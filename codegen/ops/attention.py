@@ -1,4 +1,4 @@
-"""Attention over token-major rows: many queries with their scores in registers, or one query with a workgroup per head."""
+"""Attention over token-major rows: many queries with scores in registers, or one query with a workgroup per head."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
+_KEYS = 2  # keys that are taken in at a time
 _DECODE_LANES = 64
 _MAX_SHARED = 3072  # keys whose weights fit workgroup memory
 
@@ -36,9 +37,16 @@ def attention(node: Node) -> Kernel:
     shared = ({"q": q, "k": k, "v": v}, {"out": node.output})
     vec4 = frozenset({"q", "k", "v", "out"})
     if rows == 1 and dims.high(keys) <= _MAX_SHARED:
-        consts |= {"max_keys": _capacity(keys), "lanes": _DECODE_LANES, "splits": _DECODE_LANES // (head_dim // 4), "tile": 8}
+        consts |= {
+            "max_keys": _capacity(keys),
+            "lanes": _DECODE_LANES,
+            "splits": _DECODE_LANES // (head_dim // 4),
+            "tile": 8,
+        }
         grid, workgroup = (groups(heads),), (_DECODE_LANES,)
-        return Kernel("attention_decode", *shared, grid, workgroup, consts, f"attention_decode_{head_dim}", vec4, (), flops)
+        return Kernel(
+            "attention_decode", *shared, grid, workgroup, consts, f"attention_decode_{head_dim}", vec4, (), flops
+        )
     tile = max(1, min(8, _REGISTERS // (head_dim // 4))) if dims.low(rows) >= 64 else 1
     lanes = 8 if tile > 1 else 32
     consts |= {
@@ -47,6 +55,7 @@ def attention(node: Node) -> Kernel:
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": heads * head_dim // 4,
         "tile": tile,
+        "block": _KEYS if tile > 1 else 1,
         "lanes": lanes,
     }
     grid = (groups(rows, per=tile * lanes), groups(heads))

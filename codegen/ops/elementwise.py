@@ -2,61 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, refuse, wgsl_type
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression
-from intaglio.compiler.infer import slices
+from intaglio.compiler.infer import content, slices
 from intaglio.compiler.ir import Node, TensorType, Value
 
 _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)
 
 
-def _kernel(node: Node, inputs: list[Value], steps: Expression, label: str, out: Value, **consts: object) -> Kernel:
+def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, **consts: object) -> Kernel:
     """`steps` for each element of `out`, four at a time where they are a whole number of vec4s."""
-    vec4 = out.dtype == "f32" and _whole(out.type.size)
+    vec4 = out.dtype == "f32" and fours(out.type.size)
     count = out.type.size // 4 if vec4 else out.type.size
-    return _over(out.type, count, inputs, steps, label, {"out": out}, vec4=vec4, index="i", **consts)
+    return _over(out.type, count, inputs, steps, label, out, vec4=vec4, index="i", **consts)
 
 
-def _into(node: Node, value: Value, target: str, label: str) -> Kernel:
-    """A copy of all of `value` to where `target` says in the node's output."""
+def _into(out: Value, value: Value, target: str, label: str) -> Kernel:
+    """A copy of all of `value` to where `target` says in `out`."""
     consts = {"index": target, "vec4": False, "indices": {"x0": "i"}}
-    return _over(value.type, value.type.size, [value], _COPY, label, {"out": node.output}, **consts)
+    return _over(value.type, value.type.size, [value], _COPY, label, out, **consts)
 
 
 def _over(
-    type: TensorType, count: Dim, inputs: list[Value], steps: Expression, label: str, writes: dict[str, Value], **consts: object
+    type: TensorType, count: Dim, inputs: Sequence[Value], steps: Expression, label: str, out: Value, **consts: object
 ) -> Kernel:
-    each = -(-dims.high(count) // (MAX_WORKGROUPS * _LANES))
+    each = max(1, -(-dims.high(count) // (MAX_WORKGROUPS * _LANES)))
     consts |= {"size": wgsl.size(type.size), "each": each, "type": wgsl_type(type)}
     reads = {f"x{i}": operand(v) for i, v in enumerate(inputs)}
     vec4 = frozenset({"out"} if consts["vec4"] else ())
     grid = (groups(count, per=_LANES * each),)
-    return Kernel("elementwise", reads, writes, grid, (_LANES,), consts, label, vec4, steps, type.size * len(steps))
-
-
-def _whole(size: Dim) -> bool:
-    """Whether so many elements are surely a number of vec4s."""
-    try:
-        return (size // 4) * 4 == size
-    except dims.NotLinear:
-        return False
+    return Kernel(
+        "elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, type.size * len(steps)
+    )
 
 
 @op("Elementwise")
 def elementwise(node: Node) -> Kernel:
     steps = node.attrs["steps"]
     label = "_".join(["elementwise", *(s[0].lower() for s in steps)][:4])
-    return _kernel(node, list(node.inputs), steps, label, node.output)
+    return _kernel(node.output, node.inputs, steps, label)
+
+
+def copy(value: Value, out: Value) -> Kernel:
+    """All of `value` as it is, in memory of its own."""
+    return _kernel(out, [value], _COPY, "copy")
 
 
 def _moved(node: Node, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
     """A copy whose source moves by `strides` along the axes of the output."""
     source = wgsl.affine("i", node.output.shape, strides, offset)
-    return _kernel(node, [node.inputs[0]], _COPY, label, node.output, indices={"x0": source})
+    return _kernel(node.output, [node.inputs[0]], _COPY, label, indices={"x0": source})
 
 
 @op("Transpose")
@@ -72,10 +73,17 @@ def expand(node: Node) -> Kernel:
     return _moved(node, "expand", wgsl.broadcast_strides(node.inputs[0].shape, node.output.shape))
 
 
+@op("Tile")
+def tile(node: Node) -> Kernel:
+    """Each axis is two: the repetitions, along which the source does not move, and its own."""
+    x, repeats = node.inputs[0], content(node.inputs[1], "the repeats")
+    shape = tuple(d for pair in zip(repeats, x.shape, strict=True) for d in pair)
+    strides = tuple(s for stride in wgsl.strides(x.shape) for s in (0, stride))
+    return _kernel(node.output, [x], _COPY, "tile", indices={"x0": wgsl.affine("i", shape, strides)})
+
+
 @op("Slice")
 def cut(node: Node) -> Kernel:
-    if any(step < 0 for _, _, step in slices(node)):
-        raise refuse(node, "a backward step")
     strides = wgsl.strides(node.inputs[0].shape)
     taken = slices(node)
     offset = sum((first * s for (first, _, _), s in zip(taken, strides, strict=True)), 0)
@@ -89,8 +97,9 @@ def concat(node: Node) -> list[Kernel]:
     strides = wgsl.strides(node.output.shape)
     kernels, at = [], 0
     for value in node.inputs:
-        target = wgsl.affine("i", value.shape, strides, at * strides[axis])
-        kernels.append(_into(node, value, target, "concat"))
+        if most(value.type):
+            target = wgsl.affine("i", value.shape, strides, at * strides[axis])
+            kernels.append(_into(node.output, value, target, "concat"))
         at = at + value.shape[axis]
     return kernels
 
@@ -104,14 +113,52 @@ def split(node: Node) -> list[Kernel]:
     kernels, at = [], 0
     for value in node.outputs:
         source = wgsl.affine("i", value.shape, strides, at * strides[axis])
-        kernels.append(_kernel(node, [x], _COPY, "split", value, indices={"x0": source}))
+        kernels.append(_kernel(value, [x], _COPY, "split", indices={"x0": source}))
         at = at + value.shape[axis]
     return kernels
+
+
+@op("Pad")
+def pad(node: Node) -> list[Kernel]:
+    """The padding everywhere, then a copy of the input into its place."""
+    x, fill = node.inputs[0], node.input(2)
+    if node.attrs.get("mode", "constant") != "constant" or (fill is not None and fill.scalar is None):
+        raise refuse(node, "only a constant can be padded with")
+    axes = [int(a) % len(x.shape) for a in node.inputs[3].const] if node.input(3) else list(range(len(x.shape)))
+    before, pads = [0] * len(x.shape), content(node.inputs[1], "the padding")
+    for i, axis in enumerate(axes):
+        before[axis] = pads[i]
+    if any(dims.low(d) < 0 for d in pads):
+        raise refuse(node, "a negative padding")
+    filled = _kernel(node.output, [], (("Identity", fill.scalar if fill is not None else 0),), "fill")
+    strides = wgsl.strides(node.output.shape)
+    offset = sum((first * s for first, s in zip(before, strides, strict=True)), 0)
+    return [filled, _into(node.output, x, wgsl.affine("i", x.shape, strides, offset), "pad")]
+
+
+@op("ConstantOfShape")
+def constant_of_shape(node: Node) -> Kernel:
+    value = node.attrs.get("value")
+    return _kernel(node.output, [], (("Identity", value.item() if value is not None else 0),), "fill")
+
+
+@op("Range")
+def count_up(node: Node) -> Kernel:
+    """start + i * delta, of numbers that are known."""
+    start, delta = node.inputs[0].scalar, node.inputs[2].scalar
+    if start is None or delta is None:
+        raise refuse(node, "its start is no number")
+    steps: Expression = (("Cast", "i", node.output.dtype), ("Mul", "t0", delta), ("Add", "t1", start))
+    return _kernel(node.output, [], steps, "range")
 
 
 @op("Write")
 def write(node: Node) -> Kernel:
     """Rows into a state, from row `at` on."""
     new = node.inputs[0]
-    target = wgsl.sum_of(wgsl.size(node.attrs["at"] * new.shape[-1]), "i")
-    return _into(node, new, target, "write")
+    return _into(
+        node.output,
+        new,
+        wgsl.affine("i", new.shape, wgsl.strides(new.shape), node.attrs["at"] * new.shape[-1]),
+        "write",
+    )

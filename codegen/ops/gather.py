@@ -47,4 +47,6 @@ def _embedding(node: Node) -> Kernel:
     grid = (groups(size, per=64),)
     label = f"embedding_{width}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
-    return Kernel("embedding", reads, {"out": node.output}, grid, (64,), consts, label, vec4, node.attrs.get("tail", ()))
+    return Kernel(
+        "embedding", reads, {"out": node.output}, grid, (64,), consts, label, vec4, node.attrs.get("tail", ())
+    )

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_BINDING, Kernel, Operand, Weight, groups, op, operand, refuse, rows_of
+from intaglio.codegen.kernel import MAX_BINDING, Kernel, Operand, Weight, fours, groups, op, operand, refuse, rows_of
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node, Value
 
+# rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along the rows
+_MANY_ROWS = (16, 2, 4)
+_FEW_ROWS = (4, 2, 1)
 _WIDE = 8192  # outputs from which a matrix-vector product has work for larger workgroups
 
 
@@ -16,19 +19,30 @@ _WIDE = 8192  # outputs from which a matrix-vector product has work for larger w
 def linear(node: Node) -> list[Kernel]:
     """A kernel for each part of the weight that fits a binding, usually one."""
     x, weight = node.inputs[:2]
-    width = weight.shape[1]
     if weight.dtype != "f32" or x.dtype != "f32":
         raise refuse(node, f"{x.dtype} times {weight.dtype}")
-    if width % 4:
-        raise refuse(node, f"a width of {width}, which is no multiple of 4")
+    if "window" in node.attrs and not isinstance(x.type.size, int):
+        raise refuse(node, f"a convolution over {x.type}, whose size varies")
     one_row = rows_of(x.shape) == 1 and "window" not in node.attrs
-    make = _matvec if one_row else _matmul
+    make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul
+    if "norm" in node.attrs and make is not _matvec:
+        raise refuse(node, "a norm before anything but one row of whole vec4s")
     return [make(node, start, end) for start, end in parts(*weight.shape)]
+
+
+def _by_fours(node: Node) -> bool:
+    """Whether every row that is multiplied begins at a multiple of 4 and is as long."""
+    width = node.inputs[1].shape[1]
+    if "window" not in node.attrs:
+        return width % 4 == 0
+    kernel, stride, pad = node.attrs["window"]
+    channels = width // kernel
+    return width % 4 == 0 and stride * channels % 4 == 0 and pad * channels % 4 == 0 and fours(node.inputs[0].type.size)
 
 
 def parts(rows: int, width: int) -> list[tuple[int, int]]:
     """Ranges of a matrix's rows, in whole blocks of 8, such that each fits a binding."""
-    each = MAX_BINDING // (4 * width) // 8 * 8
+    each = MAX_BINDING // (4 * (width + -width % 4)) // 8 * 8
     return [(start, min(start + each, rows)) for start in range(0, rows, each)]
 
 
@@ -63,16 +77,18 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     width = weight.shape[1]
     rows = rows_of(node.output.shape if "window" in node.attrs else x.shape)
     reads, consts = _shared(node, start, end)
-    tile_rows, lanes = (16, 4) if dims.low(rows) >= 32 else (4, 1)
-    tile_groups = 2
-    consts |= {"k4": width // 4, "groups": -(-(end - start) // 8) * 2, "tile_rows": tile_rows, "tile_groups": tile_groups}
+    tile_rows, tile_groups, lanes = _MANY_ROWS if dims.low(rows) >= 32 else _FEW_ROWS
+    consts |= {
+        "k4": width // 4,
+        "groups": -(-(end - start) // 8) * 2,
+        "tile_rows": tile_rows,
+        "tile_groups": tile_groups,
+    }
     consts["rows"] = wgsl.size(rows)
     template = "matmul"
     if window := node.attrs.get("window"):
         kernel, consts["stride"], consts["pad"] = window
         channels = width // kernel
-        if (consts["stride"] * channels) % 4 or (consts["pad"] * channels) % 4:
-            raise refuse(node, f"windows of {channels} channels, which do not begin at multiples of 4")
         template = "conv1d"
         consts |= {
             "x_size4": x.shape[-2] * channels // 4,
@@ -93,11 +109,34 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     )
 
 
+def _unaligned(node: Node, start: int, end: int) -> Kernel:
+    """Slower, for widths that are no multiple of 4."""
+    x, width = node.inputs[0], node.inputs[1].shape[1]
+    rows = rows_of(node.output.shape)
+    reads, consts = _shared(node, start, end)
+    consts |= {"width": width, "k4": -(-width // 4), "groups": -(-(end - start) // 8) * 2, "rows": wgsl.size(rows)}
+    consts["window"] = None
+    if window := node.attrs.get("window"):
+        kernel, stride, pad = window
+        channels = width // kernel
+        consts["window"] = {"step": stride * channels, "pad": pad * channels, "size": x.shape[-2] * channels}
+    vec4 = frozenset({"weight"}) if consts["odd"] else _vec4(node, reads) - {"x"}
+    grid = (groups(end - start, per=32), groups(rows, per=8))
+    label = f"matmul_{width}x{end - start}"
+    flops = rows * (2 * width * (end - start))
+    return Kernel(
+        "matmul_unaligned", reads, _writes(node), grid, (8, 8), consts, label, vec4, node.attrs.get("tail", ()), flops
+    )
+
+
 def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[str, Any]]:
     """Operands and parameters that both products have."""
     x, weight, bias = node.inputs[0], node.inputs[1], node.input(2)
     total = weight.shape[0]
-    reads: dict[str, Operand] = {"x": x, "weight": Weight(weight, "rows8", None if (start, end) == (0, total) else (start, end))}
+    reads: dict[str, Operand] = {
+        "x": x,
+        "weight": Weight(weight, "rows8", None if (start, end) == (0, total) else (start, end)),
+    }
     if bias is not None:
         reads["bias"] = operand(bias)
     reads |= tail_operands(node)
@@ -138,4 +177,3 @@ def tail_operands(node: Node) -> dict[str, Operand]:
     """The inputs that a node's fused tail reads, under the names that it gives them."""
     used = {a for _, *args in node.attrs.get("tail", ()) for a in args if isinstance(a, str) and a.startswith("x")}
     return {name: operand(node.inputs[int(name[1:])]) for name in sorted(used, key=lambda n: int(n[1:]))}
-

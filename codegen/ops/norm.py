@@ -29,7 +29,9 @@ def layer_norm(node: Node) -> Kernel:
     }
     vec4 = frozenset({"x", "gamma", "beta", "y"})
     grid = (groups(rows, per=_TILE),)
-    return Kernel("layernorm", reads, {"y": node.output}, grid, (8,), consts, f"layernorm_{width}", vec4, (), rows * (8 * width))
+    return Kernel(
+        "layernorm", reads, {"y": node.output}, grid, (8,), consts, f"layernorm_{width}", vec4, (), rows * (8 * width)
+    )
 
 
 @op("Softmax")

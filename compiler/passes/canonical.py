@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.infer import slices
-from intaglio.compiler.ir import Graph, Node, Value, known
+from intaglio.compiler.ir import DTYPES, Graph, Node, Value, known
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 
 
@@ -27,15 +27,22 @@ def _rewrite(graph: Graph, node: Node) -> bool:
     builder = GraphBuilder(graph, node)
     if node.op in ("Squeeze", "Unsqueeze", "Flatten") or (node.op == "Transpose" and _keeps_order(node)):
         builder.rebind(out, reshape(builder, node.inputs[0], out))
-    elif _is_noop(node):
+    elif _is_noop(node) and not (out in graph.outputs and graph.is_named(node.inputs[0])):
         graph.redirect(out, node.inputs[0])
     elif node.op == "Div" and (divisor := node.inputs[1].const) is not None and divisor.dtype.kind == "f":
         builder.rebind(out, builder.Mul(node.inputs[0], builder.constant(np.reciprocal(divisor))))
     elif node.op == "Concat" and (full := tuple(v for v in node.inputs if 0 not in v.shape)) != node.inputs:
         builder.rebind(out, builder.Concat(*full, **node.attrs))
+    elif node.op in _VARIADIC and len(node.inputs) != _VARIADIC[node.op][1]:
+        builder.rebind(out, _pairwise(builder, node))
     elif node.op == "Gemm":
         builder.rebind(out, _gemm(builder, node))
-    elif node.op.startswith("Reduce") and node.input(1) and node.inputs[1].const.size and (node.inputs[1].const >= 0).all():
+    elif (
+        node.op.startswith("Reduce")
+        and node.input(1)
+        and node.inputs[1].const.size
+        and (node.inputs[1].const >= 0).all()
+    ):
         rank = len(node.inputs[0].shape)
         axes = builder.constant(node.inputs[1].const - rank)
         graph.replace(node, Node(node.op, (node.inputs[0], axes), node.outputs, node.attrs, node.sources))
@@ -74,6 +81,19 @@ def _is_noop(node: Node) -> bool:
     return node.op in ("Identity", "Cast", "Reshape", "Expand") or (
         node.op == "Transpose" and permutation(node) == sorted(permutation(node))
     )
+
+
+# operators that take any number of operands: what two of them make, and the number for which there is a kernel
+_VARIADIC = {"Max": ("Max", 2), "Min": ("Min", 2), "Sum": ("Add", None), "Mean": ("Add", None)}
+
+
+def _pairwise(builder: GraphBuilder, node: Node) -> Value:
+    total = node.inputs[0]
+    for value in node.inputs[1:]:
+        (total,) = builder.node(_VARIADIC[node.op][0], (total, value))
+    if node.op == "Mean":
+        return builder.Mul(total, builder.constant(np.array(1 / len(node.inputs), DTYPES[total.dtype])))
+    return builder.Identity(total) if total is node.inputs[0] else total
 
 
 def _gemm(builder: GraphBuilder, node: Node) -> Value:

@@ -1,7 +1,7 @@
 """Scales: scalar factors float towards the outputs, through views and products, until they meet and become one.
 
-Exporters put the scale of attention on the queries, on the scores, or its root on queries and keys each; after this pass
-it stands on the scores.
+Exporters put the scale of attention on the queries, on the scores, or its root on queries and keys each; after this
+pass it stands on the scores.
 """
 
 from __future__ import annotations

@@ -69,7 +69,9 @@ def _additive(op: GraphBuilder, mask: Value) -> Value:
 
 
 def causal(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Dim | None:
-    """keys - queries if `mask` hides from query t exactly the keys after that many plus t, for all sizes tried; else None."""
+    """keys - queries if `mask` hides from query t exactly the keys after that many plus t, for all sizes tried; else
+    None.
+    """
     nodes = graph.ancestors(mask)
     leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
     if any(v.const is None for v in leaves):

@@ -1,4 +1,5 @@
-"""Elementwise: chains of elementwise operators become expressions, as the tail of the kernel before them where there is one.
+"""Elementwise: chains of elementwise operators become expressions, as the tail of the kernel before them where there is
+one.
 
 An expression is data (see compiler/elementwise.py), so any kernel can host one without knowing an operator.
 """
@@ -8,8 +9,6 @@ from __future__ import annotations
 from intaglio.compiler.elementwise import ELEMENTWISE, SMOOTH, Expression, shifted
 from intaglio.compiler.ir import Graph, Node, Value
 from intaglio.compiler.passes.fuse_prologue import MAX_BINDINGS
-
-HOSTS = frozenset({"Linear", "Gather"})
 
 
 def fuse_elementwise(graph: Graph) -> int:
@@ -26,13 +25,22 @@ def fuse_elementwise(graph: Graph) -> int:
 
 
 def _expression(node: Node) -> Node:
-    kept = [v for v in node.inputs if v is not None and v.scalar is None]
+    tensors = [v for v in node.inputs if v is not None and v.scalar is None]
+    kept = [v for i, v in enumerate(node.inputs) if v is not None and not _is_number(node, i, tensors)]
     inputs = tuple(dict.fromkeys(kept))
     args = [f"x{inputs.index(v)}" if v in inputs else _number(v) for v in node.inputs]
     if node.op == "Cast":
         args.append(node.attrs["to"])
     op = "TanhGelu" if node.attrs.get("approximate") == "tanh" else node.op
     return Node("Elementwise", inputs, node.outputs, {"steps": ((op, *args),)}, node.sources)
+
+
+def _is_number(node: Node, i: int, tensors: list[Value]) -> bool:
+    """Whether input `i` is a number whose type another operand tells, so that the expression can hold it."""
+    value = node.inputs[i]
+    if value.scalar is None:
+        return False
+    return any(v.dtype == value.dtype for v in tensors) or (node.op == "Pow" and i == 1)
 
 
 def _number(value: Value | None) -> float | None:
@@ -43,13 +51,27 @@ def _host(graph: Graph, node: Node) -> Node | None:
     """The node whose result only `node` reads, and that can apply the expression to it."""
     for value in node.inputs:
         maker = graph.producer(value)
-        if maker is None or graph.consumers(value) != [node] or value in graph.outputs or value.type != node.output.type:
+        if (
+            maker is None
+            or graph.consumers(value) != [node]
+            or value in graph.outputs
+            or value.type != node.output.type
+        ):
             continue
-        hosts = maker.op == "Elementwise" or (maker.op in HOSTS and "splits" not in maker.attrs and _by_fours(node))
+        hosts = maker.op == "Elementwise" or (_takes_a_tail(maker) and _by_fours(node))
         bindings = len({v for v in (*maker.inputs, *node.inputs) if v is not None}) - 1 + len(maker.outputs)
         if hosts and bindings <= MAX_BINDINGS:
             return maker
     return None
+
+
+def _takes_a_tail(node: Node) -> bool:
+    """Whether the node's kernel computes four neighbouring elements at a time: linear layers and tables of rows do."""
+    if node.op == "Linear":
+        return "splits" not in node.attrs
+    table = node.inputs[0]
+    axis = node.attrs.get("axis", 0)
+    return node.op == "Gather" and table.const is not None and len(table.shape) == 2 and axis in (0, -2)
 
 
 def _by_fours(node: Node) -> bool:
@@ -68,7 +90,7 @@ def _join(graph: Graph, host: Node, node: Node) -> Node:
     key = "steps" if host.op == "Elementwise" else "tail"
     before: Expression = host.attrs.get(key, ())
     inputs = list(host.inputs)
-    if host.op in HOSTS and len(inputs) == 2:
+    if host.op != "Elementwise" and len(inputs) == 2:
         inputs.append(None)
     names: dict[str, str | float] = {}
     for i, value in enumerate(node.inputs):

@@ -27,10 +27,13 @@ def _one_row(shape: tuple[Dim, ...]) -> bool:
 
 
 def _can_host(node: Node, x: Value) -> bool:
-    bindings = sum(v is not None for v in node.inputs) - sum(map(bool, node.attrs.get("states", ()))) + len(node.outputs)
+    bindings = (
+        sum(v is not None for v in node.inputs) - sum(map(bool, node.attrs.get("states", ()))) + len(node.outputs)
+    )
     return (
         node.op == "Linear"
         and node.inputs[0] is x
+        and x.shape[-1] % 4 == 0  # the layer reads four numbers at a time
         and not {"norm", "window", "tail"} & node.attrs.keys()
         and bindings + 2 <= MAX_BINDINGS
     )
@@ -45,6 +48,10 @@ def _absorb(graph: Graph, norm: Node, reader: Node) -> None:
         "shift": len(inputs) + 1 if shift else None,
     }
     merged = Node(
-        "Linear", (x, *inputs[1:], scale, *shift), reader.outputs, reader.attrs | {"norm": spec}, (*norm.sources, *reader.sources)
+        "Linear",
+        (x, *inputs[1:], scale, *shift),
+        reader.outputs,
+        reader.attrs | {"norm": spec},
+        (*norm.sources, *reader.sources),
     )
     graph.replace(reader, merged)

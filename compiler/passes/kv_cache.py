@@ -51,7 +51,9 @@ def _check(graph: Graph, tokens: Symbol) -> None:
             fine = (node.op.startswith("Reduce") or node.op == "Softmax") and _last_axis(node)
         if not fine:
             where = ", ".join(node.sources)
-            raise UnsupportedOperator(f"{node.op} ({where}) mixes tokens, and is no causal attention that is understood")
+            raise UnsupportedOperator(
+                f"{node.op} ({where}) mixes tokens, and is no causal attention that is understood"
+            )
 
 
 def _last_axis(node: Node) -> bool:
@@ -89,4 +91,3 @@ def _shorten(graph: Graph, value: Value, out: Value, tokens: Dim) -> None:
         (row,) = builder.node(node.op, (row, *node.inputs[1:]), **node.attrs)
     graph.redirect(out, row)
     graph.prune()
-

@@ -73,5 +73,3 @@ class Bias(Rule):
             op.decline(f"{bias.name} is no constant row")
         attrs = next(n.attrs for v in op.root.inputs if (n := op.graph.producer(v)) and n.op == "Linear")
         return op.node("Linear", (x, weight, bias), **attrs)[0]
-
-

@@ -1,4 +1,5 @@
-"""Merge linear layers: those that read the same rows become one, with the columns of its result going to several outputs.
+"""Merge linear layers: those that read the same rows become one, with the columns of its result going to several
+outputs.
 
 Rows that are written into a state are written there by the layer itself, so a cache costs no dispatch of its own.
 """
@@ -29,7 +30,10 @@ def merge_linear(graph: Graph) -> int:
 
 
 def _plain(graph: Graph, node: Node) -> bool:
-    return node.op == "Linear" and not node.attrs and node.output not in graph.outputs
+    """Whether the layer can be a part of a larger one, whose kernel gives each output whole groups of four columns."""
+    if node.op != "Linear" or node.attrs or node.output in graph.outputs:
+        return False
+    return all(d % 4 == 0 for d in node.inputs[1].shape)
 
 
 def _merge(graph: Graph, group: list[Node]) -> None:

@@ -19,7 +19,8 @@ _SIZES = (1, 2, 5)
 def positions(graph: Graph, tokens: Symbol, past: Dim) -> int:
     """Replace every data-free value over `tokens` by rows `past`.. of a constant; returns how many were replaced.
 
-    Raises UnsupportedOperator for a value that is not the beginning of a longer one, a mask that was not recognised, say.
+    Raises UnsupportedOperator for a value that is not the beginning of a longer one, a mask that was not recognised,
+    say.
     """
     free = _data_free(graph)
     changed = 0

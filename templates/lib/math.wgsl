@@ -23,9 +23,23 @@ fn tanh_gelu(x: Number) -> Number {
 
 // Powers also of negative numbers, where the exponent is a whole number.
 fn power(x: Number, y: Number) -> Number {
-  let magnitude = pow(abs(x), y);
+  let magnitude = select(pow(abs(x), y), Number(1.0), y == Number(0.0));
   let odd = abs(y) % Number(2.0) == Number(1.0);
   return select(magnitude, -magnitude, (x < Number(0.0)) & odd);
+}
+
+// Powers of whole numbers, by squaring; of a negative exponent, what is left of the point.
+fn power_i32(x: i32, y: i32) -> i32 {
+  if (y < 0) {
+    return select(0, select(x, 1, y % 2 == 0), abs(x) == 1);
+  }
+  var result = 1;
+  var square = x;
+  for (var rest = y; rest > 0; rest /= 2) {
+    result *= select(1, square, rest % 2 == 1);
+    square *= square;
+  }
+  return result;
 }
 
 // log(1 + exp(x)) without overflow.

@@ -1,0 +1,207 @@
+"""Runs small models and graphs through the passes, emit and the executor, beside onnxruntime or numpy as the oracle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import wgpu
+
+from intaglio.codegen import emit
+from intaglio.compiler import evaluate, load, pipeline
+from intaglio.compiler.ir import DTYPES, Graph
+from intaglio.compiler.model import Model
+from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.runtime import plan as plans
+from intaglio.runtime.device import open_device
+from intaglio.runtime.executor import Executor
+
+OPSET = 20
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What a case feeds: a random array of a type and a shape (a str is a size that varies), or `array` itself.
+
+    low, high: the range of the numbers. const: it is a weight of the model. 0-dimensional: f32().
+    """
+
+    dtype: str
+    shape: tuple[int | str, ...]
+    low: float = -2
+    high: float = 2
+    const: bool = False
+    array: Any = None
+
+    def sample(self, random: np.random.Generator, sizes: Mapping[str, int]) -> np.ndarray:
+        if self.array is not None:
+            return np.array(self.array, DTYPES[self.dtype])
+        shape = [sizes[d] if isinstance(d, str) else d for d in self.shape]
+        if self.dtype == "bool":
+            return random.integers(0, 2, shape).astype(bool)
+        if self.dtype[0] == "f":
+            return random.uniform(self.low, self.high, shape).astype(DTYPES[self.dtype])
+        return random.integers(int(self.low), int(self.high) + 1, shape).astype(DTYPES[self.dtype])
+
+
+def f32(*shape: int | str, low: float = -2, high: float = 2) -> Tensor:
+    return Tensor("f32", shape, low, high)
+
+
+def weight(*shape: int) -> Tensor:
+    return Tensor("f32", shape, -1, 1, const=True)
+
+
+def i64(*shape: int | str, low: int = -5, high: int = 5) -> Tensor:
+    return Tensor("i64", shape, low, high)
+
+
+def i32(*shape: int | str, low: int = -5, high: int = 5) -> Tensor:
+    return Tensor("i32", shape, low, high)
+
+
+def flags(*shape: int | str) -> Tensor:
+    return Tensor("bool", shape)
+
+
+def const(content: Any, dtype: str = "") -> Tensor:
+    """A weight with this content; f32 and i64 unless `dtype` says otherwise."""
+    array = np.array(content)
+    kind = dtype or {"f": "f32", "i": "i64", "b": "bool"}[array.dtype.kind]
+    return Tensor(kind, array.shape, const=True, array=array.tolist())
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of a few nodes, in ONNX's text form, and what it is fed. The outputs are what no node reads, or
+    `outputs`.
+
+    sizes: the values that a symbolic size takes, in turn.
+    """
+
+    text: str
+    inputs: dict[str, Tensor]
+    sizes: tuple[int, ...] = (5, 1, 8)
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    opset: int = OPSET
+    outputs: str = ""
+
+    def __str__(self) -> str:
+        shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}".replace(" ", "") for k, v in self.inputs.items())
+        return f"{self.text} {shapes}"
+
+    @property
+    def symbols(self) -> list[str]:
+        return sorted({d for t in self.inputs.values() for d in t.shape if isinstance(d, str)})
+
+    def feeds(self, size: int) -> Arrays:
+        """An array for every input; the weights are the same for every size."""
+        random = np.random.default_rng(1)
+        consts = {k: t.sample(random, {}) for k, t in self.inputs.items() if t.const}
+        sizes = dict.fromkeys(self.symbols, size)
+        return consts | {k: t.sample(random, sizes) for k, t in self.inputs.items() if not t.const}
+
+    def model(self) -> onnx.ModelProto:
+        head = ", ".join(_declaration(k, t) for k, t in self.inputs.items())
+        text = (
+            f'<ir_version: 10, opset_import: ["" : {self.opset}]> main ({head}) => ({self.results()}) {{ {self.text} }}'
+        )
+        model = onnx.parser.parse_model(text)
+        arrays = self.feeds(1)
+        for name in [k for k, t in self.inputs.items() if t.const]:
+            model.graph.input.remove(next(i for i in model.graph.input if i.name == name))
+            model.graph.initializer.append(onnx.numpy_helper.from_array(arrays[name], name))
+        return model
+
+    def results(self) -> str:
+        if self.outputs:
+            return self.outputs
+        nodes = onnx.parser.parse_graph(f"g () => () {{ {self.text} }}").node
+        read = {name for n in nodes for name in n.input}
+        return ", ".join(name for n in nodes for name in n.output if name and name not in read)
+
+    def fed(self, size: int) -> Arrays:
+        return {k: v for k, v in self.feeds(size).items() if not self.inputs[k].const}
+
+
+def case(text: str, sizes: tuple[int, ...] = (5, 1, 8), **inputs: Any) -> Case:
+    options = {k: inputs.pop(k) for k in ("rtol", "atol", "opset", "outputs") if k in inputs}
+    return Case(text, inputs, sizes, **options)
+
+
+def _declaration(name: str, tensor: Tensor) -> str:
+    element = onnx.TensorProto.DataType.Name(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[tensor.dtype])))
+    shape = ", ".join(map(str, tensor.shape))
+    return f"{element.lower()}[{shape}] {name}" if tensor.shape else f"{element.lower()} {name}"
+
+
+def onnxruntime_outputs(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def graph_of(model: onnx.ModelProto, bind: Mapping[str, Any] | None = None) -> Graph:
+    """The graph of a model after all passes."""
+    return pipeline.run(load.load(model, bind=bind), UNDERSTAND + FUSE, Trace())
+
+
+def compiled(graphs: Graph | Mapping[str, Graph], folder: Path) -> Path:
+    """The graphs as a bundle in `folder`."""
+    named = {"main": graphs} if isinstance(graphs, Graph) else dict(graphs)
+    emit.write(Model("model", named), folder, Trace())
+    return folder
+
+
+@cache
+def device() -> wgpu.GPUDevice:
+    """One for all tests."""
+    return open_device()
+
+
+def opened(folder: Path) -> Executor:
+    """The bundle on the device, after a check that it takes the memory that its plan says."""
+    executor = Executor(folder, plans.read(folder), device=device())
+    assert executor.allocated == executor.plan.bytes
+    return executor
+
+
+@dataclass
+class Program:
+    """A graph that is compiled once and can be run, here and by numpy, on the same feeds."""
+
+    graph: Graph
+    original: Graph = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.original = self.graph.copy("original")
+        with tempfile.TemporaryDirectory() as folder:
+            self.executor = opened(compiled(self.graph, Path(folder, "bundle")))
+
+    def run(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
+        return self.executor.run("main", feeds, symbols)
+
+    def reference(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
+        return evaluate.run(self.original, feeds, symbols)
+
+
+def assert_equal(actual: Arrays, expected: Arrays, rtol: float = 1e-5, atol: float = 1e-5) -> None:
+    """Names, types, shapes and numbers."""
+    assert list(actual) == list(expected)
+    for name, wanted in expected.items():
+        assert actual[name].dtype == wanted.dtype, name
+        assert actual[name].shape == wanted.shape, name
+        np.testing.assert_allclose(actual[name], wanted, rtol, atol, err_msg=name)

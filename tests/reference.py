@@ -1,0 +1,129 @@
+"""Whisper by onnxruntime and numpy: the oracle for whole models. Nothing here comes from the project's own code.
+
+The log-mel spectrogram, the logit filters and the greedy loop are written after the formulas of OpenAI's reference
+(whisper/audio.py, whisper/decoding.py); the sessions run whatever an exporter left.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import soundfile
+
+
+def samples(recording: Path) -> np.ndarray:
+    """The samples of a 16 kHz mono recording."""
+    audio, rate = soundfile.read(recording, dtype="float32")
+    assert rate == 16_000 and audio.ndim == 1
+    return audio
+
+
+def log_mel(audio: np.ndarray, length: int, bands: int = 80) -> np.ndarray:
+    """f32[1, bands, length / 160] of `audio`, cut or padded to `length` samples."""
+    audio = np.pad(audio[:length], (0, max(0, length - len(audio)))).astype(np.float64)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(audio, 200, mode="reflect"), 400)[::160][: length // 160]
+    power = np.abs(np.fft.rfft(frames * np.hanning(401)[:-1])) ** 2
+    log = np.log10(np.maximum(_filters(bands) @ power.T, 1e-10))
+    return ((np.maximum(log, log.max() - 8) + 4) / 4).astype(np.float32)[None]
+
+
+def _filters(bands: int) -> np.ndarray:
+    """Slaney's mel filters [bands, 201], as librosa makes them."""
+
+    def to_mel(hertz: np.ndarray) -> np.ndarray:
+        return np.where(hertz < 1000, hertz * 3 / 200, 15 + np.log(np.maximum(hertz, 1e-9) / 1000) * 27 / np.log(6.4))
+
+    def to_hertz(mel: np.ndarray) -> np.ndarray:
+        return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (mel - 15)))
+
+    points = to_hertz(np.linspace(0, to_mel(np.array(8000.0)), bands + 2))
+    ramps = points[:, None] - np.linspace(0, 8000, 201)[None]
+    widths = np.diff(points)[:, None]
+    triangles = np.maximum(0, np.minimum(-ramps[:-2] / widths[:-1], ramps[2:] / widths[1:]))
+    return triangles * (2 / (points[2:] - points[:-2]))[:, None]
+
+
+class Reference:
+    """An exporter's folder, run by onnxruntime on the CPU."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config, self.generation = (
+            json.loads((folder / name).read_text()) for name in ("config.json", "generation_config.json")
+        )
+        self.window = 2 * 160 * self.config["max_source_positions"]
+        self._encoder = self._session("encoder_model.onnx")
+        names = ("decoder_model_merged.onnx", "decoder_model.onnx")
+        self._decoder = self._session(next(n for n in names if (folder / n).exists()))
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(self.folder / name, providers=["CPUExecutionProvider"])
+
+    def features(self, audio: np.ndarray) -> np.ndarray:
+        return log_mel(audio, self.window, self.config["num_mel_bins"])
+
+    def encode(self, features: np.ndarray) -> np.ndarray:
+        return self._encoder.run(None, {self._encoder.get_inputs()[0].name: features})[0]
+
+    def logits(self, hidden: np.ndarray, tokens: list[int]) -> np.ndarray:
+        """f32[tokens, vocabulary], all tokens at once and without a cache."""
+        heads = self.config["decoder_attention_heads"]
+        width = self.config["d_model"] // heads
+        feeds: dict[str, np.ndarray] = {}
+        for i in self._decoder.get_inputs():
+            if i.name.endswith("input_ids"):
+                feeds[i.name] = np.array([tokens], np.int64)
+            elif i.name == "encoder_hidden_states":
+                feeds[i.name] = hidden
+            elif i.name == "use_cache_branch":
+                feeds[i.name] = np.array([False])
+            else:
+                feeds[i.name] = np.zeros((1, heads, 0, width), np.float32)
+        return self._decoder.run(["logits"], feeds)[0][0]
+
+    def prompt(self, language: str = "en", timed: bool = False) -> list[int]:
+        g = self.generation
+        spoken = [g["lang_to_id"][f"<|{language}|>"], g["task_to_id"]["transcribe"]] if g.get("is_multilingual") else []
+        return [g["decoder_start_token_id"], *spoken, *([] if timed else [g["no_timestamps_token_id"]])]
+
+    def greedy(self, hidden: np.ndarray, prompt: list[int], timed: bool, most: int) -> list[int]:
+        """The sampled tokens, at most `most`, without the end token."""
+        tokens = list(prompt)
+        while len(tokens) - len(prompt) < most:
+            token = int(self._filtered(self.logits(hidden, tokens)[-1], tokens[len(prompt) :], timed).argmax())
+            if token == self.generation["eos_token_id"]:
+                break
+            tokens.append(token)
+        return tokens[len(prompt) :]
+
+    def _filtered(self, logits: np.ndarray, sampled: list[int], timed: bool) -> np.ndarray:
+        """The logit filters of whisper/decoding.py: SuppressBlank, SuppressTokens, ApplyTimestampRules."""
+        g = self.generation
+        begin = g["no_timestamps_token_id"] + 1
+        logits = logits.astype(np.float64)
+        if not sampled:
+            logits[g["begin_suppress_tokens"]] = -np.inf
+        logits[g["suppress_tokens"]] = -np.inf
+        if not timed:
+            return logits
+        logits[g["no_timestamps_token_id"]] = -np.inf
+        last = len(sampled) >= 1 and sampled[-1] >= begin
+        before = len(sampled) < 2 or sampled[-2] >= begin
+        if last and before:
+            logits[begin:] = -np.inf
+        elif last:
+            logits[: g["eos_token_id"]] = -np.inf
+        times = [t for t in sampled if t >= begin]
+        if times:
+            logits[begin : times[-1] + (0 if last and not before else 1)] = -np.inf
+        if not sampled:
+            logits[:begin] = -np.inf
+            logits[begin + g["max_initial_timestamp_index"] + 1 :] = -np.inf
+        shifted = logits - logits.max()
+        logprobs = shifted - np.log(np.exp(shifted).sum())
+        if np.log(np.exp(logprobs[begin:]).sum()) > logprobs[:begin].max():
+            logits[:begin] = -np.inf
+        return logits

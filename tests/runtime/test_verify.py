@@ -1,0 +1,140 @@
+"""Golden checks run in order and on what they are given; the worst element is found; broken files are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from intaglio.runtime.plan import BadBundle
+from intaglio.runtime.verify import FILE, TOLERANCES, compare, verify
+
+
+class Programs:
+    """An executor that computes with numpy: `mel` halves x; `step` adds the symbol P to what the state `kept` holds."""
+
+    def __init__(self, folder: Path) -> None:
+        files = {FILE: hashlib.sha256((folder / FILE).read_bytes()).hexdigest()} if (folder / FILE).exists() else {}
+        self.plan = SimpleNamespace(files=files)
+        self.kept = np.zeros(3, np.float32)
+
+    def run(self, program: str, inputs: dict[str, np.ndarray], symbols: dict[str, int]) -> dict[str, np.ndarray]:
+        if program == "mel":
+            self.kept = inputs["x"].reshape(-1)[:3]
+            return {"half": inputs["x"] / 2}
+        return {"sum": self.kept + symbols["P"]}
+
+    def read(self, name: str, symbols: dict[str, int]) -> np.ndarray:
+        return {"kept": self.kept}[name]
+
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+TENSORS = {
+    "0.in.x": X,
+    "0.at.half": np.array([0, 4, 5]),
+    "0.is.half": np.array([0, 2, 2.5], np.float32),
+    "1.at.sum": np.array([0, 2]),
+    "1.is.sum": np.array([7, 9], np.float32),
+    "1.at.kept": np.array([1]),
+    "1.is.kept": np.array([1], np.float32),
+}
+CHECKS = [
+    {"program": "mel", "symbols": {}, "inputs": ["x"], "expected": ["half"]},
+    {"program": "step", "symbols": {"P": 7}, "inputs": [], "expected": ["sum", "kept"]},
+]
+
+
+def golden(folder: Path, checks: Any = CHECKS, **change: np.ndarray) -> Programs:
+    metadata = None if checks is None else {"checks": checks if isinstance(checks, str) else json.dumps(checks)}
+    tensors = {name: value for name, value in (TENSORS | change).items() if value is not None}
+    save_file(tensors, folder / FILE, metadata=metadata)
+    return Programs(folder)
+
+
+def test_every_output_of_every_check(tmp_path):
+    results = verify(golden(tmp_path), tmp_path)
+    assert [(r.check, r.program, r.output, r.count) for r in results] == [
+        (0, "mel", "half", 3),
+        (1, "step", "sum", 2),
+        (1, "step", "kept", 1),
+    ]
+    assert all(r.passed and r.error == 0 for r in results)
+    assert [r.tolerance for r in results] == [TOLERANCES["mel"], TOLERANCES["step"], TOLERANCES["step"]]
+
+
+def test_the_worst_element(tmp_path):
+    wrong = golden(tmp_path, **{"0.is.half": np.array([0.25, 2, 3.5], np.float32)})
+    first, *rest = verify(wrong, tmp_path)
+    assert not first.passed and all(r.passed for r in rest)
+    assert (first.error, first.index, first.value, first.expected) == (1, (1, 2), 2.5, 3.5)
+
+
+def test_a_given_tolerance_replaces_all(tmp_path):
+    wrong = golden(tmp_path, **{"0.is.half": np.array([0.25, 2, 3.5], np.float32)})
+    assert all(r.passed and r.tolerance == 1 for r in verify(wrong, tmp_path, 1))
+
+
+def test_a_bundle_without_golden_values(tmp_path):
+    assert verify(Programs(tmp_path), tmp_path) == []
+
+
+def result(actual: list[float], expected: list[float], program: str = "main") -> Any:
+    return compare((0, program, "y"), np.array(actual, np.float32), np.arange(len(actual)), np.array(expected))
+
+
+@pytest.mark.parametrize(
+    "actual, expected, passed",
+    [
+        ([1.0], [1.00009], True),
+        ([1.0], [1.00011], False),
+        ([1000.0, 0.0], [1000.0, 0.09], True),  # in proportion to the largest value
+        ([1000.0, 0.0], [1000.0, 0.11], False),
+        ([np.nan], [0.0], False),
+        ([np.inf], [0.0], False),
+        ([0.0], [np.nan], False),
+        ([np.inf], [np.inf], True),
+    ],
+)
+def test_what_passes(actual, expected, passed):
+    assert result(actual, expected).passed == passed
+
+
+def test_integers_and_truth_values():
+    at = np.arange(2)
+    assert compare((0, "main", "y"), np.array([3, 4]), at, np.array([3, 4])).passed
+    assert not compare((0, "main", "y"), np.array([3, 4]), at, np.array([3, 5])).passed
+    assert not compare((0, "main", "y"), np.array([True, False]), at, np.array([True, True])).passed
+
+
+@pytest.mark.parametrize(
+    "checks, change",
+    [
+        (None, {}),
+        ("{", {}),
+        ({"a": 1}, {}),
+        ([{"program": "mel"}], {}),
+        ([1], {}),
+        (CHECKS, {"0.at.half": np.array([0, 4, 6])}),
+        (CHECKS, {"0.at.half": np.array([0.5, 1, 2])}),
+        (CHECKS, {"0.is.half": np.array([0, 2], np.float32)}),
+        (CHECKS, {"0.at.half": np.zeros(0, np.int64), "0.is.half": np.zeros(0, np.float32)}),
+        (CHECKS, {"0.in.x": None}),
+        ([{**CHECKS[1], "expected": ["nothing"]}], {"0.at.nothing": np.array([0]), "0.is.nothing": np.array([0.0])}),
+    ],
+)
+def test_broken_golden_values(tmp_path, checks, change):
+    with pytest.raises(BadBundle, match=r"golden\.safetensors is broken"):
+        verify(golden(tmp_path, checks, **change), tmp_path)
+
+
+def test_changed_golden_values(tmp_path):
+    executor = golden(tmp_path)
+    (tmp_path / FILE).write_bytes(b"another")
+    with pytest.raises(BadBundle, match="hash differs"):
+        verify(executor, tmp_path)

@@ -1,0 +1,477 @@
+"""The command line and the Python face: results on standard output, one line per error, exit statuses, no leftovers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from onnx import TensorProto, helper, numpy_helper
+
+import intaglio
+from intaglio.__main__ import main
+from intaglio.progress import Progress
+
+ROOT = Path(__file__).parent.parent
+WHISPER = ROOT / "tests" / "fixtures" / "whisper-split-18"
+JFK = ROOT / "examples" / "jfk.wav"
+WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3) / 10
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(capsys) -> Cli:
+    """Runs a command line; gives its exit status, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(a) for a in arguments])
+        except SystemExit as stop:
+            status = int(stop.code)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def model(dimension: int | str = "N") -> onnx.ModelProto:
+    """/out/y = relu(x @ w) * scale, for x f32[N,4] and scale f32[]."""
+    float_ = TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["product"]),
+            helper.make_node("Relu", ["product"], ["positive"]),
+            helper.make_node("Mul", ["positive", "scale"], ["/out/y"]),
+        ],
+        "g",
+        [
+            helper.make_tensor_value_info("x", float_, [dimension, 4]),
+            helper.make_tensor_value_info("scale", float_, []),
+        ],
+        [helper.make_tensor_value_info("/out/y", float_, [dimension, 3])],
+        [numpy_helper.from_array(WEIGHT, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+X = np.linspace(-1, 2, 8, dtype=np.float32).reshape(2, 4)
+Y = np.maximum(X @ WEIGHT, 0) * 2
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory) -> Path:
+    """The bundle of a tiny random Whisper."""
+    bundle = tmp_path_factory.mktemp("whisper") / "whisper.bundle"
+    intaglio.compile(WHISPER, bundle)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    """The bundle of `model`, any number of rows."""
+    bundle = tmp_path_factory.mktemp("plain") / "plain.bundle"
+    intaglio.compile(model(), bundle)
+    return bundle
+
+
+@pytest.fixture
+def tensors(tmp_path) -> list[str]:
+    """The arguments that give x and scale."""
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "scale.npy", np.float32(2))
+    return ["--input", f"x={tmp_path / 'x.npy'}", "--input", f"scale={tmp_path / 'scale.npy'}"]
+
+
+def one_line(status: int, error: str, message: str) -> None:
+    """Progress may stand before it."""
+    assert status == 1
+    last = error.splitlines()[-1]
+    assert last.startswith("intaglio: ") and message in last
+    assert "Traceback" not in error
+
+
+# compile
+
+
+def test_compile(cli, tmp_path):
+    status, out, error = cli("compile", WHISPER, "-o", tmp_path / "a.bundle")
+    assert (status, out) == (0, "")
+    assert "4 programs" in error.splitlines()[-1]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bundle"}
+
+
+def test_compile_replaces_a_bundle_and_repeats_itself(cli, tmp_path):
+    onnx.save(model(), tmp_path / "model.onnx")
+    contents = []
+    for source in tmp_path / "model.onnx", tmp_path:
+        assert cli("compile", source, "-o", tmp_path / "out" / "a.bundle")[0] == 0
+        files = [path for path in sorted((tmp_path / "out").rglob("*")) if path.is_file()]
+        contents.append({path: path.read_bytes() for path in files})
+    assert contents[0] == contents[1]
+
+
+def test_compile_dumps_and_is_verbose(cli, tmp_path):
+    onnx.save(model(), tmp_path / "model.onnx")
+    arguments = ["--dump", tmp_path / "dump", "-v"]
+    status, _, error = cli("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.bundle", *arguments)
+    assert status == 0
+    assert "main: fold: " in error
+    texts = sorted((tmp_path / "dump").iterdir())
+    assert texts and all("graph main" in path.read_text() for path in texts)
+
+
+def test_compile_binds_sizes_and_inputs(cli, tmp_path):
+    onnx.save(model(), tmp_path / "model.onnx")
+    np.save(tmp_path / "scale.npy", np.float32(2))
+    bundle = tmp_path / "a.bundle"
+    binds = ["--bind", "N=2", "--bind", f"scale={tmp_path / 'scale.npy'}"]
+    assert cli("compile", tmp_path / "model.onnx", "-o", bundle, *binds)[0] == 0
+    opened = intaglio.load(bundle)
+    assert list(opened.plan.programs["main"].inputs) == ["x"]
+    assert not opened.plan.symbols
+    np.testing.assert_allclose(opened.run({"x": X})["/out/y"], Y, atol=1e-5)
+    assert cli("verify", bundle)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "binds, message",
+    [
+        ({"M": 2}, "M is bound, but the model's inputs and sizes are x, scale, N"),
+        ({"N": 0}, "the size N is bound to 0"),
+        ({"N": np.zeros(2)}, "the size N is bound to"),
+        ({"scale": np.zeros(2)}, "its rank is 0"),
+    ],
+)
+def test_compile_refuses_to_bind(tmp_path, binds, message):
+    with pytest.raises(intaglio.BadModel, match=message):
+        intaglio.compile(model(), tmp_path / "a.bundle", bind=binds)
+    assert not list(tmp_path.iterdir())
+
+
+def test_compile_refuses_to_bind_a_whisper(cli, tmp_path):
+    status, _, error = cli("compile", WHISPER, "-o", tmp_path / "a", "--bind", "N=2")
+    one_line(status, error, "nothing to bind")
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("missing.onnx", None, "does not exist"),
+        ("broken.onnx", b"no model", "is no ONNX model"),
+        ("empty", {}, "holds neither a Whisper (encoder_model.onnx) nor a model.onnx"),
+        ("bert", {"config.json": b'{"model_type": "bert"}', "encoder_model.onnx": b""}, "'bert', not whisper"),
+        (
+            "half",
+            {"config.json": b'{"model_type": "whisper"}'},
+            "has no decoder_model_merged.onnx or decoder_model.onnx",
+        ),
+    ],
+)
+def test_compile_refuses_a_model(cli, tmp_path, name, content, message):
+    source = tmp_path / name
+    if isinstance(content, dict):
+        source.mkdir()
+        for file, data in content.items():
+            (source / file).write_bytes(data)
+    elif content is not None:
+        source.write_bytes(content)
+    before = set(tmp_path.rglob("*"))
+    status, out, error = cli("compile", source, "-o", tmp_path / "a.bundle")
+    one_line(status, error, message)
+    assert out == "" and set(tmp_path.rglob("*")) == before
+
+
+def test_compile_refuses_an_operator(cli, tmp_path):
+    strange = model()
+    strange.graph.node[1].op_type, strange.graph.node[1].domain = "Sing", "example"
+    onnx.save(strange, tmp_path / "model.onnx")
+    status, _, error = cli("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.bundle")
+    one_line(status, error, "example.Sing")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx"}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_compile_overwrites_nothing_but_bundles(cli, tmp_path, kind):
+    kept = tmp_path / "kept" if kind == "file" else tmp_path / "folder" / "kept"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("kept")
+    status, _, error = cli("compile", WHISPER, "-o", kept if kind == "file" else kept.parent)
+    one_line(status, error, "exists and is no bundle")
+    assert kept.read_text() == "kept"
+
+
+def test_without_the_compiler(tmp_path):
+    """As after `pip install intaglio`: onnx is not there."""
+    program = (
+        "import sys; sys.modules['onnx'] = None; from intaglio.__main__ import main; "
+        f"sys.exit(main(['compile', {str(WHISPER)!r}, '-o', {str(tmp_path / 'a')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    one_line(done.returncode, done.stderr, "pip install 'intaglio[compiler]'")
+
+
+# run
+
+
+def test_run_tensors(cli, plain, tensors, tmp_path):
+    status, out, _ = cli("run", plain, *tensors)
+    assert status == 0 and out.startswith("/out/y: float32[2, 3]\n[[")
+    status, out, _ = cli("run", plain, *tensors, "--json", "--program", "main")
+    np.testing.assert_allclose(json.loads(out)["/out/y"], Y, atol=1e-5)
+    status, out, _ = cli("run", plain, *tensors, "--output", tmp_path / "out")
+    assert (status, out) == (0, "/out/y: float32[2, 3]\n")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_out_y.npy"]
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "_out_y.npy"), Y, atol=1e-5)
+
+
+def test_run_audio(cli, whisper):
+    status, out, _ = cli("run", whisper, "--audio", JFK, "--json", "--language", "en")
+    heard = json.loads(out)
+    assert status == 0 and list(heard) == ["text", "segments", "language", "tokens"]
+    assert heard["language"] == "en" and heard["tokens"] == [t for s in heard["segments"] for t in s["tokens"]]
+    assert all(list(s) == ["start", "end", "text", "tokens"] for s in heard["segments"])
+    assert cli("run", whisper, "--audio", JFK, "--language", "en")[1] == heard["text"] + "\n"
+
+
+def test_transcribe_takes_files_and_samples(whisper):
+    bundle = intaglio.load(whisper)
+    samples, rate = soundfile.read(JFK, dtype="float32")
+    assert rate == 16_000
+    heard = [
+        bundle.transcribe(JFK, language="de", timestamps=False),
+        bundle.transcribe(str(JFK), language="de", timestamps=False),
+        bundle.transcribe(io.BytesIO(JFK.read_bytes()), language="de", timestamps=False),
+        bundle.transcribe(samples, rate, language="de", timestamps=False),
+        bundle.transcribe(np.stack([samples, samples], axis=1), rate=rate, language="de", timestamps=False),
+    ]
+    assert all(transcript == heard[0] for transcript in heard)
+    assert len(heard[0].segments) == 11 and heard[0].segments[-1].end == 11.0
+    with pytest.raises(ValueError, match="rate=16000"):
+        bundle.transcribe(samples)
+    with pytest.raises(ValueError, match="with samples only"):
+        bundle.transcribe(JFK, rate=rate)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--audio", "missing.wav"], "missing.wav is not there"),
+        (["--audio", __file__], "is not a WAV or FLAC file"),
+        (["--audio", JFK, "--language", "xx"], "'xx' is unknown; this model knows 5, such as en, zh, de, es, fr"),
+        (["--input", "x=missing.npy"], "missing.npy: No such file"),
+        (["--input", f"x={__file__}"], "is no .npy file"),
+        (["--input", f"x={JFK}", "--program", "sing"], "is no .npy file"),
+    ],
+)
+def test_run_refuses(cli, whisper, arguments, message):
+    status, out, error = cli("run", whisper, *arguments)
+    one_line(status, error, message)
+    assert out == "" and len(error.splitlines()) == 1  # before the adapter is opened
+
+
+def test_run_refuses_tensors(cli, plain, whisper, tensors, tmp_path):
+    x = tensors[:2]
+    one_line(*cli("run", plain, *x)[::2], "needs the inputs scale")
+    one_line(*cli("run", plain, *tensors, "--input", x[1].replace("x=", "z=", 1))[::2], "no inputs z")
+    one_line(*cli("run", plain, *tensors, "--program", "step")[::2], "there is no program 'step'")
+    one_line(*cli("run", plain, "--audio", JFK)[::2], "holds no Whisper")
+    np.save(tmp_path / "x.npy", np.zeros((2, 5), np.float32))
+    one_line(*cli("run", plain, *tensors)[::2], "input x has shape [2, 5]")
+    np.save(tmp_path / "x.npy", np.array([None]))
+    one_line(*cli("run", plain, *tensors)[::2], "is no .npy file")
+    np.savez(tmp_path / "x.npy", a=X)
+    (tmp_path / "x.npy.npz").rename(tmp_path / "x.npy")
+    one_line(*cli("run", plain, *tensors)[::2], "several arrays")
+
+
+# inspect, verify, device
+
+
+def test_inspect(cli, whisper):
+    status, out, error = cli("inspect", whisper)
+    plan = intaglio.load(whisper).plan
+    assert (status, error) == (0, "")
+    for name, program in plan.programs.items():
+        assert f"program {name}: {len(program.steps)} dispatches" in out
+    assert f"kernels: {len(plan.kernels)}" in out
+    assert f"dispatches per token: {len(plan.programs['step'].steps)}" in out
+    assert all(word in out for word in ("memory", "weight", "scratch", "state", "weights-00001.safetensors"))
+    assert all(name in out for name in plan.kernels)
+
+
+def test_inspect_a_kernel(cli, whisper):
+    for name, kernel in intaglio.load(whisper).plan.kernels.items():
+        assert cli("inspect", whisper, "--kernel", name) == (0, (whisper / kernel.file).read_text() + "\n", "")
+    status, _, error = cli("inspect", whisper, "--kernel", "sing")
+    one_line(status, error, "there is no kernel 'sing'")
+
+
+def test_verify(cli, whisper, plain):
+    status, out, _ = cli("verify", whisper)
+    assert status == 0
+    programs = {line.split()[2] for line in out.splitlines()}
+    assert programs == {"mel", "encode", "prefill", "step"} and "FAIL" not in out
+    assert cli("verify", plain)[0] == 0
+
+
+def test_verify_finds_a_wrong_kernel(cli, plain, tmp_path):
+    """A bundle whose hashes are right and whose shader is not: that is what golden values are for."""
+    broken = tmp_path / "broken.bundle"
+    shutil.copytree(plain, broken)
+    opened = intaglio.load(broken)
+    kernel = next(k for k in opened.plan.kernels.values() if "elementwise" in k.file)
+    text = (broken / kernel.file).read_text()
+    assert "max(" in text
+    (broken / kernel.file).write_text(text.replace("max(", "min("))
+    plan = (broken / "plan.json").read_text()
+    changed = hashlib.sha256((broken / kernel.file).read_bytes()).hexdigest()
+    (broken / "plan.json").write_text(plan.replace(kernel.sha256, changed))
+    status, out, error = cli("verify", broken)
+    one_line(status, error, "1 of 1 outputs are wrong")
+    assert out.startswith("FAIL 0 main /out/y: error ") and "expected" in out
+
+
+def test_device(cli):
+    status, out, _ = cli("device")
+    assert status == 0 and "(used)" in out and "driver" in out and "max-buffer-size" in out and "features" in out
+
+
+def test_no_adapter(whisper):
+    nowhere = os.environ | {"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
+    for arguments in ["device"], ["verify", str(whisper)]:
+        done = subprocess.run(
+            [sys.executable, "-m", "intaglio", *arguments], env=nowhere, capture_output=True, text=True, cwd=ROOT.anchor
+        )
+        one_line(done.returncode, done.stderr, "no WebGPU adapter was found")
+        assert "(used)" not in done.stdout
+
+
+# bundles
+
+
+def test_no_bundle(cli, tmp_path):
+    for command in ["inspect"], ["verify"], ["run", "--audio", JFK]:
+        status, _, error = cli(command[0], tmp_path, *command[1:])
+        one_line(status, error, "is no bundle")
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "generation.json", "golden.safetensors", "weights-00001.safetensors"]
+)
+def test_a_changed_file(cli, whisper, tmp_path, name):
+    broken = tmp_path / "broken.bundle"
+    shutil.copytree(whisper, broken)
+    (broken / name).write_bytes((broken / name).read_bytes() + b" ")
+    command = ["verify", broken] if name.startswith("golden") else ["run", broken, "--audio", JFK]
+    status, out, error = cli(*command)
+    one_line(status, error, f"{name} is not the file that was compiled")
+    assert out == ""
+
+
+def test_report(whisper, tmp_path):
+    assert intaglio.load(whisper).report["dispatches_per_token"]
+    broken = tmp_path / "broken.bundle"
+    shutil.copytree(whisper, broken)
+    for content, message in ((b"{", "is broken"), (b"[]", "is broken"), (None, "is missing")):
+        (broken / "report.json").unlink(missing_ok=True)
+        if content is not None:
+            (broken / "report.json").write_bytes(content)
+        with pytest.raises(intaglio.BadBundle, match=message):
+            _ = intaglio.load(broken).report
+
+
+def test_the_exceptions_are_found_by_name():
+    for name in (
+        "AudioError",
+        "BadBundle",
+        "BadModel",
+        "DeviceLimit",
+        "NoAdapter",
+        "NoCompiler",
+        "UnsupportedOperator",
+    ):
+        assert issubclass(getattr(intaglio, name), Exception)
+    with pytest.raises(AttributeError, match="no attribute 'Sing'"):
+        _ = intaglio.Sing
+
+
+# calls that are wrong, and ends that are not the program's choice
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sing"],
+        ["compile", "model.onnx"],
+        ["compile", "model.onnx", "-o", "a", "--bind", "N"],
+        ["compile", "model.onnx", "-o", "a", "--bind", "N=two"],
+        ["compile", "model.onnx", "-o", "a", "--bind", "x=missing.npy"],
+        ["run", "a"],
+        ["run", "a", "--audio", "b.wav", "--input", "x=x.npy"],
+        ["run", "a", "--audio", "b.wav", "--program", "main"],
+        ["run", "a", "--audio", "b.wav", "--task", "sing"],
+        ["run", "a", "--input", "x.npy"],
+        ["run", "a", "--input", "x=x.npy", "--no-timestamps"],
+        ["inspect"],
+    ],
+)
+def test_usage(cli, arguments):
+    status, out, error = cli(*arguments)
+    assert (status, out) == (2, "") and error.startswith("usage: intaglio")
+
+
+def test_interrupted(cli, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(intaglio, "load", interrupt)
+    assert cli("verify", "a.bundle") == (130, "", "intaglio: interrupted\n")
+
+
+def test_the_reader_goes_away(whisper):
+    command = [sys.executable, "-m", "intaglio", "inspect", str(whisper)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT.anchor) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_mistakes_of_ours_are_not_hidden(monkeypatch):
+    def fail(*_: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(intaglio, "load", fail)
+    with pytest.raises(KeyError):
+        main(["verify", "a.bundle"])
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "stream, written",
+    [
+        (io.StringIO(), "weights\npipelines\n"),
+        (Terminal(), "\r\x1b[2Kweights 0 %\r\x1b[2Kpipelines 50 %\r\x1b[2K"),
+    ],
+)
+def test_progress(stream, written):
+    progress = Progress(stream)
+    for done in range(100):
+        progress("weights", done, 1000)
+    progress("pipelines", 1, 2)
+    progress.clear()
+    assert stream.getvalue() == written

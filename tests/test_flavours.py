@@ -1,0 +1,72 @@
+"""Every export flavour, against onnxruntime on the same files: spectrogram, encoder, logits, and greedy tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference import Reference, samples
+
+import intaglio
+from intaglio import Bundle
+
+FIXTURES = Path(__file__).parent / "fixtures"
+FLAVOURS = sorted(f.name for f in FIXTURES.glob("whisper-*"))
+RECORDINGS = [FIXTURES.parent.parent / "examples" / "jfk.wav", *sorted((FIXTURES / "audio").glob("*.wav"))]
+MOST = 24  # tokens that are compared
+
+
+@dataclass(frozen=True)
+class Pair:
+    reference: Reference
+    bundle: Bundle
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    folder = FIXTURES / request.param
+    return Pair(Reference(folder), intaglio.compile(folder, tmp_path_factory.mktemp("bundles") / request.param))
+
+
+def listen(pair: Pair, recording: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first window of a recording: the reference's spectrogram and encoder rows, and our rows of the same."""
+    features = pair.reference.features(samples(recording))
+    ours = pair.bundle.run({"input_features": features}, "encode")["last_hidden_state"]
+    return features, pair.reference.encode(features), ours
+
+
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.stem)
+def test_the_encoder_agrees(pair: Pair, recording: Path) -> None:
+    _, theirs, ours = listen(pair, recording)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
+
+
+def test_the_spectrogram_agrees(pair: Pair) -> None:
+    window = pair.reference.window
+    audio = samples(RECORDINGS[0])
+    silence = np.zeros(window, np.float32)
+    padded = np.pad(np.concatenate([audio[: window - 400], silence])[:window], 200, mode="reflect")[None, None]
+    ours = pair.bundle.run({"audio": padded, "loudest": np.full((1, 1, 1), -10.0)}, "mel")["input_features"]
+    np.testing.assert_allclose(ours, pair.reference.features(audio[: window - 400]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("timed", [False, True], ids=["text", "times"])
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.stem)
+def test_logits_and_greedy_tokens_agree(pair: Pair, recording: Path, timed: bool) -> None:
+    _, hidden, _ = listen(pair, recording)
+    prompt = pair.reference.prompt(timed=timed)
+    expected = pair.reference.greedy(hidden, prompt, timed, MOST)
+    end = pair.reference.generation["eos_token_id"]
+    run, begin = pair.bundle.executor, len(prompt)
+    run.write("input_ids", np.array([prompt]))
+    symbols = {"P": 0, "T": begin, "begin": begin, "timed": int(timed)}
+    sampled = [int(run.submit("prefill", symbols, ("tokens", begin, 1))[0])]
+    theirs = pair.reference.logits(hidden, [*prompt, *expected])
+    for position in range(begin, begin + len(expected)):
+        np.testing.assert_allclose(run.read("logits", symbols)[0, 0], theirs[position - 1], rtol=0, atol=2e-3)
+        symbols["P"] = position
+        sampled.append(int(run.submit("step", symbols, ("tokens", position + 1, 1))[0]))
+    assert sampled[: len(expected)] == expected
+    assert len(expected) == MOST or sampled[-1] == end
