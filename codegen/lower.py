@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from intaglio.codegen import ops, wgsl
@@ -53,7 +54,7 @@ def lower(graph: Graph) -> list[Dispatch]:
             places[node.output] = Place(source.root, source.offset + base)
             continue
         for kernel in _kernels(node):
-            dispatches += [_aligned(kernel, name, node, places) for name in _astray(kernel, places)]
+            dispatches += _prepared(kernel, node, places)
             dispatches.append(_dispatch(kernel, node, places))
     return dispatches
 
@@ -73,18 +74,17 @@ def _dispatch(kernel: Kernel, node: Node, places: dict[Value, Place]) -> Dispatc
     return Dispatch(kernel, node, {name: _place(places, v) for name, v in operands.items()})
 
 
-def _astray(kernel: Kernel, places: dict[Value, Place]) -> list[str]:
-    """The operands that the kernel reads as vec4s, and that do not surely begin at one."""
-    return [n for n, v in kernel.reads.items() if n in kernel.vec4 and not fours(_place(places, v).offset)]
-
-
-def _aligned(kernel: Kernel, name: str, node: Node, places: dict[Value, Place]) -> Dispatch:
-    """Copy an operand to memory of its own, where the node and those after it will find it."""
-    value = kernel.reads[name]
-    own = Value(f"{value.name}.copy", value.type)
-    made = _dispatch(ops.elementwise.copy(value, own), node, places)
-    places[value] = Place(own)
-    return made
+def _prepared(kernel: Kernel, node: Node, places: dict[Value, Place]) -> Iterator[Dispatch]:
+    """What must run first so that the kernel finds its operands: sizes as numbers, and vec4s that begin at one."""
+    for name, operand in kernel.reads.items():
+        value = operand.value if isinstance(operand, Weight) else operand
+        own = Value(f"{value.name}.copy", value.type)
+        if value.const is not None and value.const.dtype == object and value not in places:
+            yield _dispatch(ops.elementwise.sizes(value, own), node, places)
+            places[value] = Place(own)
+        if name in kernel.vec4 and not fours(_place(places, operand).offset):
+            yield _dispatch(ops.elementwise.copy(value, own), node, places)
+            places[value] = Place(own)
 
 
 def check_operators(graph: Graph) -> None:
@@ -102,7 +102,7 @@ def check_operators(graph: Graph) -> None:
 
 def _place(places: dict[Value, Place], operand: Operand) -> Place:
     if isinstance(operand, Weight):
-        return Place(operand)
+        return places.get(operand.value, Place(operand))
     place = places.get(operand, Place(operand))
     if isinstance(place.root, Value) and place.root.const is not None:
         return Place(Weight(place.root), place.offset)

@@ -18,7 +18,8 @@ from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import TensorType
 
-_USES = 6  # ONNX nodes that a header names
+_USES = 4  # dispatches whose origin a header tells
+_NODES = 4  # ONNX nodes that it names for each
 
 
 @dataclass
@@ -35,22 +36,29 @@ class Shader:
     def text(self) -> str:
         """The file: the header stands after the title, and says what this shader is part of."""
         title, rest = self.code.split("\n", 1)
-        return "\n".join([title, *(f"// {line}".rstrip() for line in self._header()), rest.lstrip("\n")])
+        return "\n".join([title, *(f"// {line}".rstrip() for line in self._header()), "", rest.lstrip("\n")])
 
     def _header(self) -> list[str]:
         programs: dict[str, list[str]] = {}
         for program, dispatch in self.uses:
-            programs.setdefault(program, []).append(", ".join(dispatch.node.sources) or dispatch.node.op)
+            programs.setdefault(program, []).append(_origin(dispatch))
         lines = [""]
         for program, nodes in programs.items():
-            more = f", and {len(nodes) - _USES} more" if len(nodes) > _USES else ""
-            lines.append(f"{program}, {len(nodes)} dispatches: {'; '.join(nodes[:_USES])}{more}")
+            count = f"{len(nodes)} dispatches" if len(nodes) > 1 else "1 dispatch"
+            more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
+            lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
         kernel = self.uses[0][1].kernel
         lines.append("reads " + ", ".join(f"{name} {v.type}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
         moved = sum(4 * dims.high(v.type.size) for v in (*kernel.reads.values(), *kernel.writes.values()))
         lines.append(f"at most {quantity(moved)}B moved, {quantity(dims.high(kernel.flops))}FLOP a dispatch")
         return lines
+
+
+def _origin(dispatch: Dispatch) -> str:
+    """The ONNX nodes that a dispatch computes."""
+    names = list(dict.fromkeys(dispatch.node.sources)) or [dispatch.node.op]
+    return ", ".join(names[:_NODES]) + (f", +{len(names) - _NODES}" if len(names) > _NODES else "")
 
 
 def quantity(number: int) -> str:

@@ -82,7 +82,7 @@ def size(d: Dim) -> str:
         text += (" - " if factor < 0 else " + " if text else "") + term
     if d.constant:
         text += f" {'-' if d.constant < 0 else '+'} {abs(d.constant)}u"
-    return f"({text})" if len(d.terms) > 1 or d.constant else text
+    return f"({text})" if " " in text else text
 
 
 def sum_of(*terms: str) -> str:

@@ -78,9 +78,9 @@ def expression(steps: Expression, acc: np.ndarray | None, inputs: list[np.ndarra
     """The value of a fused elementwise expression."""
     done: list[np.ndarray] = []
 
-    def argument(arg: str | float, like: np.dtype) -> np.ndarray:
+    def argument(arg: str | float | None, like: np.dtype) -> np.ndarray | None:
         if not isinstance(arg, str):
-            return np.array(arg, like)
+            return None if arg is None else np.array(arg, like)
         return acc if arg == "acc" else (inputs if arg[0] == "x" else done)[int(arg[1:])]
 
     for op, *args in steps:
@@ -168,6 +168,7 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Softmax": _softmax,
     "Linear": _linear,
     "Attention": _attention,
+    "TanhGelu": lambda node, inputs: _gelu(Node("Gelu", node.inputs, node.outputs, {"approximate": "tanh"}), inputs),
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], None, inputs)],
     "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],
 }

@@ -5,8 +5,9 @@ The conditions of `If` are known once the inputs that decide them are bound, so 
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap, Counter
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from intaglio.compiler.dims import Dim, Symbol, dim
-from intaglio.compiler.infer import element, infer
-from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, UnsupportedOperator, Value, type_of
+from intaglio.compiler.evaluate import OPSET
+from intaglio.compiler.infer import axis_of, element, infer
+from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, UnsupportedOperator, Value
 
 MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
 OLDEST = 7  # the first opset in which operands broadcast as they do today
-NOT_READ = frozenset({"Attention", "Loop", "Scan"})  # the first shares its name, but not its inputs, with ours
+NOT_READ = frozenset({"Attention"})  # since opset 23: it shares its name, but not its attributes, with ours
 
-Scope = MutableMapping[str, Value | None]
+Scope = ChainMap[str, Value]
 
 
 def read(path: Path) -> ModelProto:
@@ -81,13 +83,14 @@ def _check_operators(graph: GraphProto) -> None:
 
     def visit(g: GraphProto) -> None:
         for n in g.node:
-            op = n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}"
-            if n.domain not in ("", "ai.onnx") or not onnx.defs.has(n.op_type) or n.op_type in NOT_READ:
+            inner = [a.g for a in n.attribute if a.type == AttributeProto.GRAPH]
+            standard = n.domain in ("", "ai.onnx") and onnx.defs.has(n.op_type)
+            if not standard or n.op_type in NOT_READ or (inner and n.op_type != "If"):
+                op = n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}"
                 unknown[op] += 1
                 names.setdefault(op, n.name or ", ".join(n.output))
-            for a in n.attribute:
-                if a.type == AttributeProto.GRAPH:
-                    visit(a.g)
+            for g in inner:
+                visit(g)
 
     visit(graph)
     if unknown:
@@ -106,20 +109,25 @@ class _Loader:
     ) -> None:
         self.graph, self.opset, self.folder, self.shapes, self.bind = graph, opset, folder, shapes, bind
         self.symbols: dict[str, Dim] = {}
+        self.checker = onnx.checker.C.CheckerContext()
+        self.checker.ir_version, self.checker.opset_imports = onnx.IR_VERSION, {"": opset, "ai.onnx": opset}
 
     def main(self, proto: GraphProto) -> Graph:
-        scope: Scope = {}
+        scope: Scope = ChainMap()
         self.initializers(proto, scope)
+        weights = set(scope)
         for declared in proto.input:
-            if declared.name in scope:
+            if declared.name in weights:
                 continue
             if declared.name in self.bind:
-                scope[declared.name] = self.graph.constant(self.bind[declared.name], declared.name)
+                self.define(declared.name, self.graph.constant(self.bind[declared.name], declared.name), scope)
                 continue
             value = self.graph.value(declared.name, self.declared(declared))
             self.graph.inputs.append(value)
-            scope[declared.name] = value
+            self.define(declared.name, value, scope)
         self.body(proto, scope)
+        if len({o.name for o in proto.output}) != max(len(proto.output), 1):
+            raise BadModel("the model's outputs have no names of their own")
         for declared in proto.output:
             value = self.get(declared.name, scope, "the outputs")
             if self.graph.is_named(value):
@@ -142,18 +150,30 @@ class _Loader:
 
     def size(self, proto: Any, name: str, axis: int) -> Dim:
         if proto.HasField("dim_value"):
+            if proto.dim_value < 0:
+                raise BadModel(f"input {name} has the size {proto.dim_value}")
             return proto.dim_value
         symbol = proto.dim_param or f"{name}_{axis}"
         if symbol in self.bind:
             return self.bind[symbol]
-        identifier = "".join(c if c.isalnum() else "_" for c in symbol)
-        return self.symbols.setdefault(symbol, dim(Symbol(f"n_{identifier}", 1, MAX_UNBOUND)))
+        if symbol not in self.symbols:
+            identifier = "n_" + "".join(c if c.isalnum() else "_" for c in symbol)
+            while identifier in map(str, self.symbols.values()):
+                identifier += "_"
+            self.symbols[symbol] = dim(Symbol(identifier, 1, MAX_UNBOUND))
+        return self.symbols[symbol]
 
     def initializers(self, proto: GraphProto, scope: Scope) -> None:
         if proto.sparse_initializer:
             raise UnsupportedOperator("sparse weights are not supported")
         for tensor in proto.initializer:
-            scope[tensor.name] = self.graph.constant(array(tensor, self.folder), tensor.name)
+            self.define(tensor.name, self.graph.constant(array(tensor, self.folder), tensor.name), scope)
+
+    def define(self, name: str, value: Value, scope: Scope) -> None:
+        if name in scope.maps[0]:
+            raise BadModel(f"{name} is made twice")
+        if name:
+            scope[name] = value
 
     def get(self, name: str, scope: Scope, reader: str) -> Value:
         value = scope.get(name)
@@ -168,79 +188,107 @@ class _Loader:
     def node(self, proto: NodeProto, source: str, scope: Scope) -> None:
         inputs = tuple(self.get(i, scope, source) if i else None for i in proto.input)
         if proto.op_type == "If":
-            self.inline(proto, source, inputs[0], scope)
+            self.inline(proto, source, inputs, scope)
             return
-        attrs = {a.name: _attribute(a) for a in proto.attribute}
+        try:
+            onnx.checker.check_node(proto, self.checker)
+            attrs = {a.name: _attribute(a, self.folder) for a in proto.attribute}
+        except (onnx.checker.ValidationError, BadModel, ValueError) as e:
+            raise BadModel(f"{proto.op_type} ({source}): {str(e).splitlines()[0]}") from e
         if proto.op_type == "Constant":
-            scope[proto.output[0]] = self.graph.constant(_constant(attrs, source), proto.output[0])
+            self.define(proto.output[0], self.graph.constant(_constant(attrs, source), proto.output[0]), scope)
             return
         if proto.op_type == "Identity":
-            scope[proto.output[0]] = inputs[0]
+            self.define(proto.output[0], inputs[0], scope)
             return
         outputs = tuple(self.graph.value(o or "unused", TensorType("f32", ())) for o in proto.output)
         node = Node(proto.op_type, inputs, outputs, attrs, (source,))
         if proto.op_type in _NORMALISE:
             _NORMALISE[proto.op_type](node, self.opset, self.graph)
+        _check_types(node)
         infer(node)
         self.graph.add(node)
-        scope.update(zip(proto.output, outputs, strict=True))
+        for name, value in zip(proto.output, outputs, strict=True):
+            self.define(name, value, scope)
 
-    def inline(self, proto: NodeProto, source: str, condition: Value, scope: Scope) -> None:
-        if condition.scalar is None:
-            raise UnsupportedOperator(f"If ({source}): the condition {condition.name} is computed at run time")
-        branch = next(a.g for a in proto.attribute if a.name == ("then_branch" if condition.scalar else "else_branch"))
-        inner: Scope = ChainMap({}, scope)
+    def inline(self, proto: NodeProto, source: str, inputs: tuple[Value | None, ...], scope: Scope) -> None:
+        if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
+            raise UnsupportedOperator(f"If ({source}): the condition is computed at run time")
+        wanted = "then_branch" if inputs[0].scalar else "else_branch"
+        branch = next((a.g for a in proto.attribute if a.name == wanted), GraphProto())
+        if len(branch.output) != len(proto.output):
+            raise BadModel(f"If ({source}): the {wanted} does not make {', '.join(proto.output)}")
+        inner = scope.new_child()
         self.initializers(branch, inner)
         self.body(branch, inner)
         for name, result in zip(proto.output, branch.output, strict=True):
-            scope[name] = self.get(result.name, inner, source)
+            self.define(name, self.get(result.name, inner, source), scope)
+
+
+def _check_types(node: Node) -> None:
+    """Raise BadModel where the operator does not take an input of that element type, or not beside the others."""
+    try:
+        formals = onnx.defs.get_schema(node.op, OPSET).inputs
+    except onnx.defs.SchemaError as e:
+        raise UnsupportedOperator(f"no kernel for {node.op} ({node.sources[0]})") from e
+    bound: dict[str, str] = {}
+    for i, value in enumerate(node.inputs):
+        if value is None or (value.const is not None and value.const.dtype == object):
+            continue
+        formal = formals[min(i, len(formals) - 1)]
+        code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[value.dtype]))
+        taken = f"tensor({TensorProto.DataType.Name(code).lower()})" in formal.types
+        if not taken or (formal.is_homogeneous and bound.setdefault(formal.type_str, value.dtype) != value.dtype):
+            raise BadModel(f"{node.op} ({node.sources[0]}) does not take {value} as its {formal.name}")
 
 
 def array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
     """The content of a weight; from an external file it is mapped, not read. Raises BadModel."""
-    if tensor.data_location != TensorProto.EXTERNAL:
-        try:
-            if tensor.HasField("raw_data"):
-                dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-                result = np.frombuffer(tensor.raw_data, dtype).reshape(tuple(tensor.dims))
-            else:
-                result = onnx.numpy_helper.to_array(tensor)
-        except (ValueError, TypeError, KeyError) as e:
-            raise BadModel(f"the weight {tensor.name} is broken: {e}") from e
-        type_of(result)
-        return result
+    try:
+        dtype, shape = np.dtype(DTYPES[element(tensor.data_type)]), tuple(tensor.dims)
+        if any(d < 0 for d in shape):
+            raise BadModel(f"{list(shape)} is no shape")
+        if tensor.data_location == TensorProto.EXTERNAL:
+            return _external(tensor, dtype, shape, folder)
+        if tensor.HasField("raw_data"):
+            return np.frombuffer(tensor.raw_data, dtype).reshape(shape)
+        return onnx.numpy_helper.to_array(tensor)
+    except (BadModel, ValueError, TypeError, OSError) as e:
+        raise BadModel(f"the weight {tensor.name}: {e}") from e
+
+
+def _external(tensor: TensorProto, dtype: np.dtype, shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
     if folder is None:
-        raise BadModel(f"the weight {tensor.name} lies in an external file; compile the model from its path")
+        raise BadModel("it lies in an external file; compile the model from its path")
     info = {e.key: e.value for e in tensor.external_data}
     root = folder.resolve()
     path = (root / info.get("location", "")).resolve()
     if not path.is_relative_to(root):
-        raise BadModel(f"the weight {tensor.name} points out of the model's folder: {info['location']}")
+        raise BadModel(f"it lies outside of the model's folder, in {path}; put that file beside the model")
     if not path.is_file():
-        raise BadModel(f"{path} with the weight {tensor.name} is missing; put it beside the model")
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    offset, shape = int(info.get("offset", 0)), tuple(tensor.dims)
-    if offset < 0 or offset + int(np.prod(shape)) * dtype.itemsize > path.stat().st_size:
-        raise BadModel(f"{path} is too short for the weight {tensor.name}; copy the file again")
-    type_of(np.empty(0, dtype))
-    return np.memmap(path, dtype, "r", offset, shape) if np.prod(shape) else np.empty(shape, dtype)
+        raise BadModel(f"{path} is missing; put it beside the model")
+    offset, size = int(info.get("offset", 0)), math.prod(shape) * dtype.itemsize
+    if int(info.get("length", size)) != size:
+        raise BadModel(f"{info['length']} bytes are no {dtype}{list(shape)}")
+    if offset < 0 or offset + size > path.stat().st_size:
+        raise BadModel(f"{path} is too short; copy the file again")
+    return np.memmap(path, dtype, "r", offset, shape) if size else np.empty(shape, dtype)
 
 
-def _attribute(proto: AttributeProto) -> Any:
+def _attribute(proto: AttributeProto, folder: Path | None) -> Any:
     if proto.name == "to":
-        return type_of(np.empty(0, onnx.helper.tensor_dtype_to_np_dtype(proto.i))).dtype
+        return element(proto.i)
     value = onnx.helper.get_attribute_value(proto)
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, TensorProto):
-        return onnx.numpy_helper.to_array(value)
+        return array(value, folder)
     return list(value) if proto.type in (AttributeProto.INTS, AttributeProto.FLOATS) else value
 
 
 def _constant(attrs: Mapping[str, Any], source: str) -> np.ndarray:
-    (kind, value) = next(iter(attrs.items()))
+    kind, value = next(iter(attrs.items()), ("none", None))
     if kind == "value":
-        type_of(value)
         return value
     if kind in ("value_float", "value_floats"):
         return np.array(value, np.float32)
@@ -261,9 +309,11 @@ def _axes_to_input(node: Node, opset: int, graph: Graph) -> None:
 def _attrs_to_inputs(*names: str) -> Callable[[Node, int, Graph], None]:
     def move(node: Node, opset: int, graph: Graph) -> None:
         if len(node.inputs) == 1:
-            values = [node.attrs.pop(n, None) for n in names]
+            values = [(n, node.attrs.pop(n, None)) for n in names]
+            kinds = [np.int64 if isinstance(v, list) else DTYPES[node.inputs[0].dtype] for _, v in values]
             consts = [
-                graph.constant(np.array(v), n) if v is not None else None for n, v in zip(names, values, strict=True)
+                graph.constant(np.array(v, kind), n) if v is not None else None
+                for (n, v), kind in zip(values, kinds, strict=True)
             ]
             while consts and consts[-1] is None:
                 consts.pop()
@@ -282,13 +332,15 @@ def _clip(node: Node, opset: int, graph: Graph) -> None:
 
 def _softmax(node: Node, opset: int, graph: Graph) -> None:
     rank = len(node.inputs[0].shape)
-    axis = node.attrs.get("axis", 1 if opset < 13 else -1) % rank
+    axis = axis_of(node.attrs.get("axis", 1 if opset < 13 else -1), rank)
     if opset < 13 and axis != rank - 1:
         raise UnsupportedOperator(f"{node.op} ({node.sources[0]}) over several axes; export with opset 13 or newer")
     node.attrs["axis"] = axis - rank
 
 
 def _dropout(node: Node, opset: int, graph: Graph) -> None:
+    if (training := node.input(2)) is not None and training.scalar is not False:
+        raise UnsupportedOperator(f"Dropout ({node.sources[0]}) of a model in training; export it for inference")
     node.op, node.attrs = "Identity", {}
     node.inputs, node.outputs = node.inputs[:1], node.outputs[:1]
 
@@ -298,12 +350,17 @@ def _reshape(node: Node, opset: int, graph: Graph) -> None:
         node.inputs = (node.inputs[0], graph.constant(np.array(node.attrs.pop("shape"), np.int64), "shape"))
 
 
+def _reduce(node: Node, opset: int, graph: Graph) -> None:
+    _axes_to_input(node, opset, graph)
+    node.attrs.setdefault("keepdims", 1)
+
+
 def _cast(node: Node, opset: int, graph: Graph) -> None:
     node.attrs = {"to": node.attrs["to"]}
 
 
 _NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
-    **{f"Reduce{kind}": _axes_to_input for kind in "Sum Mean Max Min Prod L1 L2 LogSum LogSumExp SumSquare".split()},
+    **{f"Reduce{kind}": _reduce for kind in "Sum Mean Max Min Prod L1 L2 LogSum LogSumExp SumSquare".split()},
     "Squeeze": _axes_to_input,
     "Unsqueeze": _axes_to_input,
     "Slice": _attrs_to_inputs("starts", "ends", "axes"),
@@ -312,6 +369,7 @@ _NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
     "Clip": _clip,
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
+    "Hardmax": _softmax,
     "Dropout": _dropout,
     "Reshape": _reshape,
     "Cast": _cast,

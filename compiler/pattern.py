@@ -44,6 +44,9 @@ class Pattern:
     def __radd__(self, other: float) -> Op:
         return Op("Add", (self, other))
 
+    def __rsub__(self, other: float) -> Op:
+        return Op("Sub", (other, self))
+
     def __rmul__(self, other: float) -> Op:
         return Op("Mul", (self, other))
 
@@ -105,7 +108,8 @@ def _array(number: Any) -> np.ndarray:
 
 
 class GraphBuilder:
-    """The `op` that a rewrite sees: each call adds a node to `graph` and returns its first output.
+    """The `op` that a rewrite sees: each call adds a node to `graph`, unless its result is known, and returns its first
+    output.
 
     `root` is the node that is being rewritten; new nodes take its name and the ONNX names in `sources`.
     """
@@ -113,7 +117,7 @@ class GraphBuilder:
     def __init__(self, graph: Graph, root: Node, sources: tuple[str, ...] | None = None) -> None:
         self.graph, self.root = graph, root
         self._sources, self._name = sources or root.sources, root.output.name
-        self._made: set[Value] = set()
+        self.made: set[Value] = set()
 
     def decline(self, why: str) -> None:
         raise Declined(why)
@@ -125,8 +129,9 @@ class GraphBuilder:
         made = tuple(self.graph.value(self._name, TensorType("f32", ())) for _ in range(outputs))
         node = Node(op, inputs, made, attrs, self._sources)
         infer(node)
-        self.graph.add(node)
-        self._made.update(made)
+        if any(v.const is None for v in made):
+            self.graph.add(node)
+            self.made.update(made)
         return made
 
     def rebind(self, out: Value, result: Value) -> None:
@@ -134,7 +139,7 @@ class GraphBuilder:
         if result.type != out.type:
             raise ValueError(f"a rewrite made {result.type} of {out}")
         graph = self.graph
-        if result not in self._made:
+        if result not in self.made:
             graph.redirect(out, result)
             return
         maker = graph.producer(result)
@@ -235,7 +240,7 @@ def _match(graph: Graph, pattern: Pattern | float, value: Value | None, bound: B
         yield bound | {pattern: value}
     else:
         node = graph.producer(value)
-        if node is not None and node.op == pattern.op and _has(node, pattern):
+        if node is not None and node.op == pattern.op and node.output is value and _has(node, pattern):
             bound = bound | {pattern: value}
             yield from _match_all(graph, pattern.args, node.inputs, bound)
             if pattern.op in COMMUTATIVE:
@@ -265,4 +270,12 @@ def _rewrite(graph: Graph, rule: type[Rule], found: Match, root: Node) -> None:
     out = root.output
     sources = tuple(dict.fromkeys(s for n in reversed(found.nodes) for s in n.sources))
     builder = GraphBuilder(graph, root, sources)
-    builder.rebind(out, rule.rewrite(builder, out, **found.values))
+    try:
+        result = rule.rewrite(builder, out, **found.values)
+        if result.type != out.type:
+            builder.decline(f"it would make {result.type} of {out}")
+    except Declined:
+        if builder.made:
+            graph.prune()  # what the rewrite began must not be seen as a reader
+        raise
+    builder.rebind(out, result)

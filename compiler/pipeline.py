@@ -54,9 +54,9 @@ class Trace:
 
 
 def run(graph: Graph, passes: Sequence[Pass], trace: Trace) -> Graph:
-    """Apply `passes` in order; the graph is valid after each."""
+    """Apply `passes` in order, plain functions or partial ones; the graph is valid after each."""
     for step in passes:
         changes = step(graph)
         graph.verify()
-        trace.record(graph, step.__name__, changes)
+        trace.record(graph, getattr(step, "func", step).__name__, changes)
     return graph

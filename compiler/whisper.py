@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,18 @@ def read(folder: Path) -> Export:
         sizes = [int(config[k]) for k in ("num_mel_bins", "max_source_positions", "max_target_positions")]
     except (KeyError, TypeError, ValueError) as e:
         raise BadModel(f"{folder / 'config.json'} lacks {e}") from e
+    if min(sizes) < 1:
+        raise BadModel(f"{folder / 'config.json'} gives the sizes {sizes}")
     if not (folder / "tokenizer.json").is_file():
         raise BadModel(f"{folder} has no tokenizer.json; save the model's tokenizer there")
     tokenizer = (folder / "tokenizer.json").read_bytes()
-    settings = _settings(_json(folder / "generation_config.json", required=False) or config, tokenizer, sizes[2])
+    generation = _json(folder / "generation_config.json", required=False) or config
+    try:
+        settings = _settings(generation, tokenizer, sizes[2])
+    except BadModel:
+        raise
+    except (TypeError, ValueError, AttributeError, IndexError) as e:
+        raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
     settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": 2 * sizes[1]}
     return Export(folder, load.read(folder / "encoder_model.onnx"), load.read(decoders[0]), *sizes, settings, tokenizer)
 
@@ -92,7 +101,7 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
         raise BadModel(f"tokenizer.json is broken: {e}") from e
 
     def token(key: str, content: str) -> int:
-        found = config.get(key, added.get(content))
+        found = added.get(content) if config.get(key) is None else config[key]
         if found is None:
             raise BadModel(f"generation_config.json lacks {key}, and tokenizer.json has no {content}")
         return int(found[0] if isinstance(found, list) else found)
@@ -149,16 +158,22 @@ def compile(folder: Path, trace: Trace) -> Model:
     sources = {g.name: g.copy(g.name) for g in (spectrogram, encoder, decoder)}
     for graph in (spectrogram, encoder, decoder):
         pipeline.run(graph, UNDERSTAND, trace)
-    trace.record(decoder, "positions", positions(decoder, s.new, s.past))
-    pipeline.run(decoder, (fold,), trace)
-    trace.record(decoder, "cross_attention", move_to_encoder(decoder, encoder))
-    trace.record(decoder, "kv_cache", kv_cache(decoder, s.new, s.past))
-    pipeline.run(decoder, (merge_linear,), trace)
-    sample_token(decoder, export.settings, s)
+    cached = (
+        partial(positions, tokens=s.new, past=s.past),
+        fold,
+        partial(move_to_encoder, encoder=encoder),
+        partial(kv_cache, tokens=s.new, past=s.past),
+        merge_linear,
+        partial(sample_token, settings=export.settings, symbols=s),
+    )
+    pipeline.run(decoder, cached, trace)
     prefill, step = decoder.copy("prefill"), decoder.copy("step", {"T": 1})
-    trace.record(prefill, "last_position", last_position(prefill, dim(s.new)))
-    read_own_token(step, s)
-    graphs = {g.name: pipeline.run(g, FUSE, trace) for g in (spectrogram, encoder, prefill, step)}
+    graphs = {
+        "mel": pipeline.run(spectrogram, FUSE, trace),
+        "encode": pipeline.run(encoder, FUSE, trace),
+        "prefill": pipeline.run(prefill, (partial(last_position, tokens=dim(s.new)), *FUSE), trace),
+        "step": pipeline.run(step, (partial(read_own_token, past=s.past), *FUSE), trace),
+    }
     return Model("whisper", graphs, export.settings, {"tokenizer.json": export.tokenizer}, checks(export, sources))
 
 
@@ -252,8 +267,9 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
     return len(cut)
 
 
-def sample_token(graph: Graph, settings: dict[str, Any], s: Symbols) -> None:
-    """Append the choice of the next token, written into the state `tokens` at P+T."""
+def sample_token(graph: Graph, settings: dict[str, Any], symbols: Symbols) -> int:
+    """Append the choice of the next token, written into the state `tokens` at P+T; returns 1."""
+    s = symbols
     logits = graph.outputs[0]
     vocabulary = logits.shape[-1]
     state = graph.value("tokens", TensorType("i32", (1, s.new.high + 1, 1)))
@@ -269,6 +285,7 @@ def sample_token(graph: Graph, settings: dict[str, Any], s: Symbols) -> None:
             ("sampling",),
         )
     )
+    return 1
 
 
 def bits(tokens: list[int], vocabulary: int) -> np.ndarray:
@@ -278,14 +295,15 @@ def bits(tokens: list[int], vocabulary: int) -> np.ndarray:
     return np.packbits(flags, bitorder="little").view("<u4")
 
 
-def read_own_token(step: Graph, s: Symbols) -> None:
-    """Let the step read its token where the one before wrote it."""
+def read_own_token(step: Graph, past: Dim) -> int:
+    """Let the step read its token where the one before wrote it; returns 1."""
     ids = step.inputs.pop()
     tokens = next(v for v in step.states if v.name == "tokens")
     builder = GraphBuilder(step, step.consumers(ids)[0])
-    bounds = (known([s.past], (1,)), known([s.past + 1], (1,)), np.array([1]))
+    bounds = (known([past], (1,)), known([past + 1], (1,)), np.array([1]))
     row = builder.Slice(tokens, *map(builder.constant, bounds))
     step.redirect(ids, builder.Reshape(row, builder.constant(np.array([1, 1]))))
+    return 1
 
 
 # golden values

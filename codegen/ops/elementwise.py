@@ -54,6 +54,12 @@ def copy(value: Value, out: Value) -> Kernel:
     return _kernel(out, [value], _COPY, "copy")
 
 
+def sizes(value: Value, out: Value) -> Kernel:
+    """Dimensions that are data: `value` holds them, and the uniform block what they depend on."""
+    texts = [wgsl.size(d) for d in value.const.reshape(-1)]
+    return Kernel("sizes", {}, {"out": out}, (groups(1),), (1,), {"sizes": texts}, "sizes")
+
+
 def _moved(node: Node, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
     """A copy whose source moves by `strides` along the axes of the output."""
     source = wgsl.affine("i", node.output.shape, strides, offset)

@@ -39,6 +39,7 @@ def _embedding(node: Node) -> Kernel:
     consts = {
         "size": wgsl.size(size),
         "k4": width // 4,
+        "rows": rows,
         "parts": [{"name": n, "first": first, "end": end} for n, (first, end) in zip(names, ranges, strict=True)],
     }
     reads = {**weights, "ids": operand(ids), **tail_operands(node)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, rows_of
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
 
@@ -13,11 +13,12 @@ _TILE = 4  # rows per workgroup
 @op("LayerNormalization")
 def layer_norm(node: Node) -> Kernel:
     x, scale, bias = node.inputs[0], node.inputs[1], node.input(2)
-    width, rows = x.shape[-1], rows_of(x.shape)
-    if node.attrs.get("axis", -1) % len(x.shape) != len(x.shape) - 1 or len(node.outputs) > 1:
-        raise refuse(node, "only the last axis, without mean and deviation as outputs")
-    if not isinstance(width, int) or width % 4:
-        raise refuse(node, f"a width of {width}, which is no multiple of 4")
+    axis = node.attrs.get("axis", -1) % len(x.shape)
+    rows, width = dims.product(x.shape[:axis]), dims.product(x.shape[axis:])
+    if len(node.outputs) > 1:
+        raise refuse(node, "the mean and the deviation as outputs")
+    if not isinstance(width, int) or 3 * width > MAX_TRIPS or any(v.type.size != width for v in (scale, bias) if v):
+        raise refuse(node, f"rows of {width} with a scale {scale.type}")
     reads = {"x": x, "gamma": operand(scale)} | ({"beta": operand(bias)} if bias is not None else {})
     consts = {
         "rows": wgsl.size(rows),
@@ -27,14 +28,16 @@ def layer_norm(node: Node) -> Kernel:
         "beta": bias is not None,
         "tile": _TILE,
     }
+    label, flops = f"layernorm_{width}", rows * (8 * width)
+    if width % 4:
+        grid = (groups(rows, per=64),)
+        return Kernel("layernorm_unaligned", reads, {"y": node.output}, grid, (64,), consts, label, flops=flops)
     vec4 = frozenset({"x", "gamma", "beta", "y"})
     grid = (groups(rows, per=_TILE),)
-    return Kernel(
-        "layernorm", reads, {"y": node.output}, grid, (8,), consts, f"layernorm_{width}", vec4, (), rows * (8 * width)
-    )
+    return Kernel("layernorm", reads, {"y": node.output}, grid, (8,), consts, label, vec4, (), flops)
 
 
-@op("Softmax")
+@op("Softmax", "LogSoftmax")
 def softmax(node: Node) -> Kernel:
     x = node.inputs[0]
     axis = node.attrs.get("axis", -1) % len(x.shape)
@@ -43,4 +46,5 @@ def softmax(node: Node) -> Kernel:
         raise refuse(node, f"{length} elements in a row")
     outputs = dims.product(x.shape[:axis]) * stride
     consts = {"outputs": wgsl.size(outputs), "length": wgsl.size(length), "stride": wgsl.size(stride)}
-    return Kernel("softmax", {"x": x}, {"out": node.output}, (groups(outputs, per=64),), (64,), consts, "softmax")
+    consts["log"] = node.op == "LogSoftmax"
+    return Kernel("softmax", {"x": x}, {"out": node.output}, (groups(outputs, per=64),), (64,), consts, node.op.lower())

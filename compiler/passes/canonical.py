@@ -29,22 +29,18 @@ def _rewrite(graph: Graph, node: Node) -> bool:
         builder.rebind(out, reshape(builder, node.inputs[0], out))
     elif _is_noop(node) and not (out in graph.outputs and graph.is_named(node.inputs[0])):
         graph.redirect(out, node.inputs[0])
-    elif node.op == "Div" and (divisor := node.inputs[1].const) is not None and divisor.dtype.kind == "f":
-        builder.rebind(out, builder.Mul(node.inputs[0], builder.constant(np.reciprocal(divisor))))
-    elif node.op == "Concat" and (full := tuple(v for v in node.inputs if 0 not in v.shape)) != node.inputs:
+    elif node.op == "Div" and (factor := _reciprocal(node.inputs[1])) is not None:
+        builder.rebind(out, builder.Mul(node.inputs[0], builder.constant(factor)))
+    elif node.op == "Concat" and (full := tuple(v for v in node.inputs if 0 not in v.shape)) not in ((), node.inputs):
         builder.rebind(out, builder.Concat(*full, **node.attrs))
+    elif node.op == "IsInf" and not all(node.attrs.get(k, 1) for k in _SIGNS):
+        builder.rebind(out, _one_sided(builder, node))
     elif node.op in _VARIADIC and len(node.inputs) != _VARIADIC[node.op][1]:
         builder.rebind(out, _pairwise(builder, node))
     elif node.op == "Gemm":
         builder.rebind(out, _gemm(builder, node))
-    elif (
-        node.op.startswith("Reduce")
-        and node.input(1)
-        and node.inputs[1].const.size
-        and (node.inputs[1].const >= 0).all()
-    ):
-        rank = len(node.inputs[0].shape)
-        axes = builder.constant(node.inputs[1].const - rank)
+    elif node.op.startswith("Reduce") and (axes := _front_axes(node)) is not None:
+        axes = builder.constant(axes - len(node.inputs[0].shape))
         graph.replace(node, Node(node.op, (node.inputs[0], axes), node.outputs, node.attrs, node.sources))
     elif node.op == "Reshape" and (inner := graph.producer(node.inputs[0])) and inner.op == "Reshape":
         builder.rebind(out, reshape(builder, inner.inputs[0], out))
@@ -56,6 +52,21 @@ def _rewrite(graph: Graph, node: Node) -> bool:
 def reshape(builder: GraphBuilder, x: Value, like: Value) -> Value:
     """`x` in the shape of `like`."""
     return builder.Reshape(x, builder.constant(known(like.shape, (len(like.shape),)), "shape"), allowzero=1)
+
+
+def _reciprocal(divisor: Value) -> np.ndarray | None:
+    """1 / divisor, if it is a constant whose reciprocal is as precise."""
+    if divisor.const is None or divisor.const.dtype.kind != "f":
+        return None
+    size = np.abs(divisor.const)
+    info = np.finfo(size.dtype)
+    return np.reciprocal(divisor.const) if ((size >= info.tiny) & (size <= 1 / info.tiny)).all() else None
+
+
+def _front_axes(node: Node) -> np.ndarray | None:
+    """The axes of a reduction, if they are counted from the front."""
+    axes = node.inputs[1].const if node.input(1) is not None else None
+    return axes if axes is not None and axes.size and (axes >= 0).all() else None
 
 
 def _keeps_order(node: Node) -> bool:
@@ -83,6 +94,19 @@ def _is_noop(node: Node) -> bool:
     )
 
 
+_SIGNS = {"detect_negative": "Greater", "detect_positive": "Less"}
+
+
+def _one_sided(builder: GraphBuilder, node: Node) -> Value:
+    """An infinity whose sign is not one of those that do not count."""
+    x = node.inputs[0]
+    found, zero = builder.IsInf(x), builder.constant(np.array(0, DTYPES[x.dtype]))
+    for attribute, other in _SIGNS.items():
+        if not node.attrs.get(attribute, 1):
+            found = builder.And(found, builder.node(other, (x, zero))[0])
+    return found
+
+
 # operators that take any number of operands: what two of them make, and the number for which there is a kernel
 _VARIADIC = {"Max": ("Max", 2), "Min": ("Min", 2), "Sum": ("Add", None), "Mean": ("Add", None)}
 
@@ -102,11 +126,11 @@ def _gemm(builder: GraphBuilder, node: Node) -> Value:
     b = builder.Transpose(b, perm=[1, 0]) if node.attrs.get("transB") else b
     y = builder.MatMul(a, b)
     if (alpha := node.attrs.get("alpha", 1.0)) != 1:
-        y = builder.Mul(y, builder.constant(np.float32(alpha)))
+        y = builder.Mul(y, builder.constant(np.array(alpha, DTYPES[y.dtype])))
     if (c := node.input(2)) is None:
         return y
     if (beta := node.attrs.get("beta", 1.0)) != 1:
-        c = builder.Mul(c, builder.constant(np.float32(beta)))
+        c = builder.Mul(c, builder.constant(np.array(beta, DTYPES[c.dtype])))
     return builder.Add(y, c)
 
 
@@ -130,17 +154,4 @@ class TransposeTwice(Rule):
         return x if perm == sorted(perm) else op.Transpose(x, perm=perm)
 
 
-class SafeSoftmax(Rule):
-    """torch guards a softmax against rows that are masked altogether; attention here has none."""
-
-    def pattern(op, p):
-        return op.Where(op.IsNaN(p), 0.0, p)
-
-    def rewrite(op, out, p):
-        maker = op.graph.producer(p)
-        if maker is None or maker.op != "Softmax":
-            op.decline("NaN is replaced in something other than a softmax")
-        return p
-
-
-RULES = (MultiplyByOne, TransposeTwice, SafeSoftmax)
+RULES = (MultiplyByOne, TransposeTwice)

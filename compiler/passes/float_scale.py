@@ -17,8 +17,8 @@ def float_scale(graph: Graph) -> int:
     return apply(graph, CombineFactors, ScaleAfterTranspose, ScaleAfterReshape, ScaleAfterLeft, ScaleAfterRight).fired
 
 
-def _scalar(op: GraphBuilder, s: Value) -> None:
-    if s.scalar is None or s.dtype != "f32":
+def _scalar(op: GraphBuilder, x: Value, s: Value) -> None:
+    if s.scalar is None or s.dtype != "f32" or len(s.shape) > len(x.shape):
         op.decline(f"the factor {s.name} is no known number")
 
 
@@ -27,7 +27,7 @@ class CombineFactors(Rule):
         return (x * s) * t
 
     def rewrite(op, out, x, s, t):
-        _scalar(op, s), _scalar(op, t)
+        _scalar(op, x, s), _scalar(op, x, t)
         if x.const is not None:
             op.decline("three constants")
         return op.Mul(x, op.constant(np.float32(s.scalar * t.scalar)))
@@ -38,7 +38,7 @@ class ScaleAfterTranspose(Rule):
         return op.Transpose(x * s)
 
     def rewrite(op, out, x, s):
-        _scalar(op, s)
+        _scalar(op, x, s)
         return op.Mul(op.Transpose(x, perm=permutation(op.root)), s)
 
 
@@ -47,7 +47,7 @@ class ScaleAfterReshape(Rule):
         return op.Reshape(x * s, shape)
 
     def rewrite(op, out, x, s, shape):
-        _scalar(op, s)
+        _scalar(op, x, s)
         return op.Mul(reshape(op, x, out), s)
 
 
@@ -56,7 +56,7 @@ class ScaleAfterLeft(Rule):
         return op.MatMul(x * s, y)
 
     def rewrite(op, out, x, y, s):
-        _scalar(op, s)
+        _scalar(op, x, s)
         return op.Mul(op.MatMul(x, y), s)
 
 
@@ -65,5 +65,5 @@ class ScaleAfterRight(Rule):
         return op.MatMul(x, y * s)
 
     def rewrite(op, out, x, y, s):
-        _scalar(op, s)
+        _scalar(op, y, s)
         return op.Mul(op.MatMul(x, y), s)

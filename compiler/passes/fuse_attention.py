@@ -17,8 +17,10 @@ from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Graph, Value, known
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 
-_VISIBLE, _HIDDEN = -1e-6, -1e4  # an additive mask is 0 where a key is seen and hugely negative where it is not
+_VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 where a key is seen and hugely negative where it is not
 _SIZES = (1, 2, 3, 7)
+_LARGEST = 4096  # masks are compared up to the longest sequence, where a sliding window shows; longer ones stay data
+_LOWEST = float(np.finfo(np.float32).min)
 
 
 def fuse_attention(graph: Graph) -> int:
@@ -31,11 +33,12 @@ class Attention(Rule):
     def pattern(op, q, k, v, scale, mask):
         raw = op.MatMul(q, k)
         scaled = op.any(raw * scale, raw)
-        scores = op.any(scaled + mask, op.Where(mask, scaled, -np.inf), scaled)
-        return op.MatMul(op.Softmax(scores, axis=-1), v)
+        scores = op.any(scaled + mask, op.Where(mask, scaled, op.any(-np.inf, _LOWEST)), scaled)
+        weights = op.Softmax(scores, axis=-1)
+        return op.MatMul(op.any(weights, op.Where(op.IsNaN(weights), 0.0, weights)), v)
 
     def rewrite(op, out, q, k, v, scale=None, mask=None):
-        if len(q.shape) != 4 or q.shape[0] != 1:
+        if any(len(x.shape) != 4 or x.shape[0] != 1 or not isinstance(x.shape[1], int) for x in (q, k, v)):
             op.decline(f"the queries are {q.type}, not [1, heads, tokens, head_dim]")
         heads, kv_heads = q.shape[1], v.shape[1]
         if scale is not None and scale.scalar is None:
@@ -65,6 +68,8 @@ def _tokens(op: GraphBuilder, value: Value, expected: Callable[[np.ndarray], np.
 def _additive(op: GraphBuilder, mask: Value) -> Value:
     if mask.dtype == "bool":
         op.decline(f"the mask {mask.name} is boolean data")
+    if op.graph.producer(op.root.inputs[0]).op == "Where":
+        op.decline(f"the mask {mask.name} may hide all keys from a query, which is taken care of here")
     return mask
 
 
@@ -74,16 +79,19 @@ def causal(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Dim | None:
     """
     nodes = graph.ancestors(mask)
     leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
-    if any(v.const is None for v in leaves):
+    if any(v.const is None for v in (leaves if nodes else {mask})):
         return None
-    symbols = sorted({s for v in (mask, *leaves, *(o for n in nodes for o in n.outputs)) for s in v.type.symbols})
-    for sizes in itertools.product(_SIZES, repeat=len(symbols)):
+    values = (mask, *leaves, *(o for n in nodes for o in n.outputs))
+    symbols = sorted({s for v in values for s in v.type.symbols} | {*dims.symbols(queries), *dims.symbols(keys)})
+    if any(s.high > _LARGEST for s in symbols):
+        return None
+    for sizes in itertools.product(*({s.high, *(n for n in _SIZES if s.low <= n < s.high)} for s in symbols)):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
         actual = evaluate.compute(graph, nodes, {}, env)[mask] if nodes else evaluate.concrete(mask.const, env)
         rows, columns = (int(dims.substitute(d, env)) for d in (queries, keys))
-        visible = actual if actual.dtype == bool else actual > _VISIBLE
+        visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE
         hidden = ~actual if actual.dtype == bool else actual < _HIDDEN
         wanted = np.tri(rows, columns, columns - rows, dtype=bool)
-        if not (np.broadcast_to(visible, (1, 1, rows, columns)) == wanted).all() or not (hidden == ~visible).all():
+        if not (visible == wanted).all() or not (hidden == ~visible).all():
             return None
     return keys - queries

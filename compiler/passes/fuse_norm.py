@@ -14,8 +14,8 @@ class LayerNorm(Rule):
     """Layer normalization over the last axis (Ba, Kiros, Hinton 2016)."""
 
     def pattern(op, x, scale, bias, eps):
-        d = x - op.ReduceMean(x, -1)
-        variance = op.ReduceMean(op.any(op.Pow(d, 2.0), d * d), -1)
+        d = x - op.ReduceMean(x, -1, keepdims=1)
+        variance = op.ReduceMean(op.any(op.Pow(d, 2.0), d * d), -1, keepdims=1)
         deviation = op.Sqrt(variance + eps)
         return op.any(d / deviation, d * op.Reciprocal(deviation)) * scale + bias
 
@@ -27,7 +27,7 @@ class LayerNorm(Rule):
 
 
 def _row(value: Value, width: object) -> bool:
-    return value.const is not None and value.const.size == width
+    return value.const is not None and value.const.size == width and value.shape[-1] == width
 
 
 def _flat(op: GraphBuilder, value: Value) -> Value:

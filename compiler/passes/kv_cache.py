@@ -6,13 +6,14 @@ are written into a state at row P, and everything else is computed for the T new
 
 from __future__ import annotations
 
+from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, Symbol
 from intaglio.compiler.elementwise import ELEMENTWISE
 from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, Value, known
 from intaglio.compiler.pattern import GraphBuilder
 
-_BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Linear"})
-_MOVES = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Split", "Expand", "Gather"})
+_BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "Linear"})
+_KEEPS = ELEMENTWISE | {"Slice", "Concat", "Split", "Expand"}
 
 
 def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
@@ -23,6 +24,8 @@ def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
     _check(graph, tokens)
     layers = [n for n in graph.nodes if n.op == "Attention" and n.attrs["past"] is not None]
     for i, node in enumerate(layers):
+        if node.attrs["past"] != 0:
+            raise UnsupportedOperator(f"Attention ({', '.join(node.sources)}) has keys before those of the tokens")
         builder = GraphBuilder(graph, node)
         q, k, v = node.inputs
         cached = [
@@ -41,25 +44,47 @@ def _write(builder: GraphBuilder, new: Value, name: str, capacity: int, past: Di
 def _check(graph: Graph, tokens: Symbol) -> None:
     for node in graph.nodes:
         over = [v for v in node.inputs if v is not None and tokens in v.type.symbols]
-        if not over or node.op in ELEMENTWISE | _MOVES | _BY_LAST_AXIS:
-            continue
-        if node.op == "Attention":
-            fine = node.attrs["past"] is not None or tokens not in node.inputs[1].type.symbols
-        elif node.op == "MatMul":
-            fine = node.inputs[1].const is not None
-        else:
-            fine = (node.op.startswith("Reduce") or node.op == "Softmax") and _last_axis(node)
-        if not fine:
+        if over and not _apart(node, over, tokens):
             where = ", ".join(node.sources)
             raise UnsupportedOperator(
                 f"{node.op} ({where}) mixes tokens, and is no causal attention that is understood"
             )
 
 
+def _apart(node: Node, over: list[Value], tokens: Symbol) -> bool:
+    """Whether what a node makes for each token depends on the same token in the inputs `over` tokens alone."""
+    axes = {v: _token_axis(v, tokens) for v in (*over, *node.outputs)}
+    x, axis = node.inputs[0], axes[node.output]
+    if None in axes.values():
+        return False
+    if node.op == "Attention":
+        return node.attrs["past"] is not None or tokens not in node.inputs[1].type.symbols
+    if node.op == "Reshape":
+        return dims.product(x.shape[: axes[x]]) == dims.product(node.output.shape[:axis])
+    if node.op == "Gather":
+        return x not in axes or node.attrs.get("axis", 0) % len(x.shape) != axes[x] % len(x.shape)
+    if node.op == "Transpose":
+        return True
+    if node.op.startswith("Reduce"):
+        return axes[x] != -1 and _last_axis(node)
+    if node.op in _KEEPS:
+        return set(axes.values()) == {axis}
+    by_last = node.op in _BY_LAST_AXIS or (node.op == "MatMul" and node.inputs[1].const is not None)
+    return by_last and set(axes.values()) == {axis} and axis != -1 and _last_axis(node) and "window" not in node.attrs
+
+
+def _token_axis(value: Value, tokens: Symbol) -> int | None:
+    """The axis along which the tokens lie, one after the other, counted from the end; None if there is no such one."""
+    rank = len(value.shape)
+    found = [i - rank for i, d in enumerate(value.shape) if tokens in dims.symbols(d)]
+    return found[0] if len(found) == 1 and value.shape[found[0]] == dims.dim(tokens) else None
+
+
 def _last_axis(node: Node) -> bool:
     rank = len(node.inputs[0].shape)
-    axis = node.attrs.get("axis", node.inputs[1].scalar if node.input(1) is not None else None)
-    return axis is not None and axis % rank == rank - 1
+    if node.op.startswith("Reduce"):
+        return node.input(1) is not None and node.inputs[1].scalar in (-1, rank - 1)
+    return node.attrs.get("axis", -1) in (-1, rank - 1)
 
 
 def last_position(graph: Graph, tokens: Dim) -> int:

@@ -6,6 +6,7 @@ A convolution over time-major rows is a product whose rows overlap: row t is the
 from __future__ import annotations
 
 from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.passes.canonical import permutation
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 
 
@@ -26,6 +27,7 @@ def _over_time(node: Node) -> bool:
     pads = node.attrs.get("pads", [0, 0])
     return (
         len(weight.shape) == 3
+        and x.dtype == "f32"
         and x.shape[0] == 1
         and weight.const is not None
         and (bias is None or bias.const is not None)
@@ -50,7 +52,7 @@ class TransposeAfterUnary(Rule):
         return op.Gelu(op.Transpose(x))
 
     def rewrite(op, out, x):
-        perm = op.graph.producer(op.root.inputs[0]).attrs["perm"]
+        perm = permutation(op.graph.producer(op.root.inputs[0]))
         return op.Transpose(op.Gelu(x, **op.root.attrs), perm=perm)
 
 

@@ -66,5 +66,5 @@ def _absorb(graph: Graph, write: Node) -> bool:
     attrs = maker.attrs | {"splits": splits, "states": tuple(states), "at": at}
     outputs: tuple[Value, ...] = tuple(write.output if v is new else v for v in maker.outputs)
     graph.remove(write)
-    graph.replace(maker, Node("Linear", (*inputs, state), outputs, attrs, (*maker.sources, *write.sources)))
+    graph.replace(maker, Node("Linear", (*inputs, state), outputs, attrs, maker.sources))
     return True

@@ -51,11 +51,12 @@ def _rows(builder: GraphBuilder, value: Value, tokens: Symbol, past: Dim) -> Val
 
     table = at(tokens.high)
     axes = [i for i, d in enumerate(value.shape) if d == dims.dim(tokens)]
+    for size in _SIZES:
+        first_rows = np.take(table, range(size), axes[0]) if axes else table
+        if len(axes) > 1 or not np.array_equal(at(size), first_rows):
+            raise UnsupportedOperator(f"{value} ({', '.join(value_sources(nodes))}) is no table of positions")
     if not axes:
         return builder.constant(table, value.name)
-    for size in _SIZES:
-        if len(axes) > 1 or not np.array_equal(at(size), np.take(table, range(size), axes[0])):
-            raise UnsupportedOperator(f"{value} ({', '.join(value_sources(nodes))}) is no table of positions")
     ends = known([past + dims.dim(tokens)], (1,))
     bounds = [known([past], (1,)), ends, np.array(axes, np.int64)]
     return builder.Slice(builder.constant(table, value.name), *map(builder.constant, bounds))

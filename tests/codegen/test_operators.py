@@ -1,0 +1,320 @@
+"""Each operator that has a kernel, on the adapter: against onnxruntime, or numpy for operators that ONNX does not have.
+
+To add an operator, add a line to CASES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parity import (
+    Case,
+    Program,
+    assert_equal,
+    case,
+    compiled,
+    const,
+    f32,
+    flags,
+    given,
+    graph_of,
+    i32,
+    i64,
+    onnxruntime_outputs,
+    opened,
+    typed,
+    weight,
+)
+from reference import filtered
+
+from intaglio.codegen import wgsl
+from intaglio.codegen.kernel import OPS
+from intaglio.compiler.dims import Symbol, dim
+from intaglio.compiler.elementwise import ELEMENTWISE
+from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, Value
+
+UNARY = "Abs Ceil Cos Erf Exp Floor Gelu Identity IsInf IsNaN Neg Relu Round Sigmoid Sign Sin Softplus Tanh".split()
+COMPARISONS = "Equal Less LessOrEqual Greater GreaterOrEqual".split()
+
+ELEMENT_BY_ELEMENT = [
+    *(case(f"y = {op}(x)", x=f32(3, 5, low=-4, high=4)) for op in UNARY),
+    *(case(f"y = {op}(x)", x=f32("T", 8, low=0.1, high=4)) for op in ("Log", "Sqrt", "Reciprocal")),
+    *(case(f"y = {op}(x)", x=i64(7)) for op in ("Abs", "Neg", "Sign")),
+    case("y = Gelu <approximate = 'tanh'> (x)".replace("'", '"'), x=f32(40, low=-20, high=20)),
+    case("y = Round(x)", x=given([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])),
+    case("y = Sigmoid(x) z = Tanh(x) w = Softplus(x)", x=f32(9, low=-90, high=90)),
+    case("y = IsInf(x) z = IsNaN(x)", x=given([1.0, np.inf, -np.inf, np.nan, 0.0])),
+    case("y = IsInf <detect_negative = 0> (x)", x=given([1.0, np.inf, -np.inf, np.nan])),
+    case("y = IsInf <detect_positive = 0> (x)", x=given([1.0, np.inf, -np.inf, np.nan])),
+    *(case(f"y = {op}(a, b)", a=f32(2, 3), b=f32(2, 3)) for op in ("Add", "Sub", "Mul", "Div", "Max", "Min")),
+    *(case(f"y = {op}(a, b)", a=i64(50, low=-9, high=9), b=i64(50, low=1, high=4)) for op in ("Add", "Mul", "Div")),
+    *(case(f"y = {op}(a, b)", a=i32(4, 1), b=i32(3)) for op in ("Sub", "Max", "Min")),
+    *(case(f"y = {op}(a, b)", a=i64("T", 3, low=0, high=2), b=i64(3, low=0, high=2)) for op in COMPARISONS),
+    *(case(f"y = {op}(a, b)", a=f32(4, 5), b=f32(5)) for op in COMPARISONS),
+    case("y = Equal(a, b)", a=flags(9), b=flags(9)),
+    *(case(f"y = {op}(a, b)", a=flags(3, 4), b=flags(4)) for op in ("And", "Or", "Xor")),
+    case("y = Not(a)", a=flags("T", 3)),
+    # as many operands as one likes
+    *(case(f"y = {op}(a, b, c)", a=f32(5), b=f32(2, 1), c=f32(2, 5)) for op in ("Max", "Min", "Sum", "Mean")),
+    case("y = Max(a, b, c)", a=i64(5), b=i64(5), c=i64(5)),
+    case("y = Sum(a)", a=f32(5)),
+    case("y = Max(a) z = Relu(y)", a=f32(5)),
+    case(f"y = Sum({', '.join(f'x{i}' for i in range(12))})", **{f"x{i}": f32(6) for i in range(12)}),
+    # broadcasting, scalars, sizes that vary
+    case("y = Add(a, b)", a=f32(2, 1, 3), b=f32(4, 1)),
+    case("y = Sub(a, b)", a=f32("T", 4), b=f32(4)),
+    case("y = Sub(a, b)", a=f32("T", 3), b=f32("T", 1)),
+    case("y = Mul(a, b)", a=f32(3, "T", 5), b=f32("T", 1)),
+    case("y = Mul(a, b)", a=i64("T"), b=i64()),
+    case("y = Add(a, b)", a=f32(), b=f32()),
+    case("y = Add(a, b)", a=f32(3), b=f32()),
+    case("y = Add(a, b)", a=f32(3), b=const(0.1)),
+    case("y = Div(b, a)", a=f32(3, low=1), b=const(-7.0)),
+    case("y = Sub(b, a)", a=i64(3), b=const(-7)),
+    case("y = Add(a, w)", a=f32(2, 3), w=weight(2, 1)),
+    case("y = Add(a, a)", a=f32(11)),
+    case("y = Add(a, b)", a=f32(300, 1000), b=f32(1000)),
+    # powers
+    case("y = Pow(a, b)", a=f32(3, 4, low=0.1), b=f32(4)),
+    case("y = Pow(a, b)", a=f32(12), b=const(2.0)),
+    case("y = Pow(a, b)", a=f32(12), b=const(3.0)),
+    case("y = Pow(a, b)", a=f32(12, low=0.1), b=const(0.5)),
+    case("y = Pow(a, b)", a=f32(12), b=const(2)),
+    case("y = Pow(a, b)", a=f32(12), b=i64(12, low=-3, high=4)),
+    case("y = Pow(b, a)", a=f32(12), b=const(2.0)),
+    case("y = Pow(b, a)", a=i64(12), b=const(2.0)),
+    case("y = Pow(a, b)", a=i64(60), b=i64(60, low=0, high=9)),
+    case("y = Pow(a, b)", a=given([-3, -1, -1, 1, 2, 0]), b=given([-2, -3, -2, -5, -1, 0])),
+    case("y = Pow(a, b)", a=given([0.0, 2.0]), b=given([0.0, 0.0])),
+    # bounds
+    case("y = Clip(x, low, high)", x=f32(9), low=const(-1.0), high=const(1.0)),
+    case("y = Clip(x, low, high)", x=f32(9), low=f32(low=-1, high=0), high=f32(low=0, high=1)),
+    case("y = Clip(x, low)", x=f32(9), low=const(0.5)),
+    case('y = Clip(x, "", high)', x=f32(9), high=const(0.5)),
+    case("y = Clip(x)", x=f32(9)),
+    case("y = Clip(x, low)", x=i64(9), low=const(-2)),
+    case("y = Clip(x, low, high)", x=i32(9), low=const(-2, "i32"), high=const(3, "i32")),
+    case("y = Clip <min = -1.0, max = 1.0> (x)", x=f32(9), opset=10),
+    # choices
+    case("y = Where(c, a, b)", c=flags(4, 1), a=f32(3), b=f32(4, 3)),
+    case("y = Where(c, a, b) z = Softmax(y)", c=given([[1, 1, 0]], "bool"), a=f32(4, 3), b=const(-np.inf)),
+    case("y = Where(c, a, b)", c=flags(4, 1), a=const(1.0), b=const(0.0)),
+    case("y = Where(c, a, b)", c=flags("T"), a=const(2), b=i64("T")),
+    case("y = Where(c, a, b)", c=const(True), a=f32(6), b=f32(6)),
+    # types
+    *(case(f"y = Cast <to = {code}> (x)", x=f32(3, 5, low=-9, high=9)) for code in (1, 6, 7, 9, 11)),
+    *(case(f"y = Cast <to = {code}> (x)", x=i64(3, 5)) for code in (1, 6, 7, 9)),
+    *(case(f"y = Cast <to = {code}> (x)", x=flags(3, 5)) for code in (1, 2, 6, 7, 9)),
+    case("y = Cast <to = 7> (x) z = Cast <to = 1> (y)", x=f32("T", 3, low=-9, high=9)),
+    *(case("y = Add(x, x)", x=typed(dtype, 5, low=0, high=9)) for dtype in ("f64", "i8", "i16", "u8", "u16", "u32")),
+    case("y = Add(x, x)", x=typed("u64", 5, low=0, high=9)),
+    case("y = Mul(x, b)", x=typed("u8", 5, low=0, high=9), b=const(3, "u8")),
+    # chains that become one kernel, and ones that are too long for its bindings
+    case("a = Relu(x) b = Mul(a, s) c = Add(b, x) y = Tanh(c)", x=f32("T", 6), s=const(0.5)),
+    case("a = Exp(x) y = Add(a, x) z = Sub(a, x)", x=f32(5)),
+    case("a = Greater(x, s) b = Cast <to = 1> (a) y = Mul(b, x)", x=f32(5), s=const(0.0)),
+    case("a = Not(x) b = Not(a) y = Where(b, s, t)", x=flags(5), s=f32(5), t=f32(1)),
+]
+
+PRODUCTS = [
+    case("y = MatMul(x, w)", x=f32(5, 8), w=weight(8, 12)),
+    case("y = MatMul(x, w)", x=f32(1, 8), w=weight(8, 12)),
+    case("y = MatMul(x, w)", x=f32("T", 16), w=weight(16, 24)),
+    case("y = MatMul(x, w)", x=f32(2, 3, 8), w=weight(8, 12)),
+    case("y = MatMul(x, w)", x=f32(5, 6), w=weight(6, 12)),
+    case("y = MatMul(x, w)", x=f32(5, 8), w=weight(8, 7)),
+    case("y = MatMul(x, w)", x=f32("T", 5), w=weight(5, 3)),
+    case("y = MatMul(x, w)", x=f32(1, 5), w=weight(5, 3)),
+    case("y = MatMul(x, w)", x=f32(1, 1), w=weight(1, 1)),
+    case("y = MatMul(x, w)", x=f32(6), w=weight(6, 3)),
+    case("y = MatMul(w, x)", x=f32(6, 3), w=weight(4, 6)),
+    case("y = MatMul(x, w)", x=f32(4, 2, 6), w=weight(4, 6, 3)),
+    case("y = MatMul(x, w) z = Add(y, b)", x=f32("T", 8), w=weight(8, 12), b=weight(12)),
+    case("y = MatMul(x, w) z = Add(b, y)", x=f32(40, 8), w=weight(8, 7), b=weight(7)),
+    case("y = MatMul(x, w) z = Add(y, b)", x=f32(1, 8), w=weight(8, 7), b=weight(7)),
+    case("y = MatMul(x, w) z = Add(y, b) a = Relu(z)", x=f32("T", 6), w=weight(6, 8), b=weight(8)),
+    case("y = MatMul(x, w) z = Add(y, b) a = Relu(z)", x=f32("T", 8), w=weight(8, 7), b=weight(7)),
+    case("y = MatMul(x, w) z = Gelu(y) a = Add(z, x)", x=f32(33, 8), w=weight(8, 8)),
+    case("y = MatMul(x, w) z = Add(y, r)", x=f32("T", 8), w=weight(8, 12), r=f32(1, 12)),
+    case("a = MatMul(x, w) b = MatMul(x, v) y = Mul(a, b)", x=f32(5, 8), w=weight(8, 12), v=weight(8, 12)),
+    case("a = MatMul(x, w) b = MatMul(x, v) y = Relu(a) z = Relu(b)", x=f32(5, 8), w=weight(8, 3), v=weight(8, 5)),
+    case("a = MatMul(x, w) b = MatMul(x, v) y = Relu(a) z = Relu(b)", x=f32(1, 8), w=weight(8, 3), v=weight(8, 5)),
+    case("a = MatMul(x, w) b = Relu(a) y = MatMul(b, v)", x=f32("T", 10), w=weight(10, 9), v=weight(9, 2)),
+    case("y = MatMul(a, b)", a=f32(3, 4), b=f32(4, 5)),
+    case("y = MatMul(a, b)", a=f32("T", 4), b=f32(4, 5)),
+    case("y = MatMul(a, b)", a=f32(4, "T"), b=f32("T", 5)),
+    case("y = MatMul(a, b)", a=f32(4), b=f32(4, 5)),
+    case("y = MatMul(a, b)", a=f32(2, 3, 4), b=f32(4)),
+    case("y = MatMul(a, b)", a=f32(4), b=f32(4)),
+    case("y = MatMul(a, b)", a=f32(2, 1, 3, 4), b=f32(5, 4, 2)),
+    case("y = MatMul(a, b)", a=i64(3, 4), b=i64(4, 5)),
+    case("y = Gemm(a, b)", a=f32(3, 4), b=weight(4, 8)),
+    case("y = Gemm <transB = 1> (a, b, c)", a=f32("T", 6), b=weight(7, 6), c=weight(7)),
+    case("y = Gemm <transA = 1, alpha = 0.5, beta = 2.0> (a, b, c)", a=f32(6, 3), b=weight(6, 4), c=weight(3, 1)),
+    case("y = Gemm <transA = 1, transB = 1> (a, b, c)", a=f32(6, 3), b=f32(4, 6), c=f32(4)),
+    # convolutions over time: channels, kernel, stride and padding in test_shapes.py
+    case("y = Conv <kernel_shape = [3], pads = [1, 1]> (x, w, b)", x=f32(1, 8, 20), w=weight(12, 8, 3), b=weight(12)),
+    case("y = Conv <strides = [2], pads = [1, 1]> (x, w) z = Gelu(y)", x=f32(1, 8, 20), w=weight(12, 8, 3)),
+    case("y = Conv(x, w)", x=f32(1, 3, 20), w=weight(5, 3, 4)),
+]
+
+NORMS = [
+    case("y = Softmax(x)", x=f32(5, 7)),
+    case("y = Softmax <axis = 1> (x)", x=f32(3, 7, 4)),
+    case("y = Softmax <axis = 0> (x)", x=f32("T", 3)),
+    case("y = Softmax(x)", x=f32("T", 9, low=-80, high=80)),
+    case("y = Softmax <axis = 1> (x)", x=f32(3, 7), opset=11),
+    case("y = LogSoftmax(x)", x=f32(5, 7, low=-20, high=20)),
+    case("y = LayerNormalization(x, s, b)", x=f32(5, 8), s=weight(8), b=weight(8)),
+    case("y = LayerNormalization(x, s, b)", x=f32("T", 24), s=weight(24), b=weight(24)),
+    case("y = LayerNormalization(x, s, b)", x=f32(2, 3, 7), s=weight(7), b=weight(7)),
+    case("y = LayerNormalization(x, s)", x=f32(5, 8), s=weight(8)),
+    case("y = LayerNormalization <epsilon = 0.1> (x, s)", x=f32(5, 5), s=weight(5)),
+    case("y = LayerNormalization <axis = 1> (x, s, b)", x=f32(5, 3, 4), s=weight(3, 4), b=weight(3, 4)),
+    case("y = LayerNormalization(x, s, b)", x=f32(5, 8, low=999, high=1000), s=weight(8), b=weight(8), atol=2e-3),
+    case("y = LayerNormalization(x, s, b) z = MatMul(y, w)", x=f32(1, 8), s=weight(8), b=weight(8), w=weight(8, 12)),
+    case("y = LayerNormalization(x, s) z = MatMul(y, w)", x=f32(1, 8), s=weight(8), w=weight(8, 12)),
+    case("y = LayerNormalization(x, s, b) z = MatMul(y, w)", x=f32(1, 6), s=weight(6), b=weight(6), w=weight(6, 8)),
+    case("y = LayerNormalization(x, s, b) z = MatMul(y, w)", x=f32("T", 8), s=weight(8), b=weight(8), w=weight(8, 12)),
+]
+
+SUMS = "ReduceSum ReduceMean ReduceSumSquare ReduceL1 ReduceL2"
+REDUCTIONS = [
+    *(case(f"y = {op}(x, a)", x=f32(3, 5, 4), a=const([1])) for op in f"{SUMS} ReduceMax ReduceMin ReduceProd".split()),
+    *(case(f"y = {op} <keepdims = 0> (x, a)", x=f32("T", 5), a=const([-1])) for op in SUMS.split()),
+    *(case(f"y = {op}(x)", x=f32(3, 5, 4)) for op in ("ReduceSum", "ReduceMax")),
+    *(case(f"y = {op}(x, a)", x=i64(3, 5, 4), a=const([1])) for op in ("ReduceSum", "ReduceMax", "ReduceProd")),
+    case("y = ReduceMean(x, a)", x=i32(3, 5, low=0, high=90), a=const([1])),
+    case("y = ReduceLogSum(x, a)", x=f32(3, 5, low=0.1), a=const([0])),
+    case("y = ReduceSum <keepdims = 0> (x, a)", x=f32(3, 5, 4), a=const([0, 2])),
+    case("y = ReduceMax(x, a)", x=f32(2, 3, 4, 5), a=const([-1, 1])),
+    case("y = ReduceMean(x, a)", x=f32("T", 6), a=const([0])),
+    case("y = ReduceMean(x, a)", x=f32(6, "T", 3), a=const([0, 1])),
+    case("y = ReduceSum(x)", x=f32(6)),
+    case("y = ReduceSum(x)", x=f32()),
+    case("y = ReduceSum <noop_with_empty_axes = 1> (x)", x=f32(3, 5)),
+    case("y = ReduceMean <axes = [1]> (x)", x=f32(3, 5), opset=13),
+    case("y = ReduceSum <axes = [0, 1], keepdims = 0> (x)", x=f32(3, 5, 2), opset=11),
+    case("y = ReduceMax(x, a)", x=given([[-np.inf, -np.inf], [0.0, np.inf]]), a=const([1])),
+    case("y = ArgMax(x)", x=f32(3, 5)),
+    case("y = ArgMax <axis = -1, keepdims = 0> (x)", x=f32("T", 5)),
+    case("y = ArgMin <axis = 1> (x)", x=i64(3, 9, 2, low=0, high=3)),
+]
+
+MOVES = [
+    case("y = Transpose <perm = [1, 0]> (x)", x=f32(3, 5)),
+    case("y = Transpose(x)", x=f32(2, 3, 4)),
+    case("y = Transpose <perm = [0, 2, 1, 3]> (x)", x=f32(2, 3, 4, 8)),
+    case("y = Transpose <perm = [1, 0]> (x)", x=f32("T", 6)),
+    case("y = Transpose <perm = [2, 0, 1]> (x)", x=i64(4, "T", 3)),
+    case("y = Transpose <perm = [1, 0, 2]> (x)", x=flags(1, 4, 3)),
+    case("y = Concat <axis = 0> (a, b)", a=f32(2, 3), b=f32(4, 3)),
+    case("y = Concat <axis = 1> (a, b, a)", a=f32(2, 3), b=f32(2, 4)),
+    case("y = Concat <axis = 0> (a, w)", a=f32("T", 4), w=weight(2, 4)),
+    case("y = Concat <axis = 1> (a, b)", a=f32(3, "T"), b=f32(3, 2)),
+    case("y = Concat <axis = 0> (a, b)", a=i64(2), b=i64(3)),
+    case("y = Concat <axis = 0> (a)", a=f32(2)),
+    case("y, z = Split <axis = 1, num_outputs = 2> (x)", x=f32(3, 8)),
+    case("y, z = Split <num_outputs = 2> (x)", x=f32(5, 3)),
+    case("y, z, a = Split <axis = -1> (x, s)", x=f32("T", 10), s=const([2, 5, 3])),
+    case('y, z = Split <axis = 1> (x, s) a = Relu(z)', x=f32(3, 8), s=const([3, 5]), outputs="a"),
+    case("y = Slice(x, a, b)", x=f32(6, 5), a=const([1]), b=const([4])),
+    case("y = Slice(x, a, b, c)", x=f32(6, 5), a=const([-3]), b=const([-1]), c=const([1])),
+    case("y = Slice(x, a, b, c, d)", x=f32(6, 7), a=const([1, 0]), b=const([6, 7]), c=const([0, 1]), d=const([2, 3])),
+    case("y = Slice(x, a, b, c, d)", x=f32(6, 7), a=const([-1]), b=const([-99]), c=const([1]), d=const([-2])),
+    case("y = Slice(x, a, b, c, d)", x=f32(6, 8), a=const([5, 7]), b=const([-9, 0]), c=const([0, 1]), d=const([-1, -3])),
+    case("y = Slice(x, a, b, c)", x=f32("T", 6), a=const([1]), b=const([2**62]), c=const([1])),
+    case("y = Slice <starts = [1], ends = [3]> (x)", x=f32(6, 5), opset=9),
+    case("y = Expand(x, s)", x=f32(4, 1), s=const([2, 4, 3])),
+    case("y = Expand(x, s)", x=i64(1), s=const([3, 4])),
+    case("y = Expand(x, s)", x=f32(), s=const([8])),
+    case("y = Expand(x, s)", x=f32("T", 1), s=const([3, 1, 4])),
+    case("y = Tile(x, s)", x=f32(4, 3), s=const([2, 3])),
+    case("y = Tile(x, s)", x=f32("T", 3), s=const([1, 2])),
+    case("y = Pad(x, s)", x=f32(4, 2), s=const([1, 0, 0, 2])),
+    case("y = Pad(x, s, v)", x=f32(4, 2), s=const([1, 1, 2, 2]), v=const(-1.5)),
+    case("y = Pad(x, s, v, a)", x=i64(4, 2), s=const([1, 2]), v=const(7), a=const([-1])),
+    case("y = Pad(x, s)", x=f32("T", 2), s=const([1, 0, 0, 2])),
+    case("y = Gather(x, i)", x=f32(6, 5), i=const([0, -1, 3])),
+    case("y = Gather(x, i)", x=f32(6, 5), i=const(2)),
+    case("y = Gather <axis = 1> (x, i)", x=f32(3, 6, 5), i=const([[0, -1], [3, 2]])),
+    case("y = Gather <axis = 1> (x, i)", x=f32("T", 6), i=i64(4, low=-6, high=5)),
+    case("y = Gather(x, i)", x=flags(6, 3), i=i32("T", low=0, high=5)),
+    case("y = Gather(w, i)", w=weight(11, 8), i=i64(2, 3, low=0, high=10)),
+    case("y = Gather(w, i)", w=weight(11, 8), i=given([-1, -11, 10, 0])),
+    case("y = Gather(w, i)", w=weight(11, 7), i=given([-1, -11, 10, 0])),
+    case("y = Gather(w, i) z = Add(y, b)", w=weight(11, 8), i=i64("T", low=0, high=10), b=weight(8)),
+    case("y = Gather <axis = 1> (x, i) z = Add(y, b)", x=f32(4, 5, 8), i=const([1, 2]), b=weight(8)),
+    case("y = Gather(x, i) z = Relu(y)", x=f32(4, 8), i=i64("T", low=0, high=3)),
+    case("y = Squeeze(x) z = Neg(y)", x=f32(1, 4, 1)),
+    case("y = Unsqueeze(x, a) z = Neg(y)", x=f32(4), a=const([0, 2])),
+    case("y = Flatten(x) z = Neg(y)", x=f32("T", 2, 3)),
+    case("y = Dropout(x) z = Neg(y)", x=f32(4)),
+]
+
+# sizes that vary and are computed with
+SIZES = [
+    case("y = Shape(x) z = Neg(x)", x=f32("T", 3)),
+    case("s = Shape(x) f = Cast <to = 1> (s) n = ReduceProd <keepdims = 0> (f) y = Div(x, n)", x=f32("T", 3)),
+    case("s = Shape(x) y = ConstantOfShape(s) z = Add(x, y)", x=f32("T", 3)),
+    case(
+        "s = Shape <start = 0, end = 1> (x) n = Squeeze(s) y = Range(zero, n, two)",
+        x=f32("T", 3),
+        zero=const(0),
+        two=const(1),
+    ),
+    case("s = Shape(x) c = ConstantOfShape <value = int64[1] {3}> (s) y = Add(x, c)", x=i64("T", 3)),
+    case("s = Shape(x) y = Expand(w, s) z = Add(x, y)", x=f32("T", 3), w=weight(1, 3)),
+    case("s = Shape(x) y = Reshape(x, m) z = Relu(y)", x=f32("T", 6), m=const([-1, 2, 3]), outputs="z"),
+]
+
+# a value in the memory of another one, from some element on
+VIEWS = [
+    case("y = Reshape(x, s)", x=f32(4, 3), s=const([2, 6])),
+    case("y = Reshape(x, s)", x=f32("T", 6), s=const([0, 2, 3])),
+    case("y = Reshape(x, s) z = Relu(y)", x=f32(4, 3), s=const([2, 6])),
+    case("r = Relu(x) y = Reshape(r, s) z = Reshape(r, t)", x=f32(4, 3), s=const([2, 6]), t=const([12])),
+    case("r = Relu(x) y = Reshape(r, s)", x=f32(4, 3), s=const([2, 6]), outputs="r, y"),
+    case("y = Slice(x, a, b) z = Relu(y)", x=f32(6, 5), a=const([1]), b=const([4])),
+    case("y = Slice(x, a, b) z = Slice(y, a, b) t = Relu(z)", x=f32(6, 5), a=const([1]), b=const([4])),
+    case("y = Slice(x, a, b, c) z = Relu(y)", x=f32(1, 6, 5), a=const([2]), b=const([3]), c=const([1])),
+    case("y = Slice(x, a, b, c) z = Relu(y)", x=f32(2, 6, 5), a=const([2]), b=const([3]), c=const([1])),
+    case("y = Slice(x, a, b)", x=i64("T"), a=const([-1]), b=const([2**62])),
+    case("y = Slice(x, a, b) z = Neg(y)", x=i64("T"), a=const([-1]), b=const([2**62])),
+    # vec4s that begin at odd elements
+    case(
+        "s = Slice(x, a, b) t = Reshape(s, m) y = MatMul(t, w) z = Softmax(t)",
+        x=f32(40),
+        a=const([3]),
+        b=const([35]),
+        m=const([8, 4]),
+        w=weight(4, 8),
+    ),
+    case("y = Slice(x, a, b) z = MatMul(y, w)", x=f32(9, 4), a=const([8]), b=const([9]), w=weight(4, 8)),
+    case("y = Slice(x, a, b) z = Reshape(y, m) t = MatMul(z, w)", x=f32(9), a=const([1]), b=const([9]), m=const([2, 4]), w=weight(4, 8)),
+    # outputs that are an input, a weight, or another output
+    case("y = Identity(x)", x=f32(4, 3)),
+    case("y = Identity(x) z = Relu(x)", x=f32("T", 3)),
+    case("y = Identity(x) z = Identity(x)", x=f32(4, 3)),
+    case("y = Identity(w) z = Relu(x)", x=f32(4, 3), w=weight(2, 3)),
+    case("y = Identity(w) z = Identity(w) r = Relu(x)", x=f32(4, 3), w=weight(2, 3)),
+    case("y = Relu(x) z = Identity(y)", x=f32(4, 3), outputs="y, z"),
+    case("y = Relu(x) z = Relu(x)", x=f32(4, 3)),
+    case("y = Add(x, zero) z = Mul(x, one)", x=f32(4, 3), zero=const(0.0), one=const(1.0)),
+    case("y = Cast <to = 1> (x) z = Relu(y)", x=f32(4), outputs="y, z"),
+    case("y = Transpose <perm = [1, 0]> (x) z = Transpose <perm = [1, 0]> (y)", x=f32(4, 3), outputs="z"),
+]
+
+CASES = [*ELEMENT_BY_ELEMENT, *PRODUCTS, *NORMS, *REDUCTIONS, *MOVES, *SIZES, *VIEWS]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_against_onnxruntime(case: Case, bundle_of: Callable[[Case], Path]) -> None:
+    executor = opened(bundle_of(case))
+    for size in case.sizes if case.symbols else (1,):
+        feeds = case.fed(size)
+        expected = onnxruntime_outputs(case.model(), feeds)
+        assert_equal(executor.run("main", feeds), expected, case.rtol, case.atol)

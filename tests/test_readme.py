@@ -1,0 +1,69 @@
+"""The README: every command and every program in it runs, and the demo's text is what the demo prints."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BUNDLE = ROOT / "build" / "whisper-tiny.en.bundle"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("intaglio ")]
+
+
+def run(command: str) -> str:
+    arguments = [sys.executable, "-m", *shlex.split(command)]
+    return subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bundle(tiny_en_export: Path) -> None:
+    """The bundle that the commands after the first one use."""
+    if not (BUNDLE / "plan.json").exists():
+        run(COMMANDS[0])
+
+
+def test_the_first_command_compiles() -> None:
+    assert COMMANDS[0].startswith("intaglio compile ")
+    assert COMMANDS[0].endswith(str(BUNDLE.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run(command: str) -> None:
+    printed = run(command)
+    assert printed or command.startswith("intaglio compile")
+
+
+@pytest.mark.parametrize("program", blocks("python"), ids=lambda program: f"{len(program)} characters")
+def test_programs_run(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    exec(compile(program, "README.md", "exec"), {})
+    assert "0.00 - " in capsys.readouterr().out
+
+
+def test_the_demo_prints_the_text_that_the_readme_shows() -> None:
+    (text,) = re.findall(r"^    (And so my fellow Americans.*)$", README, re.MULTILINE)
+    assert run(next(c for c in COMMANDS if c.startswith("intaglio run"))).strip() == text
+
+
+def test_make_has_the_two_commands() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)$", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_files_it_lists_are_in_a_bundle() -> None:
+    for pattern in re.findall(r"^\| `([^`]+)`", README, re.MULTILINE):
+        if not pattern.endswith("/"):
+            assert list(BUNDLE.glob(pattern)), pattern
