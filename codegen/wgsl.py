@@ -67,7 +67,8 @@ def number(value: float | int | bool, kind: str) -> str:
         if np.isnan(value):
             raise UnsupportedOperator("a constant is no number (NaN)")
         with np.errstate(over="ignore"):
-            return f"{float(np.clip(np.float32(value), -_LARGEST, _LARGEST))!r}f"
+            value = np.clip(np.float32(value), -_LARGEST, _LARGEST)
+        return f"{value}f" if abs(value) < _LARGEST else f"{float(value)}f"  # in short, unless that rounds up
     value = stored(np.array(int(value), np.int64 if kind == "i32" else np.uint64)).item()
     return f"{value}{kind[0]}" if value >= 0 else f"i32({value})"
 

@@ -195,14 +195,19 @@ def opened(folder: Path) -> Executor:
     return executor
 
 
+def opened_graph(graph: Graph) -> Executor:
+    """The graph, compiled as it is and opened."""
+    with tempfile.TemporaryDirectory() as folder:
+        return opened(compiled(graph, Path(folder, "bundle")))
+
+
 class Program:
     """A graph that is fused, compiled once and can be run, here and by numpy as it was, on the same feeds."""
 
     def __init__(self, graph: Graph, passes: Sequence[Pass] = FUSE) -> None:
         self.original = graph.copy("original")
         self.graph = pipeline.run(graph, passes, Trace())
-        with tempfile.TemporaryDirectory() as folder:
-            self.executor = opened(compiled(self.graph, Path(folder, "bundle")))
+        self.executor = opened_graph(self.graph)
 
     def run(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
         return self.executor.run("main", feeds, symbols)
