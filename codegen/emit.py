@@ -39,8 +39,9 @@ def write(model: Model, out: Path, trace: Trace, say: Say = lambda what, done, t
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        building.chmod(0o755)
         _Bundle(building, model, say).write(trace)
+        for path in (building, *building.rglob("*")):  # temporary folders and safetensors are closed to others
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
             out.rename(old / out.name)
@@ -73,12 +74,12 @@ class _Bundle:
         self.weights: dict[tuple[str, str, bool], int] = {}
         self.pools = {"buffer": Slots(), "texture": Slots()}
         self.files: dict[str, str] = {}
-        self.shared = {v.name for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
+        self.shared = {v for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
         self.textures = textures(self.programs.values(), self.shared)
 
     def write(self, trace: Trace) -> None:
         (self.folder / "kernels").mkdir()
-        steps = {name: self._steps(i, name) for i, name in enumerate(self.programs)}
+        steps = {name: self._steps(name) for name in self.programs}
         self.store.flush()
         slots: dict[_Slot, int] = {}
         for pool, of in self.pools.items():
@@ -106,26 +107,26 @@ class _Bundle:
         self._file("report.json", json.dumps(self._report(plan, trace), indent=2) + "\n")
         (self.folder / "plan.json").write_text(plans.write(plan), encoding="utf-8")
 
-    def _steps(self, index: int, program: str) -> list[tuple[str, list[int | _Slot], plans.Grid]]:
+    def _steps(self, program: str) -> list[tuple[str, list[int | _Slot], plans.Grid]]:
         graph, dispatches = self.model.graphs[program], self.programs[program]
         for value in (*graph.inputs, *graph.states, *graph.outputs):
-            self._name(graph, value, index)
-        slots = self._scratch(dispatches, index)
+            self._name(graph, value)
+        slots = self._scratch(dispatches)
         result = []
         for i, dispatch in enumerate(dispatches, 1):
-            storage = {name: self._storage(place.root, index) for name, place in dispatch.places.items()}
+            storage = {name: self._storage(place.root) for name, place in dispatch.places.items()}
             shader = self.renderer.shader(program, dispatch, storage)
             result.append(
-                (shader.name, [self._buffer(p.root, slots, index) for p in dispatch.places.values()], _grid(dispatch))
+                (shader.name, [self._buffer(p.root, slots) for p in dispatch.places.values()], _grid(dispatch))
             )
             self.say(f"{program}: kernels and weights", i, len(dispatches))
         return result
 
     # buffers
 
-    def _storage(self, root: Root, program: int) -> Storage:
+    def _storage(self, root: Root) -> Storage:
         words = packed_size(root) if isinstance(root, Weight) else most(root.type)
-        is_texture = identity(root, program, self.shared) in self.textures
+        is_texture = identity(root, self.shared) in self.textures
         result = texture(words) if is_texture else buffer(words)
         if result.texture is None and result.bytes > MAX_BINDING:
             raise UnsupportedOperator(
@@ -136,22 +137,22 @@ class _Bundle:
     def _sized(self, kind: str, storage: Storage, **described: Any) -> Buffer:
         return Buffer(kind, storage.bytes, texture=storage.texture or (), **described)
 
-    def _name(self, graph: Graph, value: Value, program: int) -> None:
+    def _name(self, graph: Graph, value: Value) -> None:
         """A buffer for a value that users see; programs that use the same name share it."""
         kind = "state" if value in graph.states else "input" if value in graph.inputs else "output"
         shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
         if value.name not in self.named:
             self.named[value.name] = len(self.buffers)
-            storage = self._storage(value, program)
+            storage = self._storage(value)
             self.buffers.append(self._sized(kind, storage, name=value.name, dtype=value.dtype, shape=shape))
         elif (known := self.buffers[self.named[value.name]]).shape != shape or known.dtype != value.dtype:
             raise ValueError(
                 f"{value.name} is {known.dtype}{known.shape} in one program and {value.type} in {graph.name}"
             )
 
-    def _scratch(self, dispatches: list[Dispatch], program: int) -> dict[Value, _Slot]:
+    def _scratch(self, dispatches: list[Dispatch]) -> dict[Value, _Slot]:
         roots = {p.root for d in dispatches for p in d.places.values() if isinstance(p.root, Value)}
-        storage = {v: self._storage(v, program) for v in roots if v.name not in self.shared}
+        storage = {v: self._storage(v) for v in roots if v not in self.shared}
         uses = [Use(tuple(p.root for p in d.reads), tuple(p.root for p in d.writes)) for d in dispatches]
         result: dict[Value, _Slot] = {}
         for pool, slots in self.pools.items():
@@ -159,9 +160,9 @@ class _Bundle:
             result |= {v: _Slot(pool, i) for v, i in slots.assign(uses, sizes).items()}
         return result
 
-    def _buffer(self, root: Root, slots: dict[Value, _Slot], program: int) -> int | _Slot:
+    def _buffer(self, root: Root, slots: dict[Value, _Slot]) -> int | _Slot:
         if isinstance(root, Weight):
-            return self._weight(root, self._storage(root, program))
+            return self._weight(root, self._storage(root))
         return slots[root] if root in slots else self.named[root.name]
 
     def _weight(self, weight: Weight, storage: Storage) -> int:

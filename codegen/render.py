@@ -11,12 +11,13 @@ from typing import Any
 import jinja2
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, wgsl_type
+from intaglio.codegen.kernel import Kernel, most, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.storage import Storage
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import TensorType
+from intaglio.runtime.plan import DEFAULT_LIMITS
 
 _USES = 4  # dispatches whose origin a header tells
 _NODES = 4  # ONNX nodes that it names for each
@@ -50,15 +51,20 @@ class Shader:
         kernel = self.uses[0][1].kernel
         lines.append("reads " + ", ".join(f"{name} {v.type}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
-        moved = sum(4 * dims.high(v.type.size) for v in (*kernel.reads.values(), *kernel.writes.values()))
+        moved = sum(4 * most(v.type) for v in (*kernel.reads.values(), *kernel.writes.values()))
         lines.append(f"at most {quantity(moved)}B moved, {quantity(dims.high(kernel.flops))}FLOP a dispatch")
         return lines
 
 
 def _origin(dispatch: Dispatch) -> str:
     """The ONNX nodes that a dispatch computes."""
-    names = list(dict.fromkeys(dispatch.node.sources)) or [dispatch.node.op]
+    names = list(dict.fromkeys(map(_printable, dispatch.node.sources))) or [dispatch.node.op]
     return ", ".join(names[:_NODES]) + (f", +{len(names) - _NODES}" if len(names) > _NODES else "")
+
+
+def _printable(name: str) -> str:
+    """A name from a model, which must not end the comment that it stands in."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def quantity(number: int) -> str:
@@ -78,12 +84,10 @@ class Renderer:
 
     def shader(self, program: str, dispatch: Dispatch, storage: dict[str, Storage]) -> Shader:
         """The shader of a dispatch, whose operands are stored as `storage` says by name."""
-        code, uniform = self._render(dispatch, storage)
+        access = accesses(dispatch.kernel, storage)
+        code, uniform = self._render(dispatch, storage, access)
         if code not in self.shaders:
-            kernel = dispatch.kernel
-            letters = {name: "ts" if storage[name].texture else "rw" for name in dispatch.places}
-            access = "".join([*(letters[n][0] for n in kernel.reads), *(letters[n][1] for n in kernel.writes)])
-            self.shaders[code] = Shader(self._name(kernel), code, access, uniform)
+            self.shaders[code] = Shader(self._name(dispatch.kernel), code, "".join(access.values()), uniform)
         shader = self.shaders[code]
         shader.uses.append((program, dispatch))
         return shader
@@ -95,13 +99,13 @@ class Renderer:
         taken = {s.name for s in self.shaders.values()}
         return next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 10_000))) if n not in taken)
 
-    def _render(self, dispatch: Dispatch, storage: dict[str, Storage]) -> tuple[str, bool]:
+    def _render(self, dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> tuple[str, bool]:
         kernel = dispatch.kernel
         context: dict[str, Any] = {**kernel.consts, **_tail(kernel)}
         context["workgroup"] = [*kernel.workgroup, 1, 1][:3]
         context["symbols"] = self.symbols
         template = _environment().get_template(f"{kernel.template}.wgsl.jinja")
-        bindings = [_binding(name, dispatch, storage[name]) for name in dispatch.places]
+        bindings = [_binding(name, dispatch, storage[name], access[name]) for name in dispatch.places]
         body = template.render(context, bindings=[], uniform=False)
         for b in bindings:
             b["accessors"] = [line for name, lines in b["functions"].items() if f"{name}(" in body for line in lines]
@@ -110,25 +114,49 @@ class Renderer:
         return _with_functions(code, "f32" if kernel.template == "elementwise" else "vec4f"), uniform
 
 
-def _binding(name: str, dispatch: Dispatch, storage: Storage) -> dict[str, Any]:
+def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
+    """A letter for each operand, as in the plan. Of textures that are read, as many as may be are read as storage
+    textures, the first operands first: without a sampler in the way that is three times as fast on software adapters.
+    """
+    letters = {name: "t" if storage[name].texture else "r" for name in kernel.reads}
+    letters |= {name: "s" if storage[name].texture else "w" for name in kernel.writes}
+    left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - list(letters.values()).count("s")
+    for name in [name for name in kernel.reads if letters[name] == "t"][:left]:
+        letters[name] = "i"
+    return letters
+
+
+_SPACES = {"r": "<storage, read>", "w": "<storage, read_write>"}
+_TEXTURES = {
+    "t": "texture_2d<f32>",
+    "i": "texture_storage_2d<rgba32float, read>",
+    "s": "texture_storage_2d<rgba32float, write>",
+}
+
+
+def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> dict[str, Any]:
     """How an operand is declared, and the functions through which the kernel reads and writes it."""
     kernel, place = dispatch.kernel, dispatch.places[name]
-    written, vec4 = name in kernel.writes, name in kernel.vec4
+    vec4 = name in kernel.vec4
     scalar = wgsl_type((kernel.writes | kernel.reads)[name].type)
     type = "vec4f" if vec4 else scalar
     index = wgsl.sum_of(wgsl.size(place.offset // 4 if vec4 else place.offset) if place.offset != 0 else "0u", "i")
     if storage.texture is None:
-        space, declared = ("<storage, read_write>" if written else "<storage, read>"), f"array<{type}>"
+        declared = f"array<{type}>"
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"
     else:
         width = storage.texture[0]
-        space, declared = "", "texture_storage_2d<rgba32float, write>" if written else "texture_2d<f32>"
-        load, store = _texel(name, index, vec4, width), f"textureStore({name}, {_coordinates(index, width)}, value);"
+        declared = _TEXTURES[access]
+        level = ", 0" if access == "t" else ""
+        load, store = (
+            _texel(name, index, vec4, width, level),
+            f"textureStore({name}, {_coordinates(index, width)}, value);",
+        )
     functions = {
         f"load_{name}": [f"fn load_{name}(i: u32) -> {type} {{", f"  return {load};", "}", ""],
         f"store_{name}": [f"fn store_{name}(i: u32, value: {type}) {{", f"  {store}", "}", ""],
     }
-    return {"name": name, "space": space, "type": declared, "functions": functions}
+    return {"name": name, "space": _SPACES.get(access, ""), "type": declared, "functions": functions}
 
 
 def _coordinates(index: str, width: int) -> str:
@@ -136,11 +164,11 @@ def _coordinates(index: str, width: int) -> str:
     return f"vec2u({index} % {width}u, {index} / {width}u)"
 
 
-def _texel(name: str, index: str, vec4: bool, width: int) -> str:
+def _texel(name: str, index: str, vec4: bool, width: int, level: str) -> str:
     if vec4:
-        return f"textureLoad({name}, {_coordinates(index, width)}, 0)"
+        return f"textureLoad({name}, {_coordinates(index, width)}{level})"
     index = index if index == "i" else f"({index})"
-    return f"textureLoad({name}, {_coordinates(f'{index} / 4u', width)}, 0)[{index} % 4u]"
+    return f"textureLoad({name}, {_coordinates(f'{index} / 4u', width)}{level})[{index} % 4u]"
 
 
 def _tail(kernel: Kernel) -> dict[str, Any]:

@@ -40,17 +40,17 @@ def buffer(words: int) -> Storage:
     return Storage(-(-max(words, 1) // 4) * TEXEL)
 
 
-def textures(programs: Iterable[list[Dispatch]], shared: set[str]) -> set[object]:
+def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[object]:
     """The identities of the tensors that become textures: read as vec4s, and never written otherwise.
 
-    `shared` are the names that mean the same tensor in every program.
+    `shared` are the values whose names mean the same tensor in every program.
     """
     wanted: set[object] = set()
     refused: set[object] = set()
-    for index, dispatches in enumerate(programs):
+    for dispatches in programs:
         for d in dispatches:
             for name, place in d.places.items():
-                tensor = identity(place.root, index, shared)
+                tensor = identity(place.root, shared)
                 vec4 = name in d.kernel.vec4
                 if vec4 and name in d.kernel.reads:
                     wanted.add(tensor)
@@ -59,11 +59,9 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[str]) -> set[object
     return wanted - refused
 
 
-def identity(root: Root, program: int, shared: set[str]) -> object:
-    """What tells tensors apart: weights are their own, values of equal name are one only if the programs share them."""
-    if isinstance(root, Weight):
-        return root
-    return root.name if root.name in shared else (program, root.name)
+def identity(root: Root, shared: set[Value]) -> object:
+    """What tells tensors apart: values of equal name are one only if the programs share them."""
+    return root.name if root in shared else root
 
 
 def _fits(root: Root) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from intaglio.codegen.kernel import stored
 from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim, Expr
+from intaglio.compiler.dims import Dim, Expr, NotLinear
 from intaglio.compiler.elementwise import LOGIC, PREDICATES, Expression
 from intaglio.compiler.ir import UnsupportedOperator
 
@@ -112,7 +112,7 @@ def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim
     for d, step in zip(out, steps, strict=True):
         if d == 1:
             continue
-        if axes and axes[-1][1] == step * d:
+        if axes and _as_one(axes[-1][1], step, d):
             axes[-1] = (axes[-1][0] * d, step)
         else:
             axes.append((d, step))
@@ -126,10 +126,18 @@ def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim
             factor = f" * {size(-step if backward(step) else step)}" if step not in (1, -1) else ""
             product = f"({coordinate}){factor}" if factor and " " in coordinate else f"{coordinate}{factor}"
             terms.insert(0, f" - {product}" if backward(step) else f" + {product}")
-        inner = inner * d
+        inner = inner * d if i > 0 else inner
     if offset != 0 or not terms or terms[0].startswith(" - "):
         terms.insert(0, size(offset))
     return "".join(terms).removeprefix(" + ")
+
+
+def _as_one(outer: Dim, step: Dim, d: Dim) -> bool:
+    """Whether an axis with the step `outer` goes on where one of `d` elements ends."""
+    try:
+        return outer == step * d
+    except NotLinear:
+        return False
 
 
 def backward(step: Dim) -> bool:

@@ -114,6 +114,11 @@ def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [p.astype(np.float32) for p in parts]
 
 
+def _gather(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    rows = np.take(inputs[0], inputs[1], axis=node.attrs.get("axis", 0))
+    return [expression(node.attrs["tail"], rows, inputs) if "tail" in node.attrs else rows]
+
+
 def _windows(x: np.ndarray, kernel: int, stride: int, pad: int) -> np.ndarray:
     """Rows of `kernel` consecutive rows of x[..., T, C], every `stride`, with `pad` rows of zeros at both ends."""
     padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(pad, pad), (0, 0)])
@@ -167,6 +172,7 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Gelu": _gelu,
     "Softmax": _softmax,
     "Linear": _linear,
+    "Gather": _gather,
     "Attention": _attention,
     "TanhGelu": lambda node, inputs: _gelu(Node("Gelu", node.inputs, node.outputs, {"approximate": "tanh"}), inputs),
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], None, inputs)],

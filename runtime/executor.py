@@ -32,6 +32,7 @@ _LAYOUTS = {
     "r": {"buffer": {"type": "read-only-storage"}},
     "w": {"buffer": {"type": "storage"}},
     "t": {"texture": {"sample_type": "unfilterable-float"}},
+    "i": {"storage_texture": {"access": "read-only", "format": "rgba32float"}},
     "s": {"storage_texture": {"access": "write-only", "format": "rgba32float"}},
     "u": {"buffer": {"type": "uniform"}},
 }

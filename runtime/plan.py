@@ -44,7 +44,7 @@ class BadBundle(ValueError):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A shader. `access` has a letter per binding: r(ead) or w(ritten) buffer, t(exture) that is read or s(tored to);
+    """A shader. `access` has a letter per binding: r(ead) or w(ritten) buffer, t(exture) or i(mage) that is read, or s(tored to);
     `uniform`: the block of symbols is bound after them."""
 
     file: str
@@ -224,9 +224,10 @@ def _check(plan: Plan) -> None:
     largest = {name: high for name, (_, high) in plan.symbols.items()}
     for name, kernel in plan.kernels.items():
         access = Counter(kernel.access)
-        _expect(access.keys() <= set("rwts"), f"the access of kernel {name}")
+        _expect(access.keys() <= set("rwtis"), f"the access of kernel {name}")
         _expect(
-            access["r"] + access["w"] <= 8 and access["t"] <= 16 and access["s"] <= 4, f"the bindings of kernel {name}"
+            access["r"] + access["w"] <= 8 and access["t"] <= 16 and access["i"] + access["s"] <= 4,
+            f"the bindings of kernel {name}",
         )
         _expect(kernel.file in plan.files and plan.files[kernel.file] == kernel.sha256, f"the file of kernel {name}")
     for name in plan.files:
@@ -258,7 +259,7 @@ def _check_step(plan: Plan, step: Step, largest: Mapping[str, int]) -> None:
     _expect(len(step.buffers) == len(kernel.access), where)
     _expect(all(isinstance(b, int) and 0 <= b < len(plan.buffers) for b in step.buffers), where)
     bound = list(zip(step.buffers, kernel.access, strict=True))
-    _expect(all((a in "ts") == bool(plan.buffers[b].texture) for b, a in bound), where)
+    _expect(all((a in "tis") == bool(plan.buffers[b].texture) for b, a in bound), where)
     written = [b for b, access in bound if access in "ws"]
     _expect(
         all(step.buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written),

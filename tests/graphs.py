@@ -45,9 +45,9 @@ def feeds(g: Graph, sizes: Mapping[str, int], seed: int = 1) -> dict[str, np.nda
     return {v.name: sample(v) for v in (*g.inputs, *g.states)}
 
 
-def unchanged(g: Graph, step: Callable[[Graph], int], sizes: Sequence[int] = (5, 1)) -> int:
+def unchanged(g: Graph, step: Callable[[Graph], int], sizes: Sequence[int | Mapping[str, int]] = (5, 1)) -> int:
     """Apply a pass, and hold its results against those without it, for several T. Returns the pass's count."""
-    settings = [{"T": size} for size in sizes]
+    settings = [{"T": size} if isinstance(size, int) else size for size in sizes]
     inputs = [feeds(g, s) for s in settings]
     before = [evaluate.run(g, i, s) for i, s in zip(inputs, settings, strict=True)]
     types = [v.type for v in g.outputs]

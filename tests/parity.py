@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import DTYPES, Graph, Node, TensorType, Value
 from intaglio.compiler.model import Model
 from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Pass, Trace
+from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 from intaglio.runtime import plan as plans
 from intaglio.runtime.device import open_device
 from intaglio.runtime.executor import Executor
@@ -176,8 +176,10 @@ def graph_of(model: onnx.ModelProto, bind: Mapping[str, Any] | None = None) -> G
 
 
 def compiled(graphs: Graph | Mapping[str, Graph], folder: Path) -> Path:
-    """The graphs as a bundle in `folder`."""
+    """The graphs, which are fused in place, as a bundle in `folder`."""
     named = {"main": graphs} if isinstance(graphs, Graph) else dict(graphs)
+    for graph in named.values():
+        pipeline.run(graph, FUSE, Trace())
     emit.write(Model("model", named), folder, Trace())
     return folder
 
@@ -196,7 +198,7 @@ def opened(folder: Path) -> Executor:
 
 
 def opened_graph(graph: Graph) -> Executor:
-    """The graph, compiled as it is and opened."""
+    """The graph, compiled and opened."""
     with tempfile.TemporaryDirectory() as folder:
         return opened(compiled(graph, Path(folder, "bundle")))
 
@@ -204,10 +206,9 @@ def opened_graph(graph: Graph) -> Executor:
 class Program:
     """A graph that is fused, compiled once and can be run, here and by numpy as it was, on the same feeds."""
 
-    def __init__(self, graph: Graph, passes: Sequence[Pass] = FUSE) -> None:
-        self.original = graph.copy("original")
-        self.graph = pipeline.run(graph, passes, Trace())
-        self.executor = opened_graph(self.graph)
+    def __init__(self, graph: Graph) -> None:
+        self.original, self.graph = graph.copy("original"), graph
+        self.executor = opened_graph(graph)
 
     def run(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
         return self.executor.run("main", feeds, symbols)

@@ -126,6 +126,6 @@ def filtered(logits: np.ndarray, sampled: list[int], timed: bool, generation: di
         logits[begin + g["max_initial_timestamp_index"] + 1 :] = -np.inf
     shifted = logits - logits.max()
     logprobs = shifted - np.log(np.exp(shifted).sum())
-    if np.log(np.exp(logprobs[begin:]).sum()) > logprobs[:begin].max():
+    if np.exp(logprobs[begin:]).sum() > np.exp(logprobs[:begin].max()):
         logits[:begin] = -np.inf
     return logits

@@ -49,6 +49,7 @@ def parts(rows: int, width: int) -> list[tuple[int, int]]:
 def _matvec(node: Node, start: int, end: int) -> Kernel:
     width = node.inputs[1].shape[1]
     reads, consts = _shared(node, start, end)
+    reads = {"weight": reads["weight"], **reads}
     lanes, tile = (32 if end - start > _WIDE else 8), 2
     template = "matvec"
     if norm := node.attrs.get("norm"):

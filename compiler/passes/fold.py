@@ -21,7 +21,8 @@ def _merge_equal(graph: Graph) -> int:
     """Common subexpressions: of nodes that do the same to the same values, keep the first."""
     seen: dict[tuple, Node] = {}
     merged = 0
-    for node in graph.nodes:
+    for listed in graph.nodes:
+        node = graph.producer(listed.output)  # as it is after the merges before it
         key = (node.op, tuple(map(_identity, node.inputs)), repr(sorted(node.attrs.items())), len(node.outputs))
         first = seen.setdefault(key, node)
         if first is node or any(v in graph.outputs for v in node.outputs):

@@ -38,7 +38,7 @@ def _expression(node: Node) -> Node:
 def _is_number(node: Node, i: int, tensors: list[Value]) -> bool:
     """Whether input `i` is a number whose type another operand tells, so that the expression can hold it."""
     value = node.inputs[i]
-    if value.scalar is None:
+    if value.scalar is None or all(len(v.shape) < len(value.shape) for v in tensors):
         return False
     return any(v.dtype == value.dtype for v in tensors) or (node.op == "Pow" and i == 1)
 

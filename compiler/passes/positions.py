@@ -10,7 +10,7 @@ import numpy as np
 
 from intaglio.compiler import dims, evaluate
 from intaglio.compiler.dims import Dim, Symbol
-from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value, known
+from intaglio.compiler.ir import BadModel, Graph, Node, UnsupportedOperator, Value, known
 from intaglio.compiler.pattern import GraphBuilder
 
 _SIZES = (1, 2, 5)
@@ -47,7 +47,11 @@ def _rows(builder: GraphBuilder, value: Value, tokens: Symbol, past: Dim) -> Val
     nodes = builder.graph.ancestors(value)
 
     def at(size: int) -> np.ndarray:
-        return evaluate.compute(builder.graph, nodes, {}, {tokens.name: size})[value]
+        try:
+            return evaluate.compute(builder.graph, nodes, {}, {tokens.name: size})[value]
+        except (IndexError, ValueError) as e:
+            where = ", ".join(value_sources(nodes))
+            raise BadModel(f"{value} ({where}) cannot be computed for {size} tokens: {e}") from e
 
     table = at(tokens.high)
     axes = [i for i, d in enumerate(value.shape) if d == dims.dim(tokens)]

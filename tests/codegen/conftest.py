@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from parity import Case, compiled, graph_of
 
+import intaglio
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
 
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Path]:
@@ -20,3 +24,17 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Path
         return done[id(case)]
 
     return bundle
+
+
+@pytest.fixture(scope="session")
+def whispers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The bundle of every export flavour, by name."""
+    root = tmp_path_factory.mktemp("whispers")
+    flavours = sorted(FIXTURES.glob("whisper-*"))
+    return {f.name: intaglio.compile(f, root / f.name).folder for f in flavours}
+
+
+@pytest.fixture(scope="session")
+def whisper(whispers: dict[str, Path]) -> Path:
+    """One of them."""
+    return whispers["whisper-merged-18"]

@@ -34,6 +34,7 @@ from parity import (
 )
 from reference import filtered
 
+import tint
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import OPS
 from intaglio.compiler import pipeline
@@ -227,12 +228,14 @@ MOVES = [
     case("y, z = Split <axis = 1, num_outputs = 2> (x)", x=f32(3, 8)),
     case("y, z = Split <num_outputs = 2> (x)", x=f32(5, 3)),
     case("y, z, a = Split <axis = -1> (x, s)", x=f32("T", 10), s=const([2, 5, 3])),
-    case('y, z = Split <axis = 1> (x, s) a = Relu(z)', x=f32(3, 8), s=const([3, 5]), outputs="a"),
+    case("y, z = Split <axis = 1> (x, s) a = Relu(z)", x=f32(3, 8), s=const([3, 5]), outputs="a"),
     case("y = Slice(x, a, b)", x=f32(6, 5), a=const([1]), b=const([4])),
     case("y = Slice(x, a, b, c)", x=f32(6, 5), a=const([-3]), b=const([-1]), c=const([1])),
     case("y = Slice(x, a, b, c, d)", x=f32(6, 7), a=const([1, 0]), b=const([6, 7]), c=const([0, 1]), d=const([2, 3])),
     case("y = Slice(x, a, b, c, d)", x=f32(6, 7), a=const([-1]), b=const([-99]), c=const([1]), d=const([-2])),
-    case("y = Slice(x, a, b, c, d)", x=f32(6, 8), a=const([5, 7]), b=const([-9, 0]), c=const([0, 1]), d=const([-1, -3])),
+    case(
+        "y = Slice(x, a, b, c, d)", x=f32(6, 8), a=const([5, 7]), b=const([-9, 0]), c=const([0, 1]), d=const([-1, -3])
+    ),
     case("y = Slice(x, a, b, c)", x=f32("T", 6), a=const([1]), b=const([2**62]), c=const([1])),
     case("y = Slice <starts = [1], ends = [3]> (x)", x=f32(6, 5), opset=9),
     case("y = Expand(x, s)", x=f32(4, 1), s=const([2, 4, 3])),
@@ -301,7 +304,14 @@ VIEWS = [
         w=weight(4, 8),
     ),
     case("y = Slice(x, a, b) z = MatMul(y, w)", x=f32(9, 4), a=const([8]), b=const([9]), w=weight(4, 8)),
-    case("y = Slice(x, a, b) z = Reshape(y, m) t = MatMul(z, w)", x=f32(9), a=const([1]), b=const([9]), m=const([2, 4]), w=weight(4, 8)),
+    case(
+        "y = Slice(x, a, b) z = Reshape(y, m) t = MatMul(z, w)",
+        x=f32(9),
+        a=const([1]),
+        b=const([9]),
+        m=const([2, 4]),
+        w=weight(4, 8),
+    ),
     # outputs that are an input, a weight, or another output
     case("y = Identity(x)", x=f32(4, 3)),
     case("y = Identity(x) z = Relu(x)", x=f32("T", 3)),
@@ -462,7 +472,7 @@ LAYERS = {
     "embedding": Layer(lambda: embedded(T), "Gather", ROWS),
     "embedding, one row": Layer(lambda: embedded(1), "Gather", STEPS),
     "where, of bools": Layer(lambda: choice("bool"), "Elementwise"),
-    "where, of f32": Layer(lambda: choice("f32"), "Elementwise"),
+    "where, of f32": Layer(lambda: choice("f32"), "2*Elementwise"),
 }
 
 
@@ -528,19 +538,17 @@ def test_every_operator_has_a_case() -> None:
 
 def test_every_smooth_operator_has_a_case_as_a_tail() -> None:
     """Tails are computed four numbers at a time, so operators that may be part of one are written twice."""
-    found = {
-        step[0] for case in TAILS for node in graph_of(case.model()).nodes for step in node.attrs.get("tail", ())
-    }
+    found = {step[0] for case in TAILS for node in graph_of(case.model()).nodes for step in node.attrs.get("tail", ())}
     assert not SMOOTH - {"Identity"} - found
 
 
 @pytest.mark.parametrize(
     "text, inputs, message",
     [
-        ("y = TopK(x, k)", {"x": f32(3), "k": const([1])}, "TopK"),
+        ("y, i = TopK(x, k)", {"x": f32(3), "k": const([1])}, "TopK"),
         ("y = Add(x, z)", {"x": f32("T", "S"), "z": f32("S")}, "sizes that vary are multiplied"),
         ("y = Pow(x, e)", {"x": i64(3), "e": f32(3)}, "Pow"),
-        ("y = Pad <mode = \"reflect\"> (x, p)", {"x": f32(3), "p": const([1, 1])}, "constant"),
+        ('y = Pad <mode = "reflect"> (x, p)', {"x": f32(3), "p": const([1, 1])}, "constant"),
         ("y = Add(x, b)", {"x": i64(3), "b": const(2**40)}, "32 bits"),
         ("y = Add(x, b)", {"x": i64(3), "b": const([2**40, 1, 1])}, "32 bits"),
         ("y = ReduceSum(x)", {"x": f32(300, 300)}, "90000 elements"),
@@ -551,3 +559,12 @@ def test_refused(text: str, inputs: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedOperator, match=message):
         compiled(graph_of(Case(text, inputs).model()), tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
+
+
+def test_every_shader_passes_tint(bundle_of: Callable[[Case], Path], tmp_path: Path) -> None:
+    """What naga takes, and so ran above, Chrome's compiler takes too."""
+    folders = [bundle_of(case) for case in CASES]
+    for i, layer in enumerate(LAYERS.values()):
+        folders.append(compiled(pipeline.run(layer.build(), FUSE, Trace()), tmp_path / str(i)))
+    texts = {path.read_text(): path for folder in folders for path in (folder / "kernels").iterdir()}
+    assert not {str(path): errors for path, errors in tint.check(texts.values()).items() if errors}

@@ -1,0 +1,56 @@
+"""The shaders of real models: both compilers take them, within WebGPU's default limits, and a person can read them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from parity import opened
+
+import tint
+from intaglio.runtime import plan as plans
+
+
+def shaders(bundle: Path) -> list[Path]:
+    return sorted((bundle / "kernels").iterdir())
+
+
+def test_every_shader_passes_tint(whispers: dict[str, Path]) -> None:
+    texts = {path.read_text(): path for bundle in whispers.values() for path in shaders(bundle)}
+    assert not {str(path): errors for path, errors in tint.check(texts.values()).items() if errors}
+
+
+def test_every_shader_passes_naga(whispers: dict[str, Path]) -> None:
+    """The device that tests share has WebGPU's default limits."""
+    for bundle in whispers.values():
+        assert len(opened(bundle)._pipelines) == len(shaders(bundle))
+
+
+def test_every_shader_says_what_it_is(whisper: Path) -> None:
+    """Title, programs with ONNX nodes, shapes, bytes and operations; no trace of the template."""
+    programs = "|".join(plans.read(whisper).programs)
+    for path in shaders(whisper):
+        text = path.read_text()
+        title, rest = text.split("\n", 1)
+        header = rest[: rest.index("\n\n")]
+        assert re.match(r"// [A-Z].*\.$", title), path.name
+        assert re.search(rf"^// ({programs}), \d+ dispatch(es)?:\n//   [/\w]\S+", header, re.M), path.name
+        assert re.search(r"^// writes \w+ \w+\[[^]]*\]", header, re.M), path.name
+        assert re.search(r"^// at most [\d.]+ ?[kMG]?B moved, [\d.]+ ?[kMG]?FLOP a dispatch$", header, re.M), path.name
+        assert "None" not in text and "{{" not in text and "{%" not in text, path.name
+
+
+@pytest.mark.parametrize("unwanted", [r"[ \t]$", r"\n\n\n", r"\t", r"\(\)\)\)", r"^(?!//).{141,}$"])
+def test_every_shader_is_tidy(whisper: Path, unwanted: str) -> None:
+    untidy = [path.name for path in shaders(whisper) if re.search(unwanted, path.read_text(), re.M)]
+    assert not untidy
+
+
+def test_layers_share_shaders(whisper: Path) -> None:
+    """A kernel's identity is its text: equal layers are one shader, and no two files hold the same code."""
+    plan = plans.read(whisper)
+    codes = [re.sub(r"(?m)^//.*\n", "", path.read_text()) for path in shaders(whisper)]
+    assert len(set(codes)) == len(codes) == len(plan.kernels)
+    steps = plan.programs["encode"].steps
+    assert len({s.kernel for s in steps}) < len(steps)

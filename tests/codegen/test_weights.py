@@ -1,0 +1,140 @@
+"""Weights: the layout that kernels read, the parts that fit a binding, and each stored once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parity import Build, compiled, opened
+from safetensors import safe_open
+
+import intaglio
+from intaglio.codegen import emit, weights
+from intaglio.codegen.kernel import MAX_BINDING, Weight
+from intaglio.codegen.ops import linear
+from intaglio.codegen.weights import packed, packed_size, rows8
+from intaglio.compiler import frontend
+from intaglio.compiler.ir import Value, type_of
+from intaglio.compiler.pipeline import Trace
+from intaglio.runtime import plan as plans
+from intaglio.runtime.executor import Executor
+
+SIZES = st.integers(1, 40)
+
+
+def weight(array: np.ndarray, **how: object) -> Weight:
+    return Weight(Value("w", type_of(array), array), **how)
+
+
+def tensors(bundle: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for path in sorted(bundle.glob("weights-*.safetensors")):
+        with safe_open(path, framework="numpy") as file:
+            found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return found
+
+
+@given(SIZES, SIZES)
+def test_rows8_puts_every_element_where_kernels_look_for_it(n: int, k: int) -> None:
+    matrix = np.arange(1, n * k + 1, dtype=np.float32).reshape(n, k)
+    flat = rows8(matrix)
+    k4 = -(-k // 4)
+    at = np.array([[(i // 8 * k4 + j // 4) * 32 + i % 8 * 4 + j % 4 for j in range(k)] for i in range(n)])
+    np.testing.assert_array_equal(flat[at], matrix)
+    assert flat.size == -(-n // 8) * k4 * 32
+    assert np.count_nonzero(flat) == n * k, "padding is zeros"
+
+
+@given(SIZES, SIZES, st.sampled_from(["flat", "rows8"]), st.data())
+def test_sizes_are_known_before_packing(n: int, k: int, layout: str, data: st.DataObject) -> None:
+    rows = None if layout == "flat" else data.draw(st.one_of(st.none(), st.just((0, n)), st.just((n // 2, n))))
+    made = weight(np.ones((n, k), np.float32), layout=layout, rows=rows)
+    assert packed(made).shape == (packed_size(made),)
+    assert packed_size(made) % 4 == 0
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u1", "u8", "?"])
+def test_elements_are_words(dtype: str) -> None:
+    words = packed(weight(np.array([0, 1, 1], dtype)))
+    assert words.dtype.itemsize == 4 and words.tolist() == [0, 1, 1, 0]
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**5))
+def test_parts_fit_a_binding(rows: int, width: int) -> None:
+    ranges = linear.parts(rows, width)
+    assert [first for first, _ in ranges] == [0, *(end for _, end in ranges[:-1])] and ranges[-1][1] == rows
+    assert all(first % 8 == 0 for first, _ in ranges)
+    assert all(-(-(end - first) // 8) * 8 * -(-width // 4) * 16 <= MAX_BINDING for first, end in ranges)
+
+
+def test_the_embedding_of_whisper_small_is_in_two_parts() -> None:
+    assert len(linear.parts(51865, 768)) == 2
+
+
+def outputs(executor: Executor) -> dict[str, np.ndarray]:
+    """Every program of a Whisper, once."""
+    random = np.random.default_rng(0)
+    shape = executor.plan.buffers[executor.plan.programs["encode"].inputs["input_features"]].shape
+    hidden = executor.run("encode", {"input_features": random.standard_normal(shape)})
+    prefill = executor.run("prefill", {"input_ids": [[5, 9, 300]]}, {"P": 0, "begin": 3})
+    step = executor.run("step", {}, {"P": 3, "T": 1, "begin": 3})
+    tokens = executor.read("tokens", {})[:, :5]
+    return {"hidden": hidden["last_hidden_state"], "3": prefill["logits"], "1": step["logits"], "tokens": tokens}
+
+
+def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a binding held 16 KiB: the head has three parts, and so has the embedding."""
+    monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
+    model = frontend.compile(Path(__file__).parent.parent / "fixtures" / whisper.name, Trace())
+    del model.graphs["mel"]  # its basis would have dozens of parts
+    split = tmp_path / "split"
+    emit.write(model, split, Trace())
+    assert sum("embed_tokens" in name for name in tensors(split)) == 3
+    expected = outputs(opened(whisper))
+    for name, array in outputs(opened(split)).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_shards_are_as_large_as_wanted(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "SHARD", 100_000)
+    fixture = Path(__file__).parent.parent / "fixtures" / whisper.name
+    sharded = intaglio.compile(fixture, tmp_path / "sharded").folder
+    files = sorted(sharded.glob("weights-*.safetensors"))
+    largest = max(a.nbytes for a in tensors(whisper).values())
+    assert len(files) > 1 and all(f.stat().st_size <= max(100_000, largest) + 10_000 for f in files)
+    together, apart = tensors(whisper), tensors(sharded)
+    assert together.keys() == apart.keys()
+    assert all(np.array_equal(together[name], apart[name]) for name in together)
+    opened(sharded)
+
+
+def test_weights_are_stored_once(whisper: Path) -> None:
+    """No two tensors are equal, each is one buffer, and the head is the embedding."""
+    plan, found = plans.read(whisper), tensors(whisper)
+    assert len({array.tobytes() for array in found.values()}) == len(found)
+    buffers = [b for b in plan.buffers if b.kind == "weight"]
+    assert sorted(b.name for b in buffers) == sorted(found)
+    (table,) = (i for i, b in enumerate(plan.buffers) if b.kind == "weight" and "embed_tokens" in b.name)
+    for program in ("prefill", "step"):
+        assert len({s.kernel for s in plan.programs[program].steps if table in s.buffers}) == 2
+
+
+def test_equal_content_under_two_names_is_stored_once(tmp_path: Path) -> None:
+    b = Build()
+    x, array = b.input("x", 5, 8), np.eye(8, dtype=np.float32)
+    graph = b.output(b.Relu(b.Linear(x, b.constant(array))), b.Neg(b.Linear(b.Neg(x), b.constant(array.copy()))))
+    assert len(tensors(compiled(graph, tmp_path / "bundle"))) == 1
+
+
+def test_one_array_in_two_layouts_is_stored_twice(tmp_path: Path) -> None:
+    b = Build()
+    x, array = b.input("x", 8, 8), b.weight(8, 8)
+    bundle = compiled(b.output(b.Linear(x, array), b.MatMul(x, array)), tmp_path / "bundle")
+    assert len(tensors(bundle)) == 2
+    feeds = {"x": np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)}
+    y = opened(bundle).run("main", feeds)
+    np.testing.assert_allclose(y["y0"], feeds["x"] @ array.const.T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(y["y1"], feeds["x"] @ array.const, rtol=1e-5, atol=1e-5)
