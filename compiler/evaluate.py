@@ -7,7 +7,7 @@ obvious.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,25 +45,36 @@ def run(
 ) -> dict[str, np.ndarray]:
     """The graph's outputs by name. `feeds` holds its inputs and states; `symbols` gives every symbolic dimension."""
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
-    results = compute(graph, graph.nodes, values, symbols or {})
+    results = compute(graph, graph.nodes, values, symbols or {}, wanted=graph.outputs)
     return {v.name: results[v] if v in results else concrete(v.const, symbols or {}) for v in graph.outputs}
 
 
 def compute(
-    graph: Graph, nodes: list[Node], values: Mapping[Value, np.ndarray], symbols: Mapping[str, int]
+    graph: Graph,
+    nodes: list[Node],
+    values: Mapping[Value, np.ndarray],
+    symbols: Mapping[str, int],
+    wanted: Collection[Value] | None = None,
 ) -> dict[Value, np.ndarray]:
-    """What `nodes` (in order) make of `values`, with every symbolic dimension given a number."""
+    """What `nodes` (in order) make of `values`, with every symbolic dimension given a number.
+
+    Of the results only `wanted` are kept, where they are named: those of a whole encoder would fill the memory.
+    """
     results = dict(values)
+    last = {value: i for i, node in enumerate(nodes) for value in node.inputs} if wanted is not None else {}
 
     def read(value: Value | None) -> np.ndarray | None:
         if value is None:
             return None
         return results[value] if value in results else concrete(value.const, symbols)
 
-    for node in nodes:
+    for i, node in enumerate(nodes):
         attrs = {k: dims.substitute(a, symbols) if isinstance(a, dims.Expr) else a for k, a in node.attrs.items()}
         bound = Node(node.op, node.inputs, node.outputs, attrs)
         results.update(zip(node.outputs, evaluate(bound, [read(v) for v in node.inputs]), strict=False))
+        for value in set(node.inputs):
+            if last.get(value) == i and value not in wanted:
+                results.pop(value, None)
     return results
 
 

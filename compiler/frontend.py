@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from intaglio.compiler import dims, evaluate, load, pipeline, whisper
+from intaglio.compiler import dims, evaluate, export, load, pipeline, whisper
 from intaglio.compiler.ir import DTYPES, BadModel, Graph
 from intaglio.compiler.model import Check, Model, sample
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
@@ -26,7 +26,7 @@ def compile(source: str | Path | onnx.ModelProto, trace: Trace, bind: Mapping[st
     if isinstance(source, onnx.ModelProto):
         return _plain(source, None, trace, bind or {})
     path = Path(source)
-    if path.is_dir() and whisper.is_whisper(path):
+    if path.is_dir() and export.is_whisper(path):
         if bind:
             raise BadModel(f"{path} is a Whisper: all its sizes are known, and there is nothing to bind")
         return whisper.compile(path, trace)

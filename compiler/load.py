@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import ChainMap, Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
@@ -55,6 +56,8 @@ def load(
     named dimension (an int or a Dim) or an input (an array, which becomes a constant).
     Raises BadModel, or UnsupportedOperator for operators that ONNX does not define or sizes that depend on data.
     """
+    if any(isinstance(text, bytes) for g in (model.graph, *model.functions) for text in _names(g)):
+        raise BadModel("the model is broken: a name in it is no text")
     if model.functions:
         try:
             model = onnx.inliner.inline_local_functions(model)
@@ -75,6 +78,20 @@ def input_types(model: ModelProto) -> dict[str, tuple[str, int]]:
         if i.name not in weights:
             result[i.name] = (element(i.type.tensor_type.elem_type), len(i.type.tensor_type.shape.dim))
     return result
+
+
+def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
+    """Every name and other short text; protobuf gives bytes where they are no text."""
+    for n in graph.node:
+        yield from (n.name, n.op_type, n.domain, *n.input, *n.output)
+        for a in n.attribute:
+            yield a.name
+            yield from _names(a.g)
+    if isinstance(graph, GraphProto):
+        for t in graph.initializer:
+            yield from (t.name, *(text for e in t.external_data for text in (e.key, e.value)))
+        for v in (*graph.input, *graph.output):
+            yield from (v.name, *(d.dim_param for d in v.type.tensor_type.shape.dim))
 
 
 def _check_operators(graph: GraphProto) -> None:
