@@ -210,6 +210,7 @@ class _Bundle:
                 "scratch": plan.bytes_of("scratch"),
                 "inputs_and_outputs": plan.bytes_of("input") + plan.bytes_of("output"),
                 "uniform": plan.uniform_bytes,
+                "staging": plans.STAGING,
                 "total": plan.bytes,
             },
             "passes": trace.rows,

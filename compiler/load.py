@@ -61,7 +61,7 @@ def load(
     if model.functions:
         try:
             model = onnx.inliner.inline_local_functions(model)
-        except (RuntimeError, ValueError) as e:
+        except (RuntimeError, ValueError, onnx.checker.ValidationError) as e:
             raise BadModel(f"the model's own functions are broken: {e}") from e
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     if opset < OLDEST:

@@ -40,7 +40,13 @@ def describe(bundle: Bundle) -> str:
     lines += ["", f"memory on the adapter: {size(plan.bytes)}"]
     counts = Counter(b.kind for b in plan.buffers)
     memory = [[kind, counted(counts[kind], "buffer"), size(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]
-    lines += _table([*memory, ["uniform", counted(1, "buffer"), size(plan.uniform_bytes)]])
+    lines += _table(
+        [
+            *memory,
+            ["uniform", counted(1, "buffer"), size(plan.uniform_bytes)],
+            ["staging", counted(1, "buffer"), size(plans.STAGING)],
+        ]
+    )
     files = sorted({b.file for b in plan.buffers if b.kind == "weight"})
     if files:
         lines += ["", "weights"]

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from intaglio.runtime import plan as plans
 from intaglio.runtime.device import DeviceLimit, open_device
-from intaglio.runtime.plan import TEXEL, WORD, BadBundle, Buffer, Plan, Program
+from intaglio.runtime.plan import STAGING, TEXEL, WORD, BadBundle, Buffer, Plan, Program
 
 _STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
 _ON_DEVICE = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.uint32}
@@ -36,7 +36,6 @@ _LAYOUTS = {
     "s": {"storage_texture": {"access": "write-only", "format": "rgba32float"}},
     "u": {"buffer": {"type": "uniform"}},
 }
-_STAGING = 4096  # bytes of the buffer that small readbacks go through
 
 Memory = wgpu.GPUBuffer | wgpu.GPUTexture
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much
@@ -69,7 +68,7 @@ class Executor:
             size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
         )
         self._staging = self.device.create_buffer(
-            size=_STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST
+            size=STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST
         )
         self._buffers = [self._allocate(b) for b in plan.buffers]
         self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
@@ -81,7 +80,7 @@ class Executor:
     def allocated(self) -> int:
         """Bytes allocated on the adapter for the plan."""
         held = (b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXEL for b in self._buffers)
-        return sum(held) + self._uniform.size
+        return sum(held) + self._uniform.size + self._staging.size
 
     def _allocate(self, buffer: Buffer) -> Memory:
         try:
@@ -96,7 +95,9 @@ class Executor:
         total, done = sum(b.bytes for _, b in weights), 0
         for name in sorted({b.file for _, b in weights}):
             path = folder / name
-            _check_hash(path, self.plan.files[name])
+            with plans.open_file(folder, name) as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != self.plan.files[name]:
+                    raise plans.changed(path)
             try:
                 with safe_open(path, framework="numpy") as tensors:
                     for i, b in [(i, b) for i, b in weights if b.file == name]:
@@ -106,13 +107,15 @@ class Executor:
                         self._put(i, array)
                         done += b.bytes
                         say("weights", done, total)
-            except SafetensorError as e:
+            except BadBundle:
+                raise
+            except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:
                 raise BadBundle(f"{path} is broken: {e}") from e
 
     def _compile(self, folder: Path, say: Say) -> dict[str, tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroupLayout]]:
         result = {}
         for count, (name, kernel) in enumerate(self.plan.kernels.items(), 1):
-            code = plans.verify_file(folder, self.plan, kernel.file).decode("utf-8")
+            code = plans.verify_file(folder, self.plan, kernel.file).decode("utf-8", "replace")
             letters = kernel.access + "u" * kernel.uniform
             layout = self.device.create_bind_group_layout(
                 entries=[
@@ -125,7 +128,7 @@ class Executor:
                     compute={"module": self.device.create_shader_module(label=name, code=code), "entry_point": "main"},
                 )
             except wgpu.GPUError as e:
-                raise BadBundle(f"{kernel.file} is refused by this adapter's compiler: {str(e).splitlines()[0]}") from e
+                raise BadBundle(f"{kernel.file} is refused by this adapter's compiler: {_reason(e)}") from e
             result[name] = (pipeline, layout)
             say("pipelines", count, len(self.plan.kernels))
         return result
@@ -271,18 +274,12 @@ class Executor:
         }
 
 
+def _reason(error: wgpu.GPUError) -> str:
+    """What a compiler complains of: the line that says so, or the last one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if " error: " in line), lines[-1] if lines else "")
+
+
 def _numpy(dtype: str) -> np.dtype:
     """numpy's type for one of the plan's: f32, i64, bool, ..."""
     return np.dtype("?" if dtype == "bool" else f"{dtype[0]}{int(dtype[1:]) // 8}")
-
-
-def _check_hash(path: Path, expected: str) -> None:
-    try:
-        if path.is_symlink():
-            raise BadBundle(f"{path} is a link; a bundle holds its files itself")
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as e:
-        raise BadBundle(f"{path} is missing or unreadable: {e.strerror}") from e
-    if actual != expected:
-        raise BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again")

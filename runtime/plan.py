@@ -12,11 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 FORMAT = "intaglio-1"
 TEXEL = 16  # bytes of a vec4 of f32 in a texture
+STAGING = 4096  # bytes of the buffer that small readbacks go through
 WORD = 4  # bytes of every element on the adapter: f32, i32 or u32
 
 # WebGPU's default limits, which every implementation grants.
@@ -30,8 +32,10 @@ DEFAULT_LIMITS = {
     "max-sampled-textures-per-shader-stage": 16,
     "max-storage-textures-per-shader-stage": 4,
     "max-texture-dimension-2d": 8192,
+    "max-uniform-buffer-binding-size": 65_536,
 }
 KINDS = ("weight", "input", "output", "scratch", "state")
+SEEN = ("input", "output", "state")  # what users know by name
 DTYPES = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool")
 
 Size = int | str  # a number, or a linear expression over symbols such as "P+T"
@@ -105,34 +109,40 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """All the memory that the runtime allocates on the adapter, the uniform block included."""
-        return sum(b.bytes for b in self.buffers) + self.uniform_bytes
+        """All the memory that the runtime allocates: the buffers, the uniform block, and a buffer for readbacks."""
+        return sum(b.bytes for b in self.buffers) + self.uniform_bytes + STAGING
 
     @property
     def uniform_bytes(self) -> int:
         return max(16, WORD * len(self.symbols))
 
 
-_TERM = re.compile(r"([+-]?)(?:(\d+)\*)?([A-Za-z_]\w*|\d+)")
+_TERM = re.compile(r"([+-]?)(?:(\d+)\*)?(?:([A-Za-z_]\w*)|(\d+))", re.ASCII)
+
+
+@cache
+def _terms(size: str) -> tuple[tuple[int, str], ...]:
+    """(factor, symbol) of each term, the symbol "" for numbers; raises BadBundle if the size is malformed."""
+    terms, end = [], 0
+    for term in _TERM.finditer(size):
+        sign, factor, symbol, number = term.groups()
+        if term.start() != end or (end and not sign):
+            break
+        terms.append(((-1 if sign == "-" else 1) * int(factor or 1) * int(number or 1), symbol or ""))
+        end = term.end()
+    if end != len(size) or not size:
+        raise BadBundle(f"the plan has the malformed size {size!r}")
+    return tuple(terms)
 
 
 def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
     """The value of a size; raises BadBundle if it is malformed or names an unknown symbol."""
     if isinstance(size, int):
         return size
-    total, end = 0, 0
-    for term in _TERM.finditer(size):
-        sign, factor, atom = term.groups()
-        if term.start() != end or (end and not sign):
-            break
-        if not atom.isdigit() and atom not in symbols:
-            raise BadBundle(f"the plan uses the unknown symbol {atom}")
-        value = int(atom) if atom.isdigit() else symbols[atom]
-        total += (-1 if sign == "-" else 1) * int(factor or 1) * value
-        end = term.end()
-    if end != len(size) or not size:
-        raise BadBundle(f"the plan has the malformed size {size!r}")
-    return total
+    try:
+        return sum(factor * (symbols[symbol] if symbol else 1) for factor, symbol in _terms(size))
+    except KeyError as e:
+        raise BadBundle(f"the plan uses the unknown symbol {e.args[0]}") from None
 
 
 def workgroups(grid: Grid, symbols: Mapping[str, int]) -> tuple[int, ...]:
@@ -179,9 +189,13 @@ def read(folder: Path) -> Plan:
     """The checked plan of a bundle. Raises BadBundle."""
     path = folder / "plan.json"
     try:
+        if path.is_symlink():
+            raise BadBundle(f"{path} is a link; a bundle holds its files itself")
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BadBundle(f"{folder} is no bundle: it has no plan.json; make one with `intaglio compile`") from None
+    except BadBundle:
+        raise
     except (OSError, ValueError, RecursionError) as e:
         raise BadBundle(f"{path} is broken: {e}") from e
     if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -196,32 +210,71 @@ def read(folder: Path) -> Plan:
     return plan
 
 
-def _parse(data: dict[str, Any]) -> Plan:
-    return Plan(
-        kind=data["kind"],
-        symbols={name: (int(low), int(high)) for name, (low, high) in data["symbols"].items()},
-        kernels={name: Kernel(**k) for name, k in data["kernels"].items()},
-        buffers=tuple(
-            Buffer(**{**b, "shape": tuple(b.get("shape", ())), "texture": tuple(b.get("texture", ()))})
-            for b in data["buffers"]
-        ),
-        programs={
-            name: Program(p["inputs"], p["outputs"], tuple(Step(k, tuple(b), tuple(g)) for k, b, g in p["steps"]))
-            for name, p in data["programs"].items()
-        },
-        files=data["files"],
-    )
-
-
 def _expect(condition: object, what: str) -> None:
     if not condition:
         raise BadBundle(f"the plan is broken: {what}")
 
 
+def _is(value: Any, *types: type) -> Any:
+    """`value`, which is of one of these types, and not of a subclass as True is of int."""
+    _expect(type(value) in types, f"{str(value)[:40]!r} is no {' or '.join(t.__name__ for t in types)}")
+    return value
+
+
+def _items(value: Any, *types: type) -> tuple[Any, ...]:
+    return tuple(_is(item, *types) for item in _is(value, list))
+
+
+def _named(value: Any, *types: type) -> dict[str, Any]:
+    return {name: _is(item, *types) for name, item in _is(value, dict).items()}
+
+
+def _parse(data: dict[str, Any]) -> Plan:
+    return Plan(
+        kind=_is(data["kind"], str),
+        symbols={name: _items(ends, int) for name, ends in _named(data["symbols"], list).items()},
+        kernels={name: _kernel(**k) for name, k in _named(data["kernels"], dict).items()},
+        buffers=tuple(_buffer(**b) for b in _items(data["buffers"], dict)),
+        programs={name: _program(**p) for name, p in _named(data["programs"], dict).items()},
+        files=_named(data["files"], str),
+    )
+
+
+def _kernel(file: str, sha256: str, access: str, uniform: bool) -> Kernel:
+    return Kernel(_is(file, str), _is(sha256, str), _is(access, str), _is(uniform, bool))
+
+
+def _buffer(
+    kind: str, bytes: int, name: str = "", dtype: str = "", shape: Any = (), file: str = "", texture: Any = ()
+) -> Buffer:
+    texts = (_is(text, str) for text in (kind, name, dtype, file))
+    shape, texture = _items(shape or [], int, str), _items(texture or [], int)
+    kind, name, dtype, file = texts
+    return Buffer(kind, _is(bytes, int), name, dtype, shape, file, texture)
+
+
+def _program(inputs: Any, outputs: Any, steps: Any) -> Program:
+    return Program(_named(inputs, int), _named(outputs, int), tuple(_step(*step) for step in _items(steps, list)))
+
+
+def _step(kernel: str, buffers: Any, grid: Any) -> Step:
+    return Step(_is(kernel, str), _items(buffers, int), tuple(_groups(d) for d in _items(grid, int, dict)))
+
+
+def _groups(d: Any) -> int | dict[str, Any]:
+    if isinstance(d, int):
+        return d
+    _expect(d.keys() == {"of", "per"}, "a grid")
+    return {"of": _items(d["of"], int, str), "per": _is(d["per"], int)}
+
+
 def _check(plan: Plan) -> None:
+    _expect(WORD * len(plan.symbols) <= DEFAULT_LIMITS["max-uniform-buffer-binding-size"], "too many symbols")
     for name, (low, high) in plan.symbols.items():
-        _expect(name.isidentifier() and 0 <= low <= high < 1 << 31, f"symbol {name}")
-    largest = {name: high for name, (_, high) in plan.symbols.items()}
+        _expect(name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31, f"symbol {name}")
+    for name, digest in plan.files.items():
+        _expect(re.fullmatch(r"(kernels/)?\w[\w.-]*", name), f"the file name {name!r}")
+        _expect(re.fullmatch(r"[0-9a-f]{64}", digest), f"the hash of {name}")
     for name, kernel in plan.kernels.items():
         access = Counter(kernel.access)
         _expect(access.keys() <= set("rwtis"), f"the access of kernel {name}")
@@ -230,34 +283,39 @@ def _check(plan: Plan) -> None:
             f"the bindings of kernel {name}",
         )
         _expect(kernel.file in plan.files and plan.files[kernel.file] == kernel.sha256, f"the file of kernel {name}")
-    for name in plan.files:
-        _expect(re.fullmatch(r"(kernels/)?\w[\w.-]*", name), f"the file name {name!r}")
     for i, b in enumerate(plan.buffers):
-        _expect(b.kind in KINDS, f"the kind of buffer {i}")
-        _expect(isinstance(b.bytes, int) and b.bytes > 0 and b.bytes % WORD == 0, f"the size of buffer {i}")
-        if b.texture:
-            width, height = b.texture
-            side = DEFAULT_LIMITS["max-texture-dimension-2d"]
-            _expect(0 < width <= side and 0 < height <= side, f"the texture of buffer {i}")
-            _expect(b.bytes == TEXEL * width * height, f"the size of buffer {i}")
-        else:
-            _expect(b.bytes <= DEFAULT_LIMITS["max-storage-buffer-binding-size"], f"the size of buffer {i}")
-        _expect(b.kind != "weight" or b.file in plan.files, f"the file of buffer {i}")
-        if b.kind in ("input", "output", "state"):
-            _expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
-            _expect(math.prod(evaluate(s, largest) for s in b.shape) * WORD <= b.bytes, f"the shape of buffer {i}")
+        _check_buffer(plan, b, i)
+    names = Counter(b.name for b in plan.buffers if b.kind in SEEN)
     for name, program in plan.programs.items():
-        for i in (*program.inputs.values(), *program.outputs.values()):
-            _expect(plan.buffers[i].dtype, f"program {name}")
+        for seen, i in (*program.inputs.items(), *program.outputs.items()):
+            _expect(0 <= i < len(plan.buffers), f"program {name}")
+            _expect(plan.buffers[i].kind in SEEN and plan.buffers[i].name == seen, f"{seen} of program {name}")
         for step in program.steps:
-            _check_step(plan, step, largest)
+            _check_step(plan, step)
+    _expect(all(count == 1 for count in names.values()), "two tensors have one name")
 
 
-def _check_step(plan: Plan, step: Step, largest: Mapping[str, int]) -> None:
+def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
+    _expect(b.kind in KINDS, f"the kind of buffer {i}")
+    _expect(b.bytes > 0 and b.bytes % WORD == 0, f"the size of buffer {i}")
+    if b.texture:
+        width, height = b.texture
+        side = DEFAULT_LIMITS["max-texture-dimension-2d"]
+        _expect(0 < width <= side and 0 < height <= side, f"the texture of buffer {i}")
+        _expect(b.bytes == TEXEL * width * height, f"the size of buffer {i}")
+    else:
+        _expect(b.bytes <= DEFAULT_LIMITS["max-storage-buffer-binding-size"], f"the size of buffer {i}")
+    _expect(b.kind != "weight" or b.file in plan.files, f"the file of buffer {i}")
+    if b.kind in SEEN:
+        _expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
+        _expect(_most(b.shape, plan) * WORD <= b.bytes, f"the shape of buffer {i}")
+
+
+def _check_step(plan: Plan, step: Step) -> None:
     kernel = plan.kernels[step.kernel]
     where = f"a step of {step.kernel}"
     _expect(len(step.buffers) == len(kernel.access), where)
-    _expect(all(isinstance(b, int) and 0 <= b < len(plan.buffers) for b in step.buffers), where)
+    _expect(all(0 <= b < len(plan.buffers) for b in step.buffers), where)
     bound = list(zip(step.buffers, kernel.access, strict=True))
     _expect(all((a in "tis") == bool(plan.buffers[b].texture) for b, a in bound), where)
     written = [b for b, access in bound if access in "ws"]
@@ -267,22 +325,45 @@ def _check_step(plan: Plan, step: Step, largest: Mapping[str, int]) -> None:
     )
     _expect(len(step.grid) == 3, where)
     for d in step.grid:
-        _expect(isinstance(d, int) or (set(d) == {"of", "per"} and isinstance(d["per"], int) and d["per"] > 0), where)
-    groups = workgroups(step.grid, largest)
-    _expect(
-        all(0 <= n <= DEFAULT_LIMITS["max-compute-workgroups-per-dimension"] for n in groups), f"the grid of {where}"
-    )
+        of, per = ((d,), 1) if isinstance(d, int) else (d["of"], d["per"])
+        limit = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
+        _expect(per > 0 and _most(of, plan) <= limit * per, f"the grid of {where}")
+
+
+def _most(sizes: tuple[Size, ...], plan: Plan) -> int:
+    """The largest product of sizes that can occur; raises BadBundle if one of them may be negative."""
+    highs = []
+    for size in sizes:
+        terms = ((size, ""),) if isinstance(size, int) else _terms(size)
+        ranges = [sorted(f * n for n in (plan.symbols[s] if s else (1, 1))) for f, s in terms]
+        _expect(sum(low for low, _ in ranges) >= 0, f"the size {size} may be negative")
+        highs.append(sum(high for _, high in ranges))
+    return math.prod(highs)
 
 
 def verify_file(folder: Path, plan: Plan, name: str) -> bytes:
     """The content of a file of the bundle; raises BadBundle if it is missing or is not what the plan says."""
-    path = folder / name
-    if path.is_symlink() or path.parent.is_symlink():
-        raise BadBundle(f"{path} is a link; a bundle holds its files itself")
-    try:
-        content = path.read_bytes()
-    except OSError as e:
-        raise BadBundle(f"{path} is missing or unreadable: {e.strerror}") from e
+    with open_file(folder, name) as file:
+        content = file.read()
     if hashlib.sha256(content).hexdigest() != plan.files.get(name):
-        raise BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again")
+        raise changed(folder / name)
     return content
+
+
+def open_file(folder: Path, name: str) -> BinaryIO:
+    """A file of the bundle, which is a file and lies in the folder. Raises BadBundle."""
+    path = folder / name
+    if any(
+        folder.joinpath(*path.relative_to(folder).parts[: i + 1]).is_symlink() for i in range(len(Path(name).parts))
+    ):
+        raise BadBundle(f"{path} is a link; a bundle holds its files itself")
+    if not path.is_file():
+        raise BadBundle(f"{path} is missing; compile the model again")
+    try:
+        return path.open("rb")
+    except OSError as e:
+        raise BadBundle(f"{path} is unreadable: {e.strerror}") from e
+
+
+def changed(path: Path) -> BadBundle:
+    return BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again")

@@ -94,7 +94,9 @@ class Reference:
         """The sampled tokens, at most `most`, without the end token."""
         tokens = list(prompt)
         while len(tokens) - len(prompt) < most:
-            token = int(filtered(self.logits(hidden, tokens)[-1], tokens[len(prompt) :], timed, self.generation).argmax())
+            token = int(
+                filtered(self.logits(hidden, tokens)[-1], tokens[len(prompt) :], timed, self.generation).argmax()
+            )
             if token == self.generation["eos_token_id"]:
                 break
             tokens.append(token)

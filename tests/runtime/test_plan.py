@@ -75,7 +75,7 @@ def places(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int,
 def test_the_plan_itself_is_fine(data: dict[str, Any], tmp_path: Path) -> None:
     plan = read(tmp_path, data)
     assert_safe(plan)
-    assert {letter for kernel in plan.kernels.values() for letter in kernel.access} >= {"r", "w", "s"}
+    assert {letter for kernel in plan.kernels.values() for letter in kernel.access} >= {"r", "w", "i"}
     assert {b.kind for b in plan.buffers} == {"weight", "input", "output", "state"}
 
 
@@ -306,7 +306,7 @@ def assert_safe(plan: plans.Plan) -> None:
     corners = [{s: pair[(at >> i) & 1] for i, (s, pair) in enumerate(ranges.items())} for at in range(2 ** len(ranges))]
     names = []
     for b in plan.buffers:
-        assert type(b.bytes) is int and 0 < b.bytes and b.bytes % 4 == 0
+        assert type(b.bytes) is int and b.bytes > 0 and b.bytes % 4 == 0
         assert b.texture or b.bytes <= 128 << 20
         if b.texture:
             assert len(b.texture) == 2 and all(type(n) is int and 0 < n <= 8192 for n in b.texture)
@@ -321,7 +321,7 @@ def assert_safe(plan: plans.Plan) -> None:
     assert len(set(names)) == len(names)
     for program in plan.programs.values():
         for name, i in (*program.inputs.items(), *program.outputs.items()):
-            assert type(i) is int and 0 <= i and plan.buffers[i].name == name
+            assert type(i) is int and i >= 0 and plan.buffers[i].name == name
         for step in program.steps:
             kernel = plan.kernels[step.kernel]
             assert type(kernel.uniform) is bool and len(step.buffers) == len(kernel.access)
@@ -498,7 +498,6 @@ def test_weights_of_other_types(dtype: str, mine: Path) -> None:
         "@compute @workgroup_size(1024) fn main() {}",
         "@group(0) @binding(7) var<storage> z: array<f32>;\n@compute @workgroup_size(1) fn main() { _ = z[0]; }",
         "@group(1) @binding(0) var<storage> z: array<f32>;\n@compute @workgroup_size(1) fn main() { _ = z[0]; }",
-        "var<workgroup> z: array<f32, 100000>;\n@compute @workgroup_size(1) fn main() { z[0] = 1.0; }",
         "@fragment fn main() {}",
     ],
 )
