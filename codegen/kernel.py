@@ -57,8 +57,8 @@ class Groups:
 class Kernel:
     """One dispatch. `reads` and `writes` name the shader's bindings; `consts` are what its template is filled with.
 
-    The first of `reads` is the one that is read most. Operands in `vec4` are read or written four numbers at a time, the others one by one. `tail` is applied to what the
-    template computes, with operands that broadcast to its output.
+    The first of `reads` is the one that is read most. Operands in `vec4` are read or written four numbers at a time,
+    the others one by one. `tail` is applied to what the template computes, with operands that broadcast to its output.
     """
 
     template: str

@@ -10,8 +10,8 @@ from intaglio.codegen import ops, wgsl
 from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight, fours, most, refuse
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
-from intaglio.compiler.infer import slices
 from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value
+from intaglio.compiler.types import slices
 
 assert ops  # importing it filled OPS
 

@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression
-from intaglio.compiler.ir import DTYPES, Graph, Node, Value
+from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, Value
 
 OPSET = 23  # the operator versions that load.py normalises to
 
@@ -30,14 +30,18 @@ def proto(node: Node) -> onnx.NodeProto:
 
 
 def evaluate(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    """The outputs of one node for concrete inputs; raises whatever the reference implementation raises."""
+    """The outputs of one node for concrete inputs. Raises BadModel if it has none."""
     if node.op in OWN:
-        return OWN[node.op](node, inputs)
-    if node.op == "Cast":
-        return [inputs[0].astype(DTYPES[node.attrs["to"]])]
-    session = ReferenceEvaluator(proto(node), opsets={"": OPSET})
+        try:
+            return OWN[node.op](node, inputs)
+        except (IndexError, ValueError) as e:
+            raise BadModel(f"it cannot be evaluated: {e}") from e
     feeds = {f"i{k}": v for k, v in enumerate(inputs) if v is not None}
-    return [np.asarray(y) for y in session.run(None, feeds)]
+    try:
+        results = ReferenceEvaluator(proto(node), opsets={"": OPSET}).run(None, feeds)
+    except Exception as e:  # each operator of the reference implementation has errors of its own
+        raise BadModel(f"it cannot be evaluated: {e}") from e
+    return [np.asarray(y) for y in results]
 
 
 def run(
@@ -70,8 +74,12 @@ def compute(
 
     for i, node in enumerate(nodes):
         attrs = {k: dims.substitute(a, symbols) if isinstance(a, dims.Expr) else a for k, a in node.attrs.items()}
-        bound = Node(node.op, node.inputs, node.outputs, attrs)
-        results.update(zip(node.outputs, evaluate(bound, [read(v) for v in node.inputs]), strict=False))
+        bound = Node(node.op, node.inputs, node.outputs, attrs, node.sources)
+        try:
+            made = evaluate(bound, [read(v) for v in node.inputs])
+        except BadModel as e:
+            raise BadModel(f"{node.op} ({', '.join(node.sources) or node.output.name}): {e}") from e
+        results.update(zip(node.outputs, made, strict=False))
         for value in set(node.inputs):
             if last.get(value) == i and value not in wanted:
                 results.pop(value, None)
@@ -184,6 +192,7 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Softmax": _softmax,
     "Linear": _linear,
     "Gather": _gather,
+    "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],
     "Attention": _attention,
     "TanhGelu": lambda node, inputs: _gelu(Node("Gelu", node.inputs, node.outputs, {"approximate": "tanh"}), inputs),
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], None, inputs)],

@@ -19,8 +19,9 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.evaluate import OPSET
-from intaglio.compiler.infer import axis_of, element, infer
+from intaglio.compiler.infer import infer
 from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, UnsupportedOperator, Value
+from intaglio.compiler.types import axis_of, element
 
 MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
 OLDEST = 7  # the first opset in which operands broadcast as they do today
@@ -209,6 +210,7 @@ class _Loader:
             return
         try:
             onnx.checker.check_node(proto, self.checker)
+            _check_attributes(proto, self.opset)
             attrs = {a.name: _attribute(a, self.folder) for a in proto.attribute}
         except (onnx.checker.ValidationError, BadModel, ValueError) as e:
             raise BadModel(f"{proto.op_type} ({source}): {str(e).splitlines()[0]}") from e
@@ -240,6 +242,14 @@ class _Loader:
         self.body(branch, inner)
         for name, result in zip(proto.output, branch.output, strict=True):
             self.define(name, self.get(result.name, inner, source), scope)
+
+
+def _check_attributes(proto: NodeProto, opset: int) -> None:
+    """ONNX's own check leaves out the operators that it also defines by others, LayerNormalization for one."""
+    known = onnx.defs.get_schema(proto.op_type, opset, "").attributes
+    for a in proto.attribute:
+        if a.name not in known or a.type != known[a.name].type.value:
+            raise BadModel(f"there is no attribute {a.name} of type {AttributeProto.AttributeType.Name(a.type)}")
 
 
 def _check_types(node: Node) -> None:

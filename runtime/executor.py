@@ -191,10 +191,10 @@ class Executor:
     ) -> np.ndarray | None:
         """Replay a program; `read` = (name, first element, count) brings a few words back, as i32, in the same submit.
 
-        Raises ValueError for a symbol that is out of its range.
+        Symbols that are not given are at their lowest. Raises ValueError for one that is out of its range.
         """
-        values = self._checked(symbols)
-        self.device.queue.write_buffer(self._uniform, 0, np.array(values or [0], np.uint32))
+        known = self._known(symbols)
+        self.device.queue.write_buffer(self._uniform, 0, np.array([*known.values()] or [0], np.uint32))
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
         pipeline = None
@@ -203,7 +203,7 @@ class Executor:
                 pipeline = bound.pipeline
                 pass_.set_pipeline(pipeline)
             pass_.set_bind_group(0, bound.group)
-            pass_.dispatch_workgroups(*plans.workgroups(bound.grid, symbols))
+            pass_.dispatch_workgroups(*plans.workgroups(bound.grid, known))
         pass_.end()
         if read is None:
             self.device.queue.submit([encoder.finish()])
@@ -216,12 +216,14 @@ class Executor:
         self._staging.unmap()
         return result
 
-    def _checked(self, symbols: Mapping[str, int]) -> list[int]:
-        for name, (low, high) in self.plan.symbols.items():
-            value = symbols.get(name, low)
+    def _known(self, symbols: Mapping[str, int]) -> dict[str, int]:
+        """A value for every symbol, in order."""
+        known = {name: symbols.get(name, low) for name, (low, _) in self.plan.symbols.items()}
+        for name, value in known.items():
+            low, high = self.plan.symbols[name]
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; this bundle was compiled for {low} to {high}")
-        return [symbols.get(name, low) for name, (low, _) in self.plan.symbols.items()]
+        return known
 
     def read(self, name: str, symbols: Mapping[str, int]) -> np.ndarray:
         """The content of an output or a state, in its declared type and shape."""
@@ -240,10 +242,9 @@ class Executor:
         """Run a program on named inputs (states may be named too); returns its outputs.
 
         Symbolic sizes follow from the shapes of the inputs; `symbols` gives those that do not, else they are at their
-        lowest. Raises ValueError for inputs that are missing, unknown or of the wrong shape.
+        lowest. Raises ValueError for inputs that are missing, unknown, of the wrong shape or type, or too large.
         """
         described = self.plan.programs[program]
-        known = {name: low for name, (low, _) in self.plan.symbols.items()}
         if missing := sorted(described.inputs.keys() - inputs.keys()):
             raise ValueError(f"program {program} needs the inputs {', '.join(missing)}")
         if unknown := sorted(inputs.keys() - self._names.keys()):
@@ -251,19 +252,26 @@ class Executor:
                 f"program {program} has no inputs {', '.join(unknown)}; it takes {', '.join(described.inputs)}"
             )
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        sizes = {symbol: size for name, array in arrays.items() for symbol, size in self._sizes(name, array).items()}
+        known = self._known(sizes | dict(symbols or {}))
         for name, array in arrays.items():
-            known.update(self._sizes(name, array))
-        known.update(symbols or {})
-        for name, array in arrays.items():
-            buffer = self.plan.buffers[self._names[name]]
-            shape = tuple(plans.evaluate(d, known) for d in buffer.shape)
-            if array.shape != shape:
-                raise ValueError(f"input {name} has shape {list(array.shape)}; {list(buffer.shape)} is wanted")
-        self._checked(known)
+            self._check_input(name, array, known)
         for name, array in arrays.items():
             self.write(name, array)
         self.submit(program, known)
         return {name: self.read(name, known) for name in described.outputs}
+
+    def _check_input(self, name: str, array: np.ndarray, known: Mapping[str, int]) -> None:
+        buffer = self.plan.buffers[self._names[name]]
+        if array.shape != tuple(plans.evaluate(d, known) for d in buffer.shape):
+            raise ValueError(f"input {name} has shape {list(array.shape)}; {list(buffer.shape)} is wanted")
+        wanted = _numpy(buffer.dtype)
+        if array.dtype.kind not in {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}[wanted.kind]:
+            raise ValueError(f"input {name} holds {array.dtype}; {buffer.dtype} is wanted")
+        if wanted.kind in "iu" and array.size:
+            ends = np.iinfo(_ON_DEVICE[wanted.kind])
+            if array.min() < ends.min or array.max() > ends.max:
+                raise ValueError(f"input {name} holds numbers outside of {ends.min} to {ends.max}")
 
     def _sizes(self, name: str, array: np.ndarray) -> dict[str, int]:
         shape = self.plan.buffers[self._names[name]].shape

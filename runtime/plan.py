@@ -48,8 +48,8 @@ class BadBundle(ValueError):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A shader. `access` has a letter per binding: r(ead) or w(ritten) buffer, t(exture) or i(mage) that is read, or s(tored to);
-    `uniform`: the block of symbols is bound after them."""
+    """A shader. `access` has a letter per binding: r(ead) or w(ritten) buffer, t(exture) or i(mage) that is read, or
+    s(tored to); `uniform`: the block of symbols is bound after them."""
 
     file: str
     sha256: str

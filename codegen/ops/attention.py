@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, refuse
+from intaglio.codegen.ops.attention_steps import in_steps
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
 
@@ -14,15 +15,15 @@ _MAX_SHARED = 3072  # keys whose weights fit workgroup memory
 
 
 @op("Attention")
-def attention(node: Node) -> Kernel:
+def attention(node: Node) -> Kernel | list[Kernel]:
     q, k, v = node.inputs[:3]
     heads, kv_heads, past = node.attrs["heads"], node.attrs["kv_heads"], node.attrs["past"]
     rows, keys = q.shape[-2], k.shape[-2]
     head_dim = q.shape[-1] // heads
-    if node.input(3) is not None:
-        raise refuse(node, "the mask is data, not causal")
-    if head_dim % 4 or head_dim > 4 * _DECODE_LANES:
-        raise refuse(node, f"heads of {head_dim} numbers; a multiple of 4 up to {4 * _DECODE_LANES} is wanted")
+    if dims.product(q.shape[:-2]) != 1:
+        raise refuse(node, f"a batch of queries {q.type}")
+    if node.input(3) is not None or head_dim % 4 or head_dim > 4 * _DECODE_LANES:
+        return in_steps(node)
     if dims.high(keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys")
     consts = {

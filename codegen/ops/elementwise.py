@@ -9,8 +9,8 @@ from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most,
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression
-from intaglio.compiler.infer import content, slices
 from intaglio.compiler.ir import Node, TensorType, Value
+from intaglio.compiler.types import content, slices
 
 _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)

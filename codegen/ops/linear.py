@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_BINDING, Kernel, Operand, Weight, fours, groups, op, operand, refuse, rows_of
+from intaglio.codegen.kernel import (
+    MAX_BINDING,
+    MAX_TRIPS,
+    Kernel,
+    Operand,
+    Weight,
+    fours,
+    groups,
+    op,
+    operand,
+    refuse,
+    rows_of,
+)
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node, Value
 
@@ -23,6 +35,8 @@ def linear(node: Node) -> list[Kernel]:
         raise refuse(node, f"{x.dtype} times {weight.dtype}")
     if "window" in node.attrs and not isinstance(x.type.size, int):
         raise refuse(node, f"a convolution over {x.type}, whose size varies")
+    if weight.shape[1] > MAX_TRIPS:
+        raise refuse(node, f"{weight.shape[1]} columns")
     one_row = rows_of(x.shape) == 1 and "window" not in node.attrs
     make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul
     if "norm" in node.attrs and make is not _matvec:

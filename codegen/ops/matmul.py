@@ -6,8 +6,8 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
-from intaglio.compiler.infer import broadcast
 from intaglio.compiler.ir import Node
+from intaglio.compiler.types import broadcast
 
 
 @op("MatMul")

@@ -8,8 +8,8 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
 from intaglio.codegen.ops.elementwise import copy
 from intaglio.compiler import dims
-from intaglio.compiler.infer import content
 from intaglio.compiler.ir import Node
+from intaglio.compiler.types import content
 
 # operator: the value to begin with (none: the first element), how one more element combines, what is done at the end
 _KINDS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.infer import slices
 from intaglio.compiler.ir import DTYPES, Graph, Node, Value, known
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+from intaglio.compiler.types import slices
 
 
 def canonical(graph: Graph) -> int:

@@ -398,6 +398,14 @@ def attention(queries: Dim, keys: Dim, heads: int = 2, head_dim: int = 8, past: 
     return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads, scale=0.3, past=past))
 
 
+def masked(rows: Dim, keys: int, *mask: Dim, head_dim: int = 8) -> Graph:
+    """Attention whose mask is data."""
+    b = Build()
+    q, k, v = (b.input(n, 1, d, 4 * head_dim) for n, d in (("q", rows), ("k", keys), ("v", keys)))
+    attrs = {"heads": 4, "kv_heads": 4, "scale": 0.3, "past": None}
+    return b.output(b.node("Attention", (q, k, v, b.input("mask", *mask)), **attrs)[0])
+
+
 def cached(rows: Dim, width: int, in_layer: bool = True) -> Graph:
     """Rows written into a state, by the layer that makes them or as they are; all rows there are read."""
     b = Build()
@@ -469,6 +477,13 @@ LAYERS = {
     "attention, wide heads": Layer(lambda: attention(1, 40, 2, 100), "Attention"),
     "attention, over rows that vary": Layer(lambda: attention(T, 40, past=None), "Attention", ROWS),
     "attention, over keys that vary": Layer(lambda: attention(2, T), "Attention", ROWS),
+    "attention, heads of odd width": Layer(lambda: attention(T, 40, 3, 7), "Attention", ROWS),
+    "attention, heads of odd width, causal": Layer(lambda: attention(70, 90, 3, 6, past=20), "Attention"),
+    "attention, heads of great width": Layer(lambda: attention(3, 9, 2, 260), "Attention"),
+    "attention, one row with heads of odd width": Layer(lambda: attention(1, 40, 3, 7), "Attention"),
+    "attention, a mask for each head": Layer(lambda: masked(T, 20, 1, 4, T, 20), "Attention", ROWS),
+    "attention, a mask of keys": Layer(lambda: masked(9, 20, 1, 1, 1, 20), "Attention"),
+    "attention, a mask, and heads of odd width": Layer(lambda: masked(9, 20, 9, 20, head_dim=5), "Attention"),
     "embedding": Layer(lambda: embedded(T), "Gather", ROWS),
     "embedding, one row": Layer(lambda: embedded(1), "Gather", STEPS),
     "where, of bools": Layer(lambda: choice("bool"), "Elementwise"),

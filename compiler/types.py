@@ -1,0 +1,324 @@
+"""The types of a node's outputs, from those of its inputs.
+
+Operators whose result depends on symbolic dimensions have a rule here; for the rest ONNX's own inference is asked, with
+each symbolic dimension passed through as an opaque name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+from onnx import TypeProto, shape_inference
+
+from intaglio.compiler import dims, evaluate
+from intaglio.compiler.dims import Dim, NotLinear
+from intaglio.compiler.elementwise import ELEMENTWISE, PREDICATES
+from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, type_of
+
+MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
+
+
+class DataDependent(Exception):
+    """A shape depends on the content of a tensor that is not known at compile time."""
+
+
+def types(node: Node) -> list[TensorType]:
+    """The types of a node's outputs. Raises DataDependent, NotLinear, and BadModel for inputs that do not fit."""
+    if node.op in ELEMENTWISE:
+        return [_elementwise(node)]
+    if node.op in _TYPES:
+        return _TYPES[node.op](node)
+    return _onnx(node)
+
+
+def broadcast(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """The shape that `shapes` broadcast to; raises BadModel if they do not."""
+    result: list[Dim] = []
+    for i in range(-max(map(len, shapes)), 0):
+        sizes = {s[i] for s in shapes if len(s) >= -i} - {1}
+        if len(sizes) > 1:
+            raise BadModel(f"the shapes {', '.join(str(list(s)) for s in shapes)} do not fit together")
+        result.append(sizes.pop() if sizes else 1)
+    return tuple(result)
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """`axis`, counted from the front. Raises BadModel if there is no such axis."""
+    if not -rank <= axis < rank:
+        raise BadModel(f"there is no axis {axis} in {rank} dimensions")
+    return axis % rank
+
+
+def _elementwise(node: Node) -> TensorType:
+    shape = broadcast(*(v.shape for v in node.inputs if v is not None))
+    if node.op == "Cast":
+        return TensorType(node.attrs["to"], shape)
+    if node.op in PREDICATES:
+        return TensorType("bool", shape)
+    return TensorType(node.inputs[1 if node.op == "Where" else 0].dtype, shape)
+
+
+def content(value: Value, what: str) -> list[Dim]:
+    """The numbers or dimensions in a small integer tensor; raises DataDependent if they are not known."""
+    if value.const is None:
+        raise DataDependent(f"{what} {value.name} is computed at run time")
+    return [d if isinstance(d, dims.Expr) else int(d) for d in value.const.reshape(-1)]
+
+
+def integers(value: Value, what: str) -> list[int]:
+    """The numbers in a small integer tensor; raises DataDependent if one is not known or symbolic."""
+    numbers = content(value, what)
+    if any(isinstance(d, dims.Expr) for d in numbers):
+        raise DataDependent(f"{what} {value.name} is symbolic")
+    return numbers
+
+
+def _sizes(value: Value) -> tuple[Dim, ...]:
+    """A shape that a tensor holds."""
+    shape = tuple(content(value, "the shape"))
+    if any(dims.high(d) < 0 for d in shape):
+        raise BadModel(f"{list(shape)} is no shape")
+    return shape
+
+
+def _reshape(node: Node) -> list[TensorType]:
+    x, target = node.inputs[0], content(node.inputs[1], "the shape")
+    copies = [d == 0 and not node.attrs.get("allowzero") for d in target]
+    if any(copies[len(x.shape) :]) or target.count(-1) > 1 or any(dims.high(d) < -1 for d in target):
+        raise BadModel(f"{x.type} has no shape {target}")
+    copied = [x.shape[i] if copy else d for i, (d, copy) in enumerate(zip(target, copies, strict=True))]
+    left, right = map(dims.product, _cancelled(x.shape, [d for d in copied if d != -1]))
+    if -1 not in copied:
+        fits = left == right
+    elif fits := right != 0 and (isinstance(left, dims.Expr) or isinstance(right, dims.Expr) or left % right == 0):
+        copied[copied.index(-1)] = left // right
+    if not fits:
+        raise BadModel(f"{x.type} has no shape {target}")
+    return [TensorType(x.dtype, tuple(copied))]
+
+
+def _cancelled(a: Sequence[Dim], b: Sequence[Dim]) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
+    """Both shapes without the dimensions that they share, so that their sizes compare also where symbols multiply."""
+    left, right = list(a), list(b)
+    for d in a:
+        if d in right:
+            left.remove(d)
+            right.remove(d)
+    return tuple(left), tuple(right)
+
+
+def _expand(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    return [TensorType(x.dtype, broadcast(x.shape, _sizes(node.inputs[1])))]
+
+
+def _of_shape(node: Node) -> list[TensorType]:
+    fill = node.attrs.get("value")
+    dtype = type_of(fill).dtype if fill is not None else "f32"
+    return [TensorType(dtype, _sizes(node.inputs[0]))]
+
+
+def _concat(node: Node) -> list[TensorType]:
+    shapes = [v.shape for v in node.inputs]
+    axis = axis_of(node.attrs["axis"], len(shapes[0]))
+    total: Dim = 0
+    for s in shapes:
+        if len(s) != len(shapes[0]) or any(
+            a != b for i, (a, b) in enumerate(zip(s, shapes[0], strict=True)) if i != axis
+        ):
+            raise BadModel(f"cannot concatenate {', '.join(str(v.type) for v in node.inputs)} along axis {axis}")
+        total = total + s[axis]
+    return [TensorType(node.inputs[0].dtype, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))]
+
+
+def slices(node: Node) -> list[tuple[Dim, Dim, int]]:
+    """For each axis of a Slice's input: first index, number of elements, step."""
+    x = node.inputs[0]
+    starts, ends = content(node.inputs[1], "the start"), content(node.inputs[2], "the end")
+    axes = integers(node.inputs[3], "the axes") if node.input(3) else list(range(len(starts)))
+    steps = integers(node.inputs[4], "the step") if node.input(4) else [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise BadModel(f"starts {starts}, ends {ends}, axes {axes} and steps {steps} are no slice")
+    result: list[tuple[Dim, Dim, int]] = [(0, d, 1) for d in x.shape]
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        axis = axis_of(axis, len(x.shape))
+        size = x.shape[axis]
+        if step > 0:
+            first, last = _clamped(start, size, 0, size), _clamped(end, size, 0, size)
+            count = last - first if step == 1 else -((first - last) // step)
+        elif isinstance(size, int) and isinstance(start, int) and isinstance(end, int):
+            first, last, _ = slice(start, end, step).indices(size)
+            count = max(0, math.ceil((last - first) / step))
+        else:
+            raise NotLinear(f"a backward slice of {size}")
+        if dims.low(count) < 0:
+            if dims.high(count) > 0:
+                raise DataDependent(f"the slice {start}:{end} of {size}")
+            count = 0
+        result[axis] = (first, count, step)
+    return result
+
+
+def _clamped(index: Dim, size: Dim, least: Dim, most: Dim) -> Dim:
+    if dims.high(index) < 0:
+        index = index + size
+    elif dims.low(index) < 0:
+        raise DataDependent(f"index {index} may count from either end")
+    if dims.low(index - most) >= 0:
+        return most
+    if dims.high(index - least) <= 0:
+        return least
+    if dims.low(index - least) < 0 or (isinstance(index, int) and dims.high(index - most) > 0):
+        raise DataDependent(f"index {index} may lie outside of {size}")
+    return index  # a symbolic index is taken as written: a table is as long as the longest sequence
+
+
+def _slice(node: Node) -> list[TensorType]:
+    return [TensorType(node.inputs[0].dtype, tuple(count for _, count, _ in slices(node)))]
+
+
+def _split(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    axis = axis_of(node.attrs.get("axis", 0), len(x.shape))
+    size = x.shape[axis]
+    if node.input(1):
+        sizes = content(node.inputs[1], "the split")
+    else:
+        count = len(node.outputs)
+        each = -(-size // count) if isinstance(size, int) else size // count
+        sizes = [each] * (count - 1) + [size - each * (count - 1)]
+    if len(sizes) != len(node.outputs) or any(dims.high(s) < 0 for s in sizes) or sum(sizes) != size:
+        raise BadModel(f"{size} cannot be split into {len(node.outputs)} parts of {sizes}")
+    return [TensorType(x.dtype, (*x.shape[:axis], s, *x.shape[axis + 1 :])) for s in sizes]
+
+
+def _range(node: Node) -> list[TensorType]:
+    bounds = [(*content(v, "the bound"), None)[0] if v.dtype in ("i64", "i32") else v.scalar for v in node.inputs]
+    if any(b is None for b in bounds):
+        raise DataDependent("the bounds of the range are computed at run time")
+    start, limit, delta = bounds
+    if isinstance(delta, dims.Expr) or isinstance(limit - start, dims.Expr):
+        count = (limit - start) // delta
+    elif delta == 0 or not math.isfinite((limit - start) / delta):
+        raise BadModel(f"there is no range from {start} to {limit} in steps of {delta}")
+    else:
+        count = max(0, math.ceil((limit - start) / delta))
+    if dims.low(count) < 0:
+        raise DataDependent(f"the range from {start} to {limit} may be empty")
+    return [TensorType(node.inputs[0].dtype, (count,))]
+
+
+def _pad(node: Node) -> list[TensorType]:
+    x, pads = node.inputs[0], content(node.inputs[1], "the padding")
+    axes = integers(node.inputs[3], "the axes") if node.input(3) else list(range(len(x.shape)))
+    if len(pads) != 2 * len(axes):
+        raise BadModel(f"the padding {pads} is not two numbers for each of the axes {axes}")
+    shape = list(x.shape)
+    for i, axis in enumerate(axis_of(a, len(shape)) for a in axes):
+        shape[axis] = shape[axis] + pads[i] + pads[i + len(axes)]
+    if any(dims.high(d) < 0 for d in shape):
+        raise BadModel(f"the padding {pads} takes more from {x.type} than there is")
+    return [TensorType(x.dtype, tuple(shape))]
+
+
+def _transpose(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    perm = node.attrs.get("perm") or range(len(x.shape))[::-1]
+    if sorted(perm) != list(range(len(x.shape))):
+        raise BadModel(f"{list(perm)} is no order of the axes of {x.type}")
+    return [TensorType(x.dtype, tuple(x.shape[p] for p in perm))]
+
+
+def _tile(node: Node) -> list[TensorType]:
+    repeats = content(node.inputs[1], "the repeats")
+    if len(repeats) != len(node.inputs[0].shape) or any(dims.high(r) < 0 for r in repeats):
+        raise BadModel(f"{node.inputs[0].type} cannot be repeated {repeats} times")
+    return [TensorType(node.inputs[0].dtype, tuple(d * r for d, r in zip(node.inputs[0].shape, repeats, strict=True)))]
+
+
+def _linear(node: Node) -> list[TensorType]:
+    x, weight = node.inputs[:2]
+    rows = x.shape[:-1]
+    if window := node.attrs.get("window"):
+        kernel, stride, pad = window
+        rows = (*rows[:-1], (rows[-1] + 2 * pad - kernel) // stride + 1)
+    return [TensorType("f32", (*rows, n)) for n in node.attrs.get("splits", weight.shape[:1])]
+
+
+def _write(node: Node) -> list[TensorType]:
+    new, state = node.inputs
+    return [TensorType(new.dtype, (*state.shape[:-2], node.attrs["at"] + new.shape[-2], state.shape[-1]))]
+
+
+_TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
+    "Reshape": _reshape,
+    "Expand": _expand,
+    "ConstantOfShape": _of_shape,
+    "Concat": _concat,
+    "Slice": _slice,
+    "Split": _split,
+    "Range": _range,
+    "Pad": _pad,
+    "Tile": _tile,
+    "Transpose": _transpose,
+    "Linear": _linear,
+    "Write": _write,
+    "Attention": lambda node: [node.inputs[0].type],
+}
+
+
+def _onnx(node: Node) -> list[TensorType]:
+    """ONNX's own inference for one node, with symbolic dimensions as names."""
+    names: dict[str, Dim] = {}
+    types, data = {}, {}
+    for i, value in enumerate(node.inputs):
+        if value is None:
+            continue
+        names.update({str(d): d for d in value.shape if isinstance(d, dims.Expr)})
+        types[f"i{i}"] = proto_type(value.type)
+        if value.const is not None and value.const.dtype != object and value.const.size <= MAX_DIMS:
+            data[f"i{i}"] = onnx.numpy_helper.from_array(np.asarray(value.const))
+    try:
+        schema = onnx.defs.get_schema(node.op, evaluate.OPSET, "")
+        found = shape_inference.infer_node_outputs(
+            schema, evaluate.proto(node), types, data, opset_imports=[onnx.helper.make_opsetid("", evaluate.OPSET)]
+        )
+    except onnx.defs.SchemaError as e:
+        raise UnsupportedOperator("is no operator of ONNX") from e
+    except (onnx.shape_inference.InferenceError, RuntimeError) as e:
+        raise BadModel(str(e).strip().splitlines()[-1]) from e
+    return [_type(found.get(f"o{i}"), names) for i in range(len(node.outputs))]
+
+
+def proto_type(type: TensorType) -> TypeProto:
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[type.dtype]))
+    shape = [str(d) if isinstance(d, dims.Expr) else d for d in type.shape]
+    return onnx.helper.make_tensor_type_proto(element, shape)
+
+
+def _type(proto: TypeProto | None, names: dict[str, Dim]) -> TensorType:
+    if proto is None or not proto.tensor_type.HasField("shape"):
+        raise DataDependent("ONNX gives it no shape")
+    shape: list[Dim] = []
+    for d in proto.tensor_type.shape.dim:
+        if d.HasField("dim_value"):
+            shape.append(d.dim_value)
+        elif d.dim_param in names:
+            shape.append(names[d.dim_param])
+        else:
+            raise DataDependent("a dimension is not known")
+    return TensorType(element(proto.tensor_type.elem_type), tuple(shape))
+
+
+def element(code: int) -> str:
+    """The IR's name for an element type of ONNX. Raises BadModel for one that it lacks."""
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code))
+    except (KeyError, TypeError) as e:
+        raise BadModel(f"{code} is no element type") from e
+    if dtype.kind == "O":
+        raise BadModel("tensors of strings are not supported")
+    return type_of(np.empty(0, dtype)).dtype

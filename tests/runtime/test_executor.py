@@ -1,0 +1,226 @@
+"""The executor: what it refuses, what it allocates, and what a run costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wgpu
+from parity import Build, compiled, device, opened
+
+from intaglio.compiler.dims import Symbol, dim
+from intaglio.runtime import plan as plans
+from intaglio.runtime.executor import Executor
+
+P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 40))
+
+
+def layers() -> Build:
+    """Two layers over rows that vary."""
+    b = Build()
+    b.output(b.Linear(b.Linear(b.input("x", T, 8), b.weight(8, 8)), b.weight(8, 8)))
+    return b
+
+
+@pytest.fixture(scope="module")
+def executor(tmp_path_factory: pytest.TempPathFactory) -> Executor:
+    """Inputs of every kind, over rows that vary."""
+    b = Build()
+    x, n, flag = b.input("x", T, 8), b.input("n", T, 1, dtype="i64"), b.input("flag", 1, dtype="bool")
+    y = b.Mul(b.Linear(x, b.weight(8, 8)), b.Cast(n, to="f32"))
+    return opened(compiled(b.output(b.Where(flag, y, x), b.Add(n, n)), tmp_path_factory.mktemp("b") / "bundle"))
+
+
+def feeds(rows: int = 3, **changed: Any) -> dict[str, Any]:
+    good = {"x": np.ones((rows, 8), np.float32), "n": np.ones((rows, 1), np.int64), "flag": np.array([True])}
+    return {k: v for k, v in (good | changed).items() if v is not None}
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"x": None}, "needs the inputs x"),
+        ({"x": None, "n": None}, "needs the inputs n, x"),
+        ({"z": 1}, "no inputs z"),
+        ({"x": np.ones(8)}, r"input x has shape \[8\]; \['T', 8\] is wanted"),
+        ({"x": np.ones((3, 7))}, "input x has shape"),
+        ({"x": np.ones((3, 8, 1))}, "input x has shape"),
+        ({"x": np.ones((4, 8))}, "has shape"),
+        ({"x": np.ones((0, 8)), "n": np.ones((0, 1), int)}, "T is 0; this bundle was compiled for 1 to 40"),
+        ({"x": np.ones((41, 8)), "n": np.ones((41, 1), int)}, "T is 41"),
+        ({"x": np.full((3, 8), "a")}, "input x holds <U1; f32 is wanted"),
+        ({"x": np.full((3, 8), None)}, "input x holds object"),
+        ({"x": np.ones((3, 8), complex)}, "input x holds complex128"),
+        ({"n": np.full((3, 1), 0.5)}, "input n holds float64; i64 is wanted"),
+        ({"n": np.full((3, 1), 2**31)}, "input n holds numbers outside of"),
+        ({"n": np.full((3, 1), -(2**40))}, "input n holds numbers outside of"),
+        ({"flag": np.array([1])}, "input flag holds int64; bool is wanted"),
+    ],
+)
+def test_inputs_that_are_refused(executor: Executor, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        executor.run("main", feeds(**changed))
+
+
+def test_inputs_that_are_taken(executor: Executor) -> None:
+    """Lists, other widths of the same kind, integers for floats, arrays in any order of memory."""
+    expected = executor.run("main", feeds())["y1"]
+    for n in ([[1], [1], [1]], np.ones((3, 1), np.uint8), np.ones((1, 3), np.int32).T, np.ones((3, 1), bool)):
+        np.testing.assert_array_equal(executor.run("main", feeds(n=n))["y1"], expected)
+    x = np.arange(24).reshape(8, 3).T
+    as_float = executor.run("main", feeds(x=x.astype(np.float32)))["y0"]
+    np.testing.assert_array_equal(executor.run("main", feeds(x=x))["y0"], as_float)
+    np.testing.assert_array_equal(executor.run("main", feeds(x=x.astype(np.float64)))["y0"], as_float)
+
+
+def test_outputs_have_their_declared_types_and_shapes(executor: Executor) -> None:
+    y = executor.run("main", feeds(5, n=np.arange(5)[:, None]))
+    assert (y["y0"].dtype, y["y0"].shape) == (np.float32, (5, 8))
+    assert y["y1"].dtype == np.int64 and y["y1"].tolist() == [[0], [2], [4], [6], [8]]
+
+
+@pytest.mark.parametrize("symbols", [{"T": 0}, {"T": 41}, {"T": -1}])
+def test_symbols_out_of_range(executor: Executor, symbols: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="compiled for 1 to 40"):
+        executor.submit("main", symbols)
+
+
+def test_symbols_that_are_not_given_are_at_their_lowest(executor: Executor) -> None:
+    executor.run("main", feeds(2, n=[[7], [8]]))
+    executor.write("n", np.array([[3]]))
+    executor.submit("main", {})
+    np.testing.assert_array_equal(executor.read("y1", {"T": 2}), [[6], [16]])  # the second row is of the run before
+
+
+class Counting:
+    """Stands before a wgpu object, and counts the calls of its methods."""
+
+    def __init__(self, inner: Any, calls: Counter[str]) -> None:
+        self._inner, self._calls = inner, calls
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name == "queue":
+            return Counting(found, self._calls)
+        if not callable(found):
+            return found
+
+        return count(found, self._calls)
+
+
+def count(function: Callable[..., Any], calls: Counter[str]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls[function.__name__] += 1
+        return function(*args, **kwargs)
+
+    return call
+
+
+def test_a_token_costs_one_uniform_write_one_submit_and_one_small_readback(
+    whisper_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is allocated, and no bind group made, after load."""
+    executor = opened(whisper_bundle)
+    calls: Counter[str] = Counter()
+    monkeypatch.setattr(executor, "device", Counting(executor.device, calls))
+    for name in ("map_sync", "map_async", "read_mapped"):
+        counted = count(getattr(type(executor._staging), name), calls)
+        monkeypatch.setattr(type(executor._staging), name, counted)
+    for position in range(3, 8):
+        calls.clear()
+        token = executor.submit("step", {"P": position, "begin": 3}, ("tokens", position + 1, 1))
+        assert token.shape == (1,) and token.dtype == np.int32
+        assert not [name for name in calls if name.startswith("create_") and name != "create_command_encoder"]
+        assert calls["write_buffer"] == calls["submit"] == calls["create_command_encoder"] == 1
+        assert calls["map_sync"] == calls["read_mapped"] == 1
+        assert not {"write_texture", "read_buffer", "read_texture", "on_submitted_work_done_sync"} & calls.keys()
+
+
+@pytest.fixture(scope="module")
+def whisper_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import intaglio
+
+    fixture = Path(__file__).parent.parent / "fixtures" / "whisper-merged-18"
+    return intaglio.compile(fixture, tmp_path_factory.mktemp("whisper") / "bundle").folder
+
+
+def test_what_is_allocated_is_what_the_plan_says(whisper_bundle: Path) -> None:
+    """Counted where wgpu is asked for it."""
+    plan = plans.read(whisper_bundle)
+    made: list[int] = []
+    shared = device()
+
+    class Weighing:
+        """The device, and a list of what it was asked for."""
+
+        def create_buffer(self, **how: Any) -> wgpu.GPUBuffer:
+            made.append(how["size"])
+            return shared.create_buffer(**how)
+
+        def create_texture(self, **how: Any) -> wgpu.GPUTexture:
+            width, height, _ = how["size"]
+            made.append(width * height * 16)
+            return shared.create_texture(**how)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(shared, name)
+
+    executor = Executor(whisper_bundle, plan, device=Weighing())
+    assert sum(made) == plan.bytes == executor.allocated
+    assert len(made) == len(plan.buffers) + 2, "the uniform block, and the buffer that readbacks go through"
+
+
+def test_states_persist_between_runs(tmp_path: Path) -> None:
+    """Rows that are written come back in later runs, and two executors do not share them."""
+    b = Build()
+    rows = b.Write(b.input("x", 1, T, 8), b.state("rows", 1, 128, 8), at=P)
+    bundle = compiled(b.output(b.Neg(rows)), tmp_path / "bundle")
+    first, second = opened(bundle), opened(bundle)
+    random = np.random.default_rng(0)
+    held = np.zeros((1, 0, 8), np.float32)
+    for count in (3, 1, 5):
+        x = random.standard_normal((1, count, 8)).astype(np.float32)
+        y = first.run("main", {"x": x}, {"P": held.shape[1]})["y0"]
+        held = np.concatenate([held, x], axis=1)
+        np.testing.assert_array_equal(y, -held)
+    np.testing.assert_array_equal(first.read("rows", {})[:, :9], held)
+    assert not second.read("rows", {}).any(), "states begin as zeros"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 1023, 1024, 1025, 3000])
+def test_textures_are_filled_and_read_in_part(rows: int, tmp_path: Path) -> None:
+    """Rows of a texture hold 2048 vec4s, 1024 of the rows here: sizes around that, and far from it."""
+    varies = dim(Symbol("N", 1, 3000))
+    b = Build()
+    y = b.Linear(b.input("x", varies, 8), b.weight(8, 8))
+    z = b.Linear(y, b.weight(8, 8))
+    executor = opened(compiled(b.output(y, b.Linear(z, b.weight(8, 8))), tmp_path / "bundle"))
+    plan = executor.plan
+    assert [b.texture for b in plan.buffers if b.name in ("x", "y0")] == [(2048, 3)] * 2
+    weights = [v.const for v in b.graph.values() if v.const is not None]
+    x = np.random.default_rng(rows).standard_normal((rows, 8)).astype(np.float32)
+    actual = executor.run("main", {"x": x})
+    np.testing.assert_allclose(actual["y0"], x @ weights[0].T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(actual["y1"], x @ weights[0].T @ weights[1].T @ weights[2].T, rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_is_not_disturbed_by_a_longer_one_before(tmp_path: Path) -> None:
+    executor = opened(compiled(layers().graph, tmp_path / "bundle"))
+    x = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+    alone = executor.run("main", {"x": x[:5]})["y0"]
+    executor.run("main", {"x": x})
+    np.testing.assert_array_equal(executor.run("main", {"x": x[:5]})["y0"], alone)
+
+
+def test_parts_of_a_state_can_be_written(tmp_path: Path) -> None:
+    b = Build()
+    state = b.state("tokens", 1, 10, 1, dtype="i32")
+    graph = b.output(b.Write(b.Cast(b.input("x", 1, 1, 1), to="i32"), state, at=P))
+    executor = opened(compiled(graph, tmp_path / "bundle"))
+    executor.write("tokens", np.array([5, 6, 7]), 2)
+    read = executor.submit("main", {"P": 3}, ("tokens", 1, 4))
+    assert read.tolist() == [0, 5, 0, 7]
