@@ -50,7 +50,7 @@ def run(
     """The graph's outputs by name. `feeds` holds its inputs and states; `symbols` gives every symbolic dimension."""
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
     results = compute(graph, graph.nodes, values, symbols or {}, wanted=graph.outputs)
-    return {v.name: results[v] if v in results else concrete(v.const, symbols or {}) for v in graph.outputs}
+    return {v.name: results[v] if v in results else concrete(v, symbols or {}) for v in graph.outputs}
 
 
 def compute(
@@ -70,7 +70,7 @@ def compute(
     def read(value: Value | None) -> np.ndarray | None:
         if value is None:
             return None
-        return results[value] if value in results else concrete(value.const, symbols)
+        return results[value] if value in results else concrete(value, symbols)
 
     for i, node in enumerate(nodes):
         attrs = {k: dims.substitute(a, symbols) if isinstance(a, dims.Expr) else a for k, a in node.attrs.items()}
@@ -86,11 +86,12 @@ def compute(
     return results
 
 
-def concrete(const: np.ndarray, symbols: Mapping[str, Dim]) -> np.ndarray:
-    """A constant with its symbolic dimensions, if it has any, replaced by numbers."""
-    if const.dtype != object:
-        return const
-    return np.array([int(dims.substitute(d, symbols)) for d in const.reshape(-1)], np.int64).reshape(const.shape)
+def concrete(constant: Value, symbols: Mapping[str, Dim]) -> np.ndarray:
+    """The content of a constant with its symbolic dimensions, if it has any, replaced by numbers."""
+    if constant.const.dtype != object:
+        return constant.const
+    numbers = [int(dims.substitute(d, symbols)) for d in constant.const.reshape(-1)]
+    return np.array(numbers, DTYPES[constant.dtype]).reshape(constant.const.shape)
 
 
 def expression(steps: Expression, acc: np.ndarray | None, inputs: list[np.ndarray | None]) -> np.ndarray:

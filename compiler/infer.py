@@ -9,7 +9,7 @@ import numpy as np
 from intaglio.compiler import dims, evaluate
 from intaglio.compiler.dims import NotLinear
 from intaglio.compiler.elementwise import PREDICATES
-from intaglio.compiler.ir import BadModel, Node, UnsupportedOperator, known, type_of
+from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, known, type_of
 from intaglio.compiler.shape_arithmetic import ON_DIMS
 from intaglio.compiler.types import MAX_DIMS, DataDependent, types
 
@@ -59,8 +59,8 @@ def _known(node: Node) -> bool:
     return True
 
 
-def _fill(node: Node, array: np.ndarray) -> None:
-    node.output.const, node.output.type = array, type_of(array)
+def _fill(node: Node, array: np.ndarray, dtype: str = "i64") -> None:
+    node.output.const, node.output.type = array, TensorType(dtype, array.shape)
 
 
 def _symbolic(node: Node) -> bool:
@@ -74,7 +74,8 @@ def _symbolic(node: Node) -> bool:
     except (IndexError, ValueError, ZeroDivisionError) as e:
         raise BadModel(f"cannot be evaluated on its dimensions: {e}") from e
     array = np.asarray(array)
-    if array.dtype == object and all(not isinstance(d, dims.Expr) for d in array.reshape(-1)):
-        array = array.astype(np.bool_ if node.op in PREDICATES else np.int64)
-    _fill(node, array)
+    dtype = "bool" if node.op in PREDICATES else node.attrs.get("to", node.inputs[1 if node.op == "Where" else 0].dtype)
+    if array.dtype != object or all(not isinstance(d, dims.Expr) for d in array.reshape(-1)):
+        array = array.astype(DTYPES[dtype])
+    _fill(node, array, dtype)
     return True

@@ -284,6 +284,7 @@ class Graph:
                 const = value.const
                 if const is not None and const.dtype == object:
                     const = known([dims.substitute(d, change) for d in const.reshape(-1)], const.shape)
+                    const = const if const.dtype == object else const.astype(DTYPES[value.dtype])
                 shape = tuple(dims.substitute(d, change) for d in value.shape)
                 renamed[value] = Value(value.name, TensorType(value.dtype, shape), const)
             return renamed[value]

@@ -92,7 +92,7 @@ def _reshape(node: Node) -> list[TensorType]:
     copied = [x.shape[i] if copy else d for i, (d, copy) in enumerate(zip(target, copies, strict=True))]
     left, right = map(dims.product, _cancelled(x.shape, [d for d in copied if d != -1]))
     if -1 not in copied:
-        fits = left == right
+        fits = left == right or (0 in x.shape and 0 in copied)
     elif fits := right != 0 and (isinstance(left, dims.Expr) or isinstance(right, dims.Expr) or left % right == 0):
         copied[copied.index(-1)] = left // right
     if not fits:

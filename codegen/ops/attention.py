@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, refuse
+from intaglio.codegen.kernel import MAX_TRIPS, Groups, Kernel, groups, op, refuse
 from intaglio.codegen.ops.attention_steps import in_steps
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
@@ -16,53 +18,59 @@ _MAX_SHARED = 3072  # keys whose weights fit workgroup memory
 
 @op("Attention")
 def attention(node: Node) -> Kernel | list[Kernel]:
-    q, k, v = node.inputs[:3]
-    heads, kv_heads, past = node.attrs["heads"], node.attrs["kv_heads"], node.attrs["past"]
-    rows, keys = q.shape[-2], k.shape[-2]
-    head_dim = q.shape[-1] // heads
+    q, k = node.inputs[:2]
+    keys, head_dim = k.shape[-2], q.shape[-1] // node.attrs["heads"]
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"a batch of queries {q.type}")
     if node.input(3) is not None or head_dim % 4 or head_dim > 4 * _DECODE_LANES:
         return in_steps(node)
     if dims.high(keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys")
-    consts = {
-        "d4": head_dim // 4,
-        "kv_stride4": kv_heads * head_dim // 4,
-        "heads_per_kv": heads // kv_heads,
-        "scale": wgsl.number(node.attrs["scale"], "f32"),
-        "keys": wgsl.size(keys),
-    }
-    flops = 4 * heads * head_dim * (keys if isinstance(rows, int) else rows * dims.high(keys))
-    flops = flops * rows if isinstance(rows, int) else flops
-    shared = ({"q": q, "k": k, "v": v}, {"out": node.output})
-    vec4 = frozenset({"q", "k", "v", "out"})
-    if rows == 1 and dims.high(keys) <= _MAX_SHARED:
-        consts |= {
-            "max_keys": _capacity(keys),
-            "lanes": _DECODE_LANES,
-            "splits": _DECODE_LANES // (head_dim // 4),
-            "tile": 8,
-        }
-        grid, workgroup = (groups(heads),), (_DECODE_LANES,)
-        return Kernel(
-            "attention_decode", *shared, grid, workgroup, consts, f"attention_decode_{head_dim}", vec4, (), flops
-        )
-    tile = max(1, min(8, _REGISTERS // (head_dim // 4))) if dims.low(rows) >= 64 else 1
+    return _one_query(node) if q.shape[-2] == 1 and dims.high(keys) <= _MAX_SHARED else _many_queries(node)
+
+
+def _one_query(node: Node) -> Kernel:
+    keys, d4 = node.inputs[1].shape[-2], node.inputs[0].shape[-1] // node.attrs["heads"] // 4
+    consts = {"max_keys": dims.high(keys), "lanes": _DECODE_LANES, "splits": _DECODE_LANES // d4, "tile": 8}
+    return _kernel("attention_decode", node, (groups(node.attrs["heads"]),), _DECODE_LANES, consts)
+
+
+def _many_queries(node: Node) -> Kernel:
+    q, heads, past = node.inputs[0], node.attrs["heads"], node.attrs["past"]
+    rows, d4 = q.shape[-2], q.shape[-1] // heads // 4
+    tile = max(1, min(8, _REGISTERS // d4)) if dims.low(rows) >= 64 else 1
     lanes = 8 if tile > 1 else 32
-    consts |= {
+    consts = {
         "rows": wgsl.size(rows),
         "causal": past is not None,
         "past": wgsl.size(past) if past is not None else "",
-        "q_stride4": heads * head_dim // 4,
+        "q_stride4": q.shape[-1] // 4,
         "tile": tile,
         "block": _KEYS if tile > 1 else 1,
         "lanes": lanes,
     }
-    grid = (groups(rows, per=tile * lanes), groups(heads))
-    return Kernel("attention", *shared, grid, (lanes,), consts, f"attention_{head_dim}", vec4, (), flops)
+    return _kernel("attention", node, (groups(rows, per=tile * lanes), groups(heads)), lanes, consts)
 
 
-def _capacity(keys: dims.Dim) -> int:
-    """The largest number of keys that can occur: the symbols' ranges allow for it, the cache may hold fewer."""
-    return dims.high(keys)
+def _kernel(template: str, node: Node, grid: tuple[Groups, ...], lanes: int, consts: dict[str, Any]) -> Kernel:
+    q, k, v = node.inputs[:3]
+    heads, kv_heads = node.attrs["heads"], node.attrs["kv_heads"]
+    head_dim = q.shape[-1] // heads
+    consts |= {
+        "d4": head_dim // 4,
+        "kv_stride4": k.shape[-1] // 4,
+        "heads_per_kv": heads // kv_heads,
+        "scale": wgsl.number(node.attrs["scale"], "f32"),
+        "keys": wgsl.size(k.shape[-2]),
+    }
+    return Kernel(
+        template,
+        {"q": q, "k": k, "v": v},
+        {"out": node.output},
+        grid,
+        (lanes,),
+        consts,
+        f"{template}_{head_dim}",
+        frozenset({"q", "k", "v", "out"}),
+        flops=q.type.size * (4 * dims.high(k.shape[-2])),
+    )

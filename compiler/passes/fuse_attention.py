@@ -87,7 +87,7 @@ def causal(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Dim | None:
         return None
     for sizes in itertools.product(*({s.high, *(n for n in _SIZES if s.low <= n < s.high)} for s in symbols)):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
-        actual = evaluate.compute(graph, nodes, {}, env)[mask] if nodes else evaluate.concrete(mask.const, env)
+        actual = evaluate.compute(graph, nodes, {}, env)[mask] if nodes else evaluate.concrete(mask, env)
         rows, columns = (int(dims.substitute(d, env)) for d in (queries, keys))
         visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE
         hidden = ~actual if actual.dtype == bool else actual < _HIDDEN

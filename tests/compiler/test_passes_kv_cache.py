@@ -38,7 +38,8 @@ def decoder(layers: int = 2) -> Graph:
         "b": random(WIDTH, seed=4),
     }
     text = (
-        "s = Shape(ids) t = Gather(s, n1) r = Range(n0, t, n1) e = Gather(embed, ids) p = Gather(table, r) x0 = Add(e, p)"
+        "s = Shape(ids) t = Gather(s, n1) r = Range(n0, t, n1) e = Gather(embed, ids) p = Gather(table, r)"
+        " x0 = Add(e, p)"
         " column = Unsqueeze(r, ax0) row = Unsqueeze(r, ax1) see = LessOrEqual(column, row)"
         " mask = Where(see, zero, lowest) "
     )
