@@ -119,7 +119,8 @@ def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     x, weight = inputs[0], inputs[1]
     if norm := node.attrs.get("norm"):
         scale, shift = inputs[norm["scale"]], inputs[norm["shift"]] if norm["shift"] else 0
-        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + norm["epsilon"]) * scale + shift
+        x = x - x.mean(-1, keepdims=True) if norm["kind"] == "layernorm" else x
+        x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + norm["epsilon"]) * scale + shift
     if window := node.attrs.get("window"):
         x = _windows(x, *window)
     y = x @ weight.T
@@ -139,6 +140,11 @@ def _gather(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [expression(node.attrs["tail"], rows, inputs) if "tail" in node.attrs else rows]
 
 
+def _gather_elements(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    axis = node.attrs.get("axis", 0)
+    return [np.take_along_axis(inputs[0], inputs[1] % inputs[0].shape[axis], axis)]
+
+
 def _windows(x: np.ndarray, kernel: int, stride: int, pad: int) -> np.ndarray:
     """Rows of `kernel` consecutive rows of x[..., T, C], every `stride`, with `pad` rows of zeros at both ends."""
     padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(pad, pad), (0, 0)])
@@ -152,13 +158,42 @@ def _attention(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     q, k, v = (split(x, h) for x, h in zip(inputs[:3], (a["heads"], a["kv_heads"], a["kv_heads"]), strict=True))
     k, v = (np.repeat(x, a["heads"] // a["kv_heads"], axis=-3) for x in (k, v))
     scores = q @ k.swapaxes(-1, -2) * a["scale"]
+    if cap := a.get("cap"):
+        scores = np.tanh(scores / cap) * cap
     if len(inputs) > 3 and inputs[3] is not None:
         scores = scores + inputs[3]
     if a.get("past") is not None:
         t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None]
-        scores = np.where(s <= a["past"] + t, scores, -np.inf)
+        last = a["past"] + t
+        scores = np.where((s <= last) & (s > last - a.get("window", k.shape[-2])), scores, -np.inf)
     y = _softmax(node, [scores])[0] @ v
     return [y.swapaxes(-2, -3).reshape(inputs[0].shape).astype(np.float32)]
+
+
+def _rotary(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    """Each of several rows [1, T, heads * head_dim] rotated, some of them written into a state."""
+    (cos, sin, *rest), heads, past = inputs, node.attrs["heads"], node.attrs["past"]
+    results = []
+    for x, count, state in zip(rest, heads, node.attrs.get("states", (0,) * len(heads)), strict=False):
+        rows = slice(past, past + x.shape[1])
+        y = rotated(split(x, count), cos[rows], sin[rows], node.attrs["interleaved"])
+        y = y.swapaxes(-2, -3).reshape(x.shape)
+        results.append(_written(y, inputs[state], past) if state else y)
+    return results
+
+
+def rotated(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool) -> np.ndarray:
+    """x[..., T, head_dim] with each pair of its first columns turned by an angle: cos and sin are [T, pairs].
+
+    A pair is two neighbouring columns (interleaved), or the same column of the first and the second half.
+    """
+    pairs = cos.shape[-1]
+    at = np.arange(pairs)
+    a, b = (2 * at, 2 * at + 1) if interleaved else (at, at + pairs)
+    y = x.copy()
+    y[..., a] = x[..., a] * cos - x[..., b] * sin
+    y[..., b] = x[..., b] * cos + x[..., a] * sin
+    return y
 
 
 def split(x: np.ndarray, heads: int) -> np.ndarray:
@@ -188,13 +223,23 @@ def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [e]
 
 
+def _rms_norm(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    x, scale = inputs
+    axes = tuple(range(node.attrs.get("axis", -1) % x.ndim, x.ndim))
+    mean = np.mean(np.square(x, dtype=np.float32), axes, keepdims=True)
+    return [(x / np.sqrt(mean + node.attrs.get("epsilon", 1e-5)) * scale).astype(x.dtype)]
+
+
 OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Gelu": _gelu,
     "Softmax": _softmax,
     "Linear": _linear,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
     "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],
     "Attention": _attention,
+    "Rotary": _rotary,
+    "RMSNormalization": _rms_norm,
     "TanhGelu": lambda node, inputs: _gelu(Node("Gelu", node.inputs, node.outputs, {"approximate": "tanh"}), inputs),
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], None, inputs)],
     "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from intaglio.compiler import mel
+from intaglio.compiler.folder import read_json
 from intaglio.compiler.ir import BadModel
 
 MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
@@ -30,13 +31,13 @@ class Export:
 
 def is_whisper(folder: Path) -> bool:
     """Whether the folder's config.json says Whisper, or its files look like an encoder and a decoder."""
-    config = _json(folder / "config.json", required=False)
+    config = read_json(folder / "config.json", required=False)
     return config.get("model_type") == "whisper" or (folder / "encoder_model.onnx").exists()
 
 
 def read(folder: Path) -> Export:
     """Raises BadModel, naming the file or setting that is missing and where it comes from."""
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("model_type") != "whisper":
         raise BadModel(f"{folder} holds a model of type {config.get('model_type')!r}, not whisper")
     decoders = [folder / name for name in DECODERS if (folder / name).exists()]
@@ -51,7 +52,7 @@ def read(folder: Path) -> Export:
     if not (folder / "tokenizer.json").is_file():
         raise BadModel(f"{folder} has no tokenizer.json; save the model's tokenizer there")
     tokenizer = (folder / "tokenizer.json").read_bytes()
-    generation = _json(folder / "generation_config.json", required=False) or config
+    generation = read_json(folder / "generation_config.json", required=False) or config
     try:
         settings = _settings(generation, tokenizer, sizes[2])
     except BadModel:
@@ -60,20 +61,6 @@ def read(folder: Path) -> Export:
         raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
     settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": 2 * sizes[1]}
     return Export(folder / "encoder_model.onnx", decoders[0], *sizes, settings, tokenizer)
-
-
-def _json(path: Path, required: bool = True) -> dict[str, Any]:
-    if not path.is_file():
-        if required:
-            raise BadModel(f"{path} is missing; exporters leave it beside the model")
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as e:
-        raise BadModel(f"{path} is broken: {e}") from e
-    if not isinstance(data, dict):
-        raise BadModel(f"{path} is broken: it holds no settings")
-    return data
 
 
 def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from intaglio.compiler import dims, evaluate, export, load, pipeline, whisper
+from intaglio.compiler import dims, evaluate, export, language, language_export, load, pipeline, whisper
 from intaglio.compiler.ir import DTYPES, BadModel, Graph
 from intaglio.compiler.model import Check, Model, sample
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
@@ -18,20 +18,31 @@ SEED = 0
 SMALL = 3  # for sizes that are not known
 
 
-def compile(source: str | Path | onnx.ModelProto, trace: Trace, bind: Mapping[str, Any] | None = None) -> Model:
-    """`bind` fixes named dimensions (ints) and inputs (arrays) of a plain model.
+def compile(
+    source: str | Path | onnx.ModelProto,
+    trace: Trace,
+    bind: Mapping[str, Any] | None = None,
+    max_length: int | None = None,
+) -> Model:
+    """`bind` fixes named dimensions (ints) and inputs (arrays) of a plain model; `max_length` is a language model's.
 
     Raises BadModel, UnsupportedOperator.
     """
     if isinstance(source, onnx.ModelProto):
         return _plain(source, None, trace, bind or {})
     path = Path(source)
-    if path.is_dir() and export.is_whisper(path):
-        if bind:
-            raise BadModel(f"{path} is a Whisper: all its sizes are known, and there is nothing to bind")
+    whole = path.is_dir() and (export.is_whisper(path) or language_export.is_language(path))
+    if whole and bind:
+        raise BadModel(f"{path} is a Whisper or a language model: its sizes are known, and there is nothing to bind")
+    if whole and not export.is_whisper(path):
+        return language.compile(path, trace, max_length)
+    if max_length is not None:
+        raise BadModel(f"--max-length is for language models, and {path} is none")
+    if whole:
         return whisper.compile(path, trace)
     if path.is_dir() and not (path / "model.onnx").is_file():
-        raise BadModel(f"{path} holds neither a Whisper (encoder_model.onnx) nor a model.onnx; name the .onnx file")
+        known = "a Whisper (encoder_model.onnx), a language model (config.json, model.onnx) nor a model.onnx"
+        raise BadModel(f"{path} holds neither {known}; name the .onnx file")
     file = path / "model.onnx" if path.is_dir() else path
     return _plain(load.read(file), file.parent, trace, bind or {})
 

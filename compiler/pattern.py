@@ -186,7 +186,6 @@ def apply(graph: Graph, *rules: type[Rule]) -> Outcome:
         if not fired:
             total.declined = [why for o in outcomes for why in o.declined]
             return total
-        graph.prune()
 
 
 def _sweep(graph: Graph, rule: type[Rule], tree: Pattern) -> Outcome:
@@ -202,6 +201,8 @@ def _sweep(graph: Graph, rule: type[Rule], tree: Pattern) -> Outcome:
                 break
             except Declined as e:
                 outcome.declined.append(f"{rule.__name__} at {', '.join(node.sources)}: {e}")
+    if outcome.fired:
+        graph.prune()  # what is left of a match must not match another rule
     return outcome
 
 

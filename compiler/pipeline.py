@@ -15,6 +15,7 @@ from intaglio.compiler.passes.fuse_attention import fuse_attention
 from intaglio.compiler.passes.fuse_elementwise import fuse_elementwise
 from intaglio.compiler.passes.fuse_norm import fuse_norm
 from intaglio.compiler.passes.fuse_prologue import fuse_prologue
+from intaglio.compiler.passes.fuse_rope import fuse_rope
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear
 
@@ -27,6 +28,8 @@ UNDERSTAND: tuple[Pass, ...] = (
     fuse_norm,
     fuse_activation,
     float_scale,
+    linear,
+    fuse_rope,
     fuse_attention,
     canonical,
     linear,

@@ -267,6 +267,8 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Linear": _linear,
     "Write": _write,
     "Attention": lambda node: [node.inputs[0].type],
+    "Rotary": lambda node: [x.type for x in node.inputs[2 : 2 + len(node.outputs)]],
+    "RMSNormalization": lambda node: [node.inputs[0].type],
 }
 
 

@@ -1,4 +1,4 @@
-"""Chains of Reshape and Transpose, understood by what they do to an index tensor rather than by their spelling."""
+"""Chains of Reshape, Transpose and Expand, understood by what they do to an index tensor, not by their spelling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from intaglio.compiler import dims, evaluate
 from intaglio.compiler.ir import Graph, Node, Value
 
-VIEWS = frozenset({"Reshape", "Transpose"})
+VIEWS = frozenset({"Reshape", "Transpose", "Expand"})
 
 
 def source(graph: Graph, value: Value) -> tuple[Value, list[Node]]:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from intaglio.compiler import decoder as decoders
 from intaglio.compiler import load, mel, pipeline
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.export import Export, read
 from intaglio.compiler.golden import checks
-from intaglio.compiler.ir import BadModel, Graph, Node, TensorType, known
+from intaglio.compiler.ir import BadModel, Graph, Node
 from intaglio.compiler.model import Model
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
@@ -52,7 +53,7 @@ def compile(folder: Path, trace: Trace) -> Model:
     s = symbols(export.context)
     spectrogram = load.load(mel.model(export.mels, 2 * export.positions), "mel")
     encoder = _encoder(export)
-    decoder = _decoder(export, encoder.outputs[0].shape[-1], s)
+    decoder = decoders.read(export.decoder, dim(s.new), rows=encoder.outputs[0].shape)
     trace.say("golden values")
     golden = checks(export, spectrogram, encoder, decoder)
     for graph in (spectrogram, encoder, decoder):
@@ -71,7 +72,7 @@ def compile(folder: Path, trace: Trace) -> Model:
         "mel": pipeline.run(spectrogram, FUSE, trace),
         "encode": pipeline.run(encoder, FUSE, trace),
         "prefill": pipeline.run(prefill, (partial(last_position, tokens=dim(s.new)), *FUSE), trace),
-        "step": pipeline.run(step, (partial(read_own_token, past=s.past), *FUSE), trace),
+        "step": pipeline.run(step, (partial(decoders.read_tokens, past=s.past, new=1), *FUSE), trace),
     }
     return Model("whisper", graphs, export.settings, {"tokenizer.json": export.tokenizer}, golden)
 
@@ -90,53 +91,6 @@ def _encoder(export: Export) -> Graph:
         raise BadModel(f"the encoder makes {made}; rows [1, {export.positions}, width] are wanted")
     graph.inputs[0].name, graph.outputs[0].name = "input_features", "last_hidden_state"
     return graph
-
-
-def _decoder(export: Export, width: int, s: Symbols) -> Graph:
-    """The decoder for T tokens and no past: input_ids i64[1,T] and the encoder's rows -> logits f32[1,T,vocab]."""
-    model = load.read(export.decoder)
-    shapes: dict[str, tuple[Dim, ...]] = {}
-    bind: dict[str, np.ndarray] = {}
-    new = dim(s.new)
-    positions_input = None
-    declared = {i.name: i for i in model.graph.input}
-    for name, (dtype, rank) in load.input_types(model).items():
-        if dtype == "bool":
-            bind[name] = np.zeros([1] * rank, bool)  # use_cache_branch
-        elif dtype in ("i64", "i32") and rank == 2 and "mask" not in name:
-            shapes[name] = (1, new)
-        elif dtype in ("i64", "i32") and rank == 1:
-            shapes[name], positions_input = (new,), name  # cache_position
-        elif dtype == "f32" and rank == 3:
-            shapes[name] = (1, export.positions, width)
-        elif dtype == "f32" and rank == 4:
-            heads, head_dim = (declared[name].type.tensor_type.shape.dim[i].dim_value for i in (1, 3))
-            bind[name] = np.zeros((1, heads, 0, head_dim), np.float32)
-        else:
-            raise BadModel(f"the decoder takes {name}: {dtype} of rank {rank}, which no Whisper export known here does")
-    graph = load.load(model, "decode", folder=export.decoder.parent, shapes=shapes, bind=bind)
-    graph.outputs = [v for v in graph.outputs if len(v.shape) == 3][:1]
-    if not graph.outputs:
-        raise BadModel("the decoder has no output logits [batch, tokens, vocabulary]")
-    if positions_input is not None:
-        _count_positions(graph, positions_input, new)
-    graph.prune()
-    graph.inputs = [v for v in graph.inputs if graph.consumers(v)]
-    by_rank = {len(v.shape): v for v in graph.inputs}
-    if sorted(by_rank) != [2, 3] or len(graph.inputs) != 2:
-        raise BadModel(
-            f"the decoder reads {', '.join(v.name for v in graph.inputs)}; token ids and encoder rows are wanted"
-        )
-    by_rank[2].name, by_rank[3].name, graph.outputs[0].name = "input_ids", "encoder_hidden_states", "logits"
-    return graph
-
-
-def _count_positions(graph: Graph, name: str, new: Dim) -> None:
-    """Let the input `name` be 0, 1, ... as the exporters' callers pass it."""
-    value = next(v for v in graph.inputs if v.name == name)
-    graph.inputs.remove(value)
-    bounds = tuple(graph.constant(known([d], ())) for d in (0, new, 1))
-    graph.add(Node("Range", bounds, (value,), {}, (name,)))
 
 
 def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
@@ -172,8 +126,7 @@ def sample_token(graph: Graph, settings: dict[str, Any], symbols: Symbols) -> in
     s = symbols
     logits = graph.outputs[0]
     vocabulary = logits.shape[-1]
-    state = graph.value("tokens", TensorType("i32", (1, s.new.high + 1, 1)))
-    graph.states.append(state)
+    state = decoders.add_tokens(graph, s.new.high)
     lists = [graph.constant(bits(settings[k], vocabulary), k) for k in ("suppress", "suppress_first")]
     graph.add(
         Node(
@@ -193,14 +146,3 @@ def bits(tokens: list[int], vocabulary: int) -> np.ndarray:
     flags = np.zeros(-(-vocabulary // 32) * 32, np.uint8)
     flags[[t for t in tokens if t < vocabulary]] = 1
     return np.packbits(flags, bitorder="little").view("<u4")
-
-
-def read_own_token(step: Graph, past: Dim) -> int:
-    """Let the step read its token where the one before wrote it; returns 1."""
-    ids = step.inputs.pop()
-    tokens = next(v for v in step.states if v.name == "tokens")
-    builder = GraphBuilder(step, step.consumers(ids)[0])
-    bounds = (known([past], (1,)), known([past + 1], (1,)), np.array([1]))
-    row = builder.Slice(tokens, *map(builder.constant, bounds))
-    step.redirect(ids, builder.Reshape(row, builder.constant(np.array([1, 1]))))
-    return 1

@@ -41,6 +41,7 @@ def compile(
     out: str | Path,
     *,
     bind: Mapping[str, Any] | None = None,
+    max_length: int | None = None,
     dump: str | Path | None = None,
     verbose: bool = False,
     say: Say = lambda what, done, total: None,
@@ -48,7 +49,8 @@ def compile(
     """Compile `model` into the bundle `out`, replacing a bundle that is there.
 
     model: a .onnx file, a folder as exporters leave it, or a model in memory. bind: fixes a named dimension (an int) or
-    an input (an array). dump: a folder that gets the graph after each pass. verbose: prints a line for each pass.
+    an input (an array). max_length: how many tokens, of prompt and answer, a language model has room for. dump: a
+    folder that gets the graph after each pass. verbose: prints a line for each pass.
     Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), NoCompiler.
     """
     frontend, pipeline, emit = _compiler()
@@ -66,7 +68,7 @@ def compile(
 
     trace = pipeline.Trace(Path(dump) if dump is not None else None, note)
     say("reading", 0, 0)
-    emit.write(frontend.compile(model, trace, bind), folder, trace, say)
+    emit.write(frontend.compile(model, trace, bind, max_length), folder, trace, say)
     return load(folder)
 
 

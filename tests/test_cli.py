@@ -168,7 +168,11 @@ def test_compile_refuses_to_bind_a_whisper(cli, tmp_path):
     [
         ("missing.onnx", None, "does not exist"),
         ("broken.onnx", b"no model", "is no ONNX model"),
-        ("empty", {}, "holds neither a Whisper (encoder_model.onnx) nor a model.onnx"),
+        (
+            "empty",
+            {},
+            "holds neither a Whisper (encoder_model.onnx), a language model (config.json, model.onnx) nor a model.onnx",
+        ),
         ("bert", {"config.json": b'{"model_type": "bert"}', "encoder_model.onnx": b""}, "'bert', not whisper"),
         (
             "half",

@@ -1,5 +1,5 @@
 """One module a family of operators; importing this package fills the registry."""
 
-from intaglio.codegen.ops import attention, elementwise, gather, linear, matmul, norm, reduce, sample
+from intaglio.codegen.ops import attention, elementwise, gather, linear, matmul, norm, reduce, rotary, sample
 
-__all__ = ["attention", "elementwise", "gather", "linear", "matmul", "norm", "reduce", "sample"]
+__all__ = ["attention", "elementwise", "gather", "linear", "matmul", "norm", "reduce", "rotary", "sample"]

@@ -62,6 +62,8 @@ def _kernel(template: str, node: Node, grid: tuple[Groups, ...], lanes: int, con
         "heads_per_kv": heads // kv_heads,
         "scale": wgsl.number(node.attrs["scale"], "f32"),
         "keys": wgsl.size(k.shape[-2]),
+        "cap": wgsl.number(node.attrs["cap"], "f32") if "cap" in node.attrs else None,
+        "window": node.attrs.get("window"),
     }
     return Kernel(
         template,

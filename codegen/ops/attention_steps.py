@@ -25,6 +25,8 @@ def in_steps(node: Node) -> list[Kernel]:
         "keys": wgsl.size(keys),
         "q_stride": q.shape[-1],
         "kv_stride": k.shape[-1],
+        "cap": wgsl.number(node.attrs["cap"], "f32") if "cap" in node.attrs else None,
+        "window": node.attrs.get("window"),
         "scale": wgsl.number(node.attrs["scale"], "f32"),
         "past": wgsl.size(past) if past is not None else None,
         "mask": wgsl.affine("i", shape, wgsl.broadcast_strides(mask.shape[-3:], shape)) if mask is not None else None,

@@ -67,7 +67,7 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
     lanes, tile = (32 if end - start > _WIDE else 8), 2
     template = "matvec"
     if norm := node.attrs.get("norm"):
-        template = "matvec_norm"
+        template = f"matvec_{norm['kind']}"
         reads["gamma"] = operand(node.inputs[norm["scale"]])
         if norm["shift"]:
             reads["beta"] = operand(node.inputs[norm["shift"]])

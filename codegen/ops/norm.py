@@ -10,8 +10,8 @@ from intaglio.compiler.ir import Node
 _TILE = 4  # rows per workgroup
 
 
-@op("LayerNormalization")
-def layer_norm(node: Node) -> Kernel:
+@op("LayerNormalization", "RMSNormalization")
+def norm(node: Node) -> Kernel:
     x, scale, bias = node.inputs[0], node.inputs[1], node.input(2)
     axis = node.attrs.get("axis", -1) % len(x.shape)
     rows, width = dims.product(x.shape[:axis]), dims.product(x.shape[axis:])
@@ -28,13 +28,14 @@ def layer_norm(node: Node) -> Kernel:
         "beta": bias is not None,
         "tile": _TILE,
     }
-    label, flops = f"layernorm_{width}", rows * (8 * width)
+    template = "rmsnorm" if node.op == "RMSNormalization" else "layernorm"
+    label, flops = f"{template}_{width}", rows * (8 * width)
     if width % 4:
         grid = (groups(rows, per=64),)
-        return Kernel("layernorm_unaligned", reads, {"y": node.output}, grid, (64,), consts, label, flops=flops)
+        return Kernel(f"{template}_unaligned", reads, {"y": node.output}, grid, (64,), consts, label, flops=flops)
     vec4 = frozenset({"x", "gamma", "beta", "y"})
     grid = (groups(rows, per=_TILE),)
-    return Kernel("layernorm", reads, {"y": node.output}, grid, (8,), consts, label, vec4, (), flops)
+    return Kernel(template, reads, {"y": node.output}, grid, (8,), consts, label, vec4, (), flops)
 
 
 @op("Softmax", "LogSoftmax")

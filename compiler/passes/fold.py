@@ -23,7 +23,7 @@ def _merge_equal(graph: Graph) -> int:
     merged = 0
     for listed in graph.nodes:
         node = graph.producer(listed.output)  # as it is after the merges before it
-        key = (node.op, tuple(map(_identity, node.inputs)), repr(sorted(node.attrs.items())), len(node.outputs))
+        key = (node.op, tuple(map(identity, node.inputs)), repr(sorted(node.attrs.items())), len(node.outputs))
         first = seen.setdefault(key, node)
         if first is node or any(v in graph.outputs for v in node.outputs):
             continue
@@ -33,7 +33,7 @@ def _merge_equal(graph: Graph) -> int:
     return merged
 
 
-def _identity(value: Value | None) -> object:
+def identity(value: Value | None) -> object:
     """Equal for values that surely hold the same: small constants are compared by content."""
     if value is None or value.const is None or value.const.size > 16:
         return id(value)

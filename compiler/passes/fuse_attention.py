@@ -8,7 +8,6 @@ attribute; else it stays data.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 
 _VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 where a key is seen and hugely negative where it is not
 _SIZES = (1, 2, 3, 7)
-_LARGEST = 4096  # masks are compared up to the longest sequence, where a sliding window shows; longer ones stay data
+_LARGEST = 8192  # masks are compared up to the longest sequence, where a sliding window shows; longer ones stay data
 _LOWEST = float(np.finfo(np.float32).min)
 
 
@@ -28,41 +27,53 @@ def fuse_attention(graph: Graph) -> int:
 
 
 class Attention(Rule):
-    """Scaled dot-product attention (Vaswani et al. 2017)."""
+    """Scaled dot-product attention (Vaswani et al. 2017), its scores perhaps capped by tanh (Gemma 2)."""
 
-    def pattern(op, q, k, v, scale, mask):
+    def pattern(op, q, k, v, scale, cap, mask):
         raw = op.MatMul(q, k)
         scaled = op.any(raw * scale, raw)
-        scores = op.any(scaled + mask, op.Where(mask, scaled, op.any(-np.inf, _LOWEST)), scaled)
+        capped = op.any(op.Tanh(scaled) * cap, scaled)
+        scores = op.any(capped + mask, op.Where(mask, capped, op.any(-np.inf, _LOWEST)), capped)
         weights = op.Softmax(scores, axis=-1)
         return op.MatMul(op.any(weights, op.Where(op.IsNaN(weights), 0.0, weights)), v)
 
-    def rewrite(op, out, q, k, v, scale=None, mask=None):
+    def rewrite(op, out, q, k, v, scale=None, cap=None, mask=None):
         if any(len(x.shape) != 4 or x.shape[0] != 1 or not isinstance(x.shape[1], int) for x in (q, k, v)):
             op.decline(f"the queries are {q.type}, not [1, heads, tokens, head_dim]")
-        heads, kv_heads = q.shape[1], v.shape[1]
-        if scale is not None and scale.scalar is None:
+        if any(x is not None and x.scalar is None for x in (scale, cap)):
             op.decline("the scale is no known number")
-        sources = [
-            _tokens(op, q, lambda x: evaluate.split(x, heads)),
-            _tokens(op, k, lambda x: evaluate.split(x, kv_heads).swapaxes(-1, -2)),
-            _tokens(op, v, lambda x: evaluate.split(x, kv_heads)),
-        ]
-        attrs = {"heads": heads, "kv_heads": kv_heads, "scale": scale.scalar if scale else 1.0, "past": None}
+        heads = q.shape[1]
+        rows, counts = zip(*(_tokens(op, x, x is k) for x in (q, k, v)), strict=True)
+        if counts[0] != heads or counts[1] != counts[2]:
+            op.decline(f"queries, keys and values have {', '.join(map(str, counts))} heads")
+        attrs = {"heads": heads, "kv_heads": counts[1], "scale": scale.scalar if scale else 1.0, "past": None}
+        if cap is not None:
+            attrs |= {"cap": cap.scalar, "scale": attrs["scale"] * cap.scalar}
         if mask is not None:
-            attrs["past"] = causal(op.graph, mask, q.shape[2], k.shape[3])
+            attrs |= seen(op.graph, mask, q.shape[2], k.shape[3])
             if attrs["past"] is None:
-                sources.append(_additive(op, mask))
-        y = op.node("Attention", tuple(sources), **attrs)[0]
+                rows = (*rows, _additive(op, mask))
+        y = op.node("Attention", rows, **attrs)[0]
         shape = (1, q.shape[2], heads, q.shape[3])
         return op.Transpose(op.Reshape(y, op.constant(known(shape, (4,))), allowzero=1), perm=[0, 2, 1, 3])
 
 
-def _tokens(op: GraphBuilder, value: Value, expected: Callable[[np.ndarray], np.ndarray]) -> Value:
-    found = views.maps(op.graph, value, expected)
-    if found is None:
+def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
+    """The token rows whose heads stand in `value`, and how many heads they have: each may be repeated."""
+    rows, _ = views.source(op.graph, value)
+    heads, head_dim = value.shape[1], value.shape[2 if swapped else 3]
+    width = rows.shape[-1]
+    if not isinstance(width, int) or width % head_dim or heads % (width // head_dim):
+        op.decline(f"{value.name} is made of {rows}")
+    count = width // head_dim
+
+    def expected(x: np.ndarray) -> np.ndarray:
+        y = np.repeat(evaluate.split(x, count), heads // count, axis=1)
+        return y.swapaxes(-1, -2) if swapped else y
+
+    if len(rows.shape) != 3 or views.maps(op.graph, value, expected) is None:
         op.decline(f"{value.name} is no split of token rows into heads")
-    return found
+    return rows, count
 
 
 def _additive(op: GraphBuilder, mask: Value) -> Value:
@@ -73,25 +84,35 @@ def _additive(op: GraphBuilder, mask: Value) -> Value:
     return mask
 
 
-def causal(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Dim | None:
-    """keys - queries if `mask` hides from query t exactly the keys after that many plus t, for all sizes tried; else
-    None.
+def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | None]:
+    """What a mask hides, as attributes, if for all sizes tried it is what attention knows; else past is None.
+
+    past: keys - queries, if it hides from query t exactly the keys after past + t; window: of those that it leaves
+    only the last so many are seen.
     """
+    unknown: dict[str, Dim | None] = {"past": None}
     nodes = graph.ancestors(mask)
     leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
     if any(v.const is None for v in (leaves if nodes else {mask})):
-        return None
+        return unknown
     values = (mask, *leaves, *(o for n in nodes for o in n.outputs))
     symbols = sorted({s for v in values for s in v.type.symbols} | {*dims.symbols(queries), *dims.symbols(keys)})
     if any(s.high > _LARGEST for s in symbols):
-        return None
-    for sizes in itertools.product(*({s.high, *(n for n in _SIZES if s.low <= n < s.high)} for s in symbols)):
+        return unknown
+    window = None
+    ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
+    for sizes in itertools.product(*ranges):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
-        actual = evaluate.compute(graph, nodes, {}, env)[mask] if nodes else evaluate.concrete(mask, env)
+        made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
+        actual = made[mask] if nodes else evaluate.concrete(mask, env)
         rows, columns = (int(dims.substitute(d, env)) for d in (queries, keys))
         visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE
         hidden = ~actual if actual.dtype == bool else actual < _HIDDEN
+        if window is None and actual.size:  # the largest size comes first
+            window = int(visible.reshape(-1, columns)[-1].sum())
         wanted = np.tri(rows, columns, columns - rows, dtype=bool)
+        wanted &= ~np.tri(rows, columns, columns - rows - window, dtype=bool)
         if not (visible == wanted).all() or not (hidden == ~visible).all():
-            return None
-    return keys - queries
+            return unknown
+    longest = dims.high(keys)
+    return {"past": keys - queries} | ({"window": window} if window is not None and window < longest else {})

@@ -1,13 +1,14 @@
-"""Norms: decomposed LayerNorm becomes one operator again, which accumulates in f32."""
+"""Norms: decomposed LayerNorm and RMSNorm become one operator again, which accumulates in f32."""
 
 from __future__ import annotations
 
 from intaglio.compiler.ir import Graph, Value
+from intaglio.compiler.passes.canonical import permutation
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 
 
 def fuse_norm(graph: Graph) -> int:
-    return apply(graph, LayerNorm).fired
+    return apply(graph, LayerNorm, RMSNorm, TransposeAfterRMSNorm).fired
 
 
 class LayerNorm(Rule):
@@ -24,6 +25,33 @@ class LayerNorm(Rule):
         if eps.scalar is None or not _row(scale, width) or not _row(bias, width):
             op.decline("scale and bias are no constant rows")
         return op.LayerNormalization(x, _flat(op, scale), _flat(op, bias), axis=-1, epsilon=eps.scalar)
+
+
+class RMSNorm(Rule):
+    """Root mean square layer normalization over the last axis (Zhang, Sennrich 2019)."""
+
+    def pattern(op, x, scale, eps):
+        mean = op.ReduceMean(op.any(op.Pow(x, 2.0), x * x), -1, keepdims=1) + eps
+        root = op.Sqrt(mean)
+        return op.any(x / root, x * op.any(1.0 / root, op.Reciprocal(root), op.Pow(mean, -0.5))) * scale
+
+    def rewrite(op, out, x, scale, eps):
+        if eps.scalar is None or not _row(scale, x.shape[-1]):
+            op.decline("the scale is no constant row")
+        return op.RMSNormalization(x, _flat(op, scale), axis=-1, epsilon=eps.scalar)
+
+
+class TransposeAfterRMSNorm(Rule):
+    """Norms of heads are taken before the heads are moved to the front, so that those stay token rows for longer."""
+
+    def pattern(op, x, scale):
+        return op.RMSNormalization(op.Transpose(x), scale)
+
+    def rewrite(op, out, x, scale):
+        perm = permutation(op.graph.producer(op.root.inputs[0]))
+        if perm[-1] != len(perm) - 1 or len(scale.shape) != 1:
+            op.decline("the last axis is moved")
+        return op.Transpose(op.RMSNormalization(x, scale, **op.root.attrs), perm=perm)
 
 
 def _row(value: Value, width: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Graph, Node, Value
 
+_KINDS = {"LayerNormalization": "layernorm", "RMSNormalization": "rmsnorm"}
 MAX_BINDINGS = 8  # storage buffers that a shader may bind under WebGPU's default limits
 
 
@@ -12,7 +13,7 @@ def fuse_prologue(graph: Graph) -> int:
     """Returns the number of norms that were absorbed."""
     changed = 0
     for node in graph.nodes:
-        if node.op == "LayerNormalization" and node.output not in graph.outputs and _one_row(node.output.shape):
+        if node.op in _KINDS and node.output not in graph.outputs and _one_row(node.output.shape):
             readers = graph.consumers(node.output)
             if readers and all(_can_host(n, node.output) for n in readers):
                 for reader in readers:
@@ -43,6 +44,7 @@ def _absorb(graph: Graph, norm: Node, reader: Node) -> None:
     x, scale, *shift = norm.inputs
     inputs = reader.inputs if len(reader.inputs) > 2 else (*reader.inputs, None)
     spec = {
+        "kind": _KINDS[norm.op],
         "epsilon": norm.attrs.get("epsilon", 1e-5),
         "scale": len(inputs),
         "shift": len(inputs) + 1 if shift else None,

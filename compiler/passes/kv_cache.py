@@ -12,7 +12,7 @@ from intaglio.compiler.elementwise import ELEMENTWISE
 from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, Value, known
 from intaglio.compiler.pattern import GraphBuilder
 
-_BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "Linear"})
+_BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "Linear", "Rotary"})
 _KEEPS = ELEMENTWISE | {"Slice", "Concat", "Split", "Expand"}
 
 
@@ -32,6 +32,9 @@ def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
             _write(builder, new, f"self.{i}.{kind}", tokens.high, past) for new, kind in ((k, "key"), (v, "value"))
         ]
         graph.replace(node, Node("Attention", (q, *cached), node.outputs, node.attrs | {"past": past}, node.sources))
+    for node in graph.nodes:
+        if node.op == "Rotary":
+            graph.replace(node, Node(node.op, node.inputs, node.outputs, node.attrs | {"past": past}, node.sources))
     return len(layers)
 
 

@@ -6,7 +6,7 @@ A convolution over time-major rows is a product whose rows overlap: row t is the
 from __future__ import annotations
 
 from intaglio.compiler.ir import Graph, Node, Value
-from intaglio.compiler.passes.canonical import permutation
+from intaglio.compiler.passes.canonical import permutation, reshape
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 
 
@@ -18,7 +18,8 @@ def linear(graph: Graph) -> int:
             builder = GraphBuilder(graph, node)
             builder.rebind(node.output, _conv(builder, node))
             changed += 1
-    return changed + apply(graph, TransposeAfterUnary, Linear, Bias).fired
+    changed += apply(graph, TransposeAfterUnary, Linear, Bias).fired
+    return changed + sum(_unflattened(graph, node) for node in graph.nodes if node.op == "Linear")
 
 
 def _over_time(node: Node) -> bool:
@@ -45,6 +46,18 @@ def _conv(builder: GraphBuilder, node: Node) -> Value:
     rows = builder.constant(weight.const.transpose(0, 2, 1).reshape(len(weight.const), -1), weight.name)
     inputs = (builder.Transpose(x, perm=[0, 2, 1]), rows, *node.inputs[2:])
     return builder.Transpose(builder.node("Linear", inputs, window=window)[0], perm=[0, 2, 1])
+
+
+def _unflattened(graph: Graph, node: Node) -> bool:
+    """Let a layer read its rows as they were before they were put into a matrix."""
+    view = graph.producer(node.inputs[0])
+    if view is None or view.op != "Reshape" or node.attrs or view.inputs[0].shape[-1:] != view.output.shape[-1:]:
+        return False
+    builder = GraphBuilder(graph, node)
+    (rows,) = builder.node("Linear", (view.inputs[0], *node.inputs[1:]))
+    builder.rebind(node.output, reshape(builder, rows, node.output))
+    graph.prune()
+    return True
 
 
 class TransposeAfterUnary(Rule):

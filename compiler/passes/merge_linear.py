@@ -10,13 +10,14 @@ import numpy as np
 
 from intaglio.compiler.ir import Graph, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.types import slices
 
 MAX_PARTS = 3  # q, k, v: with the inputs of a fused norm these are the 8 storage buffers that a shader may bind
 
 
 def merge_linear(graph: Graph) -> int:
     """Returns the number of layers and writes that were absorbed."""
-    changed = 0
+    changed = sum(_split(graph, node) for node in graph.nodes if node.op == "Linear" and not node.attrs)
     for node in graph.nodes:
         if graph.producer(node.output) is node and _plain(graph, node):
             group = [n for n in graph.consumers(node.inputs[0]) if _plain(graph, n)][:MAX_PARTS]
@@ -27,6 +28,32 @@ def merge_linear(graph: Graph) -> int:
         if node.op == "Write":
             changed += _absorb(graph, node)
     return changed + graph.prune()
+
+
+def _split(graph: Graph, node: Node) -> bool:
+    """Let a layer whose result is cut into parts give the parts."""
+    readers = graph.consumers(node.output)
+    if node.output in graph.outputs or not 1 < len(readers) <= MAX_PARTS or any(r.op != "Slice" for r in readers):
+        return False
+    cuts = {r: slices(r) for r in readers}
+    if any(cut[:-1] != [(0, d, 1) for d in node.output.shape[:-1]] or cut[-1][2] != 1 for cut in cuts.values()):
+        return False
+    readers.sort(key=lambda r: cuts[r][-1][0])
+    ends = [cuts[r][-1][0] + cuts[r][-1][1] for r in readers]
+    widths = tuple(cuts[r][-1][1] for r in readers)
+    if (
+        [cuts[r][-1][0] for r in readers] != [0, *ends[:-1]]
+        or ends[-1] != node.output.shape[-1]
+        or any(w % 4 for w in widths)
+    ):
+        return False
+    for reader in readers:
+        graph.remove(reader)
+    outputs = tuple(r.output for r in readers)
+    sources = (*node.sources, *(s for r in readers for s in r.sources))
+    graph.remove(node)
+    graph.add(Node("Linear", node.inputs, outputs, {"splits": widths}, sources))
+    return True
 
 
 def _plain(graph: Graph, node: Node) -> bool:

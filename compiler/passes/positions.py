@@ -22,7 +22,7 @@ def positions(graph: Graph, tokens: Symbol, past: Dim) -> int:
     Raises UnsupportedOperator for a value that is not the beginning of a longer one, a mask that was not recognised,
     say.
     """
-    free = _data_free(graph)
+    free = data_free(graph)
     changed = 0
     for node in [n for n in graph.nodes if n in free]:
         for value in node.outputs:
@@ -34,7 +34,8 @@ def positions(graph: Graph, tokens: Symbol, past: Dim) -> int:
     return changed
 
 
-def _data_free(graph: Graph) -> set[Node]:
+def data_free(graph: Graph) -> set[Node]:
+    """The nodes that depend on no input and no state."""
     free: set[Node] = set()
     for node in graph.nodes:
         makers = [(v, graph.producer(v)) for v in node.inputs if v is not None]

@@ -38,6 +38,7 @@ W = {
     "n2": np.array(2),
     "window": np.array(3),
     "wide_window": np.array(20),
+    "longest": np.array(64),
     "ax0": np.array([0]),
     "ax1": np.array([1]),
     "ax3": np.array([3]),
@@ -250,15 +251,27 @@ def test_a_table_that_is_longer_than_the_sequence():
     assert the_attention(g).attrs["past"] == 0
 
 
+@pytest.mark.parametrize("name, seen", [("window", 3), ("wide_window", 20)])
+@pytest.mark.parametrize("past", ["no past", "a past"])
+def test_sliding_windows_are_found_whatever_their_size(name, seen, past):
+    """The longest sequence is 64, of which a window of 20 leaves a part."""
+    near = f"low = Sub(row0, {name}) near = Greater(column, low) b = And(visible, near) mask = Where(b, zero, lowest) "
+    keys = T if past == "no past" else P + T
+    node = the_attention(fused(masked(VISIBLE + near), keys))
+    assert (node.attrs["past"], node.attrs["window"]) == (keys - T, seen)
+    assert len(node.inputs) == 3
+
+
+def test_a_window_that_nothing_falls_out_of_is_none():
+    near = "low = Sub(row0, longest) near = Greater(column, low) b = And(visible, near) mask = Where(b, zero, lowest) "
+    assert "window" not in the_attention(fused(masked(VISIBLE + near))).attrs
+
+
 NOT_CAUSAL = {
     "everything": "f = ConstantOfShape<value=float[1]{0.0}>(square) mask = Add(f, zero) ",
     "strictly before": "visible = Less(column, row0) mask = Where(visible, zero, lowest) ",
     "from here on": "visible = GreaterOrEqual(column, row0) mask = Where(visible, zero, lowest) ",
     "one later": "r = Add(row0, n1) visible = LessOrEqual(column, r) mask = Where(visible, zero, lowest) ",
-    "sliding window": VISIBLE
-    + "low = Sub(row0, window) near = Greater(column, low) b = And(visible, near) mask = Where(b, zero, lowest) ",
-    "wide sliding window": VISIBLE
-    + "low = Sub(row0, wide_window) near = Greater(column, low) b = And(visible, near) mask = Where(b, zero, lowest) ",
     "a bias that grows with the key": VISIBLE
     + "f = Cast<to=1>(column) g = Mul(f, tenth) mask = Where(visible, g, lowest) ",
     "a bias that falls with the distance": VISIBLE
@@ -330,10 +343,10 @@ def test_sequences_too_long_to_try():
 def test_reference():
     q, k, v = random(1, 2, 3, 4), random(1, 2, 4, 5, seed=1), random(1, 2, 5, 4, seed=2)
     mask = np.where(np.tri(3, 5, 2, dtype=bool), 0, -np.inf).astype(np.float32)
-    scores = q @ k * 0.5 + mask
+    scores = np.tanh(q @ k * 0.5) * 3 + mask
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
-    actual = Attention.reference(q=q, k=k, v=v, scale=np.array(0.5, np.float32), mask=mask)
+    actual = Attention.reference(q=q, k=k, v=v, scale=np.array(0.5, np.float32), cap=np.array(3, np.float32), mask=mask)
     np.testing.assert_allclose(actual, weights @ v, rtol=1e-5, atol=1e-6)
 
 

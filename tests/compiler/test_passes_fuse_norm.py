@@ -1,4 +1,4 @@
-"""LayerNorm in the spellings of the exporters, and what only looks like one."""
+"""LayerNorm and RMSNorm in the spellings of the exporters, and what only looks like one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from graphs import graph, ops, random, unchanged
 
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.fuse_norm import LayerNorm, fuse_norm
+from intaglio.compiler.pattern import apply
 
 W = {
     "scale": random(8, seed=1),
@@ -45,7 +46,7 @@ def norm(
 def fired(body: str, shape: str = "float[1,T,8]", opset: int = 14, outputs: str = "float y") -> int:
     g = graph(f"main ({shape} x) => ({outputs}) {{ {body} }}", W, opset)
     canonical(g)
-    count = unchanged(g, fuse_norm)
+    count = unchanged(g, lambda g: apply(g, LayerNorm).fired)
     assert ops(g)["LayerNormalization"] == count
     if count:
         assert len(g.nodes) == 1
@@ -136,3 +137,53 @@ def test_reference():
     expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * scale + bias
     actual = LayerNorm.reference(x=x, scale=scale, bias=bias, eps=np.array(1e-5, np.float32))
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+# RMSNorm
+
+
+RMS_W = W | {"one": np.array(1, np.float32), "minus_half": np.array(-0.5, np.float32)}
+
+
+def rms(
+    square: str = "Pow(x, two)", mean: str = f"{MEAN}(p)", q: str = "q = Div(x, s)", y: str = "Mul(q, scale)"
+) -> str:
+    return f"p = {square} v = {mean} e = Add(v, eps) s = Sqrt(e) {q} y = {y}"
+
+
+RMS = [
+    rms(),
+    rms(square="Mul(x, x)"),
+    rms(y="Mul(scale, q)"),
+    rms(q="i = Div(one, s) q = Mul(x, i)"),  # torch's TorchScript exporter
+    rms(q="i = Reciprocal(s) q = Mul(x, i)"),  # torch's dynamo exporter
+    rms(q="i = Pow(e, minus_half) q = Mul(i, x)"),
+]
+
+
+@pytest.mark.parametrize("body", RMS)
+def test_rms_spellings(body):
+    g = graph(f"main (float[1,T,8] x) => (float y) {{ {body} }}", RMS_W, opset=14)
+    canonical(g)
+    assert unchanged(g, fuse_norm) == 1
+    assert [n.op for n in g.nodes] == ["RMSNormalization"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [rms(square="Pow(x, three)"), rms(mean="ReduceMean<axes=[1]>(p)"), rms(q="q = Div(s, x)"), rms(y="Add(q, scale)")],
+)
+def test_rms_near_misses(body):
+    g = graph(f"main (float[1,T,8] x) => (float y) {{ {body} }}", RMS_W, opset=14)
+    canonical(g)
+    assert unchanged(g, fuse_norm) == 0
+
+
+def test_norms_of_heads_come_before_the_heads_move():
+    body = "h = Reshape(x, split) x0 = Transpose<perm=[0,2,1,3]>(h) " + rms().replace("x,", "x0,").replace(
+        "(x)", "(x0)"
+    )
+    g = graph(f"main (float[1,T,16] x) => (float y) {{ {body} }}", RMS_W | {"split": np.array([0, 0, 2, 8])}, 14)
+    canonical(g)
+    unchanged(g, fuse_norm)
+    assert [n.op for n in g.nodes] == ["Reshape", "RMSNormalization", "Transpose"]

@@ -1,0 +1,84 @@
+"""Language models: the folder that an exporter left becomes {prefill, step}, which share weights and caches.
+
+As with Whisper the decoder is read without its cache, which the passes derive again. Tokens lie in a state: the host
+puts a prompt there, and each run reads its own tokens from it and writes the next one behind them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from intaglio.compiler import decoder, evaluate, language_export, pipeline
+from intaglio.compiler.dims import Dim, Symbol, dim
+from intaglio.compiler.ir import Graph, Node, TensorType
+from intaglio.compiler.model import Check, Model, sample
+from intaglio.compiler.passes.fold import fold
+from intaglio.compiler.passes.kv_cache import kv_cache, last_position
+from intaglio.compiler.passes.merge_linear import merge_linear
+from intaglio.compiler.passes.merge_rotary import merge_rotary
+from intaglio.compiler.passes.positions import positions
+from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
+
+_SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
+_CHECKED = 6  # tokens of the golden run
+
+
+def compile(folder: Path, trace: Trace, max_length: int | None = None) -> Model:
+    """The programs of a language model's export, with caches for `max_length` tokens.
+
+    Raises BadModel and UnsupportedOperator.
+    """
+    export = language_export.read(folder, max_length)
+    past, new = dim(Symbol("P", 0, export.context - 1)), Symbol("T", 1, export.context)
+    graph = decoder.read(export.decoder, dim(new))
+    settings = export.settings | {"vocabulary": graph.outputs[0].shape[-1]}
+    trace.say("golden values")
+    golden = _checks(graph, export.context, settings)
+    cached = (
+        *UNDERSTAND,
+        partial(positions, tokens=new, past=past),
+        fold,
+        partial(kv_cache, tokens=new, past=past),
+        merge_linear,
+        merge_rotary,
+        partial(sample_token, at=past + dim(new), context=export.context),
+        partial(decoder.read_tokens, past=past, new=dim(new)),
+    )
+    pipeline.run(graph, cached, trace)
+    sizes = {"prefill": dim(Symbol("T", 1, settings["chunk"])), "step": 1}
+    graphs = {
+        name: pipeline.run(graph.copy(name, {"T": size}), (partial(last_position, tokens=size), *FUSE), trace)
+        for name, size in sizes.items()
+    }
+    return Model("language", graphs, settings, export.files, golden)
+
+
+def sample_token(graph: Graph, at: Dim, context: int) -> int:
+    """Append the choice of the next token, written into the state `tokens` at row `at`; returns 1."""
+    tokens = decoder.add_tokens(graph, context)
+    sampling = graph.value("sampling", TensorType("f32", (_SAMPLING,)))
+    graph.states.append(sampling)
+    attrs = {"at": at, "seed": dim(Symbol("seed", 0, (1 << 31) - 1))}
+    token = graph.value("token", tokens.type)
+    graph.add(Node("SampleToken", (graph.outputs[0], sampling, tokens), (token,), attrs, ("sampling",)))
+    return 1
+
+
+def _checks(graph: Graph, context: int, settings: dict[str, Any]) -> list[Check]:
+    """A few tokens through both programs, against the reference implementation of ONNX on the export."""
+    count = min(_CHECKED, context)
+    ids = np.random.default_rng(0).integers(0, settings["vocabulary"], (1, count))
+    logits = evaluate.run(graph, {"input_ids": ids}, {"T": count})["logits"]
+    tokens = np.zeros((1, context + 1, 1), np.int32)
+    tokens[0, :count, 0] = ids[0]
+    first = min(count, settings["chunk"], count - 1 or 1)
+    runs = [("prefill", {"P": 0, "T": first}), *(("step", {"P": p}) for p in range(first, count))]
+    last = [symbols["P"] + symbols.get("T", 1) - 1 for _, symbols in runs]
+    return [
+        Check(program, symbols, {"tokens": tokens}, {"logits": sample(logits[:, i])})
+        for (program, symbols), i in zip(runs, last, strict=True)
+    ]

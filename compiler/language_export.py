@@ -1,0 +1,87 @@
+"""The folder of a language model's export: file, sizes, end tokens, sampling defaults, tokenizer, chat template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from intaglio.compiler.folder import read_json
+from intaglio.compiler.ir import BadModel
+
+FILES = ("model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx")
+LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
+LONGEST = 2048  # tokens that a cache is made for unless the user asks for more
+CHUNK = 256  # tokens that prefill takes at a time
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+@dataclass(frozen=True)
+class Export:
+    """A language model as an exporter leaves it, with room for `context` tokens. `files` go into the bundle as is."""
+
+    decoder: Path
+    context: int
+    settings: dict[str, Any]
+    files: dict[str, bytes]
+
+
+def is_language(folder: Path) -> bool:
+    """Whether the folder's config.json says that the model continues texts."""
+    config = read_json(folder / "config.json", required=False)
+    architectures = [str(a) for a in config.get("architectures") or []]
+    return _decoder(folder) is not None and any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures)
+
+
+def read(folder: Path, max_length: int | None = None) -> Export:
+    """`max_length`: tokens of prompt and answer together. Raises BadModel, naming the file or setting at fault."""
+    config = read_json(folder / "config.json")
+    generation = read_json(folder / "generation_config.json", required=False)
+    tokenizer = read_json(folder / "tokenizer_config.json", required=False)
+    context = _context(folder, config.get("text_config", config), max_length)
+    end = generation.get("eos_token_id", config.get("eos_token_id"))
+    settings = {
+        "context": context,
+        "chunk": min(CHUNK, context),
+        "end": sorted({int(i) for i in (end if isinstance(end, list) else [end]) if i is not None}),
+        "start": generation.get("bos_token_id", config.get("bos_token_id")),
+        "sampling": {k: generation[k] for k in SAMPLING if isinstance(generation.get(k), int | float)},
+        "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
+    }
+    return Export(_decoder(folder), context, settings, _files(folder, tokenizer))
+
+
+def _decoder(folder: Path) -> Path | None:
+    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+
+
+def _context(folder: Path, config: dict[str, Any], wanted: int | None) -> int:
+    limit = next((config[k] for k in LIMITS if isinstance(config.get(k), int) and config[k] > 0), None)
+    if wanted is None:
+        return min(limit or LONGEST, LONGEST)
+    if wanted < 1:
+        raise BadModel(f"--max-length is {wanted}; a number from 1 is wanted")
+    if limit is not None and wanted > limit:
+        raise BadModel(f"--max-length is {wanted}, but the model in {folder} was made for {limit} tokens at most")
+    return wanted
+
+
+def _files(folder: Path, tokenizer: dict[str, Any]) -> dict[str, bytes]:
+    files = {}
+    if (folder / "tokenizer.json").is_file():
+        files["tokenizer.json"] = (folder / "tokenizer.json").read_bytes()
+    template = tokenizer.get("chat_template")
+    if isinstance(template, list):  # several by name
+        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = named.get("default")
+    if (folder / "chat_template.jinja").is_file():
+        files["chat_template.jinja"] = (folder / "chat_template.jinja").read_bytes()
+    elif isinstance(template, str):
+        files["chat_template.jinja"] = template.encode()
+    return files
+
+
+def _text(token: Any) -> str:
+    """A special token, which is a text, or an object that holds it."""
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token)

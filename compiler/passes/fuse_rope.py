@@ -1,0 +1,233 @@
+"""RoPE: what enters attention becomes token rows, rotated by one operator where they are rotated, split into heads.
+
+Exporters spell rotary embeddings (Su et al. 2021), repeated heads and fused projections in too many ways for patterns.
+But all of it is linear in the token rows and, given the position, the same for each token, so what it does is found
+by evaluating it on a few inputs: at position 0, where nothing is rotated, it tells which columns become which heads;
+at all positions it gives the tables of cosines and sines. The result is then held against it on random rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from intaglio.compiler import evaluate
+from intaglio.compiler.dims import Dim, Symbol, dim
+from intaglio.compiler.ir import Graph, Node, Value, known
+from intaglio.compiler.passes.fold import identity
+from intaglio.compiler.passes.positions import data_free
+from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.views import VIEWS
+
+_LINEAR = VIEWS | set("Slice Split Concat Gather Cast Identity Mul Div Add Sub Neg".split())
+_PRODUCTS = frozenset({"Mul", "Div"})  # linear as long as only one operand depends on the rows
+_SIZES = (1, 3, 5)
+
+
+def fuse_rope(graph: Graph) -> int:
+    """Returns the number of operands of attention that were rewritten."""
+    free = data_free(graph)
+    understood: dict[object, _Heads | None] = {}
+    tables: dict[bytes, Value] = {}
+    changed = 0
+    for node in graph.nodes:
+        if node.op == "MatMul" and all(v.const is None and len(v.shape) == 4 for v in node.inputs):
+            for value in node.inputs:
+                operand = _operand(graph, value, free)
+                if operand is not None:
+                    key = operand.signature
+                    if key not in understood:
+                        understood[key] = _understand(operand)
+                    if (heads := understood[key]) is not None:
+                        _rewrite(operand, heads, tables)
+                        changed += 1
+    graph.prune()
+    return changed
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """An operand of attention, [1, heads, T, head_dim] or with the last two swapped, as a function of `source`."""
+
+    graph: Graph
+    value: Value
+    source: Value
+    tokens: Symbol
+    nodes: list[Node]
+
+    @property
+    def swapped(self) -> bool:
+        return self.value.shape[-1] == dim(self.tokens)
+
+    @property
+    def axis(self) -> int:
+        """The axis of the source along which the tokens lie."""
+        return self.source.shape.index(dim(self.tokens))
+
+    @property
+    def width(self) -> int:
+        """Columns of a token's row."""
+        return math.prod(d for d in self.source.shape if isinstance(d, int))
+
+    @property
+    def signature(self) -> object:
+        """Equal for operands that are computed alike, as those of a model's layers are."""
+        names: dict[Value, object] = {self.source: "source"}
+        listed = []
+        for i, node in enumerate(self.nodes):
+            inputs = [names.get(v, identity(v)) if v is not None else None for v in node.inputs]
+            listed.append((node.op, repr(sorted(node.attrs.items())), tuple(inputs)))
+            names |= {v: (i, k) for k, v in enumerate(node.outputs)}
+        return tuple(listed), self.source.shape, self.value.shape
+
+    def heads(self, rows: np.ndarray) -> np.ndarray:
+        """What the graph makes of rows [T, width]: [heads, T, head_dim]."""
+        shape = [d for i, d in enumerate(self.source.shape) if i != self.axis]
+        x = np.moveaxis(rows.astype(np.float32).reshape(len(rows), *shape), 0, self.axis)
+        sizes = {self.tokens.name: len(rows)}
+        made = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, wanted=(self.value,))
+        y = made[self.value][0]
+        return y.swapaxes(-1, -2) if self.swapped else y
+
+
+def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
+    """None where the value is no linear function of the rows of tokens, or stands in the plain spelling already."""
+    sources: set[Value] = set()
+    todo = [value]
+    while todo:
+        v = todo.pop()
+        node = graph.producer(v)
+        inputs = [] if node is None else [x for x in node.inputs if x is not None and x.const is None]
+        data = [x for x in inputs if graph.producer(x) not in free]
+        if node is None or node.op not in _LINEAR or (node.op in _PRODUCTS and len(data) > 1):
+            sources.add(v)
+        else:
+            todo += data
+    symbols = value.type.symbols
+    if len(sources) != 1 or len(symbols) != 1 or value in sources:
+        return None
+    (source,), (tokens,) = sources, symbols
+    nodes = graph.ancestors(value, stop=sources)
+    plain = len(source.shape) == 3 and all(node.op in VIEWS for node in nodes)
+    by_token = [d for d in source.shape if not isinstance(d, int)] == [dim(tokens)]
+    if plain or not by_token or value.shape[0] != 1 or dim(tokens) not in value.shape[2:]:
+        return None
+    return _Operand(graph, value, source, tokens, nodes)
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """What is done to token rows: head i of the result is their `columns[i]`, rotated, each `repeats` times.
+
+    cos, sin: f32[positions, pairs], None where nothing is rotated. A column's pair is the next one (interleaved), or
+    the one as many columns away as there are pairs.
+    """
+
+    columns: np.ndarray
+    repeats: int
+    cos: np.ndarray | None = None
+    sin: np.ndarray | None = None
+    interleaved: bool = False
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """[T, width] -> [heads, T, head_dim]."""
+        x = rows[:, self.columns].swapaxes(0, 1)
+        if self.cos is not None:
+            x = evaluate.rotated(x, self.cos[: len(rows)], self.sin[: len(rows)], self.interleaved)
+        return np.repeat(x, self.repeats, axis=0)
+
+
+def _understand(operand: _Operand) -> _Heads | None:
+    """None where it is something else, or does not depend on a token's position alone."""
+    columns = _columns(operand)
+    if columns is None:
+        return None
+    groups = len(columns) // len(np.unique(columns, axis=0))
+    heads = _Heads(columns[::groups], groups)
+    heads = _rotation(operand, heads) or heads
+    random = np.random.default_rng(0)
+    for size in _SIZES:
+        rows = random.standard_normal((min(size, operand.tokens.high), operand.width)).astype(np.float32)
+        actual, expected = operand.heads(rows), heads.of(rows)
+        if actual.shape != expected.shape or not np.allclose(actual, expected, rtol=1e-5, atol=1e-5):
+            return None
+    return heads
+
+
+def _columns(operand: _Operand) -> np.ndarray | None:
+    """The columns of a row that become each head [heads, head_dim]: at position 0 nothing is rotated."""
+    numbers = np.arange(operand.width, dtype=np.float32)[None]
+    scale, scaled = (operand.heads(rows)[:, 0] for rows in (np.ones_like(numbers), numbers))
+    if not scale.all():
+        return None
+    columns = np.rint(scaled / scale)
+    return columns.astype(np.int64) if (columns >= 0).all() and (columns < operand.width).all() else None
+
+
+def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
+    """The tables of cosines and sines: what a 1 in the first column of each pair is turned into."""
+    head_dim = plain.columns.shape[1]
+
+    def turned(chosen: np.ndarray, size: int) -> np.ndarray:
+        rows = np.zeros((size, operand.width), np.float32)
+        rows[:, plain.columns[:, chosen]] = 1
+        return operand.heads(rows)[0]
+
+    reached = np.flatnonzero(turned(np.array([0]), min(max(_SIZES), operand.tokens.high)).any(0))
+    if len(reached) != 2 or reached[0] != 0 or head_dim % 2:
+        return None
+    apart, interleaved = int(reached[1]), reached[1] == 1
+    first = np.arange(0, head_dim, 2) if interleaved else np.arange(apart)
+    table = turned(first, operand.tokens.high)
+    cos, sin = table[:, first], table[:, first + apart]
+    rotated = np.flatnonzero((cos != 1).any(0) | (sin != 0).any(0))
+    pairs = rotated.max(initial=0) + 1 if interleaved else apart
+    cos, sin = (np.ascontiguousarray(t[:, :pairs]) for t in (cos, sin))
+    return _Heads(plain.columns, plain.repeats, cos, sin, bool(interleaved))
+
+
+def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value]) -> None:
+    """`tables`: constants by content, so that those of all layers are one."""
+    graph, value, tokens = operand.graph, operand.value, dim(operand.tokens)
+    sources = tuple(dict.fromkeys(s for node in operand.nodes for s in node.sources))
+    builder = GraphBuilder(graph, graph.producer(value), sources)
+    kv_heads, head_dim = heads.columns.shape
+    x = _selected(builder, operand, heads.columns.reshape(-1))
+    if heads.cos is not None:
+        named = (("cos", heads.cos), ("sin", heads.sin))
+        angles = [tables.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named]
+        attrs = {"heads": (kv_heads,), "interleaved": heads.interleaved, "past": 0}
+        (x,) = builder.node("Rotary", (*angles, x), **attrs)
+    x = builder.Transpose(_shaped(builder, x, 1, tokens, kv_heads, head_dim), perm=[0, 2, 1, 3])
+    if heads.repeats > 1:
+        shape = (1, kv_heads, heads.repeats, tokens, head_dim)
+        each = _shaped(builder, x, 1, kv_heads, 1, tokens, head_dim)
+        repeated = builder.Expand(each, builder.constant(known(shape, (5,))))
+        x = _shaped(builder, repeated, 1, kv_heads * heads.repeats, tokens, head_dim)
+    builder.rebind(value, builder.Transpose(x, perm=[0, 1, 3, 2]) if operand.swapped else x)
+
+
+def _shaped(builder: GraphBuilder, x: Value, *shape: Dim) -> Value:
+    return builder.Reshape(x, builder.constant(known(shape, (len(shape),))), allowzero=1)
+
+
+def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> Value:
+    """Token rows [1, T, columns] of the source: where it is a linear layer, of one that computes no others."""
+    graph, source = operand.graph, operand.source
+    maker = graph.producer(source)
+    whole = np.array_equal(columns, np.arange(operand.width))
+    if not whole and maker is not None and maker.op == "Linear" and not maker.attrs:
+        x, *weights = maker.inputs
+        return builder.node("Linear", (x, *(_some_rows(builder, w, columns) for w in weights)))[0]
+    axes = [operand.axis, *(i for i in range(len(source.shape)) if i != operand.axis)]
+    rows = _shaped(builder, builder.Transpose(source, perm=axes), 1, dim(operand.tokens), operand.width)
+    return rows if whole else builder.Gather(rows, builder.constant(columns), axis=2)
+
+
+def _some_rows(builder: GraphBuilder, weight: Value, rows: np.ndarray) -> Value:
+    first, end = int(rows[0]), int(rows[0]) + len(rows)
+    if np.array_equal(rows, np.arange(first, end)):
+        return builder.constant(weight.const[first:end], f"{weight.name}[{first}:{end}]")
+    return builder.constant(weight.const[rows], f"{weight.name}[...]")
