@@ -185,7 +185,7 @@ def _tail(kernel: Kernel) -> dict[str, Any]:
         given = kernel.consts.get("indices", {}).get(name)
         return f"load_{name}({given or _index(kernel.reads[name].type.shape, out.shape, wide)})"
 
-    kinds = {n: kind(v.type) for n, v in kernel.reads.items()} | {"acc": kind(out), "i": "u32"}
+    kinds = {n: kind(v.type) for n, v in kernel.reads.items()} | {"acc": kind(out), "acc1": kind(out), "i": "u32"}
     lines, result = wgsl.body(kernel.tail, kinds, load)
     return {"tail": lines, "result": result, "needs_i": any(re.search(r"\bi\b", line) for line in lines)}
 

@@ -158,7 +158,7 @@ def body(
 
     def text(arg: str | float | int | bool | None, kind: str) -> str:
         if isinstance(arg, str):
-            return load(arg) if arg.startswith("x") else arg.replace("t", names, 1) if arg != "acc" else arg
+            return load(arg) if arg.startswith("x") else arg.replace("t", names, 1) if arg.startswith("t") else arg
         return number(arg, kind)
 
     for i, (op, *args) in enumerate(expression):

@@ -1,7 +1,8 @@
 """Elementwise operators, and expressions of them: what a fused chain computes, as data that a kernel can inline.
 
 An expression is a tuple of steps `(op, *arguments)`. An argument is "x2" (input 2 of the node), "t0" (the result of
-step 0), "acc" (what the host kernel computed) or a number. The last step is the result.
+step 0), "acc" (what the host kernel computed; "acc1" the second, if that is two things) or a number. The last step is
+the result.
 """
 
 from __future__ import annotations

@@ -94,14 +94,15 @@ def concrete(constant: Value, symbols: Mapping[str, Dim]) -> np.ndarray:
     return np.array(numbers, DTYPES[constant.dtype]).reshape(constant.const.shape)
 
 
-def expression(steps: Expression, acc: np.ndarray | None, inputs: list[np.ndarray | None]) -> np.ndarray:
-    """The value of a fused elementwise expression."""
+def expression(steps: Expression, accs: list[np.ndarray], inputs: list[np.ndarray | None]) -> np.ndarray:
+    """The value of a fused elementwise expression; `accs`: what its host made, "acc" and perhaps "acc1"."""
+    made = {f"acc{i or ''}": acc for i, acc in enumerate(accs)}
     done: list[np.ndarray] = []
 
     def argument(arg: str | float | None, like: np.dtype) -> np.ndarray | None:
         if not isinstance(arg, str):
             return None if arg is None else np.array(arg, like)
-        return acc if arg == "acc" else (inputs if arg[0] == "x" else done)[int(arg[1:])]
+        return made[arg] if arg in made else (inputs if arg[0] == "x" else done)[int(arg[1:])]
 
     for op, *args in steps:
         if op == "Cast":
@@ -127,7 +128,8 @@ def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     if len(inputs) > 2 and inputs[2] is not None:
         y = y + inputs[2]
     if tail := node.attrs.get("tail"):
-        y = expression(tail, y, inputs)
+        accs = np.split(y, 2, axis=-1) if node.attrs.get("paired") else [y]
+        y = expression(tail, accs, inputs)
     parts = np.split(y, np.cumsum(node.attrs["splits"])[:-1], axis=-1) if "splits" in node.attrs else [y]
     for i, state in enumerate(node.attrs.get("states", ())):
         if state:
@@ -137,7 +139,7 @@ def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
 
 def _gather(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     rows = np.take(inputs[0], inputs[1], axis=node.attrs.get("axis", 0))
-    return [expression(node.attrs["tail"], rows, inputs) if "tail" in node.attrs else rows]
+    return [expression(node.attrs["tail"], [rows], inputs) if "tail" in node.attrs else rows]
 
 
 def _gather_elements(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
@@ -241,6 +243,6 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Rotary": _rotary,
     "RMSNormalization": _rms_norm,
     "TanhGelu": lambda node, inputs: _gelu(Node("Gelu", node.inputs, node.outputs, {"approximate": "tanh"}), inputs),
-    "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], None, inputs)],
+    "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], [], inputs)],
     "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],
 }

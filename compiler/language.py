@@ -19,7 +19,6 @@ from intaglio.compiler.model import Check, Model, sample
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
-from intaglio.compiler.passes.merge_rotary import merge_rotary
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
@@ -44,7 +43,6 @@ def compile(folder: Path, trace: Trace, max_length: int | None = None) -> Model:
         fold,
         partial(kv_cache, tokens=new, past=past),
         merge_linear,
-        merge_rotary,
         partial(sample_token, at=past + dim(new), context=export.context),
         partial(decoder.read_tokens, past=past, new=dim(new)),
     )

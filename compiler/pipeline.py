@@ -13,11 +13,13 @@ from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.fuse_activation import fuse_activation
 from intaglio.compiler.passes.fuse_attention import fuse_attention
 from intaglio.compiler.passes.fuse_elementwise import fuse_elementwise
+from intaglio.compiler.passes.fuse_gate import fuse_gate
 from intaglio.compiler.passes.fuse_norm import fuse_norm
 from intaglio.compiler.passes.fuse_prologue import fuse_prologue
 from intaglio.compiler.passes.fuse_rope import fuse_rope
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear
+from intaglio.compiler.passes.merge_rotary import merge_rotary
 
 Pass = Callable[[Graph], int]
 
@@ -37,7 +39,7 @@ UNDERSTAND: tuple[Pass, ...] = (
 )
 
 # How it runs: fewer, larger kernels.
-FUSE: tuple[Pass, ...] = (merge_linear, fuse_prologue, fuse_elementwise)
+FUSE: tuple[Pass, ...] = (merge_linear, merge_rotary, fuse_prologue, fuse_elementwise, fuse_gate)
 
 
 @dataclass

@@ -245,7 +245,8 @@ def _linear(node: Node) -> list[TensorType]:
     if window := node.attrs.get("window"):
         kernel, stride, pad = window
         rows = (*rows[:-1], (rows[-1] + 2 * pad - kernel) // stride + 1)
-    return [TensorType("f32", (*rows, n)) for n in node.attrs.get("splits", weight.shape[:1])]
+    columns = weight.shape[0] // 2 if node.attrs.get("paired") else weight.shape[0]
+    return [TensorType("f32", (*rows, n)) for n in node.attrs.get("splits", (columns,))]
 
 
 def _write(node: Node) -> list[TensorType]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, operand, refuse
+from intaglio.codegen.ops.norm import softmax_of
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node, TensorType, Value
 
@@ -14,15 +15,16 @@ def in_steps(node: Node) -> list[Kernel]:
     rows, keys = q.shape[-2], k.shape[-2]
     if 3 * dims.high(keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys")
-    shape = (heads, rows, keys)
+    stride = keys if isinstance(rows, int) or isinstance(keys, int) else dims.high(keys)
+    shape = (heads, rows, stride)
     scores, weights = (Value(f"{node.output.name}.{name}", TensorType("f32", shape)) for name in ("scores", "weights"))
     consts = {
-        "size": wgsl.size(scores.type.size),
         "heads": heads,
         "heads_per_kv": heads // node.attrs["kv_heads"],
         "head_dim": q.shape[-1] // heads,
         "rows": wgsl.size(rows),
         "keys": wgsl.size(keys),
+        "stride": wgsl.size(stride),
         "q_stride": q.shape[-1],
         "kv_stride": k.shape[-1],
         "cap": wgsl.number(node.attrs["cap"], "f32") if "cap" in node.attrs else None,
@@ -34,19 +36,12 @@ def in_steps(node: Node) -> list[Kernel]:
     reads = {"q": q, "k": k} | ({"mask": operand(mask)} if mask is not None else {})
     flops = scores.type.size * (2 * consts["head_dim"])
     out = node.output.type.size
+    begin = wgsl.affine("i", (heads * rows,), (stride,))
     return [
         _kernel("attention_scores", reads, {"scores": scores}, scores.type.size, consts, flops),
-        _softmax(scores, weights),
+        softmax_of(scores, weights, (heads * rows, begin), (keys, 1), "softmax"),
         _kernel("attention_values", {"weights": weights, "v": v}, {"out": node.output}, out, consts, flops),
     ]
-
-
-def _softmax(scores: Value, weights: Value) -> Kernel:
-    *rows, keys = scores.shape
-    outputs = dims.product(tuple(rows))
-    consts = {"outputs": wgsl.size(outputs), "length": wgsl.size(keys), "stride": "1u", "log": False}
-    grid = (groups(outputs, per=64),)
-    return Kernel("softmax", {"x": scores}, {"out": weights}, grid, (64,), consts, "softmax")
 
 
 def _kernel(template: str, reads: dict, writes: dict, size: dims.Dim, consts: dict, flops: dims.Dim) -> Kernel:

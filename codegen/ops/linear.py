@@ -41,7 +41,12 @@ def linear(node: Node) -> list[Kernel]:
     make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul
     if "norm" in node.attrs and make is not _matvec:
         raise refuse(node, "a norm before anything but one row of whole vec4s")
-    return [make(node, start, end) for start, end in parts(*weight.shape)]
+    return [make(node, start, end) for start, end in parts(_columns(node), weight.shape[1])]
+
+
+def _columns(node: Node) -> int:
+    """Columns of the result: half as many as the weight has rows, where one half gates the other."""
+    return node.inputs[1].shape[0] // (2 if node.attrs.get("paired") else 1)
 
 
 def _by_fours(node: Node) -> bool:
@@ -63,8 +68,7 @@ def parts(rows: int, width: int) -> list[tuple[int, int]]:
 def _matvec(node: Node, start: int, end: int) -> Kernel:
     width = node.inputs[1].shape[1]
     reads, consts = _shared(node, start, end)
-    reads = {"weight": reads["weight"], **reads}
-    lanes, tile = (32 if end - start > _WIDE else 8), 2
+    reads = {name: reads[name] for name in consts["weights"]} | reads
     template = "matvec"
     if norm := node.attrs.get("norm"):
         template = f"matvec_{norm['kind']}"
@@ -72,7 +76,8 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         if norm["shift"]:
             reads["beta"] = operand(node.inputs[norm["shift"]])
         consts |= {"width": width, "epsilon": wgsl.number(norm["epsilon"], "f32"), "beta": bool(norm["shift"])}
-    consts |= {"k4": width // 4, "groups": -(-(end - start) // 8) * 2, "tile": tile, "workgroup_lanes": lanes}
+    lanes, tile = (32 if end - start > _WIDE else 8), 2 // len(consts["weights"])
+    consts |= _tiles(consts["weights"], tile, lanes) | {"k4": width // 4}
     return Kernel(
         template,
         reads,
@@ -83,7 +88,7 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         f"{template}_{width}x{end - start}",
         _vec4(node, reads),
         node.attrs.get("tail", ()),
-        2 * width * (end - start),
+        2 * width * (end - start) * len(consts["weights"]),
     )
 
 
@@ -93,13 +98,9 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     rows = rows_of(node.output.shape if "window" in node.attrs else x.shape)
     reads, consts = _shared(node, start, end)
     tile_rows, tile_groups, lanes = _MANY_ROWS if dims.low(rows) >= 32 else _FEW_ROWS
-    consts |= {
-        "k4": width // 4,
-        "groups": -(-(end - start) // 8) * 2,
-        "tile_rows": tile_rows,
-        "tile_groups": tile_groups,
-    }
-    consts["rows"] = wgsl.size(rows)
+    tile_groups //= len(consts["weights"])
+    consts |= _tiles(consts["weights"], tile_groups, 8)
+    consts |= {"k4": width // 4, "tile_rows": tile_rows, "rows": wgsl.size(rows)}
     template = "matmul"
     if window := node.attrs.get("window"):
         kernel, consts["stride"], consts["pad"] = window
@@ -120,8 +121,14 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
         f"{template}_{width}x{end - start}",
         _vec4(node, reads) if not consts["odd"] else frozenset({"x", "weight"}),
         node.attrs.get("tail", ()),
-        rows * (2 * width * (end - start)),
+        rows * (2 * width * (end - start) * len(consts["weights"])),
     )
+
+
+def _tiles(weights: list[str], groups: int, lanes: int) -> dict[str, Any]:
+    """The groups of 4 columns that an invocation computes: `lanes` apart, and in each weight the same ones."""
+    tiles = [{"weight": w, "group": g * lanes} for g in range(groups) for w in weights]
+    return {"tiles": tiles, "span": groups * lanes}
 
 
 def _unaligned(node: Node, start: int, end: int) -> Kernel:
@@ -129,7 +136,7 @@ def _unaligned(node: Node, start: int, end: int) -> Kernel:
     x, width = node.inputs[0], node.inputs[1].shape[1]
     rows = rows_of(node.output.shape)
     reads, consts = _shared(node, start, end)
-    consts |= {"width": width, "k4": -(-width // 4), "groups": -(-(end - start) // 8) * 2, "rows": wgsl.size(rows)}
+    consts |= {"width": width, "k4": -(-width // 4), "rows": wgsl.size(rows)}
     consts["window"] = None
     if window := node.attrs.get("window"):
         kernel, stride, pad = window
@@ -145,18 +152,19 @@ def _unaligned(node: Node, start: int, end: int) -> Kernel:
 
 
 def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[str, Any]]:
-    """Operands and parameters that both products have."""
+    """Operands and parameters that all products have."""
     x, weight, bias = node.inputs[0], node.inputs[1], node.input(2)
-    total = weight.shape[0]
-    reads: dict[str, Operand] = {
-        "x": x,
-        "weight": Weight(weight, "rows8", None if (start, end) == (0, total) else (start, end)),
-    }
+    total = _columns(node)
+    first = {"weight": 0, "weight1": total} if node.attrs.get("paired") else {"weight": 0}  # rows where each begins
+    reads: dict[str, Operand] = {"x": x}
+    for name, at in first.items():
+        rows = (at + start, at + end)
+        reads[name] = Weight(weight, "rows8", None if rows == (0, weight.shape[0]) else rows)
     if bias is not None:
         reads["bias"] = operand(bias)
     reads |= tail_operands(node)
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
-    consts["parts"] = _columns(node)
+    consts |= {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
     one_row = rows_of(node.output.shape) == 1
     consts["odd"] = not one_row and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):
@@ -168,9 +176,9 @@ def _vec4(node: Node, reads: dict[str, Operand]) -> frozenset[str]:
     return frozenset((*reads, *_writes(node)))
 
 
-def _columns(node: Node) -> list[dict[str, Any]]:
+def _parts(node: Node) -> list[dict[str, Any]]:
     """Which columns go to which output, and where in it: `first`, `width`, `name`, `row`."""
-    splits = node.attrs.get("splits", node.inputs[1].shape[:1])
+    splits = node.attrs.get("splits", (_columns(node),))
     states = node.attrs.get("states", (0,) * len(splits))
     result, first = [], 0
     for i, (width, state) in enumerate(zip(splits, states, strict=True)):

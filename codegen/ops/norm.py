@@ -5,7 +5,8 @@ from __future__ import annotations
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
 from intaglio.compiler import dims
-from intaglio.compiler.ir import Node
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import Node, Value
 
 _TILE = 4  # rows per workgroup
 
@@ -45,7 +46,15 @@ def softmax(node: Node) -> Kernel:
     length, stride = x.shape[axis], dims.product(x.shape[axis + 1 :])
     if 3 * dims.high(length) > MAX_TRIPS:
         raise refuse(node, f"{length} elements in a row")
-    outputs = dims.product(x.shape[:axis]) * stride
-    consts = {"outputs": wgsl.size(outputs), "length": wgsl.size(length), "stride": wgsl.size(stride)}
-    consts["log"] = node.op == "LogSoftmax"
-    return Kernel("softmax", {"x": x}, {"out": node.output}, (groups(outputs, per=64),), (64,), consts, node.op.lower())
+    kept = (*x.shape[:axis], *x.shape[axis + 1 :])
+    steps = wgsl.strides(x.shape)
+    first = wgsl.affine("i", kept, (*steps[:axis], *steps[axis + 1 :]))
+    return softmax_of(x, node.output, (dims.product(kept), first), (length, stride), node.op.lower())
+
+
+def softmax_of(x: Value, out: Value, rows: tuple[Dim, str], row: tuple[Dim, Dim], label: str) -> Kernel:
+    """`rows`: how many, and where row i begins; `row`: how many elements it has, and how far apart they lie."""
+    (outputs, first), (length, stride) = rows, row
+    consts = {"outputs": wgsl.size(outputs), "first": first, "length": wgsl.size(length), "stride": wgsl.size(stride)}
+    consts["log"] = label == "logsoftmax"
+    return Kernel("softmax", {"x": x}, {"out": out}, (groups(outputs, per=64),), (64,), consts, label)

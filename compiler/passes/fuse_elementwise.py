@@ -58,7 +58,7 @@ def _host(graph: Graph, node: Node) -> Node | None:
             or value.type != node.output.type
         ):
             continue
-        hosts = maker.op == "Elementwise" or (_takes_a_tail(maker) and _by_fours(node))
+        hosts = maker.op == "Elementwise" or (_takes_a_tail(maker) and by_fours(node))
         bindings = len({v for v in (*maker.inputs, *node.inputs) if v is not None}) - 1 + len(maker.outputs)
         if hosts and bindings <= MAX_BINDINGS:
             return maker
@@ -74,7 +74,7 @@ def _takes_a_tail(node: Node) -> bool:
     return node.op == "Gather" and table.const is not None and len(table.shape) == 2 and axis in (0, -2)
 
 
-def _by_fours(node: Node) -> bool:
+def by_fours(node: Node) -> bool:
     """Whether the expression can be applied to four neighbouring f32 at a time, as heavy kernels do."""
     width = node.output.shape[-1] if node.output.shape else 1
     return (

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -392,10 +393,30 @@ def self_attention(rows: Dim, heads: int = 3, kv_heads: int = 3, norm: bool = Fa
     return b.output(b.Add(b.Linear(y, b.weight(WIDTH, WIDTH), b.weight(WIDTH)), x))
 
 
-def attention(queries: Dim, keys: Dim, heads: int = 2, head_dim: int = 8, past: Dim | None = None) -> Graph:
+def attention(
+    queries: Dim, keys: Dim, heads: int = 2, head_dim: int = 8, past: Dim | None = None, **bounds: float
+) -> Graph:
     b = Build()
     q, k, v = (b.input(n, 1, d, heads * head_dim) for n, d in (("q", queries), ("k", keys), ("v", keys)))
-    return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads, scale=0.3, past=past))
+    return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads, scale=0.3, past=past, **bounds))
+
+
+def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False) -> Graph:
+    """Queries of 3 heads, and keys of one that go into a cache, turned by angles that are random."""
+    b = Build()
+    q, k = b.input("q", 1, rows, 3 * head_dim), b.input("k", 1, rows, head_dim)
+    tables = b.weight(128, pairs), b.weight(128, pairs)
+    attrs = {"interleaved": interleaved, "past": P}
+    q = b.node("Rotary", (*tables, q), heads=(3,), **attrs)[0]
+    k = b.Write(b.node("Rotary", (*tables, k), heads=(1,), **attrs)[0], b.state("keys", 1, 128, head_dim), at=P)
+    y = b.Attention(q, k, k, heads=3, kv_heads=1, scale=head_dim**-0.5, past=P)
+    return b.output(y)
+
+
+def rms_norm(rows: Dim, width: int, *columns: int) -> Graph:
+    b = Build()
+    y = b.RMSNormalization(b.input("x", 1, rows, width), b.weight(width), axis=-1, epsilon=1e-6)
+    return b.output(*[b.Linear(y, b.weight(n, width)) for n in columns] or [y])
 
 
 def masked(rows: Dim, keys: int, *mask: Dim, head_dim: int = 8) -> Graph:
@@ -481,6 +502,30 @@ LAYERS = {
     "attention, heads of odd width, causal": Layer(lambda: attention(70, 90, 3, 6, past=20), "Attention"),
     "attention, heads of great width": Layer(lambda: attention(3, 9, 2, 260), "Attention"),
     "attention, one row with heads of odd width": Layer(lambda: attention(1, 40, 3, 7), "Attention"),
+    "attention, a window": Layer(lambda: attention(70, 90, past=20, window=7), "Attention"),
+    "attention, a window, rows that vary": Layer(lambda: attention(T, T, past=0, window=3), "Attention", ROWS),
+    "attention, a window, one row": Layer(lambda: attention(1, P + 1, past=P, window=5), "Attention", STEPS),
+    "attention, a window, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, 11, window=4), "Attention"),
+    "attention, capped": Layer(lambda: attention(70, 90, past=20, cap=1.5), "Attention"),
+    "attention, capped, one row": Layer(lambda: attention(1, 90, cap=1.5), "Attention"),
+    "attention, capped, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, cap=1.5), "Attention"),
+    **{
+        f"rotary, {name}, {'one row' if rows == 1 else 'rows'}": Layer(
+            partial(rotary, rows, *sizes), "Rotary Attention", STEPS if rows == 1 else ROWS
+        )
+        for rows in (T, 1)
+        for name, sizes in {
+            "halves": (16, 8),
+            "part of a head": (16, 4),
+            "neighbours": (16, 8, True),
+            "neighbours, part of a head": (16, 2, True),
+            "halves of odd width": (12, 6),
+            "neighbours of odd width": (10, 3, True),
+        }.items()
+    },
+    "RMSNorm": Layer(lambda: rms_norm(T, 24), "RMSNormalization", ROWS),
+    "RMSNorm of odd width": Layer(lambda: rms_norm(T, 7), "RMSNormalization", ROWS),
+    "RMSNorm, one row": Layer(lambda: rms_norm(1, 24, 16, 8), "2*Linear"),
     "attention, a mask for each head": Layer(lambda: masked(T, 20, 1, 4, T, 20), "Attention", ROWS),
     "attention, a mask of keys": Layer(lambda: masked(9, 20, 1, 1, 1, 20), "Attention"),
     "attention, a mask, and heads of odd width": Layer(lambda: masked(9, 20, 9, 20, head_dim=5), "Attention"),
