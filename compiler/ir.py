@@ -115,7 +115,7 @@ class Node:
     @property
     def written(self) -> dict[Value, Value]:
         """The outputs that are states with rows written into them: output -> state."""
-        if self.op in ("Write", "WhisperToken"):
+        if self.op in ("Write", "WhisperToken", "SampleToken"):
             return {self.output: self.inputs[-1]}
         states = self.attrs.get("states", ())
         return {out: self.inputs[i] for out, i in zip(self.outputs, states, strict=False) if i}

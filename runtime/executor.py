@@ -1,4 +1,4 @@
-"""Load, bind, replay. Everything is made once, at load: a run writes the uniform block, submits, and reads what is
+"""Load, bind, replay. Everything is made once, at load: runs write their uniform blocks, submit, and read what is
 asked.
 
 The executor knows buffers and steps and no operator; what a program means is the business of the module that drives it.
@@ -7,7 +7,7 @@ The executor knows buffers and steps and no operator; what a program means is th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from intaglio.runtime import plan as plans
 from intaglio.runtime.device import DeviceLimit, open_device
-from intaglio.runtime.plan import STAGING, TEXEL, WORD, BadBundle, Buffer, Plan, Program
+from intaglio.runtime.plan import SLOTS, STAGING, TEXEL, WORD, BadBundle, Buffer, Plan, Program
 
 _STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
 _ON_DEVICE = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.uint32}
@@ -34,7 +34,7 @@ _LAYOUTS = {
     "t": {"texture": {"sample_type": "unfilterable-float"}},
     "i": {"storage_texture": {"access": "read-only", "format": "rgba32float"}},
     "s": {"storage_texture": {"access": "write-only", "format": "rgba32float"}},
-    "u": {"buffer": {"type": "uniform"}},
+    "u": {"buffer": {"type": "uniform", "has_dynamic_offset": True}},
 }
 
 Memory = wgpu.GPUBuffer | wgpu.GPUTexture
@@ -43,9 +43,13 @@ Say = Callable[[str, int, int], None]  # what is being done, how much of how muc
 
 @dataclass(frozen=True)
 class _Bound:
+    """A dispatch. `varies`: its grid depends on symbols."""
+
     pipeline: wgpu.GPUComputePipeline
     group: wgpu.GPUBindGroup
+    uniform: bool
     grid: plans.Grid
+    varies: bool
 
 
 class Executor:
@@ -67,9 +71,7 @@ class Executor:
         self._uniform = self.device.create_buffer(
             size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
         )
-        self._staging = self.device.create_buffer(
-            size=STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST
-        )
+        self._staging = self._readback()
         self._buffers = [self._allocate(b) for b in plan.buffers]
         self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
         self._upload(folder, say)
@@ -81,6 +83,9 @@ class Executor:
         """Bytes allocated on the adapter for the plan."""
         held = (b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXEL for b in self._buffers)
         return sum(held) + self._uniform.size + self._staging.size
+
+    def _readback(self) -> wgpu.GPUBuffer:
+        return self.device.create_buffer(size=STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST)
 
     def _allocate(self, buffer: Buffer) -> Memory:
         try:
@@ -138,13 +143,15 @@ class Executor:
         bound = []
         for step in program.steps:
             pipeline, layout = self._pipelines[step.kernel]
+            uniform = self.plan.kernels[step.kernel].uniform
             key = (step.kernel, step.buffers)
             if key not in groups:
                 resources = [self._resource(b) for b in step.buffers]
-                resources += [{"buffer": self._uniform}] * self.plan.kernels[step.kernel].uniform
+                resources += [{"buffer": self._uniform, "offset": 0, "size": self.plan.block}] * uniform
                 entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
                 groups[key] = self.device.create_bind_group(layout=layout, entries=entries)
-            bound.append(_Bound(pipeline, groups[key], step.grid))
+            varies = not all(isinstance(d, int) for d in step.grid)
+            bound.append(_Bound(pipeline, groups[key], uniform, step.grid, varies))
         return bound
 
     def _resource(self, index: int) -> Any:
@@ -189,21 +196,27 @@ class Executor:
     def submit(
         self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None
     ) -> np.ndarray | None:
-        """Replay a program; `read` = (name, first element, count) brings a few words back, as i32, in the same submit.
+        """Replay a program once: see `replay`."""
+        return self.replay(program, [symbols], read)
 
-        Symbols that are not given are at their lowest. Raises ValueError for one that is out of its range.
+    def replay(
+        self, program: str, runs: Sequence[Mapping[str, int]], read: tuple[str, int, int] | None = None
+    ) -> np.ndarray | None:
+        """Replay a program once for each of `runs`, at most SLOTS, in one submit.
+
+        runs: the symbols of each; those that are not given are at their lowest. read: (name, first element, count)
+        brings a few words back, as i32, after the last run. Raises ValueError for a symbol that is out of its range.
         """
-        known = self._known(symbols)
-        self.device.queue.write_buffer(self._uniform, 0, np.array([*known.values()] or [0], np.uint32))
+        if len(runs) > SLOTS:
+            raise ValueError(f"{len(runs)} runs in a submit; there is room for {SLOTS}")
+        known = [self._known(symbols) for symbols in runs]
+        blocks = np.zeros((len(runs), self.plan.block // WORD), np.uint32)
+        blocks[:, : len(self.plan.symbols)] = [[*symbols.values()] for symbols in known]
+        self.device.queue.write_buffer(self._uniform, 0, blocks)
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
-        pipeline = None
-        for bound in self._programs[program]:
-            if bound.pipeline is not pipeline:
-                pipeline = bound.pipeline
-                pass_.set_pipeline(pipeline)
-            pass_.set_bind_group(0, bound.group)
-            pass_.dispatch_workgroups(*plans.workgroups(bound.grid, known))
+        for i, symbols in enumerate(known):
+            self._encode(pass_, self._programs[program], symbols, i * self.plan.block)
         pass_.end()
         if read is None:
             self.device.queue.submit([encoder.finish()])
@@ -211,9 +224,29 @@ class Executor:
         name, first, count = read
         encoder.copy_buffer_to_buffer(self._buffers[self._names[name]], first * WORD, self._staging, 0, count * WORD)
         self.device.queue.submit([encoder.finish()])
-        self._staging.map_sync(wgpu.MapMode.READ, 0, count * WORD)
-        result = np.frombuffer(self._staging.read_mapped(0, count * WORD), np.int32).copy()
-        self._staging.unmap()
+        return self._wait(count)
+
+    def _encode(
+        self, pass_: wgpu.GPUComputePassEncoder, dispatches: list[_Bound], symbols: Mapping[str, int], offset: int
+    ) -> None:
+        """The dispatches of one run, whose uniform block lies at `offset`."""
+        pipeline = None
+        for bound in dispatches:
+            if bound.pipeline is not pipeline:
+                pipeline = bound.pipeline
+                pass_.set_pipeline(pipeline)
+            pass_.set_bind_group(0, bound.group, (offset,) if bound.uniform else ())
+            pass_.dispatch_workgroups(*(plans.workgroups(bound.grid, symbols) if bound.varies else bound.grid))
+
+    def _wait(self, count: int) -> np.ndarray:
+        """`count` words of what the last submit copied, once it is through."""
+        try:
+            self._staging.map_sync(wgpu.MapMode.READ, 0, count * WORD)
+            result = np.frombuffer(self._staging.read_mapped(0, count * WORD), np.int32)
+            self._staging.unmap()
+        except BaseException:  # interrupted, it stays mapped or is about to be
+            self._staging = self._readback()
+            raise
         return result
 
     def _known(self, symbols: Mapping[str, int]) -> dict[str, int]:

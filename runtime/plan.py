@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 FORMAT = "intaglio-1"
 TEXEL = 16  # bytes of a vec4 of f32 in a texture
 STAGING = 4096  # bytes of the buffer that small readbacks go through
+SLOTS = 16  # runs that one submit may replay, each with a uniform block of its own
+OFFSET = 256  # bytes: dynamic offsets of uniform blocks are multiples of this, by WebGPU's default limits
 WORD = 4  # bytes of every element on the adapter: f32, i32 or u32
 
 # WebGPU's default limits, which every implementation grants.
@@ -93,7 +95,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything the runtime needs to know. `symbols` (name -> range, inclusive) are the fields of the uniform block,
+    """Everything the runtime needs to know. `symbols` (name -> range, inclusive) are the fields of a uniform block,
     u32 each, in order; `files` are the other files of the bundle with their hashes."""
 
     kind: str
@@ -109,12 +111,17 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """All the memory that the runtime allocates: the buffers, the uniform block, and a buffer for readbacks."""
+        """All the memory that the runtime allocates: the buffers, the uniform blocks, and a buffer for readbacks."""
         return sum(b.bytes for b in self.buffers) + self.uniform_bytes + STAGING
 
     @property
+    def block(self) -> int:
+        """Bytes from one uniform block to the next."""
+        return OFFSET * max(1, -(-WORD * len(self.symbols) // OFFSET))
+
+    @property
     def uniform_bytes(self) -> int:
-        return max(16, WORD * len(self.symbols))
+        return SLOTS * self.block
 
 
 _TERM = re.compile(r"([+-]?)(?:(\d+)\*)?(?:([A-Za-z_]\w*)|(\d+))", re.ASCII)

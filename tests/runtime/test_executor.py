@@ -13,8 +13,10 @@ import wgpu
 from parity import Build, compiled, device, opened
 
 from intaglio.compiler.dims import Symbol, dim
+from intaglio.compiler.ir import known
 from intaglio.runtime import plan as plans
 from intaglio.runtime.executor import Executor
+from intaglio.runtime.plan import SLOTS
 
 P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 40))
 
@@ -120,6 +122,60 @@ def count(function: Callable[..., Any], calls: Counter[str]) -> Callable[..., An
     return call
 
 
+def counter(*extra: Symbol) -> Build:
+    """Row P+1 of `rows` becomes row P plus one, plus `extra` symbols that the shader reads too."""
+    b = Build()
+    rows = b.state("rows", 1, 65, 1)
+    bounds = (b.constant(np.array([0])), *(b.constant(known([d], (1,))) for d in (P, P + 1)))
+    row = b.Slice(rows, bounds[1], bounds[2], b.constant(np.array([1])))
+    b.Write(b.Add(row, b.constant(np.float32(1))), rows, at=P + 1 + sum(map(dim, extra)))
+    return b
+
+
+@pytest.mark.parametrize("count", [1, 2, SLOTS])
+def test_several_runs_in_a_submit(tmp_path: Path, count: int) -> None:
+    """Each sees its own symbols, and what the runs before it left."""
+    executor = opened(compiled(counter().output(), tmp_path / "bundle"))
+    executor.write("rows", np.array([100]), 3)
+    read = executor.replay("main", [{"P": 3 + i} for i in range(count)], ("rows", 3, count + 1))
+    assert read.view(np.float32).tolist() == [100 + i for i in range(count + 1)]
+
+
+def test_more_symbols_than_fit_256_bytes(tmp_path: Path) -> None:
+    extra = [Symbol(f"s{i}", 0, 1) for i in range(70)]
+    executor = opened(compiled(counter(*extra).output(), tmp_path / "bundle"))
+    assert executor.plan.block == 512 and executor.plan.uniform_bytes == 512 * SLOTS
+    read = executor.replay("main", [{"P": 0}, {"P": 1, "s69": 1}], ("rows", 0, 4))
+    assert read.view(np.float32).tolist() == [0, 1, 0, 2]
+
+
+def test_runs_that_are_refused(executor: Executor) -> None:
+    with pytest.raises(ValueError, match="17 runs in a submit; there is room for 16"):
+        executor.replay("main", [{"T": 1}] * 17)
+    with pytest.raises(ValueError, match="T is 41"):
+        executor.replay("main", [{"T": 1}, {"T": 41}])
+
+
+@pytest.mark.parametrize("when", ["map_sync", "read_mapped", "unmap"])
+def test_an_interrupted_wait_does_not_spoil_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    executor = opened(compiled(counter().output(), tmp_path / "bundle"))
+
+    def interrupted(buffer: wgpu.GPUBuffer, *arguments: Any) -> None:
+        if when == "map_sync":
+            buffer.map_async(*arguments)  # it is being waited for
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(executor._staging), when, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            executor.submit("main", {"P": 0}, ("rows", 1, 1))
+    read = executor.submit("main", {"P": 1}, ("rows", 0, 3))
+    assert read.view(np.float32).tolist() == [0, 1, 2]
+    assert executor.allocated == executor.plan.bytes
+
+
 def test_a_token_costs_one_uniform_write_one_submit_and_one_small_readback(
     whisper_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +194,9 @@ def test_a_token_costs_one_uniform_write_one_submit_and_one_small_readback(
         assert calls["write_buffer"] == calls["submit"] == calls["create_command_encoder"] == 1
         assert calls["map_sync"] == calls["read_mapped"] == 1
         assert not {"write_texture", "read_buffer", "read_texture", "on_submitted_work_done_sync"} & calls.keys()
+    calls.clear()
+    tokens = executor.replay("step", [{"P": p, "begin": 3} for p in range(8, 12)], ("tokens", 9, 4))
+    assert tokens.shape == (4,) and calls["write_buffer"] == calls["submit"] == calls["map_sync"] == 1
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +230,7 @@ def test_what_is_allocated_is_what_the_plan_says(whisper_bundle: Path) -> None:
 
     executor = Executor(whisper_bundle, plan, device=Weighing())
     assert sum(made) == plan.bytes == executor.allocated
-    assert len(made) == len(plan.buffers) + 2, "the uniform block, and the buffer that readbacks go through"
+    assert len(made) == len(plan.buffers) + 2, "the uniform blocks, and the buffer that readbacks go through"
 
 
 def test_states_persist_between_runs(tmp_path: Path) -> None:
