@@ -15,6 +15,7 @@ import numpy as np
 
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, Symbol
+from intaglio.compiler.packed import Packed
 
 DTYPES = {
     "f32": np.float32,
@@ -77,7 +78,7 @@ class Value:
 
     name: str
     type: TensorType
-    const: np.ndarray | None = None
+    const: np.ndarray | Packed | None = None
 
     @property
     def shape(self) -> tuple[Dim, ...]:

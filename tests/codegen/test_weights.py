@@ -18,6 +18,7 @@ from intaglio.codegen.ops import linear
 from intaglio.codegen.weights import packed, packed_size, rows8
 from intaglio.compiler import frontend
 from intaglio.compiler.ir import Value, type_of
+from intaglio.compiler.passes.quantize import Precision
 from intaglio.compiler.pipeline import Trace
 from intaglio.runtime import plan as plans
 from intaglio.runtime.executor import Executor
@@ -88,7 +89,7 @@ def outputs(executor: Executor) -> dict[str, np.ndarray]:
 def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a binding held 16 KiB: the head has three parts, and so has the embedding."""
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
-    model = frontend.compile(Path(__file__).parent.parent / "fixtures" / whisper.name, Trace())
+    model = frontend.compile(Path(__file__).parent.parent / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts
     split = tmp_path / "split"
     emit.write(model, split, Trace())
