@@ -1,7 +1,7 @@
 """Text from the programs of a language model: prefill reads a prompt in chunks, step adds a token.
 
-The cache outlives a text. Row i of it belongs to token i of what was read last, so a prompt that begins like that is read
-from where the two part; and tokens stay on the adapter, so that several steps run before any of them is looked at.
+The cache outlives a text. Row i of it belongs to token i of what was read last, so a prompt that begins like that is
+read from where the two part; and tokens stay on the adapter, so that several steps run before any is looked at.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Settings:
     """What generation.json says.
 
     end: tokens that end a text. start: the one that begins texts, if the tokenizer does not say so itself. context: the
-    rows of the cache; chunk: how many tokens prefill reads at once. sampling: options that the model's makers recommend.
-    special: the texts of special tokens, by name.
+    rows of the cache; chunk: how many tokens prefill reads at once. sampling: options that the model's makers
+    recommend. special: the texts of special tokens, by name.
     """
 
     end: tuple[int, ...]
@@ -234,7 +234,7 @@ class Generator:
         array = np.asarray(tokens)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise ValueError("tokens must be a list of whole numbers")
-        if array.size and not (0 <= array.min() and array.max() < self.settings.vocabulary):
+        if array.size and not (array.min() >= 0 and array.max() < self.settings.vocabulary):
             wrong = next(t for t in array.tolist() if not 0 <= t < self.settings.vocabulary)
             raise ValueError(f"there is no token {wrong}; this model has {self.settings.vocabulary}")
         if len(array) > (context := self.settings.context):
