@@ -28,6 +28,7 @@ _LATER = {
     "BadModel": "intaglio.compiler.ir",
     "DeviceLimit": "intaglio.runtime.device",
     "NoAdapter": "intaglio.runtime.device",
+    "PromptTooLong": "intaglio.runtime.generate",
     "UnsupportedOperator": "intaglio.compiler.ir",
 }
 

@@ -21,6 +21,7 @@ from intaglio.runtime.tokenizer import Decoder, Tokenizer
 if TYPE_CHECKING:
     from intaglio.runtime.executor import Executor
 
+SAMPLING = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty"}  # options that shape what is drawn
 SEEDS = 1 << 31
 COLDEST = 1e-4  # the lowest temperature: below, only the best token has a chance, and numbers overflow
 BUDGET = 0.08  # seconds that a submit may take, so that text flows and nobody waits long for the adapter
@@ -33,8 +34,8 @@ class Settings:
     """What generation.json says.
 
     end: tokens that end a text. start: the one that begins texts, if the tokenizer does not say so itself. context: the
-    rows of the cache; chunk: how many tokens prefill reads at once. sampling: options that the model's makers advise.
-    special: the texts of special tokens, by name.
+    rows of the cache; chunk: how many tokens prefill reads at once. sampling: options that the model's makers
+    recommend. special: the texts of special tokens, by name.
     """
 
     end: tuple[int, ...]
@@ -56,17 +57,18 @@ class Settings:
                 dict(data["sampling"]),
                 dict(data["special"]),
             )
-            Options(**made.sampling)
         except (KeyError, TypeError, ValueError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
         tokens = [*made.end, *([] if made.start is None else [made.start])]
         sizes = [made.context, made.chunk, made.vocabulary]
         if any(type(n) is not int or n < 1 for n in sizes):
             raise BadBundle("generation.json is broken: a size is missing; compile the model again")
-        if any(type(t) is not int or not 0 <= t < made.vocabulary for t in tokens):
-            raise BadBundle("generation.json is broken: a token is outside of the vocabulary; compile the model again")
+        if any(type(t) is not int or t < 0 for t in tokens):
+            raise BadBundle("generation.json is broken: a token is no number; compile the model again")
         if any(type(text) is not str for text in made.special.values()):
             raise BadBundle("generation.json is broken: a special token is no text; compile the model again")
+        if not made.sampling.keys() <= SAMPLING:
+            raise BadBundle("generation.json is broken: it recommends what no option is; compile the model again")
         return made
 
 
@@ -182,23 +184,29 @@ class Stream(Iterator[Piece]):
             self.result = stop.value or self.result
             raise
 
+    def finish(self) -> Completion:
+        """Take the pieces that are left; the whole."""
+        for _ in self:
+            pass
+        return self.result
+
 
 class PromptTooLong(ValueError):
     """The prompt does not fit the context."""
 
 
 class Generator:
-    """`settings`: the content of generation.json. Without a tokenizer, texts are empty. Raises BadBundle."""
+    """A language model on an adapter. Without a tokenizer, texts are empty. Raises BadBundle."""
 
     def __init__(
         self,
         executor: Executor,
-        settings: Mapping[str, Any],
+        settings: Settings,
         tokenizer: Tokenizer | None,
         say: Say = lambda what, done, total: None,
     ) -> None:
-        self.settings = Settings.parse(settings)
-        _check(executor.plan, self.settings)
+        self.settings = settings
+        _check(executor.plan, settings)
         self._executor, self._tokenizer, self._say = executor, tokenizer, say
         self._held: list[int] = []  # the tokens whose keys and values lie in the cache
         self._turn = 0  # counts texts, of which only the last one can go on
@@ -206,12 +214,13 @@ class Generator:
 
     def generate(self, prompt: Sequence[int], options: Options) -> Stream:
         """The text after `prompt`. Raises PromptTooLong, and ValueError for tokens that the model does not know."""
-        tokens = self._known(prompt)
-        if not tokens and self.settings.start is None:
-            raise ValueError("the prompt is empty; this model has no token that begins a text")
+        if not len(prompt):
+            if self.settings.start is None:
+                raise ValueError("the prompt is empty; this model has no token that begins a text")
+            prompt = [self.settings.start]
         if options.stops and self._tokenizer is None:
             raise ValueError("stop strings need a tokenizer, which this bundle lacks")
-        return Stream(self._pieces(tokens or [self.settings.start], options))
+        return Stream(self._pieces(self._known(prompt), options))
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """f32[tokens, vocabulary]: what follows each of `tokens`, given those before it. A step for each."""
