@@ -67,12 +67,17 @@ def _compile(options: argparse.Namespace, progress: Progress) -> int:
         options.model,
         options.output,
         bind=dict(options.bind),
+        quantize=options.quantize,
+        precision=options.precision,
+        keep_head=options.keep_head,
         max_length=options.max_length,
         dump=options.dump,
         verbose=options.verbose,
         say=progress,
     )
     progress.clear()
+    for note in bundle.report["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     print(f"{options.output}: {inspect.summary(bundle)}", file=sys.stderr)
     return 0
 
@@ -138,9 +143,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="fix a named dimension, or an input (a number or a .npy file)",
     )
+    p.add_argument("--quantize", choices=["q8", "q4"], help="pack the weights in 8 or 4 bits, in groups of 32")
+    p.add_argument("--keep-head", action="store_true", help="except those of the output layer")
     p.add_argument(
-        "--max-length", metavar="N", type=int, help="tokens, of prompt and answer, that a language model has room for"
+        "--precision", choices=["f32", "f16"], default="f32", help="of caches, and of weights that are not quantized"
     )
+    p.add_argument("--max-length", metavar="N", type=int, help="tokens that a language model has room for")
     p.add_argument("--dump", metavar="DIR", help="write the graph after each pass to this folder")
     p.add_argument("-v", "--verbose", action="store_true", help="print what each pass did")
 
