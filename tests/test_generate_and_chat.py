@@ -27,12 +27,12 @@ from intaglio.runtime.generate import Piece
 FIXTURES = Path(__file__).parent / "fixtures"
 LLAMA = FIXTURES / "llama-optimum-18"
 PROMPT = "We are"
-CONTEXT = 256
+CONTEXT = 96
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return intaglio.compile(LLAMA, tmp_path_factory.mktemp("llama") / "llama.bundle").folder
+    return intaglio.compile(LLAMA, tmp_path_factory.mktemp("llama") / "llama.bundle", max_length=CONTEXT).folder
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def test_talk(cli: Callable[..., Any], folder: Path, bundle: intaglio.Bundle, mo
         (["--prompt", "x", "--temperature", -1], "temperature is -1"),
         (
             ["--prompt", "x" * 1000],
-            "the prompt has 1000 tokens, the context 256; shorten it, or compile with --max-length",
+            "the prompt has 1000 tokens, the context 96; shorten it, or compile with --max-length",
         ),
         (["--audio", "a.wav"], "holds no Whisper"),
     ],
@@ -365,7 +365,7 @@ def test_talk_at_a_terminal(folder: Path) -> None:
     read_until(terminal, "> ")
     for typed, wanted in [
         ("Hi\n", "> "),
-        ("x" * 600 + "\n", "the context 256; shorten it, or compile with --max-length\r\n> "),
+        ("x" * 600 + "\n", "the context 96; shorten it, or compile with --max-length\r\n> "),
         ("Hi again\x03", "> "),
         ("Bye\n", "> "),
     ]:

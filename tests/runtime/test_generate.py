@@ -14,7 +14,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from intaglio.runtime import generate
 from intaglio.runtime import tokenizer as runtime_tokenizer
-from intaglio.runtime.generate import Completion, Generator, Options, Piece, PromptTooLong, Settings
+from intaglio.runtime.generate import Completion, Generator, Piece, PromptTooLong, Settings
+from intaglio.runtime.options import Options
 from intaglio.runtime.plan import SLOTS, BadBundle, Buffer
 
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())

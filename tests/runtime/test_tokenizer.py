@@ -7,7 +7,7 @@ import json
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from intaglio.runtime.tokenizer import Decoder
+from intaglio.runtime.text import Decoder
 from intaglio.runtime.tokenizer import Tokenizer as Ours
 
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
