@@ -56,7 +56,7 @@ def _plain(
 ) -> Model:
     graph = load.load(model, "main", folder=folder, bind=_bound(model, bind))
     checks = _checks(graph)
-    passes = (*UNDERSTAND, merge_linear, partial(quantize, precision=precision), *FUSE)
+    passes = (*UNDERSTAND, merge_linear, partial(quantize, precision=precision, observed={}), *FUSE)
     return Model("model", {"main": pipeline.run(graph, passes, trace)}, checks=checks)
 
 
