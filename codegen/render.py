@@ -179,7 +179,7 @@ def _tail(kernel: Kernel) -> dict[str, Any]:
     wide = kernel.template != "elementwise"  # heavy kernels finish four elements at a time
 
     def kind(type: TensorType) -> str:
-        return "vec4f" if wide else "bool" if type.dtype == "bool" else wgsl_type(type)
+        return "vec4f" if wide else type.dtype
 
     def load(name: str) -> str:
         given = kernel.consts.get("indices", {}).get(name)

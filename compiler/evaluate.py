@@ -16,10 +16,10 @@ from onnx.reference import ReferenceEvaluator
 
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
-from intaglio.compiler.elementwise import Expression
+from intaglio.compiler.elementwise import Expression, operator
 from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, Value
 
-OPSET = 23  # the operator versions that load.py normalises to
+OPSET = 28  # the operator versions that load.py normalises to
 
 
 def proto(node: Node) -> onnx.NodeProto:
@@ -104,15 +104,15 @@ def expression(steps: Expression, accs: list[np.ndarray], inputs: list[np.ndarra
             return None if arg is None else np.array(arg, like)
         return made[arg] if arg in made else (inputs if arg[0] == "x" else done)[int(arg[1:])]
 
-    for op, *args in steps:
+    for step in steps:
+        op, attrs, args = operator(step)
         if op == "Cast":
             done.append(argument(args[0], np.float32).astype(DTYPES[args[1]]))
             continue
         like = next((argument(a, np.float32).dtype for a in reversed(args) if isinstance(a, str)), np.dtype(np.float32))
         arrays = [argument(a, like) for a in args]
-        done += evaluate(
-            Node(op, tuple(None if a is None else Value("", None) for a in arrays), (Value("", None),)), arrays
-        )
+        values = tuple(None if a is None else Value("", None) for a in arrays)
+        done += evaluate(Node(op, values, (Value("", None),), attrs), arrays)
     return done[-1]
 
 
@@ -242,7 +242,6 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Attention": _attention,
     "Rotary": _rotary,
     "RMSNormalization": _rms_norm,
-    "TanhGelu": lambda node, inputs: _gelu(Node("Gelu", node.inputs, node.outputs, {"approximate": "tanh"}), inputs),
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], [], inputs)],
     "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],
 }

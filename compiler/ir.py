@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import networkx as nx
 import numpy as np
 
@@ -20,16 +21,20 @@ DTYPES = {
     "f32": np.float32,
     "f16": np.float16,
     "f64": np.float64,
+    "bf16": ml_dtypes.bfloat16,
     "i64": np.int64,
     "i32": np.int32,
     "i16": np.int16,
     "i8": np.int8,
+    "i4": ml_dtypes.int4,
     "u64": np.uint64,
     "u32": np.uint32,
     "u16": np.uint16,
     "u8": np.uint8,
+    "u4": ml_dtypes.uint4,
     "bool": np.bool_,
 }
+FLOATS = frozenset({"f32", "f16", "f64", "bf16"})
 _NAMES = {np.dtype(v): k for k, v in DTYPES.items()}
 
 

@@ -323,5 +323,5 @@ def element(code: int) -> str:
     except (KeyError, TypeError) as e:
         raise BadModel(f"{code} is no element type") from e
     if dtype.kind == "O":
-        raise BadModel("tensors of strings are not supported")
+        raise UnsupportedOperator("tensors of strings are not supported")
     return type_of(np.empty(0, dtype)).dtype

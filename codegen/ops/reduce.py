@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
-from intaglio.codegen.ops.elementwise import copy
 from intaglio.compiler import dims
-from intaglio.compiler.ir import Node
+from intaglio.compiler.ir import DTYPES, FLOATS, Node
 from intaglio.compiler.types import content
 
 # operator: the value to begin with (none: the first element), how one more element combines, what is done at the end
@@ -20,33 +22,43 @@ _KINDS = {
     "ReduceProd": ("1", "sum * value", "sum"),
     "ReduceSumSquare": ("0", "sum + value * value", "sum"),
     "ReduceL1": ("0", "sum + abs(value)", "sum"),
-    "ReduceL2": ("0", "sum + value * value", "sqrt(sum)"),
-    "ReduceLogSum": ("0", "sum + value", "log(sum)"),
+    "ReduceL2": ("0", "sum + value * value", "sqrt({float})"),
+    "ReduceLogSum": ("0", "sum + value", "log({float})"),
 }
 
 
 @op(*_KINDS)
 def reduce(node: Node) -> Kernel:
     x, axes = node.inputs[0], _axes(node)
-    if not axes:
-        return copy(x, node.output)
     start, combine, finish = _KINDS[node.op]
-    type = wgsl_type(x.type)
+    type, length = wgsl_type(x.type), dims.product(tuple(x.shape[a] for a in axes))
+    finish = finish.format(type=type, length=wgsl.size(length), float="sum" if type == "f32" else "f32(sum)")
     consts = _walk(node, axes) | {
-        "start": f"{type}({start})" if start else "load_x(first)",
+        "start": f"{type}({start})" if start else "load_x(first)" if dims.low(length) else _of_nothing(node),
         "combine": combine,
-        "finish": finish.format(type=type, length=wgsl.size(dims.product(tuple(x.shape[a] for a in axes)))),
+        "finish": wgsl.wrapped(finish if type == "f32" or "f32" not in finish else f"{type}({finish})", x.dtype),
     }
     return _kernel(node, "reduce", consts)
+
+
+def _of_nothing(node: Node) -> str:
+    """The largest, or smallest, of no elements: the end of the type that every other number is better than."""
+    dtype = node.inputs[0].dtype
+    least = node.op == "ReduceMin"
+    if dtype in FLOATS:
+        return wgsl.number(math.inf if least else -math.inf, "f32")
+    if dtype == "bool":
+        return f"{int(least)}u"
+    ends = np.iinfo({"i64": "int32", "u64": "uint32"}.get(dtype) or DTYPES[dtype])
+    return wgsl.number(ends.max if least else ends.min, wgsl_type(node.inputs[0].type))
 
 
 @op("ArgMax", "ArgMin")
 def arg(node: Node) -> Kernel:
     """The index along one axis."""
-    if node.attrs.get("select_last_index"):
-        raise refuse(node, "the last of equal elements")
     axis = node.attrs.get("axis", 0) % len(node.inputs[0].shape)
-    return _kernel(node, "arg", _walk(node, [axis]) | {"better": ">" if node.op == "ArgMax" else "<"})
+    better = (">" if node.op == "ArgMax" else "<") + "=" * node.attrs.get("select_last_index", 0)
+    return _kernel(node, "arg", _walk(node, [axis]) | {"better": better})
 
 
 def _axes(node: Node) -> list[int]:
