@@ -162,6 +162,17 @@ def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim
     return "".join(terms).removeprefix(" + ")
 
 
+def coordinates(index: str, shape: tuple[Dim, ...]) -> list[str]:
+    """Along each axis, the coordinate of element `index` of a tensor of this shape."""
+    texts = []
+    for i, (d, step) in enumerate(zip(shape, strides(shape), strict=True)):
+        divided = index if step == 1 else f"{index} / {size(step)}"
+        texts.append(
+            "0u" if d == 1 else divided if all(outer == 1 for outer in shape[:i]) else f"{divided} % {size(d)}"
+        )
+    return texts
+
+
 def _as_one(outer: Dim, step: Dim, d: Dim) -> bool:
     """Whether an axis with the step `outer` goes on where one of `d` elements ends."""
     try:

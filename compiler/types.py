@@ -17,6 +17,7 @@ from intaglio.compiler import dims, evaluate
 from intaglio.compiler.dims import Dim, NotLinear
 from intaglio.compiler.elementwise import ELEMENTWISE, PREDICATES
 from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, type_of
+from intaglio.compiler.windows import convolved, pooled
 
 MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
 
@@ -265,6 +266,8 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Pad": _pad,
     "Tile": _tile,
     "Transpose": _transpose,
+    **dict.fromkeys(("Conv", "ConvTranspose"), convolved),
+    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), pooled),
     "Linear": _linear,
     "Write": _write,
     "Attention": lambda node: [node.inputs[0].type],

@@ -60,10 +60,9 @@ def sizes(value: Value, out: Value) -> Kernel:
     return Kernel("sizes", {}, {"out": out}, (groups(1),), (1,), {"sizes": texts}, "sizes")
 
 
-def _moved(node: Node, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
+def moved(x: Value, out: Value, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
     """A copy whose source moves by `strides` along the axes of the output."""
-    source = wgsl.affine("i", node.output.shape, strides, offset)
-    return _kernel(node.output, [node.inputs[0]], _COPY, label, indices={"x0": source})
+    return _kernel(out, [x], _COPY, label, indices={"x0": wgsl.affine("i", out.shape, strides, offset)})
 
 
 @op("Transpose")
@@ -71,12 +70,13 @@ def transpose(node: Node) -> Kernel:
     x = node.inputs[0]
     perm = node.attrs.get("perm") or list(range(len(x.shape)))[::-1]
     strides = wgsl.strides(x.shape)
-    return _moved(node, "transpose", tuple(strides[p] for p in perm))
+    return moved(x, node.output, "transpose", tuple(strides[p] for p in perm))
 
 
 @op("Expand")
 def expand(node: Node) -> Kernel:
-    return _moved(node, "expand", wgsl.broadcast_strides(node.inputs[0].shape, node.output.shape))
+    x, out = node.inputs[0], node.output
+    return moved(x, out, "expand", wgsl.broadcast_strides(x.shape, out.shape))
 
 
 @op("Tile")
@@ -90,10 +90,11 @@ def tile(node: Node) -> Kernel:
 
 @op("Slice")
 def cut(node: Node) -> Kernel:
-    strides = wgsl.strides(node.inputs[0].shape)
-    taken = slices(node)
+    x, taken = node.inputs[0], slices(node)
+    strides = wgsl.strides(x.shape)
     offset = sum((first * s for (first, _, _), s in zip(taken, strides, strict=True)), 0)
-    return _moved(node, "slice", tuple(step * s for (_, _, step), s in zip(taken, strides, strict=True)), offset)
+    steps = tuple(step * s for (_, _, step), s in zip(taken, strides, strict=True))
+    return moved(x, node.output, "slice", steps, offset)
 
 
 @op("Concat")

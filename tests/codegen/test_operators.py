@@ -211,6 +211,79 @@ PRODUCTS = [
     case("y = Conv(x, w)", x=f32(1, 3, 20), w=weight(5, 3, 4)),
 ]
 
+CONVOLUTIONS = [
+    case("y = Conv(x, w)", x=f32(1, 3, 6, 7), w=weight(5, 3, 3, 3)),
+    case("y = Conv(x, w, b)", x=f32(2, 3, 6, 9), w=weight(8, 3, 3, 2), b=weight(8)),
+    case("y = Conv(x, w, b)", x=f32(1, 3, 6, 7), w=f32(4, 3, 3, 3), b=f32(4)),
+    case("y = Conv <pads = [1, 2, 0, 1], strides = [2, 1]> (x, w)", x=f32("T", 3, 6, 7), w=weight(6, 3, 3, 3)),
+    case("y = Conv <dilations = [2, 1], pads = [2, 1, 2, 1]> (x, w)", x=f32(1, 3, 6, 7), w=weight(6, 3, 3, 3)),
+    case("y = Conv <group = 6, pads = [1, 1, 1, 1]> (x, w, b)", x=f32(2, 6, 5, 5), w=weight(6, 1, 3, 3), b=weight(6)),
+    case("y = Conv <group = 2> (x, w, b)", x=f32(2, 6, 5, 5), w=weight(8, 3, 3, 3), b=weight(8)),
+    case("y = Conv <group = 2> (x, w)", x=f32(2, 6, 5, 5), w=weight(6, 3, 3, 3)),
+    case('y = Conv <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w)', x=f32(1, 2, 6, 7), w=weight(4, 2, 3, 4)),
+    case('y = Conv <auto_pad = "SAME_LOWER", strides = [2, 2]> (x, w)', x=f32(1, 2, 6, 7), w=weight(4, 2, 3, 4)),
+    case('y = Conv <auto_pad = "VALID"> (x, w)', x=f32(1, 2, 6, 7), w=weight(4, 2, 3, 4)),
+    case("y = Conv <pads = [1, 1]> (x, w, b)", x=f32(3, 8, 20), w=weight(12, 8, 3), b=weight(12)),
+    case("y = Conv <dilations = [2], group = 2> (x, w)", x=f32(1, 8, 20), w=weight(12, 4, 3)),
+    case("y = Conv <pads = [2, 1]> (x, w)", x=f32(2, 3, "T"), w=weight(4, 3, 4)),
+    case("y = Conv <pads = [0, 1, 0, 0, 1, 1]> (x, w)", x=f32(1, 2, 4, 5, 6), w=weight(3, 2, 2, 3, 2)),
+    case("y = Conv(x, w) z = Relu(y)", x=f32(1, 4, 9, 1), w=weight(4, 4, 2, 1)),
+    case("y = ConvTranspose(x, w)", x=f32(1, 3, 4, 5), w=weight(3, 4, 3, 3)),
+    case("y = ConvTranspose(x, w, b)", x=f32(2, 3, 4, 5), w=f32(3, 2, 3, 3), b=f32(2)),
+    case("y = ConvTranspose <strides = [2, 3]> (x, w, b)", x=f32("T", 3, 4, 5), w=weight(3, 2, 3, 2), b=weight(2)),
+    case(
+        "y = ConvTranspose <strides = [2, 2], pads = [1, 0, 0, 1], output_padding = [1, 0], dilations = [1, 2]> (x, w)",
+        x=f32(1, 3, 4, 5),
+        w=weight(3, 5, 3, 3),
+    ),
+    case("y = ConvTranspose <group = 3, strides = [2, 2]> (x, w)", x=f32(1, 6, 4, 5), w=weight(6, 2, 3, 3)),
+    case("y = ConvTranspose <group = 2> (x, w)", x=f32(1, 6, 4, 5), w=f32(6, 4, 2, 2)),
+    case("y = ConvTranspose <output_shape = [9, 9], strides = [2, 2]> (x, w)", x=f32(1, 2, 4, 5), w=weight(2, 1, 3, 2)),
+    *(
+        case(
+            f'y = ConvTranspose <auto_pad = "SAME_{end}", strides = [2, 3]> (x, w)',
+            x=f32(1, 2, 4, 5),
+            w=weight(2, 4, 3, 4),
+        )
+        for end in ("UPPER", "LOWER")
+    ),
+    case("y = ConvTranspose <strides = [2]> (x, w)", x=f32(1, 3, "T"), w=weight(3, 4, 4)),
+    case("y = ConvTranspose <strides = [1, 2, 1]> (x, w)", x=f32(1, 2, 2, 3, 4), w=weight(2, 3, 2, 2, 3)),
+]
+
+POOLS = [
+    *(
+        case(f"y = {op} <kernel_shape = [3, 2]> (x)", x=f32("T", 3, 6, 5))
+        for op in ("MaxPool", "AveragePool", "LpPool")
+    ),
+    *(
+        case(f"y = {op} <kernel_shape = [3, 3], pads = [1, 0, 1, 2], strides = [2, 2]> (x)", x=f32(1, 3, 6, 5))
+        for op in ("MaxPool", "AveragePool", "LpPool")
+    ),
+    *(
+        case(f"y = {op} <kernel_shape = [3, 3], strides = [2, 3], ceil_mode = 1> (x)", x=f32(1, 2, 6, 8))
+        for op in ("MaxPool", "AveragePool")
+    ),
+    case("y = MaxPool <kernel_shape = [2, 2], dilations = [2, 3]> (x)", x=f32(1, 3, 6, 5)),
+    case('y = MaxPool <kernel_shape = [4, 3], auto_pad = "SAME_UPPER", strides = [2, 2]> (x)', x=f32(1, 3, 6, 5)),
+    case("y = MaxPool <kernel_shape = [2, 2]> (x)", x=typed("u8", 1, 1, 3, 4, low=0, high=200)),
+    case("y, i = MaxPool <kernel_shape = [2, 3], pads = [0, 1, 1, 1]> (x)", x=f32(2, 3, 4, 6)),
+    case("y, i = MaxPool <kernel_shape = [2, 3], storage_order = 1> (x)", x=f32(2, 2, 4, 6)),
+    case("y, i = MaxPool <kernel_shape = [3]> (x)", x=given([[[2, 2, 2, 5, 1]]], "f32")),
+    case("y = MaxPool <kernel_shape = [2, 2, 2], strides = [1, 2, 1]> (x)", x=f32(1, 2, 3, 4, 5)),
+    case(
+        "y = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1, strides = [2, 2]> (x)",
+        x=f32(1, 2, 6, 6),
+    ),
+    case(
+        "y = AveragePool <kernel_shape = [3], pads = [1, 1], strides = [3], ceil_mode = 1, count_include_pad = 1> (x)",
+        x=f32(1, 2, 8),
+    ),
+    case("y = AveragePool <kernel_shape = [3], dilations = [2]> (x)", x=f32(1, 2, 8)),
+    case("y = LpPool <kernel_shape = [3], p = 1> (x)", x=f32(1, 2, 8)),
+    case("y = LpPool <kernel_shape = [2, 2], p = 3> (x)", x=f32(1, 2, 4, 4)),
+]
+
 NORMS = [
     case("y = Softmax(x)", x=f32(5, 7)),
     case("y = Softmax <axis = 1> (x)", x=f32(3, 7, 4)),
@@ -390,7 +463,7 @@ TAILS = [
     case("y = MatMul(x, w) z = Add(y, r)", x=f32(2, 3, 8), w=weight(8, 8), r=f32(3, 1)),
 ]
 
-CASES = [*ELEMENT_BY_ELEMENT, *TAILS, *PRODUCTS, *NORMS, *REDUCTIONS, *MOVES, *SIZES, *VIEWS]
+CASES = [*ELEMENT_BY_ELEMENT, *TAILS, *PRODUCTS, *CONVOLUTIONS, *POOLS, *NORMS, *REDUCTIONS, *MOVES, *SIZES, *VIEWS]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
