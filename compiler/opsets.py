@@ -66,6 +66,10 @@ def _reshape(node: Node, opset: int, graph: Graph) -> None:
         node.inputs = (node.inputs[0], graph.constant(np.array(node.attrs.pop("shape"), np.int64), "shape"))
 
 
+def _scatter(node: Node, opset: int, graph: Graph) -> None:
+    node.op = "ScatterElements"
+
+
 def _reduce(node: Node, opset: int, graph: Graph) -> None:
     _axes_to_input(node, opset, graph)
     node.attrs.setdefault("keepdims", 1)
@@ -88,5 +92,6 @@ _NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
     "Hardmax": _softmax,
     "Dropout": _dropout,
     "Reshape": _reshape,
+    "Scatter": _scatter,
     "Cast": _cast,
 }

@@ -17,7 +17,7 @@ from intaglio.compiler import dims, evaluate
 from intaglio.compiler.dims import Dim, NotLinear
 from intaglio.compiler.elementwise import ELEMENTWISE, PREDICATES
 from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, type_of
-from intaglio.compiler.windows import convolved, pooled
+from intaglio.compiler.windows import convolved, pooled, unpooled
 
 MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
 
@@ -212,17 +212,24 @@ def _range(node: Node) -> list[TensorType]:
     return [TensorType(node.inputs[0].dtype, (count,))]
 
 
-def _pad(node: Node) -> list[TensorType]:
+def paddings(node: Node) -> list[tuple[Dim, Dim]]:
+    """For each axis of a Pad's input: how many elements come before it and after it."""
     x, pads = node.inputs[0], content(node.inputs[1], "the padding")
     axes = integers(node.inputs[3], "the axes") if node.input(3) else list(range(len(x.shape)))
     if len(pads) != 2 * len(axes):
         raise BadModel(f"the padding {pads} is not two numbers for each of the axes {axes}")
-    shape = list(x.shape)
-    for i, axis in enumerate(axis_of(a, len(shape)) for a in axes):
-        shape[axis] = shape[axis] + pads[i] + pads[i + len(axes)]
+    result: list[tuple[Dim, Dim]] = [(0, 0)] * len(x.shape)
+    for i, axis in enumerate(axes):
+        result[axis_of(axis, len(x.shape))] = pads[i], pads[i + len(axes)]
+    return result
+
+
+def _pad(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    shape = tuple(before + d + after for d, (before, after) in zip(x.shape, paddings(node), strict=True))
     if any(dims.high(d) < 0 for d in shape):
-        raise BadModel(f"the padding {pads} takes more from {x.type} than there is")
-    return [TensorType(x.dtype, tuple(shape))]
+        raise BadModel(f"the padding {paddings(node)} takes more from {x.type} than there is")
+    return [TensorType(x.dtype, shape)]
 
 
 def _transpose(node: Node) -> list[TensorType]:
@@ -238,6 +245,11 @@ def _tile(node: Node) -> list[TensorType]:
     if len(repeats) != len(node.inputs[0].shape) or any(dims.high(r) < 0 for r in repeats):
         raise BadModel(f"{node.inputs[0].type} cannot be repeated {repeats} times")
     return [TensorType(node.inputs[0].dtype, tuple(d * r for d, r in zip(node.inputs[0].shape, repeats, strict=True)))]
+
+
+def _unpool(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    return [TensorType(x.dtype, _sizes(node.inputs[2]) if node.input(2) is not None else unpooled(node))]
 
 
 def _linear(node: Node) -> list[TensorType]:
@@ -268,6 +280,7 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Transpose": _transpose,
     **dict.fromkeys(("Conv", "ConvTranspose"), convolved),
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), pooled),
+    "MaxUnpool": _unpool,
     "Linear": _linear,
     "Write": _write,
     "Attention": lambda node: [node.inputs[0].type],

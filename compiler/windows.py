@@ -35,7 +35,7 @@ def windows(node: Node) -> list[Window]:
 
 
 def convolved(node: Node) -> list[TensorType]:
-    """The type of a convolution's result, whose weight is [out, in / group, ...], or [in, out / group, ...] transposed."""
+    """The type of a convolution's result. The weight is [out, in / group, ...]; transposed, [in, out / group, ...]."""
     x, weight = node.inputs[:2]
     group = node.attrs.get("group", 1)
     channels, each = weight.shape[:2] if len(weight.shape) == len(x.shape) > 2 else (0, 0)
@@ -50,6 +50,12 @@ def pooled(node: Node) -> list[TensorType]:
     x = node.inputs[0]
     shape = (*x.shape[:2], *(w.count for w in windows(node)))
     return [TensorType(x.dtype, shape), TensorType("i64", shape)][: len(node.outputs)]
+
+
+def unpooled(node: Node) -> tuple[Dim, ...]:
+    """The shape whose pooling gives the shape of a MaxUnpool's input."""
+    slid = windows(node)
+    return (*node.inputs[0].shape[:2], *((w.size - 1) * w.stride + w.kernel - w.before - w.after for w in slid))
 
 
 class _Given:

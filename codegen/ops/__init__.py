@@ -12,6 +12,7 @@ from intaglio.codegen.ops import (
     reduce,
     rotary,
     sample,
+    scatter,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "reduce",
     "rotary",
     "sample",
+    "scatter",
 ]

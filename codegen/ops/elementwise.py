@@ -10,7 +10,7 @@ from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression
 from intaglio.compiler.ir import Node, TensorType, Value
-from intaglio.compiler.types import content, slices
+from intaglio.compiler.types import content, paddings, slices
 
 _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)
@@ -128,18 +128,15 @@ def split(node: Node) -> list[Kernel]:
 @op("Pad")
 def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""
-    x, fill = node.inputs[0], node.input(2)
-    if node.attrs.get("mode", "constant") != "constant" or (fill is not None and fill.scalar is None):
-        raise refuse(node, "only a constant can be padded with")
-    axes = [int(a) % len(x.shape) for a in node.inputs[3].const] if node.input(3) else list(range(len(x.shape)))
-    before, pads = [0] * len(x.shape), content(node.inputs[1], "the padding")
-    for i, axis in enumerate(axes):
-        before[axis] = pads[i]
-    if any(dims.low(d) < 0 for d in pads):
-        raise refuse(node, "a negative padding")
-    filled = _kernel(node.output, [], (("Identity", fill.scalar if fill is not None else 0),), "fill")
+    x, fill, before = node.inputs[0], node.input(2), paddings(node)
+    if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
+        raise refuse(node, "a padding that is computed from the size of what is padded")
+    if fill is not None and fill.const is None:
+        filled = moved(fill, node.output, "fill", (0,) * len(x.shape))
+    else:
+        filled = _kernel(node.output, [], (("Identity", fill.scalar if fill is not None else 0),), "fill")
     strides = wgsl.strides(node.output.shape)
-    offset = sum((first * s for first, s in zip(before, strides, strict=True)), 0)
+    offset = sum((first * s for (first, _), s in zip(before, strides, strict=True)), 0)
     return [filled, _into(node.output, x, wgsl.affine("i", x.shape, strides, offset), "pad")]
 
 

@@ -45,7 +45,8 @@ def _covered(window: Window, o: str) -> str:
     span = window.size + window.before + window.after
     if isinstance(span, int) and (window.count - 1) * window.stride + (window.kernel - 1) * window.dilation < span:
         return f"{window.kernel}u"
-    return f"min({window.kernel}u, ({wgsl.size(span + window.dilation - 1)} - {o} * {window.stride}u) / {window.dilation}u)"
+    left = f"{wgsl.size(span + window.dilation - 1)} - {o} * {window.stride}u"
+    return f"min({window.kernel}u, ({left}) / {window.dilation}u)"
 
 
 def _kernel(template: str, node: Node, out: Value, consts: dict[str, Any]) -> Kernel:

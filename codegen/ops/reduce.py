@@ -61,6 +61,26 @@ def arg(node: Node) -> Kernel:
     return _kernel(node, "arg", _walk(node, [axis]) | {"better": better})
 
 
+@op("TopK")
+def top_k(node: Node) -> Kernel:
+    x = node.inputs[0]
+    axis = node.attrs.get("axis", -1) % len(x.shape)
+    length = x.shape[axis]
+    if dims.high(length) > MAX_TRIPS:
+        raise refuse(node, f"{length} elements in a row")
+    consts = {
+        "size": wgsl.size(x.type.size),
+        "length": wgsl.size(length),
+        "step": wgsl.size(wgsl.strides(x.shape)[axis]),
+        "k": wgsl.size(node.output.shape[axis]),
+        "better": ">" if node.attrs.get("largest", 1) else "<",
+    }
+    writes = dict(zip(("values", "indices"), node.outputs, strict=True))
+    grid = (groups(x.type.size, per=64),)
+    flops = x.type.size * dims.high(length)
+    return Kernel("top_k", {"x": operand(x)}, writes, grid, (64,), consts, "top_k", flops=flops)
+
+
 def _axes(node: Node) -> list[int]:
     given = node.input(1)
     if given is None or (given.const is not None and not given.const.size):

@@ -169,3 +169,8 @@ fn is_nan(x: f32) -> u32 {
 fn is_inf(x: f32) -> u32 {
   return select(0u, 1u, (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u);
 }
+
+// Which of the entries of an axis an index means; a negative one counts from the end.
+fn entry(wanted: i32, entries: u32) -> u32 {
+  return min(u32(select(wanted, wanted + i32(entries), wanted < 0)), entries - 1u);
+}

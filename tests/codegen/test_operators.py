@@ -280,6 +280,8 @@ POOLS = [
         x=f32(1, 2, 8),
     ),
     case("y = AveragePool <kernel_shape = [3], dilations = [2]> (x)", x=f32(1, 2, 8)),
+    *(case(f"y = {op}(x)", x=f32("T", 3, 4, 5)) for op in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")),
+    case("y = GlobalLpPool <p = 3> (x)", x=f32(1, 2, 8)),
     case("y = LpPool <kernel_shape = [3], p = 1> (x)", x=f32(1, 2, 8)),
     case("y = LpPool <kernel_shape = [2, 2], p = 3> (x)", x=f32(1, 2, 4, 4)),
 ]
@@ -302,6 +304,39 @@ NORMS = [
     case("y = LayerNormalization(x, s) z = MatMul(y, w)", x=f32(1, 8), s=weight(8), w=weight(8, 12)),
     case("y = LayerNormalization(x, s, b) z = MatMul(y, w)", x=f32(1, 6), s=weight(6), b=weight(6), w=weight(6, 8)),
     case("y = LayerNormalization(x, s, b) z = MatMul(y, w)", x=f32("T", 8), s=weight(8), b=weight(8), w=weight(8, 12)),
+]
+
+OTHER_NORMS = [
+    case(
+        "y = BatchNormalization(x, s, b, m, v)",
+        x=f32("T", 3, 4, 5),
+        s=weight(3),
+        b=weight(3),
+        m=weight(3),
+        v=weight(3, low=0.1),
+    ),
+    case(
+        "y = BatchNormalization <epsilon = 0.1> (x, s, b, m, v)",
+        x=f32(5, 3),
+        s=f32(3),
+        b=f32(3),
+        m=f32(3),
+        v=f32(3, low=0.1),
+    ),
+    case(
+        "y, m1, v1 = BatchNormalization <training_mode = 1, momentum = 0.7> (x, s, b, m, v)",
+        x=f32(2, 3, 4, 5),
+        s=f32(3),
+        b=f32(3),
+        m=f32(3),
+        v=f32(3, low=0.1),
+    ),
+    case("y = InstanceNormalization(x, s, b)", x=f32(2, 3, 4, 5), s=weight(3), b=weight(3)),
+    case("y = InstanceNormalization <epsilon = 0.1> (x, s, b)", x=f32("T", 3, 7), s=weight(3), b=weight(3)),
+    case("y = LRN <size = 3> (x)", x=f32(2, 5, 3, 3)),
+    case("y = LRN <size = 5, alpha = 0.2, beta = 0.6, bias = 2.0> (x)", x=f32(1, 7, 2, 3)),
+    case("y = LpNormalization(x)", x=f32(3, 5)),
+    case("y = LpNormalization <axis = 0, p = 1> (x)", x=given([[1.0, 0.0], [-3.0, 0.0]])),
 ]
 
 SUMS = "ReduceSum ReduceMean ReduceSumSquare ReduceL1 ReduceL2"
@@ -363,6 +398,14 @@ MOVES = [
     case("y = Pad(x, s, v)", x=f32(4, 2), s=const([1, 1, 2, 2]), v=const(-1.5)),
     case("y = Pad(x, s, v, a)", x=i64(4, 2), s=const([1, 2]), v=const(7), a=const([-1])),
     case("y = Pad(x, s)", x=f32("T", 2), s=const([1, 0, 0, 2])),
+    *(
+        case(f'y = Pad <mode = "{mode}"> (x, s)', x=f32(4, 5), s=const([2, 0, 3, 1]), opset=19)
+        for mode in ("reflect", "edge", "wrap")
+    ),
+    case('y = Pad <mode = "edge"> (x, s)', x=i64("T", 3), s=const([0, 2, 0, 1])),
+    case('y = Pad <mode = "reflect"> (x, s)', x=f32(5, 4), s=const([-1, 2, -2, 0])),
+    case("y = Pad(x, s)", x=f32(4, 5), s=const([1, -1, -2, 2])),
+    case("y = Pad(x, s, v)", x=f32(4, 2), s=const([0, 1, 1, 0]), v=f32()),
     case("y = Gather(x, i)", x=f32(6, 5), i=const([0, -1, 3])),
     case("y = Gather(x, i)", x=f32(6, 5), i=const(2)),
     case("y = Gather <axis = 1> (x, i)", x=f32(3, 6, 5), i=const([[0, -1], [3, 2]])),
@@ -374,6 +417,53 @@ MOVES = [
     case("y = Gather(w, i) z = Add(y, b)", w=weight(11, 8), i=i64("T", low=0, high=10), b=weight(8)),
     case("y = Gather <axis = 1> (x, i) z = Add(y, b)", x=f32(4, 5, 8), i=const([1, 2]), b=weight(8)),
     case("y = Gather(x, i) z = Relu(y)", x=f32(4, 8), i=i64("T", low=0, high=3)),
+    case("y = GatherElements(x, i)", x=f32(6, 5), i=i64(4, 3, low=-6, high=5)),
+    case("y = GatherElements <axis = -1> (x, i)", x=i64("T", 6, 2), i=i64("T", 6, 5, low=-2, high=1)),
+    case("y = GatherElements <axis = 1> (x, i)", x=flags(2, 4, 3), i=i32(2, 2, 3, low=-4, high=3)),
+    case("y = GatherND(x, i)", x=f32(3, 4, 5), i=const([[0, 1], [-1, -2], [2, 3]])),
+    case("y = GatherND(x, i)", x=f32(3, 4, 5), i=const([[[0, 1, 4]], [[-1, -2, -3]]])),
+    case("y = GatherND <batch_dims = 1> (x, i)", x=f32("T", 4, 5), i=i64("T", 2, 1, low=-4, high=3)),
+    case("y = ScatterElements(x, i, u)", x=f32(4, 5), i=const([[0, -1, 2], [1, 0, -2]]), u=f32(2, 3)),
+    case("y = ScatterElements <axis = 1> (x, i, u)", x=i64("T", 5), i=const([[0, -1]]), u=i64(1, 2)),
+    case("y = Relu(x) z = ScatterElements <axis = 1> (y, i, u)", x=f32(1, 8), i=const([[0, 3]]), u=weight(1, 2)),
+    *(
+        case(
+            f'y = ScatterElements <axis = 1, reduction = "{how}"> (x, i, u)',
+            x=f32(2, 3, 5),
+            i=i64(2, 4, 4, low=-3, high=2),
+            u=f32(2, 4, 4),
+            opset=18,
+        )
+        for how in ("add", "mul", "max", "min")
+    ),
+    case("y = ScatterND(x, i, u)", x=f32(4, 5, 3), i=const([[0, 1], [-1, -2]]), u=f32(2, 3)),
+    case("y = ScatterND(x, i, u)", x=f32(4, 3), i=const([[[0, 1]], [[2, -1]]]), u=f32(2, 1)),
+    case("y = ScatterND(x, i, u)", x=i64(4, "T"), i=const([[0], [3]]), u=i64(2, "T")),
+    *(
+        case(
+            f'y = ScatterND <reduction = "{how}"> (x, i, u)',
+            x=f32(4, 3),
+            i=i64(9, 1, low=-4, high=3),
+            u=f32(9, 3),
+            opset=18,
+        )
+        for how in ("add", "mul", "max", "min")
+    ),
+    case(
+        'y = ScatterND <reduction = "add"> (x, i, u)', x=i64(4), i=const([[[1]], [[1]], [[0]]]), u=i64(3, 1), opset=18
+    ),
+    case("y = Scatter <axis = 1> (x, i, u)", x=f32(2, 5), i=const([[0, 4], [1, 3]]), u=f32(2, 2), opset=10),
+    case("y = ReverseSequence <time_axis = 0, batch_axis = 1> (x, n)", x=f32(4, 3, 2), n=const([4, 2, 0])),
+    case("y = ReverseSequence <time_axis = 1, batch_axis = 0> (x, n)", x=f32("T", 4), n=i64("T", low=0, high=4)),
+    case(
+        "y, i = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) "
+        "z = MaxUnpool <kernel_shape = [2, 2], strides = [2, 2]> (y, i)",
+        x=f32(2, 3, 4, 6),
+    ),
+    case("y, i = TopK(x, k)", x=f32(5, 9), k=const([3])),
+    case("y, i = TopK(x, k)", x=i64(2, 40, low=0, high=5), k=const([40])),
+    case("y, i = TopK <axis = 0, largest = 0> (x, k)", x=f32(9, "T"), k=const([2])),
+    case("y, i = TopK <axis = 1> (x, k)", x=f32(2, 9, 3), k=const([1])),
     case("y = Squeeze(x) z = Neg(y)", x=f32(1, 4, 1)),
     case("y = Unsqueeze(x, a) z = Neg(y)", x=f32(4), a=const([0, 2])),
     case("y = Flatten(x) z = Neg(y)", x=f32("T", 2, 3)),
@@ -463,7 +553,19 @@ TAILS = [
     case("y = MatMul(x, w) z = Add(y, r)", x=f32(2, 3, 8), w=weight(8, 8), r=f32(3, 1)),
 ]
 
-CASES = [*ELEMENT_BY_ELEMENT, *TAILS, *PRODUCTS, *CONVOLUTIONS, *POOLS, *NORMS, *REDUCTIONS, *MOVES, *SIZES, *VIEWS]
+CASES = [
+    *ELEMENT_BY_ELEMENT,
+    *TAILS,
+    *PRODUCTS,
+    *CONVOLUTIONS,
+    *POOLS,
+    *NORMS,
+    *OTHER_NORMS,
+    *REDUCTIONS,
+    *MOVES,
+    *SIZES,
+    *VIEWS,
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -720,9 +822,9 @@ def test_every_smooth_operator_has_a_case_as_a_tail() -> None:
 @pytest.mark.parametrize(
     "text, inputs, message",
     [
-        ("y, i = TopK(x, k)", {"x": f32(3), "k": const([1])}, "TopK"),
+        ("y, i = TopK(x, k)", {"x": f32(70_000), "k": const([1])}, "70000 elements"),
         ("y = Add(x, z)", {"x": f32("T", "S"), "z": f32("S")}, "sizes that vary are multiplied"),
-        ('y = Pad <mode = "reflect"> (x, p)', {"x": f32(3), "p": const([1, 1])}, "constant"),
+        ('y = Pad <mode = "reflect"> (x, p)', {"x": f32("T"), "p": const([1, 1])}, "the size of what is padded"),
         ("y = Add(x, b)", {"x": i64(3), "b": const(2**40)}, "32 bits"),
         ("y = Add(x, b)", {"x": i64(3), "b": const([2**40, 1, 1])}, "32 bits"),
         ("y = ReduceSum(x)", {"x": f32(300, 300)}, "90000 elements"),
