@@ -216,6 +216,12 @@ def _gelu(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [(0.5 * x * (1 + erf)).astype(x.dtype)]
 
 
+def _resample(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    x, places, weights = inputs
+    rows = np.moveaxis(x, node.attrs["axis"], -1)[..., places] * weights
+    return [np.moveaxis(rows.sum(-1), -1, node.attrs["axis"]).astype(x.dtype)]
+
+
 def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     (x,) = inputs
     axis = node.attrs.get("axis", -1)
@@ -243,5 +249,6 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Rotary": _rotary,
     "RMSNormalization": _rms_norm,
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], [], inputs)],
+    "Resample": _resample,
     "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],
 }

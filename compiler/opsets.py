@@ -66,6 +66,17 @@ def _reshape(node: Node, opset: int, graph: Graph) -> None:
         node.inputs = (node.inputs[0], graph.constant(np.array(node.attrs.pop("shape"), np.int64), "shape"))
 
 
+def _resize(node: Node, opset: int, graph: Graph) -> None:
+    """Until opset 10 there were only scales, and coordinates counted from the corner."""
+    if opset < 11:
+        given = node.attrs.pop("scales", None)
+        scales = node.inputs[1] if given is None else graph.constant(np.array(given, np.float32), "scales")
+        node.op, node.inputs = "Resize", (node.inputs[0], None, scales)
+        node.attrs |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    mode = node.attrs.setdefault("mode", "nearest")
+    node.attrs["mode"] = {"bilinear": "linear", "trilinear": "linear"}.get(mode, mode)
+
+
 def _scatter(node: Node, opset: int, graph: Graph) -> None:
     node.op = "ScatterElements"
 
@@ -93,5 +104,7 @@ _NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
     "Dropout": _dropout,
     "Reshape": _reshape,
     "Scatter": _scatter,
+    "Resize": _resize,
+    "Upsample": _resize,
     "Cast": _cast,
 }

@@ -17,6 +17,7 @@ from intaglio.compiler import dims, evaluate
 from intaglio.compiler.dims import Dim, NotLinear
 from intaglio.compiler.elementwise import ELEMENTWISE, PREDICATES
 from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, type_of
+from intaglio.compiler.resize import resized
 from intaglio.compiler.windows import convolved, pooled, unpooled
 
 MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
@@ -252,6 +253,15 @@ def _unpool(node: Node) -> list[TensorType]:
     return [TensorType(x.dtype, _sizes(node.inputs[2]) if node.input(2) is not None else unpooled(node))]
 
 
+def _resize(node: Node) -> list[TensorType]:
+    return [TensorType(node.inputs[0].dtype, tuple(axis.count for axis in resized(node)))]
+
+
+def _resample(node: Node) -> list[TensorType]:
+    x, axis = node.inputs[0], node.attrs["axis"]
+    return [TensorType(x.dtype, (*x.shape[:axis], node.inputs[1].shape[0], *x.shape[axis + 1 :]))]
+
+
 def _linear(node: Node) -> list[TensorType]:
     x, weight = node.inputs[:2]
     rows = x.shape[:-1]
@@ -281,7 +291,9 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     **dict.fromkeys(("Conv", "ConvTranspose"), convolved),
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), pooled),
     "MaxUnpool": _unpool,
+    "Resize": _resize,
     "Linear": _linear,
+    "Resample": _resample,
     "Write": _write,
     "Attention": lambda node: [node.inputs[0].type],
     "Rotary": lambda node: [x.type for x in node.inputs[2 : 2 + len(node.outputs)]],

@@ -71,6 +71,22 @@ def chosen(
     return {"at": wgsl.affine("i", shape, at), "place": wgsl.sum_of(*terms)}
 
 
+@op("Resample")
+def resample(node: Node) -> Kernel:
+    x, places, weights = node.inputs
+    axis, size = node.attrs["axis"], node.output.type.size
+    consts = {
+        "size": wgsl.size(size),
+        "inner": wgsl.size(wgsl.strides(x.shape)[axis]),
+        "entries": x.shape[axis],
+        "count": places.shape[0],
+        "taps": places.shape[1],
+    }
+    reads = {"x": operand(x), "places": operand(places), "weights": operand(weights)}
+    grid, flops = (groups(size, per=64),), size * (2 * places.shape[1])
+    return Kernel("resample", reads, {"out": node.output}, grid, (64,), consts, "resample", flops=flops)
+
+
 def _embedding(node: Node) -> Kernel:
     """The table in the layout of a linear layer's weight, because a model's head often is the same matrix."""
     table, ids = node.inputs[:2]

@@ -4,6 +4,6 @@ One module a family; each maps operators to functions from a node to the values 
 None where the node is left as it is.
 """
 
-from intaglio.compiler.expansions import index, norm, pool
+from intaglio.compiler.expansions import index, norm, pool, resize
 
-EXPANSIONS = index.EXPANSIONS | norm.EXPANSIONS | pool.EXPANSIONS
+EXPANSIONS = index.EXPANSIONS | norm.EXPANSIONS | pool.EXPANSIONS | resize.EXPANSIONS
