@@ -25,7 +25,7 @@ from intaglio.compiler.tensors import array, attribute
 from intaglio.compiler.types import element
 
 MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
-OLDEST = 7  # the first opset in which operands broadcast as they do today
+OLDEST = 7  # the first opset in which operands broadcast as they do today; before, operators are read that it kept
 
 Scope = ChainMap[str, Value | None]
 
@@ -65,8 +65,6 @@ def load(
         except (RuntimeError, ValueError, onnx.checker.ValidationError) as e:
             raise BadModel(f"the model's own functions are broken: {e}") from e
     opset = _opset(model)
-    if opset < OLDEST:
-        raise UnsupportedOperator(f"opset {opset} is too old; export the model with opset {OLDEST} or newer")
     if opset > OPSET:
         raise UnsupportedOperator(f"opset {opset} is too new; export the model with opset {OPSET} or older")
     _check_operators(model.graph)
@@ -227,6 +225,10 @@ class Loader:
             for name, value in zip(proto.output, results, strict=False):
                 self.define(name, value, scope)
             return
+        if self.opset < OLDEST and not _kept(proto, self.opset):
+            raise UnsupportedOperator(
+                f"{proto.op_type} ({source}): opset {self.opset} is too old; export with opset {OLDEST} or newer"
+            )
         try:
             onnx.checker.check_node(proto, self.checker)
             _check_attributes(proto, self.opset)
@@ -274,6 +276,15 @@ class Loader:
         self.unrolled = loader.unrolled
         for name, result in zip(names, function.output, strict=False):
             self.define(name, self.get(result, inner, source), scope)
+
+
+def _kept(proto: NodeProto, opset: int) -> bool:
+    """Whether the operator of an old opset is still the same in OLDEST."""
+    try:
+        versions = {onnx.defs.get_schema(proto.op_type, o).since_version for o in (opset, OLDEST)}
+    except onnx.defs.SchemaError:
+        return False
+    return len(versions) == 1
 
 
 def _check_attributes(proto: NodeProto, opset: int) -> None:

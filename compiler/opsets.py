@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from intaglio.compiler.ir import DTYPES, Graph, Node, UnsupportedOperator
+from intaglio.compiler.ir import DTYPES, Graph, Node, UnsupportedOperator, known
+from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.types import axis_of
 
 
@@ -47,11 +48,17 @@ def _clip(node: Node, opset: int, graph: Graph) -> None:
 
 
 def _softmax(node: Node, opset: int, graph: Graph) -> None:
-    rank = len(node.inputs[0].shape)
+    """Before opset 13 it went over all axes from the given one on."""
+    x = node.inputs[0]
+    rank = len(x.shape)
     axis = axis_of(node.attrs.get("axis", 1 if opset < 13 else -1), rank)
-    if opset < 13 and axis != rank - 1:
-        raise UnsupportedOperator(f"{node.op} ({node.sources[0]}) over several axes; export with opset 13 or newer")
-    node.attrs["axis"] = axis - rank
+    if opset >= 13 or axis == rank - 1:
+        node.attrs["axis"] = axis - rank
+        return
+    builder = GraphBuilder(graph, node)
+    (rows,) = builder.node(node.op, (builder.Flatten(x, axis=axis),), axis=-1)
+    node.op, node.attrs = "Reshape", {"allowzero": 1}
+    node.inputs = (rows, builder.constant(known(x.shape, (rank,)), "shape"))
 
 
 def _dropout(node: Node, opset: int, graph: Graph) -> None:

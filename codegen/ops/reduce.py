@@ -1,4 +1,4 @@
-"""Reductions along any axes, an invocation for each result."""
+"""Reductions along any axes, an invocation for each result, and running totals, an invocation for each row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
 from intaglio.compiler import dims
 from intaglio.compiler.ir import DTYPES, FLOATS, Node
-from intaglio.compiler.types import content
+from intaglio.compiler.types import axis_of, content
 
 # operator: the value to begin with (none: the first element), how one more element combines, what is done at the end
 _KINDS = {
@@ -79,6 +79,34 @@ def top_k(node: Node) -> Kernel:
     grid = (groups(x.type.size, per=64),)
     flops = x.type.size * dims.high(length)
     return Kernel("top_k", {"x": operand(x)}, writes, grid, (64,), consts, "top_k", flops=flops)
+
+
+@op("CumSum", "CumProd")
+def running(node: Node) -> Kernel:
+    """Totals of the elements up to each one, or from each one on."""
+    x, axis = node.inputs[0], node.inputs[1].scalar
+    if axis is None:
+        raise refuse(node, "an axis that is computed at run time")
+    axis = axis_of(axis, len(x.shape))
+    shape, strides, length = x.shape, wgsl.strides(x.shape), x.shape[axis]
+    if dims.high(length) > MAX_TRIPS:
+        raise refuse(node, f"{length} elements in a row")
+    others = [a for a in range(len(shape)) if a != axis]
+    rows = tuple(shape[a] for a in others)
+    start, combine, _ = _KINDS["ReduceSum" if node.op == "CumSum" else "ReduceProd"]
+    place = f"({wgsl.size(length - 1)} - j)" if node.attrs.get("reverse") else "j"
+    consts = {
+        "rows": wgsl.size(dims.product(rows)),
+        "first": wgsl.affine("i", rows, tuple(strides[a] for a in others)),
+        "length": wgsl.size(length),
+        "at": f"first + {place}" + (f" * {wgsl.size(strides[axis])}" if strides[axis] != 1 else ""),
+        "start": f"{wgsl_type(x.type)}({start})",
+        "combine": combine,
+        "exclusive": bool(node.attrs.get("exclusive")),
+    }
+    grid = (groups(*rows, per=64),)
+    label = node.op.lower()
+    return Kernel("running", {"x": operand(x)}, {"out": node.output}, grid, (64,), consts, label, flops=x.type.size)
 
 
 def _axes(node: Node) -> list[int]:

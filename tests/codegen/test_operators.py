@@ -404,6 +404,24 @@ REDUCTIONS = [
     case("y = ReduceMean <axes = [1]> (x)", x=f32(3, 5), opset=13),
     case("y = ReduceSum <axes = [0, 1], keepdims = 0> (x)", x=f32(3, 5, 2), opset=11),
     case("y = ReduceMax(x, a)", x=given([[-np.inf, -np.inf], [0.0, np.inf]]), a=const([1])),
+    *(case(f"y = {op}(x, a)", x=typed(t, 3, 5, low=0, high=9), a=const([1])) for op in SUMS.split() for t in ("i32",)),
+    *(
+        case(f"y = {op}(x, a)", x=typed("i8", 3, 5, low=-99, high=99), a=const([1]))
+        for op in ("ReduceMax", "ReduceMin")
+    ),
+    *(case(f"y = {op}(x, a)", x=flags(3, 5), a=const([0]), opset=20) for op in ("ReduceMax", "ReduceMin")),
+    *(
+        case(f"y = {op}(x, a)", x=f32(2, 0, 4), a=const([1]))
+        for op in f"{SUMS} ReduceProd".split()
+        if op != "ReduceMean"
+    ),
+    *(case(f"y = {op} <noop_with_empty_axes = 1> (x)", x=f32(3, 5)) for op in f"{SUMS} ReduceMax".split()),
+    *(case(f"y = {op} <select_last_index = 1> (x)", x=i64(9, 2, low=0, high=3)) for op in ("ArgMax", "ArgMin")),
+    # running totals
+    case("y = CumSum(x, a)", x=f32(3, 5), a=const(1)),
+    case("y = CumSum <exclusive = 1> (x, a)", x=f32("T", 5), a=const(0)),
+    case("y = CumSum <reverse = 1> (x, a)", x=i64(3, 5, 2), a=const(-2)),
+    case("y = CumSum <reverse = 1, exclusive = 1> (x, a)", x=i32(2, "T"), a=const(1)),
     case("y = ArgMax(x)", x=f32(3, 5)),
     case("y = ArgMax <axis = -1, keepdims = 0> (x)", x=f32("T", 5)),
     case("y = ArgMin <axis = 1> (x)", x=i64(3, 9, 2, low=0, high=3)),

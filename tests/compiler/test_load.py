@@ -96,6 +96,9 @@ def outputs_of_onnxruntime(m: onnx.ModelProto, g: Graph, x: np.ndarray) -> list[
         (11, "y = Clip(x, low, high)"),
         (13, "y = Clip(x, , high)"),
         (7, "y = Softmax<axis=2>(x)"),
+        (7, "y = Softmax(x)"),
+        (12, "y = LogSoftmax<axis=-2>(x)"),
+        (12, "y = Hardmax<axis=0>(x)"),
         (11, "y = Softmax<axis=-1>(x)"),
         (13, "y = Softmax(x)"),
         (13, "y = Softmax<axis=1>(x)"),
@@ -141,16 +144,16 @@ def test_opsets(opset, body):
         np.testing.assert_allclose(actual[name], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_softmax_over_several_axes_is_refused():
-    """Before opset 13 a softmax took all axes from `axis` on."""
-    m = "main (float[2,3,4] x) => (float y) { y = Softmax<axis=1>(x) }"
-    with pytest.raises(UnsupportedOperator, match="opset 13"):
-        graph(m, opset=12)
-
-
 def test_opsets_that_are_too_old():
-    with pytest.raises(UnsupportedOperator, match=r"opset 6 is too old.*opset 7 or newer"):
-        graph("main (float[2] x) => (float y) { y = Abs(x) }", opset=6)
+    """What an operator meant before opset 7 is known where it stayed the same."""
+    assert ops(graph("main (float[2] x) => (float y) { y = Abs(x) }", opset=6)) == {"Abs": 1}
+    with pytest.raises(UnsupportedOperator, match=r"Add .*opset 6 is too old.*opset 7 or newer"):
+        graph("main (float[2] x) => (float y) { y = Add(x, x) }", opset=6)
+
+
+def test_opsets_that_are_too_new():
+    with pytest.raises(UnsupportedOperator, match=r"opset 99 is too new"):
+        graph("main (float[2] x) => (float y) { y = Abs(x) }", opset=99)
 
 
 def test_dropout_in_training():
