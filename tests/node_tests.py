@@ -38,12 +38,15 @@ VERDICTS = "passed", "unsupported", "wrong", "crashed"
 # Inputs that decide shapes, or what is computed at all: they are constants in real models, and are bound.
 BOUND = {
     "AffineGrid": "size",
+    "BlackmanWindow": "x",
     "CenterCropPad": "shape",
     "Compress": "condition",
     "ConstantOfShape": "x",
     "CumProd": "axis",
     "CumSum": "axis",
     "Expand": "new_shape",
+    "HammingWindow": "x",
+    "HannWindow": "x",
     "If": "cond",
     "OneHot": "depth",
     "Pad": "pads axes",

@@ -4,6 +4,7 @@ One module a family; each maps operators to functions from a node to the values 
 None where the node is left as it is.
 """
 
-from intaglio.compiler.expansions import index, norm, pool, resize
+from intaglio.compiler.expansions import index, norm, place, pool, quantize, reduce, resize
 
-EXPANSIONS = index.EXPANSIONS | norm.EXPANSIONS | pool.EXPANSIONS | resize.EXPANSIONS
+_FAMILIES = index, norm, place, pool, quantize, reduce, resize
+EXPANSIONS = {op: write_out for family in _FAMILIES for op, write_out in family.EXPANSIONS.items()}
