@@ -417,6 +417,9 @@ REDUCTIONS = [
     ),
     *(case(f"y = {op} <noop_with_empty_axes = 1> (x)", x=f32(3, 5)) for op in f"{SUMS} ReduceMax".split()),
     *(case(f"y = {op} <select_last_index = 1> (x)", x=i64(9, 2, low=0, high=3)) for op in ("ArgMax", "ArgMin")),
+    *(case("y = ReduceLogSumExp(x, a)", x=f32("T", 5, low=low, high=low + 9), a=const([1])) for low in (-900, 0, 900)),
+    case("y = ReduceLogSumExp <keepdims = 0> (x)", x=f32(3, 5)),
+    case("y = ReduceLogSumExp(x, a)", x=given([[-np.inf, -np.inf], [0.0, np.inf]]), a=const([1])),
     # running totals
     case("y = CumSum(x, a)", x=f32(3, 5), a=const(1)),
     case("y = CumSum <exclusive = 1> (x, a)", x=f32("T", 5), a=const(0)),
@@ -619,8 +622,81 @@ TAILS = [
     case("y = MatMul(x, w) z = Add(y, r)", x=f32(2, 3, 8), w=weight(8, 8), r=f32(3, 1)),
 ]
 
+# numbers in 8 bits, or in 4: the products are exact, and so is what comes of them but for the last rounding
+CODES = typed("u8", 6, 8, low=0, high=255), typed("i8", 8, 5, low=-128, high=127)
+QUANTIZED = [
+    case("y = QuantizeLinear(x, s, z)", x=f32(60, low=-9), s=const(0.1), z=const(128, "u8")),
+    case("y = QuantizeLinear(x, s, z)", x=given([0.5, 1.5, 2.5, -0.5, 1e9, -1e9]), s=const(1.0), z=const(0, "i8")),
+    case("y = QuantizeLinear(x, s)", x=f32(60), s=f32(low=0.1)),
+    case(
+        "y = QuantizeLinear <axis = 1> (x, s, z)", x=f32("T", 3, 4), s=const([0.1, 0.2, 0.3]), z=const([1, 2, 3], "i8")
+    ),
+    case("y = QuantizeLinear(x, s, z)", x=f32(60, low=-9), s=const(0.01), z=const(7, "i16"), opset=21),
+    case(
+        "y = QuantizeLinear <axis = -1, block_size = 2> (x, s, z)",
+        x=f32(3, 4),
+        s=const([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]),
+        z=const([[1, 2], [3, 4], [5, 6]], "u8"),
+        opset=21,
+    ),
+    case("y = DequantizeLinear(x, s, z)", x=CODES[0], s=const(0.1), z=const(128, "u8")),
+    case("y = DequantizeLinear <axis = 0> (x, s)", x=CODES[1], s=f32(8)),
+    case("y = DequantizeLinear(x, s)", x=i32(9, low=-1000, high=1000), s=const(0.1)),
+    case(
+        "q, s, z = DynamicQuantizeLinear(x) y = DequantizeLinear(q, s, z)",
+        x=f32("T", 7, low=-5, high=9),
+        outputs="s, z, y",
+    ),
+    case("y = MatMulInteger(a, b, p, q)", a=CODES[0], b=CODES[1], p=const(100, "u8"), q=const([1, 2, 3, 4, 5], "i8")),
+    case("y = MatMulInteger(a, b)", a=typed("u8", "T", 300, low=0, high=255), b=typed("u8", 300, 5, low=0, high=255)),
+    case(
+        "y = QLinearMatMul(a, sa, za, b, sb, zb, sy, zy)",
+        a=CODES[0],
+        sa=const(0.1),
+        za=const(100, "u8"),
+        b=CODES[1],
+        sb=const([0.1, 0.2, 0.3, 0.4, 0.5]),
+        zb=const([1, 2, 3, 4, 5], "i8"),
+        sy=const(9.0),
+        zy=const(30, "u8"),
+    ),
+    case(
+        "y = ConvInteger <pads = [1, 1, 1, 1]> (x, w, zx, zw)",
+        x=typed("u8", 1, 3, 6, 6, low=0, high=255),
+        w=typed("u8", 4, 3, 3, 3, low=0, high=255),
+        zx=const(9, "u8"),
+        zw=const(130, "u8"),
+    ),
+    case(
+        "y = QLinearConv <pads = [1, 1, 1, 1]> (x, sx, zx, w, sw, zw, sy, zy, b)",
+        x=typed("u8", 1, 3, 6, 6, low=0, high=255),
+        sx=const(0.1),
+        zx=const(9, "u8"),
+        w=typed("i8", 4, 3, 3, 3, low=-128, high=127),
+        sw=const([0.1, 0.2, 0.3, 0.4]),
+        zw=const([0, 0, 0, 0], "i8"),
+        sy=const(40.0),
+        zy=const(128, "u8"),
+        b=const([100, 200, -300, 400], "i32"),
+    ),
+]
+
+# what an element is depends on where it lies
+PLACES = [
+    *(case(f"y = Trilu <upper = {upper}> (x)", x=f32("T", 5)) for upper in (0, 1)),
+    *(case("y = Trilu(x, k)", x=i64(2, 4, 5), k=const(k)) for k in (-2, 0, 3, 9)),
+    case("y = Trilu(x, k)", x=f32(4, 5), k=i64(low=-3, high=3)),
+    case("y = EyeLike <k = 1> (x)", x=f32("T", 5)),
+    case("y = EyeLike <dtype = 7> (x)", x=f32(4, 5)),
+    case("y = OneHot(i, d, v)", i=i64("T", 3, low=-9, high=9), d=const(6), v=const([0.5, 2.0])),
+    case("y = OneHot <axis = 1> (i, d, v)", i=i64(4, 3, low=0, high=5), d=const(6), v=i64(2)),
+    *(case(f"y = Hardmax <axis = {axis}> (x)", x=f32("T", 4, 3)) for axis in (0, 1, -1)),
+]
+
 CASES = [
     *ELEMENT_BY_ELEMENT,
+    *QUANTIZED,
+    *PLACES,
     *TAILS,
     *PRODUCTS,
     *CONVOLUTIONS,
