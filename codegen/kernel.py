@@ -89,7 +89,7 @@ def op(*names: str) -> Callable[[OpFunction], OpFunction]:
 
 def refuse(node: Node, why: str) -> UnsupportedOperator:
     """The error for a use of an operator that no kernel computes."""
-    return UnsupportedOperator(f"no kernel for {node.op} ({', '.join(node.sources) or node.output.name}): {why}")
+    return UnsupportedOperator(why, node.op, node.name)
 
 
 def operand(value: Value) -> Operand:

@@ -233,7 +233,7 @@ def _stored(kind: str) -> str:
 def _row(op: str, kind: str) -> str:
     row = OPERATORS.get(op) or BY_KIND.get((op, kind))
     if row is None:
-        raise UnsupportedOperator(f"no kernel for {op} of {kind}")
+        raise UnsupportedOperator(f"no kernel of {kind}", op)
     return row
 
 

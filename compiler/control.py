@@ -25,7 +25,7 @@ Inputs = tuple[Value | None, ...]
 
 def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
     if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
-        raise UnsupportedOperator(f"If ({source}): the condition is computed at run time")
+        raise UnsupportedOperator("the condition is computed at run time; bind what decides it")
     wanted = "then_branch" if inputs[0].scalar else "else_branch"
     return _run(loader, _graph(proto, wanted), (), source, scope)
 
@@ -35,10 +35,10 @@ def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
     count, condition, *state = (*inputs, None, None)[: max(2, len(inputs))]
     scanned: list[list[Value]] = [[] for _ in body.output[1 + len(state) :]]
     step = 0
-    while (count is None or step < _known(count, "trip count", source)) and (
-        condition is None or _known(condition, "condition", source)
+    while (count is None or step < _known(count, "trip count")) and (
+        condition is None or _known(condition, "condition")
     ):
-        loader.unroll(1 + len(body.node), source)
+        loader.unroll(1 + len(body.node))
         number = np.full((1,) * _rank(body), step, np.int64)
         now = condition if condition is not None else loader.graph.constant(np.array(True))
         made = _run(loader, body, (loader.graph.constant(number, "step"), now, *state), source, scope)
@@ -53,7 +53,7 @@ def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
 def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
     body, over = _graph(proto, "body"), next((a.i for a in proto.attribute if a.name == "num_scan_inputs"), 0)
     if loader.opset < 9:
-        raise UnsupportedOperator(f"Scan ({source}) of opset {loader.opset}; export the model with opset 9 or newer")
+        raise UnsupportedOperator("it is of opset 8; export the model with opset 9 or newer")
     if not 0 < over <= len(inputs) or None in inputs:
         raise BadModel(f"Scan ({source}) over {over} of {len(inputs)} values")
     state, sequences = list(inputs[:-over]), inputs[-over:]
@@ -65,10 +65,10 @@ def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
     prepended = _listed(proto, "scan_output_directions", len(scanned))
     length = sequences[0].shape[axes[0]]
     if not isinstance(length, int) or any(v.shape[a] != length for a, v in zip(axes, sequences, strict=True)):
-        raise UnsupportedOperator(f"Scan ({source}) over {length} elements; bind that size")
+        raise UnsupportedOperator(f"it runs over {length} elements; bind that size")
     builder = _builder(loader, source)
     for step in range(length):
-        loader.unroll(1 + len(body.node), source)
+        loader.unroll(1 + len(body.node))
         places = [length - 1 - step if b else step for b in backward]
         parts = [
             builder.Gather(v, builder.constant(np.array(place)), axis=axis)
@@ -104,7 +104,7 @@ def _run(loader: Loader, body: GraphProto, arguments: Sequence[Value | None], so
 def _stack(loader: Loader, values: list[Value], axis: int, source: str) -> Value:
     """The values side by side along a new axis."""
     if not values:
-        raise UnsupportedOperator(f"{source}: a loop without a trip, whose results have no shape")
+        raise UnsupportedOperator("without a trip its results have no shape")
     builder = _builder(loader, source)
     axes = builder.constant(np.array([axis], np.int64))
     return builder.Concat(*(builder.Unsqueeze(v, axes) for v in values), axis=axis)
@@ -129,9 +129,9 @@ def _listed(proto: NodeProto, name: str, count: int) -> list[int]:
     return found
 
 
-def _known(value: Value, what: str, source: str) -> int | bool:
+def _known(value: Value, what: str) -> int | bool:
     if value.scalar is None:
-        raise UnsupportedOperator(f"{source}: the {what} of the loop is computed at run time; bind what decides it")
+        raise UnsupportedOperator(f"the {what} is computed at run time; bind what decides it")
     return value.scalar
 
 

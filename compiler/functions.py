@@ -10,24 +10,32 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
 from intaglio.compiler import evaluate
 from intaglio.compiler.elementwise import ELEMENTWISE
+from intaglio.compiler.expansions import EXPANSIONS
 from intaglio.compiler.ir import BadModel, Node
 from intaglio.compiler.types import proto_type
 
-WHOLE = ELEMENTWISE | frozenset(
-    """LayerNormalization LogSoftmax Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare
-    Softmax""".split()
-)
+_KERNELS = "LayerNormalization LogSoftmax Range ReduceL1 ReduceL2 ReduceLogSum ReduceSumSquare Softmax".split()
+_WHOLE = ELEMENTWISE | EXPANSIONS.keys() | set(_KERNELS)
+_NEVER = frozenset({"Bernoulli", "SequenceMap"})  # of random numbers and of sequences
+
+
+def defines(op: str) -> bool:
+    """Whether nodes of an operator are written out."""
+    if op in _WHOLE or op in _NEVER or not onnx.defs.has(op):
+        return False
+    schema = onnx.defs.get_schema(op, evaluate.OPSET)
+    return schema.has_function or schema.has_context_dependent_function
 
 
 def body(node: Node) -> FunctionProto | None:
     """The definition of a node of OPSET by others, its attributes filled in; None if it stays whole or has none."""
-    schema = onnx.defs.get_schema(node.op, evaluate.OPSET)
-    if node.op in WHOLE and not (node.op == "LayerNormalization" and len(node.outputs) > 1):
+    if not defines(node.op) and not (node.op == "LayerNormalization" and len(node.outputs) > 1):
         return None
+    schema = onnx.defs.get_schema(node.op, evaluate.OPSET)
     if schema.has_function:
         version = max(schema.function_opset_versions)
         function = FunctionProto.FromString(schema.get_function_with_opset_version(version))
-    elif schema.has_context_dependent_function:
+    else:
         version = max(schema.context_dependent_function_opset_versions)
         types = [proto_type(v.type) if v is not None else TypeProto() for v in node.inputs]
         texts = [t.SerializeToString() for t in types]
@@ -37,8 +45,6 @@ def body(node: Node) -> FunctionProto | None:
         if not text:
             raise BadModel("ONNX does not define it for these types")
         function = FunctionProto.FromString(text)
-    else:
-        return None
     defaults = {name: a.default_value for name, a in schema.attributes.items() if a.default_value.name}
     given = defaults | {a.name: a for a in evaluate.proto(node).attribute}
     for inner in function.node:

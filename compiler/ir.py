@@ -43,7 +43,11 @@ class BadModel(ValueError):
 
 
 class UnsupportedOperator(BadModel):
-    """The model needs an operator, or a use of one, that has no kernel."""
+    """The model needs an operator, or a use of one, that has no kernel: `why`, and which node of which operator."""
+
+    def __init__(self, why: str, op: str = "", node: str = "") -> None:
+        super().__init__(f"no kernel for {op} ({node}): {why}" if op else why)
+        self.why, self.op, self.node = why, op, node
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def type_of(array: np.ndarray) -> TensorType:
     if array.dtype == object:
         return TensorType("i64", array.shape)
     if array.dtype not in _NAMES:
-        raise BadModel(f"tensors of type {array.dtype} are not supported")
+        raise UnsupportedOperator(f"tensors of type {array.dtype} are not supported")
     return TensorType(_NAMES[array.dtype], array.shape)
 
 
@@ -124,6 +128,11 @@ class Node:
             return {self.output: self.inputs[-1]}
         states = self.attrs.get("states", ())
         return {out: self.inputs[i] for out, i in zip(self.outputs, states, strict=False) if i}
+
+    @property
+    def name(self) -> str:
+        """What users know it by: the ONNX nodes that it comes from."""
+        return ", ".join(self.sources) or self.output.name
 
     def input(self, i: int) -> Value | None:
         """The i-th input, None if it is absent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import ChainMap, Counter
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,20 @@ from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.evaluate import OPSET
 from intaglio.compiler.infer import infer
 from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, UnsupportedOperator, Value
-from intaglio.compiler.opsets import normalise
+from intaglio.compiler.operators import how
+from intaglio.compiler.opsets import OLDEST, normalise
+from intaglio.compiler.refusals import Refusals
 from intaglio.compiler.tensors import array, attribute
 from intaglio.compiler.types import element
 
 MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
-OLDEST = 7  # the first opset in which operands broadcast as they do today; before, operators are read that it kept
 
 Scope = ChainMap[str, Value | None]
+_LOST = Value("", TensorType("f32", ()))  # what a node that is refused makes
+
+
+class _LostError(Exception):
+    """A node reads what a node makes that is refused."""
 
 
 def read(path: Path) -> ModelProto:
@@ -67,7 +73,6 @@ def load(
     opset = _opset(model)
     if opset > OPSET:
         raise UnsupportedOperator(f"opset {opset} is too new; export the model with opset {OPSET} or older")
-    _check_operators(model.graph)
     return Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
 
 
@@ -85,6 +90,10 @@ def _opset(proto: ModelProto | onnx.FunctionProto) -> int:
     return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
 
 
+def _is_standard(proto: NodeProto) -> bool:
+    return proto.domain in ("", "ai.onnx")
+
+
 def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
     """Every name and other short text; protobuf gives bytes where they are no text."""
     for n in graph.node:
@@ -97,27 +106,6 @@ def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
             yield from (t.name, *(text for e in t.external_data for text in (e.key, e.value)))
         for v in (*graph.input, *graph.output):
             yield from (v.name, *(d.dim_param for d in v.type.tensor_type.shape.dim))
-
-
-def _check_operators(graph: GraphProto) -> None:
-    unknown: Counter[str] = Counter()
-    names: dict[str, str] = {}
-
-    def visit(g: GraphProto) -> None:
-        for n in g.node:
-            inner = [a.g for a in n.attribute if a.type == AttributeProto.GRAPH]
-            standard = n.domain in ("", "ai.onnx") and onnx.defs.has(n.op_type)
-            if not standard or (inner and n.op_type not in CONTROL):
-                op = n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}"
-                unknown[op] += 1
-                names.setdefault(op, n.name or ", ".join(n.output))
-            for g in inner:
-                visit(g)
-
-    visit(graph)
-    if unknown:
-        listed = ", ".join(f"{op} ({count} nodes: {names[op]}, ...)" for op, count in sorted(unknown.items()))
-        raise UnsupportedOperator(f"no kernel for {listed}; export the model with standard ONNX operators")
 
 
 class Loader:
@@ -133,6 +121,7 @@ class Loader:
     ) -> None:
         self.graph, self.opset, self.folder, self.shapes, self.bind = graph, opset, folder, shapes, bind
         self.symbols: dict[str, Dim] = {}
+        self.refusals = Refusals()
         self.unrolled = 0
         self.checker = onnx.checker.C.CheckerContext()
         self.checker.ir_version, self.checker.opset_imports = onnx.IR_VERSION, {"": opset, "ai.onnx": opset}
@@ -151,6 +140,7 @@ class Loader:
             self.graph.inputs.append(value)
             self.define(declared.name, value, scope)
         self.body(proto, scope)
+        self.refusals.check(f"opset {self.opset}")
         if len({o.name for o in proto.output}) != max(len(proto.output), 1):
             raise BadModel("the model's outputs have no names of their own")
         for declared in proto.output:
@@ -166,6 +156,8 @@ class Loader:
 
     def declared(self, proto: onnx.ValueInfoProto) -> TensorType:
         tensor = proto.type.tensor_type
+        if proto.type.WhichOneof("value") in ("sequence_type", "optional_type", "map_type", "sparse_tensor_type"):
+            raise UnsupportedOperator(f"input {proto.name} is no tensor; export a model that takes tensors")
         if not proto.type.HasField("tensor_type") or not tensor.HasField("shape"):
             raise BadModel(f"input {proto.name} is no tensor of known rank")
         dtype = element(tensor.elem_type)
@@ -210,13 +202,32 @@ class Loader:
         """The value of that name; None where it is left out, as inputs of functions may be."""
         if name and name not in scope:
             raise BadModel(f"{reader} reads {name}, which nothing makes")
-        return scope[name] if name else None
+        value = scope[name] if name else None
+        if value is _LOST:
+            raise _LostError
+        return value
 
     def body(self, proto: GraphProto, scope: Scope) -> None:
         for i, n in enumerate(proto.node):
             self.node(n, n.name or f"{n.op_type}_{i}", scope)
 
     def node(self, proto: NodeProto, source: str, scope: Scope) -> None:
+        """Add a node. One that is refused is noted, and what is computed from it passed over, so that all are told."""
+        try:
+            self.add(proto, source, scope)
+            return
+        except UnsupportedOperator as e:
+            self.refusals.add(e, proto.op_type if _is_standard(proto) else f"{proto.domain}.{proto.op_type}", source)
+        except _LostError:
+            pass
+        scope.update({name: _LOST for name in proto.output if name})
+
+    def add(self, proto: NodeProto, source: str, scope: Scope) -> None:
+        if not _is_standard(proto) or not onnx.defs.has(proto.op_type):
+            raise UnsupportedOperator("it is no operator of ONNX; export the model with standard ones")
+        read = [scope.get(name) for name in proto.input if name]
+        if not how(proto.op_type) and (not read or any(v is None or v.const is None for v in read)):
+            raise UnsupportedOperator("it is not among the operators that are known (docs/operators.md)")
         inputs = tuple(self.optional(i, scope, source) for i in proto.input)
         if proto.op_type in CONTROL:
             results = CONTROL[proto.op_type](self, proto, source, inputs, scope)
@@ -226,17 +237,17 @@ class Loader:
                 self.define(name, value, scope)
             return
         if self.opset < OLDEST and not _kept(proto, self.opset):
-            raise UnsupportedOperator(
-                f"{proto.op_type} ({source}): opset {self.opset} is too old; export with opset {OLDEST} or newer"
-            )
+            raise UnsupportedOperator(f"opset {self.opset} is too old; export the model with opset {OLDEST} or newer")
         try:
             onnx.checker.check_node(proto, self.checker)
             _check_attributes(proto, self.opset)
             attrs = {a.name: attribute(a, self.folder) for a in proto.attribute}
+        except UnsupportedOperator:
+            raise
         except (onnx.checker.ValidationError, BadModel, ValueError) as e:
             raise BadModel(f"{proto.op_type} ({source}): {str(e).splitlines()[0]}") from e
         if proto.op_type == "Constant":
-            self.define(proto.output[0], self.graph.constant(_constant(attrs, source), proto.output[0]), scope)
+            self.define(proto.output[0], self.graph.constant(_constant(attrs), proto.output[0]), scope)
             return
         if proto.op_type == "Identity":
             self.define(proto.output[0], inputs[0], scope)
@@ -253,11 +264,11 @@ class Loader:
         for name, value in zip(proto.output, outputs, strict=True):
             self.define(name, value, scope)
 
-    def unroll(self, nodes: int, source: str) -> None:
+    def unroll(self, nodes: int) -> None:
         """Count what loops become. Raises UnsupportedOperator where that is too much."""
         self.unrolled += nodes
         if self.unrolled > MOST_UNROLLED:
-            raise UnsupportedOperator(f"{source}: unrolled, the loop takes more than {MOST_UNROLLED} nodes")
+            raise UnsupportedOperator(f"unrolled it takes more than {MOST_UNROLLED} nodes")
 
     def function(self, node: Node) -> onnx.FunctionProto | None:
         try:
@@ -269,7 +280,7 @@ class Loader:
         """The nodes that define `node`, instead of it."""
         source = node.sources[0]
         loader = Loader(self.graph, _opset(function), self.folder, {}, {})
-        loader.unrolled = self.unrolled
+        loader.unrolled, loader.refusals = self.unrolled, self.refusals
         inner: Scope = ChainMap(dict(itertools.zip_longest(function.input, node.inputs)))
         for n in function.node:
             loader.node(n, source, inner)
@@ -300,9 +311,11 @@ def _check_types(node: Node) -> None:
     try:
         schema = onnx.defs.get_schema(node.op, OPSET)
     except onnx.defs.SchemaError as e:
-        raise UnsupportedOperator(f"no kernel for {node.op} ({node.sources[0]})") from e
-    if schema.deprecated:
-        raise UnsupportedOperator(f"no kernel for {node.op} ({node.sources[0]}), which opset {OPSET} no longer has")
+        raise UnsupportedOperator("it is not known", node.op) from e
+    if schema.deprecated or node.attrs.keys() - schema.attributes.keys():
+        raise UnsupportedOperator("this old form of it is not known; export the model with a newer opset")
+    if not all(any(t.startswith("tensor(") for t in formal.types) for formal in schema.outputs):
+        raise UnsupportedOperator("it makes no tensor")
     bound: dict[str, str] = {}
     for i, value in enumerate(node.inputs):
         if value is None or (value.const is not None and value.const.dtype == object):
@@ -314,7 +327,7 @@ def _check_types(node: Node) -> None:
             raise BadModel(f"{node.op} ({node.sources[0]}) does not take {value} as its {formal.name}")
 
 
-def _constant(attrs: Mapping[str, Any], source: str) -> np.ndarray:
+def _constant(attrs: Mapping[str, Any]) -> np.ndarray:
     kind, value = next(iter(attrs.items()), ("none", None))
     if kind == "value":
         return value
@@ -322,4 +335,4 @@ def _constant(attrs: Mapping[str, Any], source: str) -> np.ndarray:
         return np.array(value, np.float32)
     if kind in ("value_int", "value_ints"):
         return np.array(value, np.int64)
-    raise UnsupportedOperator(f"Constant ({source}) of kind {kind}")
+    raise UnsupportedOperator(f"it is of kind {kind}")

@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from intaglio.compiler.infer import infer
 from intaglio.compiler.ir import DTYPES, Graph, Node, UnsupportedOperator, known
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.types import axis_of
+
+OLDEST = 7  # the first opset in which operands broadcast as they do today; before, operators are read that it kept
 
 
 def normalise(node: Node, opset: int, graph: Graph) -> None:
@@ -62,8 +65,16 @@ def _softmax(node: Node, opset: int, graph: Graph) -> None:
 
 
 def _dropout(node: Node, opset: int, graph: Graph) -> None:
+    """Nothing is dropped; the mask says so."""
     if (training := node.input(2)) is not None and training.scalar is not False:
-        raise UnsupportedOperator(f"Dropout ({node.sources[0]}) of a model in training; export it for inference")
+        raise UnsupportedOperator("it is of a model in training; export it for inference")
+    if len(node.outputs) > 1:
+        x, mask = node.inputs[0], node.outputs[1]
+        kept = graph.constant(np.array(1, bool if opset >= 10 else DTYPES[x.dtype]))
+        size = graph.constant(known(x.shape, (len(x.shape),)), "shape")
+        everywhere = Node("Expand", (kept, size), (mask,), {}, node.sources)
+        infer(everywhere)
+        graph.add(everywhere)
     node.op, node.attrs = "Identity", {}
     node.inputs, node.outputs = node.inputs[:1], node.outputs[:1]
 

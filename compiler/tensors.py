@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto
 
-from intaglio.compiler.ir import DTYPES, BadModel
+from intaglio.compiler.ir import DTYPES, BadModel, UnsupportedOperator
 from intaglio.compiler.types import element
 
 
@@ -30,6 +30,8 @@ def array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
         if tensor.HasField("raw_data") and name not in ("i4", "u4"):
             return np.frombuffer(tensor.raw_data, dtype).reshape(shape)
         return onnx.numpy_helper.to_array(tensor)
+    except UnsupportedOperator as e:
+        raise UnsupportedOperator(f"the weight {tensor.name}: {e}") from e
     except (BadModel, ValueError, TypeError, OSError) as e:
         raise BadModel(f"the weight {tensor.name}: {e}") from e
 

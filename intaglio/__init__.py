@@ -18,7 +18,7 @@ from intaglio.runtime.plan import BadBundle
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "load"]
+__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "load", "operators"]
 
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much (0: unknown)
 
@@ -53,7 +53,7 @@ def compile(
     folder that gets the graph after each pass. verbose: prints a line for each pass.
     Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), NoCompiler.
     """
-    frontend, pipeline, emit = _compiler()
+    frontend, pipeline, emit = map(_compiler_module, ("compiler.frontend", "compiler.pipeline", "codegen.emit"))
     folder = Path(out)
     if folder.exists() and not (folder / "plan.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is no bundle; remove it, or name another place")
@@ -72,10 +72,14 @@ def compile(
     return load(folder)
 
 
-def _compiler() -> tuple[Any, ...]:
-    names = "intaglio.compiler.frontend", "intaglio.compiler.pipeline", "intaglio.codegen.emit"
+def operators() -> str:
+    """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
+    return _compiler_module("compiler.operators").table()
+
+
+def _compiler_module(name: str) -> Any:
     try:
-        return tuple(map(importlib.import_module, names))
+        return importlib.import_module(f"intaglio.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("intaglio"):
             raise

@@ -234,7 +234,7 @@ class Generator:
         array = np.asarray(tokens)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise ValueError("tokens must be a list of whole numbers")
-        if array.size and not (0 <= array.min() and array.max() < self.settings.vocabulary):
+        if array.size and not (array.min() >= 0 and array.max() < self.settings.vocabulary):
             wrong = next(t for t in array.tolist() if not 0 <= t < self.settings.vocabulary)
             raise ValueError(f"there is no token {wrong}; this model has {self.settings.vocabulary}")
         if len(array) > (context := self.settings.context):

@@ -78,7 +78,7 @@ class Model:
 
     def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
         target = getattr(self, name)
-        assert array.ndim == 1 and 0 <= offset and offset + len(array) <= len(target)
+        assert array.ndim == 1 and offset >= 0 and offset + len(array) <= len(target)
         target[offset : offset + len(array)] = array
 
     def read(self, name: str, symbols: dict[str, int]) -> np.ndarray:
