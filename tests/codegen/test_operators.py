@@ -207,6 +207,33 @@ PRODUCTS = [
     case("y = Gemm <transB = 1> (a, b, c)", a=f32("T", 6), b=weight(7, 6), c=weight(7)),
     case("y = Gemm <transA = 1, alpha = 0.5, beta = 2.0> (a, b, c)", a=f32(6, 3), b=weight(6, 4), c=weight(3, 1)),
     case("y = Gemm <transA = 1, transB = 1> (a, b, c)", a=f32(6, 3), b=f32(4, 6), c=f32(4)),
+    *(
+        case(f'y = Einsum <equation = "{equation}"> (a, b)', a=a, b=b)
+        for equation, a, b in [
+            ("ij,jk->ik", f32(3, 4), f32(4, 5)),
+            ("ij,jk", f32(3, 4), f32(4, 5)),
+            ("bij, bjk -> bki", f32("T", 3, 4), f32("T", 4, 5)),
+            ("bhtd,bhsd->bhts", f32(2, 3, "T", 4), f32(2, 3, 5, 4)),
+            ("...ij,...jk->...ik", f32(2, 1, 3, 4), f32(1, 5, 4, 2)),
+            ("i,j->ji", f32(3), f32(4)),
+            ("i,i->", f32(4), f32(4)),
+            ("ijk,kl->il", f32(3, 2, 4), f32(4, 5)),
+            ("ii,ij->j", f32(3, 3), f32(3, 4)),
+            ("ab,ab->ab", f32(3, 4), f32(3, 1)),
+            ("btd,df->btf", f32(1, "T", 8), weight(8, 12)),
+        ]
+    ),
+    *(
+        case(f'y = Einsum <equation = "{equation}"> (a)', a=f32(*shape))
+        for equation, shape in [
+            ("ij->ji", (3, 4)),
+            ("ii->i", (4, 4)),
+            ("i...->...", ("T", 3)),
+            ("iij->j", (3, 3, 2)),
+            ("ij->", (3, 4)),
+        ]
+    ),
+    case('y = Einsum <equation = "ab,bc,cd->da"> (a, b, c)', a=f32(2, 3), b=f32(3, 4), c=f32(4, 5)),
     # convolutions over time: channels, kernel, stride and padding in test_shapes.py
     case("y = Conv <kernel_shape = [3], pads = [1, 1]> (x, w, b)", x=f32(1, 8, 20), w=weight(12, 8, 3), b=weight(12)),
     case("y = Conv <strides = [2], pads = [1, 1]> (x, w) z = Gelu(y)", x=f32(1, 8, 20), w=weight(12, 8, 3)),
