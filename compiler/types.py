@@ -262,6 +262,11 @@ def _resample(node: Node) -> list[TensorType]:
     return [TensorType(x.dtype, (*x.shape[:axis], node.inputs[1].shape[0], *x.shape[axis + 1 :]))]
 
 
+def _recurrent(node: Node) -> list[TensorType]:
+    steps, batch, directions, _, hidden = node.inputs[0].shape
+    return [TensorType("f32", (steps, directions, batch, hidden)), node.inputs[2].type]
+
+
 def _linear(node: Node) -> list[TensorType]:
     x, weight = node.inputs[:2]
     rows = x.shape[:-1]
@@ -293,6 +298,7 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "MaxUnpool": _unpool,
     "Resize": _resize,
     "Linear": _linear,
+    "Recurrent": _recurrent,
     "Resample": _resample,
     "Write": _write,
     "Attention": lambda node: [node.inputs[0].type],
