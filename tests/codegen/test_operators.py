@@ -257,6 +257,8 @@ CONVOLUTIONS = [
     case("y = Conv <pads = [2, 1]> (x, w)", x=f32(2, 3, "T"), w=weight(4, 3, 4)),
     case("y = Conv <pads = [0, 1, 0, 0, 1, 1]> (x, w)", x=f32(1, 2, 4, 5, 6), w=weight(3, 2, 2, 3, 2)),
     case("y = Conv(x, w) z = Relu(y)", x=f32(1, 4, 9, 1), w=weight(4, 4, 2, 1)),
+    case("y = Conv(x, w, b)", x=f32(2, 5, 4, 3), w=weight(9, 5, 1, 1), b=weight(9)),
+    case("y = Conv <group = 2, pads = [1, 1, 1, 1]> (x, w)", x=f32(2, 6, 5, 5), w=weight(16, 3, 3, 3)),
     case("y = ConvTranspose(x, w)", x=f32(1, 3, 4, 5), w=weight(3, 4, 3, 3)),
     case("y = ConvTranspose(x, w, b)", x=f32(2, 3, 4, 5), w=f32(3, 2, 3, 3), b=f32(2)),
     case("y = ConvTranspose <strides = [2, 3]> (x, w, b)", x=f32("T", 3, 4, 5), w=weight(3, 2, 3, 2), b=weight(2)),
