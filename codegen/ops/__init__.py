@@ -13,6 +13,7 @@ from intaglio.codegen.ops import (
     reduce,
     rotary,
     sample,
+    sampling,
     scatter,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "reduce",
     "rotary",
     "sample",
+    "sampling",
     "scatter",
 ]

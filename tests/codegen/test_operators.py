@@ -362,6 +362,24 @@ RESIZES = [
     case("y = Upsample <scales = [1.0, 1.0, 2.0, 2.0]> (x)", x=f32(1, 1, 2, 3), opset=7),
 ]
 
+SAMPLINGS = [
+    *(
+        case(
+            f'y = GridSample <mode = "{mode}", padding_mode = "{padding}", align_corners = {aligned}> (x, g)',
+            x=f32(2, 3, 4, 5),
+            g=f32(2, 3, 6, 2, low=-1.9, high=1.9),
+        )
+        for mode in ("nearest", "linear", "cubic")
+        for padding in ("zeros", "border", "reflection")
+        for aligned in (0, 1)
+    ),
+    case('y = GridSample <mode = "bilinear"> (x, g)', x=f32("T", 3, 4, 5), g=f32("T", 2, 3, 2, low=-1), opset=16),
+    case(
+        'y = GridSample <padding_mode = "reflection", align_corners = 1> (x, g)', x=f32(1, 1, 1, 3), g=f32(1, 2, 3, 2)
+    ),
+    case("y = GridSample(x, g)", x=f32(1, 2, 3, 4, 5), g=f32(1, 2, 2, 2, 3, low=-1.2, high=1.2)),
+]
+
 NORMS = [
     case("y = Softmax(x)", x=f32(5, 7)),
     case("y = Softmax <axis = 1> (x)", x=f32(3, 7, 4)),
@@ -791,6 +809,7 @@ CASES = [
     *CONVOLUTIONS,
     *POOLS,
     *RESIZES,
+    *SAMPLINGS,
     *NORMS,
     *OTHER_NORMS,
     *RECURRENT,
