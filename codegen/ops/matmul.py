@@ -10,6 +10,7 @@ from intaglio.compiler.ir import Node
 from intaglio.compiler.types import broadcast
 
 _TILE = 4  # rows, and columns, that an invocation computes
+_MOST_ROWS = 32  # of a matrix that an invocation keeps
 _LANES = 8  # invocations of a workgroup along either
 
 
@@ -39,6 +40,18 @@ def matmul(node: Node) -> Kernel:
     label = f"matmul_batched_{rows}x{columns}"
     flops = size * (2 * dims.high(k))
     return Kernel("matmul_batched", reads, {"out": node.output}, grid, (_LANES, _LANES), consts, label, flops=flops)
+
+
+@op("Det")
+def determinant(node: Node) -> Kernel:
+    """Of small matrices, each of which an invocation keeps whole."""
+    (x,) = node.inputs
+    n, count = x.shape[-1], node.output.type.size
+    if not isinstance(n, int) or n > _MOST_ROWS:
+        raise refuse(node, f"matrices of {n} rows")
+    consts = {"count": wgsl.size(count), "n": n}
+    reads = {"x": operand(x)}
+    return Kernel("det", reads, {"out": node.output}, (groups(count, per=64),), (64,), consts, f"det_{n}")
 
 
 def _at_most(tile: int, d: Dim) -> int:

@@ -16,6 +16,12 @@ _PADDINGS = {
     "reflection": ("reflected(x, {low}, {high})", "i32(round(reflected(f32(i), {low}, {high})))"),
 }
 
+# what a sample makes of its four neighbours, how one more is taken in, and what is done at the end
+_POOLED = {
+    "avg": ("a + b + c + d", "sum + value", "sum / f32(max(count.x * count.y, 1u))"),
+    "max": ("max(max(a, b), max(c, d))", "select(max(sum, value), value, u + v == 0u)", "sum"),
+}
+
 
 @op("GridSample")
 def grid_sample(node: Node) -> Kernel:
@@ -47,3 +53,31 @@ def grid_sample(node: Node) -> Kernel:
     return Kernel(
         "grid_sample", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, f"grid_sample_{mode}"
     )
+
+
+@op("RoiAlign")
+def roi_align(node: Node) -> Kernel:
+    x, rois, batch = node.inputs
+    channels, height, width = x.shape[1:]
+    half_pixel = node.attrs.get("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+    if not all(isinstance(d, int) for d in (channels, height, width)):
+        raise refuse(node, f"an image {x.type}, whose size varies")
+    value, combine, finish = _POOLED[node.attrs.get("mode", "avg")]
+    size = node.output.type.size
+    consts = {
+        "size": wgsl.size(size),
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "rows": node.output.shape[2],
+        "columns": node.output.shape[3],
+        "scale": wgsl.number(node.attrs.get("spatial_scale", 1.0), "f32"),
+        "offset": "0.5" if half_pixel else "0.0",
+        "least": not half_pixel,
+        "samples": node.attrs.get("sampling_ratio", 0),
+        "value": value,
+        "combine": combine,
+        "finish": finish,
+    }
+    reads = {"x": operand(x), "rois": operand(rois), "batch": operand(batch)}
+    return Kernel("roi_align", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, "roi_align")

@@ -362,6 +362,31 @@ RESIZES = [
     case("y = Upsample <scales = [1.0, 1.0, 2.0, 2.0]> (x)", x=f32(1, 1, 2, 3), opset=7),
 ]
 
+SPECTRA = [
+    case("y = DFT(x)", x=f32(2, 10, 1)),
+    case("y = DFT(x)", x=f32("T", 9, 2)),
+    case('y = DFT(x, "", a)', x=f32(2, 6, 3, 2), a=const(1)),
+    case("y = DFT <inverse = 1> (x)", x=f32(2, 10, 2)),
+    case("y = DFT <onesided = 1> (x, n)", x=f32(2, 10, 1), n=const(16)),
+    case("y = DFT <onesided = 1> (x, n)", x=f32(2, 10, 1), n=const(7)),
+    case("y = DFT <axis = 1> (x)", x=f32(2, 10, 3, 1), opset=17),
+    case("y = STFT(x, s, w)", x=f32("T", 40, 1), s=const(5), w=weight(16), opset=17),
+    case('y = STFT <onesided = 0> (x, s, "", n)', x=f32(2, 40, 1), s=const(7), n=const(12), opset=17),
+    case("y = Det(x)", x=f32(3, 3)),
+    case("y = Det(x)", x=f32("T", 2, 5, 5)),
+    case("y = Det(x)", x=given([[[0.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]], [[0.0, 0.0], [0.0, 1.0]]])),
+    case("y = Col2Im(x, s, k)", x=f32("T", 12, 20), s=const([5, 6]), k=const([2, 2]), opset=18),
+    case(
+        "y = Col2Im <strides = [2, 2], pads = [1, 0, 1, 1], dilations = [1, 2]> (x, s, k)",
+        x=f32(1, 12, 9),
+        s=const([6, 6]),
+        k=const([3, 2]),
+        opset=18,
+    ),
+    case("y = Compress <axis = 1> (x, c)", x=f32("T", 4), c=const([True, False, True, True])),
+    case("y = Compress(x, c)", x=f32(2, 3), c=const([False, True, False, False, True])),
+]
+
 SAMPLINGS = [
     *(
         case(
@@ -376,6 +401,36 @@ SAMPLINGS = [
     case('y = GridSample <mode = "bilinear"> (x, g)', x=f32("T", 3, 4, 5), g=f32("T", 2, 3, 2, low=-1), opset=16),
     case(
         'y = GridSample <padding_mode = "reflection", align_corners = 1> (x, g)', x=f32(1, 1, 1, 3), g=f32(1, 2, 3, 2)
+    ),
+    *(
+        case(
+            f"y = RoiAlign <output_height = 2, output_width = 3, spatial_scale = 0.5, {attributes}> (x, r, b)",
+            x=f32(2, 3, 6, 7),
+            r=const([[0.0, 0.0, 9.0, 7.0], [3.0, 2.0, 12.0, 11.5], [-5.0, 1.0, 4.0, 3.0]]),
+            b=i64(3, low=0, high=1),
+        )
+        for attributes in (
+            "sampling_ratio = 2",
+            "sampling_ratio = 0",
+            'mode = "max", sampling_ratio = 2',
+            'coordinate_transformation_mode = "output_half_pixel"',
+        )
+    ),
+    *(
+        case(
+            f"y = DeformConv <pads = [1, 1, 1, 1], {attributes}> (x, w, o, b, m)",
+            x=f32(2, 4, 5, 6),
+            w=weight(6, inputs, 3, 3),
+            o=f32(2, 18 * groups, *size),
+            b=weight(6),
+            m=f32(2, 9 * groups, *size, low=0, high=1),
+            opset=19,
+            atol=1e-4,
+        )
+        for attributes, inputs, groups, size in [
+            ("strides = [1, 1]", 4, 1, (5, 6)),
+            ("strides = [2, 1], group = 2, offset_group = 2", 2, 2, (3, 6)),
+        ]
     ),
     case("y = GridSample(x, g)", x=f32(1, 2, 3, 4, 5), g=f32(1, 2, 2, 2, 3, low=-1.2, high=1.2)),
 ]
@@ -810,6 +865,7 @@ CASES = [
     *POOLS,
     *RESIZES,
     *SAMPLINGS,
+    *SPECTRA,
     *NORMS,
     *OTHER_NORMS,
     *RECURRENT,
