@@ -111,7 +111,7 @@ class Renderer:
             b["accessors"] = [line for name, lines in b["functions"].items() if f"{name}(" in body for line in lines]
         uniform = "dims." in body or any("dims." in line for b in bindings for line in b["accessors"])
         code = template.render(context, bindings=bindings, uniform=uniform)
-        return _with_functions(code, "f32" if kernel.template == "elementwise" else "vec4f"), uniform
+        return _with_functions(code, "vec4f" if kernel.tail and kernel.template != "elementwise" else "f32"), uniform
 
 
 def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:

@@ -222,6 +222,50 @@ def _resample(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [np.moveaxis(rows.sum(-1), -1, node.attrs["axis"]).astype(x.dtype)]
 
 
+def _recurrent(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    """A recurrent layer whose gates have taken their part of the input: see compiler/expansions/recurrent.py."""
+    taken, packed, initial, lengths, extra = inputs
+    steps, batch, directions, gates, hidden = taken.shape
+    r = packed.swapaxes(-3, -2).reshape(directions, gates, hidden, -1)[..., :hidden]
+    y, states = np.zeros((steps, directions, batch, hidden), np.float32), initial.copy()
+    for d, b in np.ndindex(directions, batch):
+        count = int(lengths[b])
+        backward = node.attrs["direction"] == "reverse" or d == 1
+        for t in range(count)[::-1] if backward else range(count):
+            state, own = states[d::directions, b], None if extra is None else extra[d]
+            states[d::directions, b] = _cell(node, taken[t, b, d], r[d], state, own)
+            y[t, d, b] = states[d, b]
+    return [y, states]
+
+
+def _cell(node: Node, x: np.ndarray, r: np.ndarray, state: np.ndarray, extra: np.ndarray | None) -> list[np.ndarray]:
+    """The states of a cell after one step."""
+
+    def activation(i: int, value: np.ndarray) -> np.ndarray:
+        name, *parameters = node.attrs["activations"][i]
+        clip = node.attrs["clip"] or np.inf
+        attrs = dict(zip(("alpha", "beta"), parameters, strict=False))
+        value = np.clip(value, -clip, clip, dtype=np.float32)
+        if name in ("Affine", "ScaledTanh"):
+            a, b = parameters
+            return a * value + b if name == "Affine" else a * np.tanh(b * value)
+        return evaluate(Node(name, (Value("", None),), (Value("", None),), attrs), [value])[0]
+
+    h, products = state[0], r @ state[0]
+    if node.attrs["cell"] == "RNN":
+        return [activation(0, x[0] + products[0])]
+    if node.attrs["cell"] == "GRU":
+        update, reset = activation(0, x[0] + products[0]), activation(0, x[1] + products[1])
+        inner = reset * (products[2] + extra) if node.attrs["after"] else r[2] @ (reset * h)
+        return [(1 - update) * activation(1, x[2] + inner) + update * h]
+    p = np.zeros((3, len(h)), np.float32) if extra is None else extra.reshape(3, -1)
+    i, o, f, c = x + products
+    i = activation(0, i + p[0] * state[1])
+    f = 1 - i if node.attrs["coupled"] else activation(0, f + p[2] * state[1])
+    c = f * state[1] + i * activation(1, c)
+    return [activation(0, o + p[1] * c) * activation(2, c), c]
+
+
 def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     (x,) = inputs
     axis = node.attrs.get("axis", -1)
@@ -249,6 +293,7 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Rotary": _rotary,
     "RMSNormalization": _rms_norm,
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], [], inputs)],
+    "Recurrent": _recurrent,
     "Resample": _resample,
     "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],
 }

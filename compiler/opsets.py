@@ -99,6 +99,12 @@ def _scatter(node: Node, opset: int, graph: Graph) -> None:
     node.op = "ScatterElements"
 
 
+def _dft(node: Node, opset: int, graph: Graph) -> None:
+    if opset < 20:
+        axis = graph.constant(np.array(node.attrs.pop("axis", 1), np.int64), "axis")
+        node.inputs = (*(*node.inputs, None)[:2], axis)
+
+
 def _reduce(node: Node, opset: int, graph: Graph) -> None:
     _axes_to_input(node, opset, graph)
     node.attrs.setdefault("keepdims", 1)
@@ -121,6 +127,7 @@ _NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
     "Hardmax": _softmax,
     "Dropout": _dropout,
     "Reshape": _reshape,
+    "DFT": _dft,
     "Scatter": _scatter,
     "Resize": _resize,
     "Upsample": _resize,

@@ -68,4 +68,6 @@ def attribute(proto: AttributeProto, folder: Path | None) -> Any:
         return value.decode()
     if isinstance(value, TensorProto):
         return array(value, folder)
+    if proto.type == AttributeProto.STRINGS:
+        return [text.decode() for text in value]
     return list(value) if proto.type in (AttributeProto.INTS, AttributeProto.FLOATS) else value

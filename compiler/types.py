@@ -18,7 +18,8 @@ from intaglio.compiler.dims import Dim, NotLinear
 from intaglio.compiler.elementwise import ELEMENTWISE, PREDICATES
 from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, type_of
 from intaglio.compiler.resize import resized
-from intaglio.compiler.windows import convolved, pooled, unpooled
+from intaglio.compiler.spectrum import framed, transformed
+from intaglio.compiler.windows import assembled, convolved, pooled, unpooled
 
 MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
 
@@ -253,6 +254,14 @@ def _unpool(node: Node) -> list[TensorType]:
     return [TensorType(x.dtype, _sizes(node.inputs[2]) if node.input(2) is not None else unpooled(node))]
 
 
+def _compress(node: Node) -> list[TensorType]:
+    x, count = node.inputs[0], sum(map(bool, content(node.inputs[1], "the condition")))
+    if (axis := node.attrs.get("axis")) is None:
+        return [TensorType(x.dtype, (count,))]
+    axis = axis_of(axis, len(x.shape))
+    return [TensorType(x.dtype, (*x.shape[:axis], count, *x.shape[axis + 1 :]))]
+
+
 def _resize(node: Node) -> list[TensorType]:
     return [TensorType(node.inputs[0].dtype, tuple(axis.count for axis in resized(node)))]
 
@@ -260,6 +269,11 @@ def _resize(node: Node) -> list[TensorType]:
 def _resample(node: Node) -> list[TensorType]:
     x, axis = node.inputs[0], node.attrs["axis"]
     return [TensorType(x.dtype, (*x.shape[:axis], node.inputs[1].shape[0], *x.shape[axis + 1 :]))]
+
+
+def _recurrent(node: Node) -> list[TensorType]:
+    steps, batch, directions, _, hidden = node.inputs[0].shape
+    return [TensorType("f32", (steps, directions, batch, hidden)), node.inputs[2].type]
 
 
 def _linear(node: Node) -> list[TensorType]:
@@ -288,11 +302,16 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Pad": _pad,
     "Tile": _tile,
     "Transpose": _transpose,
-    **dict.fromkeys(("Conv", "ConvTranspose"), convolved),
+    **dict.fromkeys(("Conv", "ConvTranspose", "DeformConv"), convolved),
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), pooled),
+    "Col2Im": assembled,
+    "Compress": _compress,
     "MaxUnpool": _unpool,
     "Resize": _resize,
+    "DFT": transformed,
+    "STFT": framed,
     "Linear": _linear,
+    "Recurrent": _recurrent,
     "Resample": _resample,
     "Write": _write,
     "Attention": lambda node: [node.inputs[0].type],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, NotLinear
-from intaglio.compiler.ir import BadModel, Node, TensorType
+from intaglio.compiler.ir import BadModel, Node, TensorType, Value
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,24 @@ def unpooled(node: Node) -> tuple[Dim, ...]:
     """The shape whose pooling gives the shape of a MaxUnpool's input."""
     slid = windows(node)
     return (*node.inputs[0].shape[:2], *((w.size - 1) * w.stride + w.kernel - w.before - w.after for w in slid))
+
+
+def blocks(node: Node) -> list[Window]:
+    """The windows of the image that a Col2Im puts together. Raises NotLinear where they are not known."""
+    x, *sizes = node.inputs
+    if any(v.const is None or v.const.dtype == object for v in sizes):
+        raise NotLinear("the sizes of the image and of its blocks")
+    image, block = (v.const.reshape(-1).tolist() for v in sizes)
+    like = Value(x.name, TensorType(x.dtype, (*x.shape[:2], *image)))
+    return windows(Node("Im2Col", (like,), node.outputs, node.attrs | {"kernel_shape": block}))
+
+
+def assembled(node: Node) -> list[TensorType]:
+    x, slid = node.inputs[0], blocks(node)
+    taps = math.prod(w.kernel for w in slid)
+    if len(x.shape) != 3 or x.shape[2] != dims.product(tuple(w.count for w in slid)) or x.shape[1] % taps:
+        raise BadModel(f"{x.type} is no row of blocks of {taps} elements at {[w.count for w in slid]} places")
+    return [TensorType(x.dtype, (x.shape[0], x.shape[1] // taps, *(w.size for w in slid)))]
 
 
 class _Given:

@@ -9,9 +9,11 @@ from intaglio.codegen.ops import (
     matmul,
     norm,
     pool,
+    recurrent,
     reduce,
     rotary,
     sample,
+    sampling,
     scatter,
 )
 
@@ -24,8 +26,10 @@ __all__ = [
     "matmul",
     "norm",
     "pool",
+    "recurrent",
     "reduce",
     "rotary",
     "sample",
+    "sampling",
     "scatter",
 ]

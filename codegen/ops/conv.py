@@ -31,17 +31,19 @@ def convolve(node: Node) -> list[Kernel]:
     scalar = wgsl_type(node.output.type)
     packable = weight.const is not None and scalar == "f32" and each > 1 and (group == 1 or each % _DEEP == 0)
     deep = _DEEP if packable else 1
+    vectors = 2 if deep > 1 and (each % 8 == 0 or (group == 1 and each > 4)) else 1
     width = slid[-1].count
     wide = min(_WIDE, width) if isinstance(width, int) else 1
     places = (*node.output.shape[2:-1], -(-width // wide))
-    before, packed = _weight(node, deep)
+    before, packed = _weight(node, deep, vectors)
     reads = {"x": operand(x), "w": packed} | ({"bias": operand(bias)} if bias is not None else {})
     consts = {
         "wide": wide,
         "deep": deep,
+        "vectors": vectors,
         "places": wgsl.size(dims.product(places)),
-        "tiles": -(-channels // deep),
-        "tiles_each": -(-each // deep),
+        "tiles": -(-channels // (deep * vectors)),
+        "tiles_each": -(-each // (deep * vectors)),
         "channels": channels,
         "c": c,
         "c_all": x.shape[1],
@@ -52,6 +54,7 @@ def convolve(node: Node) -> list[Kernel]:
         "bias": bias is not None,
         "scalar": scalar,
         "vector": "vec4f" if deep > 1 else scalar,
+        "moving": [i for i, w in enumerate(slid) if w.kernel > 1],
         "axes": _axes(node, slid, places, wide),
         "at": wgsl.affine("place", places, (*(s for s in wgsl.strides(node.output.shape[2:])[:-1]), wide)),
     }
@@ -91,7 +94,7 @@ def tap(window: Window) -> dict[str, Any]:
     return {name: getattr(window, name) for name in names} | {"size": wgsl.size(window.size)}
 
 
-def _weight(node: Node, deep: int) -> tuple[list[Kernel], Operand]:
+def _weight(node: Node, deep: int, vectors: int) -> tuple[list[Kernel], Operand]:
     """The weight as [out / deep, in / group, taps, deep], and what must run first to bring it there."""
     weight, group = node.inputs[1], node.attrs.get("group", 1)
     c, each = node.inputs[0].shape[1] // group, node.output.shape[1] // group
@@ -100,7 +103,7 @@ def _weight(node: Node, deep: int) -> tuple[list[Kernel], Operand]:
         rows = weight.const
         rows = rows.reshape(shape).swapaxes(1, 2) if node.op == "ConvTranspose" else rows
         rows = rows.reshape(group * each, c, shape[3])
-        rows = np.pad(rows, [(0, -len(rows) % deep), (0, 0), (0, 0)]).reshape(-1, deep, c, shape[3])
+        rows = np.pad(rows, [(0, -len(rows) % (deep * vectors)), (0, 0), (0, 0)]).reshape(-1, deep, c, shape[3])
         packed = np.ascontiguousarray(rows.transpose(0, 2, 3, 1))
         return [], Weight(Value(weight.name, type_of(packed), packed))
     if node.op == "Conv":

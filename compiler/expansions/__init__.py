@@ -4,7 +4,19 @@ One module a family; each maps operators to functions from a node to the values 
 None where the node is left as it is.
 """
 
-from intaglio.compiler.expansions import index, norm, place, pool, quantize, reduce, resize
+from intaglio.compiler.expansions import (
+    deform,
+    einsum,
+    index,
+    norm,
+    place,
+    pool,
+    quantize,
+    recurrent,
+    reduce,
+    resize,
+    spectral,
+)
 
-_FAMILIES = index, norm, place, pool, quantize, reduce, resize
+_FAMILIES = deform, einsum, index, norm, place, pool, quantize, recurrent, reduce, resize, spectral
 EXPANSIONS = {op: write_out for family in _FAMILIES for op, write_out in family.EXPANSIONS.items()}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.ir import DTYPES, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.types import axis_of, paddings
-from intaglio.compiler.windows import unpooled
+from intaglio.compiler.windows import blocks, unpooled
 
 
 def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
@@ -60,6 +60,26 @@ def _reverse_sequence(op: GraphBuilder, node: Node) -> list[Value] | None:
     return [op.GatherElements(x, op.Expand(places, op.dimensions(*x.shape)), axis=time)]
 
 
+def _compress(op: GraphBuilder, node: Node) -> list[Value]:
+    x, axis = node.inputs[0], node.attrs.get("axis")
+    x = op.Reshape(x, op.integers(-1)) if axis is None else x
+    return [op.Gather(x, op.constant(np.flatnonzero(node.inputs[1].const)), axis=axis or 0)]
+
+
+def _col_to_im(op: GraphBuilder, node: Node) -> list[Value]:
+    """Blocks are spread over an image as a transposed convolution does it, whose weight has a one for each tap."""
+    x, slid = node.inputs[0], blocks(node)
+    kernel = [w.kernel for w in slid]
+    taps = int(np.prod(kernel))
+    full = [(w.count - 1) * w.stride + (w.kernel - 1) * w.dilation + 1 for w in slid]
+    attrs = {name: node.attrs[name] for name in ("strides", "dilations", "pads") if name in node.attrs}
+    attrs["output_padding"] = [w.size + w.before + w.after - f for w, f in zip(slid, full, strict=True)]
+    planes = op.Reshape(x, op.dimensions(-1, taps, *(w.count for w in slid)))
+    weight = op.constant(np.eye(taps, dtype=DTYPES[x.dtype]).reshape(taps, 1, *kernel))
+    y = op.ConvTranspose(planes, weight, **attrs)
+    return [op.Reshape(y, op.dimensions(*node.output.shape))]
+
+
 def _max_unpool(op: GraphBuilder, node: Node) -> list[Value]:
     """Elements go back to where a pooling found them, in what it pooled; a larger result is padded."""
     x, indices = node.inputs[:2]
@@ -72,6 +92,8 @@ def _max_unpool(op: GraphBuilder, node: Node) -> list[Value]:
 
 
 EXPANSIONS = {
+    "Col2Im": _col_to_im,
+    "Compress": _compress,
     "MaxUnpool": _max_unpool,
     "Pad": _pad,
     "ReverseSequence": _reverse_sequence,

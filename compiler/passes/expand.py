@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from intaglio.compiler.dims import NotLinear
 from intaglio.compiler.expansions import EXPANSIONS
-from intaglio.compiler.ir import Graph, Node
+from intaglio.compiler.ir import Graph, Node, UnsupportedOperator
 from intaglio.compiler.pattern import GraphBuilder
 
 
@@ -17,7 +18,10 @@ def expand(graph: Graph) -> int:
 
 
 def _expand(graph: Graph, node: Node) -> bool:
-    results = EXPANSIONS[node.op](GraphBuilder(graph, node), node)
+    try:
+        results = EXPANSIONS[node.op](GraphBuilder(graph, node), node)
+    except NotLinear as e:
+        raise UnsupportedOperator(f"{node.op} ({', '.join(node.sources)}): sizes that vary are multiplied, {e}") from e
     if results is None:
         return False
     graph.remove(node)

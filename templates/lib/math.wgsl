@@ -174,3 +174,9 @@ fn is_inf(x: f32) -> u32 {
 fn entry(wanted: i32, entries: u32) -> u32 {
   return min(u32(select(wanted, wanted + i32(entries), wanted < 0)), entries - 1u);
 }
+
+// x, mirrored at two borders until it lies between them.
+fn reflected(x: f32, low: f32, high: f32) -> f32 {
+  let span = max(high - low, 1e-6);
+  return low + span - abs(abs(x - low) % (2.0 * span) - span);
+}

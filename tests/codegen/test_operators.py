@@ -208,6 +208,33 @@ PRODUCTS = [
     case("y = Gemm <transB = 1> (a, b, c)", a=f32("T", 6), b=weight(7, 6), c=weight(7)),
     case("y = Gemm <transA = 1, alpha = 0.5, beta = 2.0> (a, b, c)", a=f32(6, 3), b=weight(6, 4), c=weight(3, 1)),
     case("y = Gemm <transA = 1, transB = 1> (a, b, c)", a=f32(6, 3), b=f32(4, 6), c=f32(4)),
+    *(
+        case(f'y = Einsum <equation = "{equation}"> (a, b)', a=a, b=b)
+        for equation, a, b in [
+            ("ij,jk->ik", f32(3, 4), f32(4, 5)),
+            ("ij,jk", f32(3, 4), f32(4, 5)),
+            ("bij, bjk -> bki", f32("T", 3, 4), f32("T", 4, 5)),
+            ("bhtd,bhsd->bhts", f32(2, 3, "T", 4), f32(2, 3, 5, 4)),
+            ("...ij,...jk->...ik", f32(2, 1, 3, 4), f32(1, 5, 4, 2)),
+            ("i,j->ji", f32(3), f32(4)),
+            ("i,i->", f32(4), f32(4)),
+            ("ijk,kl->il", f32(3, 2, 4), f32(4, 5)),
+            ("ii,ij->j", f32(3, 3), f32(3, 4)),
+            ("ab,ab->ab", f32(3, 4), f32(3, 1)),
+            ("btd,df->btf", f32(1, "T", 8), weight(8, 12)),
+        ]
+    ),
+    *(
+        case(f'y = Einsum <equation = "{equation}"> (a)', a=f32(*shape))
+        for equation, shape in [
+            ("ij->ji", (3, 4)),
+            ("ii->i", (4, 4)),
+            ("i...->...", ("T", 3)),
+            ("iij->j", (3, 3, 2)),
+            ("ij->", (3, 4)),
+        ]
+    ),
+    case('y = Einsum <equation = "ab,bc,cd->da"> (a, b, c)', a=f32(2, 3), b=f32(3, 4), c=f32(4, 5)),
     # convolutions over time: channels, kernel, stride and padding in test_shapes.py
     case("y = Conv <kernel_shape = [3], pads = [1, 1]> (x, w, b)", x=f32(1, 8, 20), w=weight(12, 8, 3), b=weight(12)),
     case("y = Conv <strides = [2], pads = [1, 1]> (x, w) z = Gelu(y)", x=f32(1, 8, 20), w=weight(12, 8, 3)),
@@ -231,6 +258,8 @@ CONVOLUTIONS = [
     case("y = Conv <pads = [2, 1]> (x, w)", x=f32(2, 3, "T"), w=weight(4, 3, 4)),
     case("y = Conv <pads = [0, 1, 0, 0, 1, 1]> (x, w)", x=f32(1, 2, 4, 5, 6), w=weight(3, 2, 2, 3, 2)),
     case("y = Conv(x, w) z = Relu(y)", x=f32(1, 4, 9, 1), w=weight(4, 4, 2, 1)),
+    case("y = Conv(x, w, b)", x=f32(2, 5, 4, 3), w=weight(9, 5, 1, 1), b=weight(9)),
+    case("y = Conv <group = 2, pads = [1, 1, 1, 1]> (x, w)", x=f32(2, 6, 5, 5), w=weight(16, 3, 3, 3)),
     case("y = ConvTranspose(x, w)", x=f32(1, 3, 4, 5), w=weight(3, 4, 3, 3)),
     case("y = ConvTranspose(x, w, b)", x=f32(2, 3, 4, 5), w=f32(3, 2, 3, 3), b=f32(2)),
     case("y = ConvTranspose <strides = [2, 3]> (x, w, b)", x=f32("T", 3, 4, 5), w=weight(3, 2, 3, 2), b=weight(2)),
@@ -334,6 +363,79 @@ RESIZES = [
     case("y = Upsample <scales = [1.0, 1.0, 2.0, 2.0]> (x)", x=f32(1, 1, 2, 3), opset=7),
 ]
 
+SPECTRA = [
+    case("y = DFT(x)", x=f32(2, 10, 1)),
+    case("y = DFT(x)", x=f32("T", 9, 2)),
+    case('y = DFT(x, "", a)', x=f32(2, 6, 3, 2), a=const(1)),
+    case("y = DFT <inverse = 1> (x)", x=f32(2, 10, 2)),
+    case("y = DFT <onesided = 1> (x, n)", x=f32(2, 10, 1), n=const(16)),
+    case("y = DFT <onesided = 1> (x, n)", x=f32(2, 10, 1), n=const(7)),
+    case("y = DFT <axis = 1> (x)", x=f32(2, 10, 3, 1), opset=17),
+    case("y = STFT(x, s, w)", x=f32("T", 40, 1), s=const(5), w=weight(16), opset=17),
+    case('y = STFT <onesided = 0> (x, s, "", n)', x=f32(2, 40, 1), s=const(7), n=const(12), opset=17),
+    case("y = Det(x)", x=f32(3, 3)),
+    case("y = Det(x)", x=f32("T", 2, 5, 5)),
+    case("y = Det(x)", x=given([[[0.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]], [[0.0, 0.0], [0.0, 1.0]]])),
+    case("y = Col2Im(x, s, k)", x=f32("T", 12, 20), s=const([5, 6]), k=const([2, 2]), opset=18),
+    case(
+        "y = Col2Im <strides = [2, 2], pads = [1, 0, 1, 1], dilations = [1, 2]> (x, s, k)",
+        x=f32(1, 12, 9),
+        s=const([6, 6]),
+        k=const([3, 2]),
+        opset=18,
+    ),
+    case("y = Compress <axis = 1> (x, c)", x=f32("T", 4), c=const([True, False, True, True])),
+    case("y = Compress(x, c)", x=f32(2, 3), c=const([False, True, False, False, True])),
+]
+
+SAMPLINGS = [
+    *(
+        case(
+            f'y = GridSample <mode = "{mode}", padding_mode = "{padding}", align_corners = {aligned}> (x, g)',
+            x=f32(2, 3, 4, 5),
+            g=f32(2, 3, 6, 2, low=-1.9, high=1.9),
+        )
+        for mode in ("nearest", "linear", "cubic")
+        for padding in ("zeros", "border", "reflection")
+        for aligned in (0, 1)
+    ),
+    case('y = GridSample <mode = "bilinear"> (x, g)', x=f32("T", 3, 4, 5), g=f32("T", 2, 3, 2, low=-1), opset=16),
+    case(
+        'y = GridSample <padding_mode = "reflection", align_corners = 1> (x, g)', x=f32(1, 1, 1, 3), g=f32(1, 2, 3, 2)
+    ),
+    *(
+        case(
+            f"y = RoiAlign <output_height = 2, output_width = 3, spatial_scale = 0.5, {attributes}> (x, r, b)",
+            x=f32(2, 3, 6, 7),
+            r=const([[0.0, 0.0, 9.0, 7.0], [3.0, 2.0, 12.0, 11.5], [-5.0, 1.0, 4.0, 3.0]]),
+            b=i64(3, low=0, high=1),
+        )
+        for attributes in (
+            "sampling_ratio = 2",
+            "sampling_ratio = 0",
+            'mode = "max", sampling_ratio = 2',
+            'coordinate_transformation_mode = "output_half_pixel"',
+        )
+    ),
+    *(
+        case(
+            f"y = DeformConv <pads = [1, 1, 1, 1], {attributes}> (x, w, o, b, m)",
+            x=f32(2, 4, 5, 6),
+            w=weight(6, inputs, 3, 3),
+            o=f32(2, 18 * groups, *size),
+            b=weight(6),
+            m=f32(2, 9 * groups, *size, low=0, high=1),
+            opset=19,
+            atol=1e-4,
+        )
+        for attributes, inputs, groups, size in [
+            ("strides = [1, 1]", 4, 1, (5, 6)),
+            ("strides = [2, 1], group = 2, offset_group = 2", 2, 2, (3, 6)),
+        ]
+    ),
+    case("y = GridSample(x, g)", x=f32(1, 2, 3, 4, 5), g=f32(1, 2, 2, 2, 3, low=-1.2, high=1.2)),
+]
+
 NORMS = [
     case("y = Softmax(x)", x=f32(5, 7)),
     case("y = Softmax <axis = 1> (x)", x=f32(3, 7, 4)),
@@ -388,6 +490,66 @@ OTHER_NORMS = [
 ]
 
 SUMS = "ReduceSum ReduceMean ReduceSumSquare ReduceL1 ReduceL2"
+RECURRENT = [
+    case(
+        f"y, h, c = LSTM <hidden_size = {n}, direction = {d}> (x, w, r, b, l, i, j, p)".replace("'", '"'),
+        x=f32(6, "T", 3),
+        w=weight(k, 4 * n, 3),
+        r=weight(k, 4 * n, n),
+        b=weight(k, 8 * n),
+        l=i32("T", low=1, high=6),
+        i=f32(k, "T", n),
+        j=f32(k, "T", n),
+        p=weight(k, 3 * n),
+    )
+    for n, d, k in ((4, "'forward'", 1), (5, "'reverse'", 1), (6, "'bidirectional'", 2))
+] + [
+    case(
+        "y = LSTM <hidden_size = 4, clip = 0.5, input_forget = 1> (x, w, r)",
+        x=f32(6, 2, 3),
+        w=f32(1, 16, 3),
+        r=f32(1, 16, 4),
+    ),
+    case("y, h = LSTM <hidden_size = 300> (x, w, r)", x=f32(3, 1, 4), w=weight(1, 1200, 4), r=weight(1, 1200, 300)),
+    case(
+        'y, h = GRU <hidden_size = 5, direction = "bidirectional"> (x, w, r, b, l)',
+        x=f32(6, 3, 4),
+        w=weight(2, 15, 4),
+        r=weight(2, 15, 5),
+        b=weight(2, 30),
+        l=const([6, 2, 3], "i32"),
+    ),
+    case(
+        "y, h = GRU <hidden_size = 5, linear_before_reset = 1> (x, w, r, b)",
+        x=f32(6, "T", 4),
+        w=weight(1, 15, 4),
+        r=weight(1, 15, 5),
+        b=weight(1, 30),
+    ),
+    case("y = GRU <hidden_size = 300> (x, w, r)", x=f32(3, 1, 4), w=weight(1, 900, 4), r=weight(1, 900, 300)),
+    *(
+        case(
+            f'y, h = RNN <hidden_size = 5, activations = ["{f}"]{more}> (x, w, r)',
+            x=f32(4, 2, 3),
+            w=weight(1, 5, 3),
+            r=weight(1, 5, 5),
+        )
+        for f, more in [
+            ("Tanh", ""),
+            ("Relu", ""),
+            ("Sigmoid", ""),
+            ("Softplus", ""),
+            ("Softsign", ""),
+            ("HardSigmoid", ", activation_alpha = [0.3], activation_beta = [0.4]"),
+            ("LeakyRelu", ", activation_alpha = [0.1]"),
+            ("Elu", ", activation_alpha = [0.7]"),
+            ("ThresholdedRelu", ", activation_alpha = [0.2]"),
+            ("ScaledTanh", ", activation_alpha = [0.5], activation_beta = [0.8]"),
+            ("Affine", ", activation_alpha = [0.5], activation_beta = [0.1]"),
+        ]
+    ),
+]
+
 REDUCTIONS = [
     *(case(f"y = {op}(x, a)", x=f32(3, 5, 4), a=const([1])) for op in f"{SUMS} ReduceMax ReduceMin ReduceProd".split()),
     *(case(f"y = {op} <keepdims = 0> (x, a)", x=f32("T", 5), a=const([-1])) for op in SUMS.split()),
@@ -703,8 +865,11 @@ CASES = [
     *CONVOLUTIONS,
     *POOLS,
     *RESIZES,
+    *SAMPLINGS,
+    *SPECTRA,
     *NORMS,
     *OTHER_NORMS,
+    *RECURRENT,
     *REDUCTIONS,
     *MOVES,
     *SIZES,
