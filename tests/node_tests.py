@@ -3,7 +3,8 @@
     python tests/node_tests.py [PATTERN]    runs those whose name matches, and prints what did not pass
     python tests/node_tests.py --list       runs all, and rewrites node_tests/unsupported.txt
 
-node_tests/all.txt and core.txt name the tests in scope, unsupported.txt those that are refused, each with the reason.
+node_tests/scope.txt names the tests of what we mean to compile, core.txt those of what exports of Whisper and language
+models are made of, and unsupported.txt all that are refused, each with the reason.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,10 +42,12 @@ BOUND = {
     "AffineGrid": "size",
     "BlackmanWindow": "x",
     "CenterCropPad": "shape",
+    "Col2Im": "image_shape block_shape",
     "Compress": "condition",
     "ConstantOfShape": "x",
     "CumProd": "axis",
     "CumSum": "axis",
+    "DFT": "axis dft_length",
     "Expand": "new_shape",
     "HammingWindow": "x",
     "HannWindow": "x",
@@ -63,6 +67,7 @@ BOUND = {
     "ReduceSumSquare": "axes",
     "Reshape": "shape",
     "Resize": "roi scales sizes",
+    "STFT": "frame_step frame_length",
     "Slice": "starts ends axes steps",
     "Split": "split",
     "Squeeze": "axes",
@@ -71,6 +76,9 @@ BOUND = {
     "Unsqueeze": "axes",
     "Upsample": "scales",
 }
+
+# Where the expected numbers are what rounding left of zero, or zero where others are left with that.
+NOISE = {"test_basic_deform_conv_with_padding": 1e-6, "test_dft_inverse_opset19": 1e-6}
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ def run(name: str) -> Result:
             inputs, outputs = ([_array(tensor) for tensor in tensors] for tensors in data)
             actual = _outputs(case.model, dict(zip((i.name for i in case.model.graph.input), inputs, strict=False)))
             actual = [y.astype(wanted.dtype) if _ours(wanted) else y for y, wanted in zip(actual, outputs, strict=True)]
-            Runner.assert_similar_outputs(outputs, actual, case.rtol, case.atol)
+            Runner.assert_similar_outputs(outputs, actual, case.rtol, NOISE.get(name, case.atol))
     except UnsupportedOperator as e:
         return Result(name, "unsupported", str(e))
     except AssertionError as e:
@@ -117,8 +125,11 @@ def run_all(which: Iterable[str]) -> Iterator[Result]:
     return map(run, which)
 
 
-def _array(tensor: np.ndarray | onnx.TensorProto) -> np.ndarray:
-    return onnx.numpy_helper.to_array(tensor) if isinstance(tensor, onnx.TensorProto) else np.asarray(tensor)
+def _array(tensor: Any) -> Any:
+    """An array; a sequence stays one, for what takes it is refused."""
+    if isinstance(tensor, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(tensor)
+    return tensor if isinstance(tensor, list) else np.asarray(tensor)
 
 
 def _ours(array: np.ndarray) -> str:
@@ -151,14 +162,15 @@ def summary(results: Iterable[Result]) -> str:
 
 def main() -> int:
     pattern = sys.argv[1] if len(sys.argv) > 1 else "*"
-    chosen = [n for n in names("all") if pattern == "--list" or fnmatch.fnmatch(n, f"*{pattern}*")]
+    chosen = [n for n in cases() if pattern == "--list" or fnmatch.fnmatch(n, f"*{pattern}*")]
     started, results = time.monotonic(), []
     for result in run_all(chosen):
         results.append(result)
         if result.verdict != "passed":
             print(f"{result.verdict}: {result.name}: {' '.join(result.why.split())[:300]}", flush=True)
     if pattern == "--list":
-        listed = [f"{r.name}: {' '.join(r.why.split())}\n" for r in results if r.verdict == "unsupported"]
+        refused = sorted((r for r in results if r.verdict == "unsupported"), key=lambda r: r.name)
+        listed = [f"{r.name}: {' '.join(r.why.split())}\n" for r in refused]
         (LISTS / "unsupported.txt").write_text("".join(listed))
     print(f"{summary(results)}, in {time.monotonic() - started:.0f} s")
     return int(any(r.verdict in ("wrong", "crashed") for r in results))

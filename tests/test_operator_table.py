@@ -30,7 +30,7 @@ def test_the_kernels_are_those_of_codegen() -> None:
 
 
 def test_every_operator_of_the_table_is_tested() -> None:
-    """In a node test of ONNX that is not refused; those that our own code computes also in codegen/test_operators.py."""
+    """In a node test of ONNX that is not refused; what we write as others ourselves, in codegen/test_operators.py."""
     refused = set(node_tests.names("unsupported"))
     passed = [case for name, case in node_tests.cases().items() if name not in refused]
     tested = {node.op_type for case in passed for node in case.model.graph.node}
