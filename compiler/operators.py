@@ -16,9 +16,9 @@ from intaglio.compiler.opsets import OLDEST
 # Those that codegen has a kernel for.
 KERNELS = frozenset(
     """ArgMax ArgMin AveragePool Concat ConstantOfShape Conv ConvTranspose CumProd CumSum Det Expand Gather
-    GatherElements GatherND GridSample LayerNormalization LogSoftmax LpPool MatMul MaxPool Pad RMSNormalization Range ReduceL1 ReduceL2
-    ReduceLogSum ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare RoiAlign ScatterElements ScatterND
-    Slice Softmax Split Tile TopK Transpose""".split()
+    GatherElements GatherND GridSample LayerNormalization LogSoftmax LpPool MatMul MaxPool Pad RMSNormalization
+    Range ReduceL1 ReduceL2 ReduceLogSum ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    RoiAlign ScatterElements ScatterND Slice Softmax Split Tile TopK Transpose""".split()
 )
 _KNOWN = frozenset({"Constant", "Identity", "Shape", "Size"})  # their results are known when the model is read
 _VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
