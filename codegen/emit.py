@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight, most, stored
+from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight, stored
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
 from intaglio.codegen.render import Renderer, Shader, flops
-from intaglio.codegen.storage import Root, Storage, buffer, identity, texture, textures
-from intaglio.codegen.weights import WeightStore, packed_size
+from intaglio.codegen.storage import Root, Storage, buffer, identity, numbers, texel_format, texture, textures
+from intaglio.codegen.weights import WeightStore
 from intaglio.compiler.ir import Graph, UnsupportedOperator, Value
 from intaglio.compiler.model import Check, Model
 from intaglio.compiler.pipeline import Trace
@@ -125,17 +125,18 @@ class _Bundle:
     # buffers
 
     def _storage(self, root: Root) -> Storage:
-        words = packed_size(root) if isinstance(root, Weight) else most(root.type)
-        is_texture = identity(root, self.shared) in self.textures
-        result = texture(words) if is_texture else buffer(words)
-        if result.texture is None and result.bytes > MAX_BINDING:
+        count = numbers(root)
+        if identity(root, self.shared) in self.textures:
+            return texture(count, texel_format(root, self.shared))
+        result = buffer(count)
+        if result.bytes > MAX_BINDING:
             raise UnsupportedOperator(
                 f"{root.value if isinstance(root, Weight) else root} takes more bytes than a binding may have"
             )
         return result
 
     def _sized(self, kind: str, storage: Storage, **described: Any) -> Buffer:
-        return Buffer(kind, storage.bytes, texture=storage.texture or (), **described)
+        return Buffer(kind, storage.bytes, texture=storage.texture or (), format=storage.format, **described)
 
     def _name(self, graph: Graph, value: Value) -> None:
         """A buffer for a value that users see; programs that use the same name share it."""
@@ -199,7 +200,7 @@ class _Bundle:
     def _report(self, plan: Plan, trace: Trace) -> dict[str, Any]:
         return {
             "kind": plan.kind,
-            "precision": "f32",
+            "precision": self.model.precision,
             "dispatches": {name: len(p.steps) for name, p in plan.programs.items()},
             "dispatches_per_token": len(plan.programs["step"].steps) if "step" in plan.programs else None,
             "kernels": len(plan.kernels),
@@ -213,6 +214,7 @@ class _Bundle:
                 "staging": plans.STAGING,
                 "total": plan.bytes,
             },
+            "notes": self.model.notes,
             "passes": trace.rows,
         }
 

@@ -17,6 +17,7 @@ from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression
 from intaglio.compiler.ir import FLOATS, Node, TensorType, UnsupportedOperator, Value, type_of
+from intaglio.compiler.packed import Packed
 
 MAX_WORKGROUPS = 65_535
 MAX_BINDING = 128 << 20  # bytes
@@ -25,7 +26,7 @@ MAX_TRIPS = 65_535  # loop iterations per invocation, above which software adapt
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant in the layout that a kernel wants. `rows` picks some of the rows of a matrix."""
+    """A constant in the layout that a kernel wants (see weights.py). `rows` picks some of the rows of a matrix."""
 
     value: Value
     layout: str = "flat"
@@ -34,6 +35,11 @@ class Weight:
     @property
     def type(self) -> TensorType:
         return self.value.type
+
+    @property
+    def format(self) -> str:
+        """f32, or what the numbers are packed in."""
+        return self.value.const.format if isinstance(self.value.const, Packed) else "f32"
 
 
 Operand = Value | Weight

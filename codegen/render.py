@@ -11,13 +11,14 @@ from typing import Any
 import jinja2
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, most, wgsl_type
+from intaglio.codegen.kernel import Kernel, Operand, Weight, most, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.storage import Storage
+from intaglio.codegen.weights import packed_size
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import TensorType
-from intaglio.runtime.plan import DEFAULT_LIMITS
+from intaglio.runtime.plan import ACCESS, DEFAULT_LIMITS, WORD
 
 _USES = 4  # dispatches whose origin a header tells
 _NODES = 4  # ONNX nodes that it names for each
@@ -49,11 +50,25 @@ class Shader:
             more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
             lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
         kernel = self.uses[0][1].kernel
-        lines.append("reads " + ", ".join(f"{name} {v.type}" for name, v in kernel.reads.items()))
+        lines.append("reads " + ", ".join(f"{name} {_stored(v)}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
-        moved = sum(4 * most(v.type) for v in (*kernel.reads.values(), *kernel.writes.values()))
+        moved = sum(map(_bytes, (*kernel.reads.values(), *kernel.writes.values())))
         lines.append(f"at most {quantity(moved)}B moved, {quantity(dims.high(kernel.flops))}FLOP a dispatch")
         return lines
+
+
+def _stored(operand: Operand) -> str:
+    """An operand's type, and what it is packed in."""
+    if not isinstance(operand, Weight) or operand.format == "f32":
+        return str(operand.type)
+    return f"{operand.type} as {operand.format}" + (" (scales)" if operand.layout == "scales" else "")
+
+
+def _bytes(operand: Operand) -> int:
+    """What it takes to read or write an operand once."""
+    if isinstance(operand, Weight):
+        return packed_size(operand) * (2 if operand.format == "f16" else WORD)
+    return most(operand.type) * WORD
 
 
 def _origin(dispatch: Dispatch) -> str:
@@ -114,49 +129,62 @@ class Renderer:
         return _with_functions(code, "vec4f" if kernel.tail and kernel.template != "elementwise" else "f32"), uniform
 
 
+_IMAGES = {"rgba32float": "i", "rgba16float": "h", "rgba32uint": "n"}  # letters of ACCESS, for textures that are read
+_SAMPLED = {"rgba32float": "t", "rgba16float": "t", "rgba32uint": "m"}
+_STORED = {"rgba32float": "s", "rgba16float": "g"}
+
+
 def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
     """A letter for each operand, as in the plan. Of textures that are read, as many as may be are read as storage
     textures, the first operands first: without a sampler in the way that is three times as fast on software adapters.
     """
-    letters = {name: "t" if storage[name].texture else "r" for name in kernel.reads}
-    letters |= {name: "s" if storage[name].texture else "w" for name in kernel.writes}
-    left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - list(letters.values()).count("s")
-    for name in [name for name in kernel.reads if letters[name] == "t"][:left]:
-        letters[name] = "i"
-    return letters
+    letters = {name: _STORED[storage[name].format] if storage[name].texture else "w" for name in kernel.writes}
+    left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - sum(s != "w" for s in letters.values())
+    read = {}
+    for name in kernel.reads:
+        if storage[name].texture:
+            read[name] = (_IMAGES if left > 0 else _SAMPLED)[storage[name].format]
+            left -= 1
+        else:
+            read[name] = "r"
+    return read | letters
 
 
-_SPACES = {"r": "<storage, read>", "w": "<storage, read_write>"}
-_TEXTURES = {
-    "t": "texture_2d<f32>",
-    "i": "texture_storage_2d<rgba32float, read>",
-    "s": "texture_storage_2d<rgba32float, write>",
-}
+def _declared(access: str) -> tuple[str, str]:
+    """Address space and type of a binding, the type only of a texture."""
+    use = ACCESS[access]
+    if not use.formats:
+        return "<storage, read_write>" if use.write else "<storage, read>", ""
+    if use.image:
+        return "", f"texture_storage_2d<{use.formats[0]}, {'write' if use.write else 'read'}>"
+    return "", f"texture_2d<{'u32' if 'rgba32uint' in use.formats else 'f32'}>"
 
 
 def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> dict[str, Any]:
     """How an operand is declared, and the functions through which the kernel reads and writes it."""
     kernel, place = dispatch.kernel, dispatch.places[name]
     vec4 = name in kernel.vec4
-    scalar = wgsl_type((kernel.writes | kernel.reads)[name].type)
-    type = "vec4f" if vec4 else scalar
+    scalar = "u32" if storage.format == "rgba32uint" else wgsl_type((kernel.writes | kernel.reads)[name].type)
+    type = f"vec4{scalar[0]}" if vec4 else scalar
     index = wgsl.sum_of(wgsl.size(place.offset // 4 if vec4 else place.offset) if place.offset != 0 else "0u", "i")
+    space, declared = _declared(access)
     if storage.texture is None:
         declared = f"array<{type}>"
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"
     else:
         width = storage.texture[0]
-        declared = _TEXTURES[access]
-        level = ", 0" if access == "t" else ""
+        # what is stored as f16 is rounded here, for drivers round as they like
+        value = "quantizeToF16(value)" if storage.format == "rgba16float" else "value"
+        level = "" if ACCESS[access].image else ", 0"
         load, store = (
             _texel(name, index, vec4, width, level),
-            f"textureStore({name}, {_coordinates(index, width)}, value);",
+            f"textureStore({name}, {_coordinates(index, width)}, {value});",
         )
     functions = {
         f"load_{name}": [f"fn load_{name}(i: u32) -> {type} {{", f"  return {load};", "}", ""],
         f"store_{name}": [f"fn store_{name}(i: u32, value: {type}) {{", f"  {store}", "}", ""],
     }
-    return {"name": name, "space": _SPACES.get(access, ""), "type": declared, "functions": functions}
+    return {"name": name, "space": space, "type": declared, "functions": functions}
 
 
 def _coordinates(index: str, width: int) -> str:

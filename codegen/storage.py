@@ -11,33 +11,48 @@ from dataclasses import dataclass
 
 from intaglio.codegen.kernel import Weight, most
 from intaglio.codegen.lower import Dispatch
+from intaglio.codegen.weights import packed_size
 from intaglio.compiler.ir import Value
+from intaglio.runtime.plan import TEXELS, WORD
 
-TEXEL = 16  # bytes of a vec4 of f32
-_WIDTH, _LEAST_WIDTH, _HEIGHT = 2048, 16, 8192
+_WIDTH, _HEIGHT = 2048, 8192
+_LEAST_ROW = 256  # bytes: rows that are copied into a buffer are multiples of it
 
 Root = Value | Weight
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A buffer of `bytes`, or a texture of width x height vec4s."""
+    """A buffer of `bytes`, or a texture of width x height texels of `format`, each a vec4."""
 
     bytes: int
     texture: tuple[int, int] | None = None
+    format: str = ""
 
 
-def texture(words: int) -> Storage:
-    """The texture for so many f32, vec4 i at (i % width, i / width)."""
-    texels = -(-words // 4)
-    width = min(_WIDTH, max(_LEAST_WIDTH, 1 << (texels - 1).bit_length()))
+def texture(numbers: int, format: str = "rgba32float") -> Storage:
+    """The texture for so many numbers, vec4 i at (i % width, i / width)."""
+    texels = -(-numbers // 4)
+    width = min(_WIDTH, max(_LEAST_ROW // TEXELS[format], 1 << (texels - 1).bit_length()))
     height = -(-texels // width)
-    return Storage(width * height * TEXEL, (width, height))
+    return Storage(width * height * TEXELS[format], (width, height), format)
 
 
 def buffer(words: int) -> Storage:
     """The buffer for so many words, rounded up to whole vec4s."""
-    return Storage(-(-max(words, 1) // 4) * TEXEL)
+    return Storage(-(-max(words, 1) // 4) * 4 * WORD)
+
+
+def texel_format(root: Root, shared: set[Value]) -> str:
+    """How a texture holds a tensor: caches of f16, and packed weights, take fewer bits than f32."""
+    if isinstance(root, Weight):
+        return {"f32": "rgba32float", "f16": "rgba16float"}.get(root.format, "rgba32uint")
+    return "rgba16float" if root in shared and root.dtype == "f16" else "rgba32float"
+
+
+def numbers(root: Root) -> int:
+    """How many numbers are stored, at the largest sizes."""
+    return packed_size(root) if isinstance(root, Weight) else most(root.type)
 
 
 def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[object]:
@@ -66,4 +81,4 @@ def identity(root: Root, shared: set[Value]) -> object:
 
 def _fits(root: Root) -> bool:
     type = root.value.type if isinstance(root, Weight) else root.type
-    return type.dtype in ("f32", "f16", "f64") and most(type) <= 4 * _WIDTH * _HEIGHT
+    return type.dtype in ("f32", "f16", "f64") and numbers(root) <= 4 * _WIDTH * _HEIGHT

@@ -3,6 +3,7 @@
 Layout rows8 is for matrices [N, K]: eight rows side by side, four columns at a time, so element (n, k) lies at
 ((n/8) * (K/4) + k/4) * 32 + (n%8) * 4 + k%4. Eight lanes that own eight rows then read consecutive vec4s, whether they
 compute a product of matrices, of a matrix and a vector, or look rows up. N is padded to 8 and K to 4 with zeros.
+Packed matrices are laid out alike, in units of texels, and have their scales in a tensor of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from intaglio.codegen.kernel import Weight, stored
+from intaglio.compiler.packed import GROUP, Packed
 
 SHARD = 64 << 20  # bytes of a weight file, more only if a single tensor is larger
 
@@ -22,26 +24,72 @@ SHARD = 64 << 20  # bytes of a weight file, more only if a single tensor is larg
 def rows8(matrix: np.ndarray) -> np.ndarray:
     """A matrix [N, K] in layout rows8, flat."""
     n, k = matrix.shape
-    padded = np.pad(matrix, [(0, -n % 8), (0, -k % 4)])
-    return np.ascontiguousarray(padded.reshape(-(-n // 8), 8, -(-k // 4), 4).transpose(0, 2, 1, 3)).reshape(-1)
+    padded = np.pad(matrix, [(0, 0), (0, -k % 4)])
+    return _eight_together(padded.reshape(n, -(-k // 4), 4))
+
+
+def _eight_together(texels: np.ndarray) -> np.ndarray:
+    """Texels [N, texels of a row, 4] with eight rows side by side, flat; rows of zeros make N a multiple of 8."""
+    n, each, four = texels.shape
+    padded = np.pad(texels, [(0, -n % 8), (0, 0), (0, 0)])
+    return np.ascontiguousarray(padded.reshape(-1, 8, each, four).transpose(0, 2, 1, 3)).reshape(-1)
+
+
+def codes8(packed: Packed) -> np.ndarray:
+    """Codes in layout rows8, a texel of four words for 16 columns of q8, or 32 of q4, flat u32.
+
+    Column 4 i + w of a texel is byte (q8), or nibble (q4), i of word w: those of one i are then four neighbouring
+    columns, which a kernel unpacks together.
+    """
+    bits = {"q8": 8, "q4": 4}[packed.format]
+    each = 32 // bits
+    codes = packed.codes.view(np.uint8).reshape(len(packed.codes), -1, each, 4).astype(np.uint32)
+    words = np.zeros((*codes.shape[:2], 4), np.uint32)
+    for i in range(each):
+        words |= codes[:, :, i] << np.uint32(bits * i)
+    return _eight_together(words)
+
+
+def scales8(packed: Packed) -> np.ndarray:
+    """Scales in layout rows8: a word for each row, and group of columns (q4: scale and minimum) or pair of groups (q8:
+    both scales), two f16 each, flat u32.
+    """
+    pairs = packed.scale, packed.minimum
+    if packed.format == "q8":
+        even = np.pad(packed.scale, [(0, 0), (0, packed.scale.shape[1] % 2)])
+        pairs = even[:, 0::2], even[:, 1::2]
+    low, high = (p.view(np.uint16).astype(np.uint32) for p in map(np.ascontiguousarray, pairs))
+    words = np.pad(low | high << np.uint32(16), [(0, -len(low) % 8), (0, 0)])
+    return np.ascontiguousarray(words.reshape(-1, 8, words.shape[1]).transpose(0, 2, 1)).reshape(-1)
 
 
 def packed(weight: Weight) -> np.ndarray:
-    """The words of a weight, flat, a multiple of four."""
+    """The numbers of a weight as they are stored, flat, a multiple of four."""
     array = weight.value.const
+    if isinstance(array, Packed):
+        part = array if weight.rows is None else array.rows(*weight.rows)
+        if weight.layout == "scales":
+            return scales8(part)
+        return rows8(part.codes) if part.format == "f16" else codes8(part)
     if weight.rows is not None:
         array = array[slice(*weight.rows)]
     array = stored(array)
     return rows8(array) if weight.layout == "rows8" else np.pad(array.reshape(-1), (0, -array.size % 4))
 
 
+_COLUMNS = {"f32": 4, "f16": 4, "q8": 16, "q4": 32}  # columns of a matrix that a texel holds
+
+
 def packed_size(weight: Weight) -> int:
-    """How many words `packed` gives."""
+    """How many numbers `packed` gives."""
     shape = weight.value.const.shape
-    if weight.layout == "rows8":
-        rows = shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
-        return -(-rows // 8) * 8 * -(-shape[1] // 4) * 4
-    return -(-weight.value.const.size // 4) * 4
+    if weight.layout == "flat":
+        return -(-weight.value.const.size // 4) * 4
+    rows = shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
+    padded = -(-rows // 8) * 8
+    if weight.layout == "scales":
+        return padded * -(-shape[1] // (GROUP * (2 if weight.format == "q8" else 1)))
+    return padded * -(-shape[1] // _COLUMNS[weight.format]) * 4
 
 
 class WeightStore:
@@ -96,5 +144,8 @@ class WeightStore:
 
 
 def _identity(weight: Weight) -> tuple:
-    view = weight.value.const.__array_interface__
-    return view["data"][0], view["strides"], weight.value.const.shape, view["typestr"], weight.layout, weight.rows
+    const = weight.value.const
+    if isinstance(const, Packed):
+        return id(const), weight.layout, weight.rows
+    view = const.__array_interface__
+    return view["data"][0], view["strides"], const.shape, view["typestr"], weight.layout, weight.rows

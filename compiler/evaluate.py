@@ -18,6 +18,7 @@ from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression, operator
 from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, Value
+from intaglio.compiler.packed import Packed
 
 OPSET = 28  # the operator versions that load.py normalises to
 
@@ -51,6 +52,11 @@ def run(
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
     results = compute(graph, graph.nodes, values, symbols or {}, wanted=graph.outputs)
     return {v.name: results[v] if v in results else concrete(v, symbols or {}) for v in graph.outputs}
+
+
+def zeros(graph: Graph) -> dict[str, np.ndarray]:
+    """The states of a graph as they are before anything is written into them."""
+    return {v.name: np.zeros(v.shape, DTYPES[v.dtype]) for v in graph.states}
 
 
 def compute(
@@ -87,7 +93,9 @@ def compute(
 
 
 def concrete(constant: Value, symbols: Mapping[str, Dim]) -> np.ndarray:
-    """The content of a constant with its symbolic dimensions, if it has any, replaced by numbers."""
+    """The content of a constant: dequantized, and with its symbolic dimensions, if it has any, replaced by numbers."""
+    if isinstance(constant.const, Packed):
+        return constant.const.dequantized()
     if constant.const.dtype != object:
         return constant.const
     numbers = [int(dims.substitute(d, symbols)) for d in constant.const.reshape(-1)]
@@ -134,7 +142,8 @@ def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     for i, state in enumerate(node.attrs.get("states", ())):
         if state:
             parts[i] = _written(parts[i], inputs[state], node.attrs["at"])
-    return [p.astype(np.float32) for p in parts]
+    states = node.attrs.get("states", (0,) * len(parts))
+    return [p if state else p.astype(np.float32) for p, state in zip(parts, states, strict=True)]
 
 
 def _gather(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
@@ -158,7 +167,7 @@ def _windows(x: np.ndarray, kernel: int, stride: int, pad: int) -> np.ndarray:
 def _attention(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     a = node.attrs
     q, k, v = (split(x, h) for x, h in zip(inputs[:3], (a["heads"], a["kv_heads"], a["kv_heads"]), strict=True))
-    k, v = (np.repeat(x, a["heads"] // a["kv_heads"], axis=-3) for x in (k, v))
+    k, v = (np.repeat(x, a["heads"] // a["kv_heads"], axis=-3).astype(np.float32) for x in (k, v))
     scores = q @ k.swapaxes(-1, -2) * a["scale"]
     if cap := a.get("cap"):
         scores = np.tanh(scores / cap) * cap
@@ -205,7 +214,7 @@ def split(x: np.ndarray, heads: int) -> np.ndarray:
 
 def _written(new: np.ndarray, state: np.ndarray, at: int) -> np.ndarray:
     rows = at + new.shape[-2]
-    return np.concatenate([state[..., :at, :], new], axis=-2)[..., :rows, :]
+    return np.concatenate([state[..., :at, :], new.astype(state.dtype)], axis=-2)[..., :rows, :]
 
 
 def _gelu(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import onnx
 from intaglio.compiler import dims, evaluate, export, language, language_export, load, pipeline, whisper
 from intaglio.compiler.ir import DTYPES, FLOATS, BadModel, Graph
 from intaglio.compiler.model import Check, Model, sample
+from intaglio.compiler.passes.merge_linear import merge_linear
+from intaglio.compiler.passes.quantize import Precision, quantize
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
 SEED = 0
@@ -21,6 +24,7 @@ SMALL = 3  # for sizes that are not known
 def compile(
     source: str | Path | onnx.ModelProto,
     trace: Trace,
+    precision: Precision,
     bind: Mapping[str, Any] | None = None,
     max_length: int | None = None,
 ) -> Model:
@@ -29,28 +33,31 @@ def compile(
     Raises BadModel, UnsupportedOperator.
     """
     if isinstance(source, onnx.ModelProto):
-        return _plain(source, None, trace, bind or {})
+        return _plain(source, None, trace, precision, bind or {})
     path = Path(source)
     whole = path.is_dir() and (export.is_whisper(path) or language_export.is_language(path))
     if whole and bind:
         raise BadModel(f"{path} is a Whisper or a language model: its sizes are known, and there is nothing to bind")
     if whole and not export.is_whisper(path):
-        return language.compile(path, trace, max_length)
+        return language.compile(path, trace, precision, max_length)
     if max_length is not None:
         raise BadModel(f"--max-length is for language models, and {path} is none")
     if whole:
-        return whisper.compile(path, trace)
+        return whisper.compile(path, trace, precision)
     if path.is_dir() and not (path / "model.onnx").is_file():
         known = "a Whisper (encoder_model.onnx), a language model (config.json, model.onnx) nor a model.onnx"
         raise BadModel(f"{path} holds neither {known}; name the .onnx file")
     file = path / "model.onnx" if path.is_dir() else path
-    return _plain(load.read(file), file.parent, trace, bind or {})
+    return _plain(load.read(file), file.parent, trace, precision, bind or {})
 
 
-def _plain(model: onnx.ModelProto, folder: Path | None, trace: Trace, bind: Mapping[str, Any]) -> Model:
+def _plain(
+    model: onnx.ModelProto, folder: Path | None, trace: Trace, precision: Precision, bind: Mapping[str, Any]
+) -> Model:
     graph = load.load(model, "main", folder=folder, bind=_bound(model, bind))
     checks = _checks(graph)
-    return Model("model", {"main": pipeline.run(graph, UNDERSTAND + FUSE, trace)}, checks=checks)
+    passes = (*UNDERSTAND, merge_linear, partial(quantize, precision=precision), *FUSE)
+    return Model("model", {"main": pipeline.run(graph, passes, trace)}, checks=checks)
 
 
 def _bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, Symbol
+from intaglio.compiler.packed import Packed
 
 DTYPES = {
     "f32": np.float32,
@@ -86,7 +87,7 @@ class Value:
 
     name: str
     type: TensorType
-    const: np.ndarray | None = None
+    const: np.ndarray | Packed | None = None
 
     @property
     def shape(self) -> tuple[Dim, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler import decoder, evaluate, language_export, pipeline
+from intaglio.compiler.accuracy import compare, text_tokens
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.ir import Graph, Node, TensorType
 from intaglio.compiler.model import Check, Model, sample
@@ -20,13 +21,14 @@ from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.positions import positions
+from intaglio.compiler.passes.quantize import Precision, quantize
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
 _SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
 _CHECKED = 6  # tokens of the golden run
 
 
-def compile(folder: Path, trace: Trace, max_length: int | None = None) -> Model:
+def compile(folder: Path, trace: Trace, precision: Precision, max_length: int | None = None) -> Model:
     """The programs of a language model's export, with caches for `max_length` tokens.
 
     Raises BadModel and UnsupportedOperator.
@@ -43,16 +45,27 @@ def compile(folder: Path, trace: Trace, max_length: int | None = None) -> Model:
         fold,
         partial(kv_cache, tokens=new, past=past),
         merge_linear,
+    )
+    pipeline.run(graph, cached, trace)
+    accuracy = None
+    if precision.reduced:
+        trace.say("accuracy")
+        ids = text_tokens(export.files.get("tokenizer.json"), settings["vocabulary"], export.context)
+        reference = _logits(graph, ids)
+        pipeline.run(graph, (partial(quantize, precision=precision),), trace)
+        accuracy = compare(reference, _logits(graph, ids), ids)
+        golden = _checks(graph, export.context, settings)
+    tokens = (
         partial(sample_token, at=past + dim(new), context=export.context),
         partial(decoder.read_tokens, past=past, new=dim(new)),
     )
-    pipeline.run(graph, cached, trace)
+    pipeline.run(graph, tokens, trace)
     sizes = {"prefill": dim(Symbol("T", 1, settings["chunk"])), "step": 1}
     graphs = {
         name: pipeline.run(graph.copy(name, {"T": size}), (partial(last_position, tokens=size), *FUSE), trace)
         for name, size in sizes.items()
     }
-    return Model("language", graphs, settings, export.files, golden)
+    return Model("language", graphs, settings, export.files, golden, precision.report(accuracy), export.notes)
 
 
 def sample_token(graph: Graph, at: Dim, context: int) -> int:
@@ -66,11 +79,17 @@ def sample_token(graph: Graph, at: Dim, context: int) -> int:
     return 1
 
 
+def _logits(graph: Graph, ids: np.ndarray) -> np.ndarray:
+    """f32[1, n, vocabulary] for ids i64[1, n], by numpy; `graph` has its caches or not."""
+    feeds = {"input_ids": ids} | evaluate.zeros(graph)
+    return evaluate.run(graph, feeds, {"P": 0, "T": ids.shape[1]})["logits"]
+
+
 def _checks(graph: Graph, context: int, settings: dict[str, Any]) -> list[Check]:
-    """A few tokens through both programs, against the reference implementation of ONNX on the export."""
+    """A few tokens through both programs. Their logits are those of the export, or of the packed weights, by numpy."""
     count = min(_CHECKED, context)
     ids = np.random.default_rng(0).integers(0, settings["vocabulary"], (1, count))
-    logits = evaluate.run(graph, {"input_ids": ids}, {"T": count})["logits"]
+    logits = _logits(graph, ids)
     tokens = np.zeros((1, context + 1, 1), np.int32)
     tokens[0, :count, 0] = ids[0]
     first = min(count, settings["chunk"], count - 1 or 1)

@@ -12,6 +12,7 @@ from intaglio.compiler.ir import BadModel
 FILES = ("model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx")
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
 LONGEST = 2048  # tokens that a cache is made for unless the user asks for more
+MOST = 8192  # tokens that masks can be understood for
 CHUNK = 256  # tokens that prefill takes at a time
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -25,6 +26,7 @@ class Export:
     context: int
     settings: dict[str, Any]
     files: dict[str, bytes]
+    notes: list[str]
 
 
 def is_language(folder: Path) -> bool:
@@ -39,7 +41,11 @@ def read(folder: Path, max_length: int | None = None) -> Export:
     config = read_json(folder / "config.json")
     generation = read_json(folder / "generation_config.json", required=False)
     tokenizer = read_json(folder / "tokenizer_config.json", required=False)
-    context = _context(folder, config.get("text_config", config), max_length)
+    limit = _limit(config.get("text_config", config))
+    context = _context(folder, limit, max_length)
+    notes = []
+    if max_length is None and limit is not None and limit > context:
+        notes.append(f"there is room for {context} tokens, of {limit} that the model was made for; see --max-length")
     end = generation.get("eos_token_id", config.get("eos_token_id"))
     settings = {
         "context": context,
@@ -49,21 +55,25 @@ def read(folder: Path, max_length: int | None = None) -> Export:
         "sampling": {k: generation[k] for k in SAMPLING if isinstance(generation.get(k), int | float)},
         "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
     }
-    return Export(_decoder(folder), context, settings, _files(folder, tokenizer))
+    return Export(_decoder(folder), context, settings, _files(folder, tokenizer), notes)
 
 
 def _decoder(folder: Path) -> Path | None:
     return next((folder / name for name in FILES if (folder / name).is_file()), None)
 
 
-def _context(folder: Path, config: dict[str, Any], wanted: int | None) -> int:
-    limit = next((config[k] for k in LIMITS if isinstance(config.get(k), int) and config[k] > 0), None)
+def _limit(config: dict[str, Any]) -> int | None:
+    """The number of tokens that the model was made for, if the configuration says so."""
+    return next((config[k] for k in LIMITS if isinstance(config.get(k), int) and config[k] > 0), None)
+
+
+def _context(folder: Path, limit: int | None, wanted: int | None) -> int:
     if wanted is None:
         return min(limit or LONGEST, LONGEST)
-    if wanted < 1:
-        raise BadModel(f"--max-length is {wanted}; a number from 1 is wanted")
-    if limit is not None and wanted > limit:
-        raise BadModel(f"--max-length is {wanted}, but the model in {folder} was made for {limit} tokens at most")
+    most = min(limit or MOST, MOST)
+    if not 1 <= wanted <= most:
+        why = f"the model in {folder} was made for {limit}" if most == limit else "there are no kernels for more"
+        raise BadModel(f"--max-length is {wanted}, which must be from 1 to {most}: {why}")
     return wanted
 
 

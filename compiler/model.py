@@ -25,13 +25,18 @@ class Check:
 
 @dataclass
 class Model:
-    """`graphs` by program name; `settings` becomes generation.json; `files` are copied into the bundle as they are."""
+    """`graphs` by program name; `settings` becomes generation.json; `files` are copied into the bundle as they are.
+
+    `precision`: what the report says of it (see passes/quantize.py). `notes`: what its user should know.
+    """
 
     kind: str
     graphs: dict[str, Graph]
     settings: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
+    precision: dict[str, Any] = field(default_factory=lambda: {"name": "f32"})
+    notes: list[str] = field(default_factory=list)
 
 
 def sample(array: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:

@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler import decoder as decoders
-from intaglio.compiler import load, mel, pipeline
+from intaglio.compiler import golden, load, mel, pipeline
+from intaglio.compiler.accuracy import compare, text_tokens
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.export import Export, read
-from intaglio.compiler.golden import checks
 from intaglio.compiler.ir import BadModel, Graph, Node
 from intaglio.compiler.model import Model
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.positions import positions
+from intaglio.compiler.passes.quantize import Precision, quantize
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
@@ -47,7 +48,7 @@ def symbols(context: int) -> Symbols:
     )
 
 
-def compile(folder: Path, trace: Trace) -> Model:
+def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
     """The programs of a Whisper export. Raises BadModel and UnsupportedOperator."""
     export = read(folder)
     s = symbols(export.context)
@@ -55,7 +56,16 @@ def compile(folder: Path, trace: Trace) -> Model:
     encoder = _encoder(export)
     decoder = decoders.read(export.decoder, dim(s.new), rows=encoder.outputs[0].shape)
     trace.say("golden values")
-    golden = checks(export, spectrogram, encoder, decoder)
+    heard = golden.tone(export, spectrogram)
+    exported = golden.Listener(encoder, decoder, heard)
+    checks = golden.checks(export, heard, exported)
+    accuracy = None
+    if precision.reduced:
+        text = text_tokens(
+            export.tokenizer, decoder.outputs[0].shape[-1], export.context - len(golden.prompt(export.settings))
+        )
+        ids = np.concatenate([[golden.prompt(export.settings)], text], axis=1)
+        reference = exported.logits(ids)
     for graph in (spectrogram, encoder, decoder):
         pipeline.run(graph, UNDERSTAND, trace)
     cached = (
@@ -64,9 +74,16 @@ def compile(folder: Path, trace: Trace) -> Model:
         partial(move_to_encoder, encoder=encoder),
         partial(kv_cache, tokens=s.new, past=s.past),
         merge_linear,
-        partial(sample_token, settings=export.settings, symbols=s),
+        partial(quantize, precision=precision),
     )
     pipeline.run(decoder, cached, trace)
+    pipeline.run(encoder, (merge_linear, partial(quantize, precision=precision)), trace)
+    if precision.reduced:
+        trace.say("accuracy")
+        packed = golden.Listener(encoder, decoder, heard)
+        accuracy = compare(reference, packed.logits(ids), ids)
+        checks = golden.checks(export, heard, packed)
+    pipeline.run(decoder, (partial(sample_token, settings=export.settings, symbols=s),), trace)
     prefill, step = decoder.copy("prefill"), decoder.copy("step", {"T": 1})
     graphs = {
         "mel": pipeline.run(spectrogram, FUSE, trace),
@@ -74,7 +91,9 @@ def compile(folder: Path, trace: Trace) -> Model:
         "prefill": pipeline.run(prefill, (partial(last_position, tokens=dim(s.new)), *FUSE), trace),
         "step": pipeline.run(step, (partial(decoders.read_tokens, past=s.past, new=1), *FUSE), trace),
     }
-    return Model("whisper", graphs, export.settings, {"tokenizer.json": export.tokenizer}, golden)
+    return Model(
+        "whisper", graphs, export.settings, {"tokenizer.json": export.tokenizer}, checks, precision.report(accuracy)
+    )
 
 
 def _encoder(export: Export) -> Graph:

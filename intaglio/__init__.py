@@ -28,6 +28,7 @@ _LATER = {
     "BadModel": "intaglio.compiler.ir",
     "DeviceLimit": "intaglio.runtime.device",
     "NoAdapter": "intaglio.runtime.device",
+    "PromptTooLong": "intaglio.runtime.generate",
     "UnsupportedOperator": "intaglio.compiler.ir",
 }
 
@@ -41,6 +42,9 @@ def compile(
     out: str | Path,
     *,
     bind: Mapping[str, Any] | None = None,
+    quantize: str | None = None,
+    precision: str = "f32",
+    keep_head: bool = False,
     max_length: int | None = None,
     dump: str | Path | None = None,
     verbose: bool = False,
@@ -49,11 +53,15 @@ def compile(
     """Compile `model` into the bundle `out`, replacing a bundle that is there.
 
     model: a .onnx file, a folder as exporters leave it, or a model in memory. bind: fixes a named dimension (an int) or
-    an input (an array). max_length: how many tokens, of prompt and answer, a language model has room for. dump: a
-    folder that gets the graph after each pass. verbose: prints a line for each pass.
+    an input (an array). quantize: "q8" or "q4" packs the weights in groups of 32; keep_head: except the output layer's.
+    precision: "f16" stores the caches, and weights that are not quantized, in f16. max_length: how many tokens, of
+    prompt and answer, a language model has room for. dump: a folder that gets the graph after each pass. verbose:
+    prints a line for each pass.
     Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), NoCompiler.
     """
-    frontend, pipeline, emit = map(_compiler_module, ("compiler.frontend", "compiler.pipeline", "codegen.emit"))
+    parts = "compiler.frontend", "compiler.pipeline", "codegen.emit", "compiler.passes.quantize"
+    frontend, pipeline, emit, formats = map(_compiler, parts)
+    wanted = formats.Precision(quantize, precision, keep_head)
     folder = Path(out)
     if folder.exists() and not (folder / "plan.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is no bundle; remove it, or name another place")
@@ -68,16 +76,16 @@ def compile(
 
     trace = pipeline.Trace(Path(dump) if dump is not None else None, note)
     say("reading", 0, 0)
-    emit.write(frontend.compile(model, trace, bind, max_length), folder, trace, say)
+    emit.write(frontend.compile(model, trace, wanted, bind, max_length), folder, trace, say)
     return load(folder)
 
 
 def operators() -> str:
     """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
-    return _compiler_module("compiler.operators").table()
+    return _compiler("compiler.operators").table()
 
 
-def _compiler_module(name: str) -> Any:
+def _compiler(name: str) -> Any:
     try:
         return importlib.import_module(f"intaglio.{name}")
     except ModuleNotFoundError as error:

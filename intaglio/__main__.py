@@ -6,19 +6,14 @@ Exit status: 0; 1 when something failed; 2 for a wrong call; 130 when interrupte
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import intaglio
-from intaglio import inspect
+from intaglio import inspect, run
 from intaglio.progress import Progress
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
@@ -68,65 +63,23 @@ def _line(error: Exception) -> str:
 
 
 def _compile(options: argparse.Namespace, progress: Progress) -> int:
-    bind = dict(options.bind)
     bundle = intaglio.compile(
-        options.model, options.output, bind=bind, dump=options.dump, verbose=options.verbose, say=progress
+        options.model,
+        options.output,
+        bind=dict(options.bind),
+        quantize=options.quantize,
+        precision=options.precision,
+        keep_head=options.keep_head,
+        max_length=options.max_length,
+        dump=options.dump,
+        verbose=options.verbose,
+        say=progress,
     )
     progress.clear()
+    for note in bundle.report["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     print(f"{options.output}: {inspect.summary(bundle)}", file=sys.stderr)
     return 0
-
-
-def _run(options: argparse.Namespace, progress: Progress) -> int:
-    _check_run(options)
-    bundle = intaglio.load(options.bundle, progress)
-    if options.audio is None:
-        return _run_program(bundle, options, progress)
-    transcript = bundle.transcribe(
-        options.audio, language=options.language, task=options.task or "transcribe", timestamps=options.timestamps
-    )
-    progress.clear()
-    print(json.dumps(asdict(transcript), ensure_ascii=False) if options.json else transcript.text)
-    return 0
-
-
-def _run_program(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progress) -> int:
-    inputs = {name: _array(path) for name, path in options.input}
-    outputs = bundle.run(inputs, options.program or "main")
-    progress.clear()
-    if options.output is not None:
-        _save(outputs, options.output)
-    if options.json:
-        print(json.dumps({name: array.tolist() for name, array in outputs.items()}))
-    else:
-        for name, array in outputs.items():
-            print(f"{name}: {array.dtype}{list(array.shape)}")
-            if options.output is None:
-                print(np.array2string(array, threshold=100, edgeitems=3))
-    return 0
-
-
-def _array(path: str) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy file: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} holds several arrays; a .npy file with one is wanted")
-    return array
-
-
-def _save(outputs: dict[str, np.ndarray], folder: Path) -> None:
-    """Each output as a .npy file, whole or not at all. Names come from the bundle, so they may be no file names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {name: re.sub(r"[^\w.-]", "_", name).lstrip(".") or "output" for name in outputs}
-    if len(set(files.values())) < len(files):
-        files = {name: f"{i}-{file}" for i, (name, file) in enumerate(files.items())}
-    for name, file in files.items():
-        beside = folder / f"{file}.npy.partial"
-        with beside.open("wb") as stream:
-            np.save(stream, outputs[name])
-        beside.replace(folder / f"{file}.npy")
 
 
 def _inspect(options: argparse.Namespace, progress: Progress) -> int:
@@ -195,26 +148,16 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="fix a named dimension, or an input (a number or a .npy file)",
     )
+    p.add_argument("--quantize", choices=["q8", "q4"], help="pack the weights in 8 or 4 bits, in groups of 32")
+    p.add_argument("--keep-head", action="store_true", help="except those of the output layer")
+    p.add_argument(
+        "--precision", choices=["f32", "f16"], default="f32", help="of caches, and of weights that are not quantized"
+    )
+    p.add_argument("--max-length", metavar="N", type=int, help="tokens that a language model has room for")
     p.add_argument("--dump", metavar="DIR", help="write the graph after each pass to this folder")
     p.add_argument("-v", "--verbose", action="store_true", help="print what each pass did")
 
-    p = command("run", _run, "run a bundle: on a recording, or on tensors")
-    p.add_argument("bundle", metavar="BUNDLE")
-    source = p.add_mutually_exclusive_group(required=True)
-    source.add_argument("--audio", metavar="FILE", help="a WAV or FLAC recording to transcribe")
-    source.add_argument("--input", metavar="NAME=FILE.npy", type=_pair, action="append", help="an input tensor")
-    speech = p.add_argument_group("with --audio")
-    speech.add_argument("--language", metavar="xx", help="the language spoken, such as en (default: detected)")
-    speech.add_argument("--task", choices=["transcribe", "translate"], help="translate is into English")
-    speech.add_argument(
-        "--timestamps",
-        action=argparse.BooleanOptionalAction,
-        help="segments by the model's own times, shown by --json (default: for recordings longer than 30 s)",
-    )
-    tensors = p.add_argument_group("with --input")
-    tensors.add_argument("--program", metavar="NAME", help="which program to run (default: main)")
-    tensors.add_argument("--output", metavar="DIR", type=Path, help="write the outputs to this folder, as .npy files")
-    p.add_argument("--json", action="store_true", help="print JSON")
+    run.add_arguments(command("run", run.run, "run a bundle: on a recording, a prompt, a conversation, or tensors"))
 
     p = command("inspect", _inspect, "show what a bundle is made of")
     p.add_argument("bundle", metavar="BUNDLE")
@@ -228,28 +171,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check_run(options: argparse.Namespace) -> None:
-    """Options of the other kind of run are an error, not ignored."""
-    others, kind = ("language task timestamps", "--audio") if options.audio is None else ("program output", "--input")
-    wrong = [f"--{name}" for name in others.split() if getattr(options, name) is not None]
-    if wrong:
-        options.parser.error(f"{', '.join(wrong)}: only with {kind}")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    if not name or not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
-    return name, value
-
-
 def _binding(text: str) -> tuple[str, Any]:
-    name, value = _pair(text)
+    name, value = run.pair(text)
     if re.fullmatch(r"[+-]?\d+", value):
         return name, int(value)
     if value.endswith(".npy"):
         try:
-            return name, _array(value)
+            return name, run.read_array(value)
         except (ValueError, OSError) as error:
             raise argparse.ArgumentTypeError(_line(error)) from error
     raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number nor a .npy file")

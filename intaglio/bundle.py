@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,7 +14,10 @@ from intaglio.runtime import plan as plans
 from intaglio.runtime.plan import BadBundle, Plan
 
 if TYPE_CHECKING:
+    from intaglio.runtime.chat_template import ChatTemplate
     from intaglio.runtime.executor import Executor
+    from intaglio.runtime.generate import Completion, Generator, Settings, Stream
+    from intaglio.runtime.tokenizer import Tokenizer
     from intaglio.runtime.verify import Result
     from intaglio.runtime.whisper import Transcriber, Transcript
 
@@ -39,6 +42,7 @@ class Bundle:
             raise ValueError(
                 f"there is no program {program!r} in {self.folder}; it has {', '.join(self.plan.programs)}"
             )
+        self._forget()
         return self.executor.run(program, inputs, symbols)
 
     def transcribe(
@@ -56,8 +60,7 @@ class Bundle:
         timestamps: segments by the model's own times; None: for recordings longer than one window (30 s).
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
-        if self.plan.kind != "whisper":
-            raise ValueError(f"{self.folder} holds no Whisper: it cannot transcribe")
+        self._expect("whisper", "Whisper", "transcribe")
         from intaglio.runtime import audio as sound
         from intaglio.runtime.whisper import Settings
 
@@ -74,10 +77,56 @@ class Bundle:
         samples = sound.mono(samples, rate, settings.rate)
         return self._transcriber.transcribe(samples, language, task, timestamps, self._say)
 
+    def generate(self, prompt: str | Sequence[int], *, stream: bool = False, **options: Any) -> Completion | Stream:
+        """How a language model goes on after `prompt`, a text or token ids. Greedy unless a temperature is given.
+
+        options: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, ignore_eos, logprobs and
+        more: see intaglio.runtime.options.Options. stream: gives pieces (.text, .tokens) as they come; after the last
+        one, .result is the whole. What a prompt shares with the one before is not read again.
+        Raises ValueError for options that make no sense, PromptTooLong, BadBundle, NoAdapter, DeviceLimit.
+        """
+        from intaglio.runtime.options import Options
+
+        self._expect("language", "language model", "generate text")
+        checked = Options(**options)
+        tokens = self._tokens(prompt) if isinstance(prompt, str) else prompt
+        pieces = self._generator.generate(tokens, checked)
+        return pieces if stream else pieces.finish()
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Any] | None = None,
+        stream: bool = False,
+        **options: Any,
+    ) -> Completion | Stream:
+        """The answer to `messages`, [{"role": "user", "content": "..."}, ...], by the model's own chat template.
+
+        tools: descriptions of functions, as JSON schemas, for models that call them. Otherwise like `generate`.
+        """
+        self._expect("language", "language model", "chat")
+        if not all(isinstance(m, Mapping) and isinstance(m.get("role"), str) for m in messages) or not messages:
+            raise ValueError('messages must be a list of {"role": ..., "content": ...}')
+        if self._chat_template is None:
+            raise ValueError(f"{self.folder} has no chat template: use generate")
+        tokens = self._tokens(self._chat_template.render(messages, tools), special=False)
+        return self.generate(tokens, stream=stream, **options)
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        """f32[tokens, vocabulary]: a language model's scores for what follows each token, given those before it."""
+        return self._generator.logits(tokens)
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """The options that a language model's makers recommend: generate(prompt, **bundle.sampling)."""
+        return dict(self._language.sampling)
+
     def verify(self, tolerance: float | None = None) -> list[Result]:
         """Run the bundle's golden checks on this adapter; `tolerance` replaces the programs' own. Raises BadBundle."""
         from intaglio.runtime.verify import verify
 
+        self._forget()
         return verify(self.executor, self.folder, tolerance)
 
     @cached_property
@@ -101,12 +150,59 @@ class Bundle:
         return _parsed(self.folder / name, plans.verify_file(self.folder, self.plan, name))
 
     @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """Text to token ids and back; None where the model came without. Raises BadBundle."""
+        from intaglio.runtime.tokenizer import Tokenizer
+
+        content = self._file("tokenizer.json")
+        return None if content is None else Tokenizer(content)
+
+    @cached_property
     def _transcriber(self) -> Transcriber:
         from intaglio.runtime.tokenizer import Tokenizer
         from intaglio.runtime.whisper import Transcriber
 
         tokenizer = Tokenizer(plans.verify_file(self.folder, self.plan, "tokenizer.json"))
         return Transcriber(self.executor, self._generation, tokenizer)
+
+    @cached_property
+    def _generator(self) -> Generator:
+        from intaglio.runtime.generate import Generator
+
+        return Generator(self.executor, self._language, self.tokenizer, self._say)
+
+    @cached_property
+    def _language(self) -> Settings:
+        """Raises ValueError for a bundle of another kind."""
+        from intaglio.runtime.generate import Settings
+
+        self._expect("language", "language model", "generate text")
+        return Settings.parse(self._generation)
+
+    @cached_property
+    def _chat_template(self) -> ChatTemplate | None:
+        from intaglio.runtime.chat_template import ChatTemplate
+
+        content = self._file("chat_template.jinja")
+        return ChatTemplate(content.decode("utf-8", "replace"), self._language.special) if content else None
+
+    def _tokens(self, text: str, special: bool = True) -> list[int]:
+        if self.tokenizer is None:
+            raise ValueError(f"{self.folder} has no tokenizer: give token ids, as in generate([1, 2, 3])")
+        return self.tokenizer.encode(text, special)
+
+    def _file(self, name: str) -> bytes | None:
+        """A file that not every bundle has."""
+        return plans.verify_file(self.folder, self.plan, name) if name in self.plan.files else None
+
+    def _expect(self, kind: str, model: str, task: str) -> None:
+        if self.plan.kind != kind:
+            raise ValueError(f"{self.folder} holds no {model}: it cannot {task}")
+
+    def _forget(self) -> None:
+        """The programs are about to be run by hand, over what the generator knows of the cache."""
+        if "_generator" in self.__dict__:
+            self._generator.forget()
 
 
 def _parsed(path: Path, content: bytes) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def _value(buffer: Buffer, name: str) -> str:
 def _step(plan: Plan, i: int, step: Step) -> list[str]:
     """A row of the table. Weights are left out: their names are long, and the kernel's file has them."""
     bound = list(zip(step.buffers, plan.kernels[step.kernel].access, strict=True))
-    made = [_name(plan, b) for b, access in bound if access in "ws"]
-    read = [_name(plan, b) for b, access in bound if access in "rti" and plan.buffers[b].kind != "weight"]
+    made = [_name(plan, b) for b, letter in bound if plans.ACCESS[letter].write]
+    read = [_name(plan, b) for b, a in bound if not plans.ACCESS[a].write and plan.buffers[b].kind != "weight"]
     return [str(i), step.kernel, " x ".join(map(_groups, step.grid)), f"{', '.join(read)} -> {', '.join(made)}"]
 
 

@@ -6,11 +6,12 @@ calls, text that is made or compared) is paid from a fixed amount of work.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial, wraps
+from types import GeneratorType
 from typing import Any, ClassVar
 
 import jinja2
@@ -22,10 +23,13 @@ from jinja2.visitor import NodeTransformer
 from intaglio.runtime.plan import BadBundle
 
 WORK = 30_000_000  # characters that a rendering may make or read; what follows is counted in characters too
-STEP = 100  # an iteration or a call
+STEP = 500  # an iteration, a call, or a value that is written
 ITEM = 10  # an item of a list that is gone through
 
+_COLLECTIONS = list | tuple | dict | set | range
+_QUICK = ("count", "first", "last", "length")  # filters that look at no items
 _WRITERS = ("join", "string", "tojson")  # filters, and a method, that write all that their arguments hold
+_MULTIPLIERS = ("join", "replace")  # and that write one of them many times
 
 
 class ChatTemplate:
@@ -153,14 +157,16 @@ class _Bounded(ImmutableSandboxedEnvironment):
     def _pay(self, name: str, arguments: Iterable[Any]) -> None:
         """For a call. What it makes is at most as large as its arguments, times the numbers among them."""
         arguments = list(arguments)
-        numbers = [max(1, abs(a)) for a in arguments if isinstance(a, int)]
-        measured = [_content(a, self.left) if name in _WRITERS else _size(a) for a in arguments]
-        made = math.prod(1 + m for m in measured) if name in ("join", "replace") else sum(measured)
-        self.spend(STEP + made * math.prod(numbers))
+        size = partial(_content, most=self.left) if name in _WRITERS else _size
+        made = 0 if name in _QUICK else sum(map(size, arguments))
+        if name in _MULTIPLIERS:
+            made += math.prod(1 + len(a) for a in arguments if isinstance(a, str | _COLLECTIONS))
+        self.spend(STEP + made * math.prod(max(1, abs(a)) for a in arguments if isinstance(a, int)))
 
     def _paid(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
+        @wraps(function)
         def paid(*arguments: Any, **named: Any) -> Any:
+            arguments = tuple(map(_listed, arguments))
             self._pay(name, (*arguments, *named.values()))
             return function(*arguments, **named)
 
@@ -172,6 +178,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         owner = getattr(obj, "__self__", None)
         if owner is self:
             return obj(*arguments)
+        arguments = tuple(map(_listed, arguments))
         self._pay(getattr(obj, "__name__", ""), (owner, *arguments, *named.values()))
         return super().call(context, obj, *arguments, **named)
 
@@ -190,8 +197,13 @@ class _Bounded(ImmutableSandboxedEnvironment):
             raise jinja2.TemplateError("texts cannot be formatted here")
 
 
+def _listed(value: Any) -> Any:
+    """What a lazy filter made, at once, so that it has a size."""
+    return list(value) if isinstance(value, GeneratorType) else value
+
+
 def _size(value: Any) -> int:
-    return len(value) if isinstance(value, str) else ITEM * len(value) if isinstance(value, Sized) else 1
+    return len(value) if isinstance(value, str) else ITEM * len(value) if isinstance(value, _COLLECTIONS) else 1
 
 
 def _content(value: Any, most: int) -> int:
@@ -199,8 +211,8 @@ def _content(value: Any, most: int) -> int:
     total, todo = 0, [value]
     while todo and total <= most:
         value = todo.pop()
-        total += _size(value)
-        if isinstance(value, Mapping):
+        total += STEP + _size(value)
+        if isinstance(value, dict):
             todo += [*value.keys(), *value.values()]
         elif isinstance(value, list | tuple):
             todo += value

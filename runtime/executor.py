@@ -18,24 +18,29 @@ from safetensors import SafetensorError, safe_open
 
 from intaglio.runtime import plan as plans
 from intaglio.runtime.device import DeviceLimit, open_device
-from intaglio.runtime.plan import SLOTS, STAGING, TEXEL, WORD, BadBundle, Buffer, Plan, Program
+from intaglio.runtime.plan import ACCESS, SLOTS, STAGING, TEXELS, WORD, BadBundle, Buffer, Plan, Program
 
 _STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
-_ON_DEVICE = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.uint32}
+_WORDS = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.uint32}
+_TEXELS = {"rgba32float": np.float32, "rgba16float": np.float16, "rgba32uint": np.uint32}
 _TEXTURE = (
     wgpu.TextureUsage.TEXTURE_BINDING
     | wgpu.TextureUsage.STORAGE_BINDING
     | wgpu.TextureUsage.COPY_DST
     | wgpu.TextureUsage.COPY_SRC
 )
-_LAYOUTS = {
-    "r": {"buffer": {"type": "read-only-storage"}},
-    "w": {"buffer": {"type": "storage"}},
-    "t": {"texture": {"sample_type": "unfilterable-float"}},
-    "i": {"storage_texture": {"access": "read-only", "format": "rgba32float"}},
-    "s": {"storage_texture": {"access": "write-only", "format": "rgba32float"}},
-    "u": {"buffer": {"type": "uniform", "has_dynamic_offset": True}},
-}
+_UNIFORM = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
+
+
+def _layout(access: plans.Access) -> dict[str, Any]:
+    """A binding's part of a bind group layout."""
+    if not access.formats:
+        return {"buffer": {"type": "storage" if access.write else "read-only-storage"}}
+    if access.image:
+        (format,) = access.formats
+        return {"storage_texture": {"access": "write-only" if access.write else "read-only", "format": format}}
+    return {"texture": {"sample_type": "uint" if "rgba32uint" in access.formats else "unfilterable-float"}}
+
 
 Memory = wgpu.GPUBuffer | wgpu.GPUTexture
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much
@@ -81,7 +86,9 @@ class Executor:
     @property
     def allocated(self) -> int:
         """Bytes allocated on the adapter for the plan."""
-        held = (b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXEL for b in self._buffers)
+        held = (
+            b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXELS[b.format] for b in self._buffers
+        )
         return sum(held) + self._uniform.size + self._staging.size
 
     def _readback(self) -> wgpu.GPUBuffer:
@@ -90,7 +97,7 @@ class Executor:
     def _allocate(self, buffer: Buffer) -> Memory:
         try:
             if buffer.texture:
-                return self.device.create_texture(size=(*buffer.texture, 1), format="rgba32float", usage=_TEXTURE)
+                return self.device.create_texture(size=(*buffer.texture, 1), format=buffer.format, usage=_TEXTURE)
             return self.device.create_buffer(size=buffer.bytes, usage=_STORAGE)
         except (wgpu.GPUOutOfMemoryError, wgpu.GPUValidationError) as e:
             raise DeviceLimit(f"the adapter has no room for {buffer.bytes} bytes: {e}") from e
@@ -107,7 +114,7 @@ class Executor:
                 with safe_open(path, framework="numpy") as tensors:
                     for i, b in [(i, b) for i, b in weights if b.file == name]:
                         array = tensors.get_tensor(b.name)
-                        if array.nbytes > b.bytes or array.dtype.itemsize != WORD:
+                        if array.nbytes > b.bytes or array.dtype.itemsize != _stored(b).itemsize:
                             raise BadBundle(f"{path}: {b.name} has {array.nbytes} bytes, the plan says {b.bytes}")
                         self._put(i, array)
                         done += b.bytes
@@ -121,11 +128,9 @@ class Executor:
         result = {}
         for count, (name, kernel) in enumerate(self.plan.kernels.items(), 1):
             code = plans.verify_file(folder, self.plan, kernel.file).decode("utf-8", "replace")
-            letters = kernel.access + "u" * kernel.uniform
+            bindings = [_layout(ACCESS[letter]) for letter in kernel.access] + [_UNIFORM] * kernel.uniform
             layout = self.device.create_bind_group_layout(
-                entries=[
-                    {"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | _LAYOUTS[a] for i, a in enumerate(letters)
-                ]
+                entries=[{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | b for i, b in enumerate(bindings)]
             )
             try:
                 pipeline = self.device.create_compute_pipeline(
@@ -166,7 +171,7 @@ class Executor:
         if isinstance(memory, wgpu.GPUBuffer):
             self.device.queue.write_buffer(memory, offset * WORD, words)
             return
-        row = memory.width * TEXEL
+        row = memory.width * TEXELS[memory.format]
         data = memoryview(words.reshape(-1)).cast("B")
         whole, rest = divmod(len(data), row)
         layout = {"bytes_per_row": row, "rows_per_image": memory.height}
@@ -177,23 +182,24 @@ class Executor:
             target = {"texture": memory, "origin": (0, whole, 0)}
             self.device.queue.write_texture(target, last, layout, (memory.width, 1, 1))
 
-    def _get(self, index: int, count: int) -> memoryview:
-        """The first `count` words of a buffer or a texture."""
-        memory = self._buffers[index]
+    def _get(self, index: int, count: int) -> np.ndarray:
+        """The first `count` numbers of a buffer or a texture, as they are stored."""
+        memory, dtype = self._buffers[index], _stored(self.plan.buffers[index])
+        size = count * dtype.itemsize
         if isinstance(memory, wgpu.GPUBuffer):
-            return self.device.queue.read_buffer(memory, 0, count * WORD)
-        row = memory.width * TEXEL
-        rows = -(-count * WORD // row)
+            return np.frombuffer(self.device.queue.read_buffer(memory, 0, size), dtype)
+        row = memory.width * TEXELS[memory.format]
+        rows = -(-size // row)
         layout = {"bytes_per_row": row, "rows_per_image": rows}
-        return self.device.queue.read_texture({"texture": memory}, layout, (memory.width, rows, 1))[: count * WORD]
+        read = self.device.queue.read_texture({"texture": memory}, layout, (memory.width, rows, 1))
+        return np.frombuffer(read[:size], dtype)
 
     # running
 
     def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
         """Put `array` into an input or a state, starting at element `offset` (0 for those that are textures)."""
         index = self._names[name]
-        kind = _numpy(self.plan.buffers[index].dtype).kind
-        self._put(index, np.ascontiguousarray(array, _ON_DEVICE[kind]), offset)
+        self._put(index, np.ascontiguousarray(array, _stored(self.plan.buffers[index])), offset)
 
     def submit(
         self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None
@@ -268,8 +274,7 @@ class Executor:
         dtype = _numpy(buffer.dtype)
         if not count:
             return np.empty(shape, dtype)
-        data = self._get(self._names[name], count)
-        return np.frombuffer(data, _ON_DEVICE[dtype.kind]).reshape(shape).astype(dtype)
+        return self._get(self._names[name], count).reshape(shape).astype(dtype)
 
     def run(
         self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None
@@ -321,6 +326,13 @@ def _reason(error: wgpu.GPUError) -> str:
     """What a compiler complains of: the line that says so, or the last one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if " error: " in line), lines[-1] if lines else "")
+
+
+def _stored(buffer: Buffer) -> np.dtype:
+    """The type of a buffer's numbers on the adapter."""
+    if buffer.format:
+        return np.dtype(_TEXELS[buffer.format])
+    return np.dtype(_WORDS[_numpy(buffer.dtype).kind] if buffer.dtype else np.uint32)
 
 
 def _numpy(dtype: str) -> np.dtype:

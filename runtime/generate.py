@@ -1,7 +1,7 @@
 """Text from the programs of a language model: prefill reads a prompt in chunks, step adds a token.
 
-The cache outlives a text. Row i of it belongs to token i of what was read last, so a prompt that begins like that is read
-from where the two part; and tokens stay on the adapter, so that several steps run before any of them is looked at.
+The cache outlives a text. Row i of it belongs to token i of what was read last, so a prompt that begins like that is
+read from where the two part; and tokens stay on the adapter, so that several steps run before any is looked at.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from intaglio.runtime.options import SAMPLING, SEEDS, Options
 from intaglio.runtime.plan import SEEN, SLOTS, BadBundle, Plan
-from intaglio.runtime.tokenizer import Decoder, Tokenizer
+from intaglio.runtime.text import Text
+from intaglio.runtime.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from intaglio.runtime.executor import Executor
 
-SEEDS = 1 << 31
-COLDEST = 1e-4  # the lowest temperature: below, only the best token has a chance, and numbers overflow
 BUDGET = 0.08  # seconds that a submit may take, so that text flows and nobody waits long for the adapter
 
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much
@@ -33,8 +33,8 @@ class Settings:
     """What generation.json says.
 
     end: tokens that end a text. start: the one that begins texts, if the tokenizer does not say so itself. context: the
-    rows of the cache; chunk: how many tokens prefill reads at once. sampling: options that the model's makers recommend.
-    special: the texts of special tokens, by name.
+    rows of the cache; chunk: how many tokens prefill reads at once. sampling: options that the model's makers
+    recommend. special: the texts of special tokens, by name.
     """
 
     end: tuple[int, ...]
@@ -56,78 +56,19 @@ class Settings:
                 dict(data["sampling"]),
                 dict(data["special"]),
             )
-            Options(**made.sampling)
         except (KeyError, TypeError, ValueError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
         tokens = [*made.end, *([] if made.start is None else [made.start])]
         sizes = [made.context, made.chunk, made.vocabulary]
         if any(type(n) is not int or n < 1 for n in sizes):
             raise BadBundle("generation.json is broken: a size is missing; compile the model again")
-        if any(type(t) is not int or not 0 <= t < made.vocabulary for t in tokens):
-            raise BadBundle("generation.json is broken: a token is outside of the vocabulary; compile the model again")
+        if any(type(t) is not int or t < 0 for t in tokens):
+            raise BadBundle("generation.json is broken: a token is no number; compile the model again")
         if any(type(text) is not str for text in made.special.values()):
             raise BadBundle("generation.json is broken: a special token is no text; compile the model again")
+        if not made.sampling.keys() <= SAMPLING:
+            raise BadBundle("generation.json is broken: it recommends what no option is; compile the model again")
         return made
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a text goes on. Raises ValueError for what makes no sense.
-
-    max_tokens: at most so many; None: until the model ends it or the context is full.
-    temperature: 0 takes the likeliest token each time (greedy); above, tokens are drawn, the more evenly the higher.
-    top_k, top_p, min_p: draw only from the k likeliest tokens; from the likeliest that together have the probability p;
-    from those that are at least p times as likely as the likeliest one. 0 (top_p: also 1) means from all.
-    repetition_penalty: above 1, tokens that the text has, prompt included, become less likely.
-    seed: the same one draws the same text; None draws another one each time.
-    stop: a text, or several, before which the answer ends. ignore_eos: go on after the model's end tokens.
-    logprobs: also tell how likely each token was, and so many alternatives. That takes a submit for each token.
-    steps_per_submit: how many tokens come at a time; None: as many as take less than a tenth of a second.
-    """
-
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-    stop: str | Sequence[str] = ()
-    ignore_eos: bool = False
-    logprobs: int | None = None
-    steps_per_submit: int | None = None
-
-    def __post_init__(self) -> None:
-        whole = {"max_tokens": (1, math.inf), "top_k": (0, math.inf), "seed": (0, SEEDS - 1)}
-        whole |= {"logprobs": (0, math.inf), "steps_per_submit": (1, SLOTS)}
-        real = {"temperature": (0, math.inf), "top_p": (0, 1), "min_p": (0, 1), "repetition_penalty": (0, math.inf)}
-        for name, (low, high) in (whole | real).items():
-            value = getattr(self, name)
-            if value is None and name in whole and name != "top_k":
-                continue
-            kinds = (int, np.integer) if name in whole else (int, float, np.integer, np.floating)
-            if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high or value == math.inf:
-                what = "a whole number" if name in whole else "a number"
-                raise ValueError(f"{name} is {value!r}; it must be {what} {_range(low, high)}")
-        if not self.repetition_penalty:
-            raise ValueError("repetition_penalty is 0; 1 means none")
-        if not all(isinstance(text, str) and text for text in self.stops):
-            raise ValueError("stop must be a text, or a list of texts, none of them empty")
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-
-    @property
-    def sampling(self) -> np.ndarray:
-        """f32[5] as the sampling kernels read it."""
-        temperature = self.temperature if self.temperature >= COLDEST else 0
-        numbers = temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty
-        return np.array(numbers, np.float32)
-
-
-def _range(low: float, high: float) -> str:
-    return f"from {low} to {high}" if high < math.inf else f"of at least {low}"
 
 
 @dataclass(frozen=True)
@@ -182,23 +123,29 @@ class Stream(Iterator[Piece]):
             self.result = stop.value or self.result
             raise
 
+    def finish(self) -> Completion:
+        """Take the pieces that are left; the whole."""
+        for _ in self:
+            pass
+        return self.result
+
 
 class PromptTooLong(ValueError):
     """The prompt does not fit the context."""
 
 
 class Generator:
-    """`settings`: the content of generation.json. Without a tokenizer, texts are empty. Raises BadBundle."""
+    """A language model on an adapter. Without a tokenizer, texts are empty. Raises BadBundle."""
 
     def __init__(
         self,
         executor: Executor,
-        settings: Mapping[str, Any],
+        settings: Settings,
         tokenizer: Tokenizer | None,
         say: Say = lambda what, done, total: None,
     ) -> None:
-        self.settings = Settings.parse(settings)
-        _check(executor.plan, self.settings)
+        self.settings = settings
+        _check(executor.plan, settings)
         self._executor, self._tokenizer, self._say = executor, tokenizer, say
         self._held: list[int] = []  # the tokens whose keys and values lie in the cache
         self._turn = 0  # counts texts, of which only the last one can go on
@@ -206,12 +153,13 @@ class Generator:
 
     def generate(self, prompt: Sequence[int], options: Options) -> Stream:
         """The text after `prompt`. Raises PromptTooLong, and ValueError for tokens that the model does not know."""
-        tokens = self._known(prompt)
-        if not tokens and self.settings.start is None:
-            raise ValueError("the prompt is empty; this model has no token that begins a text")
+        if not len(prompt):
+            if self.settings.start is None:
+                raise ValueError("the prompt is empty; this model has no token that begins a text")
+            prompt = [self.settings.start]
         if options.stops and self._tokenizer is None:
             raise ValueError("stop strings need a tokenizer, which this bundle lacks")
-        return Stream(self._pieces(tokens or [self.settings.start], options))
+        return Stream(self._pieces(self._known(prompt), options))
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """f32[tokens, vocabulary]: what follows each of `tokens`, given those before it. A step for each."""
@@ -304,7 +252,7 @@ class Generator:
     # text
 
     def _pieces(self, prompt: list[int], options: Options) -> Iterator[Piece]:
-        text = _Text(self._tokenizer, prompt, options.stops)
+        text = Text(self._tokenizer, prompt, options.stops)
         tokens: list[int] = []
         logprobs: list[Logprob] | None = None if options.logprobs is None else []
         told, reason = 0, "context"
@@ -341,44 +289,6 @@ class Generator:
 
     def _shown(self, token: int) -> str:
         return "" if self._tokenizer is None else self._tokenizer.raw([token])
-
-
-class _Text:
-    """Text from tokens: told as soon as it cannot become part of a stop string, and cut before one."""
-
-    def __init__(self, tokenizer: Tokenizer | None, prompt: Sequence[int], stops: Sequence[str]) -> None:
-        self._decoder = None if tokenizer is None else Decoder(tokenizer, prompt)
-        self._stops, self._waiting = stops, ""
-        self.said, self.stopped = "", False
-
-    def add(self, token: int) -> str:
-        """The text that is certain with this token."""
-        if self._decoder is None:
-            return ""
-        self._waiting += self._decoder.add(token)
-        found = [at for stop in self._stops if (at := self._waiting.find(stop)) >= 0]
-        self.stopped = bool(found)
-        if found:
-            self._waiting = self._waiting[: min(found)]
-            return self.end()
-        return self._tell(len(self._waiting) - self._begun())
-
-    def end(self) -> str:
-        """The rest: no more tokens follow."""
-        return self._tell(len(self._waiting))
-
-    def _tell(self, length: int) -> str:
-        told, self._waiting = self._waiting[:length], self._waiting[length:]
-        self.said += told
-        return told
-
-    def _begun(self) -> int:
-        """How many of the last characters may be the beginning of a stop string."""
-        longest = max(map(len, self._stops), default=1) - 1
-        for length in range(min(longest, len(self._waiting)), 0, -1):
-            if any(stop.startswith(self._waiting[-length:]) for stop in self._stops):
-                return length
-        return 0
 
 
 def _check(plan: Plan, s: Settings) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 FORMAT = "intaglio-1"
-TEXEL = 16  # bytes of a vec4 of f32 in a texture
+TEXELS = {"rgba32float": 16, "rgba16float": 8, "rgba32uint": 16}  # formats of textures, and bytes of a vec4 in them
 STAGING = 4096  # bytes of the buffer that small readbacks go through
 SLOTS = 16  # runs that one submit may replay, each with a uniform block of its own
 OFFSET = 256  # bytes: dynamic offsets of uniform blocks are multiples of this, by WebGPU's default limits
@@ -40,6 +40,27 @@ KINDS = ("weight", "input", "output", "scratch", "state")
 SEEN = ("input", "output", "state")  # what users know by name
 DTYPES = ("f32", "f16", "f64", "bf16", "i64", "i32", "i16", "i8", "i4", "u64", "u32", "u16", "u8", "u4", "bool")
 
+
+@dataclass(frozen=True)
+class Access:
+    """How a shader uses a binding: a buffer, or a texture of one of `formats`; image: without a sampler in the way."""
+
+    write: bool
+    formats: tuple[str, ...] = ()
+    image: bool = False
+
+
+ACCESS = {
+    "r": Access(False),
+    "w": Access(True),
+    "t": Access(False, ("rgba32float", "rgba16float")),
+    "m": Access(False, ("rgba32uint",)),
+    "i": Access(False, ("rgba32float",), image=True),
+    "h": Access(False, ("rgba16float",), image=True),
+    "n": Access(False, ("rgba32uint",), image=True),
+    "s": Access(True, ("rgba32float",), image=True),
+    "g": Access(True, ("rgba16float",), image=True),
+}
 Size = int | str  # a number, or a linear expression over symbols such as "P+T"
 Grid = tuple[int | Mapping[str, Any], ...]
 
@@ -50,8 +71,7 @@ class BadBundle(ValueError):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A shader. `access` has a letter per binding: r(ead) or w(ritten) buffer, t(exture) or i(mage) that is read, or
-    s(tored to); `uniform`: the block of symbols is bound after them."""
+    """A shader. `access` has a letter per binding, see ACCESS; `uniform`: the block of symbols is bound after them."""
 
     file: str
     sha256: str
@@ -63,7 +83,8 @@ class Kernel:
 class Buffer:
     """Memory on the adapter. A weight names its tensor in a file; `dtype` and `shape` say what users see in the others.
 
-    `texture` is (width, height) where the memory is a texture of f32 vec4s, vec4 i at (i % width, i / width).
+    `texture` is (width, height) where the memory is a texture of vec4s, vec4 i at (i % width, i / width), and `format`
+    is what they are made of.
     """
 
     kind: str
@@ -73,6 +94,7 @@ class Buffer:
     shape: tuple[Size, ...] = ()
     file: str = ""
     texture: tuple[int, int] | tuple[()] = ()
+    format: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,12 +274,18 @@ def _kernel(file: str, sha256: str, access: str, uniform: bool) -> Kernel:
 
 
 def _buffer(
-    kind: str, bytes: int, name: str = "", dtype: str = "", shape: Any = (), file: str = "", texture: Any = ()
+    kind: str,
+    bytes: int,
+    name: str = "",
+    dtype: str = "",
+    shape: Any = (),
+    file: str = "",
+    texture: Any = (),
+    format: str = "",
 ) -> Buffer:
-    texts = (_is(text, str) for text in (kind, name, dtype, file))
+    kind, name, dtype, file, format = (_is(text, str) for text in (kind, name, dtype, file, format))
     shape, texture = _items(shape or [], int, str), _items(texture or [], int)
-    kind, name, dtype, file = texts
-    return Buffer(kind, _is(bytes, int), name, dtype, shape, file, texture)
+    return Buffer(kind, _is(bytes, int), name, dtype, shape, file, texture, format)
 
 
 def _program(inputs: Any, outputs: Any, steps: Any) -> Program:
@@ -283,12 +311,10 @@ def _check(plan: Plan) -> None:
         _expect(re.fullmatch(r"(kernels/)?\w[\w.-]*", name), f"the file name {name!r}")
         _expect(re.fullmatch(r"[0-9a-f]{64}", digest), f"the hash of {name}")
     for name, kernel in plan.kernels.items():
-        access = Counter(kernel.access)
-        _expect(access.keys() <= set("rwtis"), f"the access of kernel {name}")
-        _expect(
-            access["r"] + access["w"] <= 8 and access["t"] <= 16 and access["i"] + access["s"] <= 4,
-            f"the bindings of kernel {name}",
-        )
+        _expect(set(kernel.access) <= ACCESS.keys(), f"the access of kernel {name}")
+        kinds = Counter((bool(a.formats), a.image) for a in map(ACCESS.__getitem__, kernel.access))
+        within = kinds[False, False] <= 8 and kinds[True, False] <= 16 and kinds[True, True] <= 4
+        _expect(within, f"the bindings of kernel {name}")
         _expect(kernel.file in plan.files and plan.files[kernel.file] == kernel.sha256, f"the file of kernel {name}")
     for i, b in enumerate(plan.buffers):
         _check_buffer(plan, b, i)
@@ -309,13 +335,15 @@ def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
         width, height = b.texture
         side = DEFAULT_LIMITS["max-texture-dimension-2d"]
         _expect(0 < width <= side and 0 < height <= side, f"the texture of buffer {i}")
-        _expect(b.bytes == TEXEL * width * height, f"the size of buffer {i}")
+        _expect(b.format in TEXELS and b.bytes == TEXELS[b.format] * width * height, f"the size of buffer {i}")
     else:
         _expect(b.bytes <= DEFAULT_LIMITS["max-storage-buffer-binding-size"], f"the size of buffer {i}")
+        _expect(not b.format, f"the format of buffer {i}")
     _expect(b.kind != "weight" or b.file in plan.files, f"the file of buffer {i}")
     if b.kind in SEEN:
         _expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
-        _expect(_most(b.shape, plan) * WORD <= b.bytes, f"the shape of buffer {i}")
+        each = TEXELS[b.format] // 4 if b.texture else WORD
+        _expect(_most(b.shape, plan) * each <= b.bytes, f"the shape of buffer {i}")
 
 
 def _check_step(plan: Plan, step: Step) -> None:
@@ -323,9 +351,9 @@ def _check_step(plan: Plan, step: Step) -> None:
     where = f"a step of {step.kernel}"
     _expect(len(step.buffers) == len(kernel.access), where)
     _expect(all(0 <= b < len(plan.buffers) for b in step.buffers), where)
-    bound = list(zip(step.buffers, kernel.access, strict=True))
-    _expect(all((a in "tis") == bool(plan.buffers[b].texture) for b, a in bound), where)
-    written = [b for b, access in bound if access in "ws"]
+    bound = [(b, ACCESS[letter]) for b, letter in zip(step.buffers, kernel.access, strict=True)]
+    _expect(all(plan.buffers[b].format in (access.formats or ("",)) for b, access in bound), where)
+    written = [b for b, access in bound if access.write]
     _expect(
         all(step.buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written),
         f"{where} writes what it reads",

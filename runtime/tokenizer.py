@@ -5,14 +5,13 @@ Tokens stand for bytes, and one may end inside a character: text is decoded from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import tokenizers
 
 from intaglio.runtime.plan import BadBundle
 
 REPLACEMENT = "\ufffd"  # what bytes that are no character are decoded to
-_CONTEXT = 8  # tokens of a prompt that tell how a text goes on from it
 
 
 class Tokenizer:
@@ -37,27 +36,3 @@ class Tokenizer:
     def raw(self, tokens: Iterable[int]) -> str:
         """The same with a REPLACEMENT for a character that is not whole."""
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
-
-
-class Decoder:
-    """The text of tokens as they come, after `before`; a character comes when its last token does.
-
-    A few tokens before the new ones are decoded with them, because what a token says may depend on those: in some
-    tokenizers the first one of a text loses its space.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, before: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
-        self._tokens = list(before[-_CONTEXT:])
-        self._said, self._text = len(self._tokens), tokenizer.raw(self._tokens)
-
-    def add(self, token: int) -> str:
-        """What is certain with this token, and was not before."""
-        self._tokens.append(token)
-        text = self._tokenizer.raw(self._tokens)
-        if text.endswith(REPLACEMENT):
-            return ""
-        new = text[len(self._text) :]
-        self._tokens = self._tokens[self._said :]
-        self._said, self._text = len(self._tokens), self._tokenizer.raw(self._tokens)
-        return new

@@ -1,38 +1,75 @@
-"""Real weights for the tests that need them: tiny.en as ONNX, and compiled. Both stay in build/ while up to date."""
+"""Real weights for the tests that need them, as ONNX and compiled. They stay in build/ while up to date."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+Cli = Callable[..., tuple[int, str, str]]
 COMPILER = "compiler", "codegen", "templates", "runtime/plan.py"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command line; gives its exit status, standard output and standard error."""
+    from intaglio.__main__ import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(a) for a in arguments])
+        except SystemExit as stop:
+            status = int(stop.code)
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")
 def tiny_en_export() -> Path:
     """The folder of Whisper tiny.en as ONNX that the example writes: encoder, decoder, decoder with past."""
-    folder = ROOT / "build" / "whisper-tiny.en"
-    if out_of_date(folder / "encoder_model.onnx", sources("examples")):
-        shutil.rmtree(folder, ignore_errors=True)
-        example = ROOT / "examples" / "whisper_onnx.py"
-        subprocess.run([sys.executable, example, folder, "--model", "tiny.en"], check=True)
-    return folder
+    return export("whisper_onnx.py", "whisper-tiny.en", "encoder_model.onnx")
 
 
 @pytest.fixture(scope="session")
 def tiny_en_bundle(tiny_en_export: Path) -> Path:
     """tiny_en_export compiled with the defaults."""
+    return compiled(tiny_en_export, "encoder_model.onnx")
+
+
+@pytest.fixture(scope="session")
+def smollm2_export() -> Path:
+    """The folder of SmolLM2-135M-Instruct as ONNX that the example writes."""
+    return export("smollm2_onnx.py", "smollm2-135m-instruct", "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def smollm2_bundle(smollm2_export: Path) -> Path:
+    """smollm2_export compiled with the defaults."""
+    return compiled(smollm2_export, "model.onnx")
+
+
+def export(example: str, name: str, made: str) -> Path:
+    """build/NAME, which the example writes, with the file `made` in it."""
+    folder = ROOT / "build" / name
+    if out_of_date(folder / made, sources("examples")):
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, ROOT / "examples" / example, folder], check=True)
+    return folder
+
+
+def compiled(folder: Path, model: str) -> Path:
     import intaglio
 
-    bundle = ROOT / "build" / "test" / "whisper-tiny.en.bundle"
-    if out_of_date(bundle / "plan.json", [tiny_en_export / "encoder_model.onnx", *sources(*COMPILER)]):
+    bundle = ROOT / "build" / "test" / f"{folder.name}.bundle"
+    if out_of_date(bundle / "plan.json", [folder / model, *sources(*COMPILER)]):
         bundle.parent.mkdir(parents=True, exist_ok=True)
-        intaglio.compile(tiny_en_export, bundle)
+        intaglio.compile(folder, bundle)
     return bundle
 
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +25,6 @@ ROOT = Path(__file__).parent.parent
 WHISPER = ROOT / "tests" / "fixtures" / "whisper-split-18"
 JFK = ROOT / "examples" / "jfk.wav"
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3) / 10
-
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capsys) -> Cli:
-    """Runs a command line; gives its exit status, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        try:
-            status = main([str(a) for a in arguments])
-        except SystemExit as stop:
-            status = int(stop.code)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def model(dimension: int | str = "N") -> onnx.ModelProto:

@@ -13,25 +13,28 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BUNDLE = ROOT / "build" / "whisper-tiny.en.bundle"
+CHAT = ROOT / "build" / "smollm2-135m-instruct.bundle"
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+QUESTION = "What is the capital of France?\n"
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("intaglio ")]
 
 
 def run(command: str) -> str:
     arguments = [sys.executable, "-m", *shlex.split(command)]
-    return subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True, text=True, input=QUESTION).stdout
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bundle(tiny_en_export: Path) -> None:
-    """The bundle that the commands after the first one use."""
-    if not (BUNDLE / "plan.json").exists():
-        run(COMMANDS[0])
+def bundles(tiny_en_export: Path, smollm2_export: Path) -> None:
+    """What the other commands use."""
+    for bundle in BUNDLE, CHAT:
+        if not (bundle / "plan.json").exists():
+            run(next(c for c in COMMANDS if c.endswith(f"-o {bundle.relative_to(ROOT)}")))
 
 
 def test_the_first_command_compiles() -> None:
@@ -49,7 +52,12 @@ def test_commands_run(command: str) -> None:
 def test_programs_run(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     exec(compile(program, "README.md", "exec"), {})
-    assert "0.00 - " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "0.00 - " in printed or "The capital of France is Paris" in printed
+
+
+def test_the_chat_model_answers() -> None:
+    assert run(next(c for c in COMMANDS if c.endswith("--chat"))) == "The capital of France is Paris.\n"
 
 
 def test_the_demo_prints_the_text_that_the_readme_shows() -> None:
@@ -66,4 +74,4 @@ def test_make_has_the_two_commands() -> None:
 def test_the_files_it_lists_are_in_a_bundle() -> None:
     for pattern in re.findall(r"^\| `([^`]+)`", README, re.MULTILINE):
         if not pattern.endswith("/"):
-            assert list(BUNDLE.glob(pattern)), pattern
+            assert [*BUNDLE.glob(pattern), *CHAT.glob(pattern)], pattern

@@ -91,9 +91,12 @@ def _embedding(node: Node) -> Kernel:
     """The table in the layout of a linear layer's weight, because a model's head often is the same matrix."""
     table, ids = node.inputs[:2]
     rows, width = table.shape
-    ranges = parts(rows, width)
+    ranges = parts(rows, table)
     names = ["table"] if len(ranges) == 1 else [f"table{i}" for i in range(len(ranges))]
     weights = {n: Weight(table, "rows8", None if len(ranges) == 1 else r) for n, r in zip(names, ranges, strict=True)}
+    packing = f"_{format}" if (format := Weight(table).format) in ("q8", "q4") else ""
+    if packing:
+        weights |= {f"{n}_scales": Weight(table, "scales", w.rows) for n, w in weights.items()}
     size = node.output.type.size // 4
     consts = {
         "size": wgsl.size(size),
@@ -105,8 +108,16 @@ def _embedding(node: Node) -> Kernel:
     if wgsl_type(ids.type) == "f32":
         raise refuse(node, "indices that are no integers")
     grid = (groups(size, per=64),)
-    label = f"embedding_{width}"
+    template = f"embedding{packing}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
     return Kernel(
-        "embedding", reads, {"out": node.output}, grid, (64,), consts, label, vec4, node.attrs.get("tail", ())
+        template,
+        reads,
+        {"out": node.output},
+        grid,
+        (64,),
+        consts,
+        f"{template}_{width}",
+        vec4,
+        node.attrs.get("tail", ()),
     )

@@ -24,6 +24,7 @@ from intaglio.compiler.ir import Node, Value
 # rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along the rows
 _MANY_ROWS = (16, 2, 4)
 _FEW_ROWS = (4, 2, 1)
+_BITS = {"f32": 32, "f16": 16, "q8": 8, "q4": 4}  # of a number in a packed matrix
 _WIDE = 8192  # outputs from which a matrix-vector product has work for larger workgroups
 
 
@@ -41,7 +42,7 @@ def linear(node: Node) -> list[Kernel]:
     make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul
     if "norm" in node.attrs and make is not _matvec:
         raise refuse(node, "a norm before anything but one row of whole vec4s")
-    return [make(node, start, end) for start, end in parts(_columns(node), weight.shape[1])]
+    return [make(node, start, end) for start, end in parts(_columns(node), weight)]
 
 
 def _columns(node: Node) -> int:
@@ -59,17 +60,18 @@ def _by_fours(node: Node) -> bool:
     return width % 4 == 0 and stride * channels % 4 == 0 and pad * channels % 4 == 0 and fours(node.inputs[0].type.size)
 
 
-def parts(rows: int, width: int) -> list[tuple[int, int]]:
+def parts(rows: int, weight: Value) -> list[tuple[int, int]]:
     """Ranges of a matrix's rows, in whole blocks of 8, such that each fits a binding."""
-    each = MAX_BINDING // (4 * (width + -width % 4)) // 8 * 8
+    width = weight.shape[1]
+    each = MAX_BINDING * 8 // (_BITS[Weight(weight).format] * (width + -width % 4)) // 8 * 8
     return [(start, min(start + each, rows)) for start in range(0, rows, each)]
 
 
 def _matvec(node: Node, start: int, end: int) -> Kernel:
     width = node.inputs[1].shape[1]
     reads, consts = _shared(node, start, end)
-    reads = {name: reads[name] for name in consts["weights"]} | reads
-    template = "matvec"
+    reads = {name: value for name, value in reads.items() if name.startswith("weight")} | reads
+    template = f"matvec{consts['packing']}"
     if norm := node.attrs.get("norm"):
         template = f"matvec_{norm['kind']}"
         reads["gamma"] = operand(node.inputs[norm["scale"]])
@@ -78,6 +80,7 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         consts |= {"width": width, "epsilon": wgsl.number(norm["epsilon"], "f32"), "beta": bool(norm["shift"])}
     lanes, tile = (32 if end - start > _WIDE else 8), 2 // len(consts["weights"])
     consts |= _tiles(consts["weights"], tile, lanes) | {"k4": width // 4}
+    label = template.removesuffix(consts["packing"]) + consts["packing"]
     return Kernel(
         template,
         reads,
@@ -85,7 +88,7 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         (groups(end - start, per=4 * lanes * tile),),
         (lanes,),
         consts,
-        f"{template}_{width}x{end - start}",
+        f"{label}_{width}x{end - start}",
         _vec4(node, reads),
         node.attrs.get("tail", ()),
         2 * width * (end - start) * len(consts["weights"]),
@@ -101,7 +104,7 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     tile_groups //= len(consts["weights"])
     consts |= _tiles(consts["weights"], tile_groups, 8)
     consts |= {"k4": width // 4, "tile_rows": tile_rows, "rows": wgsl.size(rows)}
-    template = "matmul"
+    template = f"matmul{consts['packing']}"
     if window := node.attrs.get("window"):
         kernel, consts["stride"], consts["pad"] = window
         channels = width // kernel
@@ -157,14 +160,18 @@ def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[
     total = _columns(node)
     first = {"weight": 0, "weight1": total} if node.attrs.get("paired") else {"weight": 0}  # rows where each begins
     reads: dict[str, Operand] = {"x": x}
+    packing = f"_{format}" if (format := Weight(weight).format) in ("q8", "q4") else ""
     for name, at in first.items():
         rows = (at + start, at + end)
-        reads[name] = Weight(weight, "rows8", None if rows == (0, weight.shape[0]) else rows)
+        rows = None if rows == (0, weight.shape[0]) else rows
+        reads[name] = Weight(weight, "rows8", rows)
+        if packing:
+            reads[f"{name}_scales"] = Weight(weight, "scales", rows)
     if bias is not None:
         reads["bias"] = operand(bias)
     reads |= tail_operands(node)
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
-    consts |= {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
+    consts |= {"packing": packing, "weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
     one_row = rows_of(node.output.shape) == 1
     consts["odd"] = not one_row and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):

@@ -17,7 +17,8 @@ from intaglio.codegen.kernel import MAX_BINDING, Weight
 from intaglio.codegen.ops import linear
 from intaglio.codegen.weights import packed, packed_size, rows8
 from intaglio.compiler import frontend
-from intaglio.compiler.ir import Value, type_of
+from intaglio.compiler.ir import TensorType, Value, type_of
+from intaglio.compiler.passes.quantize import Precision
 from intaglio.compiler.pipeline import Trace
 from intaglio.runtime import plan as plans
 from intaglio.runtime.executor import Executor
@@ -64,14 +65,19 @@ def test_elements_are_words(dtype: str) -> None:
 
 @given(st.integers(1, 10**6), st.integers(1, 10**5))
 def test_parts_fit_a_binding(rows: int, width: int) -> None:
-    ranges = linear.parts(rows, width)
+    ranges = linear.parts(rows, matrix(rows, width))
     assert [first for first, _ in ranges] == [0, *(end for _, end in ranges[:-1])] and ranges[-1][1] == rows
     assert all(first % 8 == 0 for first, _ in ranges)
     assert all(-(-(end - first) // 8) * 8 * -(-width // 4) * 16 <= MAX_BINDING for first, end in ranges)
 
 
 def test_the_embedding_of_whisper_small_is_in_two_parts() -> None:
-    assert len(linear.parts(51865, 768)) == 2
+    assert len(linear.parts(51865, matrix(51865, 768))) == 2
+
+
+def matrix(rows: int, width: int) -> Value:
+    """A weight that is described, and not there."""
+    return Value("matrix", TensorType("f32", (rows, width)))
 
 
 def outputs(executor: Executor) -> dict[str, np.ndarray]:
@@ -88,7 +94,7 @@ def outputs(executor: Executor) -> dict[str, np.ndarray]:
 def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a binding held 16 KiB: the head has three parts, and so has the embedding."""
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
-    model = frontend.compile(Path(__file__).parent.parent / "fixtures" / whisper.name, Trace())
+    model = frontend.compile(Path(__file__).parent.parent / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts
     split = tmp_path / "split"
     emit.write(model, split, Trace())

@@ -1,0 +1,45 @@
+"""Every tiny language model, against onnxruntime on the same files: logits, and greedy tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from language_reference import LanguageReference
+
+import intaglio
+from intaglio import Bundle
+
+FIXTURES = Path(__file__).parent / "fixtures"
+FLAVOURS = sorted(path.parent.name for path in FIXTURES.glob("*/model.onnx"))
+IDS = np.random.default_rng(0).integers(0, 300, 256).tolist()  # of no meaning; 300 and up are special
+MOST = 48  # tokens that are compared
+
+
+@dataclass(frozen=True)
+class Pair:
+    reference: LanguageReference
+    bundle: Bundle
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    folder = FIXTURES / request.param
+    return Pair(LanguageReference(folder), intaglio.compile(folder, tmp_path_factory.mktemp("bundles") / request.param))
+
+
+def test_logits_agree(pair: Pair) -> None:
+    ids = IDS[:40]
+    np.testing.assert_allclose(pair.bundle.logits(ids), pair.reference.logits(ids), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("chunks, more", [(0, 1), (0, 5), (1, -1), (1, 0), (1, 1)])
+def test_greedy_tokens_agree(pair: Pair, chunks: int, more: int) -> None:
+    """Prompts as long as so many of prefill's chunks, and some tokens more."""
+    chunk = json.loads((pair.bundle.folder / "generation.json").read_text())["chunk"]
+    prompt = IDS[: chunks * chunk + more]
+    ours = pair.bundle.generate(prompt, max_tokens=MOST, ignore_eos=True).tokens
+    assert ours == pair.reference.greedy(prompt, MOST)
