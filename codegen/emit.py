@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight
+from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight, stored
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
 from intaglio.codegen.render import Renderer, Shader, flops
@@ -224,9 +224,9 @@ def save_golden(checks: list[Check], path: Path) -> None:
     tensors: dict[str, np.ndarray] = {}
     listed = []
     for i, check in enumerate(checks):
-        tensors |= {f"{i}.in.{name}": np.asarray(array, order="C") for name, array in check.inputs.items()}
+        tensors |= {f"{i}.in.{name}": _plain(array) for name, array in check.inputs.items()}
         for name, (indices, values) in check.expected.items():
-            tensors |= {f"{i}.at.{name}": indices, f"{i}.is.{name}": values}
+            tensors |= {f"{i}.at.{name}": indices, f"{i}.is.{name}": _plain(values)}
         listed.append(
             {
                 "program": check.program,
@@ -236,6 +236,11 @@ def save_golden(checks: list[Check], path: Path) -> None:
             }
         )
     save_file(tensors, path, metadata={"checks": json.dumps(listed)})
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """An array of a type that numpy has."""
+    return np.asarray(array if array.dtype.kind != "V" else stored(array), order="C")
 
 
 def _grid(dispatch: Dispatch) -> plans.Grid:

@@ -16,7 +16,7 @@ import numpy as np
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression
-from intaglio.compiler.ir import DTYPES, Node, TensorType, UnsupportedOperator, Value, type_of
+from intaglio.compiler.ir import FLOATS, Node, TensorType, UnsupportedOperator, Value, type_of
 from intaglio.compiler.packed import Packed
 
 MAX_WORKGROUPS = 65_535
@@ -95,7 +95,7 @@ def op(*names: str) -> Callable[[OpFunction], OpFunction]:
 
 def refuse(node: Node, why: str) -> UnsupportedOperator:
     """The error for a use of an operator that no kernel computes."""
-    return UnsupportedOperator(f"no kernel for {node.op} ({', '.join(node.sources) or node.output.name}): {why}")
+    return UnsupportedOperator(why, node.op, node.name)
 
 
 def operand(value: Value) -> Operand:
@@ -131,14 +131,18 @@ def rows_of(shape: tuple[Dim, ...]) -> Dim:
 
 def wgsl_type(type: TensorType) -> str:
     """The scalar that an element is stored as."""
-    kind = np.dtype(DTYPES[type.dtype]).kind
-    return {"f": "f32", "i": "i32", "u": "u32", "b": "u32"}[kind]
+    return scalar(type.dtype)
+
+
+def scalar(dtype: str) -> str:
+    """The scalar of WGSL that numbers of an element type are computed in."""
+    return "f32" if dtype in FLOATS else "i32" if dtype[0] == "i" else "u32"
 
 
 def stored(array: np.ndarray) -> np.ndarray:
     """A constant as it lies on the adapter: f32, i32 or u32. Raises UnsupportedOperator if it does not fit."""
     target = {"f32": np.float32, "i32": np.int32, "u32": np.uint32}[wgsl_type(type_of(array))]
-    if array.dtype.kind in "iu" and array.size and array.dtype.itemsize > 4:
+    if type_of(array).dtype in ("i64", "u64") and array.size:
         bounds = np.iinfo(target)
         array = np.clip(array, bounds.min, bounds.max) if _sentinel(array) else array
         if array.min() < bounds.min or array.max() > bounds.max:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight, fours, most, r
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value
+from intaglio.compiler.refusals import Refusals
 from intaglio.compiler.types import slices
 
 assert ops  # importing it filled OPS
@@ -42,9 +42,9 @@ class Dispatch:
 
 
 def lower(graph: Graph) -> list[Dispatch]:
-    """The dispatches of a graph, in order. Raises UnsupportedOperator, naming every operator that has no kernel."""
-    check_operators(graph)
+    """The dispatches of a graph, in order. Raises UnsupportedOperator, naming every node that no kernel computes."""
     _own_outputs(graph)
+    kernels = _all_kernels(graph)
     places: dict[Value, Place] = {}
     dispatches: list[Dispatch] = []
     for node in graph.nodes:
@@ -53,14 +53,29 @@ def lower(graph: Graph) -> list[Dispatch]:
             source = _place(places, node.inputs[0])
             places[node.output] = Place(source.root, source.offset + base)
             continue
-        for kernel in _kernels(node):
+        for kernel in kernels[node]:
             dispatches += _prepared(kernel, node, places)
             dispatches.append(_dispatch(kernel, node, places))
     return dispatches
 
 
+def _all_kernels(graph: Graph) -> dict[Node, list[Kernel]]:
+    """The kernels of every node that is no view."""
+    result: dict[Node, list[Kernel]] = {}
+    refusals = Refusals()
+    for node in graph.nodes:
+        try:
+            result[node] = _kernels(node) if _view(node) is None else []
+        except UnsupportedOperator as e:
+            refusals.add(e, node.op, node.name)
+    refusals.check()
+    return result
+
+
 def _kernels(node: Node) -> list[Kernel]:
     """The kernels of a node, less those that would write nothing."""
+    if node.op not in OPS:
+        raise refuse(node, "it is not known")
     try:
         made = OPS[node.op](node)
     except dims.NotLinear as e:
@@ -85,19 +100,6 @@ def _prepared(kernel: Kernel, node: Node, places: dict[Value, Place]) -> Iterato
         if name in kernel.vec4 and not fours(_place(places, operand).offset):
             yield _dispatch(ops.elementwise.copy(value, own), node, places)
             places[value] = Place(own)
-
-
-def check_operators(graph: Graph) -> None:
-    """Raise UnsupportedOperator for all operators without a kernel at once."""
-    missing: Counter[str] = Counter()
-    names: dict[str, str] = {}
-    for node in graph.nodes:
-        if node.op not in OPS and node.op != "Reshape":
-            missing[node.op] += 1
-            names.setdefault(node.op, ", ".join(node.sources) or node.output.name)
-    if missing:
-        listed = ", ".join(f"{op} ({count} nodes: {names[op]}, ...)" for op, count in sorted(missing.items()))
-        raise UnsupportedOperator(f"no kernel for {listed}")
 
 
 def _place(places: dict[Value, Place], operand: Operand) -> Place:

@@ -25,12 +25,15 @@ class Slots:
         self.sizes: list[int] = []
 
     def assign(self, steps: Sequence[Use], sizes: dict[Hashable, int]) -> dict[Hashable, int]:
-        """A slot for each value in `sizes`, from its first write to its last use. Grows the pool as needed."""
+        """A slot for each value in `sizes`, from its first use to its last. Grows the pool as needed.
+
+        A value that is read before it is written has no elements.
+        """
         last = {value: i for i, step in enumerate(steps) for value in (*step.reads, *step.writes)}
         free = set(range(len(self.sizes)))
         slots: dict[Hashable, int] = {}
         for i, step in enumerate(steps):
-            for value in step.writes:
+            for value in (*step.reads, *step.writes):
                 if value in sizes and value not in slots:
                     slots[value] = self._take(free, sizes[value])
             for value in {*step.reads, *step.writes}:

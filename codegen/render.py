@@ -126,7 +126,7 @@ class Renderer:
             b["accessors"] = [line for name, lines in b["functions"].items() if f"{name}(" in body for line in lines]
         uniform = "dims." in body or any("dims." in line for b in bindings for line in b["accessors"])
         code = template.render(context, bindings=bindings, uniform=uniform)
-        return _with_functions(code, "f32" if kernel.template == "elementwise" else "vec4f"), uniform
+        return _with_functions(code, "vec4f" if kernel.tail and kernel.template != "elementwise" else "f32"), uniform
 
 
 _IMAGES = {"rgba32float": "i", "rgba16float": "h", "rgba32uint": "n"}  # letters of ACCESS, for textures that are read
@@ -207,7 +207,7 @@ def _tail(kernel: Kernel) -> dict[str, Any]:
     wide = kernel.template != "elementwise"  # heavy kernels finish four elements at a time
 
     def kind(type: TensorType) -> str:
-        return "vec4f" if wide else "bool" if type.dtype == "bool" else wgsl_type(type)
+        return "vec4f" if wide else type.dtype
 
     def load(name: str) -> str:
         given = kernel.consts.get("indices", {}).get(name)

@@ -6,20 +6,32 @@ from collections.abc import Callable
 
 import numpy as np
 
-from intaglio.codegen.kernel import stored
+from intaglio.codegen.kernel import scalar, stored
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, Expr, NotLinear
 from intaglio.compiler.elementwise import LOGIC, PREDICATES, Expression
-from intaglio.compiler.ir import UnsupportedOperator
+from intaglio.compiler.ir import FLOATS, UnsupportedOperator
 
 # One row per operator: its value, from its arguments. A bool is a u32, 0 or 1.
 OPERATORS = {
     "Abs": "abs({0})",
+    "Acos": "arccos({0})",
+    "Acosh": "arcosh({0})",
     "Add": "{0} + {1}",
     "And": "{0} & {1}",
+    "Asin": "arcsin({0})",
+    "Asinh": "arsinh({0})",
+    "Atan": "arctan({0})",
+    "Atanh": "artanh({0})",
+    "BitwiseAnd": "{0} & {1}",
+    "BitwiseNot": "~{0}",
+    "BitwiseOr": "{0} | {1}",
+    "BitwiseXor": "{0} ^ {1}",
     "Ceil": "ceil({0})",
     "Cos": "cos({0})",
+    "Cosh": "0.5 * (exp({0}) + exp(-{0}))",
     "Div": "{0} / {1}",
+    "Elu": "select({1} * expm1({0}), {0}, {0} > {zero})",
     "Equal": "select(0u, 1u, {0} == {1})",
     "Erf": "erf({0})",
     "Exp": "exp({0})",
@@ -27,14 +39,18 @@ OPERATORS = {
     "Gelu": "gelu({0})",
     "Greater": "select(0u, 1u, {0} > {1})",
     "GreaterOrEqual": "select(0u, 1u, {0} >= {1})",
+    "HardSigmoid": "clamp({1} * {0} + {2}, {zero}, {one})",
+    "HardSwish": "{0} * clamp({0} / 6.0 + 0.5, {zero}, {one})",
     "Identity": "{0}",
     "IsInf": "is_inf({0})",
     "IsNaN": "is_nan({0})",
+    "LeakyRelu": "select({1} * {0}, {0}, {0} >= {zero})",
     "Less": "select(0u, 1u, {0} < {1})",
     "LessOrEqual": "select(0u, 1u, {0} <= {1})",
     "Log": "log({0})",
     "Max": "max({0}, {1})",
     "Min": "min({0}, {1})",
+    "Mish": "{0} * tanh_safe(softplus({0}))",
     "Mul": "{0} * {1}",
     "Neg": "-{0}",
     "Not": "1u - {0}",
@@ -45,29 +61,43 @@ OPERATORS = {
     "Sigmoid": "1.0 / (1.0 + exp(-{0}))",
     "Sign": "sign({0})",
     "Sin": "sin({0})",
+    "Sinh": "sinh_exact({0})",
     "Softplus": "softplus({0})",
     "Sqrt": "sqrt({0})",
     "Sub": "{0} - {1}",
+    "Tan": "tan({0})",
     "Tanh": "tanh_safe({0})",
     "TanhGelu": "tanh_gelu({0})",
     "Where": "select({2}, {1}, {0} != 0u)",
     "Xor": "{0} ^ {1}",
 }
-_LARGEST = float(np.finfo(np.float32).max)
+# Rows whose value depends on the kind of number.
+BY_KIND = {
+    ("Mod", "f32"): "modulo({0}, {1})",
+    ("Mod", "i32"): "modulo_i32({0}, {1})",
+    ("Mod", "u32"): "{0} % {1}",
+    ("Fmod", "f32"): "remainder({0}, {1})",
+    ("Fmod", "i32"): "{0} % {1}",
+    ("Fmod", "u32"): "{0} % {1}",
+    ("ShiftLeft", "i32"): "select(0, {0} << min(u32({1}), 31u), u32({1}) < 32u)",
+    ("ShiftLeft", "u32"): "select(0u, {0} << min({1}, 31u), {1} < 32u)",
+    ("ShiftRight", "i32"): "{0} >> min(u32({1}), 31u)",
+    ("ShiftRight", "u32"): "select(0u, {0} >> min({1}, 31u), {1} < 32u)",
+}
+_LARGEST = np.finfo(np.float32).max
+# Operators whose result may not fit an integer narrower than 32 bits, which then wraps around.
+_GROWING = frozenset({"Abs", "Add", "BitwiseNot", "Div", "Mul", "Neg", "Pow", "ShiftLeft", "Sub"})
 
 
 def number(value: float | int | bool, kind: str) -> str:
-    """A literal of type f32, i32, u32 or vec4f. WGSL has no infinity: the largest number stands for it.
-
-    Raises UnsupportedOperator for what has no literal.
-    """
+    """A literal of type f32, i32, u32 or vec4f. Raises UnsupportedOperator for an integer that needs more bits."""
     if kind == "vec4f":
         return f"vec4f({number(value, 'f32')})"
     if kind == "f32":
-        if np.isnan(value):
-            raise UnsupportedOperator("a constant is no number (NaN)")
         with np.errstate(over="ignore"):
-            value = np.clip(np.float32(value), -_LARGEST, _LARGEST)
+            value = np.float32(value)
+        if not np.isfinite(value):  # WGSL has literals neither for infinities nor for NaN
+            return f"from_bits({value.view(np.uint32):#x}u)"
         return f"{value}f" if abs(value) < _LARGEST else f"{float(value)}f"  # in short, unless that rounds up
     value = stored(np.array(int(value), np.int64 if kind == "i32" else np.uint64)).item()
     return f"{value}{kind[0]}" if value >= 0 else f"i32({value})"
@@ -132,6 +162,17 @@ def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim
     return "".join(terms).removeprefix(" + ")
 
 
+def coordinates(index: str, shape: tuple[Dim, ...]) -> list[str]:
+    """Along each axis, the coordinate of element `index` of a tensor of this shape."""
+    texts = []
+    for i, (d, step) in enumerate(zip(shape, strides(shape), strict=True)):
+        divided = index if step == 1 else f"{index} / {size(step)}"
+        texts.append(
+            "0u" if d == 1 else divided if all(outer == 1 for outer in shape[:i]) else f"{divided} % {size(d)}"
+        )
+    return texts
+
+
 def _as_one(outer: Dim, step: Dim, d: Dim) -> bool:
     """Whether an axis with the step `outer` goes on where one of `d` elements ends."""
     try:
@@ -150,8 +191,8 @@ def body(
 ) -> tuple[list[str], str]:
     """Lines that compute an expression, and the name of its result.
 
-    kinds: the type (f32, i32, u32, vec4f, or bool for a u32 that is 0 or 1) of "acc", of the element's index "i" and of
-    each input; load: the text that reads an input.
+    kinds: the element type of "acc", of the element's index "i" and of each input, or vec4f; a bool is a u32, 0 or 1.
+    load: the text that reads an input.
     """
     lines: list[str] = []
     types = dict(kinds)
@@ -164,18 +205,18 @@ def body(
     for i, (op, *args) in enumerate(expression):
         typed = [types[a] for a in args if isinstance(a, str) and a in types]
         kind = typed[1] if op == "Where" and len(typed) > 1 else typed[0] if typed else types["acc"]
-        scalar = "u32" if kind == "bool" else kind
         if op == "Cast":
-            value, kind = _cast(text(args[0], typed[0]), typed[0], args[1])
+            value, kind = _cast(text(args[0], _stored(kind)), kind, args[1]), args[1]
         elif op == "Pow":
             value = _power(*args, kind, typed, text)
         elif op == "Clip":
-            value = _clip(args, scalar, text)
-        elif op not in OPERATORS:
-            raise UnsupportedOperator(f"no kernel for {op}")
+            value = _clip(args, _stored(kind), text)
         else:
-            value = OPERATORS[op].format(*(text(a, scalar) for a in args), zero=number(0, scalar))
+            value = _row(op, _stored(kind)).format(
+                *(text(a, _stored(kind)) for a in args), zero=number(0, _stored(kind)), one=number(1, _stored(kind))
+            )
             kind = "bool" if op in PREDICATES or op in LOGIC else kind
+        value = wrapped(value, kind) if op in _GROWING else value
         lines.append(f"let {names}{i} = {value};")
         types[f"t{i}"] = kind
     return lines, f"{names}{len(lines) - 1}"
@@ -184,16 +225,40 @@ def body(
 Text = Callable[[str | float | None, str], str]
 
 
+def _stored(kind: str) -> str:
+    """The type in WGSL of numbers of an element type, or vec4f."""
+    return kind if kind == "vec4f" else scalar(kind)
+
+
+def _row(op: str, kind: str) -> str:
+    row = OPERATORS.get(op) or BY_KIND.get((op, kind))
+    if row is None:
+        raise UnsupportedOperator(f"no kernel of {kind}", op)
+    return row
+
+
+def wrapped(value: str, kind: str) -> str:
+    """An integer narrower than 32 bits: its sign, and what overflows, as if it were stored in its own width."""
+    bits = int(kind[1:]) if kind[0] in "iu" else 32
+    return value if bits >= 32 else f"extractBits({value}, 0u, {bits}u)"
+
+
 def _power(base: str | float, exponent: str | float, kind: str, typed: list[str], text: Text) -> str:
     """base ** exponent, of the kind of the base; the exponent may be of another."""
+    stored_kind = _stored(kind)
+    value = text(base, stored_kind)
     if exponent == 2:
-        return f"{text(base, kind)} * {text(base, kind)}"
-    if kind == "i32" and "f32" not in typed:
-        return f"power_i32({text(base, kind)}, {text(exponent, 'i32')})"
-    if kind not in ("f32", "vec4f"):
-        raise UnsupportedOperator(f"no kernel for Pow of {' and '.join(typed)}")
-    given = text(exponent, kind)
-    return f"power({text(base, kind)}, {given if typed[-1] == kind else f'f32({given})'})"
+        return f"{value} * {value}"
+    if isinstance(exponent, str):
+        given, exponent_kind = text(exponent, stored_kind), _stored(typed[-1])
+    else:
+        exponent_kind = stored_kind if kind in ("vec4f", *FLOATS) or float(exponent).is_integer() else "f32"
+        given = text(exponent, exponent_kind)
+    if kind in ("vec4f", *FLOATS):
+        return f"power({value}, {_as(given, exponent_kind, stored_kind)})"
+    if exponent_kind == "f32":
+        return _as(f"power_mixed({_as(value, stored_kind, 'i32')}, {given})", "i32", stored_kind)
+    return _as(f"power_i32({_as(value, stored_kind, 'i32')}, {_as(given, exponent_kind, 'i32')})", "i32", stored_kind)
 
 
 def _clip(args: list[str | float | None], kind: str, text: Text) -> str:
@@ -202,9 +267,16 @@ def _clip(args: list[str | float | None], kind: str, text: Text) -> str:
     return value if high is None else f"min({value}, {high})"
 
 
-def _cast(value: str, source: str, target: str) -> tuple[str, str]:
-    """A value converted to one of the IR's element types, and the kind that it then is."""
+def _cast(value: str, source: str, target: str) -> str:
+    """A value of one element type as another."""
     if target == "bool":
-        return f"select(0u, 1u, {value} != {number(0, 'u32' if source == 'bool' else source)})", "bool"
-    kind = {"f": "f32", "i": "i32", "u": "u32"}[target[0]]
-    return (value if kind == source else f"{kind}({value})"), kind
+        return f"select(0u, 1u, {value} != {number(0, scalar(source))})"
+    if target == "bf16" and source != "bf16":
+        return f"round_bf16({_as(value, scalar(source), 'f32')})"
+    if source in FLOATS and target in ("u4", "u8", "u16"):
+        value, source = _as(value, "f32", "i32"), "i32"  # negative numbers wrap around too
+    return wrapped(_as(value, scalar(source), scalar(target)), target)
+
+
+def _as(value: str, source: str, target: str) -> str:
+    return value if source == target else f"{target}({value})"

@@ -16,11 +16,11 @@ from onnx.reference import ReferenceEvaluator
 
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
-from intaglio.compiler.elementwise import Expression
+from intaglio.compiler.elementwise import Expression, operator
 from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, Value
 from intaglio.compiler.packed import Packed
 
-OPSET = 23  # the operator versions that load.py normalises to
+OPSET = 28  # the operator versions that load.py normalises to
 
 
 def proto(node: Node) -> onnx.NodeProto:
@@ -112,15 +112,15 @@ def expression(steps: Expression, accs: list[np.ndarray], inputs: list[np.ndarra
             return None if arg is None else np.array(arg, like)
         return made[arg] if arg in made else (inputs if arg[0] == "x" else done)[int(arg[1:])]
 
-    for op, *args in steps:
+    for step in steps:
+        op, attrs, args = operator(step)
         if op == "Cast":
             done.append(argument(args[0], np.float32).astype(DTYPES[args[1]]))
             continue
         like = next((argument(a, np.float32).dtype for a in reversed(args) if isinstance(a, str)), np.dtype(np.float32))
         arrays = [argument(a, like) for a in args]
-        done += evaluate(
-            Node(op, tuple(None if a is None else Value("", None) for a in arrays), (Value("", None),)), arrays
-        )
+        values = tuple(None if a is None else Value("", None) for a in arrays)
+        done += evaluate(Node(op, values, (Value("", None),), attrs), arrays)
     return done[-1]
 
 
@@ -225,6 +225,56 @@ def _gelu(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [(0.5 * x * (1 + erf)).astype(x.dtype)]
 
 
+def _resample(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    x, places, weights = inputs
+    rows = np.moveaxis(x, node.attrs["axis"], -1)[..., places] * weights
+    return [np.moveaxis(rows.sum(-1), -1, node.attrs["axis"]).astype(x.dtype)]
+
+
+def _recurrent(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    """A recurrent layer whose gates have taken their part of the input: see compiler/expansions/recurrent.py."""
+    taken, packed, initial, lengths, extra = inputs
+    steps, batch, directions, gates, hidden = taken.shape
+    r = packed.swapaxes(-3, -2).reshape(directions, gates, hidden, -1)[..., :hidden]
+    y, states = np.zeros((steps, directions, batch, hidden), np.float32), initial.copy()
+    for d, b in np.ndindex(directions, batch):
+        count = int(lengths[b])
+        backward = node.attrs["direction"] == "reverse" or d == 1
+        for t in range(count)[::-1] if backward else range(count):
+            state, own = states[d::directions, b], None if extra is None else extra[d]
+            states[d::directions, b] = _cell(node, taken[t, b, d], r[d], state, own)
+            y[t, d, b] = states[d, b]
+    return [y, states]
+
+
+def _cell(node: Node, x: np.ndarray, r: np.ndarray, state: np.ndarray, extra: np.ndarray | None) -> list[np.ndarray]:
+    """The states of a cell after one step."""
+
+    def activation(i: int, value: np.ndarray) -> np.ndarray:
+        name, *parameters = node.attrs["activations"][i]
+        clip = node.attrs["clip"] or np.inf
+        attrs = dict(zip(("alpha", "beta"), parameters, strict=False))
+        value = np.clip(value, -clip, clip, dtype=np.float32)
+        if name in ("Affine", "ScaledTanh"):
+            a, b = parameters
+            return a * value + b if name == "Affine" else a * np.tanh(b * value)
+        return evaluate(Node(name, (Value("", None),), (Value("", None),), attrs), [value])[0]
+
+    h, products = state[0], r @ state[0]
+    if node.attrs["cell"] == "RNN":
+        return [activation(0, x[0] + products[0])]
+    if node.attrs["cell"] == "GRU":
+        update, reset = activation(0, x[0] + products[0]), activation(0, x[1] + products[1])
+        inner = reset * (products[2] + extra) if node.attrs["after"] else r[2] @ (reset * h)
+        return [(1 - update) * activation(1, x[2] + inner) + update * h]
+    p = np.zeros((3, len(h)), np.float32) if extra is None else extra.reshape(3, -1)
+    i, o, f, c = x + products
+    i = activation(0, i + p[0] * state[1])
+    f = 1 - i if node.attrs["coupled"] else activation(0, f + p[2] * state[1])
+    c = f * state[1] + i * activation(1, c)
+    return [activation(0, o + p[1] * c) * activation(2, c), c]
+
+
 def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     (x,) = inputs
     axis = node.attrs.get("axis", -1)
@@ -251,7 +301,8 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Attention": _attention,
     "Rotary": _rotary,
     "RMSNormalization": _rms_norm,
-    "TanhGelu": lambda node, inputs: _gelu(Node("Gelu", node.inputs, node.outputs, {"approximate": "tanh"}), inputs),
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], [], inputs)],
+    "Recurrent": _recurrent,
+    "Resample": _resample,
     "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],
 }

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from intaglio.compiler import dims, evaluate, export, language, language_export, load, pipeline, whisper
-from intaglio.compiler.ir import DTYPES, BadModel, Graph
+from intaglio.compiler.ir import DTYPES, FLOATS, BadModel, Graph
 from intaglio.compiler.model import Check, Model, sample
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.quantize import Precision, quantize
@@ -89,9 +89,8 @@ def _checks(graph: Graph) -> list[Check]:
     inputs = {}
     for v in graph.inputs:
         shape = tuple(dims.substitute(d, symbols) for d in v.shape)
-        dtype = np.dtype(DTYPES[v.dtype])
-        array = random.standard_normal(shape) if dtype.kind == "f" else random.integers(0, 2, shape)
-        inputs[v.name] = array.astype(dtype)
+        array = random.standard_normal(shape) if v.dtype in FLOATS else random.integers(0, 2, shape)
+        inputs[v.name] = array.astype(DTYPES[v.dtype])
     try:
         with np.errstate(all="ignore"):
             outputs = evaluate.run(graph, inputs, symbols)

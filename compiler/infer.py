@@ -25,15 +25,17 @@ def infer(node: Node) -> None:
 
     Raises BadModel for shapes that do not fit together and UnsupportedOperator where no type can be given.
     """
-    where = f"{node.op} ({', '.join(node.sources) or node.output.name})"
     try:
         if not _known(node):
             for value, found in zip(node.outputs, types(node), strict=False):
                 value.type = found
     except (NotLinear, DataDependent) as e:
-        raise UnsupportedOperator(f"{where}: the shape of the result is not known at compile time: {e}") from e
+        why = f"the shape of the result is not known at compile time: {e}"
+        raise UnsupportedOperator(why, node.op, node.name) from e
+    except UnsupportedOperator as e:
+        raise UnsupportedOperator(e.why, e.op or node.op, e.node or node.name) from e
     except BadModel as e:
-        raise type(e)(f"{where}: {e}") from e
+        raise BadModel(f"{node.op} ({node.name}): {e}") from e
 
 
 def _known(node: Node) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import networkx as nx
 import numpy as np
 
@@ -21,16 +22,20 @@ DTYPES = {
     "f32": np.float32,
     "f16": np.float16,
     "f64": np.float64,
+    "bf16": ml_dtypes.bfloat16,
     "i64": np.int64,
     "i32": np.int32,
     "i16": np.int16,
     "i8": np.int8,
+    "i4": ml_dtypes.int4,
     "u64": np.uint64,
     "u32": np.uint32,
     "u16": np.uint16,
     "u8": np.uint8,
+    "u4": ml_dtypes.uint4,
     "bool": np.bool_,
 }
+FLOATS = frozenset({"f32", "f16", "f64", "bf16"})
 _NAMES = {np.dtype(v): k for k, v in DTYPES.items()}
 
 
@@ -39,7 +44,11 @@ class BadModel(ValueError):
 
 
 class UnsupportedOperator(BadModel):
-    """The model needs an operator, or a use of one, that has no kernel."""
+    """The model needs an operator, or a use of one, that has no kernel: `why`, and which node of which operator."""
+
+    def __init__(self, why: str, op: str = "", node: str = "") -> None:
+        super().__init__(f"no kernel for {op} ({node}): {why}" if op else why)
+        self.why, self.op, self.node = why, op, node
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ def type_of(array: np.ndarray) -> TensorType:
     if array.dtype == object:
         return TensorType("i64", array.shape)
     if array.dtype not in _NAMES:
-        raise BadModel(f"tensors of type {array.dtype} are not supported")
+        raise UnsupportedOperator(f"tensors of type {array.dtype} are not supported")
     return TensorType(_NAMES[array.dtype], array.shape)
 
 
@@ -120,6 +129,11 @@ class Node:
             return {self.output: self.inputs[-1]}
         states = self.attrs.get("states", ())
         return {out: self.inputs[i] for out, i in zip(self.outputs, states, strict=False) if i}
+
+    @property
+    def name(self) -> str:
+        """What users know it by: the ONNX nodes that it comes from."""
+        return ", ".join(self.sources) or self.output.name
 
     def input(self, i: int) -> Value | None:
         """The i-th input, None if it is absent."""

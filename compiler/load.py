@@ -1,13 +1,10 @@
-"""ONNX -> Graph. Every difference between opsets and exporters that is mere spelling ends here.
-
-The conditions of `If` are known once the inputs that decide them are bound, so branches are inlined while loading.
-"""
+"""ONNX -> Graph. Every difference between opsets and exporters that is mere spelling ends here."""
 
 from __future__ import annotations
 
-import math
-from collections import ChainMap, Counter
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +14,26 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+from intaglio.compiler import functions
+from intaglio.compiler.control import CONTROL, MOST_UNROLLED
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.evaluate import OPSET
 from intaglio.compiler.infer import infer
 from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, UnsupportedOperator, Value
-from intaglio.compiler.types import axis_of, element
+from intaglio.compiler.operators import how
+from intaglio.compiler.opsets import OLDEST, normalise
+from intaglio.compiler.refusals import Refusals
+from intaglio.compiler.tensors import array, attribute
+from intaglio.compiler.types import element
 
 MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
-OLDEST = 7  # the first opset in which operands broadcast as they do today
-NOT_READ = frozenset({"Attention"})  # since opset 23: it shares its name, but not its attributes, with ours
 
-Scope = ChainMap[str, Value]
+Scope = ChainMap[str, Value | None]
+_LOST = Value("", TensorType("f32", ()))  # what a node that is refused makes
+
+
+class _LostError(Exception):
+    """A node reads what a node makes that is refused."""
 
 
 def read(path: Path) -> ModelProto:
@@ -64,11 +70,10 @@ def load(
             model = onnx.inliner.inline_local_functions(model)
         except (RuntimeError, ValueError, onnx.checker.ValidationError) as e:
             raise BadModel(f"the model's own functions are broken: {e}") from e
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
-    if opset < OLDEST:
-        raise UnsupportedOperator(f"opset {opset} is too old; export the model with opset {OLDEST} or newer")
-    _check_operators(model.graph)
-    return _Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
+    opset = _opset(model)
+    if opset > OPSET:
+        raise UnsupportedOperator(f"opset {opset} is too new; export the model with opset {OPSET} or older")
+    return Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
 
 
 def input_types(model: ModelProto) -> dict[str, tuple[str, int]]:
@@ -79,6 +84,14 @@ def input_types(model: ModelProto) -> dict[str, tuple[str, int]]:
         if i.name not in weights:
             result[i.name] = (element(i.type.tensor_type.elem_type), len(i.type.tensor_type.shape.dim))
     return result
+
+
+def _opset(proto: ModelProto | onnx.FunctionProto) -> int:
+    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
+def _is_standard(proto: NodeProto) -> bool:
+    return proto.domain in ("", "ai.onnx")
 
 
 def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
@@ -95,28 +108,9 @@ def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
             yield from (v.name, *(d.dim_param for d in v.type.tensor_type.shape.dim))
 
 
-def _check_operators(graph: GraphProto) -> None:
-    unknown: Counter[str] = Counter()
-    names: dict[str, str] = {}
+class Loader:
+    """Adds the nodes of one graph, or of a function, to `graph`; what a name means depends on the scope."""
 
-    def visit(g: GraphProto) -> None:
-        for n in g.node:
-            inner = [a.g for a in n.attribute if a.type == AttributeProto.GRAPH]
-            standard = n.domain in ("", "ai.onnx") and onnx.defs.has(n.op_type)
-            if not standard or n.op_type in NOT_READ or (inner and n.op_type != "If"):
-                op = n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}"
-                unknown[op] += 1
-                names.setdefault(op, n.name or ", ".join(n.output))
-            for g in inner:
-                visit(g)
-
-    visit(graph)
-    if unknown:
-        listed = ", ".join(f"{op} ({count} nodes: {names[op]}, ...)" for op, count in sorted(unknown.items()))
-        raise UnsupportedOperator(f"no kernel for {listed}; export the model with standard ONNX operators")
-
-
-class _Loader:
     def __init__(
         self,
         graph: Graph,
@@ -127,6 +121,8 @@ class _Loader:
     ) -> None:
         self.graph, self.opset, self.folder, self.shapes, self.bind = graph, opset, folder, shapes, bind
         self.symbols: dict[str, Dim] = {}
+        self.refusals = Refusals()
+        self.unrolled = 0
         self.checker = onnx.checker.C.CheckerContext()
         self.checker.ir_version, self.checker.opset_imports = onnx.IR_VERSION, {"": opset, "ai.onnx": opset}
 
@@ -144,6 +140,7 @@ class _Loader:
             self.graph.inputs.append(value)
             self.define(declared.name, value, scope)
         self.body(proto, scope)
+        self.refusals.check(f"opset {self.opset}")
         if len({o.name for o in proto.output}) != max(len(proto.output), 1):
             raise BadModel("the model's outputs have no names of their own")
         for declared in proto.output:
@@ -159,6 +156,8 @@ class _Loader:
 
     def declared(self, proto: onnx.ValueInfoProto) -> TensorType:
         tensor = proto.type.tensor_type
+        if proto.type.WhichOneof("value") in ("sequence_type", "optional_type", "map_type", "sparse_tensor_type"):
+            raise UnsupportedOperator(f"input {proto.name} is no tensor; export a model that takes tensors")
         if not proto.type.HasField("tensor_type") or not tensor.HasField("shape"):
             raise BadModel(f"input {proto.name} is no tensor of known rank")
         dtype = element(tensor.elem_type)
@@ -194,9 +193,18 @@ class _Loader:
             scope[name] = value
 
     def get(self, name: str, scope: Scope, reader: str) -> Value:
-        value = scope.get(name)
+        value = self.optional(name, scope, reader)
         if value is None:
+            raise BadModel(f"{reader} needs {name}, which the model leaves out")
+        return value
+
+    def optional(self, name: str, scope: Scope, reader: str) -> Value | None:
+        """The value of that name; None where it is left out, as inputs of functions may be."""
+        if name and name not in scope:
             raise BadModel(f"{reader} reads {name}, which nothing makes")
+        value = scope[name] if name else None
+        if value is _LOST:
+            raise _LostError
         return value
 
     def body(self, proto: GraphProto, scope: Scope) -> None:
@@ -204,44 +212,90 @@ class _Loader:
             self.node(n, n.name or f"{n.op_type}_{i}", scope)
 
     def node(self, proto: NodeProto, source: str, scope: Scope) -> None:
-        inputs = tuple(self.get(i, scope, source) if i else None for i in proto.input)
-        if proto.op_type == "If":
-            self.inline(proto, source, inputs, scope)
+        """Add a node. One that is refused is noted, and what is computed from it passed over, so that all are told."""
+        try:
+            self.add(proto, source, scope)
             return
+        except UnsupportedOperator as e:
+            self.refusals.add(e, proto.op_type if _is_standard(proto) else f"{proto.domain}.{proto.op_type}", source)
+        except _LostError:
+            pass
+        scope.update({name: _LOST for name in proto.output if name})
+
+    def add(self, proto: NodeProto, source: str, scope: Scope) -> None:
+        if not _is_standard(proto) or not onnx.defs.has(proto.op_type):
+            raise UnsupportedOperator("it is no operator of ONNX; export the model with standard ones")
+        read = [scope.get(name) for name in proto.input if name]
+        if not how(proto.op_type) and (not read or any(v is None or v.const is None for v in read)):
+            raise UnsupportedOperator("it is not among the operators that are known (docs/operators.md)")
+        inputs = tuple(self.optional(i, scope, source) for i in proto.input)
+        if proto.op_type in CONTROL:
+            results = CONTROL[proto.op_type](self, proto, source, inputs, scope)
+            if len(results) < len(proto.output):
+                raise BadModel(f"{proto.op_type} ({source}) does not make {', '.join(proto.output)}")
+            for name, value in zip(proto.output, results, strict=False):
+                self.define(name, value, scope)
+            return
+        if self.opset < OLDEST and not _kept(proto, self.opset):
+            raise UnsupportedOperator(f"opset {self.opset} is too old; export the model with opset {OLDEST} or newer")
         try:
             onnx.checker.check_node(proto, self.checker)
             _check_attributes(proto, self.opset)
-            attrs = {a.name: _attribute(a, self.folder) for a in proto.attribute}
+            attrs = {a.name: attribute(a, self.folder) for a in proto.attribute}
+        except UnsupportedOperator:
+            raise
         except (onnx.checker.ValidationError, BadModel, ValueError) as e:
             raise BadModel(f"{proto.op_type} ({source}): {str(e).splitlines()[0]}") from e
         if proto.op_type == "Constant":
-            self.define(proto.output[0], self.graph.constant(_constant(attrs, source), proto.output[0]), scope)
+            self.define(proto.output[0], self.graph.constant(_constant(attrs), proto.output[0]), scope)
             return
         if proto.op_type == "Identity":
             self.define(proto.output[0], inputs[0], scope)
             return
         outputs = tuple(self.graph.value(o or "unused", TensorType("f32", ())) for o in proto.output)
         node = Node(proto.op_type, inputs, outputs, attrs, (source,))
-        if proto.op_type in _NORMALISE:
-            _NORMALISE[proto.op_type](node, self.opset, self.graph)
+        normalise(node, self.opset, self.graph)
         _check_types(node)
+        if (function := self.function(node)) is not None:
+            self.write_out(function, node, proto.output, scope)
+            return
         infer(node)
         self.graph.add(node)
         for name, value in zip(proto.output, outputs, strict=True):
             self.define(name, value, scope)
 
-    def inline(self, proto: NodeProto, source: str, inputs: tuple[Value | None, ...], scope: Scope) -> None:
-        if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
-            raise UnsupportedOperator(f"If ({source}): the condition is computed at run time")
-        wanted = "then_branch" if inputs[0].scalar else "else_branch"
-        branch = next((a.g for a in proto.attribute if a.name == wanted), GraphProto())
-        if len(branch.output) != len(proto.output):
-            raise BadModel(f"If ({source}): the {wanted} does not make {', '.join(proto.output)}")
-        inner = scope.new_child()
-        self.initializers(branch, inner)
-        self.body(branch, inner)
-        for name, result in zip(proto.output, branch.output, strict=True):
-            self.define(name, self.get(result.name, inner, source), scope)
+    def unroll(self, nodes: int) -> None:
+        """Count what loops become. Raises UnsupportedOperator where that is too much."""
+        self.unrolled += nodes
+        if self.unrolled > MOST_UNROLLED:
+            raise UnsupportedOperator(f"unrolled it takes more than {MOST_UNROLLED} nodes")
+
+    def function(self, node: Node) -> onnx.FunctionProto | None:
+        try:
+            return functions.body(node)
+        except (BadModel, RuntimeError) as e:
+            raise BadModel(f"{node.op} ({node.sources[0]}): {e}") from e
+
+    def write_out(self, function: onnx.FunctionProto, node: Node, names: Sequence[str], scope: Scope) -> None:
+        """The nodes that define `node`, instead of it."""
+        source = node.sources[0]
+        loader = Loader(self.graph, _opset(function), self.folder, {}, {})
+        loader.unrolled, loader.refusals = self.unrolled, self.refusals
+        inner: Scope = ChainMap(dict(itertools.zip_longest(function.input, node.inputs)))
+        for n in function.node:
+            loader.node(n, source, inner)
+        self.unrolled = loader.unrolled
+        for name, result in zip(names, function.output, strict=False):
+            self.define(name, self.get(result, inner, source), scope)
+
+
+def _kept(proto: NodeProto, opset: int) -> bool:
+    """Whether the operator of an old opset is still the same in OLDEST."""
+    try:
+        versions = {onnx.defs.get_schema(proto.op_type, o).since_version for o in (opset, OLDEST)}
+    except onnx.defs.SchemaError:
+        return False
+    return len(versions) == 1
 
 
 def _check_attributes(proto: NodeProto, opset: int) -> None:
@@ -255,65 +309,25 @@ def _check_attributes(proto: NodeProto, opset: int) -> None:
 def _check_types(node: Node) -> None:
     """Raise BadModel where the operator does not take an input of that element type, or not beside the others."""
     try:
-        formals = onnx.defs.get_schema(node.op, OPSET).inputs
+        schema = onnx.defs.get_schema(node.op, OPSET)
     except onnx.defs.SchemaError as e:
-        raise UnsupportedOperator(f"no kernel for {node.op} ({node.sources[0]})") from e
+        raise UnsupportedOperator("it is not known", node.op) from e
+    if schema.deprecated or node.attrs.keys() - schema.attributes.keys():
+        raise UnsupportedOperator("this old form of it is not known; export the model with a newer opset")
+    if not all(any(t.startswith("tensor(") for t in formal.types) for formal in schema.outputs):
+        raise UnsupportedOperator("it makes no tensor")
     bound: dict[str, str] = {}
     for i, value in enumerate(node.inputs):
         if value is None or (value.const is not None and value.const.dtype == object):
             continue
-        formal = formals[min(i, len(formals) - 1)]
+        formal = schema.inputs[min(i, len(schema.inputs) - 1)]
         code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[value.dtype]))
         taken = f"tensor({TensorProto.DataType.Name(code).lower()})" in formal.types
         if not taken or (formal.is_homogeneous and bound.setdefault(formal.type_str, value.dtype) != value.dtype):
             raise BadModel(f"{node.op} ({node.sources[0]}) does not take {value} as its {formal.name}")
 
 
-def array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
-    """The content of a weight; from an external file it is mapped, not read. Raises BadModel."""
-    try:
-        dtype, shape = np.dtype(DTYPES[element(tensor.data_type)]), tuple(tensor.dims)
-        if any(d < 0 for d in shape):
-            raise BadModel(f"{list(shape)} is no shape")
-        if tensor.data_location == TensorProto.EXTERNAL:
-            return _external(tensor, dtype, shape, folder)
-        if tensor.HasField("raw_data"):
-            return np.frombuffer(tensor.raw_data, dtype).reshape(shape)
-        return onnx.numpy_helper.to_array(tensor)
-    except (BadModel, ValueError, TypeError, OSError) as e:
-        raise BadModel(f"the weight {tensor.name}: {e}") from e
-
-
-def _external(tensor: TensorProto, dtype: np.dtype, shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
-    if folder is None:
-        raise BadModel("it lies in an external file; compile the model from its path")
-    info = {e.key: e.value for e in tensor.external_data}
-    root = folder.resolve()
-    path = (root / info.get("location", "")).resolve()
-    if not path.is_relative_to(root):
-        raise BadModel(f"it lies outside of the model's folder, in {path}; put that file beside the model")
-    if not path.is_file():
-        raise BadModel(f"{path} is missing; put it beside the model")
-    offset, size = int(info.get("offset", 0)), math.prod(shape) * dtype.itemsize
-    if int(info.get("length", size)) != size:
-        raise BadModel(f"{info['length']} bytes are no {dtype}{list(shape)}")
-    if offset < 0 or offset + size > path.stat().st_size:
-        raise BadModel(f"{path} is too short; copy the file again")
-    return np.memmap(path, dtype, "r", offset, shape) if size else np.empty(shape, dtype)
-
-
-def _attribute(proto: AttributeProto, folder: Path | None) -> Any:
-    if proto.name == "to":
-        return element(proto.i)
-    value = onnx.helper.get_attribute_value(proto)
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, TensorProto):
-        return array(value, folder)
-    return list(value) if proto.type in (AttributeProto.INTS, AttributeProto.FLOATS) else value
-
-
-def _constant(attrs: Mapping[str, Any], source: str) -> np.ndarray:
+def _constant(attrs: Mapping[str, Any]) -> np.ndarray:
     kind, value = next(iter(attrs.items()), ("none", None))
     if kind == "value":
         return value
@@ -321,83 +335,4 @@ def _constant(attrs: Mapping[str, Any], source: str) -> np.ndarray:
         return np.array(value, np.float32)
     if kind in ("value_int", "value_ints"):
         return np.array(value, np.int64)
-    raise UnsupportedOperator(f"Constant ({source}) of kind {kind}")
-
-
-# older opsets, written as OPSET writes them
-
-
-def _axes_to_input(node: Node, opset: int, graph: Graph) -> None:
-    if "axes" in node.attrs:
-        axes = graph.constant(np.array(node.attrs.pop("axes"), np.int64), "axes")
-        node.inputs = (node.inputs[0], axes)
-
-
-def _attrs_to_inputs(*names: str) -> Callable[[Node, int, Graph], None]:
-    def move(node: Node, opset: int, graph: Graph) -> None:
-        if len(node.inputs) == 1:
-            values = [(n, node.attrs.pop(n, None)) for n in names]
-            kinds = [np.int64 if isinstance(v, list) else DTYPES[node.inputs[0].dtype] for _, v in values]
-            consts = [
-                graph.constant(np.array(v, kind), n) if v is not None else None
-                for (n, v), kind in zip(values, kinds, strict=True)
-            ]
-            while consts and consts[-1] is None:
-                consts.pop()
-            node.inputs = (node.inputs[0], *consts)
-
-    return move
-
-
-def _clip(node: Node, opset: int, graph: Graph) -> None:
-    dtype = DTYPES[node.inputs[0].dtype]
-    bounds = [node.attrs.pop(n, None) for n in ("min", "max")]
-    if opset < 11:
-        consts = [graph.constant(np.array(b, dtype)) if b is not None else None for b in bounds]
-        node.inputs = (node.inputs[0], *consts)
-
-
-def _softmax(node: Node, opset: int, graph: Graph) -> None:
-    rank = len(node.inputs[0].shape)
-    axis = axis_of(node.attrs.get("axis", 1 if opset < 13 else -1), rank)
-    if opset < 13 and axis != rank - 1:
-        raise UnsupportedOperator(f"{node.op} ({node.sources[0]}) over several axes; export with opset 13 or newer")
-    node.attrs["axis"] = axis - rank
-
-
-def _dropout(node: Node, opset: int, graph: Graph) -> None:
-    if (training := node.input(2)) is not None and training.scalar is not False:
-        raise UnsupportedOperator(f"Dropout ({node.sources[0]}) of a model in training; export it for inference")
-    node.op, node.attrs = "Identity", {}
-    node.inputs, node.outputs = node.inputs[:1], node.outputs[:1]
-
-
-def _reshape(node: Node, opset: int, graph: Graph) -> None:
-    if len(node.inputs) == 1:
-        node.inputs = (node.inputs[0], graph.constant(np.array(node.attrs.pop("shape"), np.int64), "shape"))
-
-
-def _reduce(node: Node, opset: int, graph: Graph) -> None:
-    _axes_to_input(node, opset, graph)
-    node.attrs.setdefault("keepdims", 1)
-
-
-def _cast(node: Node, opset: int, graph: Graph) -> None:
-    node.attrs = {"to": node.attrs["to"]}
-
-
-_NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
-    **{f"Reduce{kind}": _reduce for kind in "Sum Mean Max Min Prod L1 L2 LogSum LogSumExp SumSquare".split()},
-    "Squeeze": _axes_to_input,
-    "Unsqueeze": _axes_to_input,
-    "Slice": _attrs_to_inputs("starts", "ends", "axes"),
-    "Split": _attrs_to_inputs("split"),
-    "Pad": _attrs_to_inputs("pads", "value"),
-    "Clip": _clip,
-    "Softmax": _softmax,
-    "LogSoftmax": _softmax,
-    "Hardmax": _softmax,
-    "Dropout": _dropout,
-    "Reshape": _reshape,
-    "Cast": _cast,
-}
+    raise UnsupportedOperator(f"it is of kind {kind}")

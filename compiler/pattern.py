@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler import evaluate
+from intaglio.compiler.dims import Dim
 from intaglio.compiler.infer import infer
-from intaglio.compiler.ir import Graph, Node, TensorType, Value, type_of
+from intaglio.compiler.ir import DTYPES, Graph, Node, TensorType, Value, known, type_of
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or"})
 
@@ -124,6 +125,18 @@ class GraphBuilder:
 
     def constant(self, array: np.ndarray, name: str | None = None) -> Value:
         return self.graph.constant(np.asarray(array), name or f"{self._name}.const")
+
+    def number(self, value: float, like: Value) -> Value:
+        """A scalar of the type of `like`."""
+        return self.constant(np.array(value, DTYPES[like.dtype]))
+
+    def integers(self, *values: int) -> Value:
+        """Axes, sizes or the like."""
+        return self.constant(np.array(values, np.int64))
+
+    def dimensions(self, *values: Dim) -> Value:
+        """Sizes, of which some may be symbolic."""
+        return self.constant(known(values, (len(values),)))
 
     def node(self, op: str, inputs: tuple[Value | None, ...], outputs: int = 1, **attrs: Any) -> tuple[Value, ...]:
         made = tuple(self.graph.value(self._name, TensorType("f32", ())) for _ in range(outputs))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from intaglio.compiler.ir import Graph
 from intaglio.compiler.passes.canonical import canonical
+from intaglio.compiler.passes.expand import expand
 from intaglio.compiler.passes.float_scale import float_scale
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.fuse_activation import fuse_activation
@@ -23,9 +24,10 @@ from intaglio.compiler.passes.merge_rotary import merge_rotary
 
 Pass = Callable[[Graph], int]
 
-# What the exporter meant: shapes fold away, and decomposed operators are whole again.
+# What the exporter meant: shapes fold away, combinations are written out, and decomposed operators are whole again.
 UNDERSTAND: tuple[Pass, ...] = (
     fold,
+    expand,
     canonical,
     fuse_norm,
     fuse_activation,

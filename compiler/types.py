@@ -17,6 +17,9 @@ from intaglio.compiler import dims, evaluate
 from intaglio.compiler.dims import Dim, NotLinear
 from intaglio.compiler.elementwise import ELEMENTWISE, PREDICATES
 from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, type_of
+from intaglio.compiler.resize import resized
+from intaglio.compiler.spectrum import framed, transformed
+from intaglio.compiler.windows import assembled, convolved, pooled, unpooled
 
 MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
 
@@ -211,17 +214,24 @@ def _range(node: Node) -> list[TensorType]:
     return [TensorType(node.inputs[0].dtype, (count,))]
 
 
-def _pad(node: Node) -> list[TensorType]:
+def paddings(node: Node) -> list[tuple[Dim, Dim]]:
+    """For each axis of a Pad's input: how many elements come before it and after it."""
     x, pads = node.inputs[0], content(node.inputs[1], "the padding")
     axes = integers(node.inputs[3], "the axes") if node.input(3) else list(range(len(x.shape)))
     if len(pads) != 2 * len(axes):
         raise BadModel(f"the padding {pads} is not two numbers for each of the axes {axes}")
-    shape = list(x.shape)
-    for i, axis in enumerate(axis_of(a, len(shape)) for a in axes):
-        shape[axis] = shape[axis] + pads[i] + pads[i + len(axes)]
+    result: list[tuple[Dim, Dim]] = [(0, 0)] * len(x.shape)
+    for i, axis in enumerate(axes):
+        result[axis_of(axis, len(x.shape))] = pads[i], pads[i + len(axes)]
+    return result
+
+
+def _pad(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    shape = tuple(before + d + after for d, (before, after) in zip(x.shape, paddings(node), strict=True))
     if any(dims.high(d) < 0 for d in shape):
-        raise BadModel(f"the padding {pads} takes more from {x.type} than there is")
-    return [TensorType(x.dtype, tuple(shape))]
+        raise BadModel(f"the padding {paddings(node)} takes more from {x.type} than there is")
+    return [TensorType(x.dtype, shape)]
 
 
 def _transpose(node: Node) -> list[TensorType]:
@@ -237,6 +247,33 @@ def _tile(node: Node) -> list[TensorType]:
     if len(repeats) != len(node.inputs[0].shape) or any(dims.high(r) < 0 for r in repeats):
         raise BadModel(f"{node.inputs[0].type} cannot be repeated {repeats} times")
     return [TensorType(node.inputs[0].dtype, tuple(d * r for d, r in zip(node.inputs[0].shape, repeats, strict=True)))]
+
+
+def _unpool(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    return [TensorType(x.dtype, _sizes(node.inputs[2]) if node.input(2) is not None else unpooled(node))]
+
+
+def _compress(node: Node) -> list[TensorType]:
+    x, count = node.inputs[0], sum(map(bool, content(node.inputs[1], "the condition")))
+    if (axis := node.attrs.get("axis")) is None:
+        return [TensorType(x.dtype, (count,))]
+    axis = axis_of(axis, len(x.shape))
+    return [TensorType(x.dtype, (*x.shape[:axis], count, *x.shape[axis + 1 :]))]
+
+
+def _resize(node: Node) -> list[TensorType]:
+    return [TensorType(node.inputs[0].dtype, tuple(axis.count for axis in resized(node)))]
+
+
+def _resample(node: Node) -> list[TensorType]:
+    x, axis = node.inputs[0], node.attrs["axis"]
+    return [TensorType(x.dtype, (*x.shape[:axis], node.inputs[1].shape[0], *x.shape[axis + 1 :]))]
+
+
+def _recurrent(node: Node) -> list[TensorType]:
+    steps, batch, directions, _, hidden = node.inputs[0].shape
+    return [TensorType("f32", (steps, directions, batch, hidden)), node.inputs[2].type]
 
 
 def _linear(node: Node) -> list[TensorType]:
@@ -265,7 +302,17 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Pad": _pad,
     "Tile": _tile,
     "Transpose": _transpose,
+    **dict.fromkeys(("Conv", "ConvTranspose", "DeformConv"), convolved),
+    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), pooled),
+    "Col2Im": assembled,
+    "Compress": _compress,
+    "MaxUnpool": _unpool,
+    "Resize": _resize,
+    "DFT": transformed,
+    "STFT": framed,
     "Linear": _linear,
+    "Recurrent": _recurrent,
+    "Resample": _resample,
     "Write": _write,
     "Attention": lambda node: [node.inputs[0].type],
     "Rotary": lambda node: [x.type for x in node.inputs[2 : 2 + len(node.outputs)]],
@@ -323,5 +370,5 @@ def element(code: int) -> str:
     except (KeyError, TypeError) as e:
         raise BadModel(f"{code} is no element type") from e
     if dtype.kind == "O":
-        raise BadModel("tensors of strings are not supported")
+        raise UnsupportedOperator("tensors of strings are not supported")
     return type_of(np.empty(0, dtype)).dtype

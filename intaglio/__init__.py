@@ -18,7 +18,7 @@ from intaglio.runtime.plan import BadBundle
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "load"]
+__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "load", "operators"]
 
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much (0: unknown)
 
@@ -59,7 +59,8 @@ def compile(
     prints a line for each pass.
     Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), NoCompiler.
     """
-    frontend, pipeline, emit, formats = _compiler()
+    parts = "compiler.frontend", "compiler.pipeline", "codegen.emit", "compiler.passes.quantize"
+    frontend, pipeline, emit, formats = map(_compiler, parts)
     wanted = formats.Precision(quantize, precision, keep_head)
     folder = Path(out)
     if folder.exists() and not (folder / "plan.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -79,11 +80,14 @@ def compile(
     return load(folder)
 
 
-def _compiler() -> tuple[Any, ...]:
-    parts = "compiler.frontend", "compiler.pipeline", "codegen.emit", "compiler.passes.quantize"
-    names = [f"intaglio.{part}" for part in parts]
+def operators() -> str:
+    """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
+    return _compiler("compiler.operators").table()
+
+
+def _compiler(name: str) -> Any:
     try:
-        return tuple(map(importlib.import_module, names))
+        return importlib.import_module(f"intaglio.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("intaglio"):
             raise

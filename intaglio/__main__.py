@@ -105,6 +105,11 @@ def _verify(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
+def _operators(options: argparse.Namespace, progress: Progress) -> int:
+    print(intaglio.operators(), end="")
+    return 0
+
+
 def _device(options: argparse.Namespace, progress: Progress) -> int:
     from intaglio.runtime import device
 
@@ -161,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     p = command("verify", _verify, "check a bundle's golden values on this machine's adapter")
     p.add_argument("bundle", metavar="BUNDLE")
 
+    command("operators", _operators, "print which operators of ONNX compile, and how")
     command("device", _device, "show this machine's adapters")
     return parser
 

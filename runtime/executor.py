@@ -166,6 +166,8 @@ class Executor:
     def _put(self, index: int, words: np.ndarray, offset: int = 0) -> None:
         """Copy words into a buffer from element `offset` on, or into a texture from its beginning."""
         memory = self._buffers[index]
+        if not words.size:
+            return
         if isinstance(memory, wgpu.GPUBuffer):
             self.device.queue.write_buffer(memory, offset * WORD, words)
             return
@@ -265,7 +267,7 @@ class Executor:
         return known
 
     def read(self, name: str, symbols: Mapping[str, int]) -> np.ndarray:
-        """The content of an output or a state, in its declared type and shape."""
+        """The content of an output or a state, in its declared type and shape; of bf16 as f32, of 4 bits as of 8."""
         buffer = self.plan.buffers[self._names[name]]
         shape = tuple(plans.evaluate(d, symbols) for d in buffer.shape)
         count = int(np.prod(shape))
@@ -307,9 +309,9 @@ class Executor:
         if array.dtype.kind not in {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}[wanted.kind]:
             raise ValueError(f"input {name} holds {array.dtype}; {buffer.dtype} is wanted")
         if wanted.kind in "iu" and array.size:
-            ends = np.iinfo(_stored(buffer))
-            if array.min() < ends.min or array.max() > ends.max:
-                raise ValueError(f"input {name} holds numbers outside of {ends.min} to {ends.max}")
+            low, high = _range(buffer.dtype)
+            if array.min() < low or array.max() > high:
+                raise ValueError(f"input {name} holds numbers outside of {low} to {high}")
 
     def _sizes(self, name: str, array: np.ndarray) -> dict[str, int]:
         shape = self.plan.buffers[self._names[name]].shape
@@ -334,5 +336,12 @@ def _stored(buffer: Buffer) -> np.dtype:
 
 
 def _numpy(dtype: str) -> np.dtype:
-    """numpy's type for one of the plan's: f32, i64, bool, ..."""
-    return np.dtype("?" if dtype == "bool" else f"{dtype[0]}{int(dtype[1:]) // 8}")
+    """numpy's type for one of the plan's: f32, i64, bool, ...; where numpy has none, the next larger."""
+    missing = {"bool": "?", "bf16": "f4", "i4": "i1", "u4": "u1"}
+    return np.dtype(missing.get(dtype) or f"{dtype[0]}{int(dtype[1:]) // 8}")
+
+
+def _range(dtype: str) -> tuple[int, int]:
+    """The integers that a type has, and that fit 32 bits."""
+    bits = min(int(dtype[1:]), 8 * WORD)
+    return (0, (1 << bits) - 1) if dtype[0] == "u" else (-1 << (bits - 1), (1 << (bits - 1)) - 1)

@@ -38,7 +38,7 @@ DEFAULT_LIMITS = {
 }
 KINDS = ("weight", "input", "output", "scratch", "state")
 SEEN = ("input", "output", "state")  # what users know by name
-DTYPES = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool")
+DTYPES = ("f32", "f16", "f64", "bf16", "i64", "i32", "i16", "i8", "i4", "u64", "u32", "u16", "u8", "u4", "bool")
 
 
 @dataclass(frozen=True)

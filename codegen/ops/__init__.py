@@ -1,5 +1,35 @@
 """One module a family of operators; importing this package fills the registry."""
 
-from intaglio.codegen.ops import attention, elementwise, gather, linear, matmul, norm, reduce, rotary, sample
+from intaglio.codegen.ops import (
+    attention,
+    conv,
+    elementwise,
+    gather,
+    linear,
+    matmul,
+    norm,
+    pool,
+    recurrent,
+    reduce,
+    rotary,
+    sample,
+    sampling,
+    scatter,
+)
 
-__all__ = ["attention", "elementwise", "gather", "linear", "matmul", "norm", "reduce", "rotary", "sample"]
+__all__ = [
+    "attention",
+    "conv",
+    "elementwise",
+    "gather",
+    "linear",
+    "matmul",
+    "norm",
+    "pool",
+    "recurrent",
+    "reduce",
+    "rotary",
+    "sample",
+    "sampling",
+    "scatter",
+]

@@ -10,7 +10,7 @@ from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression
 from intaglio.compiler.ir import Node, TensorType, Value
-from intaglio.compiler.types import content, slices
+from intaglio.compiler.types import content, paddings, slices
 
 _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)
@@ -60,10 +60,9 @@ def sizes(value: Value, out: Value) -> Kernel:
     return Kernel("sizes", {}, {"out": out}, (groups(1),), (1,), {"sizes": texts}, "sizes")
 
 
-def _moved(node: Node, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
+def moved(x: Value, out: Value, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
     """A copy whose source moves by `strides` along the axes of the output."""
-    source = wgsl.affine("i", node.output.shape, strides, offset)
-    return _kernel(node.output, [node.inputs[0]], _COPY, label, indices={"x0": source})
+    return _kernel(out, [x], _COPY, label, indices={"x0": wgsl.affine("i", out.shape, strides, offset)})
 
 
 @op("Transpose")
@@ -71,12 +70,13 @@ def transpose(node: Node) -> Kernel:
     x = node.inputs[0]
     perm = node.attrs.get("perm") or list(range(len(x.shape)))[::-1]
     strides = wgsl.strides(x.shape)
-    return _moved(node, "transpose", tuple(strides[p] for p in perm))
+    return moved(x, node.output, "transpose", tuple(strides[p] for p in perm))
 
 
 @op("Expand")
 def expand(node: Node) -> Kernel:
-    return _moved(node, "expand", wgsl.broadcast_strides(node.inputs[0].shape, node.output.shape))
+    x, out = node.inputs[0], node.output
+    return moved(x, out, "expand", wgsl.broadcast_strides(x.shape, out.shape))
 
 
 @op("Tile")
@@ -90,10 +90,11 @@ def tile(node: Node) -> Kernel:
 
 @op("Slice")
 def cut(node: Node) -> Kernel:
-    strides = wgsl.strides(node.inputs[0].shape)
-    taken = slices(node)
+    x, taken = node.inputs[0], slices(node)
+    strides = wgsl.strides(x.shape)
     offset = sum((first * s for (first, _, _), s in zip(taken, strides, strict=True)), 0)
-    return _moved(node, "slice", tuple(step * s for (_, _, step), s in zip(taken, strides, strict=True)), offset)
+    steps = tuple(step * s for (_, _, step), s in zip(taken, strides, strict=True))
+    return moved(x, node.output, "slice", steps, offset)
 
 
 @op("Concat")
@@ -127,18 +128,15 @@ def split(node: Node) -> list[Kernel]:
 @op("Pad")
 def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""
-    x, fill = node.inputs[0], node.input(2)
-    if node.attrs.get("mode", "constant") != "constant" or (fill is not None and fill.scalar is None):
-        raise refuse(node, "only a constant can be padded with")
-    axes = [int(a) % len(x.shape) for a in node.inputs[3].const] if node.input(3) else list(range(len(x.shape)))
-    before, pads = [0] * len(x.shape), content(node.inputs[1], "the padding")
-    for i, axis in enumerate(axes):
-        before[axis] = pads[i]
-    if any(dims.low(d) < 0 for d in pads):
-        raise refuse(node, "a negative padding")
-    filled = _kernel(node.output, [], (("Identity", fill.scalar if fill is not None else 0),), "fill")
+    x, fill, before = node.inputs[0], node.input(2), paddings(node)
+    if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
+        raise refuse(node, "a padding that is computed from the size of what is padded")
+    if fill is not None and fill.const is None:
+        filled = moved(fill, node.output, "fill", (0,) * len(x.shape))
+    else:
+        filled = _kernel(node.output, [], (("Identity", fill.scalar if fill is not None else 0),), "fill")
     strides = wgsl.strides(node.output.shape)
-    offset = sum((first * s for first, s in zip(before, strides, strict=True)), 0)
+    offset = sum((first * s for (first, _), s in zip(before, strides, strict=True)), 0)
     return [filled, _into(node.output, x, wgsl.affine("i", x.shape, strides, offset), "pad")]
 
 

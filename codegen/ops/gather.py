@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, refuse, wgsl_type
 from intaglio.codegen.ops.linear import parts, tail_operands
-from intaglio.compiler import dims
-from intaglio.compiler.ir import Node
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import Node, Value
 
 
 @op("Gather")
@@ -17,15 +19,72 @@ def gather(node: Node) -> Kernel:
         return _embedding(node)
     if node.attrs.get("tail"):
         raise refuse(node, "a fused tail on anything but a table of rows")
+    steps, places = wgsl.strides(data.shape), wgsl.strides(indices.shape)
+    base = (*steps[:axis], *(0 for _ in places), *steps[axis + 1 :])
+    at = (*(0 for _ in steps[:axis]), *places, *(0 for _ in steps[axis + 1 :]))
+    return _gathered(node, chosen(data, [axis], node.output.shape, base, at))
+
+
+@op("GatherElements", "GatherND")
+def gather_elements(node: Node) -> Kernel:
+    return _gathered(node, elements(node, node.output) if node.op == "GatherElements" else tuples(node, node.output))
+
+
+def _gathered(node: Node, place: dict[str, str]) -> Kernel:
+    data, indices = node.inputs[:2]
     size = node.output.type.size
+    reads = {"data": operand(data), "indices": operand(indices)}
+    consts = {"size": wgsl.size(size), **place}
+    return Kernel("gather", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, node.op.lower())
+
+
+def elements(node: Node, of: Value) -> dict[str, str]:
+    """Which element of data each element of `of` means, whose index lies at the same place as itself."""
+    data, indices = node.inputs[:2]
+    axis = node.attrs.get("axis", 0) % len(data.shape)
+    base = tuple(0 if i == axis else s for i, s in enumerate(wgsl.strides(data.shape)))
+    return chosen(data, [axis], of.shape, base, wgsl.strides(indices.shape))
+
+
+def tuples(node: Node, of: Value) -> dict[str, str]:
+    """The same where several indices, side by side, choose along the axes behind those of the batch."""
+    data, indices = node.inputs[:2]
+    batch, count = node.attrs.get("batch_dims", 0), indices.shape[-1]
+    steps, places = wgsl.strides(data.shape), wgsl.strides(indices.shape)[:-1]
+    inner = steps[batch + count :]
+    base = (*steps[:batch], *(0 for _ in places[batch:]), *inner)
+    return chosen(data, range(batch, batch + count), of.shape, base, (*places, *(0 for _ in inner)))
+
+
+def chosen(
+    data: Value, axes: Iterable[int], shape: tuple[Dim, ...], base: tuple[Dim, ...], at: tuple[Dim, ...]
+) -> dict[str, str]:
+    """For element i of a tensor of `shape`: where its indices begin, which moves by `at`, and the element of data that
+    they choose along `axes`, which otherwise moves by `base`.
+    """
+    steps = wgsl.strides(data.shape)
+    terms = [wgsl.affine("i", shape, base)]
+    for k, axis in enumerate(axes):
+        wanted = f"i32(load_indices(at{f' + {k}u' if k else ''}))"
+        factor = f" * {wgsl.size(steps[axis])}" if steps[axis] != 1 else ""
+        terms.append(f"entry({wanted}, {wgsl.size(data.shape[axis])}){factor}")
+    return {"at": wgsl.affine("i", shape, at), "place": wgsl.sum_of(*terms)}
+
+
+@op("Resample")
+def resample(node: Node) -> Kernel:
+    x, places, weights = node.inputs
+    axis, size = node.attrs["axis"], node.output.type.size
     consts = {
         "size": wgsl.size(size),
-        "inner": wgsl.size(dims.product(data.shape[axis + 1 :])),
-        "count": wgsl.size(indices.type.size),
-        "entries": wgsl.size(data.shape[axis]),
+        "inner": wgsl.size(wgsl.strides(x.shape)[axis]),
+        "entries": x.shape[axis],
+        "count": places.shape[0],
+        "taps": places.shape[1],
     }
-    reads = {"data": operand(data), "indices": operand(indices)}
-    return Kernel("gather", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, "gather")
+    reads = {"x": operand(x), "places": operand(places), "weights": operand(weights)}
+    grid, flops = (groups(size, per=64),), size * (2 * places.shape[1])
+    return Kernel("resample", reads, {"out": node.output}, grid, (64,), consts, "resample", flops=flops)
 
 
 def _embedding(node: Node) -> Kernel:

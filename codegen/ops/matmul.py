@@ -9,6 +9,10 @@ from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node
 from intaglio.compiler.types import broadcast
 
+_TILE = 4  # rows, and columns, that an invocation computes
+_MOST_ROWS = 32  # of a matrix that an invocation keeps
+_LANES = 8  # invocations of a workgroup along either
+
 
 @op("MatMul")
 def matmul(node: Node) -> Kernel:
@@ -18,22 +22,40 @@ def matmul(node: Node) -> Kernel:
     m, k, n = left[-2], left[-1], right[-1]
     if dims.high(k) > MAX_TRIPS:
         raise refuse(node, f"{k} columns")
-    size = node.output.type.size
+    size, type = node.output.type.size, wgsl_type(node.output.type)
     batch = broadcast(left[:-2], right[:-2]) if len(left) + len(right) > 4 else ()
+    rows, columns = _at_most(_TILE, m), _at_most(_TILE, -(-n // _LANES) if isinstance(n, int) else n)
     consts = {
-        "size": wgsl.size(size),
-        "type": wgsl_type(node.output.type),
         "m": wgsl.size(m),
         "n": wgsl.size(n),
         "k": wgsl.size(k),
+        "rows": rows,
+        "columns": columns,
+        "type": type,
         "a_index": _matrix(left, batch),
         "b_index": _matrix(right, batch),
     }
     reads = {"a": operand(a), "b": operand(b)}
-    grid = (groups(size, per=64),)
-    return Kernel(
-        "matmul_batched", reads, {"out": node.output}, grid, (64,), consts, "matmul_batched", flops=size * 2 * k
-    )
+    grid = (groups(n, per=_LANES * columns), groups(m, per=_LANES * rows), groups(*batch))
+    label = f"matmul_batched_{rows}x{columns}"
+    flops = size * (2 * dims.high(k))
+    return Kernel("matmul_batched", reads, {"out": node.output}, grid, (_LANES, _LANES), consts, label, flops=flops)
+
+
+@op("Det")
+def determinant(node: Node) -> Kernel:
+    """Of small matrices, each of which an invocation keeps whole."""
+    (x,) = node.inputs
+    n, count = x.shape[-1], node.output.type.size
+    if not isinstance(n, int) or n > _MOST_ROWS:
+        raise refuse(node, f"matrices of {n} rows")
+    consts = {"count": wgsl.size(count), "n": n}
+    reads = {"x": operand(x)}
+    return Kernel("det", reads, {"out": node.output}, (groups(count, per=64),), (64,), consts, f"det_{n}")
+
+
+def _at_most(tile: int, d: Dim) -> int:
+    return min(tile, dims.high(d))
 
 
 def _matrix(shape: tuple[Dim, ...], batch: tuple[Dim, ...]) -> str:

@@ -1,15 +1,17 @@
-"""Reductions along any axes, an invocation for each result."""
+"""Reductions along any axes, an invocation for each result, and running totals, an invocation for each row."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
-from intaglio.codegen.ops.elementwise import copy
 from intaglio.compiler import dims
-from intaglio.compiler.ir import Node
-from intaglio.compiler.types import content
+from intaglio.compiler.ir import DTYPES, FLOATS, Node
+from intaglio.compiler.types import axis_of, content
 
 # operator: the value to begin with (none: the first element), how one more element combines, what is done at the end
 _KINDS = {
@@ -20,33 +22,91 @@ _KINDS = {
     "ReduceProd": ("1", "sum * value", "sum"),
     "ReduceSumSquare": ("0", "sum + value * value", "sum"),
     "ReduceL1": ("0", "sum + abs(value)", "sum"),
-    "ReduceL2": ("0", "sum + value * value", "sqrt(sum)"),
-    "ReduceLogSum": ("0", "sum + value", "log(sum)"),
+    "ReduceL2": ("0", "sum + value * value", "sqrt({float})"),
+    "ReduceLogSum": ("0", "sum + value", "log({float})"),
 }
 
 
 @op(*_KINDS)
 def reduce(node: Node) -> Kernel:
     x, axes = node.inputs[0], _axes(node)
-    if not axes:
-        return copy(x, node.output)
     start, combine, finish = _KINDS[node.op]
-    type = wgsl_type(x.type)
+    type, length = wgsl_type(x.type), dims.product(tuple(x.shape[a] for a in axes))
+    finish = finish.format(type=type, length=wgsl.size(length), float="sum" if type == "f32" else "f32(sum)")
     consts = _walk(node, axes) | {
-        "start": f"{type}({start})" if start else "load_x(first)",
+        "start": f"{type}({start})" if start else "load_x(first)" if dims.low(length) else _of_nothing(node),
         "combine": combine,
-        "finish": finish.format(type=type, length=wgsl.size(dims.product(tuple(x.shape[a] for a in axes)))),
+        "finish": wgsl.wrapped(finish if type == "f32" or "f32" not in finish else f"{type}({finish})", x.dtype),
     }
     return _kernel(node, "reduce", consts)
+
+
+def _of_nothing(node: Node) -> str:
+    """The largest, or smallest, of no elements: the end of the type that every other number is better than."""
+    dtype = node.inputs[0].dtype
+    least = node.op == "ReduceMin"
+    if dtype in FLOATS:
+        return wgsl.number(math.inf if least else -math.inf, "f32")
+    if dtype == "bool":
+        return f"{int(least)}u"
+    ends = np.iinfo({"i64": "int32", "u64": "uint32"}.get(dtype) or DTYPES[dtype])
+    return wgsl.number(ends.max if least else ends.min, wgsl_type(node.inputs[0].type))
 
 
 @op("ArgMax", "ArgMin")
 def arg(node: Node) -> Kernel:
     """The index along one axis."""
-    if node.attrs.get("select_last_index"):
-        raise refuse(node, "the last of equal elements")
     axis = node.attrs.get("axis", 0) % len(node.inputs[0].shape)
-    return _kernel(node, "arg", _walk(node, [axis]) | {"better": ">" if node.op == "ArgMax" else "<"})
+    better = (">" if node.op == "ArgMax" else "<") + "=" * node.attrs.get("select_last_index", 0)
+    return _kernel(node, "arg", _walk(node, [axis]) | {"better": better})
+
+
+@op("TopK")
+def top_k(node: Node) -> Kernel:
+    x = node.inputs[0]
+    axis = node.attrs.get("axis", -1) % len(x.shape)
+    length = x.shape[axis]
+    if dims.high(length) > MAX_TRIPS:
+        raise refuse(node, f"{length} elements in a row")
+    consts = {
+        "size": wgsl.size(x.type.size),
+        "length": wgsl.size(length),
+        "step": wgsl.size(wgsl.strides(x.shape)[axis]),
+        "k": wgsl.size(node.output.shape[axis]),
+        "better": ">" if node.attrs.get("largest", 1) else "<",
+    }
+    writes = dict(zip(("values", "indices"), node.outputs, strict=True))
+    grid = (groups(x.type.size, per=64),)
+    flops = x.type.size * dims.high(length)
+    return Kernel("top_k", {"x": operand(x)}, writes, grid, (64,), consts, "top_k", flops=flops)
+
+
+@op("CumSum", "CumProd")
+def running(node: Node) -> Kernel:
+    """Totals of the elements up to each one, or from each one on."""
+    x, axis = node.inputs[0], node.inputs[1].scalar
+    if axis is None:
+        raise refuse(node, "an axis that is computed at run time")
+    axis = axis_of(axis, len(x.shape))
+    shape, strides, length = x.shape, wgsl.strides(x.shape), x.shape[axis]
+    if dims.high(length) > MAX_TRIPS:
+        raise refuse(node, f"{length} elements in a row")
+    others = [a for a in range(len(shape)) if a != axis]
+    rows = tuple(shape[a] for a in others)
+    start, combine, _ = _KINDS["ReduceSum" if node.op == "CumSum" else "ReduceProd"]
+    place = f"({wgsl.size(length - 1)} - j)" if node.attrs.get("reverse") else "j"
+    consts = {
+        "rows": wgsl.size(dims.product(rows)),
+        "first": wgsl.affine("i", rows, tuple(strides[a] for a in others)),
+        "length": wgsl.size(length),
+        "at": f"first + {place}" + (f" * {wgsl.size(strides[axis])}" if strides[axis] != 1 else ""),
+        "start": f"{wgsl_type(x.type)}({start})",
+        "combine": combine,
+        "exclusive": bool(node.attrs.get("exclusive")),
+    }
+    grid = (groups(*rows, per=64),)
+    label = node.op.lower()
+    return Kernel("running", {"x": operand(x)}, {"out": node.output}, grid, (64,), consts, label, flops=x.type.size)
 
 
 def _axes(node: Node) -> list[int]:

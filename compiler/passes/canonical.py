@@ -29,7 +29,7 @@ def _rewrite(graph: Graph, node: Node) -> bool:
         builder.rebind(out, reshape(builder, node.inputs[0], out))
     elif _is_noop(node) and not (out in graph.outputs and graph.is_named(node.inputs[0])):
         graph.redirect(out, node.inputs[0])
-    elif node.op == "Div" and (factor := _reciprocal(node.inputs[1])) is not None:
+    elif node.op == "Div" and (factor := _reciprocal(node.inputs[1])) is not None and not _is_rounded(graph, out):
         builder.rebind(out, builder.Mul(node.inputs[0], builder.constant(factor)))
     elif node.op == "Concat" and (full := tuple(v for v in node.inputs if 0 not in v.shape)) not in ((), node.inputs):
         builder.rebind(out, builder.Concat(*full, **node.attrs))
@@ -61,6 +61,11 @@ def _reciprocal(divisor: Value) -> np.ndarray | None:
     size = np.abs(divisor.const)
     info = np.finfo(size.dtype)
     return np.reciprocal(divisor.const) if ((size >= info.tiny) & (size <= 1 / info.tiny)).all() else None
+
+
+def _is_rounded(graph: Graph, value: Value) -> bool:
+    """Whether readers round it, so that the last bit, which a reciprocal may change, can make a difference of 1."""
+    return any(reader.op in ("Round", "Floor", "Ceil") for reader in graph.consumers(value))
 
 
 def _front_axes(node: Node) -> np.ndarray | None:

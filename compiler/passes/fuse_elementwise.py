@@ -6,7 +6,7 @@ An expression is data (see compiler/elementwise.py), so any kernel can host one 
 
 from __future__ import annotations
 
-from intaglio.compiler.elementwise import ELEMENTWISE, SMOOTH, Expression, shifted
+from intaglio.compiler.elementwise import ELEMENTWISE, SMOOTH, Expression, shifted, step
 from intaglio.compiler.ir import Graph, Node, Value
 from intaglio.compiler.passes.fuse_prologue import MAX_BINDINGS
 
@@ -31,8 +31,7 @@ def _expression(node: Node) -> Node:
     args = [f"x{inputs.index(v)}" if v in inputs else _number(v) for v in node.inputs]
     if node.op == "Cast":
         args.append(node.attrs["to"])
-    op = "TanhGelu" if node.attrs.get("approximate") == "tanh" else node.op
-    return Node("Elementwise", inputs, node.outputs, {"steps": ((op, *args),)}, node.sources)
+    return Node("Elementwise", inputs, node.outputs, {"steps": (step(node.op, node.attrs, args),)}, node.sources)
 
 
 def _is_number(node: Node, i: int, tensors: list[Value]) -> bool:

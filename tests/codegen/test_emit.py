@@ -167,9 +167,9 @@ def test_every_operator_without_a_kernel_is_told_at_once(tmp_path: Path) -> None
     b = Build()
     x = b.input("x", 3)
     graph = b.output(b.Exp(b.Neg(b.Relu(x))))
-    for node, op in zip(graph.nodes, ("Foo", "Foo", "Bar"), strict=True):
-        node.op = op
-    with pytest.raises(UnsupportedOperator, match=r"no kernel for Bar \(1 nodes.*Foo \(2 nodes"):
+    for i, (node, op) in enumerate(zip(graph.nodes, ("Foo", "Foo", "Bar"), strict=True)):
+        node.op, node.sources = op, (f"n{i}",)
+    with pytest.raises(UnsupportedOperator, match=r"no kernel for Bar \(n2\).*Foo \(2 nodes: n0, n1\)"):
         compiled(graph, tmp_path / "b")
 
 

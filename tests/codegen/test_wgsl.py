@@ -118,8 +118,9 @@ def test_integers_come_back(x: int) -> None:
         (1, "f32", "1.0f"),
         (0.1, "f32", "0.10000000149011612f"),
         (1e-5, "f32", "9.999999747378752e-06f"),
-        (math.inf, "f32", "3.4028234663852886e+38f"),
-        (-math.inf, "f32", "-3.4028234663852886e+38f"),
+        (math.inf, "f32", "from_bits(0x7f800000u)"),
+        (-math.inf, "f32", "from_bits(0xff800000u)"),
+        (math.nan, "f32", "from_bits(0x7fc00000u)"),
         (2, "vec4f", "vec4f(2.0f)"),
         (True, "u32", "1u"),
         (2**32 - 1, "u32", "4294967295u"),
@@ -130,7 +131,7 @@ def test_numbers(x: float, kind: str, text: str) -> None:
     assert wgsl.number(x, kind) == text
 
 
-@pytest.mark.parametrize("x, kind", [(math.nan, "f32"), (2**40, "i32"), (-(2**31) - 1, "i32"), (2**32, "u32")])
+@pytest.mark.parametrize("x, kind", [(2**40, "i32"), (-(2**31) - 1, "i32"), (2**32, "u32")])
 def test_numbers_without_a_literal_are_refused(x: float, kind: str) -> None:
     with pytest.raises(UnsupportedOperator):
         wgsl.number(x, kind)

@@ -1,0 +1,68 @@
+"""Pooling over any number of axes, an invocation for each result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from intaglio.codegen import wgsl
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.ops.conv import tap, trips
+from intaglio.compiler import dims
+from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.windows import Window, windows
+
+
+@op("MaxPool")
+def max_pool(node: Node) -> list[Kernel]:
+    """The largest elements, and where they lie."""
+    combine, shape = "select(max(best, value), value, count == 0u)", node.inputs[0].shape[2:]
+    kernels = [_kernel("pool", node, node.output, {"combine": combine, "finish": "best"})]
+    if len(node.outputs) > 1:
+        steps = wgsl.strides(shape[::-1])[::-1] if node.attrs.get("storage_order") else wgsl.strides(shape)
+        kernels.append(_kernel("pool_index", node, node.outputs[1], {"steps": [wgsl.size(s) for s in steps]}))
+    return kernels
+
+
+@op("AveragePool")
+def average_pool(node: Node) -> Kernel:
+    count = "count"
+    if node.attrs.get("count_include_pad"):
+        count = " * ".join(_covered(w, f"o{i}") for i, w in enumerate(windows(node)))
+    return _kernel("pool", node, node.output, {"combine": "best + value", "finish": f"best / f32({count})"})
+
+
+@op("LpPool")
+def lp_pool(node: Node) -> Kernel:
+    p = node.attrs.get("p", 2)
+    finish = f"pow(best, {wgsl.number(1 / p, 'f32')})"
+    return _kernel("pool", node, node.output, {"combine": f"best + pow(abs(value), {p}.0)", "finish": finish})
+
+
+def _covered(window: Window, o: str) -> str:
+    """How many taps of window `o` lie in the elements or in their padding."""
+    span = window.size + window.before + window.after
+    if isinstance(span, int) and (window.count - 1) * window.stride + (window.kernel - 1) * window.dilation < span:
+        return f"{window.kernel}u"
+    left = f"{wgsl.size(span + window.dilation - 1)} - {o} * {window.stride}u"
+    return f"min({window.kernel}u, ({left}) / {window.dilation}u)"
+
+
+def _kernel(template: str, node: Node, out: Value, consts: dict[str, Any]) -> Kernel:
+    x, slid = node.inputs[0], windows(node)
+    if trips(1, slid) > MAX_TRIPS:
+        raise refuse(node, f"windows of {' x '.join(str(w.kernel) for w in slid)}")
+    size, steps = dims.product(out.shape[2:]), wgsl.strides(x.shape[2:])
+    places = wgsl.coordinates("i", (dims.product(out.shape[:2]), *out.shape[2:]))[1:]
+    consts |= {
+        "outputs": wgsl.size(out.type.size),
+        "size": wgsl.size(size),
+        "plane": wgsl.size(dims.product(x.shape[2:])),
+        "zero": f"{wgsl_type(x.type)}()",
+        "axes": [tap(w) | {"o": o, "step": wgsl.size(s)} for w, o, s in zip(slid, places, steps, strict=True)],
+    }
+    label = f"{node.op.lower()}{len(slid)}d" + "_index" * (template == "pool_index")
+    flops = out.type.size * int(np.prod([w.kernel for w in slid]))
+    grid = (groups(out.type.size, per=64),)
+    return Kernel(template, {"x": operand(x)}, {"out": out}, grid, (64,), consts, label, flops=flops)

@@ -1,0 +1,51 @@
+"""Scattering: a copy, some of whose elements are then replaced by updates, or combined with them.
+
+No two floats can be added atomically, so updates that may meet in one element are taken by one invocation, in order.
+"""
+
+from __future__ import annotations
+
+from intaglio.codegen import wgsl
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
+from intaglio.codegen.ops.elementwise import copy
+from intaglio.codegen.ops.gather import elements, tuples
+from intaglio.compiler import dims
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import Node
+
+_COMBINE = {"add": "before + value", "mul": "before * value", "max": "max(before, value)", "min": "min(before, value)"}
+
+
+@op("ScatterElements", "ScatterND")
+def scatter(node: Node) -> list[Kernel]:
+    data, indices, updates = node.inputs
+    place = elements(node, updates) if node.op == "ScatterElements" else tuples(node, updates)
+    reduction = node.attrs.get("reduction", "none")
+    size = updates.type.size
+    if reduction == "none":
+        template, lanes, consts = "scatter", size, {"size": wgsl.size(size)}
+    else:
+        lanes, walk = _lanes(node)
+        template, consts = "scatter_reduce", {**walk, "lanes": wgsl.size(lanes), "combine": _COMBINE[reduction]}
+    reads = {"indices": operand(indices), "updates": operand(updates)}
+    grid, label = (groups(lanes, per=64),), f"{node.op.lower()}_{reduction}"
+    kernel = Kernel(template, reads, {"out": node.output}, grid, (64,), consts | place, label, flops=size)
+    return [copy(data, node.output), kernel]
+
+
+def _lanes(node: Node) -> tuple[Dim, dict[str, str]]:
+    """How many updates surely never meet, and how each goes on to those that it may meet."""
+    data, indices, updates = node.inputs
+    axis, rank = node.attrs.get("axis", 0) % len(data.shape), len(updates.shape)
+    meeting = [axis] if node.op == "ScatterElements" else list(range(len(indices.shape) - 1))
+    strides = wgsl.strides(updates.shape)
+
+    def along(axes: list[int]) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
+        return tuple(updates.shape[a] for a in axes), tuple(strides[a] for a in axes)
+
+    (met, steps), (shape, places) = along(meeting), along([a for a in range(rank) if a not in meeting])
+    length = dims.product(met)
+    if dims.high(length) > MAX_TRIPS:
+        raise refuse(node, f"{length} updates that may meet")
+    walk = {"first": wgsl.affine("id.x", shape, places), "next": wgsl.affine("j", met, steps)}
+    return dims.product(shape), walk | {"length": wgsl.size(length)}

@@ -1,0 +1,101 @@
+"""Operators that move elements to other places: gathering or scattering, by indices that are worked out here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler.ir import DTYPES, Node, Value
+from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.types import axis_of, paddings
+from intaglio.compiler.windows import blocks, unpooled
+
+
+def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
+    """What is cut off is a slice; elements that are repeated are gathered, axis by axis."""
+    x, fill, mode = node.inputs[0], node.input(2), node.attrs.get("mode", "constant")
+    pads = paddings(node)
+    numbers = all(isinstance(n, int) for pair in pads for n in pair)
+    known = all(isinstance(d, int) or pair == (0, 0) for d, pair in zip(x.shape, pads, strict=True))
+    if not numbers or (mode == "constant" and min(map(min, pads)) >= 0) or (mode != "constant" and not known):
+        return None
+    kept = [(max(-before, 0), d - max(-after, 0)) for (before, after), d in zip(pads, x.shape, strict=True)]
+    x = op.Slice(x, *(op.dimensions(*ends) for ends in zip(*kept, strict=True)))
+    added = [(max(before, 0), max(after, 0)) for before, after in pads]
+    if mode == "constant":
+        return [op.node("Pad", (x, op.integers(*(n for side in zip(*added, strict=True) for n in side)), fill))[0]]
+    for axis, pair in enumerate(added):
+        if pair != (0, 0):
+            x = op.Gather(x, op.integers(*np.pad(np.arange(x.shape[axis]), pair, mode)), axis=axis)
+    return [x]
+
+
+def _tensor_scatter(op: GraphBuilder, node: Node) -> list[Value] | None:
+    """Rows go where the index of their batch says, one after another along the axis."""
+    past, update, starts = node.inputs[0], node.inputs[1], node.input(2)
+    axis, rank = axis_of(node.attrs.get("axis", -2), len(past.shape)), len(past.shape)
+    count = update.shape[axis]
+    if not isinstance(count, int):
+        return None
+    rows = op.Reshape(op.integers(*range(count)), op.integers(*(-1 if a == axis else 1 for a in range(rank))))
+    if starts is not None:
+        rows = op.Add(op.Reshape(starts, op.integers(-1, *[1] * (rank - 1))), rows)
+    if node.attrs.get("mode", "linear") == "circular":
+        rows = op.Mod(rows, op.dimensions(past.shape[axis]))
+    return [op.ScatterElements(past, op.Expand(rows, op.dimensions(*update.shape)), update, axis=axis)]
+
+
+def _reverse_sequence(op: GraphBuilder, node: Node) -> list[Value] | None:
+    """The first elements of each sequence in reverse, as many as its length says."""
+    x, lengths = node.inputs
+    time, batch = (axis_of(node.attrs.get(f"{name}_axis", d), 2) for name, d in (("time", 0), ("batch", 1)))
+    if not isinstance(x.shape[time], int):
+        return None
+
+    def along(axis: int, row: Value) -> Value:
+        return op.Reshape(row, op.integers(*(-1 if a == axis else 1 for a in range(len(x.shape)))))
+
+    steps, lengths = along(time, op.integers(*range(x.shape[time]))), along(batch, lengths)
+    reverse = op.Sub(op.Sub(lengths, op.integers(1)), steps)
+    places = op.Where(op.Less(steps, lengths), reverse, steps)
+    return [op.GatherElements(x, op.Expand(places, op.dimensions(*x.shape)), axis=time)]
+
+
+def _compress(op: GraphBuilder, node: Node) -> list[Value]:
+    x, axis = node.inputs[0], node.attrs.get("axis")
+    x = op.Reshape(x, op.integers(-1)) if axis is None else x
+    return [op.Gather(x, op.constant(np.flatnonzero(node.inputs[1].const)), axis=axis or 0)]
+
+
+def _col_to_im(op: GraphBuilder, node: Node) -> list[Value]:
+    """Blocks are spread over an image as a transposed convolution does it, whose weight has a one for each tap."""
+    x, slid = node.inputs[0], blocks(node)
+    kernel = [w.kernel for w in slid]
+    taps = int(np.prod(kernel))
+    full = [(w.count - 1) * w.stride + (w.kernel - 1) * w.dilation + 1 for w in slid]
+    attrs = {name: node.attrs[name] for name in ("strides", "dilations", "pads") if name in node.attrs}
+    attrs["output_padding"] = [w.size + w.before + w.after - f for w, f in zip(slid, full, strict=True)]
+    planes = op.Reshape(x, op.dimensions(-1, taps, *(w.count for w in slid)))
+    weight = op.constant(np.eye(taps, dtype=DTYPES[x.dtype]).reshape(taps, 1, *kernel))
+    y = op.ConvTranspose(planes, weight, **attrs)
+    return [op.Reshape(y, op.dimensions(*node.output.shape))]
+
+
+def _max_unpool(op: GraphBuilder, node: Node) -> list[Value]:
+    """Elements go back to where a pooling found them, in what it pooled; a larger result is padded."""
+    x, indices = node.inputs[:2]
+    pooled = unpooled(node)
+    size, flat = op.dimensions(*pooled), op.integers(-1)
+    empty = op.Reshape(op.Expand(op.number(0, x), size), flat)
+    y = op.Reshape(op.ScatterElements(empty, op.Reshape(indices, flat), op.Reshape(x, flat), axis=0), size)
+    missing = [wanted - d for wanted, d in zip(node.output.shape, pooled, strict=True)]
+    return [op.Pad(y, op.dimensions(*[0] * len(missing), *missing))]
+
+
+EXPANSIONS = {
+    "Col2Im": _col_to_im,
+    "Compress": _compress,
+    "MaxUnpool": _max_unpool,
+    "Pad": _pad,
+    "ReverseSequence": _reverse_sequence,
+    "TensorScatter": _tensor_scatter,
+}

@@ -1,0 +1,72 @@
+"""Norms that ONNX defines by formulas: over batches, instances, neighbouring channels and one axis."""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.pattern import GraphBuilder
+
+
+def _batch(op: GraphBuilder, node: Node) -> list[Value]:
+    x, scale, bias, mean, variance = node.inputs
+    results: list[Value] = []
+    if node.attrs.get("training_mode"):
+        momentum = node.attrs.get("momentum", 0.9)
+        axes = [a for a in range(len(x.shape)) if a != 1]
+        current = _moments(op, x, *axes, keepdims=0)
+        for running, found in zip((mean, variance), current, strict=True):
+            kept = op.Mul(running, op.number(momentum, running))
+            results.append(op.Add(kept, op.Cast(op.Mul(found, op.number(1 - momentum, found)), to=running.dtype)))
+        mean, variance = current
+    deviation = op.Sqrt(op.Add(variance, op.number(node.attrs.get("epsilon", 1e-5), variance)))
+    factor = op.Div(op.Cast(scale, to=variance.dtype), deviation)
+    shift = op.Sub(op.Cast(bias, to=variance.dtype), op.Mul(mean, factor))
+    factor, shift = (_by_channel(op, op.Cast(v, to=x.dtype), x) for v in (factor, shift))
+    return [op.Add(op.Mul(x, factor), shift), *results]
+
+
+def _instance(op: GraphBuilder, node: Node) -> list[Value]:
+    x, scale, bias = node.inputs
+    mean, variance = _moments(op, x, *range(2, len(x.shape)))
+    deviation = op.Sqrt(op.Add(variance, op.number(node.attrs.get("epsilon", 1e-5), x)))
+    y = op.Mul(op.Div(op.Sub(x, mean), deviation), _by_channel(op, scale, x))
+    return [op.Add(y, _by_channel(op, bias, x))]
+
+
+def _moments(op: GraphBuilder, x: Value, *axes: int, keepdims: int = 1) -> tuple[Value, Value]:
+    """Mean and variance over the axes."""
+    along = op.integers(*axes)
+    mean = op.ReduceMean(x, along, keepdims=1)
+    distance = op.Sub(x, mean)
+    variance = op.ReduceMean(op.Mul(distance, distance), along, keepdims=keepdims)
+    return (mean if keepdims else op.Squeeze(mean, along)), variance
+
+
+def _by_channel(op: GraphBuilder, row: Value, x: Value) -> Value:
+    """A number for each channel, which is the axis 1 of x."""
+    return op.Reshape(row, op.integers(-1, *[1] * (len(x.shape) - 2)))
+
+
+def _lp(op: GraphBuilder, node: Node) -> list[Value]:
+    (x,) = node.inputs
+    reduce = op.ReduceL1 if node.attrs.get("p", 2) == 1 else op.ReduceL2
+    size = reduce(x, op.integers(node.attrs.get("axis", -1)), keepdims=1)
+    return [op.Div(x, op.Where(op.Equal(size, op.number(0, x)), op.number(1, x), size))]
+
+
+def _local_response(op: GraphBuilder, node: Node) -> list[Value]:
+    """The mean of the squares of neighbouring channels is an average pooling, whose windows lie across channels."""
+    (x,), size = node.inputs, node.attrs["size"]
+    before = (size - 1) // 2
+    squares = op.Reshape(op.Mul(x, x), op.integers(0, 1, x.shape[1], -1))
+    window = {"kernel_shape": [size, 1], "pads": [before, 0, size - 1 - before, 0], "count_include_pad": 1}
+    mean = op.Reshape(op.AveragePool(squares, **window), op.dimensions(*x.shape))
+    base = op.Add(op.Mul(mean, op.number(node.attrs.get("alpha", 1e-4), x)), op.number(node.attrs.get("bias", 1.0), x))
+    return [op.Div(x, op.Pow(base, op.number(node.attrs.get("beta", 0.75), x)))]
+
+
+EXPANSIONS = {
+    "BatchNormalization": _batch,
+    "InstanceNormalization": _instance,
+    "LRN": _local_response,
+    "LpNormalization": _lp,
+}

@@ -1,0 +1,27 @@
+"""Poolings whose window is all of a channel."""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.pattern import GraphBuilder
+
+
+def _average(op: GraphBuilder, node: Node) -> list[Value]:
+    return [op.ReduceMean(node.inputs[0], _spatial(op, node), keepdims=1)]
+
+
+def _max(op: GraphBuilder, node: Node) -> list[Value]:
+    return [op.ReduceMax(node.inputs[0], _spatial(op, node), keepdims=1)]
+
+
+def _lp(op: GraphBuilder, node: Node) -> list[Value]:
+    (x,), p = node.inputs, node.attrs.get("p", 2)
+    powers = op.Pow(op.Abs(x), op.number(p, x))
+    return [op.Pow(op.ReduceSum(powers, _spatial(op, node), keepdims=1), op.number(1 / p, x))]
+
+
+def _spatial(op: GraphBuilder, node: Node) -> Value:
+    return op.integers(*range(2, len(node.inputs[0].shape)))
+
+
+EXPANSIONS = {"GlobalAveragePool": _average, "GlobalLpPool": _lp, "GlobalMaxPool": _max}

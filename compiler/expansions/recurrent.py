@@ -1,0 +1,105 @@
+"""Recurrent layers: what the gates take of the input is one product for all steps; only the rest goes step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import BadModel, Node, Value
+from intaglio.compiler.pattern import GraphBuilder
+
+# the gates of each cell, and its activations: of the gates, of the candidate, of the result
+_CELLS = {"RNN": (1, ["Tanh"]), "GRU": (3, ["Sigmoid", "Tanh"]), "LSTM": (4, ["Sigmoid", "Tanh", "Tanh"])}
+# what activations have for alpha and beta by default
+_PARAMETERS = {
+    "Affine": (1.0, 0.0),
+    "Elu": (1.0,),
+    "HardSigmoid": (0.2, 0.5),
+    "LeakyRelu": (0.01,),
+    "Relu": (),
+    "ScaledTanh": (1.0, 1.0),
+    "Sigmoid": (),
+    "Softplus": (),
+    "Softsign": (),
+    "Tanh": (),
+    "ThresholdedRelu": (1.0,),
+}
+
+
+# what of the two biases of a GRU is added before its reset gate is applied, if that is applied after the product
+_BEFORE_RESET = np.array([[1, 1, 1], [1, 1, 0]], np.float32).reshape(1, 2, 3, 1)
+
+
+def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
+    x, _, r, _, lengths, h, c, peepholes = (node.input(i) for i in range(8))
+    batch_first, after = bool(node.attrs.get("layout")), bool(node.attrs.get("linear_before_reset"))
+    gates, count = _CELLS[node.op][0], 2 if node.op == "LSTM" else 1
+    x = op.Transpose(x, perm=[1, 0, 2]) if batch_first else x
+    steps, batch, directions, hidden = *x.shape[:2], r.shape[0], r.shape[2]
+    first, *others = activations(node, directions)
+    if any(other != first for other in others):
+        return None
+    taken = _taken(op, node, x, after)
+    states = [_state(op, v, x, (directions, batch, hidden), batch_first) for v in (h, c)[:count]]
+    if lengths is None:
+        lengths = op.Expand(op.dimensions(steps), op.dimensions(batch))
+    extra = _late_bias(op, node, x) if after else peepholes
+    inputs = (op.Reshape(taken, op.dimensions(steps, batch, directions, gates, hidden)), _packed(op, r, gates))
+    attrs = {"cell": node.op, "activations": first, "clip": node.attrs.get("clip"), "after": after}
+    attrs |= {"direction": node.attrs.get("direction", "forward"), "coupled": bool(node.attrs.get("input_forget"))}
+    y, final = op.node("Recurrent", (*inputs, op.Concat(*states, axis=0), lengths, extra), 2, **attrs)
+    finals = op.node("Split", (final,), count, axis=0, num_outputs=count)
+    if not batch_first:
+        return [y, *finals]
+    return [op.Transpose(y, perm=[2, 0, 1, 3]), *(op.Transpose(v, perm=[1, 0, 2]) for v in finals)]
+
+
+def activations(node: Node, directions: int) -> list[list[tuple[str, float, float]]]:
+    """For each direction the activations with their alpha and beta. Raises BadModel for unknown ones."""
+    names = node.attrs.get("activations") or _CELLS[node.op][1] * directions
+    given = {key: list(node.attrs.get(f"activation_{key}", [])) for key in ("alpha", "beta")}
+    made = []
+    for name in names:
+        if name not in _PARAMETERS:
+            raise BadModel(f"{node.op} ({', '.join(node.sources)}): there is no activation {name}")
+        values = [given[k].pop(0) if given[k] else d for k, d in zip(given, _PARAMETERS[name], strict=False)]
+        made.append((name, *values))
+    each = len(made) // directions
+    return [made[i * each : (i + 1) * each] for i in range(directions)]
+
+
+def _taken(op: GraphBuilder, node: Node, x: Value, after: bool) -> Value:
+    """What the gates take of the input, with the biases: [steps, batch, directions * gates * hidden]."""
+    weight, bias = node.inputs[1], node.input(3)
+    directions, rows, width = weight.shape
+    taken = op.MatMul(x, op.Transpose(op.Reshape(weight, op.integers(directions * rows, width)), perm=[1, 0]))
+    if bias is None:
+        return taken
+    bias = op.Reshape(bias, op.integers(directions, 2, _CELLS[node.op][0], -1))
+    summed = op.ReduceSum(op.Mul(bias, op.constant(_BEFORE_RESET)) if after else bias, op.integers(1), keepdims=0)
+    return op.Add(taken, op.Reshape(summed, op.integers(-1)))
+
+
+def _late_bias(op: GraphBuilder, node: Node, x: Value) -> Value:
+    """The bias that a reset gate is applied to: [directions, hidden]."""
+    bias, (directions, _, hidden) = node.input(3), node.inputs[2].shape
+    if bias is None:
+        return op.Expand(op.number(0, x), op.integers(directions, hidden))
+    return op.Slice(bias, op.integers(5 * hidden), op.integers(6 * hidden), op.integers(1))
+
+
+def _packed(op: GraphBuilder, r: Value, gates: int) -> Value:
+    """The recurrent weight as [direction, gate, k / 4, hidden, 4]: neighbouring units read neighbouring vec4s."""
+    directions, _, hidden = r.shape
+    r = op.Reshape(r, op.integers(directions, gates, hidden, hidden))
+    r = op.Pad(r, op.integers(*[0] * 7, -hidden % 4)) if hidden % 4 else r
+    return op.Transpose(op.Reshape(r, op.integers(directions, gates, hidden, -1, 4)), perm=[0, 1, 3, 2, 4])
+
+
+def _state(op: GraphBuilder, value: Value | None, x: Value, shape: tuple[Dim, ...], batch_first: bool) -> Value:
+    if value is None:
+        return op.Expand(op.number(0, x), op.dimensions(*shape))
+    return op.Transpose(value, perm=[1, 0, 2]) if batch_first else value
+
+
+EXPANSIONS = dict.fromkeys(_CELLS, _recurrent)

@@ -1,0 +1,21 @@
+"""Reductions that are made of others."""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir import FLOATS, Node, Value
+from intaglio.compiler.pattern import GraphBuilder
+
+
+def _log_sum_exp(op: GraphBuilder, node: Node) -> list[Value]:
+    """Of what is left when the largest element is taken away, so that no power overflows; an infinity stays."""
+    x = node.inputs[0] if node.inputs[0].dtype in FLOATS else op.Cast(node.inputs[0], to="f32")
+    axes = node.inputs[1:]
+    attrs = {"noop_with_empty_axes": node.attrs.get("noop_with_empty_axes", 0)}
+    largest = op.ReduceMax(x, *axes, keepdims=1, **attrs)
+    largest = op.Where(op.IsInf(largest), op.number(0, x), largest)
+    total = op.ReduceSum(op.Exp(op.Sub(x, largest)), *axes, keepdims=node.attrs["keepdims"], **attrs)
+    y = op.Add(op.Log(total), op.Reshape(largest, op.dimensions(*node.output.shape)))
+    return [op.Cast(y, to=node.output.dtype)]
+
+
+EXPANSIONS = {"ReduceLogSumExp": _log_sum_exp}

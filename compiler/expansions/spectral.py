@@ -1,0 +1,57 @@
+"""Fourier transforms as products with a matrix of roots of unity, which suits the lengths that audio frames have."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler.ir import DTYPES, Node, Value
+from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.spectrum import frames, transform
+
+_MOST = 1 << 24  # elements of a matrix: a transform of some 2,000 complex numbers
+
+
+def _dft(op: GraphBuilder, node: Node) -> list[Value] | None:
+    x, t, rank = node.inputs[0], transform(node), len(node.inputs[0].shape)
+    if not isinstance(t.size, int) or 4 * t.size * t.length > _MOST:
+        return None
+    taken, inverse = min(t.size, t.length), bool(node.attrs.get("inverse"))
+    matrix = _to_real(t.length) if t.parts == 1 else _roots(t.length, inverse)
+    taken = min(taken, len(matrix))
+    matrix = matrix[:taken, : x.shape[-1], : t.count]
+    perm = [*(a for a in range(rank - 1) if a != t.axis), t.axis, rank - 1]
+    kept = op.Slice(x, op.integers(0), op.integers(taken), op.integers(t.axis))
+    rows = op.Transpose(kept, perm=perm)
+    rows = op.Reshape(rows, op.dimensions(*rows.shape[:-2], taken * x.shape[-1]))
+    table = matrix.reshape(taken * x.shape[-1], t.count * t.parts).astype(DTYPES[x.dtype])
+    y = op.MatMul(rows, op.constant(table))
+    y = op.Reshape(y, op.dimensions(*y.shape[:-1], t.count, t.parts))
+    return [op.Transpose(y, perm=np.argsort(perm).tolist())]
+
+
+def _roots(length: int, inverse: bool) -> np.ndarray:
+    """What each part of each of `length` complex numbers adds to each part of the result: [length, 2, length, 2]."""
+    turns = np.outer(np.arange(length), np.arange(length)) % length / length
+    w = np.exp((2j if inverse else -2j) * np.pi * turns) / (length if inverse else 1)
+    return np.stack([np.stack([w.real, w.imag], -1), np.stack([-w.imag, w.real], -1)], 1)
+
+
+def _to_real(length: int) -> np.ndarray:
+    """The same for the inverse to `length` real numbers, from the first half of a spectrum: [bins, 2, length, 1]."""
+    bins = np.arange(length // 2 + 1)
+    twice = np.where((bins == 0) | (2 * bins == length), 1, 2)[:, None, None, None]
+    return twice * _roots(length, inverse=True)[: len(bins), :, :, :1]
+
+
+def _stft(op: GraphBuilder, node: Node) -> list[Value] | None:
+    """Frames are gathered, weighted by the window, and transformed."""
+    (size, step, count), window = frames(node), node.input(2)
+    if not isinstance(count, int):
+        return None
+    starts = step * np.arange(count)
+    cut = op.Gather(node.inputs[0], op.constant(starts[:, None] + np.arange(size)), axis=1)
+    cut = op.Mul(cut, op.Reshape(window, op.integers(-1, 1))) if window is not None else cut
+    return [op.DFT(cut, None, op.constant(np.array(2)), onesided=node.attrs.get("onesided", 1))]
+
+
+EXPANSIONS = {"DFT": _dft, "STFT": _stft}

@@ -1,0 +1,32 @@
+"""Expand: operators that are combinations of others are written out; see compiler/expansions."""
+
+from __future__ import annotations
+
+from intaglio.compiler.dims import NotLinear
+from intaglio.compiler.expansions import EXPANSIONS
+from intaglio.compiler.ir import Graph, Node, UnsupportedOperator
+from intaglio.compiler.pattern import GraphBuilder
+
+
+def expand(graph: Graph) -> int:
+    """Returns the number of nodes that were written out."""
+    total = 0
+    while changed := sum(_expand(graph, node) for node in graph.nodes if node.op in EXPANSIONS):
+        total += changed
+    graph.prune()
+    return total
+
+
+def _expand(graph: Graph, node: Node) -> bool:
+    try:
+        results = EXPANSIONS[node.op](GraphBuilder(graph, node), node)
+    except NotLinear as e:
+        raise UnsupportedOperator(f"{node.op} ({', '.join(node.sources)}): sizes that vary are multiplied, {e}") from e
+    if results is None:
+        return False
+    graph.remove(node)
+    for out, result in zip(node.outputs, results, strict=False):
+        if result.type != out.type:
+            raise ValueError(f"{node.op} was written out as {result.type}; it makes {out}")
+        graph.add(Node("Identity", (result,), (out,), {}, node.sources))
+    return True
