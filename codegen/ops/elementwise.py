@@ -111,20 +111,6 @@ def concat(node: Node) -> list[Kernel]:
     return kernels
 
 
-@op("Split")
-def split(node: Node) -> list[Kernel]:
-    """A copy for each output."""
-    x = node.inputs[0]
-    axis = node.attrs.get("axis", 0) % len(x.shape)
-    strides = wgsl.strides(x.shape)
-    kernels, at = [], 0
-    for value in node.outputs:
-        source = wgsl.affine("i", value.shape, strides, at * strides[axis])
-        kernels.append(_kernel(value, [x], _COPY, "split", indices={"x0": source}))
-        at = at + value.shape[axis]
-    return kernels
-
-
 @op("Pad")
 def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""

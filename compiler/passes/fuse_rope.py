@@ -21,7 +21,7 @@ from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.views import VIEWS
 
-_LINEAR = VIEWS | set("Slice Split Concat Gather Cast Identity Mul Div Add Sub Neg".split())
+_LINEAR = VIEWS | set("Slice Concat Gather Cast Identity Mul Div Add Sub Neg".split())
 _PRODUCTS = frozenset({"Mul", "Div"})  # linear as long as only one operand depends on the rows
 _SIZES = (1, 3, 5)
 
