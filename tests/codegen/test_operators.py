@@ -684,6 +684,15 @@ MOVES = [
     case(
         'y = ScatterND <reduction = "add"> (x, i, u)', x=i64(4), i=const([[[1]], [[1]], [[0]]]), u=i64(3, 1), opset=18
     ),
+    case("y = TensorScatter(x, u, i)", x=f32(2, 3, 6, 4), u=f32(2, 3, 2, 4), i=i64(2, low=0, high=4), opset=24),
+    case(
+        'y = TensorScatter <mode = "circular", axis = 1> (x, u, i)',
+        x=f32(2, 5, 3),
+        u=f32(2, 3, 3),
+        i=const([4, 1]),
+        opset=24,
+    ),
+    case("y = TensorScatter(x, u)", x=f32(2, 6, 4), u=f32(2, 2, 4), opset=24),
     case("y = Scatter <axis = 1> (x, i, u)", x=f32(2, 5), i=const([[0, 4], [1, 3]]), u=f32(2, 2), opset=10),
     case("y = ReverseSequence <time_axis = 0, batch_axis = 1> (x, n)", x=f32(4, 3, 2), n=const([4, 2, 0])),
     case("y = ReverseSequence <time_axis = 1, batch_axis = 0> (x, n)", x=f32("T", 4), n=i64("T", low=0, high=4)),
