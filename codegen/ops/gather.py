@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.linear import parts, tail_operands
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node, Value
@@ -35,7 +35,7 @@ def _gathered(node: Node, place: dict[str, str]) -> Kernel:
     size = node.output.type.size
     reads = {"data": operand(data), "indices": operand(indices)}
     consts = {"size": wgsl.size(size), **place}
-    return Kernel("gather", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, node.op.lower())
+    return per_element("gather", reads, {"out": node.output}, size, consts, node.op.lower())
 
 
 def elements(node: Node, of: Value) -> dict[str, str]:
@@ -83,8 +83,7 @@ def resample(node: Node) -> Kernel:
         "taps": places.shape[1],
     }
     reads = {"x": operand(x), "places": operand(places), "weights": operand(weights)}
-    grid, flops = (groups(size, per=64),), size * (2 * places.shape[1])
-    return Kernel("resample", reads, {"out": node.output}, grid, (64,), consts, "resample", flops=flops)
+    return per_element("resample", reads, {"out": node.output}, size, consts, "resample", size * (2 * places.shape[1]))
 
 
 def _embedding(node: Node) -> Kernel:

@@ -1,4 +1,4 @@
-"""Reductions along any axes, an invocation for each result, and running totals, an invocation for each row."""
+"""Reductions along any axes, an invocation or a workgroup for each result, and running totals, an invocation a row."""
 
 from __future__ import annotations
 
@@ -8,10 +8,24 @@ from typing import Any
 import numpy as np
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import (
+    MAX_TRIPS,
+    MAX_WORKGROUPS,
+    Kernel,
+    groups,
+    most,
+    op,
+    operand,
+    per_element,
+    refuse,
+    wgsl_type,
+)
 from intaglio.compiler import dims
 from intaglio.compiler.ir import DTYPES, FLOATS, Node
 from intaglio.compiler.types import axis_of, content
+
+_LONG = 4096  # elements from which a result is worth a workgroup
+_LANES = 64
 
 # operator: the value to begin with (none: the first element), how one more element combines, what is done at the end
 _KINDS = {
@@ -38,7 +52,21 @@ def reduce(node: Node) -> Kernel:
         "combine": combine,
         "finish": wgsl.wrapped(finish if type == "f32" or "f32" not in finish else f"{type}({finish})", x.dtype),
     }
+    if _LONG < dims.high(length) <= _LANES * MAX_TRIPS and most(node.output.type) <= MAX_WORKGROUPS:
+        return _wide(node, consts)
+    if dims.high(length) > MAX_TRIPS:
+        raise refuse(node, f"{length} elements for one result")
     return _kernel(node, "reduce", consts)
+
+
+def _wide(node: Node, consts: dict[str, Any]) -> Kernel:
+    """A workgroup for each result, whose partial results are then combined: those of squares, for one, are summed."""
+    x, out, combine = node.inputs[0], node.output, consts["combine"]
+    merge = combine if node.op in ("ReduceMax", "ReduceMin", "ReduceProd") else "sum + value"
+    consts |= {"lanes": _LANES, "merge": merge, "type": wgsl_type(x.type)}
+    grid, label = (groups(out.type.size),), f"{node.op.lower()}_wide"
+    reads = {"x": operand(x)}
+    return Kernel("reduce_wide", reads, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size)
 
 
 def _of_nothing(node: Node) -> str:
@@ -57,6 +85,8 @@ def _of_nothing(node: Node) -> str:
 def arg(node: Node) -> Kernel:
     """The index along one axis."""
     axis = node.attrs.get("axis", 0) % len(node.inputs[0].shape)
+    if dims.high(node.inputs[0].shape[axis]) > MAX_TRIPS:
+        raise refuse(node, f"{node.inputs[0].shape[axis]} elements for one result")
     better = (">" if node.op == "ArgMax" else "<") + "=" * node.attrs.get("select_last_index", 0)
     return _kernel(node, "arg", _walk(node, [axis]) | {"better": better})
 
@@ -76,9 +106,8 @@ def top_k(node: Node) -> Kernel:
         "better": ">" if node.attrs.get("largest", 1) else "<",
     }
     writes = dict(zip(("values", "indices"), node.outputs, strict=True))
-    grid = (groups(x.type.size, per=64),)
     flops = x.type.size * dims.high(length)
-    return Kernel("top_k", {"x": operand(x)}, writes, grid, (64,), consts, "top_k", flops=flops)
+    return per_element("top_k", {"x": operand(x)}, writes, x.type.size, consts, "top_k", flops)
 
 
 @op("CumSum", "CumProd")
@@ -104,9 +133,8 @@ def running(node: Node) -> Kernel:
         "combine": combine,
         "exclusive": bool(node.attrs.get("exclusive")),
     }
-    grid = (groups(*rows, per=64),)
-    label = node.op.lower()
-    return Kernel("running", {"x": operand(x)}, {"out": node.output}, grid, (64,), consts, label, flops=x.type.size)
+    count, flops = dims.product(rows), x.type.size
+    return per_element("running", {"x": operand(x)}, {"out": node.output}, count, consts, node.op.lower(), flops)
 
 
 def _axes(node: Node) -> list[int]:
@@ -124,8 +152,6 @@ def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
     strides = wgsl.strides(shape)
     kept = [a for a in range(len(shape)) if a not in axes]
     length = dims.product(tuple(shape[a] for a in axes))
-    if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements for one result")
     return {
         "outputs": wgsl.size(node.output.type.size),
         "length": wgsl.size(length),
@@ -136,5 +162,4 @@ def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
 
 def _kernel(node: Node, template: str, consts: dict[str, Any]) -> Kernel:
     x, out = node.inputs[0], node.output
-    grid = (groups(out.type.size, per=64),)
-    return Kernel(template, {"x": operand(x)}, {"out": out}, grid, (64,), consts, node.op.lower(), flops=x.type.size)
+    return per_element(template, {"x": operand(x)}, {"out": out}, out.type.size, consts, node.op.lower(), x.type.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, groups, op, operand, refuse
+from intaglio.codegen.kernel import Kernel, op, operand, per_element, refuse
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
 
@@ -50,9 +50,7 @@ def grid_sample(node: Node) -> Kernel:
         "entry": entry.format(low=low, high=high),
     }
     reads = {"x": operand(x), "grid": operand(grid)}
-    return Kernel(
-        "grid_sample", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, f"grid_sample_{mode}"
-    )
+    return per_element("grid_sample", reads, {"out": node.output}, size, consts, f"grid_sample_{mode}")
 
 
 @op("RoiAlign")
@@ -80,4 +78,4 @@ def roi_align(node: Node) -> Kernel:
         "finish": finish,
     }
     reads = {"x": operand(x), "rois": operand(rois), "batch": operand(batch)}
-    return Kernel("roi_align", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, "roi_align")
+    return per_element("roi_align", reads, {"out": node.output}, size, consts, "roi_align")

@@ -20,8 +20,21 @@ def _batch(op: GraphBuilder, node: Node) -> list[Value]:
     deviation = op.Sqrt(op.Add(variance, op.number(node.attrs.get("epsilon", 1e-5), variance)))
     factor = op.Div(op.Cast(scale, to=variance.dtype), deviation)
     shift = op.Sub(op.Cast(bias, to=variance.dtype), op.Mul(mean, factor))
-    factor, shift = (_by_channel(op, op.Cast(v, to=x.dtype), x) for v in (factor, shift))
-    return [op.Add(op.Mul(x, factor), shift), *results]
+    factor, shift = (op.Cast(v, to=x.dtype) for v in (factor, shift))
+    if (maker := _own_convolution(op, x)) is not None and factor.const is not None and shift.const is not None:
+        _, weight, *given = maker.inputs
+        rows = op.Reshape(factor, op.integers(-1, *[1] * (len(weight.shape) - 1)))
+        added = op.Add(op.Mul(given[0], factor), shift) if given and given[0] is not None else shift
+        return [op.Conv(maker.inputs[0], op.Mul(weight, rows), added, **maker.attrs)]
+    return [op.Add(op.Mul(x, _by_channel(op, factor, x)), _by_channel(op, shift, x)), *results]
+
+
+def _own_convolution(op: GraphBuilder, x: Value) -> Node | None:
+    """The convolution with known weights that x comes from, if nobody else reads it: it can do what follows."""
+    maker, graph = op.graph.producer(x), op.graph
+    if maker is None or maker.op != "Conv" or len(graph.consumers(x)) > 1 or x in graph.outputs:
+        return None
+    return maker if all(v is None or v.const is not None for v in maker.inputs[1:]) else None
 
 
 def _instance(op: GraphBuilder, node: Node) -> list[Value]:
