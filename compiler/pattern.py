@@ -19,6 +19,7 @@ from intaglio.compiler import evaluate
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.infer import infer
 from intaglio.compiler.ir import DTYPES, Graph, Node, TensorType, Value, known, type_of
+from intaglio.compiler.origin import back, onward
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or"})
 
@@ -142,6 +143,7 @@ class GraphBuilder:
         made = tuple(self.graph.value(self._name, TensorType("f32", ())) for _ in range(outputs))
         node = Node(op, inputs, made, attrs, self._sources)
         infer(node)
+        onward(node)
         if any(v.const is None for v in made):
             self.graph.add(node)
             self.made.update(made)
@@ -159,6 +161,7 @@ class GraphBuilder:
         graph.remove(maker)
         outputs = tuple(out if v is result else v for v in maker.outputs)
         graph.replace(graph.producer(out), Node(maker.op, maker.inputs, outputs, maker.attrs, maker.sources))
+        back(graph, out)
 
     def __getattr__(self, op: str) -> Any:
         return lambda *inputs, **attrs: self.node(op, inputs, **attrs)[0]

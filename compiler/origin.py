@@ -1,0 +1,32 @@
+"""Origins: which ONNX value each value equals, kept through the passes so that any step can be compared with the model.
+
+A rewrite leaves the value that it rewrites in place. What is new is often the same seen through a Reshape or Transpose,
+which later passes remove: so its origin is noted while the view is there.
+"""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir import Graph, Node, Value, View
+from intaglio.compiler.views import VIEWS, permutation
+
+
+def onward(node: Node) -> None:
+    """Give the output of a new node an origin, where the node only shows, or keeps, what it reads."""
+    origin = node.inputs[0].origin if node.inputs and node.inputs[0] else None
+    if origin and node.op in VIEWS:
+        node.output.origin = origin.seen(_view(node, node.output, permutation(node)))
+    elif node.op == "Write":
+        node.output.origin = origin
+
+
+def back(graph: Graph, value: Value) -> None:
+    """Give what `value` is a view of an origin too, where it has none."""
+    while value.origin and (node := graph.producer(value)) and node.op in VIEWS:
+        source, perm = node.inputs[0], permutation(node)
+        if source.origin is None:
+            source.origin = value.origin.seen(_view(node, source, [perm.index(i) for i in range(len(perm))]))
+        value = source
+
+
+def _view(node: Node, seen: Value, perm: list[int]) -> View:
+    return ("perm", tuple(perm)) if node.op == "Transpose" else ("shape", seen.shape)
