@@ -14,6 +14,7 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, Operand, Weight, most, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.storage import Storage
+from intaglio.codegen.traffic import moved
 from intaglio.codegen.weights import packed_size
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
@@ -52,8 +53,9 @@ class Shader:
         kernel = self.uses[0][1].kernel
         lines.append("reads " + ", ".join(f"{name} {_stored(v)}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
-        moved = sum(map(_bytes, (*kernel.reads.values(), *kernel.writes.values())))
-        lines.append(f"at most {quantity(moved)}B moved, {quantity(dims.high(kernel.flops))}FLOP a dispatch")
+        bytes = max(moved(dispatch) for _, dispatch in self.uses)
+        flops = max(dims.high(dispatch.kernel.flops) for _, dispatch in self.uses)
+        lines.append(f"at most {quantity(bytes)}B moved, {quantity(flops)}FLOP a dispatch")
         return lines
 
 

@@ -159,12 +159,13 @@ class Node:
         return self.inputs[i] if i < len(self.inputs) else None
 
     def __str__(self) -> str:
-        ins = ", ".join(_argument(v) for v in self.inputs)
-        attrs = "".join(f" {k}={_short(v)}" for k, v in sorted(self.attrs.items()))
+        ins = ", ".join(argument(v) for v in self.inputs)
+        attrs = "".join(f" {k}={short(v)}" for k, v in sorted(self.attrs.items()))
         return f"{', '.join(map(str, self.outputs))} = {self.op}({ins}){attrs}"
 
 
-def _argument(value: Value | None) -> str:
+def argument(value: Value | None) -> str:
+    """What a node reads, for people: the content of a small constant, else the name."""
     if value is None:
         return "_"
     if value.const is not None and value.const.size <= 4:
@@ -172,7 +173,8 @@ def _argument(value: Value | None) -> str:
     return value.name
 
 
-def _short(attr: Any) -> str:
+def short(attr: Any) -> str:
+    """An attribute, for people: of an array the type."""
     return str(attr) if not isinstance(attr, np.ndarray) else str(type_of(attr))
 
 

@@ -35,7 +35,8 @@ def _gathered(node: Node, place: dict[str, str]) -> Kernel:
     size = node.output.type.size
     reads = {"data": operand(data), "indices": operand(indices)}
     consts = {"size": wgsl.size(size), **place}
-    return Kernel("gather", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, node.op.lower())
+    grid, label, touched = (groups(size, per=64),), node.op.lower(), {"data": node.output.shape}
+    return Kernel("gather", reads, {"out": node.output}, grid, (64,), consts, label, touched=touched)
 
 
 def elements(node: Node, of: Value) -> dict[str, str]:
@@ -110,6 +111,7 @@ def _embedding(node: Node) -> Kernel:
     grid = (groups(size, per=64),)
     template = f"embedding{packing}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
+    tail, touched = node.attrs.get("tail", ()), dict.fromkeys(weights, node.output.shape)
     return Kernel(
         template,
         reads,
@@ -119,5 +121,6 @@ def _embedding(node: Node) -> Kernel:
         consts,
         f"{template}_{width}",
         vec4,
-        node.attrs.get("tail", ()),
+        tail,
+        touched=touched,
     )
