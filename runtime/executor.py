@@ -7,7 +7,8 @@ The executor knows buffers and steps and no operator; what a program means is th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,9 @@ class _Bound:
 class Executor:
     """A bundle's programs on a device.
 
-    device: one that is open already, to be shared. Raises BadBundle where files are not what the plan says, NoAdapter
-    and DeviceLimit where the adapter will not do.
+    device: one that is open already, to be shared. allow_edited: take shaders that are not what was compiled, and list
+    them in `edited`. Raises BadBundle where files are not what the plan says, NoAdapter and DeviceLimit where the
+    adapter will not do.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class Executor:
         plan: Plan,
         say: Say = lambda what, done, total: None,
         device: wgpu.GPUDevice | None = None,
+        allow_edited: bool = False,
     ) -> None:
         self.plan = plan
+        self.edited: list[str] = []
         self.device = device or open_device()
         self._uniform = self.device.create_buffer(
             size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
@@ -80,7 +84,7 @@ class Executor:
         self._buffers = [self._allocate(b) for b in plan.buffers]
         self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
         self._upload(folder, say)
-        self._pipelines = self._compile(folder, say)
+        self._pipelines = self._compile(folder, say, self.edited if allow_edited else None)
         self._programs = {name: self._bind(p) for name, p in plan.programs.items()}
 
     @property
@@ -124,10 +128,12 @@ class Executor:
             except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:
                 raise BadBundle(f"{path} is broken: {e}") from e
 
-    def _compile(self, folder: Path, say: Say) -> dict[str, tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroupLayout]]:
+    def _compile(
+        self, folder: Path, say: Say, edited: list[str] | None
+    ) -> dict[str, tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroupLayout]]:
         result = {}
         for count, (name, kernel) in enumerate(self.plan.kernels.items(), 1):
-            code = plans.verify_file(folder, self.plan, kernel.file).decode("utf-8", "replace")
+            code = plans.verify_file(folder, self.plan, kernel.file, edited).decode("utf-8", "replace")
             bindings = [_layout(ACCESS[letter]) for letter in kernel.access] + [_UNIFORM] * kernel.uniform
             layout = self.device.create_bind_group_layout(
                 entries=[{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | b for i, b in enumerate(bindings)]
@@ -215,12 +221,7 @@ class Executor:
         runs: the symbols of each; those that are not given are at their lowest. read: (name, first element, count)
         brings a few words back, as i32, after the last run. Raises ValueError for a symbol that is out of its range.
         """
-        if len(runs) > SLOTS:
-            raise ValueError(f"{len(runs)} runs in a submit; there is room for {SLOTS}")
-        known = [self._known(symbols) for symbols in runs]
-        blocks = np.zeros((len(runs), self.plan.block // WORD), np.uint32)
-        blocks[:, : len(self.plan.symbols)] = [[*symbols.values()] for symbols in known]
-        self.device.queue.write_buffer(self._uniform, 0, blocks)
+        known = self._begin(runs)
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
         for i, symbols in enumerate(known):
@@ -233,6 +234,27 @@ class Executor:
         encoder.copy_buffer_to_buffer(self._buffers[self._names[name]], first * WORD, self._staging, 0, count * WORD)
         self.device.queue.submit([encoder.finish()])
         return self._wait(count)
+
+    def stepwise(self, program: str, symbols: Mapping[str, int]) -> Iterator[int]:
+        """Replay a program a step at a time; after each, what it wrote can be read before another takes its place."""
+        (known,) = self._begin([symbols])
+        for i, bound in enumerate(self._programs[program]):
+            encoder = self.device.create_command_encoder()
+            pass_ = encoder.begin_compute_pass()
+            self._encode(pass_, [bound], known, 0)
+            pass_.end()
+            self.device.queue.submit([encoder.finish()])
+            yield i
+
+    def _begin(self, runs: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
+        """Write a uniform block for each run; returns a value for every symbol of each."""
+        if len(runs) > SLOTS:
+            raise ValueError(f"{len(runs)} runs in a submit; there is room for {SLOTS}")
+        known = [self._known(symbols) for symbols in runs]
+        blocks = np.zeros((len(runs), self.plan.block // WORD), np.uint32)
+        blocks[:, : len(self.plan.symbols)] = [[*symbols.values()] for symbols in known]
+        self.device.queue.write_buffer(self._uniform, 0, blocks)
+        return known
 
     def _encode(
         self, pass_: wgpu.GPUComputePassEncoder, dispatches: list[_Bound], symbols: Mapping[str, int], offset: int
@@ -270,11 +292,16 @@ class Executor:
         """The content of an output or a state, in its declared type and shape; of bf16 as f32, of 4 bits as of 8."""
         buffer = self.plan.buffers[self._names[name]]
         shape = tuple(plans.evaluate(d, symbols) for d in buffer.shape)
-        count = int(np.prod(shape))
-        dtype = _numpy(buffer.dtype)
+        return self.content(self._names[name], 0, math.prod(shape), buffer.dtype).reshape(shape)
+
+    def content(self, index: int, first: int, count: int, dtype: str) -> np.ndarray:
+        """`count` elements of a buffer from `first` on, flat. Raises BadBundle where it does not hold as many."""
+        if not 0 <= first <= first + count <= self.plan.buffers[index].bytes // WORD:
+            raise BadBundle(f"buffer {index} of the plan does not hold the elements {first} to {first + count}")
+        type = _numpy(dtype)
         if not count:
-            return np.empty(shape, dtype)
-        return self._get(self._names[name], count).reshape(shape).astype(dtype)
+            return np.empty(0, type)
+        return self._get(index, first + count)[first:].astype(type)
 
     def run(
         self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None
@@ -284,6 +311,12 @@ class Executor:
         Symbolic sizes follow from the shapes of the inputs; `symbols` gives those that do not, else they are at their
         lowest. Raises ValueError for inputs that are missing, unknown, of the wrong shape or type, or too large.
         """
+        known = self.feed(program, inputs, symbols)
+        self.submit(program, known)
+        return {name: self.read(name, known) for name in self.plan.programs[program].outputs}
+
+    def feed(self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Write the inputs of a program as `run` does; returns a value for every symbol."""
         described = self.plan.programs[program]
         if missing := sorted(described.inputs.keys() - inputs.keys()):
             raise ValueError(f"program {program} needs the inputs {', '.join(missing)}")
@@ -298,8 +331,7 @@ class Executor:
             self._check_input(name, array, known)
         for name, array in arrays.items():
             self.write(name, array)
-        self.submit(program, known)
-        return {name: self.read(name, known) for name in described.outputs}
+        return known
 
     def _check_input(self, name: str, array: np.ndarray, known: Mapping[str, int]) -> None:
         buffer = self.plan.buffers[self._names[name]]

@@ -112,6 +112,25 @@ class Graph:
     def operation(self, program: str, step: int) -> Operation:
         return self.programs[program].operations[self.work[program][step].operation]
 
+    def readers(self, plan: Plan, program: str) -> list[set[int]]:
+        """For each step of a program, the later ones that read what it wrote."""
+        steps = plan.programs[program].steps
+        result: list[set[int]] = [set() for _ in steps]
+        writers: dict[
+            int, tuple[str, list[int]]
+        ] = {}  # of a buffer: which value lies there, and who wrote a part of it
+        for i, (step, work) in enumerate(zip(steps, self.work[program], strict=True)):
+            bound = list(zip(step.buffers, work.operands, plan.kernels[step.kernel].access, strict=True))
+            for buffer, _, letter in bound:
+                if letter in "rti" and buffer in writers:
+                    for writer in writers[buffer][1]:
+                        result[writer].add(i)
+            for buffer, operand, letter in bound:
+                if letter in "ws":
+                    value, before = writers.get(buffer, (operand.value, []))
+                    writers[buffer] = operand.value, [*(before if value == operand.value else []), i]
+        return result
+
 
 # the file
 

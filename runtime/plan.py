@@ -364,12 +364,16 @@ def most(sizes: tuple[Size, ...], plan: Plan) -> int:
     return math.prod(highs)
 
 
-def verify_file(folder: Path, plan: Plan, name: str) -> bytes:
-    """The content of a file of the bundle; raises BadBundle if it is missing or is not what the plan says."""
+def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = None) -> bytes:
+    """The content of a file of the bundle. Raises BadBundle if it is missing, or is not what the plan says: `edited`,
+    where it is given, gets the name of such a file instead.
+    """
     with open_file(folder, name) as file:
         content = file.read()
     if hashlib.sha256(content).hexdigest() != plan.files.get(name):
-        raise changed(folder / name)
+        if edited is None:
+            raise changed(folder / name)
+        edited.append(name)
     return content
 
 
