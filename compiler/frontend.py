@@ -54,13 +54,13 @@ def compile(
 def _plain(
     model: onnx.ModelProto, folder: Path | None, trace: Trace, precision: Precision, bind: Mapping[str, Any]
 ) -> Model:
-    graph = load.load(model, "main", folder=folder, bind=_bound(model, bind))
+    graph = load.load(model, "main", folder=folder, bind=bound(model, bind))
     checks = _checks(graph)
     passes = (*UNDERSTAND, merge_linear, partial(quantize, precision=precision, observed={}), *FUSE)
     return Model("model", {"main": pipeline.run(graph, passes, trace)}, checks=checks)
 
 
-def _bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
+def bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
     """`bind` with arrays of the type of the inputs they replace. Raises BadModel for names that the model lacks."""
     inputs = load.input_types(model)
     sizes = {d.dim_param for i in model.graph.input for d in i.type.tensor_type.shape.dim} - {""}

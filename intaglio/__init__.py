@@ -28,6 +28,7 @@ _LATER = {
     "BadModel": "intaglio.compiler.ir",
     "DeviceLimit": "intaglio.runtime.device",
     "NoAdapter": "intaglio.runtime.device",
+    "NoReference": "intaglio.reference",
     "PromptTooLong": "intaglio.runtime.generate",
     "UnsupportedOperator": "intaglio.compiler.ir",
 }
@@ -94,9 +95,12 @@ def _compiler(name: str) -> Any:
         raise NoCompiler(f"to compile, {error.name} is needed: pip install 'intaglio[compiler]'") from None
 
 
-def load(path: str | Path, say: Say = lambda what, done, total: None) -> Bundle:
-    """The bundle in the folder `path`. An adapter is opened when it first runs. Raises BadBundle."""
-    return Bundle(Path(path), say)
+def load(path: str | Path, say: Say = lambda what, done, total: None, *, allow_edited: bool = False) -> Bundle:
+    """The bundle in the folder `path`. An adapter is opened when it first runs. Raises BadBundle.
+
+    allow_edited: take shaders that are not what was compiled; `bundle.executor.edited` lists them.
+    """
+    return Bundle(Path(path), say, allow_edited=allow_edited)
 
 
 def __getattr__(name: str) -> Any:

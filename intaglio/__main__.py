@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import intaglio
 from intaglio import inspect, run
+from intaglio.arguments import binding, one_line
+from intaglio.commands import verify
 from intaglio.progress import Progress
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _expected(error):
             raise
         progress.clear()
-        print(f"intaglio: {_line(error)}", file=sys.stderr)
+        print(f"intaglio: {one_line(error)}", file=sys.stderr)
         return FAILED
     finally:
         progress.clear()
@@ -51,12 +52,6 @@ def _expected(error: Exception) -> bool:
         return True
     device, wgpu = sys.modules.get("intaglio.runtime.device"), sys.modules.get("wgpu")
     return device is not None and isinstance(error, (device.NoAdapter, device.DeviceLimit, wgpu.GPUError))
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 # the commands
@@ -88,20 +83,8 @@ def _inspect(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _verify(options: argparse.Namespace, progress: Progress) -> int:
-    results = intaglio.load(options.bundle, progress).verify()
-    progress.clear()
-    for r in results:
-        verdict = "ok  " if r.passed else "FAIL"
-        print(
-            f"{verdict} {r.check} {r.program} {r.output}: error {r.error:.2g} of {r.tolerance:.2g} in {r.count} values"
-        )
-        if not r.passed:
-            print(f"     at {list(r.index)}: {r.value:.9g}, expected {r.expected:.9g}")
-    failed = sum(not r.passed for r in results)
-    if failed or not results:
-        what = f"{failed} of {len(results)} outputs are wrong" if results else "the bundle holds no golden values"
-        raise ValueError(f"{options.bundle}: {what}")
+def _operators(options: argparse.Namespace, progress: Progress) -> int:
+    print(intaglio.operators(), end="")
     return 0
 
 
@@ -143,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--bind",
         metavar="NAME=VALUE",
-        type=_binding,
+        type=binding,
         action="append",
         default=[],
         help="fix a named dimension, or an input (a number or a .npy file)",
@@ -163,24 +146,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--kernel", metavar="NAME", help="print the WGSL of this kernel")
 
-    p = command("verify", _verify, "check a bundle's golden values on this machine's adapter")
-    p.add_argument("bundle", metavar="BUNDLE")
+    p = command("verify", verify.run, "check on this machine's adapter what a bundle computes, step by step if need be")
+    verify.add_arguments(p)
 
     command("operators", _operators, "print which operators of ONNX compile, and how")
     command("device", _device, "show this machine's adapters")
     return parser
-
-
-def _binding(text: str) -> tuple[str, Any]:
-    name, value = run.pair(text)
-    if re.fullmatch(r"[+-]?\d+", value):
-        return name, int(value)
-    if value.endswith(".npy"):
-        try:
-            return name, run.read_array(value)
-        except (ValueError, OSError) as error:
-            raise argparse.ArgumentTypeError(_line(error)) from error
-    raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number nor a .npy file")
 
 
 if __name__ == "__main__":

@@ -89,6 +89,11 @@ def _groups(d: Any) -> str:
     return product if d["per"] == 1 else f"ceil({product}/{d['per']})"
 
 
+def printable(text: str) -> str:
+    """A name from a stranger's bundle, which must not move the cursor of the terminal that it is shown on."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def counted(count: int, noun: str, plural: str = "s") -> str:
     return f"{count} {noun}{plural if count != 1 else ''}"
 

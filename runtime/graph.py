@@ -169,10 +169,10 @@ def _filled(item: Any) -> dict[str, Any]:
     return {k: v for k, v in asdict(item).items() if v or k in ("shape", "touched")}
 
 
-def read(folder: Path, plan: Plan) -> Graph | None:
-    """The checked graph of a bundle, None if it has none. Raises BadBundle."""
+def read(folder: Path, plan: Plan) -> Graph:
+    """The checked graph of a bundle. Raises BadBundle, also if it has none."""
     if FILE not in plan.files:
-        return None
+        raise BadBundle(f"{folder} has no {FILE}, which says what its steps compute; compile the model again")
     content = plans.verify_file(folder, plan, FILE)
     try:
         data = json.loads(content)

@@ -393,4 +393,5 @@ def open_file(folder: Path, name: str) -> BinaryIO:
 
 
 def changed(path: Path) -> BadBundle:
-    return BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again")
+    edited = ", or verify it with --allow-edited" if path.suffix == ".wgsl" else ""
+    return BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again{edited}")
