@@ -177,11 +177,9 @@ def read(folder: Path, plan: Plan) -> Graph:
     try:
         data = json.loads(content)
         if data["format"] != FORMAT:
-            raise BadBundle(f"{folder / FILE} is not of format {FORMAT}; compile the model again")
+            raise ValueError(f"it is not of format {FORMAT}; compile the model again")
         graph = _parse(data)
         _check(graph, plan)
-    except BadBundle:
-        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as e:
         raise BadBundle(f"{folder / FILE} is broken: {type(e).__name__} {e}") from e
     return graph

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from intaglio.runtime import plan as plans
 from intaglio.runtime.checked import items, named, typed
-from intaglio.runtime.plan import SEEN, WORD, BadBundle, Plan
+from intaglio.runtime.plan import SEEN, WORD, BadBundle, Plan, Program
 
 if TYPE_CHECKING:
     from intaglio.runtime.executor import Executor
@@ -29,6 +29,7 @@ FILE = "golden.safetensors"
 # proportion above.
 TOLERANCES = {"mel": 1e-4, "encode": 1e-3, "prefill": 2e-3, "step": 2e-3}
 TOLERANCE = 1e-4
+NEGLIGIBLE = 100
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Result:
     def passed(self) -> bool:
         return self.error <= self.tolerance
 
+    @property
+    def excess(self) -> float:
+        """The error in units of the tolerance."""
+        return self.error / max(self.tolerance, 1e-30)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -99,11 +105,11 @@ class Input:
 
 @dataclass(frozen=True)
 class StepResult:
-    """A step: the worst of the tensors that it writes, the range of what it wrote there and of what is right.
+    """A step: the worst of the tensors that it writes, and the range of what was compared there and of what is right.
 
-    verdict: "ok", "wrong", or "rough", which is out of tolerance where nothing that reads it is: logarithms of almost
-    nothing, say. unchecked: the steps just before it that have nothing to be compared with. inputs: what the first
-    wrong step read.
+    verdict: "ok", "wrong", or "rough", which is out of tolerance without doing harm: logarithms of almost nothing, say.
+    doubtful: steps out of tolerance, or with nothing to be compared with, on which this one rests. inputs: what
+    the first wrong step read.
     """
 
     step: int
@@ -113,7 +119,7 @@ class StepResult:
     wrote: Range
     right: Range
     verdict: str = "ok"
-    unchecked: tuple[int, ...] = ()
+    doubtful: tuple[int, ...] = ()
     inputs: tuple[Input, ...] = ()
 
 
@@ -139,14 +145,17 @@ def _broken(path: Path | str, error: Exception | str) -> BadBundle:
 
 def _check(file: Any, i: int, program: Any, symbols: Any, inputs: Any, expected: Any, steps: Any) -> Check:
     pieces = [items(piece, int) for piece in items(steps, list)]
-    ends = np.cumsum([count for *_, count in pieces])[:-1]
-    at, values = (np.split(file.get_tensor(f"{i}.steps.{kind}"), ends) for kind in ("at", "is"))
+    ends = np.cumsum([0, *(count for _, _, count in pieces)])
+    at, values = (file.get_tensor(f"{i}.steps.{kind}") for kind in ("at", "is"))
+    if len(at) != ends[-1]:
+        raise ValueError("the values of steps are not as many as it says")
+    parts = [slice(*ends[k : k + 2]) for k in range(len(pieces))]
     return Check(
         typed(program, str),
         named(symbols, int),
         {name: file.get_tensor(f"{i}.in.{name}") for name in items(inputs, str)},
         {name: _slice(*(file.get_tensor(f"{i}.{k}.{name}") for k in ("is", "at"))) for name in items(expected, str)},
-        {(step, binding): _slice(*found) for (step, binding, _), *found in zip(pieces, values, at, strict=False)},
+        {(step, binding): _slice(values[p], at[p]) for (step, binding, _), p in zip(pieces, parts, strict=True)},
     )
 
 
@@ -168,8 +177,8 @@ def outputs(executor: Executor, checks: Iterable[Check], tolerance: float | None
         except (KeyError, ValueError) as error:
             raise _broken(FILE, error) from error
         for name, wanted in check.outputs.items():
-            limit = TOLERANCES.get(check.program, TOLERANCE * _scale(wanted)) if tolerance is None else tolerance
-            yield compare((i, check.program, name), (made | rest)[name], wanted, limit)
+            most = limit(check.program, wanted) if tolerance is None else tolerance
+            yield compare((i, check.program, name), (made | rest)[name], wanted, most)
 
 
 def steps(
@@ -178,27 +187,42 @@ def steps(
     """Run every check step by step and compare what each step writes, in order. Raises BadBundle."""
     for i, check in enumerate(checks):
         found = {run.step: result for run in _replay(executor, graph, check) if (result := run.result(i, tolerance))}
-        wrong = _wrong(executor.plan, graph, check.program, found)
+        readers = graph.readers(executor.plan, check.program)
+        wrong = _wrong(executor.plan, executor.plan.programs[check.program], readers, found)
         if wrong:
             first = next(run for run in _replay(executor, graph, check) if run.step == min(wrong))
-            found[first.step] = replace(found[first.step], inputs=tuple(first.inputs(found[first.step].worst.index)))
-        before = -1
+            found[first.step] = replace(found[first.step], inputs=tuple(first.inputs(found[first.step].worst)))
         for step, result in found.items():
             verdict = "wrong" if step in wrong else "ok" if result.worst.passed else "rough"
-            yield replace(result, verdict=verdict, unchecked=tuple(range(before + 1, step)))
-            before = step
+            yield replace(result, verdict=verdict, doubtful=_doubtful(step, readers, found))
 
 
-def _wrong(plan: Plan, graph: Graph, program: str, found: Mapping[int, StepResult]) -> set[int]:
-    """The steps that are out of tolerance and whose error goes on to an output or a state."""
-    described, readers = plan.programs[program], graph.readers(plan, program)
+def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], found: Mapping[int, StepResult]) -> set[int]:
+    """The steps that are out of tolerance and whose error goes on to an output or a state.
+
+    An error a hundred times smaller than what comes of it is not the cause.
+    """
     spread: set[int] = set()
-    for i, step in reversed(list(enumerate(described.steps))):
+    for i, step in reversed(list(enumerate(program.steps))):
         bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
         kept = any(letter in "ws" and plan.buffers[b].kind in SEEN for b, letter in bound)
-        if (kept or readers[i] & spread) and (i not in found or not found[i].worst.passed):
+        if (kept or readers[i] & spread) and _bad(i, found):
             spread.add(i)
-    return spread & found.keys()
+    excess = {i: found[i].worst.excess for i in spread & found.keys()}
+    most = max((e for e in excess.values() if math.isfinite(e)), default=0)
+    return {i for i, e in excess.items() if e >= most / NEGLIGIBLE}
+
+
+def _doubtful(step: int, readers: Sequence[set[int]], found: Mapping[int, StepResult]) -> tuple[int, ...]:
+    result = {step}
+    for i in reversed(range(step)):
+        if readers[i] & result and _bad(i, found):
+            result.add(i)
+    return tuple(sorted(result - {step}))
+
+
+def _bad(step: int, found: Mapping[int, StepResult]) -> bool:
+    return step not in found or not found[step].worst.passed
 
 
 def _replay(executor: Executor, graph: Graph, check: Check) -> Iterator[_Run]:
@@ -222,7 +246,7 @@ class _Run:
 
     def result(self, check: int, tolerance: float | None) -> StepResult | None:
         """How the step did in the check with this number, None if there is nothing to compare with."""
-        limit = TOLERANCES.get(self._check.program, TOLERANCE) if tolerance is None else tolerance
+        most = TOLERANCES.get(self._check.program, TOLERANCE) if tolerance is None else tolerance
         wanted = {
             b: self._check.steps[self.step, b]
             for b in range(len(self._operands))
@@ -231,22 +255,23 @@ class _Run:
         found = []
         for binding, right in wanted.items():
             wrote, where = self._content(binding), (check, self._check.program, self._operands[binding].value)
-            found.append((compare(where, wrote, right, limit * _scale(right)), wrote, right.values))
+            result = compare(where, wrote, right, most * _scale(right))
+            found.append((result, wrote if right.at is None else wrote.reshape(-1)[right.at], right.values))
         if not found:
             return None
-        worst, wrote, right = max(found, key=lambda f: (not f[0].passed, f[0].error / f[0].tolerance))
+        worst, wrote, right = max(found, key=lambda f: (not f[0].passed, f[0].excess))
         return StepResult(self.step, self._described.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
 
-    def inputs(self, index: tuple[int, ...]) -> Iterator[Input]:
-        """What the step read; `index`: an element of what it wrote."""
-        written = next(self._shape(o) for o, letter in zip(self._operands, self._access, strict=True) if letter in "ws")
+    def inputs(self, worst: Result) -> Iterator[Input]:
+        """What the step read."""
+        written = next(self._shape(o) for o in self._operands if o.value == worst.output)
         for binding, (operand, letter) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
             held = self._executor.plan.buffers[self._described.buffers[binding]].bytes // WORD
             if letter in "ws" or math.prod(shape) > held:  # a weight may be packed into fewer words than it has numbers
                 continue
             content = self._content(binding)
-            near = None if operand.layout not in ("", "flat") else _near(content, index, written)
+            near = None if operand.layout not in ("", "flat") else _near(content, worst.index, written)
             type = f"{operand.dtype}[{','.join(map(str, shape))}]"
             yield Input(operand.name, operand.value, type, Range.of(content), near)
 
@@ -269,6 +294,11 @@ def _near(array: np.ndarray, index: tuple[int, ...], written: tuple[int, ...]) -
     if array.ndim > 1 and array.shape[:-1] == written[:-1]:
         return Range.of(array[index[:-1]])
     return None
+
+
+def limit(program: str, wanted: Slice) -> float:
+    """The largest error of an output of a program."""
+    return TOLERANCES.get(program, TOLERANCE * _scale(wanted))
 
 
 def _scale(wanted: Slice) -> float:

@@ -128,8 +128,8 @@ def _described(bundle: intaglio.Bundle, wrong: StepResult) -> list[str]:
         *(("read", _read(i)) for i in wrong.inputs),
     ]
     lines += [f"  {word:9} {text}" for word, text in rows]
-    if wrong.unchecked:
-        lines.append(f"  or a step before it: nothing is known of {', '.join(map(str, wrong.unchecked))}")
+    if wrong.doubtful:
+        lines.append(f"  rests on  {', '.join(map(str, wrong.doubtful))}, which may be wrong themselves")
     return lines
 
 
