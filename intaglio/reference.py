@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from intaglio import NoCompiler
 from intaglio.runtime.graph import Graph, Operand
 from intaglio.runtime.plan import Plan, evaluate
 from intaglio.runtime.verify import Check, Slice
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 _FOLDER = "session.model_external_initializers_file_folder_path"
 
 
-class NoReference(ImportError):
-    """What runs ONNX models is not installed."""
+class NoReference(NoCompiler):
+    """What reads and runs ONNX models is not installed."""
 
 
 def checks(
@@ -42,6 +43,8 @@ def checks(
     except ModuleNotFoundError as error:
         raise NoReference(f"to read the model, {error.name} is needed: pip install 'intaglio[reference]'") from None
     opened = reference.open(model, bind)
+    if opened.parts.keys() != graph.models.keys():
+        raise ValueError(f"the bundle was compiled from another model: one of the parts {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)
     for check in golden:
         seen = opened.see(check.program, check.symbols, check.inputs, sessions.run)
