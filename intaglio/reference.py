@@ -121,11 +121,12 @@ def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | 
         return None
     array = operand.origin.see(seen.values[operand.origin.name], seen.symbols)
     shape = tuple(evaluate(d, symbols) for d in operand.shape)
-    if array.ndim != len(shape) or any(a < d for a, d in zip(array.shape, shape, strict=True)):
+    counts = seen.symbols.values()
+    if array.ndim != len(shape) or any(a != d and a not in counts for a, d in zip(array.shape, shape, strict=True)):
         raise ValueError(
             f"the model's {operand.origin.name} has shape {list(array.shape)} where the bundle has {list(shape)}: "
             "it was compiled from another model, or with other sizes bound"
         )
-    values = array[tuple(slice(a - d, None) for a, d in zip(array.shape, shape, strict=True))].reshape(-1)
+    values = array[tuple(slice(max(a - d, 0), None) for a, d in zip(array.shape, shape, strict=True))].reshape(-1)
     at = np.flatnonzero(np.isfinite(values))
     return Slice(values[at], at) if at.size else None
