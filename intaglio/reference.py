@@ -119,14 +119,17 @@ def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | 
     """
     if operand.origin.name not in seen.values:
         return None
-    array = operand.origin.see(seen.values[operand.origin.name], seen.symbols)
-    shape = tuple(evaluate(d, symbols) for d in operand.shape)
-    counts = seen.symbols.values()
-    if array.ndim != len(shape) or any(a != d and a not in counts for a, d in zip(array.shape, shape, strict=True)):
+    value, shape = seen.values[operand.origin.name], tuple(evaluate(d, symbols) for d in operand.shape)
+    try:
+        array = operand.origin.see(value, seen.symbols)
+        beyond = [a - d for a, d in zip(array.shape, shape, strict=True)]
+        if any(n < 0 or (n and a not in seen.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
+            raise ValueError("sizes differ")
+    except ValueError as error:
         raise ValueError(
-            f"the model's {operand.origin.name} has shape {list(array.shape)} where the bundle has {list(shape)}: "
+            f"the model's {operand.origin.name} has shape {list(value.shape)} where the bundle has {list(shape)}: "
             "it was compiled from another model, or with other sizes bound"
-        )
-    values = array[tuple(slice(max(a - d, 0), None) for a, d in zip(array.shape, shape, strict=True))].reshape(-1)
+        ) from error
+    values = array[tuple(slice(n, None) for n in beyond)].reshape(-1)
     at = np.flatnonzero(np.isfinite(values))
     return Slice(values[at], at) if at.size else None
