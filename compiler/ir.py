@@ -242,7 +242,8 @@ class Graph:
 
         An output keeps its name: where `new` has a name that users know already, `old` becomes a copy of it.
         """
-        new.origin = new.origin or old.origin
+        if new.origin is None and new.shape == old.shape:
+            new.origin = old.origin
         for reader in self.consumers(old):
             self.replace(reader, _reading(reader, {old: new}))
         if old in self.outputs and self.is_named(new):

@@ -7,13 +7,15 @@ which later passes remove: so its origin is noted while the view is there.
 from __future__ import annotations
 
 from intaglio.compiler.ir import Graph, Node, Value, View
-from intaglio.compiler.views import VIEWS, permutation
+from intaglio.compiler.views import permutation
+
+_VIEWS = ("Reshape", "Transpose")  # what they make holds every element once
 
 
 def onward(node: Node) -> None:
     """Give the output of a new node an origin, where the node only shows, or keeps, what it reads."""
     origin = node.inputs[0].origin if node.inputs and node.inputs[0] else None
-    if origin and node.op in VIEWS:
+    if origin and node.op in _VIEWS:
         node.output.origin = origin.seen(_view(node, node.output, permutation(node)))
     elif node.op == "Write":
         node.output.origin = origin
@@ -21,7 +23,7 @@ def onward(node: Node) -> None:
 
 def back(graph: Graph, value: Value) -> None:
     """Give what `value` is a view of an origin too, where it has none."""
-    while value.origin and (node := graph.producer(value)) and node.op in VIEWS:
+    while value.origin and (node := graph.producer(value)) and node.op in _VIEWS:
         source, perm = node.inputs[0], permutation(node)
         if source.origin is None:
             source.origin = value.origin.seen(_view(node, source, [perm.index(i) for i in range(len(perm))]))

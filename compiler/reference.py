@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
-from intaglio.compiler import export, frontend, load, mel, whisper
+from intaglio.compiler import decoder, export, frontend, language_export, load, mel
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[str, Arrays], Arrays]  # a part by name, and its feeds -> its values by name
@@ -53,6 +53,8 @@ def open(source: str | Path | ModelProto, bind: Mapping[str, Any] | None = None)
     path = Path(source)
     if path.is_dir() and export.is_whisper(path):
         return _Whisper(export.read(path))
+    if path.is_dir() and language_export.is_language(path):
+        return _Language(language_export.read(path).decoder)
     file = path / "model.onnx" if path.is_dir() else path
     return _Plain(load.read(file), file.parent, bind or {})
 
@@ -67,19 +69,37 @@ class _Plain:
         return {"main": Seen(run("main", {**self._fixed, **inputs}), symbols)}
 
 
+class _Language:
+    """The decoder computes all tokens so far, which lie in the state `tokens`."""
+
+    def __init__(self, file: Path, encoder: bool = False) -> None:
+        self._model = load.read(file)
+        fixed = decoder.inputs(self._model, encoder).fixed
+        self.parts = {"decode": Part(inlined(self._model, fixed), file.parent)}
+
+    def see(
+        self,
+        program: str,
+        symbols: Mapping[str, int],
+        inputs: Arrays,
+        run: Run,
+        rows: np.ndarray | None = None,
+    ) -> dict[str, Seen]:
+        count = symbols["P"] + symbols.get("T", 1)
+        ids = inputs["tokens"][..., :count, 0] if "tokens" in inputs else inputs["input_ids"]
+        return {"decode": Seen(run("decode", decoder.feeds(self._model, ids, rows)), {"T": count})}
+
+
 class _Whisper:
     """Keeps the encoder's rows from one run to the next, as the programs keep what they make of them."""
 
     def __init__(self, files: export.Export) -> None:
-        encoder, decoder = load.read(files.encoder), load.read(files.decoder)
-        self._decoder, self._start = whisper.decoder_inputs(decoder), files.settings["start"]
+        encoder = load.read(files.encoder)
+        self._decoder, self._start = _Language(files.decoder, encoder=True), np.array([[files.settings["start"]]])
         self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
         self._hidden = np.zeros(0, np.float32)
-        self.parts = {
-            "mel": Part(mel.model(files.mels, 2 * files.positions), None),
-            "encode": Part(encoder, files.encoder.parent),
-            "decode": Part(inlined(decoder, self._decoder.bind), files.decoder.parent),
-        }
+        mels = Part(mel.model(files.mels, 2 * files.positions), None)
+        self.parts = {"mel": mels, "encode": Part(encoder, files.encoder.parent), **self._decoder.parts}
 
     def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
         if program == "mel":
@@ -88,16 +108,9 @@ class _Whisper:
             (features,) = inputs.values()
             encoded = run("encode", {self._features: features})
             self._hidden = encoded[self._rows]
-            return {"encode": Seen(encoded, {}), "decode": self._decoded(np.array([[self._start]]), run)}
-        ids = inputs["input_ids"] if program == "prefill" else inputs["tokens"][..., : symbols["P"] + 1, 0]
-        return {"decode": self._decoded(ids, run)}
-
-    def _decoded(self, ids: np.ndarray, run: Run) -> Seen:
-        names, count = self._decoder, ids.shape[1]
-        feeds = {names.ids: ids.astype(np.int64), names.rows: self._hidden}
-        if names.positions is not None:
-            feeds[names.positions] = np.arange(count)
-        return Seen(run("decode", {**names.bind, **feeds}), {"T": count})
+            first = self._decoder.see(program, {"P": 0}, {"input_ids": self._start}, run, self._hidden)
+            return {"encode": Seen(encoded, {}), **first}
+        return self._decoder.see(program, symbols, inputs, run, self._hidden)
 
 
 def exposed(part: Part, names: Collection[str]) -> ModelProto:
