@@ -18,7 +18,7 @@ from intaglio.runtime.plan import BadBundle
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "load", "operators"]
+__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators"]
 
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much (0: unknown)
 
@@ -79,6 +79,31 @@ def compile(
     say("reading", 0, 0)
     emit.write(frontend.compile(model, trace, wanted, bind, max_length), folder, trace, say)
     return load(folder)
+
+
+def explain(
+    model: str | Path | onnx.ModelProto,
+    rule: str,
+    *,
+    bind: Mapping[str, Any] | None = None,
+    max_length: int | None = None,
+    say: Say = lambda what, done, total: None,
+) -> str:
+    """Why a rule of the compiler did not fire on `model`, where it came nearest, for each graph.
+
+    Raises ValueError for an unknown rule, BadModel and NoCompiler. What `compile` refuses later is no error here.
+    """
+    parts = "compiler.frontend", "compiler.pipeline", "compiler.explain", "compiler.passes.quantize"
+    frontend, pipeline, explanations, formats = map(_compiler, parts)
+    trace = pipeline.Trace(say=lambda line: say("passes", len(trace.rows), 0))
+    with explanations.watching(rule) as explanation:
+        try:
+            frontend.compile(model, trace, formats.Precision(), bind, max_length)
+        except frontend.BadModel as error:
+            if not explanation.fired:
+                raise
+            return f"{explanation}\nthen: {error}"
+    return str(explanation)
 
 
 def operators() -> str:

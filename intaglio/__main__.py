@@ -15,6 +15,7 @@ import intaglio
 from intaglio import inspect, run
 from intaglio.arguments import binding, one_line
 from intaglio.commands import verify
+from intaglio.inspect import printable
 from intaglio.progress import Progress
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
@@ -58,6 +59,13 @@ def _expected(error: Exception) -> bool:
 
 
 def _compile(options: argparse.Namespace, progress: Progress) -> int:
+    if options.explain is not None:
+        text = intaglio.explain(
+            options.model, options.explain, bind=dict(options.bind), max_length=options.max_length, say=progress
+        )
+        progress.clear()
+        print(printable(text))
+        return 0
     bundle = intaglio.compile(
         options.model,
         options.output,
@@ -122,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("compile", _compile, "compile a model into a bundle")
     p.add_argument("model", metavar="MODEL", help="a .onnx file, or a folder as exporters leave it")
-    p.add_argument("-o", "--output", metavar="BUNDLE", required=True, help="the folder to write; a bundle is replaced")
+    purpose = p.add_mutually_exclusive_group(required=True)
+    purpose.add_argument("-o", "--output", metavar="BUNDLE", help="the folder to write; a bundle is replaced")
+    purpose.add_argument("--explain", metavar="RULE", help="write nothing; say why this rule did not fire")
     p.add_argument(
         "--bind",
         metavar="NAME=VALUE",

@@ -91,7 +91,7 @@ def _groups(d: Any) -> str:
 
 def printable(text: str) -> str:
     """A name from a stranger's bundle, which must not move the cursor of the terminal that it is shown on."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def counted(count: int, noun: str, plural: str = "s") -> str:

@@ -178,6 +178,20 @@ def test_compile_refuses_a_model(cli, tmp_path, name, content, message):
     assert out == "" and set(tmp_path.rglob("*")) == before
 
 
+def test_compile_explains_a_rule(cli, tmp_path):
+    onnx.save(model(), tmp_path / "model.onnx")
+    status, out, _ = cli("compile", tmp_path / "model.onnx", "--explain", "Bias")
+    assert status == 0 and {path.name for path in tmp_path.iterdir()} == {"model.onnx"}
+    assert out.splitlines() == ["main: Bias fired 0 times", "  there is no Add for it to begin at"]
+    status, out, error = cli("compile", tmp_path / "model.onnx", "--explain", "Sing")
+    one_line(status, error, "there is no rule 'Sing'; the rules are Attention, Bias, ")
+    assert out == ""
+    strange = model()
+    strange.graph.node[1].op_type, strange.graph.node[1].domain = "Sing", "example"
+    onnx.save(strange, tmp_path / "model.onnx")
+    one_line(*cli("compile", tmp_path / "model.onnx", "--explain", "Bias")[::2], "example.Sing")
+
+
 def test_compile_refuses_an_operator(cli, tmp_path):
     strange = model()
     strange.graph.node[1].op_type, strange.graph.node[1].domain = "Sing", "example"
@@ -484,6 +498,7 @@ def test_the_exceptions_are_found_by_name():
         [],
         ["sing"],
         ["compile", "model.onnx"],
+        ["compile", "model.onnx", "-o", "a", "--explain", "Gelu"],
         ["compile", "model.onnx", "-o", "a", "--bind", "N"],
         ["compile", "model.onnx", "-o", "a", "--bind", "N=two"],
         ["compile", "model.onnx", "-o", "a", "--bind", "x=missing.npy"],
