@@ -33,14 +33,14 @@ def describe(bundle: Bundle) -> str:
         lines += ["", f"program {name}: {counted(len(program.steps), 'dispatch', 'es')}"]
         lines += [f"  in   {_value(plan.buffers[i], n)}" for n, i in program.inputs.items()]
         lines += [f"  out  {_value(plan.buffers[i], n)}" for n, i in program.outputs.items()]
-        lines += _table([_step(plan, i, step) for i, step in enumerate(program.steps)])
+        lines += table([_step(plan, i, step) for i, step in enumerate(program.steps)])
     uses = Counter(step.kernel for program in plan.programs.values() for step in program.steps)
     lines += ["", f"kernels: {len(plan.kernels)}"]
-    lines += _table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.kernels.items()])
+    lines += table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.kernels.items()])
     lines += ["", f"memory on the adapter: {size(plan.bytes)}"]
     counts = Counter(b.kind for b in plan.buffers)
     memory = [[kind, counted(counts[kind], "buffer"), size(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]
-    lines += _table(
+    lines += table(
         [
             *memory,
             ["uniform", counted(1, "buffer"), size(plan.uniform_bytes)],
@@ -106,7 +106,7 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def _table(rows: Iterable[list[str]]) -> list[str]:
+def table(rows: Iterable[list[str]]) -> list[str]:
     """Indented rows whose columns, but for the last, are padded to one width."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -121,8 +121,8 @@ def describe_adapter(adapter: wgpu.GPUAdapter, state: str) -> str:
         ["type", info["adapter_type"]],
         ["driver", info["description"] or "unknown"],
     ]
-    lines = [f"{info['device'] or 'unnamed'} ({state})", *_table(rows)]
+    lines = [f"{info['device'] or 'unnamed'} ({state})", *table(rows)]
     limits = [[f"  {name}", f"{adapter.limits[name]} (used: {used})"] for name, used in DEFAULT_LIMITS.items()]
     return "\n".join(
-        [*lines, "  limits", *_table(limits), f"  features  {', '.join(sorted(adapter.features)) or 'none'}"]
+        [*lines, "  limits", *table(limits), f"  features  {', '.join(sorted(adapter.features)) or 'none'}"]
     )
