@@ -14,7 +14,7 @@ from typing import Any
 import intaglio
 from intaglio import inspect, run
 from intaglio.arguments import binding, one_line
-from intaglio.commands import diff, verify
+from intaglio.commands import bench, diff, verify
 from intaglio.inspect import printable
 from intaglio.progress import Progress
 
@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     p = command("verify", verify.run, "check on this machine's adapter what a bundle computes, step by step if need be")
     verify.add_arguments(p)
 
+    bench.add_arguments(command("bench", bench.run, "time a bundle on this machine's adapter"))
     diff.add_arguments(
         command("diff", diff.run, "compare two bundles: operators, kernels, dispatches, precision, bytes")
     )

@@ -41,6 +41,14 @@ def binding(text: str) -> tuple[str, Any]:
     raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number nor a .npy file")
 
 
+def whole(text: str) -> tuple[str, int]:
+    """NAME=NUMBER."""
+    name, value = pair(text)
+    if not re.fullmatch(r"\d+", value):
+        raise argparse.ArgumentTypeError(f"{value!r} is no whole number")
+    return name, int(value)
+
+
 def one_line(error: Exception) -> str:
     """What is wrong, without line breaks."""
     if isinstance(error, OSError) and error.strerror:

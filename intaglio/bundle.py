@@ -17,6 +17,7 @@ from intaglio.runtime.plan import BadBundle, Plan
 
 if TYPE_CHECKING:
     import onnx
+    import wgpu
 
     from intaglio.runtime.chat_template import ChatTemplate
     from intaglio.runtime.executor import Executor
@@ -173,9 +174,13 @@ class Bundle:
     @cached_property
     def executor(self) -> Executor:
         """The bundle on an adapter: opened at first use, kept."""
+        return self.open()
+
+    def open(self, device: wgpu.GPUDevice | None = None) -> Executor:
+        """The bundle on an adapter, anew; on `device`, if it is given. Raises BadBundle, NoAdapter, DeviceLimit."""
         from intaglio.runtime.executor import Executor
 
-        return Executor(self.folder, self.plan, self._say, allow_edited=self._allow_edited)
+        return Executor(self.folder, self.plan, self._say, device, self._allow_edited)
 
     @cached_property
     def graph(self) -> Graph:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +84,11 @@ class Executor:
         self._staging = self._readback()
         self._buffers = [self._allocate(b) for b in plan.buffers]
         self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
+        begin = time.perf_counter()
         self._upload(folder, say)
+        uploaded = time.perf_counter()
         self._pipelines = self._compile(folder, say, self.edited if allow_edited else None)
+        self.seconds = {"upload": uploaded - begin, "pipelines": time.perf_counter() - uploaded}
         self._programs = {name: self._bind(p) for name, p in plan.programs.items()}
 
     @property
@@ -237,14 +241,22 @@ class Executor:
 
     def stepwise(self, program: str, symbols: Mapping[str, int]) -> Iterator[int]:
         """Replay a program a step at a time; after each, what it wrote can be read before another takes its place."""
-        (known,) = self._begin([symbols])
-        for i, bound in enumerate(self._programs[program]):
+        known = self.begin(symbols)
+        for i in range(len(self._programs[program])):
             encoder = self.device.create_command_encoder()
             pass_ = encoder.begin_compute_pass()
-            self._encode(pass_, [bound], known, 0)
+            self.encode(program, known, slice(i, i + 1), pass_)
             pass_.end()
             self.device.queue.submit([encoder.finish()])
             yield i
+
+    def begin(self, symbols: Mapping[str, int]) -> dict[str, int]:
+        """Prepare a run whose steps are encoded one by one; returns a value for every symbol."""
+        return self._begin([symbols])[0]
+
+    def encode(self, program: str, symbols: Mapping[str, int], steps: slice, pass_: wgpu.GPUComputePassEncoder) -> None:
+        """Steps of the run that was begun."""
+        self._encode(pass_, self._programs[program][steps], symbols, 0)
 
     def _begin(self, runs: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
         """Write a uniform block for each run; returns a value for every symbol of each."""

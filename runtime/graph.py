@@ -70,9 +70,10 @@ class Work:
     flops: Size
     operands: tuple[Operand, ...]
 
-    def bytes(self, symbols: Mapping[str, int]) -> int:
-        """Bytes that memory moves, at the least, for operands that are in no cache."""
-        return sum(WORD * math.prod(plans.evaluate(d, symbols) for d in o.touched) for o in self.operands)
+    def cost(self, symbols: Mapping[str, int]) -> tuple[int, int]:
+        """Floating-point operations, and bytes that memory has to move at the least, where caches hold none of them."""
+        moved = sum(WORD * math.prod(plans.evaluate(d, symbols) for d in o.touched) for o in self.operands)
+        return plans.evaluate(self.flops, symbols), moved
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ class Graph:
 
     def operation(self, program: str, step: int) -> Operation:
         return self.programs[program].operations[self.work[program][step].operation]
+
+    def symbols(self, program: str) -> set[str]:
+        """The symbols on which sizes in a program depend."""
+        sizes = (d for work in self.work[program] for o in work.operands for d in (*o.shape, o.offset))
+        return {symbol for d in sizes for symbol in plans.symbols(d)}
 
     def readers(self, plan: Plan, program: str) -> list[set[int]]:
         """For each step of a program, the later ones that read what it wrote."""

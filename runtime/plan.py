@@ -166,6 +166,11 @@ def _terms(size: str) -> tuple[tuple[int, str], ...]:
     return tuple(terms)
 
 
+def symbols(size: Size) -> set[str]:
+    """The symbols in a size; raises BadBundle if it is malformed."""
+    return set() if isinstance(size, int) else {symbol for _, symbol in _terms(size)} - {""}
+
+
 def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
     """The value of a size; raises BadBundle if it is malformed or names an unknown symbol."""
     if isinstance(size, int):

@@ -424,6 +424,56 @@ def test_without_onnxruntime(plain, tmp_path):
     one_line(done.returncode, done.stderr, "pip install 'intaglio[reference]'")
 
 
+def test_bench(cli, whisper):
+    status, out, _ = cli("bench", whisper, "--runs", "3")
+    lines = out.splitlines()
+    assert status == 0 and [line.split()[0] for line in lines[:2]] == ["adapter", "load"]
+    rows = {line.split()[0]: line for line in lines[3:]}
+    assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
+    assert "P=0 T=2" in rows["prefill"] and "P=3" in rows["step"] and rows["mel"].endswith("s")
+    assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 a submit: ")
+
+
+def test_bench_at_another_size(cli, whisper):
+    status, out, _ = cli("bench", whisper, "--runs", "3", "--size", "T=9", "--json")
+    found = json.loads(out)
+    assert status == 0 and found["programs"]["prefill"]["symbols"]["T"] == 9 and found["profile"] is None
+    one_line(*cli("bench", whisper, "--size", "U=9")[::2], "there is no size U; this bundle has P, T, ")
+
+
+def test_bench_with_a_profile(cli, whisper, tmp_path):
+    plan, files = intaglio.load(whisper).plan, [tmp_path / "trace.json", tmp_path / "profile.json"]
+    status, out, _ = cli("bench", whisper, "--runs", "3", "--trace", files[0], "--save", files[1])
+    assert status == 0 and {path.name for path in tmp_path.iterdir()} == {"trace.json", "profile.json"}
+    for name, program in plan.programs.items():
+        assert f"in {len(program.steps)} dispatches" in out and f"program {name}: " in out
+    assert all(kernel in out for kernel in plan.kernels) and "of the roofline" in out
+    events = json.loads(files[0].read_text())["traceEvents"]
+    dispatches = [e for e in events if e["ph"] == "X"]
+    assert [e["name"] for e in dispatches] == [s.kernel for p in plan.programs.values() for s in p.steps]
+    assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} == plan.programs.keys()
+    assert all(e["dur"] >= 0 and e["args"]["nodes"] for e in dispatches)
+    for thread in {e["tid"] for e in dispatches}:  # one after the other
+        ends = [(e["ts"], e["ts"] + e["dur"]) for e in dispatches if e["tid"] == thread]
+        assert all(end <= begin + 1e-6 for (_, end), (begin, _) in zip(ends, ends[1:], strict=False))
+
+
+def test_bench_as_json(cli, plain):
+    status, out, _ = cli("bench", plain, "--profile", "--runs", "3", "--json")
+    found = json.loads(out)
+    assert status == 0 and found["token"] == {} and found["load"].keys() == {"upload", "pipelines"}
+    first, second = found["profile"]["programs"]["main"]
+    assert first["kernel"].startswith("matmul") and first["nodes"] == ["MatMul_0"] and first["flops"] == 72
+    assert second["seconds"] >= 0 and second["nodes"] == ["Relu_1", "Mul_2"]
+    assert all(found["profile"]["ceilings"][what] > 0 for what in ("flops", "bytes"))
+
+
+def test_bench_takes_edited_shaders(cli, wrong):
+    one_line(*cli("bench", wrong)[::2], "its hash differs")
+    status, out, _ = cli("bench", wrong, "--runs", "3", "--allow-edited")
+    assert status == 0 and out.startswith("edited: kernels/elementwise")
+
+
 def test_device(cli):
     status, out, _ = cli("device")
     assert status == 0 and "(used)" in out and "driver" in out and "max-buffer-size" in out and "features" in out

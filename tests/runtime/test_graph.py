@@ -49,7 +49,7 @@ def test_what_a_step_computes(bundle: Path) -> None:
     x, w, b, y = work.operands
     assert (str(x), w.layout, b.shape) == ("f32[n_n,8]", "rows8", (4,))
     assert y.whole and y.origin == Origin("main", "y")
-    assert work.bytes({"n_n": 3}) == 4 * (3 * 8 + 8 * 8 + 4 + 3 * 4)  # eight rows of the four are padded
+    assert work.cost({"n_n": 3}) == (192, 4 * (3 * 8 + 8 * 8 + 4 + 3 * 4))  # the four rows are padded to eight
 
 
 def test_origins_are_seen_through_views() -> None:
