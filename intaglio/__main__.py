@@ -9,14 +9,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import intaglio
-from intaglio import inspect, run
+from intaglio import inspect, page, run
 from intaglio.arguments import binding, one_line
 from intaglio.commands import bench, diff, verify
 from intaglio.inspect import printable
 from intaglio.progress import Progress
+from intaglio.runtime import profile as profiles
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
@@ -87,6 +89,10 @@ def _compile(options: argparse.Namespace, progress: Progress) -> int:
 
 def _inspect(options: argparse.Namespace, progress: Progress) -> int:
     bundle = intaglio.load(options.bundle)
+    if options.html is not None:
+        profile = profiles.read(options.profile, bundle.plan) if options.profile else None
+        page.write(bundle, options.html, profile)
+        return 0
     print(inspect.shader(bundle, options.kernel) if options.kernel else inspect.describe(bundle))
     return 0
 
@@ -154,7 +160,10 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("inspect", _inspect, "show what a bundle is made of")
     p.add_argument("bundle", metavar="BUNDLE")
-    p.add_argument("--kernel", metavar="NAME", help="print the WGSL of this kernel")
+    what = p.add_mutually_exclusive_group()
+    what.add_argument("--kernel", metavar="NAME", help="print the WGSL of this kernel")
+    what.add_argument("--html", metavar="FILE", type=Path, help="write all of it as a page for a browser")
+    p.add_argument("--profile", metavar="FILE", type=Path, help="with --html: times from `bench --save`")
 
     p = command("verify", verify.run, "check on this machine's adapter what a bundle computes, step by step if need be")
     verify.add_arguments(p)

@@ -75,14 +75,14 @@ def _step(plan: Plan, i: int, step: Step) -> list[str]:
     bound = list(zip(step.buffers, plan.kernels[step.kernel].access, strict=True))
     made = [_name(plan, b) for b, letter in bound if plans.ACCESS[letter].write]
     read = [_name(plan, b) for b, a in bound if not plans.ACCESS[a].write and plan.buffers[b].kind != "weight"]
-    return [str(i), step.kernel, " x ".join(map(_groups, step.grid)), f"{', '.join(read)} -> {', '.join(made)}"]
+    return [str(i), step.kernel, " x ".join(map(groups, step.grid)), f"{', '.join(read)} -> {', '.join(made)}"]
 
 
 def _name(plan: Plan, i: int) -> str:
     return plan.buffers[i].name or f"{plan.buffers[i].kind} {i}"
 
 
-def _groups(d: Any) -> str:
+def groups(d: Any) -> str:
     if isinstance(d, int):
         return str(d)
     product = "*".join(f"({s})" if "+" in str(s) else str(s) for s in d["of"])

@@ -15,11 +15,13 @@ import intaglio
 from intaglio import arguments
 from intaglio.inspect import printable, size, table
 from intaglio.progress import Progress
+from intaglio.runtime import profile as profiles
 from intaglio.runtime.plan import SLOTS
+from intaglio.runtime.profile import Profile
 
 if TYPE_CHECKING:
     from intaglio.runtime.executor import Executor
-    from intaglio.runtime.profile import Profile, Run
+    from intaglio.runtime.measure import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +48,10 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
     found, programs = _measured(bundle, executor, options)
     profile = None
     if options.profile or options.trace or options.save:
-        from intaglio.runtime import profile as profiles
+        from intaglio.runtime import measure
 
         digest = hashlib.sha256((bundle.folder / "plan.json").read_bytes()).hexdigest()
-        profile = profiles.profile(executor, programs, digest, options.runs, progress)
+        profile = measure.profile(executor, programs, digest, options.runs, progress)
         _save(options.save, profiles.write(profile))
         _save(options.trace, json.dumps(trace(profile, bundle)))
     progress.clear()
@@ -76,7 +78,7 @@ def _opened(bundle: intaglio.Bundle, progress: Progress) -> tuple[Executor, floa
 def _measured(
     bundle: intaglio.Bundle, executor: Executor, options: argparse.Namespace
 ) -> tuple[dict[str, Any], list[Run]]:
-    from intaglio.runtime.profile import median, once, per_token, runs
+    from intaglio.runtime.measure import median, once, per_token, runs
     from intaglio.runtime.verify import golden
 
     programs, rows = runs(bundle.plan, golden(bundle.folder, bundle.plan), dict(options.size)), {}

@@ -14,12 +14,13 @@ import wgpu
 from graphs import model, random
 
 import intaglio
+from intaglio.runtime import measure
 from intaglio.runtime import profile as profiles
 from intaglio.runtime.clock import FEATURE, MOST, Clock, Replays, Timestamps, clock, wait
 from intaglio.runtime.device import open_device
 from intaglio.runtime.executor import Executor
+from intaglio.runtime.measure import Run, median, once, per_token, runs
 from intaglio.runtime.plan import BadBundle
-from intaglio.runtime.profile import Profile, median, once, per_token, runs
 from intaglio.runtime.verify import golden
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "whisper-merged-18"
@@ -51,7 +52,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory, device: wgpu.GPUDevice) ->
     yield intaglio.compile(FIXTURE, tmp_path_factory.mktemp("whisper") / "bundle").open(device)
 
 
-def all_runs(executor: Executor, folder: Path, **sizes: int) -> list[profiles.Run]:
+def all_runs(executor: Executor, folder: Path, **sizes: int) -> list[Run]:
     return runs(executor.plan, golden(folder, executor.plan), sizes)
 
 
@@ -98,7 +99,7 @@ def test_a_profile_of_every_program(whisper: Executor, tmp_path: Path) -> None:
     for run in programs:
         whisper.feed(run.program, run.inputs, run.symbols)
         assert once(whisper, run) > 0
-    found = profiles.profile(whisper, programs, "digest", 3, lambda what, done, total: None)
+    found = measure.profile(whisper, programs, "digest", 3, lambda what, done, total: None)
     assert {name: len(t.steps) for name, t in found.programs.items()} == {
         name: len(p.steps) for name, p in whisper.plan.programs.items()
     }
@@ -146,7 +147,7 @@ def test_medians() -> None:
 )
 def test_broken_profiles(change: Any, plain: intaglio.Bundle, tmp_path: Path) -> None:
     timing = profiles.Timing({"n_n": 3}, 0.1, (0.1,) * 4)
-    whole = Profile("adapter", "timestamps", "digest", profiles.Ceilings(1e9, 1e9), {"main": timing})
+    whole = profiles.Profile("adapter", "timestamps", "digest", profiles.Ceilings(1e9, 1e9), {"main": timing})
     file = tmp_path / "profile.json"
     file.write_text(profiles.write(whole))
     assert profiles.read(file, plain.plan) == whole
