@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 
@@ -30,7 +31,7 @@ def test_edges_lead_down_and_nothing_overlaps(graph: tuple[list[float], list[tup
         assert heights == sorted(set(heights)) and heights[-1] - heights[0] == LAYER * (len(heights) - 1)
         items += [(x, y, BEND) for x, y in path]
     items.sort(key=lambda item: (item[1], item[0]))
-    for (x0, y0, w0), (x1, y1, w1) in zip(items, items[1:], strict=False):
+    for (x0, y0, w0), (x1, y1, w1) in itertools.pairwise(items):
         assert y0 != y1 or x1 - x0 >= (w0 + w1) / 2 + GAP - 1e-6
 
 

@@ -95,9 +95,8 @@ def test_what_a_reader_does(whisper: intaglio.Bundle, tmp_path: Path, measured: 
 
 def test_names_are_text(tmp_path: Path) -> None:
     evil = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(2)>", "]]>--><!--\u2028{{ data }}"]
-    m = model(
-        "main (float[2,4] x) => (float[2,4] y) { a = Softmax(x) b = Transpose<perm=[1,0]>(a) c = Softmax(b) y = Transpose<perm=[1,0]>(c) }"
-    )
+    nodes = "a = Softmax(x) b = Transpose<perm=[1,0]>(a) c = Softmax(b) y = Transpose<perm=[1,0]>(c)"
+    m = model(f"main (float[2,4] x) => (float[2,4] y) {{ {nodes} }}")
     for node, name in zip(m.graph.node, [*evil, "last"], strict=True):
         node.name = name
     m.graph.output[0].name = m.graph.node[-1].output[0] = "<b>y</b>"
@@ -133,7 +132,7 @@ def test_an_edited_shader_is_marked(whisper: intaglio.Bundle, tmp_path: Path) ->
     file = folder / whisper.plan.kernels[kernel].file
     file.write_text("// mine\n" + file.read_text())
     page.write(intaglio.load(folder), tmp_path / "page.html")
-    seen = browse(tmp_path / "page.html", kernel, "step")
+    seen = browse(tmp_path / "page.html", "fc1", "step")
     assert "edited after it was compiled" in seen["details"] and seen["shader"].startswith("// mine\n")
     assert whisper.plan.kernels[kernel].file in seen["tabs"]["Overview"]
 
