@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from intaglio.codegen.lower import Dispatch
-from intaglio.compiler import dims, evaluate
-from intaglio.compiler.ir import DTYPES, BadModel, Graph, Value
+from intaglio.compiler import evaluate
+from intaglio.compiler.ir import BadModel, Graph, Value
 from intaglio.compiler.model import Check, sample
 
 SAMPLES = 256  # of a step's values
@@ -24,7 +24,7 @@ def checkpoints(
     checks: Sequence[Check], graphs: Mapping[str, Graph], dispatches: Mapping[str, Sequence[Dispatch]]
 ) -> Iterator[list[Checkpoint]]:
     """For each check the values of its program's steps. A value is known where it is whole: at its last step."""
-    states = {v.name: _zeros(v) for graph in graphs.values() for v in graph.states}
+    states = {name: array for graph in graphs.values() for name, array in evaluate.zeros(graph).items()}
     for check in checks:
         graph = graphs[check.program]
         states |= {name: array for name, array in check.inputs.items() if name in states}
@@ -39,10 +39,6 @@ def checkpoints(
             if value in made:
                 found.append((*made[value], *sample(array, SAMPLES)))
         yield sorted((c for c in found if c[-1].size), key=lambda c: c[:2])
-
-
-def _zeros(state: Value) -> np.ndarray:
-    return np.zeros(tuple(map(dims.high, state.shape)), DTYPES[state.dtype])
 
 
 def _places(dispatches: Sequence[Dispatch]) -> dict[Value, tuple[int, int]]:

@@ -6,11 +6,12 @@ rows before them alone.
 
 from __future__ import annotations
 
-from intaglio.codegen.kernel import Weight, most
+from intaglio.codegen.kernel import Operand, Weight, most
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.weights import packed_size
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import TensorType
+from intaglio.runtime.plan import WORD
 
 
 def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
@@ -32,4 +33,10 @@ def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
 
 def moved(dispatch: Dispatch) -> int:
     """Bytes, at the largest sizes."""
-    return sum(4 * most(TensorType("f32", shape)) for shape in touched(dispatch).values())
+    operands = dispatch.kernel.reads | dispatch.kernel.writes
+    return sum(_bytes(operands[name]) * most(TensorType("f32", shape)) for name, shape in touched(dispatch).items())
+
+
+def _bytes(operand: Operand) -> int:
+    """Of one of the numbers that are stored."""
+    return 2 if isinstance(operand, Weight) and operand.format == "f16" else WORD

@@ -308,12 +308,13 @@ class Executor:
 
     def content(self, index: int, first: int, count: int, dtype: str) -> np.ndarray:
         """`count` elements of a buffer from `first` on, flat. Raises BadBundle where it does not hold as many."""
-        if not 0 <= first <= first + count <= self.plan.buffers[index].bytes // WORD:
+        buffer, type = self.plan.buffers[index], _numpy(dtype)
+        if not 0 <= first <= first + count <= buffer.bytes // buffer.each:
             raise BadBundle(f"buffer {index} of the plan does not hold the elements {first} to {first + count}")
-        type = _numpy(dtype)
         if not count:
             return np.empty(0, type)
-        return self._get(index, first + count)[first:].astype(type)
+        stored = self._get(index, first + count)[first:]
+        return (stored if buffer.texture else stored.view(_WORDS[type.kind])).astype(type)
 
     def run(
         self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None

@@ -17,7 +17,7 @@ import numpy as np
 
 from intaglio.runtime import plan as plans
 from intaglio.runtime.checked import items, named, typed
-from intaglio.runtime.plan import DTYPES, WORD, BadBundle, Plan, Size
+from intaglio.runtime.plan import ACCESS, DTYPES, BadBundle, Plan, Size
 
 FILE = "graph.json"
 FORMAT = "intaglio-graph-1"
@@ -70,11 +70,6 @@ class Work:
     flops: Size
     operands: tuple[Operand, ...]
 
-    def cost(self, symbols: Mapping[str, int]) -> tuple[int, int]:
-        """Floating-point operations, and bytes that memory has to move at the least, where caches hold none of them."""
-        moved = sum(WORD * math.prod(plans.evaluate(d, symbols) for d in o.touched) for o in self.operands)
-        return plans.evaluate(self.flops, symbols), moved
-
 
 @dataclass(frozen=True)
 class Operation:
@@ -113,6 +108,15 @@ class Graph:
     def operation(self, program: str, step: int) -> Operation:
         return self.programs[program].operations[self.work[program][step].operation]
 
+    def cost(self, plan: Plan, program: str, step: int, symbols: Mapping[str, int]) -> tuple[int, int]:
+        """Floating-point operations of a step, and bytes that memory has to move at the least, if caches hold none."""
+        work, buffers = self.work[program][step], plan.programs[program].steps[step].buffers
+        moved = sum(
+            plan.buffers[b].each * math.prod(plans.evaluate(d, symbols) for d in o.touched)
+            for o, b in zip(work.operands, buffers, strict=True)
+        )
+        return plans.evaluate(work.flops, symbols), moved
+
     def symbols(self, program: str) -> set[str]:
         """The symbols on which sizes in a program depend."""
         sizes = (d for work in self.work[program] for o in work.operands for d in (*o.shape, o.offset))
@@ -128,11 +132,11 @@ class Graph:
         for i, (step, work) in enumerate(zip(steps, self.work[program], strict=True)):
             bound = list(zip(step.buffers, work.operands, plan.kernels[step.kernel].access, strict=True))
             for buffer, _, letter in bound:
-                if letter in "rti" and buffer in writers:
+                if not ACCESS[letter].write and buffer in writers:
                     for writer in writers[buffer][1]:
                         result[writer].add(i)
             for buffer, operand, letter in bound:
-                if letter in "ws":
+                if ACCESS[letter].write:
                     value, before = writers.get(buffer, (operand.value, []))
                     writers[buffer] = operand.value, [*(before if value == operand.value else []), i]
         return result

@@ -98,6 +98,11 @@ class Buffer:
     texture: tuple[int, int] | tuple[()] = ()
     format: str = ""
 
+    @property
+    def each(self) -> int:
+        """Bytes of a number."""
+        return TEXELS[self.format] // 4 if self.texture else WORD
+
 
 @dataclass(frozen=True)
 class Step:
@@ -335,8 +340,7 @@ def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
     _expect(b.kind != "weight" or b.file in plan.files, f"the file of buffer {i}")
     if b.kind in SEEN:
         _expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
-        each = TEXELS[b.format] // 4 if b.texture else WORD
-        _expect(most(b.shape, plan) * each <= b.bytes, f"the shape of buffer {i}")
+        _expect(most(b.shape, plan) * b.each <= b.bytes, f"the shape of buffer {i}")
 
 
 def _check_step(plan: Plan, step: Step) -> None:

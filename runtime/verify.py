@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from intaglio.runtime import plan as plans
 from intaglio.runtime.checked import items, named, typed
-from intaglio.runtime.plan import SEEN, WORD, BadBundle, Plan, Program
+from intaglio.runtime.plan import ACCESS, SEEN, BadBundle, Plan, Program
 
 if TYPE_CHECKING:
     from intaglio.runtime.executor import Executor
@@ -205,7 +205,7 @@ def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], found: Map
     spread: set[int] = set()
     for i, step in reversed(list(enumerate(program.steps))):
         bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-        kept = any(letter in "ws" and plan.buffers[b].kind in SEEN for b, letter in bound)
+        kept = any(ACCESS[letter].write and plan.buffers[b].kind in SEEN for b, letter in bound)
         if (kept or readers[i] & spread) and _bad(i, found):
             spread.add(i)
     excess = {i: found[i].worst.excess for i in spread & found.keys()}
@@ -267,8 +267,9 @@ class _Run:
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
         for binding, (operand, letter) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
-            held = self._executor.plan.buffers[self._described.buffers[binding]].bytes // WORD
-            if letter in "ws" or math.prod(shape) > held:  # a weight may be packed into fewer words than it has numbers
+            buffer = self._executor.plan.buffers[self._described.buffers[binding]]
+            packed = math.prod(shape) > buffer.bytes // buffer.each  # into fewer words than the weight has numbers
+            if ACCESS[letter].write or packed:
                 continue
             content = self._content(binding)
             near = None if operand.layout not in ("", "flat") else _near(content, worst.index, written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -455,7 +456,7 @@ def test_bench_with_a_profile(cli, whisper, tmp_path):
     assert all(e["dur"] >= 0 and e["args"]["nodes"] for e in dispatches)
     for thread in {e["tid"] for e in dispatches}:  # one after the other
         ends = [(e["ts"], e["ts"] + e["dur"]) for e in dispatches if e["tid"] == thread]
-        assert all(end <= begin + 1e-6 for (_, end), (begin, _) in zip(ends, ends[1:], strict=False))
+        assert all(end <= begin + 1e-6 for (_, end), (begin, _) in itertools.pairwise(ends))
 
 
 def test_bench_as_json(cli, plain):

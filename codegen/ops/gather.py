@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, refuse, wgsl_type
 from intaglio.codegen.ops.linear import parts, tail_operands
+from intaglio.codegen.weights import packed_size, stored_rows
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node, Value
 
@@ -111,7 +112,8 @@ def _embedding(node: Node) -> Kernel:
     grid = (groups(size, per=64),)
     template = f"embedding{packing}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
-    tail, touched = node.attrs.get("tail", ()), dict.fromkeys(weights, node.output.shape)
+    tail = node.attrs.get("tail", ())
+    touched = {name: (*ids.shape, packed_size(w) // stored_rows(w)) for name, w in weights.items()}
     return Kernel(
         template,
         reads,

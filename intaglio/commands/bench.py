@@ -133,10 +133,9 @@ def _dispatches(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
 
 def _steps(profile: Profile, bundle: intaglio.Bundle, program: str) -> list[tuple[Any, float, int, int]]:
     """Each step, its seconds, operations and bytes."""
-    timing, graph = profile.programs[program], bundle.graph
-    work = [w.cost(timing.symbols) for w in graph.work[program]]
-    steps = bundle.plan.programs[program].steps
-    return [(s, t, *cost) for s, t, cost in zip(steps, timing.steps, work, strict=True)]
+    timing, steps = profile.programs[program], bundle.plan.programs[program].steps
+    costs = [bundle.graph.cost(bundle.plan, program, i, timing.symbols) for i in range(len(steps))]
+    return [(s, t, *cost) for s, t, cost in zip(steps, timing.steps, costs, strict=True)]
 
 
 def trace(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from intaglio.inspect import groups
 from intaglio.page.layout import layout
 from intaglio.runtime import plan as plans
 from intaglio.runtime.graph import Graph, Operand, Outline
-from intaglio.runtime.plan import Plan, Step
+from intaglio.runtime.plan import ACCESS, Plan, Step
 from intaglio.runtime.profile import Profile
 
 LETTER = 6.5  # the width of a letter of the page's small print
@@ -107,7 +107,7 @@ def _program(plan: Plan, graph: Graph, name: str, profile: Profile | None) -> di
 
 def _step(plan: Plan, graph: Graph, program: str, i: int, symbols: Mapping[str, int]) -> dict[str, Any]:
     step, work = plan.programs[program].steps[i], graph.work[program][i]
-    flops, moved = work.cost(symbols)
+    flops, moved = graph.cost(plan, program, i, symbols)
     access = plan.kernels[step.kernel].access
     return {
         "kernel": step.kernel,
@@ -127,8 +127,8 @@ def _operand(o: Operand, letter: str, buffer: int) -> dict[str, Any]:
         "name": o.name,
         "value": o.value,
         "type": str(o),
-        "writes": letter in "ws",
-        "texture": letter in "tis",
+        "writes": ACCESS[letter].write,
+        "texture": bool(ACCESS[letter].formats),
         "buffer": buffer,
         "offset": o.offset,
         "layout": o.layout,
@@ -157,7 +157,7 @@ def _scratch(plan: Plan, step: Step, operands: tuple[Operand, ...]) -> Iterator[
     bound = list(zip(step.buffers, operands, plan.kernels[step.kernel].access, strict=True))
     for writes in (False, True):
         for buffer, operand, letter in bound:
-            if (letter in "ws") == writes and plan.buffers[buffer].kind == "scratch":
+            if ACCESS[letter].write == writes and plan.buffers[buffer].kind == "scratch":
                 yield buffer, operand, writes
 
 

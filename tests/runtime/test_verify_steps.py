@@ -13,7 +13,7 @@ from parity import device
 
 import intaglio
 from intaglio.runtime.executor import Executor
-from intaglio.runtime.plan import BadBundle
+from intaglio.runtime.plan import ACCESS, BadBundle
 from intaglio.runtime.verify import Check, Slice, StepResult, golden, steps
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "whisper-merged-18"
@@ -55,7 +55,7 @@ def test_every_step_but_sampling_is_compared(whisper: Path) -> None:
         "matmul_32x64_gelu",
         "attention_16_2",
         "embedding_32_add",
-        "matvec_norm_32x96",
+        "matvec_layernorm_32x96",
     ],
 )
 def test_a_planted_error_is_found(edited: Path, kernel: str) -> None:
@@ -168,7 +168,7 @@ def test_readers(whisper: Path) -> None:
         for i, readers in enumerate(opened.graph.readers(opened.plan, program)):
             step = described.steps[i]
             written = [
-                b for b, a in zip(step.buffers, opened.plan.kernels[step.kernel].access, strict=True) if a in "ws"
+                b for b, a in zip(step.buffers, opened.plan.kernels[step.kernel].access, strict=True) if ACCESS[a].write
             ]
             kept = any(opened.plan.buffers[b].kind in ("output", "state") for b in written)
             assert readers or kept
