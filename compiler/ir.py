@@ -81,12 +81,12 @@ def type_of(array: np.ndarray) -> TensorType:
     return TensorType(_NAMES[array.dtype], array.shape)
 
 
-View = tuple[str, tuple[Dim, ...]]  # ("perm", axes) or ("shape", dims)
+View = tuple[str, tuple[Dim, ...]]  # ("perm", axes), ("shape", dims) or ("columns", (first, end))
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A value of an ONNX model, permuted and reshaped in turn as `views` say."""
+    """A value of an ONNX model, permuted, reshaped and cut in turn as `views` say."""
 
     model: str
     name: str

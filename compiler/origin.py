@@ -6,7 +6,9 @@ which later passes remove: so its origin is noted while the view is there.
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import Graph, Node, Value, View
+import numpy as np
+
+from intaglio.compiler.ir import Graph, Node, Origin, Value, View
 from intaglio.compiler.views import permutation
 
 _VIEWS = ("Reshape", "Transpose")  # what they make holds every element once
@@ -28,6 +30,17 @@ def back(graph: Graph, value: Value) -> None:
         if source.origin is None:
             source.origin = value.origin.seen(_view(node, source, [perm.index(i) for i in range(len(perm))]))
         value = source
+
+
+def columns(origin: Origin | None, chosen: np.ndarray) -> Origin | None:
+    """The origin of some columns of a value, where they are neighbours."""
+    return origin.seen(("columns", ends(chosen))) if origin and ends(chosen) else None
+
+
+def ends(numbers: np.ndarray) -> tuple[int, int] | None:
+    """The first number and the one after the last, if they count up."""
+    first, end = int(numbers[0]), int(numbers[0]) + len(numbers)
+    return (first, end) if np.array_equal(numbers, np.arange(first, end)) else None
 
 
 def _view(node: Node, seen: Value, perm: list[int]) -> View:

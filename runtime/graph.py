@@ -25,7 +25,8 @@ FORMAT = "intaglio-graph-1"
 
 @dataclass(frozen=True)
 class Origin:
-    """A value of an ONNX model, permuted (["perm", axes]) and reshaped (["shape", sizes]) in turn as `views` say."""
+    """A value of an ONNX model, permuted (["perm", axes]), reshaped (["shape", sizes]) and cut to some of its columns
+    (["columns", [first, end]]) in turn as `views` say."""
 
     model: str
     name: str
@@ -35,7 +36,10 @@ class Origin:
         """The ONNX value as the program has it; `symbols`: those of the model. Raises ValueError where it cannot be."""
         for kind, sizes in self.views:
             numbers = [plans.evaluate(d, symbols) for d in sizes]
-            array = array.transpose(numbers) if kind == "perm" else array.reshape(numbers)
+            if kind == "columns":
+                array = array[..., slice(*numbers)]
+            else:
+                array = array.transpose(numbers) if kind == "perm" else array.reshape(numbers)
         return array
 
 
