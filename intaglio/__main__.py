@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import intaglio
-from intaglio import inspect, page, run
+from intaglio import inspect, page
 from intaglio.arguments import binding, one_line
-from intaglio.commands import bench, diff, verify
+from intaglio.commands import bench, diff, run, verify
 from intaglio.inspect import printable
 from intaglio.progress import Progress
 from intaglio.runtime import profile as profiles
