@@ -54,10 +54,14 @@ def _operand(d: Dispatch, name: str, touched: tuple[Size, ...], last: Mapping[ir
         _sizes(value.shape),
         touched,
         _size(place.offset),
-        place.root.layout if isinstance(place.root, Weight) else "",
+        _layout(place.root) if isinstance(place.root, Weight) else "",
         last.get(value) is d,
         _origin(value.origin) if name in d.kernel.writes else None,
     )
+
+
+def _layout(weight: Weight) -> str:
+    return weight.layout if weight.format == "f32" else f"{weight.layout} {weight.format}"
 
 
 def _origin(origin: ir.Origin | None) -> Origin | None:

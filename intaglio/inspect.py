@@ -89,6 +89,12 @@ def groups(d: Any) -> str:
     return product if d["per"] == 1 else f"ceil({product}/{d['per']})"
 
 
+def precision(bundle: Bundle) -> str:
+    """What numbers are stored as, by the report."""
+    said = bundle.report.get("precision")
+    return str(said.get("name", "unknown")) if isinstance(said, dict) else "unknown"
+
+
 def printable(text: str) -> str:
     """A name from a stranger's bundle, which must not move the cursor of the terminal that it is shown on."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

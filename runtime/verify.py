@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 FILE = "golden.safetensors"
 
-# The largest absolute error of a program's outputs. Elsewhere, and of what steps write: of values up to 1, and in
-# proportion above.
+# The largest absolute error of a program's outputs. Elsewhere, and of what is written on the way to them: of values up
+# to 1, and in proportion above.
 TOLERANCES = {"mel": 1e-4, "encode": 1e-3, "prefill": 2e-3, "step": 2e-3}
 TOLERANCE = 1e-4
 NEGLIGIBLE = 100
@@ -246,7 +246,6 @@ class _Run:
 
     def result(self, check: int, tolerance: float | None) -> StepResult | None:
         """How the step did in the check with this number, None if there is nothing to compare with."""
-        most = TOLERANCES.get(self._check.program, TOLERANCE) if tolerance is None else tolerance
         wanted = {
             b: self._check.steps[self.step, b]
             for b in range(len(self._operands))
@@ -255,12 +254,18 @@ class _Run:
         found = []
         for binding, right in wanted.items():
             wrote, where = self._content(binding), (check, self._check.program, self._operands[binding].value)
-            result = compare(where, wrote, right, most * _scale(right))
+            result = compare(where, wrote, right, self._most(binding, right, tolerance))
             found.append((result, wrote if right.at is None else wrote.reshape(-1)[right.at], right.values))
         if not found:
             return None
         worst, wrote, right = max(found, key=lambda f: (not f[0].passed, f[0].excess))
         return StepResult(self.step, self._described.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
+
+    def _most(self, binding: int, right: Slice, tolerance: float | None) -> float:
+        """The largest error: that of an output is one with it, and of other values is in proportion to them."""
+        if self._executor.plan.buffers[self._described.buffers[binding]].kind == "output":
+            return limit(self._check.program, right) if tolerance is None else tolerance
+        return _scale(right) * (TOLERANCES.get(self._check.program, TOLERANCE) if tolerance is None else tolerance)
 
     def inputs(self, worst: Result) -> Iterator[Input]:
         """What the step read."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import intaglio
-from intaglio.inspect import counted, printable, size, table
+from intaglio.inspect import counted, precision, printable, size, table
 from intaglio.progress import Progress
 from intaglio.runtime import plan as plans
 from intaglio.runtime.plan import KINDS
@@ -59,7 +59,7 @@ def _facts(bundle: intaglio.Bundle) -> dict[str, Any]:
     seen = {b.name: f"{b.kind} {b.dtype}{list(b.shape)}" for b in plan.buffers if b.kind in plans.SEEN}
     hashes = "".join(plan.files[file] for file in sorted({b.file for b in plan.buffers if b.kind == "weight"}))
     weights = {"weight files": hashlib.sha256(hashes.encode()).hexdigest()[:12]}
-    return {"kind": plan.kind, "precision": bundle.report.get("precision"), **weights, **symbols, **seen}
+    return {"kind": plan.kind, "precision": precision(bundle), **weights, **symbols, **seen}
 
 
 def _programs(a: intaglio.Bundle, b: intaglio.Bundle) -> dict[str, dict[str, Pair]]:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         metavar="X",
         type=float,
-        help="the largest error of outputs, and of steps' values up to 1, in proportion above (default: by program)",
+        help="the largest error of an output; of values on the way to it, where they are above 1, in proportion",
     )
     parser.add_argument("--all", action="store_true", help="list every step, not just the first wrong one")
     parser.add_argument("--allow-edited", action="store_true", help="take shaders that are not what was compiled")

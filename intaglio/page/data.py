@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from intaglio.bundle import Bundle
-from intaglio.inspect import groups
+from intaglio.inspect import groups, precision
 from intaglio.page.layout import layout
 from intaglio.runtime import plan as plans
 from intaglio.runtime.graph import Graph, Operand, Outline
@@ -23,7 +23,8 @@ def page(bundle: Bundle, profile: Profile | None) -> dict[str, Any]:
     return {
         "name": bundle.folder.resolve().name,
         "kind": plan.kind,
-        "report": {key: bundle.report.get(key) for key in ("precision", "passes")},
+        "precision": precision(bundle),
+        "passes": bundle.report.get("passes"),
         "symbols": plan.symbols,
         "models": {name: _drawn(outline) for name, outline in graph.models.items()},
         "programs": {name: _program(plan, graph, name, profile) for name in plan.programs},

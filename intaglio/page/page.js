@@ -343,7 +343,7 @@ function pick(x, y) {
 function overview() {
   const total = sum(Object.values(data.memory));
   show(view,
-    el("h2", {}, `${data.kind}, ${data.report.precision ?? "unknown precision"}`),
+    el("h2", {}, `${data.kind}, ${data.precision}`),
     el("p", {}, Object.entries(data.symbols).map(([name, [low, high]]) => `${name} ${low} to ${high}`).join(", ") || "all sizes are fixed"),
     data.edited.length ? el("p", { class: "edited" }, `edited after it was compiled: ${data.edited.join(", ")}`) : null,
     data.profile ? el("p", {}, `measured on ${data.profile.adapter} by ${data.profile.method}; plain kernels reach ${count(data.profile.flops, "FLOP/s")} and ${bytes(data.profile.bytes)}/s there`)
@@ -358,7 +358,7 @@ function overview() {
     el("h2", {}, `Memory on the adapter: ${bytes(total)}`),
     table(["kind", "bytes", ""], Object.entries(data.memory).map(([kind, n]) => ({ cells: [kind, bytes(n), meter(n / total)] })), [1]),
     el("h2", {}, "Passes"),
-    table(["graph", "pass", "changes", "nodes left"], (data.report.passes ?? []).filter((p) => p.changes).map((p) => (
+    table(["graph", "pass", "changes", "nodes left"], (data.passes ?? []).filter((p) => p.changes).map((p) => (
       { cells: [p.graph, p.pass, p.changes, p.nodes] })), [2, 3]));
 }
 
