@@ -19,7 +19,7 @@ from intaglio.compiler.control import CONTROL, MOST_UNROLLED
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.evaluate import OPSET
 from intaglio.compiler.infer import infer
-from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, UnsupportedOperator, Value
+from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, Origin, TensorType, UnsupportedOperator, Value
 from intaglio.compiler.operators import how
 from intaglio.compiler.opsets import OLDEST, normalise
 from intaglio.compiler.refusals import Refusals
@@ -109,7 +109,10 @@ def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
 
 
 class Loader:
-    """Adds the nodes of one graph, or of a function, to `graph`; what a name means depends on the scope."""
+    """Adds the nodes of one graph, or of a function, to `graph`; what a name means depends on the scope.
+
+    named: whether names are those of the file, by which its values can be asked for.
+    """
 
     def __init__(
         self,
@@ -123,6 +126,7 @@ class Loader:
         self.symbols: dict[str, Dim] = {}
         self.refusals = Refusals()
         self.unrolled = 0
+        self.named = True
         self.checker = onnx.checker.C.CheckerContext()
         self.checker.ir_version, self.checker.opset_imports = onnx.IR_VERSION, {"": opset, "ai.onnx": opset}
 
@@ -191,6 +195,9 @@ class Loader:
             raise BadModel(f"{name} is made twice")
         if name:
             scope[name] = value
+            # Names in branches may come twice, and those in functions are not the file's.
+            if self.named and value and value.origin is None and (len(scope.maps) == 1 or value.name == name):
+                value.origin = Origin(self.graph.model, name)
 
     def get(self, name: str, scope: Scope, reader: str) -> Value:
         value = self.optional(name, scope, reader)
@@ -280,7 +287,7 @@ class Loader:
         """The nodes that define `node`, instead of it."""
         source = node.sources[0]
         loader = Loader(self.graph, _opset(function), self.folder, {}, {})
-        loader.unrolled, loader.refusals = self.unrolled, self.refusals
+        loader.unrolled, loader.refusals, loader.named = self.unrolled, self.refusals, False
         inner: Scope = ChainMap(dict(itertools.zip_longest(function.input, node.inputs)))
         for n in function.node:
             loader.node(n, source, inner)

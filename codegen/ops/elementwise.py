@@ -37,9 +37,9 @@ def _over(
     reads = {f"x{i}": operand(v) for i, v in enumerate(inputs)}
     vec4 = frozenset({"out"} if consts["vec4"] else ())
     grid = (groups(count, per=_LANES * each),)
-    return Kernel(
-        "elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, type.size * len(steps)
-    )
+    flops = type.size * len(steps)
+    touched = {name: type.shape for name, v in (reads | {"out": out}).items() if most(v.type) > most(type)}
+    return Kernel("elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, flops, touched)
 
 
 @op("Elementwise")

@@ -7,6 +7,7 @@ import numpy as np
 from intaglio.compiler.ir import DTYPES, Graph, Node, Value, known
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 from intaglio.compiler.types import slices
+from intaglio.compiler.views import permutation
 
 
 def canonical(graph: Graph) -> int:
@@ -92,11 +93,6 @@ def _keeps_order(node: Node) -> bool:
     shape = node.inputs[0].shape
     moved = [p for p in permutation(node) if shape[p] != 1]
     return moved == sorted(moved)
-
-
-def permutation(node: Node) -> list[int]:
-    """The axes that a Transpose reads, in order."""
-    return node.attrs.get("perm") or list(range(len(node.inputs[0].shape)))[::-1]
 
 
 def _is_noop(node: Node) -> bool:

@@ -117,5 +117,6 @@ def _shorten(graph: Graph, value: Value, out: Value, tokens: Dim) -> None:
     row = builder.Slice(value, *ends)
     for node in chain:
         (row,) = builder.node(node.op, (row, *node.inputs[1:]), **node.attrs)
+        row.origin = node.output.origin
     graph.redirect(out, row)
     graph.prune()
