@@ -198,7 +198,9 @@ class _Bundle:
         if self.model.checks:
             self.say("golden values", 0, 0)
             steps = checkpoints(self.model.checks, self.model.graphs, self.programs)
-            save_golden(self.model.checks, steps, self.folder / "golden.safetensors")
+            seen = (v for g in self.model.graphs.values() for v in (*g.inputs, *g.states))
+            fixed = {v.name for v in seen if all(isinstance(d, int) for d in v.shape)}
+            save_golden(self.model.checks, steps, fixed, self.folder / "golden.safetensors")
             self.files["golden.safetensors"] = hashlib.sha256(
                 (self.folder / "golden.safetensors").read_bytes()
             ).hexdigest()
@@ -225,9 +227,10 @@ class _Bundle:
         }
 
 
-def save_golden(checks: list[Check], steps: Iterable[list[Checkpoint]], path: Path) -> None:
+def save_golden(checks: list[Check], steps: Iterable[list[Checkpoint]], fixed: set[str], path: Path) -> None:
     """golden.safetensors: for check i inputs "i.in.NAME", flat indices "i.at.NAME" and the values there "i.is.NAME".
 
+    Of inputs in `fixed`, whose sizes the plan tells, what repeats at the end of the last axis is left out.
     What the steps write follows in one piece, "i.steps.at" and "i.steps.is", in which [step, binding, count] are told.
     """
     tensors: dict[str, np.ndarray] = {}
@@ -235,7 +238,8 @@ def save_golden(checks: list[Check], steps: Iterable[list[Checkpoint]], path: Pa
     for i, (check, found) in enumerate(zip(checks, steps, strict=True)):
         tensors |= {f"{i}.steps.at": _joined([at for *_, at, _ in found]).astype(np.uint32)}
         tensors |= {f"{i}.steps.is": _joined([values for *_, values in found]).astype(np.float64)}
-        tensors |= {f"{i}.in.{name}": _plain(array) for name, array in check.inputs.items()}
+        inputs = {name: _plain(array) for name, array in check.inputs.items()}
+        tensors |= {f"{i}.in.{n}": _trimmed(a) if n in fixed else a for n, a in inputs.items()}
         for name, (indices, values) in check.expected.items():
             tensors |= {f"{i}.at.{name}": indices, f"{i}.is.{name}": _plain(values)}
         listed.append(
@@ -253,6 +257,14 @@ def save_golden(checks: list[Check], steps: Iterable[list[Checkpoint]], path: Pa
 def _plain(array: np.ndarray) -> np.ndarray:
     """An array of a type that numpy has."""
     return np.asarray(array if array.dtype.kind != "V" else stored(array), order="C")
+
+
+def _trimmed(array: np.ndarray) -> np.ndarray:
+    """An array whose last axis ends where nothing but repetitions follow."""
+    if not array.size or not array.ndim:
+        return array
+    changes = np.flatnonzero((array != array[..., -1:]).reshape(-1, array.shape[-1]).any(0))
+    return np.ascontiguousarray(array[..., : changes.max(initial=-1) + 2])
 
 
 def _joined(arrays: list[np.ndarray]) -> np.ndarray:

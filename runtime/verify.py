@@ -134,7 +134,8 @@ def golden(folder: Path, plan: Plan) -> list[Check]:
     try:
         with safe_open(folder / FILE, framework="numpy") as file:
             checks = items(json.loads((file.metadata() or {})["checks"]), dict)
-            return [_check(file, i, **check) for i, check in enumerate(checks)]
+            shapes = {b.name: b.shape for b in plan.buffers if all(isinstance(d, int) for d in b.shape)}
+            return [_check(file, shapes, i, **check) for i, check in enumerate(checks)]
     except (SafetensorError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _broken(folder / FILE, error) from error
 
@@ -143,7 +144,16 @@ def _broken(path: Path | str, error: Exception | str) -> BadBundle:
     return BadBundle(f"{path} is broken: {error}; compile the model again")
 
 
-def _check(file: Any, i: int, program: Any, symbols: Any, inputs: Any, expected: Any, steps: Any) -> Check:
+def _check(
+    file: Any,
+    shapes: Mapping[str, tuple[int, ...]],
+    i: int,
+    program: Any,
+    symbols: Any,
+    inputs: Any,
+    expected: Any,
+    steps: Any,
+) -> Check:
     pieces = [items(piece, int) for piece in items(steps, list)]
     ends = np.cumsum([0, *(count for _, _, count in pieces)])
     at, values = (file.get_tensor(f"{i}.steps.{kind}") for kind in ("at", "is"))
@@ -153,10 +163,17 @@ def _check(file: Any, i: int, program: Any, symbols: Any, inputs: Any, expected:
     return Check(
         typed(program, str),
         named(symbols, int),
-        {name: file.get_tensor(f"{i}.in.{name}") for name in items(inputs, str)},
+        {name: _whole(file.get_tensor(f"{i}.in.{name}"), shapes.get(name)) for name in items(inputs, str)},
         {name: _slice(*(file.get_tensor(f"{i}.{k}.{name}") for k in ("is", "at"))) for name in items(expected, str)},
         {(step, binding): _slice(values[p], at[p]) for (step, binding, _), p in zip(pieces, parts, strict=True)},
     )
+
+
+def _whole(array: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """An input with the repetitions at the end of its last axis, which are not stored."""
+    if not shape or not array.size or array.shape[:-1] != shape[:-1] or array.shape[-1] >= shape[-1]:
+        return array
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, shape[-1] - array.shape[-1])], mode="edge")
 
 
 def _slice(values: np.ndarray, at: np.ndarray) -> Slice:

@@ -110,11 +110,11 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     tile_groups //= len(consts["weights"])
     consts |= _tiles(consts["weights"], tile_groups, 8)
     consts |= {"k4": width // 4, "tile_rows": tile_rows, "rows": wgsl.size(rows)}
-    template = f"matmul{consts['packing']}"
+    template = label = f"matmul{consts['packing']}"
     if window := node.attrs.get("window"):
         kernel, consts["stride"], consts["pad"] = window
         channels = width // kernel
-        template = "conv1d"
+        template, label = "conv1d", f"conv1d{consts['packing']}"
         consts |= {
             "x_size4": x.shape[-2] * channels // 4,
             "row_step4": consts["stride"] * channels // 4,
@@ -127,8 +127,8 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
         (groups(end - start, per=32 * tile_groups), groups(rows, per=tile_rows * lanes)),
         (8, lanes),
         consts,
-        f"{template}_{width}x{end - start}",
-        _vec4(node, reads) if not consts["odd"] else frozenset({"x", "weight"}),
+        f"{label}_{width}x{end - start}",
+        _vec4(node, reads) if not consts["odd"] else frozenset(n for n in reads if n == "x" or n.startswith("weight")),
         node.attrs.get("tail", ()),
         rows * (2 * width * (end - start) * len(consts["weights"])),
     )

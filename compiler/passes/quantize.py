@@ -98,7 +98,7 @@ def quantize(graph: Graph, precision: Precision, observed: Mapping[Value, Statis
         if i is None or not _is_matrix(node.inputs[i]) or (node.op == "Gather" and not _is_table(node)):
             continue
         value, seen = node.inputs[i], observed.get(node.inputs[0])
-        whole = precision.quantize is not None and "window" not in node.attrs and _content(value) not in kept
+        whole = precision.quantize is not None and _by_fours(node) and _content(value) not in kept
         formats = [precision.quantize] * whole + ["f16"] * (precision.storage == "f16")
         packed = precision.of(value, formats, seen.square if seen is not None else None)
         if packed is not None:
@@ -118,6 +118,11 @@ def _is_matrix(value: Value) -> bool:
 def _is_table(node: Node) -> bool:
     """Whether a Gather looks up rows, whole vec4s each."""
     return node.attrs.get("axis", 0) == 0 and node.inputs[0].shape[1] % 4 == 0
+
+
+def _by_fours(node: Node) -> bool:
+    """Whether what a layer multiplies with are whole vec4s, windows too."""
+    return "window" not in node.attrs or node.inputs[1].shape[1] // node.attrs["window"][0] % 4 == 0
 
 
 def _content(value: Value) -> bytes:
