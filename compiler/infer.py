@@ -14,7 +14,9 @@ from intaglio.compiler.shape_arithmetic import ON_DIMS
 from intaglio.compiler.types import MAX_DIMS, DataDependent, types
 
 _MAX_FOLD = 1 << 20  # operators that make much of little are not folded into constants of more elements than this
-_GROWS = frozenset({"Expand", "Tile", "ConstantOfShape", "Range", "Pad"})
+_GROWS = frozenset(
+    {"Expand", "Tile", "ConstantOfShape", "Range", "Pad", "Resize", "ConvTranspose", "Col2Im", "MaxUnpool"}
+)
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )

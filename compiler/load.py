@@ -14,7 +14,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from intaglio.compiler import functions
+from intaglio.compiler import choices, functions
 from intaglio.compiler.control import CONTROL, MOST_UNROLLED
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.evaluate import OPSET
@@ -311,6 +311,7 @@ def _check_attributes(proto: NodeProto, opset: int) -> None:
     for a in proto.attribute:
         if a.name not in known or a.type != known[a.name].type.value:
             raise BadModel(f"there is no attribute {a.name} of type {AttributeProto.AttributeType.Name(a.type)}")
+    choices.check(proto)
 
 
 def _check_types(node: Node) -> None:

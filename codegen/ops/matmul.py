@@ -55,7 +55,7 @@ def determinant(node: Node) -> Kernel:
 
 
 def _at_most(tile: int, d: Dim) -> int:
-    return min(tile, dims.high(d))
+    return max(1, min(tile, dims.high(d)))
 
 
 def _matrix(shape: tuple[Dim, ...], batch: tuple[Dim, ...]) -> str:

@@ -36,6 +36,8 @@ def average_pool(node: Node) -> Kernel:
 @op("LpPool")
 def lp_pool(node: Node) -> Kernel:
     p = node.attrs.get("p", 2)
+    if p < 1:
+        raise refuse(node, f"a norm of order {p}")
     finish = f"pow(best, {wgsl.number(1 / p, 'f32')})"
     return _kernel("pool", node, node.output, {"combine": f"best + pow(abs(value), {p}.0)", "finish": finish})
 
