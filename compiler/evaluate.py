@@ -185,9 +185,13 @@ def _rotary(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     """Each of several rows [1, T, heads * head_dim] rotated, some of them written into a state."""
     (cos, sin, *rest), heads, past = inputs, node.attrs["heads"], node.attrs["past"]
     results = []
-    for x, count, state in zip(rest, heads, node.attrs.get("states", (0,) * len(heads)), strict=False):
-        rows = slice(past, past + x.shape[1])
-        y = rotated(split(x, count), cos[rows], sin[rows], node.attrs["interleaved"])
+    norm, states = node.attrs.get("norm"), node.attrs.get("states", (0,) * len(heads))
+    for i, (x, count, state) in enumerate(zip(rest, heads, states, strict=False)):
+        rows, y = slice(past, past + x.shape[1]), split(x, count)
+        if norm is not None:
+            mean = np.square(y).mean(-1, keepdims=True)
+            y = y / np.sqrt(mean + norm["epsilon"]) * inputs[norm["scales"][i]]
+        y = rotated(y, cos[rows], sin[rows], node.attrs["interleaved"])
         y = y.swapaxes(-2, -3).reshape(x.shape)
         results.append(_written(y, inputs[state], past) if state else y)
     return results
@@ -285,10 +289,11 @@ def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
 
 
 def _rms_norm(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    x, scale = inputs
+    x, scale = inputs[:2]
     axes = tuple(range(node.attrs.get("axis", -1) % x.ndim, x.ndim))
     mean = np.mean(np.square(x, dtype=np.float32), axes, keepdims=True)
-    return [(x / np.sqrt(mean + node.attrs.get("epsilon", 1e-5)) * scale).astype(x.dtype)]
+    y = (x / np.sqrt(mean + node.attrs.get("epsilon", 1e-5)) * scale).astype(x.dtype)
+    return [expression(node.attrs["tail"], [y], inputs) if "tail" in node.attrs else y]
 
 
 OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
+from intaglio.codegen.ops.linear import tail_operands
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node, Value
@@ -34,9 +35,10 @@ def norm(node: Node) -> Kernel:
     if width % 4:
         grid = (groups(rows, per=64),)
         return Kernel(f"{template}_unaligned", reads, {"y": node.output}, grid, (64,), consts, label, flops=flops)
-    vec4 = frozenset({"x", "gamma", "beta", "y"})
-    grid = (groups(rows, per=_TILE),)
-    return Kernel(template, reads, {"y": node.output}, grid, (8,), consts, label, vec4, (), flops)
+    reads |= tail_operands(node)
+    vec4 = frozenset({*reads, "y"})
+    grid, tail = (groups(rows, per=_TILE),), node.attrs.get("tail", ())
+    return Kernel(template, reads, {"y": node.output}, grid, (8,), consts, label, vec4, tail, flops)
 
 
 @op("Softmax", "LogSoftmax")

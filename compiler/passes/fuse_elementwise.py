@@ -65,9 +65,11 @@ def _host(graph: Graph, node: Node) -> Node | None:
 
 
 def _takes_a_tail(node: Node) -> bool:
-    """Whether the node's kernel computes four neighbouring elements at a time: linear layers and tables of rows do."""
+    """Whether the node's kernel finishes four neighbouring elements at a time: layers, RMS norms, tables of rows do."""
     if node.op == "Linear":
         return "splits" not in node.attrs
+    if node.op == "RMSNormalization":
+        return node.attrs.get("axis", -1) in (-1, len(node.inputs[0].shape) - 1)
     table = node.inputs[0]
     axis = node.attrs.get("axis", 0)
     return node.op == "Gather" and table.const is not None and len(table.shape) == 2 and axis in (0, -2)

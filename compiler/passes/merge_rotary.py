@@ -1,8 +1,13 @@
-"""Merge rotary embeddings: queries and keys are turned in one kernel, which writes the keys into their cache."""
+"""Merge rotary embeddings: queries and keys are turned in one kernel, which writes the keys into their cache.
+
+Norms of heads before them (Qwen 3, Gemma 3) are taken by the kernel as it reads the heads.
+"""
 
 from __future__ import annotations
 
 from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.passes.canonical import reshape
+from intaglio.compiler.pattern import GraphBuilder
 
 
 def merge_rotary(graph: Graph) -> int:
@@ -12,6 +17,8 @@ def merge_rotary(graph: Graph) -> int:
         if node.op == "Attention":
             makers = [graph.producer(v) for v in node.inputs[:2]]
             changed += _merge(graph, *makers) if None not in makers else 0
+    changed += sum(_absorb_norms(graph, node) for node in graph.nodes if node.op == "Rotary" and "states" in node.attrs)
+    graph.prune()
     return changed
 
 
@@ -32,3 +39,28 @@ def _merge(graph: Graph, queries: Node, write: Node) -> int:
         graph.remove(node)
     graph.add(Node("Rotary", inputs, outputs, attrs, (*queries.sources, *keys.sources)))
     return 2
+
+
+def _absorb_norms(graph: Graph, node: Node) -> bool:
+    """Let the kernel take the norms of the heads of queries and keys; whether there are such."""
+    if "norm" in node.attrs:
+        return False
+    cos, sin, q, k, state = node.inputs
+    views = [graph.producer(x) for x in (q, k)]
+    norms = [graph.producer(v.inputs[0]) if v is not None and v.op == "Reshape" else None for v in views]
+    head_dim = q.shape[-1] // node.attrs["heads"][0]
+    if head_dim % 4 or cos.shape[1] % (2 if node.attrs["interleaved"] else 4):
+        return False
+    if any(n is None or n.op != "RMSNormalization" or n.inputs[1].shape != (head_dim,) for n in norms):
+        return False
+    values = [v for n in (*views, *norms) for v in n.outputs]
+    private = all(len(graph.consumers(v)) == 1 and v not in graph.outputs for v in values)
+    if not private or len({n.attrs["epsilon"] for n in norms}) > 1:
+        return False
+    builder = GraphBuilder(graph, node)
+    rows = [reshape(builder, n.inputs[0], x) for n, x in zip(norms, (q, k), strict=True)]
+    attrs = node.attrs | {"norm": {"epsilon": norms[0].attrs["epsilon"], "scales": (5, 6)}}
+    inputs = (cos, sin, *rows, state, *(n.inputs[1] for n in norms))
+    sources = (*(s for n in norms for s in n.sources), *node.sources)
+    graph.replace(node, Node("Rotary", inputs, node.outputs, attrs, sources))
+    return True

@@ -44,7 +44,7 @@ from intaglio.compiler import pipeline
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.elementwise import BINARY, ELEMENTWISE, SMOOTH, UNARY, operator
 from intaglio.compiler.expansions import EXPANSIONS
-from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, known
+from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value, known
 from intaglio.compiler.pipeline import FUSE, Trace
 from intaglio.compiler.whisper import bits
 
@@ -942,10 +942,12 @@ def attention(
     return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads, scale=0.3, past=past, **bounds))
 
 
-def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False) -> Graph:
+def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False) -> Graph:
     """Queries of 3 heads, and keys of one that go into a cache, turned by angles that are random."""
     b = Build()
     q, k = b.input("q", 1, rows, 3 * head_dim), b.input("k", 1, rows, head_dim)
+    if norm:
+        q, k = (normed(b, x, head_dim) for x in (q, k))
     tables = b.weight(128, pairs), b.weight(128, pairs)
     attrs = {"interleaved": interleaved, "past": P}
     q = b.node("Rotary", (*tables, q), heads=(3,), **attrs)[0]
@@ -954,9 +956,19 @@ def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False) -> G
     return b.output(y)
 
 
-def rms_norm(rows: Dim, width: int, *columns: int) -> Graph:
+def normed(b: Build, x: Value, head_dim: int) -> Value:
+    """Token rows with the norm of each head taken."""
+    rows, width = x.shape[1:]
+    heads = b.Reshape(x, b.constant(known([1, rows, width // head_dim, head_dim], (4,))))
+    y = b.RMSNormalization(heads, b.weight(head_dim), axis=-1, epsilon=1e-6)
+    return b.Reshape(y, b.constant(known([1, rows, width], (3,))))
+
+
+def rms_norm(rows: Dim, width: int, *columns: int, residual: bool = False) -> Graph:
     b = Build()
     y = b.RMSNormalization(b.input("x", 1, rows, width), b.weight(width), axis=-1, epsilon=1e-6)
+    if residual:
+        return b.output(b.Add(b.input("before", 1, rows, width), y))
     return b.output(*[b.Linear(y, b.weight(n, width)) for n in columns] or [y])
 
 
@@ -1064,6 +1076,9 @@ LAYERS = {
             "neighbours of odd width": (10, 3, True),
         }.items()
     },
+    "rotary, norms of heads": Layer(lambda: rotary(T, 16, 8, norm=True), "Rotary Attention", ROWS),
+    "rotary, norms of heads, neighbours": Layer(lambda: rotary(1, 16, 4, True, True), "Rotary Attention", STEPS),
+    "RMSNorm and what it is added to": Layer(lambda: rms_norm(T, 24, residual=True), "RMSNormalization", ROWS),
     "RMSNorm": Layer(lambda: rms_norm(T, 24), "RMSNormalization", ROWS),
     "RMSNorm of odd width": Layer(lambda: rms_norm(T, 7), "RMSNormalization", ROWS),
     "RMSNorm, one row": Layer(lambda: rms_norm(1, 24, 16, 8), "2*Linear"),
