@@ -37,7 +37,7 @@ def _work(graph: ir.Graph, dispatches: Sequence[Dispatch]) -> tuple[Work, ...]:
     return tuple(
         Work(
             index[d.node],
-            _size(d.kernel.flops),
+            _sizes((d.kernel.flops, d.kernel.times)),
             tuple(_operand(d, name, _sizes(shape), last) for name, shape in touched(d).items()),
         )
         for d in dispatches

@@ -67,7 +67,8 @@ class Kernel:
 
     The first of `reads` is the one that is read most. Operands in `vec4` are read or written four numbers at a time,
     the others one by one. `tail` is applied to what the template computes, with operands that broadcast to its output.
-    `touched` has the elements of those operands that are not read or written whole, as factors of their number.
+    `flops` and `times` are factors of the floating-point operations. `touched` has the elements of those operands that
+    are not read or written whole, as factors of their number.
     """
 
     template: str
@@ -80,6 +81,7 @@ class Kernel:
     vec4: frozenset[str] = frozenset()
     tail: Expression = ()
     flops: Dim = 0
+    times: Dim = 1
     touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
 
 

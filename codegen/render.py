@@ -53,8 +53,8 @@ class Shader:
         lines.append("reads " + ", ".join(f"{name} {_stored(v)}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
         bytes = max(moved(dispatch) for _, dispatch in self.uses)
-        flops = max(dims.high(dispatch.kernel.flops) for _, dispatch in self.uses)
-        lines.append(f"at most {quantity(bytes)}B moved, {quantity(flops)}FLOP a dispatch")
+        operations = max(flops([dispatch]) for _, dispatch in self.uses)
+        lines.append(f"at most {quantity(bytes)}B moved, {quantity(operations)}FLOP a dispatch")
         return lines
 
 
@@ -261,4 +261,4 @@ def _with_functions(code: str, number: str) -> str:
 
 def flops(dispatches: list[Dispatch]) -> int:
     """Floating-point operations of a program, at its largest sizes."""
-    return sum(dims.high(d.kernel.flops) for d in dispatches)
+    return sum(dims.high(d.kernel.flops) * dims.high(d.kernel.times) for d in dispatches)

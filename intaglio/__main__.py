@@ -92,6 +92,7 @@ def _inspect(options: argparse.Namespace, progress: Progress) -> int:
     if options.html is not None:
         profile = profiles.read(options.profile, bundle.plan) if options.profile else None
         page.write(bundle, options.html, profile)
+        print(f"{options.html}: {inspect.size(options.html.stat().st_size)}")
         return 0
     print(inspect.shader(bundle, options.kernel) if options.kernel else inspect.describe(bundle))
     return 0

@@ -68,10 +68,11 @@ class Operand:
 
 @dataclass(frozen=True)
 class Work:
-    """What a step computes: an operation of its program, the operands at its bindings, floating-point operations."""
+    """What a step computes: an operation of its program, factors of the number of floating-point operations that it
+    takes, and the operands at its bindings."""
 
     operation: int
-    flops: Size
+    flops: tuple[Size, ...]
     operands: tuple[Operand, ...]
 
 
@@ -119,7 +120,7 @@ class Graph:
             plan.buffers[b].each * math.prod(plans.evaluate(d, symbols) for d in o.touched)
             for o, b in zip(work.operands, buffers, strict=True)
         )
-        return plans.evaluate(work.flops, symbols), moved
+        return math.prod(plans.evaluate(d, symbols) for d in work.flops), moved
 
     def symbols(self, program: str) -> set[str]:
         """The symbols on which sizes in a program depend."""
@@ -220,8 +221,8 @@ def _operation(
     return Operation(op, model, nodes, reads, items(consts or [], int), makes, attrs)
 
 
-def _work(operation: int, flops: Size, operands: Any) -> Work:
-    return Work(typed(operation, int), typed(flops, int, str), tuple(_operand(**o) for o in items(operands, dict)))
+def _work(operation: int, flops: Any, operands: Any) -> Work:
+    return Work(typed(operation, int), items(flops, int, str), tuple(_operand(**o) for o in items(operands, dict)))
 
 
 def _operand(
@@ -257,7 +258,7 @@ def _check(graph: Graph, plan: Plan) -> None:
         for work, step in zip(graph.work[name], program.steps, strict=True):
             if not 0 <= work.operation < len(graph.programs[name].operations):
                 raise ValueError(f"the operation of a step of {step.kernel}")
-            plans.most((work.flops,), plan)
+            plans.most(work.flops, plan)
             if len(work.operands) != len(step.buffers):
                 raise ValueError(f"the operands of a step of {step.kernel}")
             for operand in work.operands:

@@ -19,12 +19,14 @@ import wgpu
 from intaglio.runtime import plan as plans
 from intaglio.runtime.clock import Clock, clock, wait
 from intaglio.runtime.executor import Executor
+from intaglio.runtime.graph import Graph
 from intaglio.runtime.plan import Plan
 from intaglio.runtime.profile import Ceilings, Profile, Timing
 from intaglio.runtime.verify import Check
 
 BUDGET = 3.0  # seconds that a measurement is repeated for, if it is not done before
 FEWEST = 3  # times that everything is measured at least
+SHORTEST = 1e-5  # seconds that a step must take for its rates to be believed
 
 Say = Callable[[str, int, int], None]
 
@@ -85,7 +87,7 @@ def per_token(executor: Executor, run: Run, count: int) -> float:
     return (time.perf_counter() - begin) / count
 
 
-def profile(executor: Executor, programs: Sequence[Run], digest: str, most: int, say: Say) -> Profile:
+def profile(executor: Executor, graph: Graph, programs: Sequence[Run], digest: str, most: int, say: Say) -> Profile:
     """Measure every step of the programs, which have run before. `digest`: the hash of the plan."""
     timer = clock(executor.device)
     timings = {}
@@ -98,7 +100,22 @@ def profile(executor: Executor, programs: Sequence[Run], digest: str, most: int,
         steps = median(partial(timer.times, works), most) if works else []
         timings[run.program] = Timing(known, median(partial(once, executor, run), most), tuple(steps))
     name = executor.device.adapter_info["device"] or "unnamed"
-    return Profile(name, timer.name, digest, ceilings(executor.device, timer), timings)
+    reached = [
+        _rates(graph.cost(executor.plan, program, i, timing.symbols), seconds)
+        for program, timing in timings.items()
+        for i, seconds in enumerate(timing.steps)
+    ]
+    plain = ceilings(executor.device, timer)
+    best = Ceilings(*(max(getattr(r, what) for r in (plain, *reached)) for what in ("flops", "bytes")))
+    return Profile(name, timer.name, digest, best, timings)
+
+
+def _rates(cost: tuple[int, int], seconds: float) -> Ceilings:
+    """What a step reached, as far as it says something: not by what lies in caches, and not in no time."""
+    flops, moved = cost
+    if seconds < SHORTEST:
+        return Ceilings(0.0, 0.0)
+    return Ceilings(flops / seconds, moved / seconds if moved >= _CACHED else 0.0)
 
 
 # what the adapter can do
@@ -131,6 +148,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 """
 _INVOCATIONS = 1 << 16
 _COPIED = 64 << 20  # bytes, more than caches hold
+_CACHED = 16 << 20  # bytes that they may hold
+_TRIES = 12
 _CHAINS = 1024 * 8 * 4 * 2  # floating-point operations of an invocation
 
 
@@ -138,7 +157,7 @@ def ceilings(device: wgpu.GPUDevice, timer: Clock) -> Ceilings:
     """Measured by a kernel that does nothing but fused multiply-adds, and by one that copies."""
     arithmetic = _work(device, _FLOPS, [16 * _INVOCATIONS], _INVOCATIONS // 64)
     copying = _work(device, _BYTES, [_COPIED, _COPIED], _COPIED // 16 // 16 // 64)
-    best = [min(times) for times in zip(*(timer.times([arithmetic, copying]) for _ in range(FEWEST)), strict=True)]
+    best = [min(times) for times in zip(*(timer.times([arithmetic, copying]) for _ in range(_TRIES)), strict=True)]
     flops, seconds = max(best[0], 1e-9), max(best[1], 1e-9)
     return Ceilings(_CHAINS * _INVOCATIONS / flops, 2 * _COPIED / seconds)
 

@@ -19,7 +19,7 @@ FORMAT = "intaglio-profile-1"
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What an adapter can do: floating-point operations and bytes of memory a second."""
+    """What an adapter was seen to do at best: floating-point operations and bytes of memory a second."""
 
     flops: float
     bytes: float

@@ -65,6 +65,11 @@ def test_the_demo_prints_the_text_that_the_readme_shows() -> None:
     assert run(next(c for c in COMMANDS if c.startswith("intaglio run"))).strip() == text
 
 
+def test_what_a_rule_says_is_what_the_readme_shows() -> None:
+    said = run(next(c for c in COMMANDS if "--explain" in c)).splitlines()
+    assert len(said) == 4 and all(f"\n    {line}\n" in README for line in said)
+
+
 def test_make_has_the_two_commands() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)$", README, re.MULTILINE):

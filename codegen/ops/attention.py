@@ -74,5 +74,6 @@ def _kernel(template: str, node: Node, grid: tuple[Groups, ...], lanes: int, con
         consts,
         f"{template}_{head_dim}",
         frozenset({"q", "k", "v", "out"}),
-        flops=q.type.size * (4 * dims.high(k.shape[-2])),
+        flops=q.type.size * 4,
+        times=k.shape[-2],
     )

@@ -39,7 +39,9 @@ def _over(
     grid = (groups(count, per=_LANES * each),)
     flops = type.size * len(steps)
     touched = {name: type.shape for name, v in (reads | {"out": out}).items() if most(v.type) > most(type)}
-    return Kernel("elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, flops, touched)
+    return Kernel(
+        "elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, flops, touched=touched
+    )
 
 
 @op("Elementwise")

@@ -38,8 +38,8 @@ def matmul(node: Node) -> Kernel:
     reads = {"a": operand(a), "b": operand(b)}
     grid = (groups(n, per=_LANES * columns), groups(m, per=_LANES * rows), groups(*batch))
     label = f"matmul_batched_{rows}x{columns}"
-    flops = size * (2 * dims.high(k))
-    return Kernel("matmul_batched", reads, {"out": node.output}, grid, (_LANES, _LANES), consts, label, flops=flops)
+    work = {"flops": size * 2, "times": k}
+    return Kernel("matmul_batched", reads, {"out": node.output}, grid, (_LANES, _LANES), consts, label, **work)
 
 
 @op("Det")

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
         from intaglio.runtime import measure
 
         digest = hashlib.sha256((bundle.folder / "plan.json").read_bytes()).hexdigest()
-        profile = measure.profile(executor, programs, digest, options.runs, progress)
+        profile = measure.profile(executor, bundle.graph, programs, digest, options.runs, progress)
         _save(options.save, profiles.write(profile))
         _save(options.trace, json.dumps(trace(profile, bundle)))
     progress.clear()
@@ -189,7 +189,7 @@ def _tables(profile: Profile, bundle: intaglio.Bundle) -> list[str]:
     """The kernels of each program, those that take most first."""
     peak = profile.ceilings
     reached = f"{peak.flops / 1e9:.3g} GFLOP/s and {peak.bytes / 1e9:.3g} GB/s"
-    lines = ["", f"time by {profile.method}; the roofline is what plain kernels reach here: {reached}"]
+    lines = ["", f"time by {profile.method}; the roofline is the most that plain kernels, or these, reached: {reached}"]
     for name, timing in profile.programs.items():
         by_kernel: dict[str, list[float]] = {}
         for step, *numbers in _steps(profile, bundle, name):

@@ -75,7 +75,7 @@ def _program(bundle: intaglio.Bundle, name: str) -> dict[str, Any]:
     most = {symbol: high for symbol, (_, high) in bundle.plan.symbols.items()}
     return {
         "dispatches": len(bundle.plan.programs[name].steps),
-        "flops": sum(plans.evaluate(work.flops, most) for work in bundle.graph.work[name]),
+        "flops": sum(bundle.graph.cost(bundle.plan, name, i, most)[0] for i in range(len(bundle.graph.work[name]))),
         "operators": Counter(o.op for o in bundle.graph.programs[name].operations),
     }
 

@@ -346,7 +346,7 @@ function overview() {
     el("h2", {}, `${data.kind}, ${data.precision}`),
     el("p", {}, Object.entries(data.symbols).map(([name, [low, high]]) => `${name} ${low} to ${high}`).join(", ") || "all sizes are fixed"),
     data.edited.length ? el("p", { class: "edited" }, `edited after it was compiled: ${data.edited.join(", ")}`) : null,
-    data.profile ? el("p", {}, `measured on ${data.profile.adapter} by ${data.profile.method}; plain kernels reach ${count(data.profile.flops, "FLOP/s")} and ${bytes(data.profile.bytes)}/s there`)
+    data.profile ? el("p", {}, `measured on ${data.profile.adapter} by ${data.profile.method}; the roofline is the most that was reached there: ${count(data.profile.flops, "FLOP/s")} and ${bytes(data.profile.bytes)}/s`)
       : el("p", { class: "quiet" }, "No profile was recorded: intaglio bench BUNDLE --save FILE, then inspect --html PAGE --profile FILE"),
     el("h2", {}, "Programs"),
     table(["program", "dispatches", "operations", "bytes moved", "time", "at"], programs.map((name) => {

@@ -45,7 +45,7 @@ def test_what_a_step_computes(bundle: Path) -> None:
     (made,) = fused.operations
     assert (made.op, made.model, made.nodes) == ("Linear", "main", ("/layer/0", "/layer/1", "/layer/2"))
     (work,) = graph.work["main"]
-    assert work.flops == "64*n_n"
+    assert work.flops == ("64*n_n", 1)
     x, w, b, y = work.operands
     assert (str(x), w.layout, b.shape) == ("f32[n_n,8]", "rows8", (4,))
     assert y.whole and y.origin == Origin("main", "y")
@@ -98,8 +98,8 @@ def operand(i: int, **fields: Any) -> Callable[[Any], None]:
         lambda data: data["work"]["main"].append(data["work"]["main"][0]),
         lambda data: data["work"]["main"][0].update(operation=1),
         lambda data: data["work"]["main"][0].update(operation=-1),
-        lambda data: data["work"]["main"][0].update(flops="n*n"),
-        lambda data: data["work"]["main"][0].update(flops=1.5),
+        lambda data: data["work"]["main"][0].update(flops=["n*n"]),
+        lambda data: data["work"]["main"][0].update(flops=[1.5]),
         lambda data: data["work"]["main"][0]["operands"].pop(),
         lambda data: data["programs"]["main"]["operations"][0].update(consts=[7]),
         lambda data: data["programs"]["main"]["operations"][0].update(nodes="abc"),

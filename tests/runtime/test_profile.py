@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,13 @@ def executor(plain: intaglio.Bundle, device: wgpu.GPUDevice) -> Executor:
 
 
 @pytest.fixture(scope="module")
-def whisper(tmp_path_factory: pytest.TempPathFactory, device: wgpu.GPUDevice) -> Iterator[Executor]:
-    yield intaglio.compile(FIXTURE, tmp_path_factory.mktemp("whisper") / "bundle").open(device)
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> intaglio.Bundle:
+    return intaglio.compile(FIXTURE, tmp_path_factory.mktemp("whisper") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def whisper(bundle: intaglio.Bundle, device: wgpu.GPUDevice) -> Executor:
+    return bundle.open(device)
 
 
 def all_runs(executor: Executor, folder: Path, **sizes: int) -> list[Run]:
@@ -94,12 +98,12 @@ def test_runs_take_any_size(plain: intaglio.Bundle, executor: Executor) -> None:
         executor.feed(beyond.program, beyond.inputs, beyond.symbols)
 
 
-def test_a_profile_of_every_program(whisper: Executor, tmp_path: Path) -> None:
+def test_a_profile_of_every_program(bundle: intaglio.Bundle, whisper: Executor, tmp_path: Path) -> None:
     programs = runs(whisper.plan, [], {"T": 2})
     for run in programs:
         whisper.feed(run.program, run.inputs, run.symbols)
         assert once(whisper, run) > 0
-    found = measure.profile(whisper, programs, "digest", 3, lambda what, done, total: None)
+    found = measure.profile(whisper, bundle.graph, programs, "digest", 3, lambda what, done, total: None)
     assert {name: len(t.steps) for name, t in found.programs.items()} == {
         name: len(p.steps) for name, p in whisper.plan.programs.items()
     }
