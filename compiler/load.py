@@ -60,7 +60,7 @@ def load(
     """The graph of an ONNX model.
 
     folder: where files with external data lie. shapes: overrides the declared shape of inputs, by name. bind: fixes a
-    named dimension (an int or a Dim) or an input (an array, which becomes a constant).
+    named dimension (an int or a Dim), lets it vary in a range, or fixes an input (an array, which becomes a constant).
     Raises BadModel, or UnsupportedOperator for operators that ONNX does not define or sizes that depend on data.
     """
     if any(isinstance(text, bytes) for g in (model.graph, *model.functions) for text in _names(g)):
@@ -171,13 +171,14 @@ class Loader:
                 raise BadModel(f"input {name} has the size {proto.dim_value}")
             return proto.dim_value
         symbol = proto.dim_param or f"{name}_{axis}"
-        if symbol in self.bind:
-            return self.bind[symbol]
+        sizes = self.bind.get(symbol, range(1, MAX_UNBOUND + 1))
+        if not isinstance(sizes, range):
+            return sizes
         if symbol not in self.symbols:
             identifier = "n_" + "".join(c if c.isalnum() else "_" for c in symbol)
             while identifier in map(str, self.symbols.values()):
                 identifier += "_"
-            self.symbols[symbol] = dim(Symbol(identifier, 1, MAX_UNBOUND))
+            self.symbols[symbol] = dim(Symbol(identifier, sizes.start, sizes.stop - 1))
         return self.symbols[symbol]
 
     def initializers(self, proto: GraphProto, scope: Scope) -> None:

@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_binding,
         action="append",
         default=[],
-        help="fix a named dimension, or an input (a number or a .npy file)",
+        help="fix a named dimension (a number), let it vary (1..64), or fix an input (a number or a .npy file)",
     )
     p.add_argument("--quantize", choices=["q8", "q4"], help="pack the weights in 8 or 4 bits, in groups of 32")
     p.add_argument("--keep-head", action="store_true", help="except those of the output layer")
@@ -175,12 +175,14 @@ def _binding(text: str) -> tuple[str, Any]:
     name, value = run.pair(text)
     if re.fullmatch(r"[+-]?\d+", value):
         return name, int(value)
+    if ends := re.fullmatch(r"(\d+)\.\.(\d+)", value):
+        return name, range(int(ends[1]), int(ends[2]) + 1)
     if value.endswith(".npy"):
         try:
             return name, run.read_array(value)
         except (ValueError, OSError) as error:
             raise argparse.ArgumentTypeError(_line(error)) from error
-    raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number nor a .npy file")
+    raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number, a range such as 1..64, nor a .npy file")
 
 
 if __name__ == "__main__":

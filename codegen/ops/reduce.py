@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
 from intaglio.compiler import dims
-from intaglio.compiler.ir import DTYPES, FLOATS, Node
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import DTYPES, FLOATS, Node, TensorType, Value
 from intaglio.compiler.types import axis_of, content
 
 # operator: the value to begin with (none: the first element), how one more element combines, what is done at the end
@@ -26,19 +28,31 @@ _KINDS = {
     "ReduceLogSum": ("0", "sum + value", "log({float})"),
 }
 
+_LONG, _PART = 16_384, 512  # elements above which an invocation does not reduce all by itself, and how many then
+
 
 @op(*_KINDS)
-def reduce(node: Node) -> Kernel:
+def reduce(node: Node) -> list[Kernel]:
+    """Many elements for one result are reduced in parts first."""
     x, axes = node.inputs[0], _axes(node)
     start, combine, finish = _KINDS[node.op]
     type, length = wgsl_type(x.type), dims.product(tuple(x.shape[a] for a in axes))
     finish = finish.format(type=type, length=wgsl.size(length), float="sum" if type == "f32" else "f32(sum)")
-    consts = _walk(node, axes) | {
+    consts = {
         "start": f"{type}({start})" if start else "load_x(first)" if dims.low(length) else _of_nothing(node),
         "combine": combine,
         "finish": wgsl.wrapped(finish if type == "f32" or "f32" not in finish else f"{type}({finish})", x.dtype),
     }
-    return _kernel(node, "reduce", consts)
+    each = _each(node, length)
+    if each == length:
+        return [_kernel(node, "reduce", x, node.output, _walk(x, axes) | consts)]
+    parts = -(-length // each)
+    made = Value(f"{node.output.name}.parts", TensorType(x.dtype, (*node.output.shape, parts)))
+    combine = combine if node.op in ("ReduceMax", "ReduceMin", "ReduceProd") else "sum + value"
+    return [
+        _kernel(node, "reduce", x, made, _walk(x, axes, each) | consts | {"finish": "sum"}),
+        _kernel(node, "reduce", made, node.output, _walk(made, [len(made.shape) - 1]) | consts | {"combine": combine}),
+    ]
 
 
 def _of_nothing(node: Node) -> str:
@@ -54,11 +68,21 @@ def _of_nothing(node: Node) -> str:
 
 
 @op("ArgMax", "ArgMin")
-def arg(node: Node) -> Kernel:
-    """The index along one axis."""
-    axis = node.attrs.get("axis", 0) % len(node.inputs[0].shape)
-    better = (">" if node.op == "ArgMax" else "<") + "=" * node.attrs.get("select_last_index", 0)
-    return _kernel(node, "arg", _walk(node, [axis]) | {"better": better})
+def arg(node: Node) -> list[Kernel]:
+    """The index along one axis, that of the best of its parts where it is long."""
+    x = node.inputs[0]
+    axis = node.attrs.get("axis", 0) % len(x.shape)
+    better = {"better": (">" if node.op == "ArgMax" else "<") + "=" * node.attrs.get("select_last_index", 0)}
+    length, each = x.shape[axis], _each(node, x.shape[axis])
+    if each == length:
+        return [_kernel(node, "arg", x, node.output, _walk(x, [axis]) | better)]
+    parts = -(-length // each)
+    at = Value(f"{node.output.name}.parts", TensorType("i32", (*node.output.shape, parts)))
+    last = _kernel(node, "arg_parts", x, node.output, _walk(x, [axis]) | better | {"parts": parts})
+    return [
+        _kernel(node, "arg", x, at, _walk(x, [axis], each) | better),
+        dataclasses.replace(last, reads=last.reads | {"at": at}),
+    ]
 
 
 @op("TopK")
@@ -118,23 +142,30 @@ def _axes(node: Node) -> list[int]:
     return sorted(int(a) % len(node.inputs[0].shape) for a in content(given, "the axes"))
 
 
-def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
-    """Where the first element of result i lies, and element j from there."""
-    shape = node.inputs[0].shape
-    strides = wgsl.strides(shape)
+def _each(node: Node, length: Dim) -> Dim:
+    """How many of so many elements an invocation reduces: all, or of a long axis about as many as there are parts."""
+    each = max(_PART, math.isqrt(length) + 1) if isinstance(length, int) and length > _LONG else length
+    if dims.high(each) > MAX_TRIPS:
+        raise refuse(node, f"{length} elements for one result")
+    return each
+
+
+def _walk(x: Value, axes: list[int], each: Dim | None = None) -> dict[str, Any]:
+    """Where the first element of result i lies, and element j from there: of all, or of the part that i is one of."""
+    shape, strides = x.shape, wgsl.strides(x.shape)
     kept = [a for a in range(len(shape)) if a not in axes]
     length = dims.product(tuple(shape[a] for a in axes))
-    if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements for one result")
+    parts = 1 if each is None else -(-length // each)
+    part, index = f"i % {parts}u", "i" if each is None else f"(i / {parts}u)"
     return {
-        "outputs": wgsl.size(node.output.type.size),
-        "length": wgsl.size(length),
-        "first": wgsl.affine("i", tuple(shape[a] for a in kept), tuple(strides[a] for a in kept)),
+        "outputs": wgsl.size(dims.product(tuple(shape[a] for a in kept)) * parts),
+        "begin": "0u" if each is None else f"{part} * {each}u",
+        "end": wgsl.size(length) if each is None else f"min(({part} + 1u) * {each}u, {wgsl.size(length)})",
+        "first": wgsl.affine(index, tuple(shape[a] for a in kept), tuple(strides[a] for a in kept)),
         "next": wgsl.affine("j", tuple(shape[a] for a in axes), tuple(strides[a] for a in axes)),
     }
 
 
-def _kernel(node: Node, template: str, consts: dict[str, Any]) -> Kernel:
-    x, out = node.inputs[0], node.output
+def _kernel(node: Node, template: str, x: Value, out: Value, consts: dict[str, Any]) -> Kernel:
     grid = (groups(out.type.size, per=64),)
     return Kernel(template, {"x": operand(x)}, {"out": out}, grid, (64,), consts, node.op.lower(), flops=x.type.size)
