@@ -319,7 +319,7 @@ def _check_types(node: Node) -> None:
         raise UnsupportedOperator("it makes no tensor")
     bound: dict[str, str] = {}
     for i, value in enumerate(node.inputs):
-        if value is None or (value.const is not None and value.const.dtype == object):
+        if value is None:
             continue
         formal = schema.inputs[min(i, len(schema.inputs) - 1)]
         code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[value.dtype]))

@@ -35,9 +35,11 @@ class Resized:
 def resized(node: Node) -> list[Resized]:
     """For each axis of a Resize's input what becomes of it. Raises BadModel, and NotLinear for sizes that vary."""
     shape, roi, scales, sizes = node.inputs[0].shape, *(_known(node, i) for i in (1, 2, 3))
-    axes = [a % len(shape) for a in node.attrs.get("axes") or range(len(shape))]
+    axes = [a % max(1, len(shape)) for a in node.attrs.get("axes") or range(len(shape))]
     if (scales is None) == (sizes is None) or len(axes) != len(scales if sizes is None else sizes):
         raise BadModel(f"scales {scales} and sizes {sizes} do not say what becomes of {len(axes)} axes")
+    if roi is not None and len(roi) != 2 * len(axes):
+        raise BadModel(f"{len(roi)} numbers are no region of interest along {len(axes)} axes")
     result = [Resized(d, d, 1.0) for d in shape]
     if sizes is not None:
         scales = [_ratio(wanted, shape[a]) for a, wanted in zip(axes, sizes, strict=True)]
