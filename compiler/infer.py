@@ -4,6 +4,8 @@ exporters compute with shapes all the time.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from intaglio.compiler import dims, evaluate
@@ -41,7 +43,7 @@ def infer(node: Node) -> None:
 
 def _check_size(type: TensorType) -> None:
     """Refuse early what no adapter can address, before anything of that size is made here."""
-    if not type.symbols and type.size > _MOST:
+    if math.prod(map(dims.low, type.shape)) > _MOST:
         raise UnsupportedOperator(f"{type} has more than {_MOST} elements")
 
 

@@ -31,6 +31,9 @@ MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
 Scope = ChainMap[str, Value | None]
 _LOST = Value("", TensorType("f32", ()))  # what a node that is refused makes
 
+_OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional
+_VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
+
 
 class _LostError(Exception):
     """A node reads what a node makes that is refused."""
@@ -71,6 +74,8 @@ def load(
         except (RuntimeError, ValueError, onnx.checker.ValidationError) as e:
             raise BadModel(f"the model's own functions are broken: {e}") from e
     opset = _opset(model)
+    if opset < 1:
+        raise BadModel(f"there is no opset {opset}")
     if opset > OPSET:
         raise UnsupportedOperator(f"opset {opset} is too new; export the model with opset {OPSET} or older")
     return Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
@@ -317,6 +322,10 @@ def _check_types(node: Node) -> None:
         raise UnsupportedOperator("this old form of it is not known; export the model with a newer opset")
     if not all(any(t.startswith("tensor(") for t in formal.types) for formal in schema.outputs):
         raise UnsupportedOperator("it makes no tensor")
+    for i, formal in enumerate(schema.inputs):
+        given = node.inputs[i:] if formal.option == _VARIADIC else node.inputs[i : i + 1]
+        if formal.option != _OPTIONAL and (not given or None in given):
+            raise BadModel(f"{node.op} ({node.name}) lacks its {formal.name}")
     bound: dict[str, str] = {}
     for i, value in enumerate(node.inputs):
         if value is None:

@@ -38,8 +38,10 @@ def resized(node: Node) -> list[Resized]:
     axes = [a % max(1, len(shape)) for a in node.attrs.get("axes") or range(len(shape))]
     if (scales is None) == (sizes is None) or len(axes) != len(scales if sizes is None else sizes):
         raise BadModel(f"scales {scales} and sizes {sizes} do not say what becomes of {len(axes)} axes")
-    if roi is not None and len(roi) != 2 * len(axes):
-        raise BadModel(f"{len(roi)} numbers are no region of interest along {len(axes)} axes")
+    if roi is not None and roi.shape != (2 * len(axes),):
+        raise BadModel(f"{roi.tolist()} is no region of interest along {len(axes)} axes")
+    if sizes is None and not (np.isfinite(scales) & (np.asarray(scales) > 0)).all():
+        raise BadModel(f"nothing is resized by {scales}")
     result = [Resized(d, d, 1.0) for d in shape]
     if sizes is not None:
         scales = [_ratio(wanted, shape[a]) for a, wanted in zip(axes, sizes, strict=True)]
@@ -58,6 +60,8 @@ def _known(node: Node, i: int) -> np.ndarray | None:
     value = node.input(i)
     if value is not None and value.const is None:
         raise NotLinear(f"{value.name} is computed at run time")
+    if value is not None and value.const.ndim != 1:
+        raise BadModel(f"{value} is no list of numbers for axes")
     return value.const if value is not None and value.const.size else None
 
 
@@ -105,7 +109,10 @@ _ROUNDED = {
 
 def nearest(axis: Resized, node: Node) -> np.ndarray:
     """The old element that each new one is."""
-    rounded = _ROUNDED[node.attrs.get("nearest_mode", "round_prefer_floor")](_coordinates(axis, node))
+    mode = node.attrs.get("nearest_mode", "round_prefer_floor")
+    if mode not in _ROUNDED:
+        raise BadModel(f"there is no nearest_mode {mode}")
+    rounded = _ROUNDED[mode](_coordinates(axis, node))
     return np.clip(rounded.astype(np.int64), 0, axis.size - 1)
 
 

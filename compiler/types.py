@@ -291,9 +291,52 @@ def _write(node: Node) -> list[TensorType]:
     return [TensorType(new.dtype, (*state.shape[:-2], node.attrs["at"] + new.shape[-2], state.shape[-1]))]
 
 
+def _gemm(node: Node) -> list[TensorType]:
+    a, b = (
+        v.shape[::-1] if node.attrs.get(name) else v.shape
+        for v, name in zip(node.inputs, ("transA", "transB"), strict=False)
+    )
+    if len(a) != 2 or len(b) != 2 or a[1] != b[0]:
+        raise BadModel(f"{node.inputs[0].type} and {node.inputs[1].type} have no product")
+    shape = (a[0], b[1])
+    if node.input(2) is not None and broadcast(node.inputs[2].shape, shape) != shape:
+        raise BadModel(f"{node.inputs[2].type} does not broadcast to {list(shape)}")
+    return [TensorType(node.inputs[0].dtype, shape)]
+
+
+def _elements(node: Node) -> list[TensorType]:
+    """Of a gathering or scattering of single elements."""
+    x, indices = node.inputs[:2]
+    axis_of(node.attrs.get("axis", 0), len(x.shape))
+    if len(indices.shape) != len(x.shape):
+        raise BadModel(f"{indices.type} are no indices into {x.type}")
+    if node.op == "ScatterElements" and node.inputs[2].shape != indices.shape:
+        raise BadModel(f"{node.inputs[2].type} are not as many as the indices {indices.type}")
+    return [TensorType(x.dtype, indices.shape if node.op == "GatherElements" else x.shape)]
+
+
+def _tuples(node: Node) -> list[TensorType]:
+    """Of a gathering or scattering by indices side by side, which choose along the first axes after the batch."""
+    x, indices, batch = *node.inputs[:2], node.attrs.get("batch_dims", 0)
+    count = indices.shape[-1] if indices.shape else None
+    if not isinstance(count, int) or not 0 <= batch < len(indices.shape) or not 1 <= count <= len(x.shape) - batch:
+        raise BadModel(f"{indices.type} are no indices into {x.type}")
+    if indices.shape[:batch] != x.shape[:batch]:
+        raise BadModel(f"{indices.type} and {x.type} differ in their first {batch} axes")
+    chosen = (*indices.shape[:-1], *x.shape[batch + count :])
+    if node.op == "ScatterND" and node.inputs[2].shape != chosen:
+        raise BadModel(f"{node.inputs[2].type} are not as many as the indices {indices.type} choose")
+    return [TensorType(x.dtype, chosen if node.op == "GatherND" else x.shape)]
+
+
 _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Reshape": _reshape,
     "Expand": _expand,
+    "GatherElements": _elements,
+    "GatherND": _tuples,
+    "Gemm": _gemm,
+    "ScatterElements": _elements,
+    "ScatterND": _tuples,
     "ConstantOfShape": _of_shape,
     "Concat": _concat,
     "Slice": _slice,

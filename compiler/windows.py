@@ -10,6 +10,8 @@ from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, NotLinear
 from intaglio.compiler.ir import BadModel, Node, TensorType, Value
 
+_MOST = 1 << 31  # elements that a window may take, or leave out
+
 
 @dataclass(frozen=True)
 class Window:
@@ -41,7 +43,7 @@ def convolved(node: Node) -> list[TensorType]:
     group = node.attrs.get("group", 1)
     channels, each = weight.shape[:2] if len(weight.shape) == len(x.shape) > 2 else (0, 0)
     out, taken = (each * group, channels) if node.op == "ConvTranspose" else (channels, each * group)
-    if group < 1 or channels == 0 or taken != x.shape[1] or channels % group:
+    if not isinstance(channels, int) or group < 1 or channels == 0 or taken != x.shape[1] or channels % group:
         raise BadModel(f"{group} groups of {weight} do not fit {x}")
     return [TensorType(x.dtype, (x.shape[0], out, *(w.count for w in windows(node))))]
 
@@ -87,6 +89,8 @@ class _Given:
             raise BadModel(f"{node.inputs[0].type} has no axes to slide along")
         weight = node.input(1) if "Conv" in node.op else None
         self.kernels = self.numbers("kernel_shape", weight.shape[2:] if weight is not None else None, 1)
+        if weight is not None and tuple(self.kernels) != weight.shape[2:]:
+            raise BadModel(f"its kernel_shape is {self.kernels}, and its weight {weight}")
         self.strides, self.dilations = self.numbers("strides", [1] * rank, 1), self.numbers("dilations", [1] * rank, 1)
         self.pads = self.numbers("pads", [0] * 2 * rank, 0)
         self.auto_pad = self.attrs.get("auto_pad", "NOTSET")
@@ -94,7 +98,7 @@ class _Given:
     def numbers(self, name: str, default: Sequence[Dim] | None, least: int) -> Sequence[int]:
         given = self.attrs.get(name, default)
         count = len(self.sizes) * (2 if name == "pads" else 1)
-        if given is None or len(given) != count or any(not isinstance(n, int) or n < least for n in given):
+        if given is None or len(given) != count or any(not isinstance(n, int) or not least <= n < _MOST for n in given):
             raise BadModel(f"its {name} are {given} for {len(self.sizes)} axes")
         return given
 
