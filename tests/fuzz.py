@@ -16,6 +16,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,15 @@ from parity import assert_equal, graph_of, onnxruntime_outputs, opened
 
 from intaglio.codegen import emit
 from intaglio.codegen.lower import lower
-from intaglio.compiler import load
+from intaglio.compiler import frontend, load
 from intaglio.compiler.ir import BadModel
 from intaglio.compiler.model import Model
+from intaglio.compiler.passes.quantize import Precision
 from intaglio.compiler.pipeline import Trace
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MEMORY = 6 << 30  # bytes of address space, of which the libraries take some 3 GiB
-SECONDS = 20  # that a mutant may take
+SECONDS = 60  # that a mutant may take
 RUN_EVERY = 8  # of those that compile, one is run
 ABSURD = [0, 1, -1, 2, 3, 7, 255, 1 << 16, 1 << 31, (1 << 31) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63)]
 
@@ -79,19 +81,30 @@ MORE = """
 """
 
 
+@dataclass(frozen=True)
+class Victim:
+    """A model that is well; what is bound when it is compiled; and the export, if any, that `file` is part of."""
+
+    content: bytes
+    bind: dict[str, np.ndarray] = field(default_factory=dict)
+    export: Path | None = None
+    file: str = "model.onnx"
+
+
 @cache
-def victims() -> dict[str, tuple[bytes, dict[str, np.ndarray]]]:
-    """Models that are well, and the inputs that are bound when they are compiled."""
+def victims() -> dict[str, Victim]:
     shapes = {"split_ones": np.array([1, 1, 1, 2]), "pads": np.zeros(8, np.int64), "eye": np.eye(8, dtype=np.float32)}
     scales = {"scales": np.array([1, 1, 1.5], np.float32), "codes": np.arange(30, dtype=np.uint8).reshape(6, 5)}
     weights = ", ".join(f"{i % 7 - 3}.0" for i in range(36))
     made = {
-        "everything": (model(EVERYTHING, shapes), {"cached": np.array([True])}),
-        "more": (model(MORE.replace("WEIGHTS", weights), scales), {}),
+        "everything": Victim(model(EVERYTHING, shapes).SerializeToString(), {"cached": np.array([True])}),
+        "more": Victim(model(MORE.replace("WEIGHTS", weights), scales).SerializeToString()),
     }
     for name in ("cnn-dynamo-18", "mlp-torchscript-11"):
-        made[name] = onnx.load(FIXTURES / name / "model.onnx"), {}
-    return {name: (m.SerializeToString(), bind) for name, (m, bind) in made.items()}
+        made[name] = Victim((FIXTURES / name / "model.onnx").read_bytes())
+    for name, file in (("llama-optimum-18", "model.onnx"), ("whisper-merged-18", "decoder_model_merged.onnx")):
+        made[name] = Victim((FIXTURES / name / file).read_bytes(), {}, FIXTURES / name, file)
+    return made
 
 
 # mutants
@@ -99,10 +112,10 @@ def victims() -> dict[str, tuple[bytes, dict[str, np.ndarray]]]:
 
 def fields(message: Message) -> Iterator[tuple[Message, str, int | None]]:
     """Every field of a message and of those inside it; for a repeated one, each of its elements."""
-    for field, value in message.ListFields():
+    for described, value in message.ListFields():
         repeated = hasattr(value, "append") or hasattr(value, "add")
         for i, one in enumerate(value) if repeated else [(None, value)]:
-            yield message, field.name, i
+            yield message, described.name, i
             if isinstance(one, Message):
                 yield from fields(one)
 
@@ -163,26 +176,39 @@ MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [flip, cut, drop, inf
 
 def attempt(name: str, seed: int, folder: Path) -> dict[str, Any]:
     """What became of a mutant: "refused", "compiled", "equal" or "broken", and why."""
-    whole, bind = victims()[name]
-    dice = random.Random(f"{name} {seed}")
+    victim, dice = victims()[name], random.Random(f"{name} {seed}")
     mutation = dice.choice(MUTATIONS)
+    mutant = replace(victim, content=mutation(victim.content, dice))
     told = {"victim": name, "seed": seed, "mutation": mutation.__name__}
-    (folder / "model.onnx").write_bytes(mutation(whole, dice))
     signal.alarm(SECONDS)
     try:
-        proto = load.read(folder / "model.onnx")
-        graph = graph_of(proto, bind)
-        if seed % RUN_EVERY:
-            lower(graph)
-            return told | {"fate": "compiled"}
-        emit.write(Model("model", {"main": graph}), folder / "bundle", Trace())
-        return told | {"fate": compare(proto, bind, folder / "bundle")}
+        return told | {"fate": fate(mutant, folder, run=seed % RUN_EVERY == 0)}
     except BadModel as e:
         return told | {"fate": "refused" if str(e) else "broken", "why": str(e)[:200]}
     except BaseException:  # whatever it is, a stranger must not see it
         return told | {"fate": "broken", "why": traceback.format_exc()[-2000:]}
     finally:
         signal.alarm(0)
+
+
+def fate(victim: Victim, folder: Path, run: bool) -> str:
+    """Compile a model in an empty folder, and `run` it beside onnxruntime if it is one alone."""
+    if victim.export is not None:
+        for path in victim.export.iterdir():
+            (folder / path.name).symlink_to(path)
+        (folder / victim.file).unlink()
+    (folder / victim.file).write_bytes(victim.content)
+    if victim.export is not None:
+        for graph in frontend.compile(folder, Trace(), Precision()).graphs.values():
+            lower(graph)
+        return "compiled"
+    proto = load.read(folder / victim.file)
+    graph = graph_of(proto, victim.bind)
+    if not run:
+        lower(graph)
+        return "compiled"
+    emit.write(Model("model", {"main": graph}), folder / "bundle", Trace())
+    return compare(proto, victim.bind, folder / "bundle")
 
 
 def compare(proto: onnx.ModelProto, bind: dict[str, np.ndarray], folder: Path) -> str:
@@ -212,7 +238,6 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGALRM, overdue)
     for seed in range(int(first), int(first) + int(count)):
-        print(f"{name} {seed}", file=sys.stderr, flush=True)  # the last one is what a process died of
         with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"):
             print(json.dumps(attempt(name, seed, Path(folder))), flush=True)
 
