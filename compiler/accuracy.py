@@ -11,19 +11,24 @@ import tokenizers
 from intaglio.compiler.ir import BadModel
 
 TOKENS = 512
+LEARNT = 256  # tokens from which quantization learns, which are others
 
 
-def text_tokens(tokenizer: bytes | None, vocabulary: int, most: int) -> np.ndarray:
-    """i64[1, n]: the shipped text by the model's tokenizer, or random tokens without one; at most TOKENS and `most`."""
-    count = min(TOKENS, most)
+def text_tokens(tokenizer: bytes | None, vocabulary: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two parts of the shipped text by the model's tokenizer, or random tokens without one, i64[1, n] each.
+
+    The first, of TOKENS, is to be measured on, the second, of LEARNT, to learn from; both have at most `most`.
+    """
     if tokenizer is None:
-        return np.random.default_rng(0).integers(0, vocabulary, (1, count))
-    text = resources.files("intaglio.compiler").joinpath("text.txt").read_text(encoding="utf-8")
-    try:
-        ids = tokenizers.Tokenizer.from_buffer(tokenizer).encode(text, add_special_tokens=False).ids
-    except Exception as e:  # the library raises nothing more precise
-        raise BadModel(f"tokenizer.json is broken: {e}") from e
-    return np.array([[i for i in ids if i < vocabulary][:count]], np.int64)
+        ids = np.random.default_rng(0).integers(0, vocabulary, TOKENS + LEARNT)
+    else:
+        text = resources.files("intaglio.compiler").joinpath("text.txt").read_text(encoding="utf-8")
+        try:
+            found = tokenizers.Tokenizer.from_buffer(tokenizer).encode(text, add_special_tokens=False).ids
+        except Exception as e:  # the library raises nothing more precise
+            raise BadModel(f"tokenizer.json is broken: {e}") from e
+        ids = np.array([i for i in found if i < vocabulary], np.int64)
+    return ids[None, :TOKENS][:, :most], ids[None, -LEARNT:][:, :most]
 
 
 def compare(reference: np.ndarray, logits: np.ndarray, ids: np.ndarray) -> dict[str, Any]:

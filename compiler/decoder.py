@@ -6,9 +6,11 @@ Exporters differ in those inputs (caches, masks, positions, flags); the passes d
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from onnx import ModelProto
 
 from intaglio.compiler import load
 from intaglio.compiler.dims import Dim
@@ -18,37 +20,70 @@ from intaglio.compiler.pattern import GraphBuilder
 _WHOLE = ("i64", "i32")
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What callers of a decoder pass, by role: token ids, masks of ones, positions from 0 on, an encoder's rows. The
+    first three are as long as the tokens, with one axis or, before it, a batch of 1. `fixed` is passed always."""
+
+    ids: tuple[str, ...]
+    masks: tuple[str, ...]
+    positions: tuple[str, ...]
+    rows: tuple[str, ...]
+    fixed: dict[str, np.ndarray]
+
+
+def inputs(model: ModelProto, encoder: bool) -> Inputs:
+    """Raises BadModel for inputs that no known decoder has; `encoder`: whether there is one before it."""
+    found: dict[str, list[str]] = {"ids": [], "masks": [], "positions": [], "rows": []}
+    fixed: dict[str, np.ndarray] = {}
+    declared = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
+    for name, (dtype, rank) in load.input_types(model).items():
+        if dtype == "bool":
+            fixed[name] = np.zeros([1] * rank, bool)  # use_cache_branch
+        elif dtype in _WHOLE and rank == 0:
+            fixed[name] = np.array(0, DTYPES[dtype])  # num_logits_to_keep: 0 keeps all
+        elif dtype in _WHOLE and rank <= 2:
+            role = "masks" if "mask" in name else "positions" if rank == 1 or "position" in name else "ids"
+            found[role].append(name)
+        elif dtype[0] == "f" and rank == 3 and encoder:
+            found["rows"].append(name)
+        elif dtype[0] == "f" and rank == 4 and declared[name][1] and declared[name][3]:
+            fixed[name] = np.zeros((1, declared[name][1], 0, declared[name][3]), DTYPES[dtype])
+        else:
+            raise BadModel(f"the decoder takes {name}: {dtype} of rank {rank}, which no decoder known here does")
+    return Inputs(**{role: tuple(names) for role, names in found.items()}, fixed=fixed)
+
+
+def feeds(model: ModelProto, ids: np.ndarray, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """What callers pass to the model, and to its file, for the tokens `ids` [1,tokens], no past, and an encoder's rows.
+
+    Raises BadModel.
+    """
+    found, types = inputs(model, rows is not None), load.input_types(model)
+    passed = {
+        **dict.fromkeys(found.ids, ids),
+        **dict.fromkeys(found.masks, np.ones_like(ids)),
+        **dict.fromkeys(found.positions, np.arange(ids.size)[None]),
+    }
+    shaped = {name: array.astype(DTYPES[types[name][0]]) for name, array in passed.items()}
+    shaped = {name: array[0] if types[name][1] == 1 else array for name, array in shaped.items()}
+    return {**found.fixed, **shaped, **dict.fromkeys(found.rows, rows)}
+
+
 def read(path: Path, tokens: Dim, rows: tuple[Dim, ...] | None = None) -> Graph:
     """input_ids i64[1,tokens] (and encoder_hidden_states f32[rows], behind an encoder) -> logits f32[1,tokens,vocab].
 
     Raises BadModel, UnsupportedOperator.
     """
     model = load.read(path)
-    shapes: dict[str, tuple[Dim, ...]] = {}
-    bind: dict[str, np.ndarray] = {}
-    masks, positions = [], []
-    declared = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
-    for name, (dtype, rank) in load.input_types(model).items():
-        if dtype == "bool":
-            bind[name] = np.zeros([1] * rank, bool)  # use_cache_branch
-        elif dtype in _WHOLE and rank == 0:
-            bind[name] = np.array(0, DTYPES[dtype])  # num_logits_to_keep: 0 keeps all
-        elif dtype in _WHOLE and rank <= 2:
-            shapes[name] = (1, tokens) if rank == 2 else (tokens,)
-            if "mask" in name:
-                masks.append(name)
-            elif rank == 1 or "position" in name:
-                positions.append(name)
-        elif dtype[0] == "f" and rank == 3 and rows is not None:
-            shapes[name] = rows
-        elif dtype[0] == "f" and rank == 4 and declared[name][1] and declared[name][3]:
-            bind[name] = np.zeros((1, declared[name][1], 0, declared[name][3]), DTYPES[dtype])
-        else:
-            raise BadModel(f"the decoder takes {name}: {dtype} of rank {rank}, which no decoder known here does")
-    graph = load.load(model, "decode", folder=path.parent, shapes=shapes, bind=bind)
-    for value in [v for v in graph.inputs if v.name in masks + positions]:
+    found, types = inputs(model, rows is not None), load.input_types(model)
+    long = (*found.ids, *found.masks, *found.positions)
+    shapes = {name: (1, tokens) if types[name][1] == 2 else (tokens,) for name in long}
+    shapes |= dict.fromkeys(found.rows, rows)
+    graph = load.load(model, "decode", folder=path.parent, shapes=shapes, bind=found.fixed)
+    for value in [v for v in graph.inputs if v.name in found.masks + found.positions]:
         graph.inputs.remove(value)
-        _fill(graph, value, _count if value.name in positions else _ones)
+        _fill(graph, value, _count if value.name in found.positions else _ones)
     return _checked(graph, {2: "input_ids", 3: "encoder_hidden_states"} if rows is not None else {2: "input_ids"})
 
 

@@ -56,14 +56,14 @@ def compile(
 def _plain(
     model: onnx.ModelProto, folder: Path | None, trace: Trace, precision: Precision, bind: Mapping[str, Any]
 ) -> Model:
-    graph = load.load(model, "main", folder=folder, bind=_bound(model, bind))
+    graph = load.load(model, "main", folder=folder, bind=bound(model, bind))
     checks = _checks(graph)
     notes = narrow.notes(pipeline.run(graph, UNDERSTAND, trace))
-    passes = (merge_linear, partial(quantize, precision=precision), *FUSE)
+    passes = (merge_linear, partial(quantize, precision=precision, observed={}), *FUSE)
     return Model("model", {"main": pipeline.run(graph, passes, trace)}, checks=checks, notes=notes)
 
 
-def _bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
+def bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
     """`bind` with arrays of the type of the inputs they replace. Raises BadModel for names that the model lacks."""
     inputs = load.input_types(model)
     sizes = {d.dim_param for i in model.graph.input for d in i.type.tensor_type.shape.dim} - {""}
@@ -105,11 +105,5 @@ def _checks(graph: Graph) -> list[Check]:
             outputs = evaluate.run(graph, inputs, symbols)
     except Exception:  # whatever it raises: random indices, or sizes, may not be valid ones
         return []
-    samples = {name: _finite(*sample(y)) for name, y in outputs.items() if y.size}
+    samples = {name: sample(y) for name, y in outputs.items()}
     return [Check("main", symbols, inputs, {name: (at, values) for name, (at, values) in samples.items() if at.size})]
-
-
-def _finite(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the reference has infinities or no number, adapters need not agree."""
-    kept = np.isfinite(values)
-    return indices[kept], values[kept]

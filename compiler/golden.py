@@ -44,11 +44,14 @@ class Listener:
         self._decoder = decoder
         self._states = {s.name: made[out] for node in encoder.nodes for out, s in node.written.items()}
 
+    def run(self, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """Inputs and symbols of the decoder for ids i64[1, n]."""
+        feeds = {"input_ids": ids, "encoder_hidden_states": self.hidden}
+        return feeds | evaluate.zeros(self._decoder) | self._states, {"P": 0, "T": ids.shape[1]}
+
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """f32[1, n, vocabulary] for ids i64[1, n]."""
-        feeds = {"input_ids": ids, "encoder_hidden_states": self.hidden}
-        symbols = {"P": 0, "T": ids.shape[1]}
-        return evaluate.run(self._decoder, feeds | evaluate.zeros(self._decoder) | self._states, symbols)["logits"]
+        return evaluate.run(self._decoder, *self.run(ids))["logits"]
 
 
 def prompt(settings: dict[str, Any]) -> list[int]:

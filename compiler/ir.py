@@ -81,13 +81,32 @@ def type_of(array: np.ndarray) -> TensorType:
     return TensorType(_NAMES[array.dtype], array.shape)
 
 
+View = tuple[str, tuple[Dim, ...]]  # ("perm", axes), ("shape", dims) or ("columns", (first, end))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A value of an ONNX model, permuted, reshaped and cut in turn as `views` say."""
+
+    model: str
+    name: str
+    views: tuple[View, ...] = ()
+
+    def seen(self, view: View) -> Origin:
+        return Origin(self.model, self.name, (*self.views, view))
+
+
 @dataclass(eq=False)
 class Value:
-    """A tensor. `const` holds what is known of its content: a weight, a folded constant, dimensions (dtype object)."""
+    """A tensor. `const` holds what is known of its content: a weight, a folded constant, dimensions (dtype object).
+
+    `origin` is the ONNX value that it equals, where there is one; only its last rows, where a cache holds the others.
+    """
 
     name: str
     type: TensorType
     const: np.ndarray | Packed | None = None
+    origin: Origin | None = None
 
     @property
     def shape(self) -> tuple[Dim, ...]:
@@ -140,12 +159,13 @@ class Node:
         return self.inputs[i] if i < len(self.inputs) else None
 
     def __str__(self) -> str:
-        ins = ", ".join(_argument(v) for v in self.inputs)
-        attrs = "".join(f" {k}={_short(v)}" for k, v in sorted(self.attrs.items()))
+        ins = ", ".join(argument(v) for v in self.inputs)
+        attrs = "".join(f" {k}={short(v)}" for k, v in sorted(self.attrs.items()))
         return f"{', '.join(map(str, self.outputs))} = {self.op}({ins}){attrs}"
 
 
-def _argument(value: Value | None) -> str:
+def argument(value: Value | None) -> str:
+    """What a node reads, for people: the content of a small constant, else the name."""
     if value is None:
         return "_"
     if value.const is not None and value.const.size <= 4:
@@ -153,18 +173,20 @@ def _argument(value: Value | None) -> str:
     return value.name
 
 
-def _short(attr: Any) -> str:
+def short(attr: Any) -> str:
+    """An attribute, for people: of an array the type."""
     return str(attr) if not isinstance(attr, np.ndarray) else str(type_of(attr))
 
 
 class Graph:
     """Nodes over values. `inputs` are fed, `outputs` are read, `states` outlive a run (each is written by one Write).
+    `model` is the name under which the graph was loaded, which its copies keep.
 
     Invariants (`verify`): every value read is a constant, an input, a state or made by exactly one node; no cycles.
     """
 
     def __init__(self, name: str = "main") -> None:
-        self.name = name
+        self.name = self.model = name
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.states: list[Value] = []
@@ -220,6 +242,8 @@ class Graph:
 
         An output keeps its name: where `new` has a name that users know already, `old` becomes a copy of it.
         """
+        if new.origin is None and new.shape == old.shape:
+            new.origin = old.origin
         for reader in self.consumers(old):
             self.replace(reader, _reading(reader, {old: new}))
         if old in self.outputs and self.is_named(new):
@@ -301,10 +325,11 @@ class Graph:
                     const = known([dims.substitute(d, change) for d in const.reshape(-1)], const.shape)
                     const = const if const.dtype == object else const.astype(DTYPES[value.dtype])
                 shape = tuple(dims.substitute(d, change) for d in value.shape)
-                renamed[value] = Value(value.name, TensorType(value.dtype, shape), const)
+                renamed[value] = Value(value.name, TensorType(value.dtype, shape), const, value.origin)
             return renamed[value]
 
         result = Graph(name)
+        result.model = self.model
         result._taken = dict(self._taken)
         result.inputs, result.outputs, result.states = (
             [of(v) for v in vs] for vs in (self.inputs, self.outputs, self.states)

@@ -21,7 +21,7 @@ from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.positions import positions
-from intaglio.compiler.passes.quantize import Precision, quantize
+from intaglio.compiler.passes.quantize import Precision, observe, quantize
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
 _SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
@@ -50,9 +50,10 @@ def compile(folder: Path, trace: Trace, precision: Precision, max_length: int | 
     accuracy = None
     if precision.reduced:
         trace.say("accuracy")
-        ids = text_tokens(export.files.get("tokenizer.json"), settings["vocabulary"], export.context)
+        ids, other = text_tokens(export.files.get("tokenizer.json"), settings["vocabulary"], export.context)
         reference = _logits(graph, ids)
-        pipeline.run(graph, (partial(quantize, precision=precision),), trace)
+        observed = observe(graph, *_run(graph, other))
+        pipeline.run(graph, (partial(quantize, precision=precision, observed=observed),), trace)
         accuracy = compare(reference, _logits(graph, ids), ids)
         golden = _checks(graph, export.context, settings)
     tokens = (
@@ -81,8 +82,12 @@ def sample_token(graph: Graph, at: Dim, context: int) -> int:
 
 def _logits(graph: Graph, ids: np.ndarray) -> np.ndarray:
     """f32[1, n, vocabulary] for ids i64[1, n], by numpy; `graph` has its caches or not."""
-    feeds = {"input_ids": ids} | evaluate.zeros(graph)
-    return evaluate.run(graph, feeds, {"P": 0, "T": ids.shape[1]})["logits"]
+    return evaluate.run(graph, *_run(graph, ids))["logits"]
+
+
+def _run(graph: Graph, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Inputs and symbols for `ids` and nothing before them."""
+    return {"input_ids": ids} | evaluate.zeros(graph), {"P": 0, "T": ids.shape[1]}
 
 
 def _checks(graph: Graph, context: int, settings: dict[str, Any]) -> list[Check]:

@@ -14,12 +14,12 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from intaglio.compiler import functions
+from intaglio.compiler import choices, functions
 from intaglio.compiler.control import CONTROL, MOST_UNROLLED
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.evaluate import OPSET
 from intaglio.compiler.infer import infer
-from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, UnsupportedOperator, Value
+from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, Origin, TensorType, UnsupportedOperator, Value
 from intaglio.compiler.operators import how
 from intaglio.compiler.opsets import OLDEST, normalise
 from intaglio.compiler.refusals import Refusals
@@ -114,7 +114,10 @@ def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
 
 
 class Loader:
-    """Adds the nodes of one graph, or of a function, to `graph`; what a name means depends on the scope."""
+    """Adds the nodes of one graph, or of a function, to `graph`; what a name means depends on the scope.
+
+    named: whether names are those of the file, by which its values can be asked for.
+    """
 
     def __init__(
         self,
@@ -128,6 +131,7 @@ class Loader:
         self.symbols: dict[str, Dim] = {}
         self.refusals = Refusals()
         self.unrolled = 0
+        self.named = True
         self.checker = onnx.checker.C.CheckerContext()
         self.checker.ir_version, self.checker.opset_imports = onnx.IR_VERSION, {"": opset, "ai.onnx": opset}
 
@@ -197,6 +201,9 @@ class Loader:
             raise BadModel(f"{name} is made twice")
         if name:
             scope[name] = value
+            # Names in branches may come twice, and those in functions are not the file's.
+            if self.named and value and value.origin is None and (len(scope.maps) == 1 or value.name == name):
+                value.origin = Origin(self.graph.model, name)
 
     def get(self, name: str, scope: Scope, reader: str) -> Value:
         value = self.optional(name, scope, reader)
@@ -286,7 +293,7 @@ class Loader:
         """The nodes that define `node`, instead of it."""
         source = node.sources[0]
         loader = Loader(self.graph, _opset(function), self.folder, {}, {})
-        loader.unrolled, loader.refusals = self.unrolled, self.refusals
+        loader.unrolled, loader.refusals, loader.named = self.unrolled, self.refusals, False
         inner: Scope = ChainMap(dict(itertools.zip_longest(function.input, node.inputs)))
         for n in function.node:
             loader.node(n, source, inner)
@@ -310,6 +317,7 @@ def _check_attributes(proto: NodeProto, opset: int) -> None:
     for a in proto.attribute:
         if a.name not in known or a.type != known[a.name].type.value:
             raise BadModel(f"there is no attribute {a.name} of type {AttributeProto.AttributeType.Name(a.type)}")
+    choices.check(proto)
 
 
 def _check_types(node: Node) -> None:

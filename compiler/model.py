@@ -40,6 +40,10 @@ class Model:
 
 
 def sample(array: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    """Evenly spread flat indices into `array`, at most `most`, and the values there."""
-    indices = np.unique(np.linspace(0, array.size - 1, min(most, array.size)).astype(np.int64))
-    return indices, array.reshape(-1)[indices]
+    """Evenly spread flat indices into `array`, at most `most`, and the values there.
+
+    Where the reference has infinities or no number, adapters need not agree: those are left out.
+    """
+    indices = np.unique(np.linspace(0, max(array.size - 1, 0), min(most, array.size)).astype(np.int64))
+    kept = indices[np.isfinite(array.reshape(-1)[indices])]
+    return kept, array.reshape(-1)[kept]

@@ -1,11 +1,13 @@
 """Packed weights: matrices of f32 in fewer bits, and what they stand for.
 
 Group-wise formats share a scale among GROUP neighbouring columns of a row. q8 is symmetric; q4 has a minimum too, for
-4 bits around zero spoil real models. Scales are searched for, because the extremes of a group waste codes.
+4 bits around zero spoil real models. Scales are searched for, because the extremes of a group waste codes, and errors
+count as much as the columns that they are multiplied with are large.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +15,9 @@ import numpy as np
 GROUP = 32
 FORMATS = ("f16", "q8", "q4")
 _LARGEST = float(np.finfo(np.float16).max)
-_STEPS = range(
-    8, 19
-)  # steps that a group's range is divided into: what was quantized before has its own grid among them
-_ROWS = 1 << 22  # numbers that are quantized at a time
+_GRIDS = range(15, 7, -1)  # steps in a group's range, if it was quantized before: then that is its own grid
+_FITS = (14, 15, 16, 17)  # steps from which the search for others begins
+_BLOCK = 1 << 18  # numbers that are quantized at a time, which fit a cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +55,28 @@ class Packed:
         return Packed(self.format, *kept)
 
 
-def pack(matrix: np.ndarray, format: str) -> Packed | None:
-    """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are no whole groups."""
+def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> Packed | None:
+    """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are no whole groups.
+
+    importance: f32[K], how much an error in each column counts (the mean square of what it is multiplied with).
+    """
     if not np.isfinite(matrix).all() or np.abs(matrix).max(initial=0) > _LARGEST:
         return None
     if format == "f16":
         return Packed("f16", matrix.astype(np.float16))
     if matrix.ndim != 2 or matrix.shape[1] % GROUP:
         return None
+    each = max(1, _BLOCK // matrix.shape[1])
+    weights = np.ones(matrix.shape[1], np.float32) if importance is None else importance.astype(np.float32)
+    tiled = np.tile(weights.reshape(-1, GROUP), (each, 1))
     quantize = {"q8": _q8, "q4": _q4}[format]
-    rows = max(1, _ROWS // matrix.shape[1])
-    parts = [quantize(matrix[i : i + rows].reshape(-1, GROUP)) for i in range(0, len(matrix), rows)]
+
+    def part(first: int) -> Quantized:
+        groups = matrix[first : first + each].reshape(-1, GROUP)
+        return quantize(groups, tiled[: len(groups)])
+
+    with ThreadPoolExecutor() as pool:
+        parts = list(pool.map(part, range(0, len(matrix), each)))
     codes, *scales = (np.concatenate(p) if p[0] is not None else None for p in zip(*parts, strict=True))
     groups = (len(matrix), -1)
     return Packed(format, codes.reshape(matrix.shape), *(s.reshape(groups) if s is not None else None for s in scales))
@@ -73,54 +85,71 @@ def pack(matrix: np.ndarray, format: str) -> Packed | None:
 Quantized = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
-def _q8(groups: np.ndarray) -> Quantized:
+def _q8(groups: np.ndarray, weights: np.ndarray) -> Quantized:
     scale = (np.abs(groups).max(1) / 127).astype(np.float16)
-    codes = np.rint(groups / _divisor(scale)[:, None]).clip(-127, 127)
+    codes = np.rint(groups / _divisor(scale)).clip(-127, 127)
     return codes.astype(np.int8), scale, None
 
 
-def _q4(groups: np.ndarray) -> Quantized:
-    """For each group the best of several steps, and of the least-squares fits to their codes."""
-    low, high = groups.min(1), groups.max(1)
-    best = _Best(groups)
-    for steps in _STEPS:
-        step = (high - low) / steps
-        minimum = low + step * max(0, steps - 15) / 2  # with more steps than codes, both ends are cut
-        codes = best.consider(step, minimum)
-        best.consider(*_fitted(groups, codes))
-    return best.codes.astype(np.uint8), best.scale, best.minimum
+def _q4(groups: np.ndarray, weights: np.ndarray) -> Quantized:
+    """For each group the grid that it lies on already; else the best of several, and of what fits their codes best."""
+    best = _Best(len(groups))
+    left = np.arange(len(groups))
+    for steps in _GRIDS:
+        _consider(best, left, groups[left], weights[left], *_spread(groups[left], steps))
+        left = left[best.error[left] > 0]
+    x, w = groups[left], weights[left]
+    for steps in _FITS if len(left) else ():
+        codes = _consider(best, left, x, w, *_spread(x, steps))
+        for _ in range(2):
+            codes = _consider(best, left, x, w, *_fitted(x, w, codes))
+    return best.codes, best.scale, best.minimum
 
 
 class _Best:
     """The codes, scales and minima that come closest so far, group by group."""
 
-    def __init__(self, groups: np.ndarray) -> None:
-        self.groups = groups
-        self.error = np.full(len(groups), np.inf, np.float32)
-        self.codes = np.zeros_like(groups)
-        self.scale, self.minimum = (np.zeros(len(groups), np.float16) for _ in range(2))
+    def __init__(self, count: int) -> None:
+        self.error = np.full(count, np.inf, np.float32)
+        self.codes = np.zeros((count, GROUP), np.uint8)
+        self.scale, self.minimum = (np.zeros(count, np.float16) for _ in range(2))
 
-    def consider(self, scale: np.ndarray, minimum: np.ndarray) -> np.ndarray:
-        """Returns the codes with this scale and minimum, which are rounded to f16."""
-        scale, minimum = scale.astype(np.float16), minimum.astype(np.float16)
-        s, m = _divisor(scale)[:, None], minimum.astype(np.float32)[:, None]
-        codes = np.rint((self.groups - m) / s).clip(0, 15)
-        error = np.square(codes * scale.astype(np.float32)[:, None] + m - self.groups).sum(1)
-        better = error < self.error
-        self.error[better] = error[better]
-        self.codes[better], self.scale[better], self.minimum[better] = codes[better], scale[better], minimum[better]
-        return codes
+
+def _consider(
+    best: _Best, at: np.ndarray, groups: np.ndarray, weights: np.ndarray, scale: np.ndarray, minimum: np.ndarray
+) -> np.ndarray:
+    """Keep what is better with this scale and minimum, rounded to f16, for the groups at `at`; returns the codes."""
+    scale, minimum = scale.astype(np.float16), minimum.astype(np.float16)
+    offset = minimum.astype(np.float32)[:, None]
+    codes = np.rint((groups - offset) / _divisor(scale)).clip(0, 15)
+    wrong = codes * scale.astype(np.float32)[:, None]
+    wrong += offset
+    wrong -= groups
+    error = np.einsum("ij,ij,ij->i", wrong, wrong, weights)
+    better = error < best.error[at]
+    to = at[better]
+    best.error[to], best.codes[to] = error[better], codes[better]
+    best.scale[to], best.minimum[to] = scale[better], minimum[better]
+    return codes
+
+
+def _spread(groups: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and minimum that divide a group's range into so many steps; with more than 15 both ends are cut."""
+    low = groups.min(1, initial=np.inf)
+    scale = (groups.max(1, initial=-np.inf) - low) / steps
+    return scale, low + scale * (max(0, steps - 15) / 2)
 
 
 def _divisor(scale: np.ndarray) -> np.ndarray:
-    """The scale as f32, 1 where it is 0: the codes are 0 then."""
-    return np.where(scale == 0, 1, scale).astype(np.float32)
+    """The scale as f32[n, 1], 1 where it is 0: the codes are 0 then."""
+    return np.where(scale == 0, 1, scale).astype(np.float32)[:, None]
 
 
-def _fitted(groups: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and minimum for which given codes come closest to their groups: a linear regression each."""
-    mean, middle = groups.mean(1), codes.mean(1)
+def _fitted(groups: np.ndarray, weights: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and minimum for which given codes come closest to their groups: a weighted linear regression each."""
+    total = weights.sum(1)
+    mean, middle = (np.einsum("ij,ij->i", weights, x) / total for x in (groups, codes))
     spread = codes - middle[:, None]
-    variance = np.square(spread).sum(1)
-    scale = (spread * groups).sum(1) / np.where(variance == 0, 1, variance)
+    variance = np.einsum("ij,ij,ij->i", weights, spread, spread)
+    scale = np.einsum("ij,ij,ij->i", weights, spread, groups) / np.where(variance == 0, 1, variance)
     return scale, mean - scale * middle

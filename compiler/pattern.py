@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from intaglio.compiler import evaluate
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.infer import infer
 from intaglio.compiler.ir import DTYPES, Graph, Node, TensorType, Value, known, type_of
+from intaglio.compiler.origin import back, onward
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or"})
 
@@ -142,6 +144,7 @@ class GraphBuilder:
         made = tuple(self.graph.value(self._name, TensorType("f32", ())) for _ in range(outputs))
         node = Node(op, inputs, made, attrs, self._sources)
         infer(node)
+        onward(node)
         if any(v.const is None for v in made):
             self.graph.add(node)
             self.made.update(made)
@@ -159,6 +162,7 @@ class GraphBuilder:
         graph.remove(maker)
         outputs = tuple(out if v is result else v for v in maker.outputs)
         graph.replace(graph.producer(out), Node(maker.op, maker.inputs, outputs, maker.attrs, maker.sources))
+        back(graph, out)
 
     def __getattr__(self, op: str) -> Any:
         return lambda *inputs, **attrs: self.node(op, inputs, **attrs)[0]
@@ -188,17 +192,24 @@ class Outcome:
     declined: list[str] = field(default_factory=list)
 
 
+# What hears of every rule that has been applied: where, its pattern, and how it did.
+watched: ContextVar[Callable[[Graph, type[Rule], Pattern, Outcome], None] | None] = ContextVar("watched", default=None)
+
+
 def apply(graph: Graph, *rules: type[Rule]) -> Outcome:
     """Rewrite every match of the rules, in graph order, until none fires any more."""
-    total = Outcome()
     trees = [(rule, rule.pattern(PatternBuilder(), *map(Variable, rule.parameters()))) for rule in rules]
+    totals = [Outcome() for _ in rules]
     while True:
         outcomes = [_sweep(graph, rule, tree) for rule, tree in trees]
-        fired = sum(o.fired for o in outcomes)
-        total.fired += fired
-        if not fired:
-            total.declined = [why for o in outcomes for why in o.declined]
-            return total
+        for total, outcome in zip(totals, outcomes, strict=True):
+            total.fired, total.declined = total.fired + outcome.fired, outcome.declined
+        if not any(outcome.fired for outcome in outcomes):
+            break
+    if watch := watched.get():
+        for (rule, tree), total in zip(trees, totals, strict=True):
+            watch(graph, rule, tree, total)
+    return Outcome(sum(t.fired for t in totals), [why for t in totals for why in t.declined])
 
 
 def _sweep(graph: Graph, rule: type[Rule], tree: Pattern) -> Outcome:
@@ -219,6 +230,12 @@ def _sweep(graph: Graph, rule: type[Rule], tree: Pattern) -> Outcome:
     return outcome
 
 
+Bound = dict[Pattern, Value]
+Missed = Callable[
+    [Bound, Pattern | float, Value | None], None
+]  # what matched so far, what was wanted, what stood there
+
+
 @dataclass(frozen=True)
 class Match:
     """The values of the variables and the nodes covered, root first."""
@@ -227,50 +244,58 @@ class Match:
     nodes: tuple[Node, ...]
 
 
-def match(graph: Graph, tree: Pattern, value: Value) -> Iterator[Match]:
-    """All ways in which `value` matches."""
-    for bound in _match(graph, tree, value, {}):
+def match(
+    graph: Graph, tree: Pattern, value: Value, missed: Missed = lambda bound, pattern, value: None
+) -> Iterator[Match]:
+    """All ways in which `value` matches; `missed` hears of every place where one comes to its end."""
+    for bound in _match(graph, tree, value, {}, missed):
         values = {p.name: v for p, v in bound.items() if isinstance(p, Variable)}
         nodes = dict.fromkeys(n for p, v in bound.items() if isinstance(p, Op) and (n := graph.producer(v)))
         yield Match(values, tuple(nodes))
 
 
-Bound = dict[Pattern, Value]
-
-
-def _match(graph: Graph, pattern: Pattern | float, value: Value | None, bound: Bound) -> Iterator[Bound]:
-    if value is None:
-        return
+def _match(
+    graph: Graph, pattern: Pattern | float, value: Value | None, bound: Bound, missed: Missed
+) -> Iterator[Bound]:
     if isinstance(pattern, OneOf):
         for alternative in pattern.alternatives:
-            yield from _match(graph, alternative, value, bound)
-    elif not isinstance(pattern, Pattern):
-        if value.scalar is not None and math.isclose(value.scalar, pattern, rel_tol=1e-5):
-            yield bound
-    elif pattern in bound:
-        if bound[pattern] is value:
-            yield bound
-    elif isinstance(pattern, Variable):
-        yield bound | {pattern: value}
+            yield from _match(graph, alternative, value, bound, missed)
+    elif value is None or not _stands(graph, pattern, value, bound):
+        missed(bound, pattern, value)
+    elif not isinstance(pattern, Pattern) or pattern in bound:
+        yield bound
+    elif isinstance(pattern, Op):
+        inputs, bound = graph.producer(value).inputs, bound | {pattern: value}
+        yield from _match_all(graph, pattern.args, inputs, bound, missed)
+        if pattern.op in COMMUTATIVE:
+            yield from _match_all(graph, pattern.args, inputs[::-1], bound, missed)
     else:
-        node = graph.producer(value)
-        if node is not None and node.op == pattern.op and node.output is value and _has(node, pattern):
-            bound = bound | {pattern: value}
-            yield from _match_all(graph, pattern.args, node.inputs, bound)
-            if pattern.op in COMMUTATIVE:
-                yield from _match_all(graph, pattern.args, node.inputs[::-1], bound)
+        yield bound | {pattern: value}
 
 
-def _has(node: Node, pattern: Op) -> bool:
-    return len(node.inputs) == len(pattern.args) and all(node.attrs.get(k) == v for k, v in pattern.attrs.items())
+def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) -> bool:
+    """Whether `value` is what a pattern wants, its inputs apart."""
+    if not isinstance(pattern, Pattern):
+        return value.scalar is not None and math.isclose(value.scalar, pattern, rel_tol=1e-5)
+    if pattern in bound or isinstance(pattern, Variable):
+        return bound.get(pattern, value) is value
+    node = graph.producer(value)
+    return (
+        node is not None
+        and (node.op, len(node.inputs)) == (pattern.op, len(pattern.args))
+        and node.output is value
+        and all(node.attrs.get(k) == v for k, v in pattern.attrs.items())
+    )
 
 
-def _match_all(graph: Graph, patterns: tuple, values: tuple[Value | None, ...], bound: Bound) -> Iterator[Bound]:
+def _match_all(
+    graph: Graph, patterns: tuple, values: tuple[Value | None, ...], bound: Bound, missed: Missed
+) -> Iterator[Bound]:
     if not patterns:
         yield bound
         return
-    for first in _match(graph, patterns[0], values[0], bound):
-        yield from _match_all(graph, patterns[1:], values[1:], first)
+    for first in _match(graph, patterns[0], values[0], bound, missed):
+        yield from _match_all(graph, patterns[1:], values[1:], first, missed)
 
 
 def _check_private(graph: Graph, found: Match, root: Node) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from intaglio.compiler.ir import Graph
+from intaglio.compiler.outline import Outline, outline
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.expand import expand
 from intaglio.compiler.passes.float_scale import float_scale
@@ -46,11 +47,17 @@ FUSE: tuple[Pass, ...] = (merge_linear, merge_rotary, fuse_prologue, fuse_elemen
 
 @dataclass
 class Trace:
-    """What the passes did: a row each, and with `folder` the graph after each as a text file."""
+    """What the passes did: a row each, and with `folder` the graph after each as a text file. `models`: outlines of the
+    models as they were loaded."""
 
     folder: Path | None = None
     say: Callable[[str], None] = lambda line: None
     rows: list[dict[str, str | int]] = field(default_factory=list)
+    models: dict[str, Outline] = field(default_factory=dict)
+
+    def begin(self, graph: Graph) -> None:
+        if graph.model not in self.models:
+            self.models[graph.model] = outline(graph)
 
     def record(self, graph: Graph, name: str, changes: int) -> None:
         self.rows.append({"graph": graph.name, "pass": name, "changes": changes, "nodes": len(graph.nodes)})
@@ -62,6 +69,7 @@ class Trace:
 
 def run(graph: Graph, passes: Sequence[Pass], trace: Trace) -> Graph:
     """Apply `passes` in order, plain functions or partial ones; the graph is valid after each."""
+    trace.begin(graph)
     for step in passes:
         changes = step(graph)
         graph.verify()

@@ -34,14 +34,17 @@ class Resized:
 
 def resized(node: Node) -> list[Resized]:
     """For each axis of a Resize's input what becomes of it. Raises BadModel, and NotLinear for sizes that vary."""
-    shape, roi, scales, sizes = node.inputs[0].shape, *(_known(node, i) for i in (1, 2, 3))
-    axes = [a % max(1, len(shape)) for a in node.attrs.get("axes") or range(len(shape))]
-    if (scales is None) == (sizes is None) or len(axes) != len(scales if sizes is None else sizes):
-        raise BadModel(f"scales {scales} and sizes {sizes} do not say what becomes of {len(axes)} axes")
-    if roi is not None and roi.shape != (2 * len(axes),):
-        raise BadModel(f"{roi.tolist()} is no region of interest along {len(axes)} axes")
-    if sizes is None and not (np.isfinite(scales) & (np.asarray(scales) > 0)).all():
-        raise BadModel(f"nothing is resized by {scales}")
+    shape, scales, sizes = node.inputs[0].shape, _known(node, 2), _known(node, 3)
+    axes = node.attrs.get("axes") or list(range(len(shape)))
+    if any(not -len(shape) <= a < len(shape) for a in axes):
+        raise BadModel(f"{node.inputs[0].type} has no axes {axes}")
+    axes = [a % len(shape) for a in axes]
+    cropped = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+    roi = _numbers(_known(node, 1), 2 * len(axes), -np.inf) if cropped else None
+    if (scales is None) == (sizes is None):
+        raise BadModel("either scales or sizes must say what becomes of it")
+    scales = _numbers(scales, len(axes), 0) if scales is not None else None
+    sizes = _numbers(sizes, len(axes), 0) if sizes is not None else None
     result = [Resized(d, d, 1.0) for d in shape]
     if sizes is not None:
         scales = [_ratio(wanted, shape[a]) for a, wanted in zip(axes, sizes, strict=True)]
@@ -60,14 +63,22 @@ def _known(node: Node, i: int) -> np.ndarray | None:
     value = node.input(i)
     if value is not None and value.const is None:
         raise NotLinear(f"{value.name} is computed at run time")
-    if value is not None and value.const.ndim != 1:
-        raise BadModel(f"{value} is no list of numbers for axes")
-    return value.const if value is not None and value.const.size else None
+    if value is not None and value.const.dtype == object:
+        raise NotLinear(f"{value.name} varies")
+    return value.const.reshape(-1) if value is not None and value.const.size else None
+
+
+def _numbers(given: np.ndarray | None, count: int, above: float) -> np.ndarray:
+    if given is None or len(given) != count or not (np.isfinite(given) & (given > above)).all():
+        raise BadModel(f"{given} are not {count} numbers that tell how to resize")
+    return given
 
 
 def _ratio(wanted: int, size: Dim) -> float:
     if isinstance(size, dims.Expr):
         raise NotLinear(f"{wanted} / ({size})")
+    if size == 0:
+        raise BadModel("there is nothing to resize")
     return wanted / size
 
 
@@ -86,6 +97,8 @@ def coordinates(axis: Resized, mode: str) -> np.ndarray:
     start, end = axis.roi
     if mode == "asymmetric":
         return i / scale
+    if mode == "tf_half_pixel_for_nn":
+        return (i + 0.5) / scale
     if mode == "align_corners":
         return i * (size - 1) / (length - 1) if length != 1 else 0 * i
     if mode == "tf_crop_and_resize":
@@ -93,8 +106,6 @@ def coordinates(axis: Resized, mode: str) -> np.ndarray:
         return (step + start) * (size - 1)
     if mode == "pytorch_half_pixel" and length == 1:
         return 0 * i - 0.5
-    if mode not in ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"):
-        raise BadModel(f"there is no coordinate_transformation_mode {mode}")
     offset = size / 2 * (1 - axis.count / length) if mode == "half_pixel_symmetric" else 0
     return offset + (i + 0.5) / scale - 0.5
 
@@ -109,10 +120,7 @@ _ROUNDED = {
 
 def nearest(axis: Resized, node: Node) -> np.ndarray:
     """The old element that each new one is."""
-    mode = node.attrs.get("nearest_mode", "round_prefer_floor")
-    if mode not in _ROUNDED:
-        raise BadModel(f"there is no nearest_mode {mode}")
-    rounded = _ROUNDED[mode](_coordinates(axis, node))
+    rounded = _ROUNDED[node.attrs.get("nearest_mode", "round_prefer_floor")](_coordinates(axis, node))
     return np.clip(rounded.astype(np.int64), 0, axis.size - 1)
 
 

@@ -29,6 +29,8 @@ def transform(node: Node) -> Transform:
     size, half = x.shape[axis], bool(node.attrs.get("onesided"))
     to_real = half and bool(node.attrs.get("inverse"))
     length = (2 * size - 2 if to_real else size) if node.input(1) is None else _number(node.inputs[1], "length")
+    if dims.high(length) < 1:
+        raise BadModel(f"there is no transform of length {length}")
     count = length // 2 + 1 if half and not to_real else length
     return Transform(axis % rank, size, length, count, 1 if to_real else 2)
 
@@ -45,9 +47,13 @@ def frames(node: Node) -> tuple[int, int, Dim]:
     signal, step, window, length = (node.input(i) for i in range(4))
     if window is None and length is None:
         raise BadModel("it has neither a window nor a length of its frames")
+    if len(signal.shape) != 3 or (window is not None and len(window.shape) != 1):
+        raise BadModel(f"{signal.type} is no batch of signals, or the window is no row of numbers")
     size = window.shape[0] if length is None else _number(length, "length")
     step = _number(step, "step")
-    if step < 1 or dims.high(signal.shape[1] - size) < 0:
+    if not isinstance(size, int):
+        raise NotLinear(f"frames of {size}")
+    if step < 1 or size < 1 or dims.high(signal.shape[1] - size) < 0:
         raise BadModel(f"{signal.type} has no frames of {size}, {step} apart")
     free = signal.shape[1] - size
     return size, step, (free - free.constant % step) // step + 1 if isinstance(free, dims.Expr) else free // step + 1

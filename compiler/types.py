@@ -254,11 +254,61 @@ def _unpool(node: Node) -> list[TensorType]:
     return [TensorType(x.dtype, _sizes(node.inputs[2]) if node.input(2) is not None else unpooled(node))]
 
 
+def _gather_elements(node: Node) -> list[TensorType]:
+    data, indices = node.inputs
+    axis_of(node.attrs.get("axis", 0), len(data.shape))
+    if len(indices.shape) != len(data.shape):
+        raise BadModel(f"the indices {indices.type} do not fit {data.type}")
+    return [TensorType(data.dtype, indices.shape)]
+
+
+def _gather_nd(node: Node) -> list[TensorType]:
+    data, indices = node.inputs
+    batch = node.attrs.get("batch_dims", 0)
+    rows, inner = _tuples(data, indices, batch)
+    return [TensorType(data.dtype, (*rows, *inner))]
+
+
+def _scatter(node: Node) -> list[TensorType]:
+    data, indices, updates = node.inputs
+    if node.op == "ScatterND":
+        wanted = tuple(d for part in _tuples(data, indices, 0) for d in part)
+    else:
+        axis_of(node.attrs.get("axis", 0), len(data.shape))
+        wanted = indices.shape
+    if updates.shape != wanted or (node.op == "ScatterElements" and len(wanted) != len(data.shape)):
+        raise BadModel(f"the indices {indices.type} and the updates {updates.type} do not fit {data.type}")
+    return [data.type]
+
+
+def _tuples(data: Value, indices: Value, batch: int) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
+    """The shape of the tuples of indices, and of what each of them means."""
+    count, rank = indices.shape[-1] if indices.shape else 0, len(data.shape)
+    if not isinstance(count, int):
+        raise DataDependent(f"the number of indices {count} varies")
+    if not 0 <= batch < len(indices.shape) or not 0 < count <= rank - batch:
+        raise BadModel(f"the indices {indices.type} do not fit {data.type}")
+    if indices.shape[:batch] != data.shape[:batch]:
+        raise BadModel(f"the indices {indices.type} are for another batch than {data.type}")
+    return indices.shape[:-1], data.shape[batch + count :]
+
+
+def _top_k(node: Node) -> list[TensorType]:
+    x, numbers = node.inputs[0], integers(node.inputs[1], "the number")
+    axis, k = axis_of(node.attrs.get("axis", -1), len(x.shape)), numbers[0] if len(numbers) == 1 else -1
+    if k < 0 or dims.high(x.shape[axis]) < k:
+        raise BadModel(f"there are no {numbers} largest of {x.shape[axis]} elements")
+    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
+    return [TensorType(x.dtype, shape), TensorType("i64", shape)]
+
+
 def _compress(node: Node) -> list[TensorType]:
     x, count = node.inputs[0], sum(map(bool, content(node.inputs[1], "the condition")))
     if (axis := node.attrs.get("axis")) is None:
         return [TensorType(x.dtype, (count,))]
     axis = axis_of(axis, len(x.shape))
+    if dims.high(x.shape[axis]) < node.inputs[1].const.size:
+        raise BadModel(f"the condition {node.inputs[1].type} is longer than axis {axis} of {x.type}")
     return [TensorType(x.dtype, (*x.shape[:axis], count, *x.shape[axis + 1 :]))]
 
 
@@ -304,39 +354,10 @@ def _gemm(node: Node) -> list[TensorType]:
     return [TensorType(node.inputs[0].dtype, shape)]
 
 
-def _elements(node: Node) -> list[TensorType]:
-    """Of a gathering or scattering of single elements."""
-    x, indices = node.inputs[:2]
-    axis_of(node.attrs.get("axis", 0), len(x.shape))
-    if len(indices.shape) != len(x.shape):
-        raise BadModel(f"{indices.type} are no indices into {x.type}")
-    if node.op == "ScatterElements" and node.inputs[2].shape != indices.shape:
-        raise BadModel(f"{node.inputs[2].type} are not as many as the indices {indices.type}")
-    return [TensorType(x.dtype, indices.shape if node.op == "GatherElements" else x.shape)]
-
-
-def _tuples(node: Node) -> list[TensorType]:
-    """Of a gathering or scattering by indices side by side, which choose along the first axes after the batch."""
-    x, indices, batch = *node.inputs[:2], node.attrs.get("batch_dims", 0)
-    count = indices.shape[-1] if indices.shape else None
-    if not isinstance(count, int) or not 0 <= batch < len(indices.shape) or not 1 <= count <= len(x.shape) - batch:
-        raise BadModel(f"{indices.type} are no indices into {x.type}")
-    if indices.shape[:batch] != x.shape[:batch]:
-        raise BadModel(f"{indices.type} and {x.type} differ in their first {batch} axes")
-    chosen = (*indices.shape[:-1], *x.shape[batch + count :])
-    if node.op == "ScatterND" and node.inputs[2].shape != chosen:
-        raise BadModel(f"{node.inputs[2].type} are not as many as the indices {indices.type} choose")
-    return [TensorType(x.dtype, chosen if node.op == "GatherND" else x.shape)]
-
-
 _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Reshape": _reshape,
     "Expand": _expand,
-    "GatherElements": _elements,
-    "GatherND": _tuples,
     "Gemm": _gemm,
-    "ScatterElements": _elements,
-    "ScatterND": _tuples,
     "ConstantOfShape": _of_shape,
     "Concat": _concat,
     "Slice": _slice,
@@ -348,6 +369,10 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "DeformConv"), convolved),
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), pooled),
     "Col2Im": assembled,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
+    **dict.fromkeys(("ScatterElements", "ScatterND"), _scatter),
+    "TopK": _top_k,
     "Compress": _compress,
     "MaxUnpool": _unpool,
     "Resize": _resize,

@@ -12,6 +12,11 @@ from intaglio.compiler.ir import Graph, Node, Value
 VIEWS = frozenset({"Reshape", "Transpose", "Expand"})
 
 
+def permutation(node: Node) -> list[int]:
+    """The axes that a Transpose reads, in order."""
+    return node.attrs.get("perm") or list(range(len(node.inputs[0].shape)))[::-1]
+
+
 def source(graph: Graph, value: Value) -> tuple[Value, list[Node]]:
     """The value behind a chain of views, and the chain, first view first."""
     chain: list[Node] = []

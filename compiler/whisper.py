@@ -24,7 +24,7 @@ from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.positions import positions
-from intaglio.compiler.passes.quantize import Precision, quantize
+from intaglio.compiler.passes.quantize import Precision, observe, quantize
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
@@ -61,10 +61,9 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
     checks = golden.checks(export, heard, exported)
     accuracy = None
     if precision.reduced:
-        text = text_tokens(
-            export.tokenizer, decoder.outputs[0].shape[-1], export.context - len(golden.prompt(export.settings))
-        )
-        ids = np.concatenate([[golden.prompt(export.settings)], text], axis=1)
+        begin = golden.prompt(export.settings)
+        texts = text_tokens(export.tokenizer, decoder.outputs[0].shape[-1], export.context - len(begin))
+        ids, other = (np.concatenate([[begin], text], axis=1) for text in texts)
         reference = exported.logits(ids)
     for graph in (spectrogram, encoder, decoder):
         pipeline.run(graph, UNDERSTAND, trace)
@@ -74,12 +73,14 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
         partial(move_to_encoder, encoder=encoder),
         partial(kv_cache, tokens=s.new, past=s.past),
         merge_linear,
-        partial(quantize, precision=precision),
     )
     pipeline.run(decoder, cached, trace)
-    pipeline.run(encoder, (merge_linear, partial(quantize, precision=precision)), trace)
+    pipeline.run(encoder, (merge_linear,), trace)
     if precision.reduced:
         trace.say("accuracy")
+        observed = observe(decoder, *golden.Listener(encoder, decoder, heard).run(other))
+        for graph in (decoder, encoder):
+            pipeline.run(graph, (partial(quantize, precision=precision, observed=observed),), trace)
         packed = golden.Listener(encoder, decoder, heard)
         accuracy = compare(reference, packed.logits(ids), ids)
         checks = golden.checks(export, heard, packed)

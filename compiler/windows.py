@@ -10,7 +10,7 @@ from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, NotLinear
 from intaglio.compiler.ir import BadModel, Node, TensorType, Value
 
-_MOST = 1 << 31  # elements that a window may take, or leave out
+_MOST = 1 << 31  # what an attribute may count
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,16 @@ def convolved(node: Node) -> list[TensorType]:
     x, weight = node.inputs[:2]
     group = node.attrs.get("group", 1)
     channels, each = weight.shape[:2] if len(weight.shape) == len(x.shape) > 2 else (0, 0)
+    if not isinstance(channels, int) or not isinstance(each, int) or channels * each * group < 1 or channels % group:
+        raise BadModel(f"{weight.type} is no weight of a convolution of {x.type} in {group} groups")
+    slid = windows(node)
     out, taken = (each * group, channels) if node.op == "ConvTranspose" else (channels, each * group)
-    if not isinstance(channels, int) or group < 1 or channels == 0 or taken != x.shape[1] or channels % group:
-        raise BadModel(f"{group} groups of {weight} do not fit {x}")
-    return [TensorType(x.dtype, (x.shape[0], out, *(w.count for w in windows(node))))]
+    bias = node.input(3 if node.op == "DeformConv" else 2)
+    fits = taken == x.shape[1] and tuple(w.kernel for w in slid) == weight.shape[2:]
+    if not fits or (bias is not None and bias.shape != (out,)):
+        given = " and ".join(str(v.type) for v in (weight, bias) if v is not None)
+        raise BadModel(f"{given} in {group} groups do not fit {x.type}")
+    return [TensorType(x.dtype, (x.shape[0], out, *(w.count for w in slid)))]
 
 
 def pooled(node: Node) -> list[TensorType]:
@@ -89,8 +95,6 @@ class _Given:
             raise BadModel(f"{node.inputs[0].type} has no axes to slide along")
         weight = node.input(1) if "Conv" in node.op else None
         self.kernels = self.numbers("kernel_shape", weight.shape[2:] if weight is not None else None, 1)
-        if weight is not None and tuple(self.kernels) != weight.shape[2:]:
-            raise BadModel(f"its kernel_shape is {self.kernels}, and its weight {weight}")
         self.strides, self.dilations = self.numbers("strides", [1] * rank, 1), self.numbers("dilations", [1] * rank, 1)
         self.pads = self.numbers("pads", [0] * 2 * rank, 0)
         self.auto_pad = self.attrs.get("auto_pad", "NOTSET")
@@ -127,7 +131,7 @@ class _Given:
         extra = self.numbers("output_padding", [0] * len(self.sizes), 0)[i]
         full = (size - 1) * stride + (kernel - 1) * dilation + 1 + extra
         if wanted := self.attrs.get("output_shape"):
-            before, after = self.shared(_constant(full - wanted[-len(self.sizes) :][i]))
+            before, after = self.shared(_constant(full - self.numbers("output_shape", wanted, 1)[i]))
         elif self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             before, after = self.shared(_constant(full - size * stride))
         else:

@@ -18,7 +18,7 @@ from intaglio.runtime.plan import BadBundle
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "load", "operators"]
+__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators"]
 
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much (0: unknown)
 
@@ -28,6 +28,7 @@ _LATER = {
     "BadModel": "intaglio.compiler.ir",
     "DeviceLimit": "intaglio.runtime.device",
     "NoAdapter": "intaglio.runtime.device",
+    "NoReference": "intaglio.reference",
     "PromptTooLong": "intaglio.runtime.generate",
     "UnsupportedOperator": "intaglio.compiler.ir",
 }
@@ -80,6 +81,31 @@ def compile(
     return load(folder)
 
 
+def explain(
+    model: str | Path | onnx.ModelProto,
+    rule: str,
+    *,
+    bind: Mapping[str, Any] | None = None,
+    max_length: int | None = None,
+    say: Say = lambda what, done, total: None,
+) -> str:
+    """Why a rule of the compiler did not fire on `model`, where it came nearest, for each graph.
+
+    Raises ValueError for an unknown rule, BadModel and NoCompiler. What `compile` refuses later is no error here.
+    """
+    parts = "compiler.frontend", "compiler.pipeline", "compiler.explain", "compiler.passes.quantize"
+    frontend, pipeline, explanations, formats = map(_compiler, parts)
+    trace = pipeline.Trace(say=lambda line: say("passes", len(trace.rows), 0))
+    with explanations.watching(rule) as explanation:
+        try:
+            frontend.compile(model, trace, formats.Precision(), bind, max_length)
+        except frontend.BadModel as error:
+            if not explanation.fired:
+                raise
+            return f"{explanation}\nthen: {error}"
+    return str(explanation)
+
+
 def operators() -> str:
     """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
     return _compiler("compiler.operators").table()
@@ -94,9 +120,12 @@ def _compiler(name: str) -> Any:
         raise NoCompiler(f"to compile, {error.name} is needed: pip install 'intaglio[compiler]'") from None
 
 
-def load(path: str | Path, say: Say = lambda what, done, total: None) -> Bundle:
-    """The bundle in the folder `path`. An adapter is opened when it first runs. Raises BadBundle."""
-    return Bundle(Path(path), say)
+def load(path: str | Path, say: Say = lambda what, done, total: None, *, allow_edited: bool = False) -> Bundle:
+    """The bundle in the folder `path`. An adapter is opened when it first runs. Raises BadBundle.
+
+    allow_edited: take shaders that are not what was compiled; `bundle.executor.edited` lists them.
+    """
+    return Bundle(Path(path), say, allow_edited=allow_edited)
 
 
 def __getattr__(name: str) -> Any:

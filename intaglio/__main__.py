@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import intaglio
-from intaglio import inspect, run
+from intaglio import inspect, page
+from intaglio.arguments import binding, one_line
+from intaglio.commands import bench, diff, run, verify
+from intaglio.inspect import printable
 from intaglio.progress import Progress
+from intaglio.runtime import profile as profiles
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _expected(error):
             raise
         progress.clear()
-        print(f"intaglio: {_line(error)}", file=sys.stderr)
+        print(f"intaglio: {one_line(error)}", file=sys.stderr)
         return FAILED
     finally:
         progress.clear()
@@ -53,16 +57,17 @@ def _expected(error: Exception) -> bool:
     return device is not None and isinstance(error, (device.NoAdapter, device.DeviceLimit, wgpu.GPUError))
 
 
-def _line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
-
-
 # the commands
 
 
 def _compile(options: argparse.Namespace, progress: Progress) -> int:
+    if options.explain is not None:
+        text = intaglio.explain(
+            options.model, options.explain, bind=dict(options.bind), max_length=options.max_length, say=progress
+        )
+        progress.clear()
+        print(printable(text))
+        return 0
     bundle = intaglio.compile(
         options.model,
         options.output,
@@ -84,24 +89,16 @@ def _compile(options: argparse.Namespace, progress: Progress) -> int:
 
 def _inspect(options: argparse.Namespace, progress: Progress) -> int:
     bundle = intaglio.load(options.bundle)
+    if options.html is not None:
+        profile = profiles.read(options.profile, bundle.plan) if options.profile else None
+        page.write(bundle, options.html, profile)
+        return 0
     print(inspect.shader(bundle, options.kernel) if options.kernel else inspect.describe(bundle))
     return 0
 
 
-def _verify(options: argparse.Namespace, progress: Progress) -> int:
-    results = intaglio.load(options.bundle, progress).verify()
-    progress.clear()
-    for r in results:
-        verdict = "ok  " if r.passed else "FAIL"
-        print(
-            f"{verdict} {r.check} {r.program} {r.output}: error {r.error:.2g} of {r.tolerance:.2g} in {r.count} values"
-        )
-        if not r.passed:
-            print(f"     at {list(r.index)}: {r.value:.9g}, expected {r.expected:.9g}")
-    failed = sum(not r.passed for r in results)
-    if failed or not results:
-        what = f"{failed} of {len(results)} outputs are wrong" if results else "the bundle holds no golden values"
-        raise ValueError(f"{options.bundle}: {what}")
+def _operators(options: argparse.Namespace, progress: Progress) -> int:
+    print(intaglio.operators(), end="")
     return 0
 
 
@@ -139,11 +136,13 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("compile", _compile, "compile a model into a bundle")
     p.add_argument("model", metavar="MODEL", help="a .onnx file, or a folder as exporters leave it")
-    p.add_argument("-o", "--output", metavar="BUNDLE", required=True, help="the folder to write; a bundle is replaced")
+    purpose = p.add_mutually_exclusive_group(required=True)
+    purpose.add_argument("-o", "--output", metavar="BUNDLE", help="the folder to write; a bundle is replaced")
+    purpose.add_argument("--explain", metavar="RULE", help="write nothing; say why this rule did not fire")
     p.add_argument(
         "--bind",
         metavar="NAME=VALUE",
-        type=_binding,
+        type=binding,
         action="append",
         default=[],
         help="fix a named dimension (a number), let it vary (1..64), or fix an input (a number or a .npy file)",
@@ -161,28 +160,22 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("inspect", _inspect, "show what a bundle is made of")
     p.add_argument("bundle", metavar="BUNDLE")
-    p.add_argument("--kernel", metavar="NAME", help="print the WGSL of this kernel")
+    what = p.add_mutually_exclusive_group()
+    what.add_argument("--kernel", metavar="NAME", help="print the WGSL of this kernel")
+    what.add_argument("--html", metavar="FILE", type=Path, help="write all of it as a page for a browser")
+    p.add_argument("--profile", metavar="FILE", type=Path, help="with --html: times from `bench --save`")
 
-    p = command("verify", _verify, "check a bundle's golden values on this machine's adapter")
-    p.add_argument("bundle", metavar="BUNDLE")
+    p = command("verify", verify.run, "check on this machine's adapter what a bundle computes, step by step if need be")
+    verify.add_arguments(p)
+
+    bench.add_arguments(command("bench", bench.run, "time a bundle on this machine's adapter"))
+    diff.add_arguments(
+        command("diff", diff.run, "compare two bundles: operators, kernels, dispatches, precision, bytes")
+    )
 
     command("operators", _operators, "print which operators of ONNX compile, and how")
     command("device", _device, "show this machine's adapters")
     return parser
-
-
-def _binding(text: str) -> tuple[str, Any]:
-    name, value = run.pair(text)
-    if re.fullmatch(r"[+-]?\d+", value):
-        return name, int(value)
-    if ends := re.fullmatch(r"(\d+)\.\.(\d+)", value):
-        return name, range(int(ends[1]), int(ends[2]) + 1)
-    if value.endswith(".npy"):
-        try:
-            return name, run.read_array(value)
-        except (ValueError, OSError) as error:
-            raise argparse.ArgumentTypeError(_line(error)) from error
-    raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number, a range such as 1..64, nor a .npy file")
 
 
 if __name__ == "__main__":

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from intaglio.runtime import graph as graphs
 from intaglio.runtime import plan as plans
+from intaglio.runtime.graph import Graph
 from intaglio.runtime.plan import BadBundle, Plan
 
 if TYPE_CHECKING:
+    import onnx
+    import wgpu
+
     from intaglio.runtime.chat_template import ChatTemplate
     from intaglio.runtime.executor import Executor
     from intaglio.runtime.generate import Completion, Generator, Settings, Stream
     from intaglio.runtime.tokenizer import Tokenizer
-    from intaglio.runtime.verify import Result
+    from intaglio.runtime.verify import Check, Result, StepResult
     from intaglio.runtime.whisper import Transcriber, Transcript
 
 Say = Callable[[str, int, int], None]
 
 
 class Bundle:
-    """The bundle in `folder`; `say` hears of the progress of long work. Raises BadBundle."""
+    """The bundle in `folder`; `say` hears of the progress of long work. Raises BadBundle.
 
-    def __init__(self, folder: Path, say: Say = lambda what, done, total: None) -> None:
-        self.folder, self._say = folder, say
+    allow_edited: shaders may be other ones than were compiled; `executor.edited` lists them.
+    """
+
+    def __init__(self, folder: Path, say: Say = lambda what, done, total: None, *, allow_edited: bool = False) -> None:
+        self.folder, self._say, self._allow_edited = folder, say, allow_edited
         self.plan: Plan = plans.read(folder)
 
     def run(
@@ -122,19 +130,62 @@ class Bundle:
         """The options that a language model's makers recommend: generate(prompt, **bundle.sampling)."""
         return dict(self._language.sampling)
 
-    def verify(self, tolerance: float | None = None) -> list[Result]:
-        """Run the bundle's golden checks on this adapter; `tolerance` replaces the programs' own. Raises BadBundle."""
-        from intaglio.runtime.verify import verify
+    def verify(
+        self,
+        tolerance: float | None = None,
+        reference: str | Path | onnx.ModelProto | None = None,
+        bind: Mapping[str, Any] | None = None,
+    ) -> list[Result]:
+        """Run the bundle's golden checks on this adapter; `tolerance` replaces the programs' own.
+
+        reference: the model that was compiled, with what was bound then; onnxruntime's values take the place of those
+        in the bundle. Raises BadBundle, BadModel, NoReference.
+        """
+        from intaglio.runtime.verify import outputs
 
         self._forget()
-        return verify(self.executor, self.folder, tolerance)
+        return list(outputs(self.executor, self._checks(reference, bind), tolerance))
+
+    def verify_steps(
+        self,
+        tolerance: float | None = None,
+        reference: str | Path | onnx.ModelProto | None = None,
+        bind: Mapping[str, Any] | None = None,
+    ) -> Iterator[StepResult]:
+        """The same, step by step: every step of every program that can be compared, in order, as it is reached.
+
+        The first whose verdict is "wrong" is the one to look at. Raises as `verify` does.
+        """
+        from intaglio.runtime.verify import steps
+
+        self._forget()
+        return steps(self.executor, self.graph, self._checks(reference, bind), tolerance)
+
+    def _checks(self, reference: Any, bind: Mapping[str, Any] | None) -> Iterable[Check]:
+        from intaglio.runtime.verify import golden
+
+        checks = golden(self.folder, self.plan)
+        if reference is None:
+            return checks
+        from intaglio import reference as references
+
+        return references.checks(checks, self.graph, self.plan, reference, bind)
 
     @cached_property
     def executor(self) -> Executor:
         """The bundle on an adapter: opened at first use, kept."""
+        return self.open()
+
+    def open(self, device: wgpu.GPUDevice | None = None) -> Executor:
+        """The bundle on an adapter, anew; on `device`, if it is given. Raises BadBundle, NoAdapter, DeviceLimit."""
         from intaglio.runtime.executor import Executor
 
-        return Executor(self.folder, self.plan, self._say)
+        return Executor(self.folder, self.plan, self._say, device, self._allow_edited)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What every step computes, and of which ONNX nodes. Raises BadBundle, also for a bundle that does not say."""
+        return graphs.read(self.folder, self.plan)
 
     @cached_property
     def report(self) -> dict[str, Any]:

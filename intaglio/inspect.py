@@ -33,14 +33,14 @@ def describe(bundle: Bundle) -> str:
         lines += ["", f"program {name}: {counted(len(program.steps), 'dispatch', 'es')}"]
         lines += [f"  in   {_value(plan.buffers[i], n)}" for n, i in program.inputs.items()]
         lines += [f"  out  {_value(plan.buffers[i], n)}" for n, i in program.outputs.items()]
-        lines += _table([_step(plan, i, step) for i, step in enumerate(program.steps)])
+        lines += table([_step(plan, i, step) for i, step in enumerate(program.steps)])
     uses = Counter(step.kernel for program in plan.programs.values() for step in program.steps)
     lines += ["", f"kernels: {len(plan.kernels)}"]
-    lines += _table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.kernels.items()])
+    lines += table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.kernels.items()])
     lines += ["", f"memory on the adapter: {size(plan.bytes)}"]
     counts = Counter(b.kind for b in plan.buffers)
     memory = [[kind, counted(counts[kind], "buffer"), size(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]
-    lines += _table(
+    lines += table(
         [
             *memory,
             ["uniform", counted(1, "buffer"), size(plan.uniform_bytes)],
@@ -75,18 +75,29 @@ def _step(plan: Plan, i: int, step: Step) -> list[str]:
     bound = list(zip(step.buffers, plan.kernels[step.kernel].access, strict=True))
     made = [_name(plan, b) for b, letter in bound if plans.ACCESS[letter].write]
     read = [_name(plan, b) for b, a in bound if not plans.ACCESS[a].write and plan.buffers[b].kind != "weight"]
-    return [str(i), step.kernel, " x ".join(map(_groups, step.grid)), f"{', '.join(read)} -> {', '.join(made)}"]
+    return [str(i), step.kernel, " x ".join(map(groups, step.grid)), f"{', '.join(read)} -> {', '.join(made)}"]
 
 
 def _name(plan: Plan, i: int) -> str:
     return plan.buffers[i].name or f"{plan.buffers[i].kind} {i}"
 
 
-def _groups(d: Any) -> str:
+def groups(d: Any) -> str:
     if isinstance(d, int):
         return str(d)
     product = "*".join(f"({s})" if "+" in str(s) else str(s) for s in d["of"])
     return product if d["per"] == 1 else f"ceil({product}/{d['per']})"
+
+
+def precision(bundle: Bundle) -> str:
+    """What numbers are stored as, by the report."""
+    said = bundle.report.get("precision")
+    return str(said.get("name", "unknown")) if isinstance(said, dict) else "unknown"
+
+
+def printable(text: str) -> str:
+    """A name from a stranger's bundle, which must not move the cursor of the terminal that it is shown on."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def counted(count: int, noun: str, plural: str = "s") -> str:
@@ -101,7 +112,7 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def _table(rows: Iterable[list[str]]) -> list[str]:
+def table(rows: Iterable[list[str]]) -> list[str]:
     """Indented rows whose columns, but for the last, are padded to one width."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -116,8 +127,8 @@ def describe_adapter(adapter: wgpu.GPUAdapter, state: str) -> str:
         ["type", info["adapter_type"]],
         ["driver", info["description"] or "unknown"],
     ]
-    lines = [f"{info['device'] or 'unnamed'} ({state})", *_table(rows)]
+    lines = [f"{info['device'] or 'unnamed'} ({state})", *table(rows)]
     limits = [[f"  {name}", f"{adapter.limits[name]} (used: {used})"] for name, used in DEFAULT_LIMITS.items()]
     return "\n".join(
-        [*lines, "  limits", *_table(limits), f"  features  {', '.join(sorted(adapter.features)) or 'none'}"]
+        [*lines, "  limits", *table(limits), f"  features  {', '.join(sorted(adapter.features)) or 'none'}"]
     )

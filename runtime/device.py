@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 # Mesa complains on standard error when this is unset; no file is ever put there.
 os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
@@ -41,7 +42,9 @@ def choose() -> wgpu.GPUAdapter:
     return adapter
 
 
-def open_device() -> wgpu.GPUDevice:
-    """A device with WebGPU's default limits. Raises NoAdapter."""
+def open_device(features: Collection[str] = ()) -> wgpu.GPUDevice:
+    """A device with WebGPU's default limits, and those of `features` that the adapter has. Raises NoAdapter."""
+    adapter = choose()
     # Limits must be named: left out, wgpu-py grants the adapter's own.
-    return choose().request_device_sync(required_limits=dict(DEFAULT_LIMITS))
+    granted = sorted(adapter.features & set(features))
+    return adapter.request_device_sync(required_limits=dict(DEFAULT_LIMITS), required_features=granted)

@@ -7,7 +7,9 @@ The executor knows buffers and steps and no operator; what a program means is th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +62,9 @@ class _Bound:
 class Executor:
     """A bundle's programs on a device.
 
-    device: one that is open already, to be shared. Raises BadBundle where files are not what the plan says, NoAdapter
-    and DeviceLimit where the adapter will not do.
+    device: one that is open already, to be shared. allow_edited: take shaders that are not what was compiled, and list
+    them in `edited`. Raises BadBundle where files are not what the plan says, NoAdapter and DeviceLimit where the
+    adapter will not do.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Executor:
         plan: Plan,
         say: Say = lambda what, done, total: None,
         device: wgpu.GPUDevice | None = None,
+        allow_edited: bool = False,
     ) -> None:
         self.plan = plan
+        self.edited: list[str] = []
         self.device = device or open_device()
         self._uniform = self.device.create_buffer(
             size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
@@ -79,8 +84,11 @@ class Executor:
         self._staging = self._readback()
         self._buffers = [self._allocate(b) for b in plan.buffers]
         self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
+        begin = time.perf_counter()
         self._upload(folder, say)
-        self._pipelines = self._compile(folder, say)
+        uploaded = time.perf_counter()
+        self._pipelines = self._compile(folder, say, self.edited if allow_edited else None)
+        self.seconds = {"upload": uploaded - begin, "pipelines": time.perf_counter() - uploaded}
         self._programs = {name: self._bind(p) for name, p in plan.programs.items()}
 
     @property
@@ -124,10 +132,12 @@ class Executor:
             except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:
                 raise BadBundle(f"{path} is broken: {e}") from e
 
-    def _compile(self, folder: Path, say: Say) -> dict[str, tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroupLayout]]:
+    def _compile(
+        self, folder: Path, say: Say, edited: list[str] | None
+    ) -> dict[str, tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroupLayout]]:
         result = {}
         for count, (name, kernel) in enumerate(self.plan.kernels.items(), 1):
-            code = plans.verify_file(folder, self.plan, kernel.file).decode("utf-8", "replace")
+            code = plans.verify_file(folder, self.plan, kernel.file, edited).decode("utf-8", "replace")
             bindings = [_layout(ACCESS[letter]) for letter in kernel.access] + [_UNIFORM] * kernel.uniform
             layout = self.device.create_bind_group_layout(
                 entries=[{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | b for i, b in enumerate(bindings)]
@@ -215,12 +225,7 @@ class Executor:
         runs: the symbols of each; those that are not given are at their lowest. read: (name, first element, count)
         brings a few words back, as i32, after the last run. Raises ValueError for a symbol that is out of its range.
         """
-        if len(runs) > SLOTS:
-            raise ValueError(f"{len(runs)} runs in a submit; there is room for {SLOTS}")
-        known = [self._known(symbols) for symbols in runs]
-        blocks = np.zeros((len(runs), self.plan.block // WORD), np.uint32)
-        blocks[:, : len(self.plan.symbols)] = [[*symbols.values()] for symbols in known]
-        self.device.queue.write_buffer(self._uniform, 0, blocks)
+        known = self._begin(runs)
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
         for i, symbols in enumerate(known):
@@ -233,6 +238,35 @@ class Executor:
         encoder.copy_buffer_to_buffer(self._buffers[self._names[name]], first * WORD, self._staging, 0, count * WORD)
         self.device.queue.submit([encoder.finish()])
         return self._wait(count)
+
+    def stepwise(self, program: str, symbols: Mapping[str, int]) -> Iterator[int]:
+        """Replay a program a step at a time; after each, what it wrote can be read before another takes its place."""
+        known = self.begin(symbols)
+        for i in range(len(self._programs[program])):
+            encoder = self.device.create_command_encoder()
+            pass_ = encoder.begin_compute_pass()
+            self.encode(program, known, slice(i, i + 1), pass_)
+            pass_.end()
+            self.device.queue.submit([encoder.finish()])
+            yield i
+
+    def begin(self, symbols: Mapping[str, int]) -> dict[str, int]:
+        """Prepare a run whose steps are encoded one by one; returns a value for every symbol."""
+        return self._begin([symbols])[0]
+
+    def encode(self, program: str, symbols: Mapping[str, int], steps: slice, pass_: wgpu.GPUComputePassEncoder) -> None:
+        """Steps of the run that was begun."""
+        self._encode(pass_, self._programs[program][steps], symbols, 0)
+
+    def _begin(self, runs: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
+        """Write a uniform block for each run; returns a value for every symbol of each."""
+        if len(runs) > SLOTS:
+            raise ValueError(f"{len(runs)} runs in a submit; there is room for {SLOTS}")
+        known = [self._known(symbols) for symbols in runs]
+        blocks = np.zeros((len(runs), self.plan.block // WORD), np.uint32)
+        blocks[:, : len(self.plan.symbols)] = [[*symbols.values()] for symbols in known]
+        self.device.queue.write_buffer(self._uniform, 0, blocks)
+        return known
 
     def _encode(
         self, pass_: wgpu.GPUComputePassEncoder, dispatches: list[_Bound], symbols: Mapping[str, int], offset: int
@@ -270,11 +304,17 @@ class Executor:
         """The content of an output or a state, in its declared type and shape; of bf16 as f32, of 4 bits as of 8."""
         buffer = self.plan.buffers[self._names[name]]
         shape = tuple(plans.evaluate(d, symbols) for d in buffer.shape)
-        count = int(np.prod(shape))
-        dtype = _numpy(buffer.dtype)
+        return self.content(self._names[name], 0, math.prod(shape), buffer.dtype).reshape(shape)
+
+    def content(self, index: int, first: int, count: int, dtype: str) -> np.ndarray:
+        """`count` elements of a buffer from `first` on, flat. Raises BadBundle where it does not hold as many."""
+        buffer, type = self.plan.buffers[index], _numpy(dtype)
+        if not 0 <= first <= first + count <= buffer.bytes // buffer.each:
+            raise BadBundle(f"buffer {index} of the plan does not hold the elements {first} to {first + count}")
         if not count:
-            return np.empty(shape, dtype)
-        return self._get(self._names[name], count).reshape(shape).astype(dtype)
+            return np.empty(0, type)
+        stored = self._get(index, first + count)[first:]
+        return (stored if buffer.texture else stored.view(_WORDS[type.kind])).astype(type)
 
     def run(
         self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None
@@ -284,6 +324,12 @@ class Executor:
         Symbolic sizes follow from the shapes of the inputs; `symbols` gives those that do not, else they are at their
         lowest. Raises ValueError for inputs that are missing, unknown, of the wrong shape or type, or too large.
         """
+        known = self.feed(program, inputs, symbols)
+        self.submit(program, known)
+        return {name: self.read(name, known) for name in self.plan.programs[program].outputs}
+
+    def feed(self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Write the inputs of a program as `run` does; returns a value for every symbol."""
         described = self.plan.programs[program]
         if missing := sorted(described.inputs.keys() - inputs.keys()):
             raise ValueError(f"program {program} needs the inputs {', '.join(missing)}")
@@ -298,8 +344,7 @@ class Executor:
             self._check_input(name, array, known)
         for name, array in arrays.items():
             self.write(name, array)
-        self.submit(program, known)
-        return {name: self.read(name, known) for name in described.outputs}
+        return known
 
     def _check_input(self, name: str, array: np.ndarray, known: Mapping[str, int]) -> None:
         buffer = self.plan.buffers[self._names[name]]

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from intaglio.runtime.checked import items, named, typed
+
 FORMAT = "intaglio-1"
 TEXELS = {"rgba32float": 16, "rgba16float": 8, "rgba32uint": 16}  # formats of textures, and bytes of a vec4 in them
 STAGING = 4096  # bytes of the buffer that small readbacks go through
@@ -96,6 +98,11 @@ class Buffer:
     texture: tuple[int, int] | tuple[()] = ()
     format: str = ""
 
+    @property
+    def each(self) -> int:
+        """Bytes of a number."""
+        return TEXELS[self.format] // 4 if self.texture else WORD
+
 
 @dataclass(frozen=True)
 class Step:
@@ -162,6 +169,11 @@ def _terms(size: str) -> tuple[tuple[int, str], ...]:
     if end != len(size) or not size:
         raise BadBundle(f"the plan has the malformed size {size!r}")
     return tuple(terms)
+
+
+def symbols(size: Size) -> set[str]:
+    """The symbols in a size; raises BadBundle if it is malformed."""
+    return set() if isinstance(size, int) else {symbol for _, symbol in _terms(size)} - {""}
 
 
 def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
@@ -244,33 +256,19 @@ def _expect(condition: object, what: str) -> None:
         raise BadBundle(f"the plan is broken: {what}")
 
 
-def _is(value: Any, *types: type) -> Any:
-    """`value`, which is of one of these types, and not of a subclass as True is of int."""
-    _expect(type(value) in types, f"{str(value)[:40]!r} is no {' or '.join(t.__name__ for t in types)}")
-    return value
-
-
-def _items(value: Any, *types: type) -> tuple[Any, ...]:
-    return tuple(_is(item, *types) for item in _is(value, list))
-
-
-def _named(value: Any, *types: type) -> dict[str, Any]:
-    return {name: _is(item, *types) for name, item in _is(value, dict).items()}
-
-
 def _parse(data: dict[str, Any]) -> Plan:
     return Plan(
-        kind=_is(data["kind"], str),
-        symbols={name: _items(ends, int) for name, ends in _named(data["symbols"], list).items()},
-        kernels={name: _kernel(**k) for name, k in _named(data["kernels"], dict).items()},
-        buffers=tuple(_buffer(**b) for b in _items(data["buffers"], dict)),
-        programs={name: _program(**p) for name, p in _named(data["programs"], dict).items()},
-        files=_named(data["files"], str),
+        kind=typed(data["kind"], str),
+        symbols={name: items(ends, int) for name, ends in named(data["symbols"], list).items()},
+        kernels={name: _kernel(**k) for name, k in named(data["kernels"], dict).items()},
+        buffers=tuple(_buffer(**b) for b in items(data["buffers"], dict)),
+        programs={name: _program(**p) for name, p in named(data["programs"], dict).items()},
+        files=named(data["files"], str),
     )
 
 
 def _kernel(file: str, sha256: str, access: str, uniform: bool) -> Kernel:
-    return Kernel(_is(file, str), _is(sha256, str), _is(access, str), _is(uniform, bool))
+    return Kernel(typed(file, str), typed(sha256, str), typed(access, str), typed(uniform, bool))
 
 
 def _buffer(
@@ -283,24 +281,24 @@ def _buffer(
     texture: Any = (),
     format: str = "",
 ) -> Buffer:
-    kind, name, dtype, file, format = (_is(text, str) for text in (kind, name, dtype, file, format))
-    shape, texture = _items(shape or [], int, str), _items(texture or [], int)
-    return Buffer(kind, _is(bytes, int), name, dtype, shape, file, texture, format)
+    kind, name, dtype, file, format = (typed(text, str) for text in (kind, name, dtype, file, format))
+    shape, texture = items(shape or [], int, str), items(texture or [], int)
+    return Buffer(kind, typed(bytes, int), name, dtype, shape, file, texture, format)
 
 
 def _program(inputs: Any, outputs: Any, steps: Any) -> Program:
-    return Program(_named(inputs, int), _named(outputs, int), tuple(_step(*step) for step in _items(steps, list)))
+    return Program(named(inputs, int), named(outputs, int), tuple(_step(*step) for step in items(steps, list)))
 
 
 def _step(kernel: str, buffers: Any, grid: Any) -> Step:
-    return Step(_is(kernel, str), _items(buffers, int), tuple(_groups(d) for d in _items(grid, int, dict)))
+    return Step(typed(kernel, str), items(buffers, int), tuple(_groups(d) for d in items(grid, int, dict)))
 
 
 def _groups(d: Any) -> int | dict[str, Any]:
     if isinstance(d, int):
         return d
     _expect(d.keys() == {"of", "per"}, "a grid")
-    return {"of": _items(d["of"], int, str), "per": _is(d["per"], int)}
+    return {"of": items(d["of"], int, str), "per": typed(d["per"], int)}
 
 
 def _check(plan: Plan) -> None:
@@ -342,8 +340,7 @@ def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
     _expect(b.kind != "weight" or b.file in plan.files, f"the file of buffer {i}")
     if b.kind in SEEN:
         _expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
-        each = TEXELS[b.format] // 4 if b.texture else WORD
-        _expect(_most(b.shape, plan) * each <= b.bytes, f"the shape of buffer {i}")
+        _expect(most(b.shape, plan) * b.each <= b.bytes, f"the shape of buffer {i}")
 
 
 def _check_step(plan: Plan, step: Step) -> None:
@@ -362,10 +359,10 @@ def _check_step(plan: Plan, step: Step) -> None:
     for d in step.grid:
         of, per = ((d,), 1) if isinstance(d, int) else (d["of"], d["per"])
         limit = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
-        _expect(per > 0 and _most(of, plan) <= limit * per, f"the grid of {where}")
+        _expect(per > 0 and most(of, plan) <= limit * per, f"the grid of {where}")
 
 
-def _most(sizes: tuple[Size, ...], plan: Plan) -> int:
+def most(sizes: tuple[Size, ...], plan: Plan) -> int:
     """The largest product of sizes that can occur; raises BadBundle if one of them may be negative."""
     highs = []
     for size in sizes:
@@ -376,12 +373,16 @@ def _most(sizes: tuple[Size, ...], plan: Plan) -> int:
     return math.prod(highs)
 
 
-def verify_file(folder: Path, plan: Plan, name: str) -> bytes:
-    """The content of a file of the bundle; raises BadBundle if it is missing or is not what the plan says."""
+def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = None) -> bytes:
+    """The content of a file of the bundle. Raises BadBundle if it is missing, or is not what the plan says: `edited`,
+    where it is given, gets the name of such a file instead.
+    """
     with open_file(folder, name) as file:
         content = file.read()
     if hashlib.sha256(content).hexdigest() != plan.files.get(name):
-        raise changed(folder / name)
+        if edited is None:
+            raise changed(folder / name)
+        edited.append(name)
     return content
 
 
@@ -401,4 +402,5 @@ def open_file(folder: Path, name: str) -> BinaryIO:
 
 
 def changed(path: Path) -> BadBundle:
-    return BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again")
+    edited = ", or verify it with --allow-edited" if path.suffix == ".wgsl" else ""
+    return BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again{edited}")

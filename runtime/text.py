@@ -57,7 +57,7 @@ class Decoder:
     def __init__(self, tokenizer: Tokenizer, before: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         self._tokens = list(before[-_CONTEXT:])
-        self._said, self._text = len(self._tokens), tokenizer.raw(self._tokens)
+        self._said, self._text = len(self._tokens), tokenizer.decode(self._tokens)
 
     def add(self, token: int) -> str:
         """What is certain with this token, and was not before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -202,6 +203,20 @@ def test_compile_refuses_a_model(cli, tmp_path, name, content, message):
     assert out == "" and set(tmp_path.rglob("*")) == before
 
 
+def test_compile_explains_a_rule(cli, tmp_path):
+    onnx.save(model(), tmp_path / "model.onnx")
+    status, out, _ = cli("compile", tmp_path / "model.onnx", "--explain", "Bias")
+    assert status == 0 and {path.name for path in tmp_path.iterdir()} == {"model.onnx"}
+    assert out.splitlines() == ["main: Bias fired 0 times", "  there is no Add for it to begin at"]
+    status, out, error = cli("compile", tmp_path / "model.onnx", "--explain", "Sing")
+    one_line(status, error, "there is no rule 'Sing'; the rules are Attention, Bias, ")
+    assert out == ""
+    strange = model()
+    strange.graph.node[1].op_type, strange.graph.node[1].domain = "Sing", "example"
+    onnx.save(strange, tmp_path / "model.onnx")
+    one_line(*cli("compile", tmp_path / "model.onnx", "--explain", "Bias")[::2], "example.Sing")
+
+
 def test_compile_refuses_an_operator(cli, tmp_path):
     strange = model()
     strange.graph.node[1].op_type, strange.graph.node[1].domain = "Sing", "example"
@@ -335,21 +350,153 @@ def test_verify(cli, whisper, plain):
     assert cli("verify", plain)[0] == 0
 
 
-def test_verify_finds_a_wrong_kernel(cli, plain, tmp_path):
-    """A bundle whose hashes are right and whose shader is not: that is what golden values are for."""
-    broken = tmp_path / "broken.bundle"
-    shutil.copytree(plain, broken)
-    opened = intaglio.load(broken)
-    kernel = next(k for k in opened.plan.kernels.values() if "elementwise" in k.file)
+@pytest.fixture
+def wrong(plain, tmp_path) -> Path:
+    """`plain` with a minimum where its shader had a maximum."""
+    broken = shutil.copytree(plain, tmp_path / "wrong.bundle")
+    kernel = next(k for k in intaglio.load(broken).plan.kernels.values() if "elementwise" in k.file)
     text = (broken / kernel.file).read_text()
     assert "max(" in text
     (broken / kernel.file).write_text(text.replace("max(", "min("))
-    plan = (broken / "plan.json").read_text()
-    changed = hashlib.sha256((broken / kernel.file).read_bytes()).hexdigest()
-    (broken / "plan.json").write_text(plan.replace(kernel.sha256, changed))
-    status, out, error = cli("verify", broken)
+    return broken
+
+
+def test_verify_names_the_first_wrong_step(cli, wrong):
+    one_line(*cli("verify", wrong)[::2], "its hash differs; compile the model again, or verify it with --allow-edited")
+    status, out, error = cli("verify", wrong, "--allow-edited")
+    one_line(status, error, "1 of 1 outputs are wrong, from step 1 of main on")
+    edited, output, _, step, *described = out.splitlines()
+    assert edited.startswith("edited: kernels/elementwise")
+    assert output.startswith("FAIL  0 main /out/y: error ")
+    assert step.startswith("the first wrong step is step 1 of main: elementwise")
+    assert [line.split()[0] for line in described] == ["shader", "computes", "wrote", "worst", "read", "read"]
+    assert described[0].endswith(".wgsl, edited") and "Relu_1, Mul_2" in described[1]
+
+
+def test_verify_by_hashes_alone_is_not_enough(cli, wrong):
+    """A bundle whose hashes are right and whose shader is not: that is what golden values are for."""
+    kernel = next(k for k in intaglio.load(wrong).plan.kernels.values() if "elementwise" in k.file)
+    plan = (wrong / "plan.json").read_text()
+    changed = hashlib.sha256((wrong / kernel.file).read_bytes()).hexdigest()
+    (wrong / "plan.json").write_text(plan.replace(kernel.sha256, changed))
+    status, out, error = cli("verify", wrong)
     one_line(status, error, "1 of 1 outputs are wrong")
-    assert out.startswith("FAIL 0 main /out/y: error ") and "expected" in out
+    assert "edited" not in out
+
+
+def test_verify_as_json(cli, plain, wrong):
+    status, out, _ = cli("verify", plain, "--json")
+    good = json.loads(out)
+    assert (status, good["passed"], good["first_wrong"], good["edited"]) == (0, True, None, [])
+    assert [(o["output"], o["passed"]) for o in good["outputs"]] == [("/out/y", True)]
+    status, out, _ = cli("verify", wrong, "--json", "--all", "--allow-edited")
+    bad = json.loads(out)
+    assert (status, bad["passed"], bad["first_wrong"]["step"]) == (1, False, 1)
+    assert [s["verdict"] for s in bad["steps"]] == ["ok", "wrong"]
+    assert bad["first_wrong"]["inputs"][1]["value"] == "scale"
+
+
+def test_verify_lists_every_step(cli, plain):
+    status, out, _ = cli("verify", plain, "--all")
+    lines = out.splitlines()
+    assert status == 0 and lines[-1] == "2 steps compared, none of them wrong"
+    assert lines[1].startswith("ok    0 main 0 matmul") and lines[2].startswith("ok    0 main 1 elementwise")
+
+
+def test_verify_against_the_model(cli, plain, wrong, tmp_path):
+    onnx.save(model(), tmp_path / "model.onnx")
+    reference = ["--reference", tmp_path / "model.onnx"]
+    status, out, _ = cli("verify", plain, *reference)
+    assert status == 0 and out.endswith("2 steps compared, none of them wrong\n")
+    status, _, error = cli("verify", wrong, *reference, "--allow-edited")
+    one_line(status, error, "from step 1 of main on")
+    assert cli("verify", plain, *reference, "--tolerance", "0")[0] == 0  # so small a model is exact
+    assert cli("verify", wrong, *reference, "--allow-edited", "--tolerance", "100")[0] == 0
+
+
+def test_verify_against_another_model(cli, plain, tmp_path):
+    other = model()
+    other.graph.initializer[0].CopyFrom(numpy_helper.from_array(WEIGHT + 1, "w"))
+    onnx.save(other, tmp_path / "weights.onnx")
+    status, _, error = cli("verify", plain, "--reference", tmp_path / "weights.onnx")
+    one_line(status, error, "from step 0 of main on")
+    wide = model()
+    wide.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((4, 5), np.float32), "w"))
+    onnx.save(wide, tmp_path / "wide.onnx")
+    message = "the model's product has shape [3, 5] where the bundle has [3, 3]: it was compiled from another model"
+    one_line(*cli("verify", plain, "--reference", tmp_path / "wide.onnx")[::2], message)
+    one_line(*cli("verify", plain, "--reference", WHISPER)[::2], "another model: one of the parts main")
+    one_line(*cli("verify", plain, "--reference", tmp_path / "missing.onnx")[::2], "does not exist")
+
+
+def test_verify_with_what_was_bound(cli, tmp_path):
+    np.save(tmp_path / "scale.npy", np.float32(2))
+    onnx.save(model(), tmp_path / "model.onnx")
+    binds = ["--bind", f"scale={tmp_path / 'scale.npy'}", "--bind", "N=2"]
+    assert cli("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.bundle", *binds)[0] == 0
+    command = ["verify", tmp_path / "a.bundle", "--reference", tmp_path / "model.onnx"]
+    assert cli(*command, *binds)[0] == 0
+    one_line(*cli(*command)[::2], "onnxruntime cannot run the model on the bundle's golden inputs")
+
+
+def test_without_onnxruntime(plain, tmp_path):
+    onnx.save(model(), tmp_path / "model.onnx")
+    program = (
+        "import sys; sys.modules['onnxruntime'] = None; from intaglio.__main__ import main; "
+        f"sys.exit(main(['verify', {str(plain)!r}, '--reference', {str(tmp_path / 'model.onnx')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    one_line(done.returncode, done.stderr, "pip install 'intaglio[reference]'")
+
+
+def test_bench(cli, whisper):
+    status, out, _ = cli("bench", whisper, "--runs", "3")
+    lines = out.splitlines()
+    assert status == 0 and [line.split()[0] for line in lines[:2]] == ["adapter", "load"]
+    rows = {line.split()[0]: line for line in lines[3:]}
+    assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
+    assert "P=0 T=2" in rows["prefill"] and "P=3" in rows["step"] and rows["mel"].endswith("s")
+    assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 a submit: ")
+
+
+def test_bench_at_another_size(cli, whisper):
+    status, out, _ = cli("bench", whisper, "--runs", "3", "--size", "T=9", "--json")
+    found = json.loads(out)
+    assert status == 0 and found["programs"]["prefill"]["symbols"]["T"] == 9 and found["profile"] is None
+    one_line(*cli("bench", whisper, "--size", "U=9")[::2], "there is no size U; this bundle has P, T, ")
+
+
+def test_bench_with_a_profile(cli, whisper, tmp_path):
+    plan, files = intaglio.load(whisper).plan, [tmp_path / "trace.json", tmp_path / "profile.json"]
+    status, out, _ = cli("bench", whisper, "--runs", "3", "--trace", files[0], "--save", files[1])
+    assert status == 0 and {path.name for path in tmp_path.iterdir()} == {"trace.json", "profile.json"}
+    for name, program in plan.programs.items():
+        assert f"in {len(program.steps)} dispatches" in out and f"program {name}: " in out
+    assert all(kernel in out for kernel in plan.kernels) and "of the roofline" in out
+    events = json.loads(files[0].read_text())["traceEvents"]
+    dispatches = [e for e in events if e["ph"] == "X"]
+    assert [e["name"] for e in dispatches] == [s.kernel for p in plan.programs.values() for s in p.steps]
+    assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} == plan.programs.keys()
+    assert all(e["dur"] >= 0 and e["args"]["nodes"] for e in dispatches)
+    for thread in {e["tid"] for e in dispatches}:  # one after the other
+        ends = [(e["ts"], e["ts"] + e["dur"]) for e in dispatches if e["tid"] == thread]
+        assert all(end <= begin + 1e-6 for (_, end), (begin, _) in itertools.pairwise(ends))
+
+
+def test_bench_as_json(cli, plain):
+    status, out, _ = cli("bench", plain, "--profile", "--runs", "3", "--json")
+    found = json.loads(out)
+    assert status == 0 and found["token"] == {} and found["load"].keys() == {"upload", "pipelines"}
+    first, second = found["profile"]["programs"]["main"]
+    assert first["kernel"].startswith("matmul") and first["nodes"] == ["MatMul_0"] and first["flops"] == 72
+    assert second["seconds"] >= 0 and second["nodes"] == ["Relu_1", "Mul_2"]
+    assert all(found["profile"]["ceilings"][what] > 0 for what in ("flops", "bytes"))
+
+
+def test_bench_takes_edited_shaders(cli, wrong):
+    one_line(*cli("bench", wrong)[::2], "its hash differs")
+    status, out, _ = cli("bench", wrong, "--runs", "3", "--allow-edited")
+    assert status == 0 and out.startswith("edited: kernels/elementwise")
 
 
 def test_device(cli):
@@ -409,6 +556,7 @@ def test_the_exceptions_are_found_by_name():
         "DeviceLimit",
         "NoAdapter",
         "NoCompiler",
+        "NoReference",
         "UnsupportedOperator",
     ):
         assert issubclass(getattr(intaglio, name), Exception)
@@ -425,6 +573,7 @@ def test_the_exceptions_are_found_by_name():
         [],
         ["sing"],
         ["compile", "model.onnx"],
+        ["compile", "model.onnx", "-o", "a", "--explain", "Gelu"],
         ["compile", "model.onnx", "-o", "a", "--bind", "N"],
         ["compile", "model.onnx", "-o", "a", "--bind", "N=two"],
         ["compile", "model.onnx", "-o", "a", "--bind", "x=missing.npy"],
@@ -443,7 +592,7 @@ def test_usage(cli, arguments):
 
 
 def test_interrupted(cli, monkeypatch):
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(intaglio, "load", interrupt)
@@ -459,7 +608,7 @@ def test_the_reader_goes_away(whisper):
 
 
 def test_mistakes_of_ours_are_not_hidden(monkeypatch):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **options: object) -> None:
         raise KeyError("ours")
 
     monkeypatch.setattr(intaglio, "load", fail)

@@ -11,6 +11,7 @@ from reference import Reference, samples
 
 import intaglio
 from intaglio import Bundle
+from intaglio.runtime.graph import Operation
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FLAVOURS = sorted(f.name for f in FIXTURES.glob("whisper-*"))
@@ -50,6 +51,20 @@ def test_the_spectrogram_agrees(pair: Pair) -> None:
     padded = np.pad(np.concatenate([audio[: window - 400], silence])[:window], 200, mode="reflect")[None, None]
     ours = pair.bundle.run({"audio": padded, "loudest": np.full((1, 1, 1), -10.0)}, "mel")["input_features"]
     np.testing.assert_allclose(ours, pair.reference.features(audio[: window - 400]), rtol=0, atol=1e-4)
+
+
+def test_every_step_agrees_with_the_file(pair: Pair) -> None:
+    """onnxruntime's values between the nodes of what the exporter wrote, at every step of every program."""
+    steps = list(pair.bundle.verify_steps(reference=pair.reference.folder))
+    assert not [(s.worst.program, s.step) for s in steps if s.verdict == "wrong"]
+    samplers = sum(o.op == "WhisperToken" for program in ("prefill", "step", "step") for o in operations(pair, program))
+    dispatches = {name: len(p.steps) for name, p in pair.bundle.plan.programs.items()}
+    assert len(steps) == sum(dispatches.values()) + dispatches["step"] - samplers
+
+
+def operations(pair: Pair, program: str) -> list[Operation]:
+    """What each step of a program computes."""
+    return [pair.bundle.graph.operation(program, i) for i in range(len(pair.bundle.plan.programs[program].steps))]
 
 
 @pytest.mark.parametrize("timed", [False, True], ids=["text", "times"])

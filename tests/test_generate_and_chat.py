@@ -8,9 +8,11 @@ import os
 import pty
 import select
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -362,22 +364,26 @@ def test_talk_at_a_terminal(folder: Path) -> None:
     if process == 0:
         os.chdir(folder.anchor)
         os.execv(command[0], command)
-    read_until(terminal, "> ")
-    for typed, wanted in [
-        ("Hi\n", "> "),
-        ("x" * 600 + "\n", "the context 96; shorten it, or compile with --max-length\r\n> "),
-        ("Hi again\x03", "> "),
-        ("Bye\n", "> "),
-    ]:
-        os.write(terminal, typed.encode())
-        assert "Traceback" not in read_until(terminal, wanted)
-    os.write(terminal, b"\x04")
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
-    os.close(terminal)
+    try:
+        read_until(terminal, "> ")
+        for typed, wanted in [
+            ("Hi\n", "> "),
+            ("x" * 600 + "\n", "the context 96; shorten it, or compile with --max-length\r\n> "),
+            ("Hi again\x03", "> "),
+            ("Bye\n", "> "),
+        ]:
+            os.write(terminal, typed.encode())
+            assert "Traceback" not in read_until(terminal, wanted)
+        os.write(terminal, b"\x04")
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    finally:
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(process, signal.SIGKILL)
+        os.close(terminal)
 
 
 def read_until(terminal: int, wanted: str) -> str:
-    seen, end = "", time.monotonic() + 60
+    seen, end = "", time.monotonic() + 300
     while wanted not in seen:
         assert select.select([terminal], [], [], max(0, end - time.monotonic()))[0], f"only this came: {seen!r}"
         seen += os.read(terminal, 4096).decode("utf-8", "replace")

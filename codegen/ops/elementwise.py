@@ -37,9 +37,9 @@ def _over(
     reads = {f"x{i}": operand(v) for i, v in enumerate(inputs)}
     vec4 = frozenset({"out"} if consts["vec4"] else ())
     grid = (groups(count, per=_LANES * each),)
-    return Kernel(
-        "elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, type.size * len(steps)
-    )
+    flops = type.size * len(steps)
+    touched = {name: type.shape for name, v in (reads | {"out": out}).items() if most(v.type) > most(type)}
+    return Kernel("elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, flops, touched)
 
 
 @op("Elementwise")
@@ -107,20 +107,6 @@ def concat(node: Node) -> list[Kernel]:
         if most(value.type):
             target = wgsl.affine("i", value.shape, strides, at * strides[axis])
             kernels.append(_into(node.output, value, target, "concat"))
-        at = at + value.shape[axis]
-    return kernels
-
-
-@op("Split")
-def split(node: Node) -> list[Kernel]:
-    """A copy for each output."""
-    x = node.inputs[0]
-    axis = node.attrs.get("axis", 0) % len(x.shape)
-    strides = wgsl.strides(x.shape)
-    kernels, at = [], 0
-    for value in node.outputs:
-        source = wgsl.affine("i", value.shape, strides, at * strides[axis])
-        kernels.append(_kernel(value, [x], _COPY, "split", indices={"x0": source}))
         at = at + value.shape[axis]
     return kernels
 

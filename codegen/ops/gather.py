@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.linear import parts, tail_operands
+from intaglio.codegen.weights import packed_size, stored_rows
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node, Value
 
@@ -35,7 +37,8 @@ def _gathered(node: Node, place: dict[str, str]) -> Kernel:
     size = node.output.type.size
     reads = {"data": operand(data), "indices": operand(indices)}
     consts = {"size": wgsl.size(size), **place}
-    return Kernel("gather", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, node.op.lower())
+    kernel = per_element("gather", reads, {"out": node.output}, size, consts, node.op.lower())
+    return replace(kernel, touched={"data": node.output.shape})
 
 
 def elements(node: Node, of: Value) -> dict[str, str]:
@@ -83,8 +86,7 @@ def resample(node: Node) -> Kernel:
         "taps": places.shape[1],
     }
     reads = {"x": operand(x), "places": operand(places), "weights": operand(weights)}
-    grid, flops = (groups(size, per=64),), size * (2 * places.shape[1])
-    return Kernel("resample", reads, {"out": node.output}, grid, (64,), consts, "resample", flops=flops)
+    return per_element("resample", reads, {"out": node.output}, size, consts, "resample", size * (2 * places.shape[1]))
 
 
 def _embedding(node: Node) -> Kernel:
@@ -110,6 +112,8 @@ def _embedding(node: Node) -> Kernel:
     grid = (groups(size, per=64),)
     template = f"embedding{packing}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
+    tail = node.attrs.get("tail", ())
+    touched = {name: (*ids.shape, packed_size(w) // stored_rows(w)) for name, w in weights.items()}
     return Kernel(
         template,
         reads,
@@ -119,5 +123,6 @@ def _embedding(node: Node) -> Kernel:
         consts,
         f"{template}_{width}",
         vec4,
-        node.attrs.get("tail", ()),
+        tail,
+        touched=touched,
     )

@@ -38,11 +38,17 @@ def linear(node: Node) -> list[Kernel]:
         raise refuse(node, f"a convolution over {x.type}, whose size varies")
     if weight.shape[1] > MAX_TRIPS:
         raise refuse(node, f"{weight.shape[1]} columns")
-    one_row = rows_of(x.shape) == 1 and "window" not in node.attrs
+    one_row = _is_one_row(node) and "window" not in node.attrs
     make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul
     if "norm" in node.attrs and make is not _matvec:
         raise refuse(node, "a norm before anything but one row of whole vec4s")
     return [make(node, start, end) for start, end in parts(_columns(node), weight)]
+
+
+def _is_one_row(node: Node) -> bool:
+    """Whether there is one row, of whole vec4s or alone in its memory, which rows of a cache are not."""
+    alone = not node.written or all(w % 4 == 0 for w in node.attrs["splits"])
+    return rows_of(node.output.shape if "window" in node.attrs else node.inputs[0].shape) == 1 and alone
 
 
 def _columns(node: Node) -> int:
@@ -104,11 +110,11 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     tile_groups //= len(consts["weights"])
     consts |= _tiles(consts["weights"], tile_groups, 8)
     consts |= {"k4": width // 4, "tile_rows": tile_rows, "rows": wgsl.size(rows)}
-    template = f"matmul{consts['packing']}"
+    template = label = f"matmul{consts['packing']}"
     if window := node.attrs.get("window"):
         kernel, consts["stride"], consts["pad"] = window
         channels = width // kernel
-        template = "conv1d"
+        template, label = "conv1d", f"conv1d{consts['packing']}"
         consts |= {
             "x_size4": x.shape[-2] * channels // 4,
             "row_step4": consts["stride"] * channels // 4,
@@ -121,8 +127,8 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
         (groups(end - start, per=32 * tile_groups), groups(rows, per=tile_rows * lanes)),
         (8, lanes),
         consts,
-        f"{template}_{width}x{end - start}",
-        _vec4(node, reads) if not consts["odd"] else frozenset({"x", "weight"}),
+        f"{label}_{width}x{end - start}",
+        _vec4(node, reads) if not consts["odd"] else frozenset(n for n in reads if n == "x" or n.startswith("weight")),
         node.attrs.get("tail", ()),
         rows * (2 * width * (end - start) * len(consts["weights"])),
     )
@@ -172,8 +178,7 @@ def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[
     reads |= tail_operands(node)
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
     consts |= {"packing": packing, "weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
-    one_row = rows_of(node.output.shape) == 1
-    consts["odd"] = not one_row and any(p["width"] % 4 for p in consts["parts"])
+    consts["odd"] = not _is_one_row(node) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):
         raise refuse(node, "several outputs whose widths are no multiples of 4")
     return reads, consts

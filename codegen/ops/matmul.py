@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, per_element, refuse, wgsl_type
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node
@@ -51,11 +51,11 @@ def determinant(node: Node) -> Kernel:
         raise refuse(node, f"matrices of {n} rows")
     consts = {"count": wgsl.size(count), "n": n}
     reads = {"x": operand(x)}
-    return Kernel("det", reads, {"out": node.output}, (groups(count, per=64),), (64,), consts, f"det_{n}")
+    return per_element("det", reads, {"out": node.output}, count, consts, f"det_{n}", count * (2 * n**3 // 3))
 
 
 def _at_most(tile: int, d: Dim) -> int:
-    return min(tile, dims.high(d))
+    return max(1, min(tile, dims.high(d)))
 
 
 def _matrix(shape: tuple[Dim, ...], batch: tuple[Dim, ...]) -> str:

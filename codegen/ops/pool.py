@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, op, operand, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.conv import tap, trips
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node, Value
@@ -36,6 +36,8 @@ def average_pool(node: Node) -> Kernel:
 @op("LpPool")
 def lp_pool(node: Node) -> Kernel:
     p = node.attrs.get("p", 2)
+    if p < 1:
+        raise refuse(node, f"a norm of order {p}")
     finish = f"pow(best, {wgsl.number(1 / p, 'f32')})"
     return _kernel("pool", node, node.output, {"combine": f"best + pow(abs(value), {p}.0)", "finish": finish})
 
@@ -64,5 +66,4 @@ def _kernel(template: str, node: Node, out: Value, consts: dict[str, Any]) -> Ke
     }
     label = f"{node.op.lower()}{len(slid)}d" + "_index" * (template == "pool_index")
     flops = out.type.size * int(np.prod([w.kernel for w in slid]))
-    grid = (groups(out.type.size, per=64),)
-    return Kernel(template, {"x": operand(x)}, {"out": out}, grid, (64,), consts, label, flops=flops)
+    return per_element(template, {"x": operand(x)}, {"out": out}, out.type.size, consts, label, flops)

@@ -1,19 +1,32 @@
-"""Reductions along any axes, an invocation for each result, and running totals, an invocation for each row."""
+"""Reductions along any axes, an invocation or a workgroup for each result, and running totals, an invocation a row."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import (
+    MAX_TRIPS,
+    MAX_WORKGROUPS,
+    Kernel,
+    groups,
+    most,
+    op,
+    operand,
+    per_element,
+    refuse,
+    wgsl_type,
+)
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import DTYPES, FLOATS, Node, TensorType, Value
+from intaglio.compiler.ir import DTYPES, FLOATS, Node, Value
 from intaglio.compiler.types import axis_of, content
+
+_LONG = 4096  # elements from which a result is worth a workgroup
+_LANES = 64
 
 # operator: the value to begin with (none: the first element), how one more element combines, what is done at the end
 _KINDS = {
@@ -28,31 +41,38 @@ _KINDS = {
     "ReduceLogSum": ("0", "sum + value", "log({float})"),
 }
 
-_LONG, _PART = 16_384, 512  # elements above which an invocation does not reduce all by itself, and how many then
-
 
 @op(*_KINDS)
-def reduce(node: Node) -> list[Kernel]:
-    """Many elements for one result are reduced in parts first."""
+def reduce(node: Node) -> Kernel:
     x, axes = node.inputs[0], _axes(node)
     start, combine, finish = _KINDS[node.op]
     type, length = wgsl_type(x.type), dims.product(tuple(x.shape[a] for a in axes))
     finish = finish.format(type=type, length=wgsl.size(length), float="sum" if type == "f32" else "f32(sum)")
-    consts = {
+    consts = _walk(node, axes) | {
         "start": f"{type}({start})" if start else "load_x(first)" if dims.low(length) else _of_nothing(node),
         "combine": combine,
         "finish": wgsl.wrapped(finish if type == "f32" or "f32" not in finish else f"{type}({finish})", x.dtype),
     }
-    each = _each(node, length)
-    if each == length:
-        return [_kernel(node, "reduce", x, node.output, _walk(x, axes) | consts)]
-    parts = -(-length // each)
-    made = Value(f"{node.output.name}.parts", TensorType(x.dtype, (*node.output.shape, parts)))
-    combine = combine if node.op in ("ReduceMax", "ReduceMin", "ReduceProd") else "sum + value"
-    return [
-        _kernel(node, "reduce", x, made, _walk(x, axes, each) | consts | {"finish": "sum"}),
-        _kernel(node, "reduce", made, node.output, _walk(made, [len(made.shape) - 1]) | consts | {"combine": combine}),
-    ]
+    if _is_wide(length, node.output):
+        return _wide(node, consts)
+    if dims.high(length) > MAX_TRIPS:
+        raise refuse(node, f"{length} elements for one result")
+    return _kernel(node, "reduce", consts)
+
+
+def _is_wide(length: Dim, out: Value) -> bool:
+    """Whether each result takes a workgroup."""
+    return _LONG < dims.high(length) <= _LANES * MAX_TRIPS and most(out.type) <= MAX_WORKGROUPS
+
+
+def _wide(node: Node, consts: dict[str, Any]) -> Kernel:
+    """A workgroup for each result, whose partial results are then combined: those of squares, for one, are summed."""
+    x, out, combine = node.inputs[0], node.output, consts["combine"]
+    merge = combine if node.op in ("ReduceMax", "ReduceMin", "ReduceProd") else "sum + value"
+    consts |= {"lanes": _LANES, "merge": merge, "type": wgsl_type(x.type)}
+    grid, label = (groups(out.type.size),), f"{node.op.lower()}_wide"
+    reads = {"x": operand(x)}
+    return Kernel("reduce_wide", reads, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size)
 
 
 def _of_nothing(node: Node) -> str:
@@ -68,21 +88,19 @@ def _of_nothing(node: Node) -> str:
 
 
 @op("ArgMax", "ArgMin")
-def arg(node: Node) -> list[Kernel]:
-    """The index along one axis, that of the best of its parts where it is long."""
-    x = node.inputs[0]
+def arg(node: Node) -> Kernel:
+    """The index along one axis."""
+    x, out, last = node.inputs[0], node.output, node.attrs.get("select_last_index", 0)
     axis = node.attrs.get("axis", 0) % len(x.shape)
-    better = {"better": (">" if node.op == "ArgMax" else "<") + "=" * node.attrs.get("select_last_index", 0)}
-    length, each = x.shape[axis], _each(node, x.shape[axis])
-    if each == length:
-        return [_kernel(node, "arg", x, node.output, _walk(x, [axis]) | better)]
-    parts = -(-length // each)
-    at = Value(f"{node.output.name}.parts", TensorType("i32", (*node.output.shape, parts)))
-    last = _kernel(node, "arg_parts", x, node.output, _walk(x, [axis]) | better | {"parts": parts})
-    return [
-        _kernel(node, "arg", x, at, _walk(x, [axis], each) | better),
-        dataclasses.replace(last, reads=last.reads | {"at": at}),
-    ]
+    strictly = ">" if node.op == "ArgMax" else "<"
+    consts = _walk(node, [axis]) | {"better": strictly + "=" * last}
+    if _is_wide(x.shape[axis], out):
+        consts |= {"strictly": strictly, "sooner": ">" if last else "<", "lanes": _LANES, "type": wgsl_type(x.type)}
+        grid, label = (groups(out.type.size),), f"{node.op.lower()}_wide"
+        return Kernel("arg_wide", {"x": operand(x)}, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size)
+    if dims.high(x.shape[axis]) > MAX_TRIPS:
+        raise refuse(node, f"{x.shape[axis]} elements for one result")
+    return _kernel(node, "arg", consts)
 
 
 @op("TopK")
@@ -100,9 +118,8 @@ def top_k(node: Node) -> Kernel:
         "better": ">" if node.attrs.get("largest", 1) else "<",
     }
     writes = dict(zip(("values", "indices"), node.outputs, strict=True))
-    grid = (groups(x.type.size, per=64),)
     flops = x.type.size * dims.high(length)
-    return Kernel("top_k", {"x": operand(x)}, writes, grid, (64,), consts, "top_k", flops=flops)
+    return per_element("top_k", {"x": operand(x)}, writes, x.type.size, consts, "top_k", flops)
 
 
 @op("CumSum", "CumProd")
@@ -128,9 +145,8 @@ def running(node: Node) -> Kernel:
         "combine": combine,
         "exclusive": bool(node.attrs.get("exclusive")),
     }
-    grid = (groups(*rows, per=64),)
-    label = node.op.lower()
-    return Kernel("running", {"x": operand(x)}, {"out": node.output}, grid, (64,), consts, label, flops=x.type.size)
+    count, flops = dims.product(rows), x.type.size
+    return per_element("running", {"x": operand(x)}, {"out": node.output}, count, consts, node.op.lower(), flops)
 
 
 def _axes(node: Node) -> list[int]:
@@ -142,30 +158,20 @@ def _axes(node: Node) -> list[int]:
     return sorted(int(a) % len(node.inputs[0].shape) for a in content(given, "the axes"))
 
 
-def _each(node: Node, length: Dim) -> Dim:
-    """How many of so many elements an invocation reduces: all, or of a long axis about as many as there are parts."""
-    each = max(_PART, math.isqrt(length) + 1) if isinstance(length, int) and length > _LONG else length
-    if dims.high(each) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements for one result")
-    return each
-
-
-def _walk(x: Value, axes: list[int], each: Dim | None = None) -> dict[str, Any]:
-    """Where the first element of result i lies, and element j from there: of all, or of the part that i is one of."""
-    shape, strides = x.shape, wgsl.strides(x.shape)
+def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
+    """Where the first element of result i lies, and element j from there."""
+    shape = node.inputs[0].shape
+    strides = wgsl.strides(shape)
     kept = [a for a in range(len(shape)) if a not in axes]
     length = dims.product(tuple(shape[a] for a in axes))
-    parts = 1 if each is None else -(-length // each)
-    part, index = f"i % {parts}u", "i" if each is None else f"(i / {parts}u)"
     return {
-        "outputs": wgsl.size(dims.product(tuple(shape[a] for a in kept)) * parts),
-        "begin": "0u" if each is None else f"{part} * {each}u",
-        "end": wgsl.size(length) if each is None else f"min(({part} + 1u) * {each}u, {wgsl.size(length)})",
-        "first": wgsl.affine(index, tuple(shape[a] for a in kept), tuple(strides[a] for a in kept)),
+        "outputs": wgsl.size(node.output.type.size),
+        "length": wgsl.size(length),
+        "first": wgsl.affine("i", tuple(shape[a] for a in kept), tuple(strides[a] for a in kept)),
         "next": wgsl.affine("j", tuple(shape[a] for a in axes), tuple(strides[a] for a in axes)),
     }
 
 
-def _kernel(node: Node, template: str, x: Value, out: Value, consts: dict[str, Any]) -> Kernel:
-    grid = (groups(out.type.size, per=64),)
-    return Kernel(template, {"x": operand(x)}, {"out": out}, grid, (64,), consts, node.op.lower(), flops=x.type.size)
+def _kernel(node: Node, template: str, consts: dict[str, Any]) -> Kernel:
+    x, out = node.inputs[0], node.output
+    return per_element(template, {"x": operand(x)}, {"out": out}, out.type.size, consts, node.op.lower(), x.type.size)

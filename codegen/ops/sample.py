@@ -17,7 +17,8 @@ def whisper_token(node: Node) -> Kernel:
     consts |= {k: a[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")}
     consts["vocabulary"] = logits.shape[-1]
     reads = {"logits": logits, "suppress": operand(suppress), "suppress_first": operand(suppress_first)}
-    return Kernel("whisper_token", reads, {"tokens": node.output}, (groups(1),), (256,), consts, "whisper_token")
+    writes, touched = {"tokens": node.output}, {"tokens": (1,)}
+    return Kernel("whisper_token", reads, writes, (groups(1),), (256,), consts, "whisper_token", touched=touched)
 
 
 @op("SampleToken")
@@ -52,5 +53,6 @@ def sample_token(node: Node) -> list[Kernel]:
             consts,
             "sample_token",
             frozenset({"scores"}),
+            touched={"tokens": (1,)},
         ),
     ]

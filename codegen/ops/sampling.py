@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, groups, op, operand, refuse
+from intaglio.codegen.kernel import Kernel, op, operand, per_element, refuse
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
 
@@ -16,6 +16,7 @@ _PADDINGS = {
     "reflection": ("reflected(x, {low}, {high})", "i32(round(reflected(f32(i), {low}, {high})))"),
 }
 
+_MOST_SAMPLES = 255  # of a bin along an axis
 # what a sample makes of its four neighbours, how one more is taken in, and what is done at the end
 _POOLED = {
     "avg": ("a + b + c + d", "sum + value", "sum / f32(max(count.x * count.y, 1u))"),
@@ -27,11 +28,15 @@ _POOLED = {
 def grid_sample(node: Node) -> Kernel:
     x, grid = node.inputs
     plane = x.shape[2:]
-    if any(not isinstance(d, int) for d in plane):
+    if any(not isinstance(d, int) for d in (x.shape[1], *plane)):
         raise refuse(node, f"an image {x.type}, whose size varies")
+    if grid.shape[-1] != len(plane) or grid.shape[0] != x.shape[0]:
+        raise refuse(node, f"the grid {grid.type} does not fit {x.type}")
     mode, aligned = node.attrs.get("mode", "linear").removeprefix("bi"), node.attrs.get("align_corners")
     taps, weight = _MODES[mode]
     inside, entry = _PADDINGS[node.attrs.get("padding_mode", "zeros")]
+    if mode == "cubic":
+        inside = "x"  # as in torch: only elements are led back, not coordinates
     place = "(v + 1.0) * 0.5 * (size - 1.0)" if aligned else "((v + 1.0) * size - 1.0) * 0.5"
     low, high = ("0.0", "size - 1.0") if aligned else ("-0.5", "size - 0.5")
     size, points = node.output.type.size, dims.product(node.output.shape[2:])
@@ -44,15 +49,11 @@ def grid_sample(node: Node) -> Kernel:
         "taps": taps,
         "weight": weight,
         "place": f"round({place})" if mode == "nearest" else place,
-        "inside": inside.format(low=low, high=high)
-        if mode != "cubic"
-        else "x",  # as in torch: only elements are led back
+        "inside": inside.format(low=low, high=high),
         "entry": entry.format(low=low, high=high),
     }
     reads = {"x": operand(x), "grid": operand(grid)}
-    return Kernel(
-        "grid_sample", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, f"grid_sample_{mode}"
-    )
+    return per_element("grid_sample", reads, {"out": node.output}, size, consts, f"grid_sample_{mode}")
 
 
 @op("RoiAlign")
@@ -62,6 +63,8 @@ def roi_align(node: Node) -> Kernel:
     half_pixel = node.attrs.get("coordinate_transformation_mode", "half_pixel") == "half_pixel"
     if not all(isinstance(d, int) for d in (channels, height, width)):
         raise refuse(node, f"an image {x.type}, whose size varies")
+    if rois.shape[1:] != (4,) or batch.shape != rois.shape[:1] or node.attrs.get("sampling_ratio", 0) > _MOST_SAMPLES:
+        raise refuse(node, f"{rois.type} and {batch.type} are no regions of {x.type}")
     value, combine, finish = _POOLED[node.attrs.get("mode", "avg")]
     size = node.output.type.size
     consts = {
@@ -80,4 +83,4 @@ def roi_align(node: Node) -> Kernel:
         "finish": finish,
     }
     reads = {"x": operand(x), "rois": operand(rois), "batch": operand(batch)}
-    return Kernel("roi_align", reads, {"out": node.output}, (groups(size, per=64),), (64,), consts, "roi_align")
+    return per_element("roi_align", reads, {"out": node.output}, size, consts, "roi_align")

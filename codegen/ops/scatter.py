@@ -6,7 +6,7 @@ No two floats can be added atomically, so updates that may meet in one element a
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, op, operand, per_element, refuse
 from intaglio.codegen.ops.elementwise import copy
 from intaglio.codegen.ops.gather import elements, tuples
 from intaglio.compiler import dims
@@ -28,9 +28,11 @@ def scatter(node: Node) -> list[Kernel]:
         lanes, walk = _lanes(node)
         template, consts = "scatter_reduce", {**walk, "lanes": wgsl.size(lanes), "combine": _COMBINE[reduction]}
     reads = {"indices": operand(indices), "updates": operand(updates)}
-    grid, label = (groups(lanes, per=64),), f"{node.op.lower()}_{reduction}"
-    kernel = Kernel(template, reads, {"out": node.output}, grid, (64,), consts | place, label, flops=size)
-    return [copy(data, node.output), kernel]
+    label = f"{node.op.lower()}_{reduction}"
+    return [
+        copy(data, node.output),
+        per_element(template, reads, {"out": node.output}, lanes, consts | place, label, size),
+    ]
 
 
 def _lanes(node: Node) -> tuple[Dim, dict[str, str]]:
@@ -47,5 +49,5 @@ def _lanes(node: Node) -> tuple[Dim, dict[str, str]]:
     length = dims.product(met)
     if dims.high(length) > MAX_TRIPS:
         raise refuse(node, f"{length} updates that may meet")
-    walk = {"first": wgsl.affine("id.x", shape, places), "next": wgsl.affine("j", met, steps)}
+    walk = {"first": wgsl.affine("lane", shape, places), "next": wgsl.affine("j", met, steps)}
     return dims.product(shape), walk | {"length": wgsl.size(length)}

@@ -8,6 +8,8 @@ from intaglio.compiler.ir import DTYPES, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.windows import Window, windows
 
+_MOST = 1 << 24  # places of a grid
+
 
 def _deform_conv(op: GraphBuilder, node: Node) -> list[Value] | None:
     x, weight, offset, bias, mask = (node.input(i) for i in range(5))
@@ -15,6 +17,8 @@ def _deform_conv(op: GraphBuilder, node: Node) -> list[Value] | None:
     if len(slid) != 2 or not all(isinstance(n, int) for w in slid for n in (w.size, w.count)):
         return None
     channels, taps, (rows, columns) = x.shape[1], slid[0].kernel * slid[1].kernel, (w.count for w in slid)
+    if groups < 1 or channels % groups or taps * rows * columns > _MOST:
+        return None
     moved = op.Transpose(op.Reshape(offset, op.integers(-1, taps, 2, rows, columns)), perm=[0, 1, 3, 4, 2])
     places = op.Add(moved, op.constant(_places(*slid).astype(DTYPES[x.dtype])))
     # from elements to what GridSample counts: -1 to 1, the last axis first

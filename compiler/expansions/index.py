@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import DTYPES, Node, Value
+from intaglio.compiler.expansions.place import numbers
+from intaglio.compiler.ir import DTYPES, BadModel, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.types import axis_of, paddings
 from intaglio.compiler.windows import blocks, unpooled
+
+_MOST = 1 << 20  # elements that are repeated at an end
 
 
 def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
     """What is cut off is a slice; elements that are repeated are gathered, axis by axis."""
     x, fill, mode = node.inputs[0], node.input(2), node.attrs.get("mode", "constant")
     pads = paddings(node)
-    numbers = all(isinstance(n, int) for pair in pads for n in pair)
+    counted = all(isinstance(n, int) for pair in pads for n in pair)
     known = all(isinstance(d, int) or pair == (0, 0) for d, pair in zip(x.shape, pads, strict=True))
-    if not numbers or (mode == "constant" and min(map(min, pads)) >= 0) or (mode != "constant" and not known):
+    if not counted or (mode == "constant" and min(map(min, pads), default=0) >= 0):
+        return None
+    if mode != "constant" and (not known or max(map(max, pads), default=0) > _MOST):
         return None
     kept = [(max(-before, 0), d - max(-after, 0)) for (before, after), d in zip(pads, x.shape, strict=True)]
     x = op.Slice(x, *(op.dimensions(*ends) for ends in zip(*kept, strict=True)))
@@ -29,14 +34,11 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
     return [x]
 
 
-def _tensor_scatter(op: GraphBuilder, node: Node) -> list[Value] | None:
+def _tensor_scatter(op: GraphBuilder, node: Node) -> list[Value]:
     """Rows go where the index of their batch says, one after another along the axis."""
     past, update, starts = node.inputs[0], node.inputs[1], node.input(2)
     axis, rank = axis_of(node.attrs.get("axis", -2), len(past.shape)), len(past.shape)
-    count = update.shape[axis]
-    if not isinstance(count, int):
-        return None
-    rows = op.Reshape(op.integers(*range(count)), op.integers(*(-1 if a == axis else 1 for a in range(rank))))
+    rows = numbers(op, update, axis)
     if starts is not None:
         rows = op.Add(op.Reshape(starts, op.integers(-1, *[1] * (rank - 1))), rows)
     if node.attrs.get("mode", "linear") == "circular":
@@ -44,17 +46,12 @@ def _tensor_scatter(op: GraphBuilder, node: Node) -> list[Value] | None:
     return [op.ScatterElements(past, op.Expand(rows, op.dimensions(*update.shape)), update, axis=axis)]
 
 
-def _reverse_sequence(op: GraphBuilder, node: Node) -> list[Value] | None:
+def _reverse_sequence(op: GraphBuilder, node: Node) -> list[Value]:
     """The first elements of each sequence in reverse, as many as its length says."""
     x, lengths = node.inputs
     time, batch = (axis_of(node.attrs.get(f"{name}_axis", d), 2) for name, d in (("time", 0), ("batch", 1)))
-    if not isinstance(x.shape[time], int):
-        return None
-
-    def along(axis: int, row: Value) -> Value:
-        return op.Reshape(row, op.integers(*(-1 if a == axis else 1 for a in range(len(x.shape)))))
-
-    steps, lengths = along(time, op.integers(*range(x.shape[time]))), along(batch, lengths)
+    steps = numbers(op, x, time)
+    lengths = op.Reshape(lengths, op.integers(*(-1 if a == batch else 1 for a in range(len(x.shape)))))
     reverse = op.Sub(op.Sub(lengths, op.integers(1)), steps)
     places = op.Where(op.Less(steps, lengths), reverse, steps)
     return [op.GatherElements(x, op.Expand(places, op.dimensions(*x.shape)), axis=time)]
@@ -87,6 +84,8 @@ def _max_unpool(op: GraphBuilder, node: Node) -> list[Value]:
     size, flat = op.dimensions(*pooled), op.integers(-1)
     empty = op.Reshape(op.Expand(op.number(0, x), size), flat)
     y = op.Reshape(op.ScatterElements(empty, op.Reshape(indices, flat), op.Reshape(x, flat), axis=0), size)
+    if len(node.output.shape) != len(pooled) or indices.shape != x.shape:
+        raise BadModel(f"MaxUnpool ({node.name}): {x.type} and {indices.type} do not fit {node.output.type}")
     missing = [wanted - d for wanted, d in zip(node.output.shape, pooled, strict=True)]
     return [op.Pad(y, op.dimensions(*[0] * len(missing), *missing))]
 

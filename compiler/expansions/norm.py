@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.ir import BadModel, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
 
 
@@ -20,12 +20,27 @@ def _batch(op: GraphBuilder, node: Node) -> list[Value]:
     deviation = op.Sqrt(op.Add(variance, op.number(node.attrs.get("epsilon", 1e-5), variance)))
     factor = op.Div(op.Cast(scale, to=variance.dtype), deviation)
     shift = op.Sub(op.Cast(bias, to=variance.dtype), op.Mul(mean, factor))
-    factor, shift = (_by_channel(op, op.Cast(v, to=x.dtype), x) for v in (factor, shift))
-    return [op.Add(op.Mul(x, factor), shift), *results]
+    factor, shift = (op.Cast(v, to=x.dtype) for v in (factor, shift))
+    if (maker := _own_convolution(op, x)) is not None and factor.const is not None and shift.const is not None:
+        _, weight, *given = maker.inputs
+        rows = op.Reshape(factor, op.integers(-1, *[1] * (len(weight.shape) - 1)))
+        added = op.Add(op.Mul(given[0], factor), shift) if given and given[0] is not None else shift
+        return [op.Conv(maker.inputs[0], op.Mul(weight, rows), added, **maker.attrs)]
+    return [op.Add(op.Mul(x, _by_channel(op, factor, x)), _by_channel(op, shift, x)), *results]
+
+
+def _own_convolution(op: GraphBuilder, x: Value) -> Node | None:
+    """The convolution with known weights that x comes from, if nobody else reads it: it can do what follows."""
+    maker, graph = op.graph.producer(x), op.graph
+    if maker is None or maker.op != "Conv" or len(graph.consumers(x)) > 1 or x in graph.outputs:
+        return None
+    return maker if all(v is None or v.const is not None for v in maker.inputs[1:]) else None
 
 
 def _instance(op: GraphBuilder, node: Node) -> list[Value]:
     x, scale, bias = node.inputs
+    if len(x.shape) < 3:
+        raise BadModel(f"InstanceNormalization ({node.name}): {x.type} has no instances of channels")
     mean, variance = _moments(op, x, *range(2, len(x.shape)))
     deviation = op.Sqrt(op.Add(variance, op.number(node.attrs.get("epsilon", 1e-5), x)))
     y = op.Mul(op.Div(op.Sub(x, mean), deviation), _by_channel(op, scale, x))
@@ -46,8 +61,10 @@ def _by_channel(op: GraphBuilder, row: Value, x: Value) -> Value:
     return op.Reshape(row, op.integers(-1, *[1] * (len(x.shape) - 2)))
 
 
-def _lp(op: GraphBuilder, node: Node) -> list[Value]:
+def _lp(op: GraphBuilder, node: Node) -> list[Value] | None:
     (x,) = node.inputs
+    if node.attrs.get("p", 2) not in (1, 2):
+        return None
     reduce = op.ReduceL1 if node.attrs.get("p", 2) == 1 else op.ReduceL2
     size = reduce(x, op.integers(node.attrs.get("axis", -1)), keepdims=1)
     return [op.Div(x, op.Where(op.Equal(size, op.number(0, x)), op.number(1, x), size))]
@@ -57,7 +74,7 @@ def _local_response(op: GraphBuilder, node: Node) -> list[Value]:
     """The mean of the squares of neighbouring channels is an average pooling, whose windows lie across channels."""
     (x,), size = node.inputs, node.attrs["size"]
     before = (size - 1) // 2
-    squares = op.Reshape(op.Mul(x, x), op.integers(0, 1, x.shape[1], -1))
+    squares = op.Reshape(op.Mul(x, x), op.dimensions(0, 1, x.shape[1], -1))
     window = {"kernel_shape": [size, 1], "pads": [before, 0, size - 1 - before, 0], "count_include_pad": 1}
     mean = op.Reshape(op.AveragePool(squares, **window), op.dimensions(*x.shape))
     base = op.Add(op.Mul(mean, op.number(node.attrs.get("alpha", 1e-4), x)), op.number(node.attrs.get("bias", 1.0), x))

@@ -31,22 +31,22 @@ def _one_hot(op: GraphBuilder, node: Node) -> list[Value]:
     depth = op.number(node.output.shape[axis], indices)
     wanted = op.Where(op.Less(wanted, op.number(0, indices)), op.Add(wanted, depth), wanted)
     off, on = (op.Gather(values, op.constant(np.array(i))) for i in (0, 1))
-    return [op.Where(op.Equal(wanted, _numbers(op, node.output, axis, indices.dtype)), on, off)]
+    return [op.Where(op.Equal(wanted, numbers(op, node.output, axis, indices.dtype)), on, off)]
 
 
 def _hardmax(op: GraphBuilder, node: Node) -> list[Value]:
     (x,), axis = node.inputs, node.attrs.get("axis", -1)
     largest = op.ArgMax(x, axis=axis, keepdims=1)
-    return [op.Cast(op.Equal(largest, _numbers(op, x, axis_of(axis, len(x.shape)))), to=x.dtype)]
+    return [op.Cast(op.Equal(largest, numbers(op, x, axis_of(axis, len(x.shape)))), to=x.dtype)]
 
 
 def _diagonal(op: GraphBuilder, x: Value) -> Value:
     """How far right of the main diagonal each element of a matrix is."""
     rank = len(x.shape)
-    return op.Sub(_numbers(op, x, rank - 1), _numbers(op, x, rank - 2))
+    return op.Sub(numbers(op, x, rank - 1), numbers(op, x, rank - 2))
 
 
-def _numbers(op: GraphBuilder, x: Value, axis: int, dtype: str = "i64") -> Value:
+def numbers(op: GraphBuilder, x: Value, axis: int, dtype: str = "i64") -> Value:
     """0, 1, 2, ... along an axis of x."""
     row = op.Range(*(op.constant(_scalar(d)) for d in (0, x.shape[axis], 1)))
     return op.Cast(op.Reshape(row, op.integers(-1, *[1] * (len(x.shape) - 1 - axis))), to=dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.ir import BadModel, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
 
 
@@ -14,13 +14,17 @@ def _max(op: GraphBuilder, node: Node) -> list[Value]:
     return [op.ReduceMax(node.inputs[0], _spatial(op, node), keepdims=1)]
 
 
-def _lp(op: GraphBuilder, node: Node) -> list[Value]:
+def _lp(op: GraphBuilder, node: Node) -> list[Value] | None:
     (x,), p = node.inputs, node.attrs.get("p", 2)
+    if p < 1:
+        return None
     powers = op.Pow(op.Abs(x), op.number(p, x))
     return [op.Pow(op.ReduceSum(powers, _spatial(op, node), keepdims=1), op.number(1 / p, x))]
 
 
 def _spatial(op: GraphBuilder, node: Node) -> Value:
+    if len(node.inputs[0].shape) < 3:
+        raise BadModel(f"{node.op} ({node.name}): {node.inputs[0].type} has nothing but channels")
     return op.integers(*range(2, len(node.inputs[0].shape)))
 
 

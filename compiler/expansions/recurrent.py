@@ -31,6 +31,7 @@ _BEFORE_RESET = np.array([[1, 1, 1], [1, 1, 0]], np.float32).reshape(1, 2, 3, 1)
 
 
 def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
+    _check(node)
     x, _, r, _, lengths, h, c, peepholes = (node.input(i) for i in range(8))
     batch_first, after = bool(node.attrs.get("layout")), bool(node.attrs.get("linear_before_reset"))
     gates, count = _CELLS[node.op][0], 2 if node.op == "LSTM" else 1
@@ -54,6 +55,30 @@ def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
     return [op.Transpose(y, perm=[2, 0, 1, 3]), *(op.Transpose(v, perm=[1, 0, 2]) for v in finals)]
 
 
+def _check(node: Node) -> None:
+    """Raise BadModel for inputs that are not those of one layer."""
+    x, weight, r = node.inputs[:3]
+    directions, gates = 2 if node.attrs.get("direction") == "bidirectional" else 1, _CELLS[node.op][0]
+    hidden = node.attrs.get("hidden_size", r.shape[-1] if r.shape else None)
+    rows = (directions, gates * hidden) if isinstance(hidden, int) else ()
+    fits = len(x.shape) == 3 and weight.shape == (*rows, x.shape[-1]) and r.shape == (*rows, hidden)
+    batch = x.shape[0 if node.attrs.get("layout") else 1] if fits else 0
+    state = (batch, directions, hidden) if node.attrs.get("layout") else (directions, batch, hidden)
+    wanted = (
+        {3: (directions, 2 * gates * hidden), 4: (batch,), 5: state, 6: state, 7: (directions, 3 * hidden)}
+        if fits
+        else {}
+    )
+    wrong = [
+        str(node.inputs[i])
+        for i, shape in wanted.items()
+        if node.input(i) is not None and node.inputs[i].shape != shape
+    ]
+    if not fits or wrong:
+        given = ", ".join(wrong) or f"{weight} and {r}"
+        raise BadModel(f"{node.op} ({node.name}): {given} do not fit {x} and {hidden} units")
+
+
 def activations(node: Node, directions: int) -> list[list[tuple[str, float, float]]]:
     """For each direction the activations with their alpha and beta. Raises BadModel for unknown ones."""
     names = node.attrs.get("activations") or _CELLS[node.op][1] * directions
@@ -61,10 +86,12 @@ def activations(node: Node, directions: int) -> list[list[tuple[str, float, floa
     made = []
     for name in names:
         if name not in _PARAMETERS:
-            raise BadModel(f"{node.op} ({', '.join(node.sources)}): there is no activation {name}")
+            raise BadModel(f"{node.op} ({node.name}): there is no activation {name}")
         values = [given[k].pop(0) if given[k] else d for k, d in zip(given, _PARAMETERS[name], strict=False)]
         made.append((name, *values))
-    each = len(made) // directions
+    each = len(_CELLS[node.op][1])
+    if len(made) != each * directions:
+        raise BadModel(f"{node.op} ({node.name}): {len(made)} activations for {directions} directions")
     return [made[i * each : (i + 1) * each] for i in range(directions)]
 
 

@@ -6,12 +6,15 @@ from intaglio.compiler.ir import FLOATS, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.resize import nearest, outside, resized, weighted
 
+_MOST = 1 << 26  # old times new elements of an axis
+
 
 def _resize(op: GraphBuilder, node: Node) -> list[Value] | None:
     x, mode = node.inputs[0], node.attrs.get("mode", "nearest")
     changed = {i: axis for i, axis in enumerate(resized(node)) if not axis.unchanged}
     exact = x.dtype in FLOATS or mode == "nearest"
-    if any(not isinstance(axis.size, int) for axis in changed.values()) or not (exact or mode == "linear"):
+    known = all(isinstance(axis.size, int) and axis.size * axis.count <= _MOST for axis in changed.values())
+    if not known or not (exact or mode == "linear"):
         return None
     y = x if exact else op.Cast(x, to="f32")
     for i, axis in changed.items():

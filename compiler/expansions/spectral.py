@@ -13,7 +13,7 @@ _MOST = 1 << 24  # elements of a matrix: a transform of some 2,000 complex numbe
 
 def _dft(op: GraphBuilder, node: Node) -> list[Value] | None:
     x, t, rank = node.inputs[0], transform(node), len(node.inputs[0].shape)
-    if not isinstance(t.size, int) or 4 * t.size * t.length > _MOST:
+    if not isinstance(t.size, int) or not isinstance(t.length, int) or 4 * t.size * t.length > _MOST:
         return None
     taken, inverse = min(t.size, t.length), bool(node.attrs.get("inverse"))
     matrix = _to_real(t.length) if t.parts == 1 else _roots(t.length, inverse)
@@ -46,7 +46,7 @@ def _to_real(length: int) -> np.ndarray:
 def _stft(op: GraphBuilder, node: Node) -> list[Value] | None:
     """Frames are gathered, weighted by the window, and transformed."""
     (size, step, count), window = frames(node), node.input(2)
-    if not isinstance(count, int):
+    if not isinstance(count, int) or count * size > _MOST:
         return None
     starts = step * np.arange(count)
     cut = op.Gather(node.inputs[0], op.constant(starts[:, None] + np.arange(size)), axis=1)

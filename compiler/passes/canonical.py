@@ -7,6 +7,7 @@ import numpy as np
 from intaglio.compiler.ir import DTYPES, Graph, Node, Value, known
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 from intaglio.compiler.types import slices
+from intaglio.compiler.views import permutation
 
 
 def canonical(graph: Graph) -> int:
@@ -33,6 +34,8 @@ def _rewrite(graph: Graph, node: Node) -> bool:
         builder.rebind(out, builder.Mul(node.inputs[0], builder.constant(factor)))
     elif node.op == "Concat" and (full := tuple(v for v in node.inputs if 0 not in v.shape)) not in ((), node.inputs):
         builder.rebind(out, builder.Concat(*full, **node.attrs))
+    elif node.op == "Split":
+        _cut(graph, builder, node)
     elif node.op == "IsInf" and not all(node.attrs.get(k, 1) for k in _SIGNS):
         builder.rebind(out, _one_sided(builder, node))
     elif node.op in _VARIADIC and len(node.inputs) != _VARIADIC[node.op][1]:
@@ -52,6 +55,17 @@ def _rewrite(graph: Graph, node: Node) -> bool:
 def reshape(builder: GraphBuilder, x: Value, like: Value) -> Value:
     """`x` in the shape of `like`."""
     return builder.Reshape(x, builder.constant(known(like.shape, (len(like.shape),)), "shape"), allowzero=1)
+
+
+def _cut(graph: Graph, builder: GraphBuilder, node: Node) -> None:
+    """A slice for each part."""
+    axis, at = node.attrs.get("axis", 0) % len(node.inputs[0].shape), 0
+    graph.remove(node)
+    for part in node.outputs:
+        bounds = (known([at], (1,)), known([at + part.shape[axis]], (1,)), np.array([axis]))
+        inputs = (node.inputs[0], *map(builder.constant, bounds))
+        graph.add(Node("Slice", inputs, (part,), {}, node.sources))
+        at = at + part.shape[axis]
 
 
 def _reciprocal(divisor: Value) -> np.ndarray | None:
@@ -79,11 +93,6 @@ def _keeps_order(node: Node) -> bool:
     shape = node.inputs[0].shape
     moved = [p for p in permutation(node) if shape[p] != 1]
     return moved == sorted(moved)
-
-
-def permutation(node: Node) -> list[int]:
-    """The axes that a Transpose reads, in order."""
-    return node.attrs.get("perm") or list(range(len(node.inputs[0].shape)))[::-1]
 
 
 def _is_noop(node: Node) -> bool:

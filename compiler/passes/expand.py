@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intaglio.compiler.dims import NotLinear
 from intaglio.compiler.expansions import EXPANSIONS
-from intaglio.compiler.ir import Graph, Node, UnsupportedOperator
+from intaglio.compiler.ir import BadModel, Graph, Node, UnsupportedOperator
 from intaglio.compiler.pattern import GraphBuilder
 
 
@@ -27,6 +27,6 @@ def _expand(graph: Graph, node: Node) -> bool:
     graph.remove(node)
     for out, result in zip(node.outputs, results, strict=False):
         if result.type != out.type:
-            raise ValueError(f"{node.op} was written out as {result.type}; it makes {out}")
+            raise BadModel(f"{node.op} ({node.name}) makes {result.type} of its inputs; it says {out.type}")
         graph.add(Node("Identity", (result,), (out,), {}, node.sources))
     return True

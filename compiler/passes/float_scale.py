@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.ir import Graph, Value
-from intaglio.compiler.passes.canonical import permutation, reshape
+from intaglio.compiler.passes.canonical import reshape
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+from intaglio.compiler.views import permutation
 
 
 def float_scale(graph: Graph) -> int:

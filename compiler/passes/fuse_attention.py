@@ -23,7 +23,20 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 
 def fuse_attention(graph: Graph) -> int:
-    return apply(graph, Attention).fired
+    return apply(graph, ScaleBeforeMask, Attention).fired
+
+
+class ScaleBeforeMask(Rule):
+    """Where scores are scaled together with their mask (CodeGen), each is by itself."""
+
+    def pattern(op, q, k, mask, scale):
+        return op.Softmax((op.MatMul(q, k) + mask) * scale, axis=-1)
+
+    def rewrite(op, out, q, k, mask, scale):
+        if scale.scalar is None:
+            op.decline("the scale is no known number")
+        scores = op.Add(op.Mul(op.MatMul(q, k), scale), op.Mul(mask, scale))
+        return op.Softmax(scores, axis=-1)
 
 
 class Attention(Rule):

@@ -36,6 +36,7 @@ def _can_host(node: Node, x: Value) -> bool:
         and node.inputs[0] is x
         and x.shape[-1] % 4 == 0  # the layer reads four numbers at a time
         and not {"norm", "window", "tail"} & node.attrs.keys()
+        and all(w % 4 == 0 for w in node.attrs.get("splits", ()))  # or the rows of a cache begin anywhere
         and bindings + 2 <= MAX_BINDINGS
     )
 

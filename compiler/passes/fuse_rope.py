@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intaglio.compiler import evaluate
+from intaglio.compiler import evaluate, origin
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.ir import Graph, Node, Value, known
 from intaglio.compiler.passes.fold import identity
@@ -21,7 +21,7 @@ from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.views import VIEWS
 
-_LINEAR = VIEWS | set("Slice Split Concat Gather Cast Identity Mul Div Add Sub Neg".split())
+_LINEAR = VIEWS | set("Slice Concat Gather Cast Identity Mul Div Add Sub Neg".split())
 _PRODUCTS = frozenset({"Mul", "Div"})  # linear as long as only one operand depends on the rows
 _SIZES = (1, 3, 5)
 
@@ -220,14 +220,16 @@ def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> 
     whole = np.array_equal(columns, np.arange(operand.width))
     if not whole and maker is not None and maker.op == "Linear" and not maker.attrs:
         x, *weights = maker.inputs
-        return builder.node("Linear", (x, *(_some_rows(builder, w, columns) for w in weights)))[0]
+        made = builder.node("Linear", (x, *(_some_rows(builder, w, columns) for w in weights)))[0]
+        made.origin = origin.columns(source.origin, columns)
+        return made
     axes = [operand.axis, *(i for i in range(len(source.shape)) if i != operand.axis)]
     rows = _shaped(builder, builder.Transpose(source, perm=axes), 1, dim(operand.tokens), operand.width)
     return rows if whole else builder.Gather(rows, builder.constant(columns), axis=2)
 
 
 def _some_rows(builder: GraphBuilder, weight: Value, rows: np.ndarray) -> Value:
-    first, end = int(rows[0]), int(rows[0]) + len(rows)
-    if np.array_equal(rows, np.arange(first, end)):
+    if ends := origin.ends(rows):
+        first, end = ends
         return builder.constant(weight.const[first:end], f"{weight.name}[{first}:{end}]")
     return builder.constant(weight.const[rows], f"{weight.name}[...]")

@@ -13,7 +13,7 @@ from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, V
 from intaglio.compiler.pattern import GraphBuilder
 
 _BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "Linear", "Rotary"})
-_KEEPS = ELEMENTWISE | {"Slice", "Concat", "Split", "Expand"}
+_KEEPS = ELEMENTWISE | {"Slice", "Concat", "Expand"}
 
 
 def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
@@ -117,5 +117,6 @@ def _shorten(graph: Graph, value: Value, out: Value, tokens: Dim) -> None:
     row = builder.Slice(value, *ends)
     for node in chain:
         (row,) = builder.node(node.op, (row, *node.inputs[1:]), **node.attrs)
+        row.origin = node.output.origin
     graph.redirect(out, row)
     graph.prune()

@@ -6,8 +6,9 @@ A convolution over time-major rows is a product whose rows overlap: row t is the
 from __future__ import annotations
 
 from intaglio.compiler.ir import Graph, Node, Value
-from intaglio.compiler.passes.canonical import permutation, reshape
+from intaglio.compiler.passes.canonical import reshape
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+from intaglio.compiler.views import permutation
 
 
 def linear(graph: Graph) -> int:

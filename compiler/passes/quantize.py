@@ -1,12 +1,19 @@
-"""Quantize: weights of layers, tables of rows and caches in fewer bits. Norms, biases, angles and sums stay f32."""
+"""Quantize: weights of layers, tables of rows and caches in fewer bits. Norms, biases, angles and sums stay f32.
+
+An error in a column of a weight counts as much as what the column is multiplied with is large, which a run on a text
+tells, where there is one. And the mean of the error that remains goes into the bias of the output layer.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from intaglio.compiler import evaluate
 from intaglio.compiler.ir import Graph, Node, TensorType, Value
 from intaglio.compiler.packed import Packed, pack
 
@@ -26,7 +33,7 @@ class Precision:
     keep_head: bool = False
     packed: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    _done: dict[object, tuple[np.ndarray, Packed | None]] = field(default_factory=dict)
+    _done: dict[object, Packed | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.quantize not in (None, "q8", "q4") or self.storage not in ("f32", "f16"):
@@ -37,51 +44,68 @@ class Precision:
         """Whether anything is to take fewer bits than f32."""
         return self.quantize is not None or self.storage != "f32"
 
+    @property
+    def name(self) -> str:
+        """Such as q4, or q4 and f16."""
+        return " and ".join(filter(None, [self.quantize, self.storage if self.storage != "f32" else None])) or "f32"
+
     def report(self, accuracy: dict[str, Any] | None) -> dict[str, Any]:
         """For the bundle's report: which tensors are in which format, which stayed f32 and why, and what it costs."""
         if not self.reduced:
             return {"name": self.name}
         return {"name": self.name, "packed": self.packed, "kept_f32": self.kept, "accuracy": accuracy}
 
-    @property
-    def name(self) -> str:
-        """Such as q4, or q4 and f16."""
-        return " and ".join(filter(None, [self.quantize, self.storage if self.storage != "f32" else None])) or "f32"
-
-    def of(self, value: Value, formats: list[str]) -> Packed | None:
-        """The constant in the first of the formats that can hold it; the same object for all that hold one memory."""
+    def of(self, value: Value, formats: list[str], importance: np.ndarray | None = None) -> Packed | None:
+        """The constant in the first of the formats that can hold it; one object for all constants of equal content."""
         for format in formats:
-            key = (*_memory(value), format)
+            key = _content(value), format
             if key not in self._done:
-                packed = pack(value.const, format)
-                self._done[key] = value.const, packed  # the array is kept: its memory must not become another's
-                if packed is not None:
+                self._done[key] = pack(value.const, format, importance)
+                if self._done[key] is not None:
                     self.packed.setdefault(format, []).append(value.name)
-            if (packed := self._done[key][1]) is not None:
+            if (packed := self._done[key]) is not None:
                 return packed
         if formats:
-            range_ = f"its range is {np.abs(value.const).max():.3g}"
-            self.kept[value.name] = f"{' and '.join(formats)} cannot hold it: {range_}, its rows {value.shape[-1]} long"
+            why = f"numbers up to {np.abs(value.const).max():.3g}, rows of {value.shape[1]}"
+            self.kept[value.name] = f"{' and '.join(formats)} cannot hold it: {why}"
         return None
 
 
-def quantize(graph: Graph, precision: Precision) -> int:
+@dataclass(frozen=True)
+class Statistics:
+    """Of what a layer reads, for each column: the mean, and the mean of the square."""
+
+    mean: np.ndarray
+    square: np.ndarray
+
+
+def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str, int]) -> dict[Value, Statistics]:
+    """What the layers of a graph read in one run."""
+    read = {n.inputs[0] for n in graph.nodes if n.op == "Linear" and "window" not in n.attrs}
+    values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
+    made = evaluate.compute(graph, graph.nodes, values, symbols, wanted=read)
+    rows = {v: made[v].reshape(-1, made[v].shape[-1]) for v in read}
+    return {v: Statistics(x.mean(0), np.square(x).mean(0)) for v, x in rows.items()}
+
+
+def quantize(graph: Graph, precision: Precision, observed: Mapping[Value, Statistics]) -> int:
     """Returns the number of tensors whose format changed."""
-    heads = [n for n in graph.nodes if n.op == "Linear" and n.output in graph.outputs]
-    kept = {_memory(n.inputs[1])[:1] for n in heads} if precision.keep_head else set()
+    heads = [n for n in graph.nodes if n.op == "Linear" and n.output in graph.outputs and _is_matrix(n.inputs[1])]
+    kept = {_content(n.inputs[1]) for n in heads} if precision.keep_head else set()
     changed = 0
-    for node in graph.nodes:
+    for node in (*heads, *(n for n in graph.nodes if n not in heads)):  # a table takes the format of the head it is
         i = {"Linear": 1, "Gather": 0}.get(node.op)
-        if i is None or not _is_matrix(node.inputs[i]):
+        if i is None or not _is_matrix(node.inputs[i]) or (node.op == "Gather" and not _is_table(node)):
             continue
-        value = node.inputs[i]
-        whole = (node.op == "Linear" and "window" not in node.attrs) or _is_table(node)
-        formats = [precision.quantize] if precision.quantize and whole and _memory(value)[:1] not in kept else []
-        formats += ["f16"] if precision.storage == "f16" else []
-        packed = precision.of(value, formats)
+        value, seen = node.inputs[i], observed.get(node.inputs[0])
+        whole = precision.quantize is not None and _by_fours(node) and _content(value) not in kept
+        formats = [precision.quantize] * whole + ["f16"] * (precision.storage == "f16")
+        packed = precision.of(value, formats, seen.square if seen is not None else None)
         if packed is not None:
-            inputs = (*node.inputs[:i], Value(value.name, value.type, packed), *node.inputs[i + 1 :])
-            graph.replace(node, Node(node.op, inputs, node.outputs, node.attrs, node.sources))
+            inputs = [*node.inputs[:i], Value(value.name, value.type, packed), *node.inputs[i + 1 :]]
+            if node in heads and seen is not None:
+                inputs = _corrected(graph, inputs, (value.const - packed.dequantized()) @ seen.mean)
+            graph.replace(node, Node(node.op, tuple(inputs), node.outputs, node.attrs, node.sources))
             changed += 1
     return changed + (_halve_caches(graph) if precision.storage == "f16" else 0)
 
@@ -93,13 +117,24 @@ def _is_matrix(value: Value) -> bool:
 
 def _is_table(node: Node) -> bool:
     """Whether a Gather looks up rows, whole vec4s each."""
-    return node.op == "Gather" and node.attrs.get("axis", 0) == 0 and node.inputs[0].shape[1] % 4 == 0
+    return node.attrs.get("axis", 0) == 0 and node.inputs[0].shape[1] % 4 == 0
 
 
-def _memory(value: Value) -> tuple[object, ...]:
-    """Equal for constants that hold the same numbers in the same memory: where it begins, and how it is seen."""
-    array = value.const
-    return array.__array_interface__["data"][0], array.strides, array.shape
+def _by_fours(node: Node) -> bool:
+    """Whether what a layer multiplies with are whole vec4s, windows too."""
+    return "window" not in node.attrs or node.inputs[1].shape[1] // node.attrs["window"][0] % 4 == 0
+
+
+def _content(value: Value) -> bytes:
+    """Equal for constants that hold the same numbers, however they lie in memory."""
+    return hashlib.sha256(np.ascontiguousarray(value.const)).digest()
+
+
+def _corrected(graph: Graph, inputs: list[Value | None], error: np.ndarray) -> list[Value | None]:
+    """A layer's inputs with the mean error of its outputs in the bias."""
+    bias = inputs[2] if len(inputs) > 2 else None
+    total = error if bias is None else bias.const + error
+    return [*inputs[:2], graph.constant(total.astype(np.float32), f"{inputs[1].name}.bias"), *inputs[3:]]
 
 
 def _halve_caches(graph: Graph) -> int:

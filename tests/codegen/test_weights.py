@@ -96,6 +96,7 @@ def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monk
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
     model = frontend.compile(Path(__file__).parent.parent / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts
+    model.checks = [check for check in model.checks if check.program != "mel"]
     split = tmp_path / "split"
     emit.write(model, split, Trace())
     assert sum("embed_tokens" in name for name in tensors(split)) == 3

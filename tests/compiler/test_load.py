@@ -297,7 +297,7 @@ def test_all_that_is_unsupported_is_told_at_once():
     """Every operator with its nodes and why, also of nodes that read what others should have made."""
     m = model(
         "main (float[4] x, int64 n) => (float[4] y) { [first] a = com.acme.Magic(x) [second] b = com.acme.Magic(a)"
-        " c = Nonsense(b) [found] d = NonZero(c) [clock] e = com.acme.Now() [count] f = Range(n, n, n)"
+        " c = Nonsense(b) [boxes] d = MaxRoiPool(c, n) [clock] e = com.acme.Now() [count] f = Range(n, n, n)"
         " [drop] g = Dropout(x, r, t) [fine] h = Add(e, g) y = Add(g, h) }",
         {"r": np.float32(0.5), "t": np.array(True)},
     )
@@ -307,7 +307,7 @@ def test_all_that_is_unsupported_is_told_at_once():
     unknown = "it is no operator of ONNX; export the model with standard ones"
     assert str(e.value).split("; for ") == [
         "no kernel for Dropout (drop): it is of a model in training; export it for inference",
-        "NonZero (found): it is not among the operators that are known (docs/operators.md)",
+        "MaxRoiPool (boxes): it is not among the operators that are known (docs/operators.md)",
         f"Nonsense (Nonsense_2): {unknown}",
         "Range (count): the shape of the result is not known at compile time: the bound n is computed at run time",
         f"com.acme.Magic (2 nodes: first, second): {unknown}",

@@ -366,3 +366,13 @@ def test_grouped_queries():
     g = graph(text, W | {"four": np.array([1, -1, 4, 2]), "two": np.array([1, -1, 2, 2])})
     canonical(g)
     assert unchanged(g, fuse_attention) == 0
+
+
+def test_scores_that_are_scaled_with_their_mask():
+    join = "late = Add(scores0, mask) masked = Mul(late, half) "
+    g = attention(masked(CAUSAL["example"], join))
+    assert unchanged(g, fuse_attention) == 2
+    assert (the_attention(g).attrs["past"], the_attention(g).attrs["scale"]) == (0, 0.5)
+    g = attention(masked("", join), more=", float[1,1,T,T] mask")
+    assert unchanged(g, fuse_attention) == 2
+    assert [(len(n.inputs), n.attrs["scale"]) for n in g.nodes if n.op == "Attention"] == [(4, 0.5)]

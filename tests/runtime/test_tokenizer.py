@@ -69,3 +69,11 @@ def test_text_comes_in_pieces(make, before: str, after: str) -> None:
     pieces = [decoder.add(token) for token in all[len(prompt) :]]
     assert "".join(pieces) == (before + after)[len(tokenizer.decode(prompt)) :]
     assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_a_prompt_may_end_inside_a_character() -> None:
+    """Then the character is new as a whole."""
+    tokenizer = ours(by_bytes())
+    tokens = tokenizer.encode("5 €!")
+    decoder = Decoder(tokenizer, tokens[:3])
+    assert [decoder.add(token) for token in tokens[3:]] == ["", "€", "!"]

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from intaglio.runtime.plan import BadBundle
-from intaglio.runtime.verify import FILE, TOLERANCES, compare, verify
+from intaglio.runtime.verify import FILE, TOLERANCES, Result, Slice, compare, golden, limit, outputs
 
 
 class Programs:
@@ -21,7 +21,7 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         files = {FILE: hashlib.sha256((folder / FILE).read_bytes()).hexdigest()} if (folder / FILE).exists() else {}
-        self.plan = SimpleNamespace(files=files)
+        self.plan = SimpleNamespace(files=files, buffers=[SimpleNamespace(name="x", shape=(2, 3))])
         self.kept = np.zeros(3, np.float32)
 
     def run(self, program: str, inputs: dict[str, np.ndarray], symbols: dict[str, int]) -> dict[str, np.ndarray]:
@@ -36,6 +36,10 @@ class Programs:
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 TENSORS = {
+    "0.steps.at": np.array([0, 5, 1], np.uint32),
+    "0.steps.is": np.array([0, 2.5, 3]),
+    "1.steps.at": np.zeros(0, np.uint32),
+    "1.steps.is": np.zeros(0),
     "0.in.x": X,
     "0.at.half": np.array([0, 4, 5]),
     "0.is.half": np.array([0, 2, 2.5], np.float32),
@@ -45,47 +49,52 @@ TENSORS = {
     "1.is.kept": np.array([1], np.float32),
 }
 CHECKS = [
-    {"program": "mel", "symbols": {}, "inputs": ["x"], "expected": ["half"]},
-    {"program": "step", "symbols": {"P": 7}, "inputs": [], "expected": ["sum", "kept"]},
+    {"program": "mel", "symbols": {}, "inputs": ["x"], "expected": ["half"], "steps": [[0, 1, 2], [3, 2, 1]]},
+    {"program": "step", "symbols": {"P": 7}, "inputs": [], "expected": ["sum", "kept"], "steps": []},
 ]
 
 
-def golden(folder: Path, checks: Any = CHECKS, **change: np.ndarray) -> Programs:
+def programs(folder: Path, checks: Any = CHECKS, **change: np.ndarray) -> Programs:
     metadata = None if checks is None else {"checks": checks if isinstance(checks, str) else json.dumps(checks)}
     tensors = {name: value for name, value in (TENSORS | change).items() if value is not None}
     save_file(tensors, folder / FILE, metadata=metadata)
     return Programs(folder)
 
 
+def results(executor: Programs, folder: Path, tolerance: float | None = None) -> list[Result]:
+    return list(outputs(executor, golden(folder, executor.plan), tolerance))
+
+
 def test_every_output_of_every_check(tmp_path):
-    results = verify(golden(tmp_path), tmp_path)
-    assert [(r.check, r.program, r.output, r.count) for r in results] == [
+    found = results(programs(tmp_path), tmp_path)
+    assert [(r.check, r.program, r.output, r.count) for r in found] == [
         (0, "mel", "half", 3),
         (1, "step", "sum", 2),
         (1, "step", "kept", 1),
     ]
-    assert all(r.passed and r.error == 0 for r in results)
-    assert [r.tolerance for r in results] == [TOLERANCES["mel"], TOLERANCES["step"], TOLERANCES["step"]]
+    assert all(r.passed and r.error == 0 for r in found)
+    assert [r.tolerance for r in found] == [TOLERANCES["mel"], TOLERANCES["step"], TOLERANCES["step"]]
 
 
 def test_the_worst_element(tmp_path):
-    wrong = golden(tmp_path, **{"0.is.half": np.array([0.25, 2, 3.5], np.float32)})
-    first, *rest = verify(wrong, tmp_path)
+    wrong = programs(tmp_path, **{"0.is.half": np.array([0.25, 2, 3.5], np.float32)})
+    first, *rest = results(wrong, tmp_path)
     assert not first.passed and all(r.passed for r in rest)
     assert (first.error, first.index, first.value, first.expected) == (1, (1, 2), 2.5, 3.5)
 
 
 def test_a_given_tolerance_replaces_all(tmp_path):
-    wrong = golden(tmp_path, **{"0.is.half": np.array([0.25, 2, 3.5], np.float32)})
-    assert all(r.passed and r.tolerance == 1 for r in verify(wrong, tmp_path, 1))
+    wrong = programs(tmp_path, **{"0.is.half": np.array([0.25, 2, 3.5], np.float32)})
+    assert all(r.passed and r.tolerance == 1 for r in results(wrong, tmp_path, 1))
 
 
 def test_a_bundle_without_golden_values(tmp_path):
-    assert verify(Programs(tmp_path), tmp_path) == []
+    assert results(Programs(tmp_path), tmp_path) == []
 
 
-def result(actual: list[float], expected: list[float], program: str = "main") -> Any:
-    return compare((0, program, "y"), np.array(actual, np.float32), np.arange(len(actual)), np.array(expected))
+def result(actual: list[float], expected: list[float]) -> Result:
+    wanted = Slice(np.array(expected))
+    return compare((0, "main", "y"), np.array(actual), wanted, limit("main", wanted))
 
 
 @pytest.mark.parametrize(
@@ -106,10 +115,9 @@ def test_what_passes(actual, expected, passed):
 
 
 def test_integers_and_truth_values():
-    at = np.arange(2)
-    assert compare((0, "main", "y"), np.array([3, 4]), at, np.array([3, 4])).passed
-    assert not compare((0, "main", "y"), np.array([3, 4]), at, np.array([3, 5])).passed
-    assert not compare((0, "main", "y"), np.array([True, False]), at, np.array([True, True])).passed
+    assert result([3, 4], [3, 4]).passed
+    assert not result([3, 4], [3, 5]).passed
+    assert not result([True, False], [True, True]).passed
 
 
 @pytest.mark.parametrize(
@@ -125,16 +133,27 @@ def test_integers_and_truth_values():
         (CHECKS, {"0.is.half": np.array([0, 2], np.float32)}),
         (CHECKS, {"0.at.half": np.zeros(0, np.int64), "0.is.half": np.zeros(0, np.float32)}),
         (CHECKS, {"0.in.x": None}),
+        (CHECKS, {"0.steps.at": np.array([0, 5], np.uint32)}),
+        (CHECKS, {"0.steps.is": np.array([0, 2.5])}),
+        ([{**CHECKS[0], "steps": [[0, 1, -2], [3, 2, 1]]}], {}),
+        ([{**CHECKS[0], "steps": [[0, "1", 2], [3, 2, 1]]}], {}),
         ([{**CHECKS[1], "expected": ["nothing"]}], {"0.at.nothing": np.array([0]), "0.is.nothing": np.array([0.0])}),
     ],
 )
 def test_broken_golden_values(tmp_path, checks, change):
     with pytest.raises(BadBundle, match=r"golden\.safetensors is broken"):
-        verify(golden(tmp_path, checks, **change), tmp_path)
+        results(programs(tmp_path, checks, **change), tmp_path)
 
 
 def test_changed_golden_values(tmp_path):
-    executor = golden(tmp_path)
+    executor = programs(tmp_path)
     (tmp_path / FILE).write_bytes(b"another")
     with pytest.raises(BadBundle, match="hash differs"):
-        verify(executor, tmp_path)
+        results(executor, tmp_path)
+
+
+def test_what_repeats_at_the_end_of_an_input_is_not_stored(tmp_path):
+    short = np.array([[0, 1], [3, 4]], np.float32)
+    executor = programs(tmp_path, **{"0.in.x": short})
+    (check, _) = golden(tmp_path, executor.plan)
+    np.testing.assert_array_equal(check.inputs["x"], [[0, 1, 1], [3, 4, 4]])

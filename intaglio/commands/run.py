@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import intaglio
+from intaglio.arguments import pair, read_array
 from intaglio.chat import Conversation
 from intaglio.progress import Progress
 
@@ -122,17 +123,6 @@ def _input(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progr
                 print(np.array2string(array, threshold=100, edgeitems=3))
 
 
-def read_array(path: str) -> np.ndarray:
-    """The content of a .npy file. Raises ValueError, OSError."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy file: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} holds several arrays; a .npy file with one is wanted")
-    return array
-
-
 def _save(outputs: dict[str, np.ndarray], folder: Path) -> None:
     """Each output as a .npy file, whole or not at all. Names come from the bundle, so they may be no file names."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,11 +134,3 @@ def _save(outputs: dict[str, np.ndarray], folder: Path) -> None:
         with beside.open("wb") as stream:
             np.save(stream, outputs[name])
         beside.replace(folder / f"{file}.npy")
-
-
-def pair(text: str) -> tuple[str, str]:
-    """The type of an argument NAME=VALUE."""
-    name, _, value = text.partition("=")
-    if not name or not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
-    return name, value

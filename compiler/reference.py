@@ -1,0 +1,158 @@
+"""The reference: a model's own ONNX files, with the values between its nodes as outputs too, and what to feed them in
+each of a bundle's golden runs.
+
+Nothing here has been through a pass, or through the loader. What runs the files is the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, helper
+
+from intaglio.compiler import decoder, export, frontend, language_export, load, mel
+
+Arrays = Mapping[str, np.ndarray]
+Run = Callable[[str, Arrays], Arrays]  # a part by name, and its feeds -> its values by name
+
+
+@dataclass(frozen=True)
+class Part:
+    """An ONNX model; external data lies in `folder`."""
+
+    model: ModelProto
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The values of a part in a run, feeds included, and the symbols that the part was loaded with."""
+
+    values: Arrays
+    symbols: Mapping[str, int]
+
+
+class Reference(Protocol):
+    """`parts` under the names that their graphs were loaded by."""
+
+    parts: dict[str, Part]
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        """What the parts of which `program` is made compute in a golden run; these come in order."""
+
+
+def open(source: str | Path | ModelProto, bind: Mapping[str, Any] | None = None) -> Reference:
+    """The reference of what `frontend.compile` compiles. Raises BadModel."""
+    if isinstance(source, ModelProto):
+        return _Plain(source, None, bind or {})
+    path = Path(source)
+    if path.is_dir() and export.is_whisper(path):
+        return _Whisper(export.read(path))
+    if path.is_dir() and language_export.is_language(path):
+        return _Language(language_export.read(path).decoder)
+    file = path / "model.onnx" if path.is_dir() else path
+    return _Plain(load.read(file), file.parent, bind or {})
+
+
+class _Plain:
+    def __init__(self, model: ModelProto, folder: Path | None, bind: Mapping[str, Any]) -> None:
+        bound = frontend.bound(model, bind)
+        self._fixed = {name: value for name, value in bound.items() if isinstance(value, np.ndarray)}
+        self.parts = {"main": Part(inlined(model, self._fixed), folder)}
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        return {"main": Seen(run("main", {**self._fixed, **inputs}), symbols)}
+
+
+class _Language:
+    """The decoder computes all tokens so far, which lie in the state `tokens`."""
+
+    def __init__(self, file: Path, encoder: bool = False) -> None:
+        self._model = load.read(file)
+        fixed = decoder.inputs(self._model, encoder).fixed
+        self.parts = {"decode": Part(inlined(self._model, fixed), file.parent)}
+
+    def see(
+        self,
+        program: str,
+        symbols: Mapping[str, int],
+        inputs: Arrays,
+        run: Run,
+        rows: np.ndarray | None = None,
+    ) -> dict[str, Seen]:
+        count = symbols["P"] + symbols.get("T", 1)
+        ids = inputs["tokens"][..., :count, 0] if "tokens" in inputs else inputs["input_ids"]
+        return {"decode": Seen(run("decode", decoder.feeds(self._model, ids, rows)), {"T": count})}
+
+
+class _Whisper:
+    """Keeps the encoder's rows from one run to the next, as the programs keep what they make of them."""
+
+    def __init__(self, files: export.Export) -> None:
+        encoder = load.read(files.encoder)
+        self._decoder, self._start = _Language(files.decoder, encoder=True), np.array([[files.settings["start"]]])
+        self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
+        self._hidden = np.zeros(0, np.float32)
+        mels = Part(mel.model(files.mels, 2 * files.positions), None)
+        self.parts = {"mel": mels, "encode": Part(encoder, files.encoder.parent), **self._decoder.parts}
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        if program == "mel":
+            return {"mel": Seen(run("mel", inputs), {})}
+        if program == "encode":
+            (features,) = inputs.values()
+            encoded = run("encode", {self._features: features})
+            self._hidden = encoded[self._rows]
+            first = self._decoder.see(program, {"P": 0}, {"input_ids": self._start}, run, self._hidden)
+            return {"encode": Seen(encoded, {}), **first}
+        return self._decoder.see(program, symbols, inputs, run, self._hidden)
+
+
+def exposed(part: Part, names: Collection[str]) -> ModelProto:
+    """The part's model with these values, those that it has, as outputs."""
+    model = ModelProto()
+    model.CopyFrom(part.model)
+    made = {name for node in model.graph.node for name in node.output} - {o.name for o in model.graph.output}
+    model.graph.output.extend(map(helper.make_empty_tensor_value_info, sorted(made & set(names))))
+    return model
+
+
+def inlined(model: ModelProto, known: Arrays) -> ModelProto:
+    """The model without its own functions, and with the branch that is taken in the place of every If on `known`."""
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    result = ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    taken = {name for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type != "If" or node.input[0] not in known:
+            result.graph.node.append(node)
+            continue
+        wanted = "then_branch" if known[node.input[0]].all() else "else_branch"
+        branch = next(a.g for a in node.attribute if a.name == wanted)
+        result.graph.initializer.extend(branch.initializer)
+        result.graph.node.extend(_branch(branch, node, taken))
+    return result
+
+
+def _branch(branch: GraphProto, reader: NodeProto, taken: set[str]) -> list[NodeProto]:
+    """The nodes of a branch in the place of the If that takes it, under names of their own where they clash."""
+    inner = {name for node in branch.node for name in node.output}
+    names = {name: f"{name}.{reader.output[0]}" for name in inner & taken - set(reader.output)}
+    nodes = []
+    for node in branch.node:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [names.get(name, name) for name in node.input]
+        copy.output[:] = [names.get(name, name) for name in node.output]
+        nodes.append(copy)
+    results = [
+        (names.get(result.name, result.name), name) for result, name in zip(branch.output, reader.output, strict=True)
+    ]
+    return nodes + [helper.make_node("Identity", [made], [name]) for made, name in results if made != name]

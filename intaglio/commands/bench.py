@@ -1,0 +1,214 @@
+"""bench: load, first runs and medians, time a token; with --profile every dispatch, by kernel, and as a trace."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import intaglio
+from intaglio import arguments
+from intaglio.inspect import printable, size, table
+from intaglio.progress import Progress
+from intaglio.runtime import profile as profiles
+from intaglio.runtime.plan import SLOTS
+from intaglio.runtime.profile import Profile
+
+if TYPE_CHECKING:
+    from intaglio.runtime.executor import Executor
+    from intaglio.runtime.measure import Run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("--profile", action="store_true", help="measure every dispatch too")
+    parser.add_argument(
+        "--size",
+        metavar="NAME=N",
+        type=arguments.whole,
+        action="append",
+        default=[],
+        help="a size to run at, such as T=128 (default: those of the golden runs)",
+    )
+    parser.add_argument("--runs", metavar="N", type=int, default=20, help="times to run at most (default: 20)")
+    parser.add_argument("--trace", metavar="FILE", type=Path, help="write the profile as a trace, for ui.perfetto.dev")
+    parser.add_argument("--save", metavar="FILE", type=Path, help="write the profile for `inspect --html`")
+    parser.add_argument("--allow-edited", action="store_true", help="take shaders that are not what was compiled")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace, progress: Progress) -> int:
+    bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
+    executor, device = _opened(bundle, progress)
+    found, programs = _measured(bundle, executor, options)
+    profile = None
+    if options.profile or options.trace or options.save:
+        from intaglio.runtime import measure
+
+        digest = hashlib.sha256((bundle.folder / "plan.json").read_bytes()).hexdigest()
+        profile = measure.profile(executor, programs, digest, options.runs, progress)
+        _save(options.save, profiles.write(profile))
+        _save(options.trace, json.dumps(trace(profile, bundle)))
+    progress.clear()
+    found = {"adapter": executor.device.adapter_info["device"], "edited": executor.edited, "device": device, **found}
+    if options.json:
+        print(json.dumps({**found, "profile": _dispatches(profile, bundle) if profile else None}))
+    else:
+        lines = _lines(bundle, found)
+        print("\n".join(map(printable, lines + (_tables(profile, bundle) if profile else []))))
+    return 0
+
+
+def _opened(bundle: intaglio.Bundle, progress: Progress) -> tuple[Executor, float]:
+    """The bundle on a device that can tell the time, if there is one, and the seconds that it took to open that."""
+    from intaglio.runtime.clock import FEATURE
+    from intaglio.runtime.device import open_device
+
+    begin = time.perf_counter()
+    device = open_device([FEATURE])
+    seconds = time.perf_counter() - begin
+    return bundle.open(device), seconds
+
+
+def _measured(
+    bundle: intaglio.Bundle, executor: Executor, options: argparse.Namespace
+) -> tuple[dict[str, Any], list[Run]]:
+    from intaglio.runtime.measure import median, once, per_token, runs
+    from intaglio.runtime.verify import golden
+
+    programs, rows = runs(bundle.plan, golden(bundle.folder, bundle.plan), dict(options.size)), {}
+    for made in programs:
+        executor.feed(made.program, made.inputs, made.symbols)
+        first = once(executor, made)
+        rows[made.program] = {
+            "symbols": made.symbols,
+            "first": first,
+            "median": median(partial(once, executor, made), options.runs),
+        }
+    tokens = {}
+    for made in programs:
+        if made.program == "step" and {"P", "tokens"} <= {*bundle.plan.symbols, *(b.name for b in bundle.plan.buffers)}:
+            room = bundle.plan.symbols["P"][1] + 1
+            for count in sorted({1, min(SLOTS, room)}):
+                tokens[count] = median(partial(per_token, executor, made, count), options.runs)
+    return {"load": executor.seconds, "programs": rows, "token": tokens}, programs
+
+
+def _save(file: Path | None, text: str) -> None:
+    """Whole or not at all."""
+    if file is not None:
+        beside = file.with_name(f"{file.name}.partial")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+
+
+# what a profile says
+
+
+def _dispatches(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
+    """The profile with what each dispatch is, and how many operations and bytes it takes."""
+    return {
+        "method": profile.method,
+        "ceilings": {"flops": profile.ceilings.flops, "bytes": profile.ceilings.bytes},
+        "programs": {
+            name: [
+                {
+                    "kernel": step.kernel,
+                    "seconds": seconds,
+                    "flops": flops,
+                    "bytes": moved,
+                    "nodes": bundle.graph.operation(name, i).nodes,
+                }
+                for i, (step, seconds, flops, moved) in enumerate(_steps(profile, bundle, name))
+            ]
+            for name in profile.programs
+        },
+    }
+
+
+def _steps(profile: Profile, bundle: intaglio.Bundle, program: str) -> list[tuple[Any, float, int, int]]:
+    """Each step, its seconds, operations and bytes."""
+    timing, steps = profile.programs[program], bundle.plan.programs[program].steps
+    costs = [bundle.graph.cost(bundle.plan, program, i, timing.symbols) for i in range(len(steps))]
+    return [(s, t, *cost) for s, t, cost in zip(steps, timing.steps, costs, strict=True)]
+
+
+def trace(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
+    """The profile in Chrome's trace format: a thread for each program, its dispatches one after the other."""
+    events: list[dict[str, Any]] = [
+        {
+            "ph": "M",
+            "pid": 1,
+            "tid": 0,
+            "name": "process_name",
+            "args": {"name": f"{bundle.folder.name} on {profile.adapter}"},
+        }
+    ]
+    for thread, name in enumerate(profile.programs, 1):
+        events.append({"ph": "M", "pid": 1, "tid": thread, "name": "thread_name", "args": {"name": name}})
+        now = 0.0
+        for i, (step, seconds, flops, moved) in enumerate(_steps(profile, bundle, name)):
+            operation = bundle.graph.operation(name, i)
+            args = {"step": i, "operator": operation.op, "nodes": operation.nodes, "flops": flops, "bytes": moved}
+            place = {"pid": 1, "tid": thread, "ts": now * 1e6, "dur": seconds * 1e6}
+            events.append({"ph": "X", "name": step.kernel, "cat": operation.op, **place, "args": args})
+            now += seconds
+    return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+
+# as text
+
+
+def _lines(bundle: intaglio.Bundle, found: Mapping[str, Any]) -> list[str]:
+    load = found["load"]
+    lines = [f"edited: {file} is not what was compiled" for file in found["edited"]]
+    lines += [f"adapter    {found['adapter']}"]
+    weights, kernels = size(bundle.plan.bytes_of("weight")), len(bundle.plan.kernels)
+    lines += [
+        f"load       device {_time(found['device'])}, upload {_time(load['upload'])} ({weights}), "
+        f"pipelines {_time(load['pipelines'])} ({kernels})"
+    ]
+    rows = [["program", "first run", "median", "sizes"]]
+    for name, row in found["programs"].items():
+        seen = bundle.graph.symbols(name)
+        sizes = " ".join(f"{symbol}={value}" for symbol, value in row["symbols"].items() if symbol in seen)
+        rows.append([name, _time(row["first"]), _time(row["median"]), sizes])
+    lines += ["", *table(rows)]
+    for count, seconds in found["token"].items():
+        way = "one a submit" if count == 1 else f"{count} a submit"
+        lines += [f"  a token, {way}: {_time(seconds)}, {1 / seconds:.1f} a second"]
+    return lines
+
+
+def _tables(profile: Profile, bundle: intaglio.Bundle) -> list[str]:
+    """The kernels of each program, those that take most first."""
+    peak = profile.ceilings
+    reached = f"{peak.flops / 1e9:.3g} GFLOP/s and {peak.bytes / 1e9:.3g} GB/s"
+    lines = ["", f"time by {profile.method}; the roofline is what plain kernels reach here: {reached}"]
+    for name, timing in profile.programs.items():
+        by_kernel: dict[str, list[float]] = {}
+        for step, *numbers in _steps(profile, bundle, name):
+            total = by_kernel.setdefault(step.kernel, [0.0, 0.0, 0.0, 0.0])
+            for i, number in enumerate((1, *numbers)):
+                total[i] += number
+        total = sum(timing.steps)
+        rows = [["kernel", "uses", "time", "share", "GFLOP/s", "GB/s", "of the roofline"]]
+        for kernel, (uses, seconds, flops, moved) in sorted(by_kernel.items(), key=lambda item: -item[1][1]):
+            least = max(flops / peak.flops, moved / peak.bytes)
+            per = max(seconds, 1e-12)
+            rates = [f"{flops / per / 1e9:.3g}", f"{moved / per / 1e9:.3g}", f"{100 * least / per:.0f} %"]
+            rows.append([kernel, f"{uses:.0f}", _time(seconds), f"{100 * seconds / max(total, 1e-12):.1f} %", *rates])
+        lines += ["", f"program {name}: {_time(total)} in {len(timing.steps)} dispatches", *table(rows)]
+    return lines
+
+
+def _time(seconds: float) -> str:
+    for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"

@@ -1,0 +1,101 @@
+"""Clocks: how long work takes on the adapter. Timestamps say it where the adapter has them; where it has none, the same
+work done once and thrice tells, since all that surrounds it is then the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import wgpu
+from wgpu.backends.wgpu_native import lib
+
+FEATURE = "timestamp-query"
+MOST = 2048  # passes whose timestamps fit a query set
+LEAST = 2e-3  # seconds that work is repeated for where there are no timestamps, or the host's noise drowns it
+_REPEATS = 1 << 14
+
+Work = Callable[[wgpu.GPUComputePassEncoder], None]
+
+
+class Clock(Protocol):
+    """`times(works)`: seconds that each takes, one after the other in this order."""
+
+    name: str
+
+    def times(self, works: Sequence[Work]) -> list[float]: ...
+
+
+def clock(device: wgpu.GPUDevice) -> Clock:
+    """The best clock that the device has."""
+    return Timestamps(device) if FEATURE in device.features else Replays(device)
+
+
+class Timestamps:
+    """A pass for each work, with the adapter's time at its beginning and its end."""
+
+    name = "timestamps"
+
+    def __init__(self, device: wgpu.GPUDevice) -> None:
+        self._device = device
+        self._period = lib.wgpuQueueGetTimestampPeriod(device.queue._internal) * 1e-9  # wgpu gives ticks, not ns
+        self._queries = device.create_query_set(type="timestamp", count=2 * MOST)
+        usage = wgpu.BufferUsage.QUERY_RESOLVE | wgpu.BufferUsage.COPY_SRC
+        self._ticks = device.create_buffer(size=2 * MOST * 8, usage=usage)
+
+    def times(self, works: Sequence[Work]) -> list[float]:
+        result: list[float] = []
+        for first in range(0, len(works), MOST):
+            result += self._chunk(works[first : first + MOST])
+        return result
+
+    def _chunk(self, works: Sequence[Work]) -> list[float]:
+        encoder = self._device.create_command_encoder()
+        for i, work in enumerate(works):
+            at = {"beginning_of_pass_write_index": 2 * i, "end_of_pass_write_index": 2 * i + 1}
+            pass_ = encoder.begin_compute_pass(timestamp_writes={"query_set": self._queries, **at})
+            work(pass_)
+            pass_.end()
+        encoder.resolve_query_set(self._queries, 0, 2 * len(works), self._ticks, 0)
+        self._device.queue.submit([encoder.finish()])
+        ticks = np.frombuffer(self._device.queue.read_buffer(self._ticks, 0, 16 * len(works)), np.int64)
+        return [max(0.0, float(end - begin) * self._period) for begin, end in ticks.reshape(-1, 2)]
+
+
+class Replays:
+    """Each work by itself, as often as it takes to be seen, by the host's clock."""
+
+    name = "replays"
+
+    def __init__(self, device: wgpu.GPUDevice) -> None:
+        self._device = device
+
+    def times(self, works: Sequence[Work]) -> list[float]:
+        return [self._time(work) for work in works]
+
+    def _time(self, work: Work) -> float:
+        count = 1
+        while self._wall(work, count) < LEAST and count < _REPEATS:
+            count *= 4
+        once, thrice = (min(self._wall(work, n * count) for _ in range(3)) for n in (1, 3))
+        return max(0.0, thrice - once) / (2 * count)
+
+    def _wall(self, work: Work, count: int) -> float:
+        encoder = self._device.create_command_encoder()
+        pass_ = encoder.begin_compute_pass()
+        for _ in range(count):
+            work(pass_)
+        pass_.end()
+        commands = encoder.finish()
+        begin = time.perf_counter()
+        self._device.queue.submit([commands])
+        wait(self._device)
+        return time.perf_counter() - begin
+
+
+def wait(device: wgpu.GPUDevice) -> None:
+    """Until all is done that was submitted: reading anything back waits for that."""
+    word = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC)
+    device.queue.read_buffer(word)
