@@ -76,6 +76,8 @@ def _kernels(node: Node) -> list[Kernel]:
     """The kernels of a node, less those that would write nothing."""
     if node.op not in OPS:
         raise refuse(node, "it is not known")
+    if not any(most(v.type) for v in node.outputs):
+        return []
     try:
         made = OPS[node.op](node)
     except dims.NotLinear as e:

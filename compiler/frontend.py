@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from intaglio.compiler import dims, evaluate, export, language, language_export, load, pipeline, whisper
+from intaglio.compiler import dims, evaluate, export, language, language_export, load, narrow, pipeline, whisper
 from intaglio.compiler.ir import DTYPES, FLOATS, BadModel, Graph
 from intaglio.compiler.model import Check, Model, sample
 from intaglio.compiler.passes.merge_linear import merge_linear
@@ -19,6 +19,7 @@ from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
 SEED = 0
 SMALL = 3  # for sizes that are not known
+MAX_SIZE = 1 << 31
 
 
 def compile(
@@ -28,7 +29,8 @@ def compile(
     bind: Mapping[str, Any] | None = None,
     max_length: int | None = None,
 ) -> Model:
-    """`bind` fixes named dimensions (ints) and inputs (arrays) of a plain model; `max_length` is a language model's.
+    """`bind` fixes named dimensions (ints, or ranges that they stay in) and inputs (arrays) of a plain model.
+    `max_length` is a language model's.
 
     Raises BadModel, UnsupportedOperator.
     """
@@ -56,8 +58,9 @@ def _plain(
 ) -> Model:
     graph = load.load(model, "main", folder=folder, bind=bound(model, bind))
     checks = _checks(graph)
-    passes = (*UNDERSTAND, merge_linear, partial(quantize, precision=precision, observed={}), *FUSE)
-    return Model("model", {"main": pipeline.run(graph, passes, trace)}, checks=checks)
+    notes = narrow.notes(pipeline.run(graph, UNDERSTAND, trace))
+    passes = (merge_linear, partial(quantize, precision=precision, observed={}), *FUSE)
+    return Model("model", {"main": pipeline.run(graph, passes, trace)}, checks=checks, notes=notes)
 
 
 def bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,16 +78,22 @@ def bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
             raise BadModel(
                 f"{name} is bound, but the model's inputs and sizes are {', '.join([*inputs, *sorted(sizes)])}"
             )
-        elif not isinstance(value, int) or value < 1:
-            raise BadModel(f"the size {name} is bound to {value}; a number from 1 is wanted")
+        elif not _is_size(value):
+            raise BadModel(f"the size {name} is bound to {value}; a number from 1, or a range of them, is wanted")
         else:
             result[name] = value
     return result
 
 
+def _is_size(value: Any) -> bool:
+    if isinstance(value, range):
+        return value.step == 1 and 1 <= value.start < value.stop <= MAX_SIZE
+    return isinstance(value, int) and 1 <= value < MAX_SIZE
+
+
 def _checks(graph: Graph) -> list[Check]:
     """One run on random inputs, at small sizes; none where the reference implementation refuses it."""
-    symbols = {s.name: min(s.high, SMALL) for v in graph.inputs for s in v.type.symbols}
+    symbols = {s.name: max(s.low, min(s.high, SMALL)) for v in graph.inputs for s in v.type.symbols}
     random = np.random.default_rng(SEED)
     inputs = {}
     for v in graph.inputs:

@@ -4,19 +4,19 @@ exporters compute with shapes all the time.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from intaglio.compiler import dims, evaluate
 from intaglio.compiler.dims import NotLinear
 from intaglio.compiler.elementwise import PREDICATES
-from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, known, type_of
+from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, known, type_of
 from intaglio.compiler.shape_arithmetic import ON_DIMS
 from intaglio.compiler.types import MAX_DIMS, DataDependent, types
 
-_MAX_FOLD = 1 << 20  # operators that make much of little are not folded into constants of more elements than this
-_GROWS = frozenset(
-    {"Expand", "Tile", "ConstantOfShape", "Range", "Pad", "Resize", "ConvTranspose", "Col2Im", "MaxUnpool"}
-)
+_MAX_FOLD = 1 << 20  # constants of more elements are not folded where they are larger than what they are made of
+_MOST = 1 << 31
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
@@ -31,6 +31,7 @@ def infer(node: Node) -> None:
         if not _known(node):
             for value, found in zip(node.outputs, types(node), strict=False):
                 value.type = found
+                _check_size(found)
     except (NotLinear, DataDependent) as e:
         why = f"the shape of the result is not known at compile time: {e}"
         raise UnsupportedOperator(why, node.op, node.name) from e
@@ -38,6 +39,12 @@ def infer(node: Node) -> None:
         raise UnsupportedOperator(e.why, e.op or node.op, e.node or node.name) from e
     except BadModel as e:
         raise BadModel(f"{node.op} ({node.name}): {e}") from e
+
+
+def _check_size(type: TensorType) -> None:
+    """Refuse early what no adapter can address, before anything of that size is made here."""
+    if math.prod(map(dims.low, type.shape)) > _MOST:
+        raise UnsupportedOperator(f"{type} has more than {_MOST} elements")
 
 
 def _known(node: Node) -> bool:
@@ -54,13 +61,22 @@ def _known(node: Node) -> bool:
         return False
     if any(v.const.dtype == object for v in present):
         return _symbolic(node)
-    if node.op in _GROWS and types(node)[0].size > _MAX_FOLD:
+    if _grows(node, present):
         return False
     results = evaluate.evaluate(node, [v.const if v is not None else None for v in node.inputs])
     for value, array in zip(node.outputs, results, strict=False):
         value.const = np.asarray(array)
         value.type = type_of(value.const)
     return True
+
+
+def _grows(node: Node, inputs: list[Value]) -> bool:
+    """Whether the outputs would be large constants, larger than what they are made of."""
+    try:
+        sizes = [found.size for found in types(node)]
+    except DataDependent:
+        return False
+    return max(sizes, default=0) > max(_MAX_FOLD, 2 * sum(v.const.size for v in inputs))
 
 
 def _fill(node: Node, array: np.ndarray, dtype: str = "i64") -> None:
@@ -75,7 +91,7 @@ def _symbolic(node: Node) -> bool:
         array = rule(node, [v.const if v is not None else None for v in node.inputs])
     except (NotLinear, DataDependent):
         return False
-    except (IndexError, ValueError, ZeroDivisionError) as e:
+    except (ArithmeticError, IndexError, TypeError, ValueError) as e:
         raise BadModel(f"cannot be evaluated on its dimensions: {e}") from e
     array = np.asarray(array)
     dtype = "bool" if node.op in PREDICATES else node.attrs.get("to", node.inputs[1 if node.op == "Where" else 0].dtype)

@@ -31,6 +31,9 @@ MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
 Scope = ChainMap[str, Value | None]
 _LOST = Value("", TensorType("f32", ()))  # what a node that is refused makes
 
+_OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional
+_VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
+
 
 class _LostError(Exception):
     """A node reads what a node makes that is refused."""
@@ -60,7 +63,7 @@ def load(
     """The graph of an ONNX model.
 
     folder: where files with external data lie. shapes: overrides the declared shape of inputs, by name. bind: fixes a
-    named dimension (an int or a Dim) or an input (an array, which becomes a constant).
+    named dimension (an int or a Dim), lets it vary in a range, or fixes an input (an array, which becomes a constant).
     Raises BadModel, or UnsupportedOperator for operators that ONNX does not define or sizes that depend on data.
     """
     if any(isinstance(text, bytes) for g in (model.graph, *model.functions) for text in _names(g)):
@@ -71,6 +74,8 @@ def load(
         except (RuntimeError, ValueError, onnx.checker.ValidationError) as e:
             raise BadModel(f"the model's own functions are broken: {e}") from e
     opset = _opset(model)
+    if opset < 1:
+        raise BadModel(f"there is no opset {opset}")
     if opset > OPSET:
         raise UnsupportedOperator(f"opset {opset} is too new; export the model with opset {OPSET} or older")
     return Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
@@ -175,13 +180,14 @@ class Loader:
                 raise BadModel(f"input {name} has the size {proto.dim_value}")
             return proto.dim_value
         symbol = proto.dim_param or f"{name}_{axis}"
-        if symbol in self.bind:
-            return self.bind[symbol]
+        sizes = self.bind.get(symbol, range(1, MAX_UNBOUND + 1))
+        if not isinstance(sizes, range):
+            return sizes
         if symbol not in self.symbols:
             identifier = "n_" + "".join(c if c.isalnum() else "_" for c in symbol)
             while identifier in map(str, self.symbols.values()):
                 identifier += "_"
-            self.symbols[symbol] = dim(Symbol(identifier, 1, MAX_UNBOUND))
+            self.symbols[symbol] = dim(Symbol(identifier, sizes.start, sizes.stop - 1))
         return self.symbols[symbol]
 
     def initializers(self, proto: GraphProto, scope: Scope) -> None:
@@ -324,9 +330,13 @@ def _check_types(node: Node) -> None:
         raise UnsupportedOperator("this old form of it is not known; export the model with a newer opset")
     if not all(any(t.startswith("tensor(") for t in formal.types) for formal in schema.outputs):
         raise UnsupportedOperator("it makes no tensor")
+    for i, formal in enumerate(schema.inputs):
+        given = node.inputs[i:] if formal.option == _VARIADIC else node.inputs[i : i + 1]
+        if formal.option != _OPTIONAL and (not given or None in given):
+            raise BadModel(f"{node.op} ({node.name}) lacks its {formal.name}")
     bound: dict[str, str] = {}
     for i, value in enumerate(node.inputs):
-        if value is None or (value.const is not None and value.const.dtype == object):
+        if value is None:
             continue
         formal = schema.inputs[min(i, len(schema.inputs) - 1)]
         code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[value.dtype]))

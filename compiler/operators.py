@@ -38,11 +38,11 @@ def how(op: str) -> str:
         return "a view of the same memory"
     if op in ELEMENTWISE:
         return "an expression, in the kernel around it"
-    if op in EXPANSIONS or op in _CANONICAL:
-        return "written as other operators"
     if functions.defines(op):
         return "written as other operators, by ONNX's own definition"
-    return "a kernel" if op in KERNELS else ""
+    if op in KERNELS:
+        return "a kernel"
+    return "written as other operators" if op in EXPANSIONS or op in _CANONICAL else ""
 
 
 def table() -> str:

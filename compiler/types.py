@@ -341,9 +341,23 @@ def _write(node: Node) -> list[TensorType]:
     return [TensorType(new.dtype, (*state.shape[:-2], node.attrs["at"] + new.shape[-2], state.shape[-1]))]
 
 
+def _gemm(node: Node) -> list[TensorType]:
+    a, b = (
+        v.shape[::-1] if node.attrs.get(name) else v.shape
+        for v, name in zip(node.inputs, ("transA", "transB"), strict=False)
+    )
+    if len(a) != 2 or len(b) != 2 or a[1] != b[0]:
+        raise BadModel(f"{node.inputs[0].type} and {node.inputs[1].type} have no product")
+    shape = (a[0], b[1])
+    if node.input(2) is not None and broadcast(node.inputs[2].shape, shape) != shape:
+        raise BadModel(f"{node.inputs[2].type} does not broadcast to {list(shape)}")
+    return [TensorType(node.inputs[0].dtype, shape)]
+
+
 _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Reshape": _reshape,
     "Expand": _expand,
+    "Gemm": _gemm,
     "ConstantOfShape": _of_shape,
     "Concat": _concat,
     "Slice": _slice,

@@ -53,11 +53,11 @@ def compile(
 ) -> Bundle:
     """Compile `model` into the bundle `out`, replacing a bundle that is there.
 
-    model: a .onnx file, a folder as exporters leave it, or a model in memory. bind: fixes a named dimension (an int) or
-    an input (an array). quantize: "q8" or "q4" packs the weights in groups of 32; keep_head: except the output layer's.
-    precision: "f16" stores the caches, and weights that are not quantized, in f16. max_length: how many tokens, of
-    prompt and answer, a language model has room for. dump: a folder that gets the graph after each pass. verbose:
-    prints a line for each pass.
+    model: a .onnx file, a folder as exporters leave it, or a model in memory. bind: fixes a named dimension (an int),
+    lets it vary in a range, or fixes an input (an array). quantize: "q8" or "q4" packs the weights in groups of 32;
+    keep_head: except the output layer's. precision: "f16" stores the caches, and weights that are not quantized, in
+    f16. max_length: how many tokens, of prompt and answer, a language model has room for. dump: a folder that gets the
+    graph after each pass. verbose: prints a line for each pass.
     Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), NoCompiler.
     """
     parts = "compiler.frontend", "compiler.pipeline", "codegen.emit", "compiler.passes.quantize"

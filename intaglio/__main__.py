@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         type=binding,
         action="append",
         default=[],
-        help="fix a named dimension, or an input (a number or a .npy file)",
+        help="fix a named dimension (a number), let it vary (1..64), or fix an input (a number or a .npy file)",
     )
     p.add_argument("--quantize", choices=["q8", "q4"], help="pack the weights in 8 or 4 bits, in groups of 32")
     p.add_argument("--keep-head", action="store_true", help="except those of the output layer")

@@ -29,16 +29,18 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def binding(text: str) -> tuple[str, Any]:
-    """NAME=NUMBER or NAME=FILE.npy, the file read."""
+    """NAME=NUMBER, NAME=LOW..HIGH or NAME=FILE.npy, the file read."""
     name, value = pair(text)
     if re.fullmatch(r"[+-]?\d+", value):
         return name, int(value)
+    if ends := re.fullmatch(r"(\d+)\.\.(\d+)", value):
+        return name, range(int(ends[1]), int(ends[2]) + 1)
     if value.endswith(".npy"):
         try:
             return name, read_array(value)
         except (ValueError, OSError) as error:
             raise argparse.ArgumentTypeError(one_line(error)) from error
-    raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number nor a .npy file")
+    raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number, a range such as 1..64, nor a .npy file")
 
 
 def whole(text: str) -> tuple[str, int]:

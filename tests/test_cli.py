@@ -127,12 +127,36 @@ def test_compile_binds_sizes_and_inputs(cli, tmp_path):
     assert cli("verify", bundle)[0] == 0
 
 
+def test_compile_lets_sizes_vary_in_a_range(cli, tmp_path):
+    onnx.save(model(), tmp_path / "model.onnx")
+    bundle = tmp_path / "a.bundle"
+    assert cli("compile", tmp_path / "model.onnx", "-o", bundle, "--bind", "N=2..6")[0] == 0
+    opened = intaglio.load(bundle)
+    assert [*opened.plan.symbols.values()] == [(2, 6)]
+    scale = np.float32(2)
+    np.testing.assert_allclose(opened.run({"x": X, "scale": scale})["/out/y"], Y, atol=1e-5)
+    with pytest.raises(ValueError, match="compiled for 2 to 6"):
+        opened.run({"x": np.zeros((7, *X.shape[1:]), np.float32), "scale": scale})
+
+
+def test_compile_tells_what_is_narrowed(cli, tmp_path):
+    text = '<ir_version: 8, opset_import: ["" : 18]> main (int64[3] x) => (int64[3] y) { [big] y = Mul(x, x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    status, _, error = cli("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.bundle")
+    assert status == 0
+    assert "i64 and u64 in 32 bits: larger numbers wrap around; 1 nodes: big" in error
+
+
 @pytest.mark.parametrize(
     "binds, message",
     [
         ({"M": 2}, "M is bound, but the model's inputs and sizes are x, scale, N"),
         ({"N": 0}, "the size N is bound to 0"),
         ({"N": np.zeros(2)}, "the size N is bound to"),
+        ({"N": range(0, 4)}, "the size N is bound to"),
+        ({"N": range(4, 4)}, "the size N is bound to"),
+        ({"N": range(1, 9, 2)}, "the size N is bound to"),
+        ({"N": 2**40}, "the size N is bound to"),
         ({"scale": np.zeros(2)}, "its rank is 0"),
     ],
 )

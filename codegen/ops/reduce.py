@@ -21,7 +21,8 @@ from intaglio.codegen.kernel import (
     wgsl_type,
 )
 from intaglio.compiler import dims
-from intaglio.compiler.ir import DTYPES, FLOATS, Node
+from intaglio.compiler.dims import Dim
+from intaglio.compiler.ir import DTYPES, FLOATS, Node, Value
 from intaglio.compiler.types import axis_of, content
 
 _LONG = 4096  # elements from which a result is worth a workgroup
@@ -52,11 +53,16 @@ def reduce(node: Node) -> Kernel:
         "combine": combine,
         "finish": wgsl.wrapped(finish if type == "f32" or "f32" not in finish else f"{type}({finish})", x.dtype),
     }
-    if _LONG < dims.high(length) <= _LANES * MAX_TRIPS and most(node.output.type) <= MAX_WORKGROUPS:
+    if _is_wide(length, node.output):
         return _wide(node, consts)
     if dims.high(length) > MAX_TRIPS:
         raise refuse(node, f"{length} elements for one result")
     return _kernel(node, "reduce", consts)
+
+
+def _is_wide(length: Dim, out: Value) -> bool:
+    """Whether each result takes a workgroup."""
+    return _LONG < dims.high(length) <= _LANES * MAX_TRIPS and most(out.type) <= MAX_WORKGROUPS
 
 
 def _wide(node: Node, consts: dict[str, Any]) -> Kernel:
@@ -84,11 +90,17 @@ def _of_nothing(node: Node) -> str:
 @op("ArgMax", "ArgMin")
 def arg(node: Node) -> Kernel:
     """The index along one axis."""
-    axis = node.attrs.get("axis", 0) % len(node.inputs[0].shape)
-    if dims.high(node.inputs[0].shape[axis]) > MAX_TRIPS:
-        raise refuse(node, f"{node.inputs[0].shape[axis]} elements for one result")
-    better = (">" if node.op == "ArgMax" else "<") + "=" * node.attrs.get("select_last_index", 0)
-    return _kernel(node, "arg", _walk(node, [axis]) | {"better": better})
+    x, out, last = node.inputs[0], node.output, node.attrs.get("select_last_index", 0)
+    axis = node.attrs.get("axis", 0) % len(x.shape)
+    strictly = ">" if node.op == "ArgMax" else "<"
+    consts = _walk(node, [axis]) | {"better": strictly + "=" * last}
+    if _is_wide(x.shape[axis], out):
+        consts |= {"strictly": strictly, "sooner": ">" if last else "<", "lanes": _LANES, "type": wgsl_type(x.type)}
+        grid, label = (groups(out.type.size),), f"{node.op.lower()}_wide"
+        return Kernel("arg_wide", {"x": operand(x)}, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size)
+    if dims.high(x.shape[axis]) > MAX_TRIPS:
+        raise refuse(node, f"{x.shape[axis]} elements for one result")
+    return _kernel(node, "arg", consts)
 
 
 @op("TopK")

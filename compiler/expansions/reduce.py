@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from intaglio.compiler.ir import FLOATS, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.types import axis_of
+
+_LONG = 16_384
 
 
 def _log_sum_exp(op: GraphBuilder, node: Node) -> list[Value]:
@@ -18,4 +21,15 @@ def _log_sum_exp(op: GraphBuilder, node: Node) -> list[Value]:
     return [op.Cast(y, to=node.output.dtype)]
 
 
-EXPANSIONS = {"ReduceLogSumExp": _log_sum_exp}
+def _softmax(op: GraphBuilder, node: Node) -> list[Value] | None:
+    """Rows that are too long for one invocation, by reductions, which divide them."""
+    (x,), axis = node.inputs, node.attrs.get("axis", -1)
+    length, along = x.shape[axis_of(axis, len(x.shape))], op.integers(axis)
+    if not isinstance(length, int) or length <= _LONG:
+        return None
+    distance = op.Sub(x, op.ReduceMax(x, along, keepdims=1))
+    total = op.ReduceSum(op.Exp(distance), along, keepdims=1)
+    return [op.Sub(distance, op.Log(total)) if node.op == "LogSoftmax" else op.Div(op.Exp(distance), total)]
+
+
+EXPANSIONS = {"LogSoftmax": _softmax, "ReduceLogSumExp": _log_sum_exp, "Softmax": _softmax}

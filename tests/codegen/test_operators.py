@@ -444,6 +444,8 @@ NORMS = [
     case("y = Softmax(x)", x=f32("T", 9, low=-80, high=80)),
     case("y = Softmax <axis = 1> (x)", x=f32(3, 7), opset=11),
     case("y = LogSoftmax(x)", x=f32(5, 7, low=-20, high=20)),
+    *(case(f"y = {op}(x)", x=f32(2, 70000, low=-9, high=9), rtol=1e-4) for op in ("Softmax", "LogSoftmax")),
+    case("y = Softmax <axis = 0> (x)", x=f32(20000, 2), rtol=1e-4),
     case("y = LayerNormalization(x, s, b)", x=f32(5, 8), s=weight(8), b=weight(8)),
     case("y = LayerNormalization(x, s, b)", x=f32("T", 24), s=weight(24), b=weight(24)),
     case("y = LayerNormalization(x, s, b)", x=f32(2, 3, 7), s=weight(7), b=weight(7)),
@@ -590,6 +592,16 @@ REDUCTIONS = [
     *(case("y = ReduceLogSumExp(x, a)", x=f32("T", 5, low=low, high=low + 9), a=const([1])) for low in (-900, 0, 900)),
     case("y = ReduceLogSumExp <keepdims = 0> (x)", x=f32(3, 5)),
     case("y = ReduceLogSumExp(x, a)", x=given([[-np.inf, -np.inf], [0.0, np.inf]]), a=const([1])),
+    # in parts
+    *(case(f"y = {op}(x)", x=f32(300, 300, low=0), rtol=1e-4) for op in f"{SUMS} ReduceMax".split()),
+    case("y = ReduceMin(x, a)", x=i64(2, 70000, 3, low=-9999, high=9999), a=const([1])),
+    case("y = ReduceProd(x)", x=f32(20000, low=0.999, high=1.001), rtol=1e-4),
+    *(
+        case(f"y = {op} <axis = 1, select_last_index = {last}> (x)", x=i64(2, 70000, 2, low=0, high=3))
+        for op in ("ArgMax", "ArgMin")
+        for last in (0, 1)
+    ),
+    case("y = ArgMax <axis = -1> (x)", x=f32(1, 70000)),
     # running totals
     case("y = CumSum(x, a)", x=f32(3, 5), a=const(1)),
     case("y = CumSum <exclusive = 1> (x, a)", x=f32("T", 5), a=const(0)),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import random as dice
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from google.protobuf.message import Message
 from graphs import T, graph, model, ops, random
 from onnx import TensorProto, helper
 
@@ -679,91 +675,3 @@ def test_sparse_weights():
     m.graph.sparse_initializer.add()
     with pytest.raises(UnsupportedOperator, match="sparse"):
         load.load(m)
-
-
-# anything else that a broken disk, or a stranger, may bring
-
-
-EVERYTHING = """
-    main (bool[1] cached, float[1,T,8] x, int64[1,T] ids) => (float y, float z) <
-        float[8] row = {1,2,3,4,5,6,7,8}, int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] far = {9223372036854775807},
-        int64 n0 = {0}, int64 n1 = {1}, int64[1] minus = {-1}, int64[2] halves = {4, 4}, float half = {0.5},
-        int64[4] split = {1, -1, 2, 4}
-    > {
-        s = Shape(x) t = Gather(s, n1) t1 = Unsqueeze(t, i0) r = Range(n0, t, n1)
-        f = Cast<to=1>(r) u = Unsqueeze(f, i1) v = ConstantOfShape<value = float[1] {1.0}>(t1) w = Expand(u, t1)
-        shape = Concat<axis=0>(i1, t1, minus) a = Reshape(x, shape) b = Slice(a, i0, far, i1)
-        table = Constant<value = float[3,8] {1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8}>()
-        e = Gather(table, ids) g = Add(b, e) h = LayerNormalization<axis=-1>(g, row, row)
-        p, q = Split<axis=2>(h, halves) m = Concat<axis=-1>(q, p) c = Greater(m, half) k = Where(c, m, half)
-        heads = Reshape(k, split) j = Transpose<perm=[0,2,1,3]>(heads) l = Softmax<axis=-1>(j)
-        n = ReduceMean<keepdims=1>(l, minus) o = Tile(n, split_ones) y = Pad(o, pads, half)
-        z = If(cached) <
-            then_branch = one () => (float aa) { ab = Clip(x, half) aa = Squeeze(ab, i0) },
-            else_branch = two () => (float ba) {
-                bb = MatMul(x, eye) rows = Squeeze(bb, i0) ba = Gemm<alpha=0.5>(rows, eye)
-            }
-        >
-    }
-"""
-
-
-def victim() -> onnx.ModelProto:
-    extra = {"split_ones": np.array([1, 1, 1, 2]), "pads": np.zeros(8, np.int64), "eye": np.eye(8, dtype=np.float32)}
-    return model(EVERYTHING, extra)
-
-
-def survives(content: bytes, folder: Path) -> bool:
-    """Whether a file is still a model; anything but BadModel comes out of here."""
-    (folder / "model.onnx").write_bytes(content)
-    try:
-        m = load.read(folder / "model.onnx")
-        load.input_types(m)
-        for cached in (True, False):
-            load.load(m, folder=folder, bind={"cached": np.array([cached]), "T": T}).verify()
-    except BadModel as e:
-        assert str(e)
-        return False
-    return True
-
-
-def test_the_victim_is_a_model(tmp_path):
-    assert survives(victim().SerializeToString(), tmp_path)
-
-
-def test_bytes_that_are_flipped(tmp_path):
-    whole = victim().SerializeToString()
-    rng = dice.Random(0)
-    survivors = 0
-    for _ in range(150):
-        broken = bytearray(whole)
-        for _ in range(rng.choice((1, 1, 2, 5))):
-            broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
-        survivors += survives(bytes(broken), tmp_path)
-    assert 0 < survivors < 150
-
-
-def fields(message: Message) -> Iterator[tuple[Message, str, int | None]]:
-    """Every field of a message and of those inside it; for a repeated one, each of its elements."""
-    for field, value in message.ListFields():
-        repeated = hasattr(value, "append") or hasattr(value, "add")
-        for i, one in enumerate(value) if repeated else [(None, value)]:
-            yield message, field.name, i
-            if isinstance(one, Message):
-                yield from fields(one)
-
-
-def test_fields_that_are_dropped(tmp_path):
-    whole = victim()
-    places = len(list(fields(whole)))
-    survivors = 0
-    for place in range(0, places, 4):
-        m = onnx.ModelProto()
-        m.CopyFrom(whole)
-        message, name, i = next(itertools.islice(fields(m), place, None))
-        if i is None:
-            message.ClearField(name)
-        else:
-            del getattr(message, name)[i]
-        survivors += survives(m.SerializeToString(), tmp_path)
-    assert 0 < survivors < places // 4
