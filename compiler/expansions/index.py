@@ -29,6 +29,8 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
     if mode == "constant":
         return [op.node("Pad", (x, op.integers(*(n for side in zip(*added, strict=True) for n in side)), fill))[0]]
     for axis, pair in enumerate(added):
+        if pair != (0, 0) and x.shape[axis] == 0:
+            raise BadModel(f"Pad ({node.name}): {node.inputs[0].type} has nothing to repeat along axis {axis}")
         if pair != (0, 0):
             x = op.Gather(x, op.integers(*np.pad(np.arange(x.shape[axis]), pair, mode)), axis=axis)
     return [x]
