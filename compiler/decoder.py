@@ -47,8 +47,8 @@ def inputs(model: ModelProto, encoder: bool) -> Inputs:
             found[role].append(name)
         elif dtype[0] == "f" and rank == 3 and encoder:
             found["rows"].append(name)
-        elif dtype[0] == "f" and rank == 4 and declared[name][1] and declared[name][3]:
-            fixed[name] = np.zeros((1, declared[name][1], 0, declared[name][3]), DTYPES[dtype])
+        elif dtype[0] == "f" and rank == 4 and declared[name][1]:
+            fixed[name] = np.zeros((1, declared[name][1], 0, declared[name][3]), DTYPES[dtype])  # size 0: undeclared
         else:
             raise BadModel(f"the decoder takes {name}: {dtype} of rank {rank}, which no decoder known here does")
     return Inputs(**{role: tuple(names) for role, names in found.items()}, fixed=fixed)
