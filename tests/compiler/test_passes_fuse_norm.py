@@ -195,6 +195,7 @@ def test_norms_of_heads_one_after_the_other(shape):
     body = "h = Reshape(x, split) n = RMSNormalization(h, s) y = Reshape(n, join)"
     weights = {"split": np.array(shape), "join": np.array([1, -1, 16]), "s": random(8)}
     g = graph(f"main (float[1,T,16] x) => (float[1,T,16] y) {{ {body} }}", weights, 23)
+    canonical(g)
     unchanged(g, fuse_norm)
     (norm,) = [n for n in g.nodes if n.op == "RMSNormalization"]
     assert norm.output.shape == (1, T, 2, 8)
