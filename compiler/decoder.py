@@ -5,7 +5,7 @@ Exporters differ in those inputs (caches, masks, positions, flags); the passes d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _WHOLE = ("i64", "i32")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What callers of a decoder pass, by role: token ids, masks of ones, positions from 0 on, an encoder's rows, and its
+    """What callers of a decoder pass, by role: token ids, masks of ones, positions from 0 on, an encoder's rows and its
     keys and values of cross-attention. The first three are as long as the tokens, with one axis or, before it, a batch
     of 1. `fixed` is passed always."""
 
@@ -100,12 +100,11 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None) -> Graph:
     found, types = inputs(model, encoder is not None), load.input_types(model)
     long = (*found.ids, *found.masks, *found.positions)
     shapes: dict[str, tuple[Dim, ...]] = {name: (1, tokens) if types[name][1] == 2 else (tokens,) for name in long}
-    made = {v.name: v for v in encoder.outputs} if encoder is not None else {}
-    if missing := [name for name in found.across if _made_as(name) not in made]:
-        raise BadModel(f"the decoder takes {', '.join(missing)}, and the encoder does not make that")
-    across = {name: made[_made_as(name)] for name in found.across}
-    shapes |= {name: value.shape for name, value in across.items()}
-    shapes |= {name: encoder.outputs[0].shape for name in found.rows}
+    across: dict[str, Value] = {}
+    if encoder is not None:
+        across = _across(found.across, encoder)
+        shapes |= {name: value.shape for name, value in across.items()}
+        shapes |= dict.fromkeys(found.rows, encoder.outputs[0].shape)
     graph = load.load(model, "decode", folder=path.parent, shapes=shapes, bind=found.fixed)
     for value in [v for v in graph.inputs if v.name in found.masks + found.positions]:
         graph.inputs.remove(value)
@@ -115,8 +114,16 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None) -> Graph:
     return _checked(graph, {2: "input_ids"} | ({3: "encoder_hidden_states"} if encoder is not None else {}))
 
 
+def _across(names: Collection[str], encoder: Graph) -> dict[str, Value]:
+    """The outputs of the encoder that a decoder takes under these names."""
+    made = {v.name: v for v in encoder.outputs}
+    if missing := [name for name in names if _made_as(name) not in made]:
+        raise BadModel(f"the decoder takes {', '.join(missing)}, and the encoder makes {', '.join(made)}")
+    return {name: made[_made_as(name)] for name in names}
+
+
 def _move_from_encoder(graph: Graph, encoder: Graph, across: Mapping[str, Value]) -> None:
-    """Let the decoder work out its inputs `across`, outputs of the encoder, from its rows, as other exporters have it."""
+    """Let the decoder work out its inputs `across` from the encoder's rows, as it does where others exported it."""
     hidden = encoder.outputs[0]
     rows = graph.value("encoder_hidden_states", hidden.type)
     for value in [v for v in graph.inputs if v.name in across]:
