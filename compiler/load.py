@@ -230,7 +230,7 @@ class Loader:
         scope.update({name: _LOST for name in proto.output if name})
 
     def add(self, proto: NodeProto, source: str, scope: Scope) -> None:
-        if contrib.defines(proto):
+        if contrib.defines(proto, self.opset):
             self.write_out_contrib(proto, source, scope)
             return
         if not _is_standard(proto) or not onnx.defs.has(proto.op_type):

@@ -21,6 +21,11 @@ def _skip_simplified(op: GraphBuilder, node: Node) -> Results:
     return [op.RMSNormalization(total, gamma, axis=-1, epsilon=node.attrs.get("epsilon", 1e-12)), None, None, total]
 
 
+def _layer_norm(op: GraphBuilder, node: Node) -> Results:
+    axis, epsilon = node.attrs.get("axis", -1), node.attrs.get("epsilon", 1e-5)
+    return [op.LayerNormalization(*node.inputs, axis=axis, epsilon=epsilon)]
+
+
 def _simplified(op: GraphBuilder, node: Node) -> Results:
     x, scale = node.inputs
     axis, epsilon = node.attrs.get("axis", -1), node.attrs.get("epsilon", 1e-5)
@@ -87,6 +92,7 @@ CONTRIB = {
     "FastGelu": _fast_gelu,
     "FusedMatMul": _matmul,
     "Gelu": _gelu,
+    "LayerNormalization": _layer_norm,
     "QuickGelu": _quick_gelu,
     "SimplifiedLayerNormalization": _simplified,
     "SkipLayerNormalization": _skip_layer,
