@@ -5,7 +5,7 @@ Exporters differ in those inputs (caches, masks, positions, flags); the passes d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,21 +22,26 @@ _WHOLE = ("i64", "i32")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What callers of a decoder pass, by role: token ids, masks of ones, positions from 0 on, an encoder's rows. The
-    first three are as long as the tokens, with one axis or, before it, a batch of 1. `fixed` is passed always."""
+    """What callers of a decoder pass, by role: token ids, masks of ones, positions from 0 on, an encoder's rows and its
+    keys and values of cross-attention. The first three are as long as the tokens, with one axis or, before it, a batch
+    of 1. `fixed` is passed always."""
 
     ids: tuple[str, ...]
     masks: tuple[str, ...]
     positions: tuple[str, ...]
     rows: tuple[str, ...]
+    across: tuple[str, ...]
     fixed: dict[str, np.ndarray]
 
 
-def inputs(model: ModelProto, encoder: bool) -> Inputs:
-    """Raises BadModel for inputs that no known decoder has; `encoder`: whether there is one before it."""
-    found: dict[str, list[str]] = {"ids": [], "masks": [], "positions": [], "rows": []}
+def inputs(model: ModelProto, encoder: bool, sizes: Mapping[str, int] | None = None) -> Inputs:
+    """`encoder`: whether there is one before it. `sizes`: of dimensions that a cache has under names; else they are 0.
+
+    Raises BadModel for inputs that no known decoder has.
+    """
+    found: dict[str, list[str]] = {"ids": [], "masks": [], "positions": [], "rows": [], "across": []}
     fixed: dict[str, np.ndarray] = {}
-    declared = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
+    declared = {i.name: i.type.tensor_type.shape.dim for i in model.graph.input}
     for name, (dtype, rank) in load.input_types(model).items():
         if dtype == "bool":
             fixed[name] = np.zeros([1] * rank, bool)  # use_cache_branch
@@ -47,19 +52,28 @@ def inputs(model: ModelProto, encoder: bool) -> Inputs:
             found[role].append(name)
         elif dtype[0] == "f" and rank == 3 and encoder:
             found["rows"].append(name)
-        elif dtype[0] == "f" and rank == 4 and declared[name][1] and declared[name][3]:
-            fixed[name] = np.zeros((1, declared[name][1], 0, declared[name][3]), DTYPES[dtype])
+        elif dtype[0] == "f" and rank == 4 and encoder and "cross" in name:
+            found["across"].append(name)
+        elif dtype[0] == "f" and rank == 4 and declared[name][1].dim_value:
+            _, heads, rows, head_dim = (d.dim_value or (sizes or {}).get(d.dim_param, 0) for d in declared[name])
+            rows = 0 if declared[name][2].dim_value else rows
+            fixed[name] = np.zeros((1, heads, rows, head_dim), DTYPES[dtype])
         else:
             raise BadModel(f"the decoder takes {name}: {dtype} of rank {rank}, which no decoder known here does")
     return Inputs(**{role: tuple(names) for role, names in found.items()}, fixed=fixed)
 
 
-def feeds(model: ModelProto, ids: np.ndarray, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """What callers pass to the model, and to its file, for the tokens `ids` [1,tokens], no past, and an encoder's rows.
-
-    Raises BadModel.
+def feeds(
+    model: ModelProto,
+    ids: np.ndarray,
+    rows: np.ndarray | None = None,
+    encoded: Mapping[str, np.ndarray] | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> dict[str, np.ndarray]:
+    """What callers pass to the model, and to its file, for the tokens `ids` [1,tokens], no past, an encoder's rows, and
+    whatever else it makes, by name. Raises BadModel.
     """
-    found, types = inputs(model, rows is not None), load.input_types(model)
+    found, types = inputs(model, rows is not None, sizes), load.input_types(model)
     passed = {
         **dict.fromkeys(found.ids, ids),
         **dict.fromkeys(found.masks, np.ones_like(ids)),
@@ -67,24 +81,61 @@ def feeds(model: ModelProto, ids: np.ndarray, rows: np.ndarray | None = None) ->
     }
     shaped = {name: array.astype(DTYPES[types[name][0]]) for name, array in passed.items()}
     shaped = {name: array[0] if types[name][1] == 1 else array for name, array in shaped.items()}
-    return {**found.fixed, **shaped, **dict.fromkeys(found.rows, rows)}
+    across = {name: (encoded or {})[_made_as(name)] for name in found.across}
+    return {**found.fixed, **shaped, **dict.fromkeys(found.rows, rows), **across}
 
 
-def read(path: Path, tokens: Dim, rows: tuple[Dim, ...] | None = None) -> Graph:
-    """input_ids i64[1,tokens] (and encoder_hidden_states f32[rows], behind an encoder) -> logits f32[1,tokens,vocab].
+def _made_as(name: str) -> str:
+    """The encoder's name for what a decoder takes as `name`."""
+    return name.replace("past", "present")
 
+
+def read(path: Path, tokens: Dim, encoder: Graph | None = None) -> Graph:
+    """input_ids [1,tokens] (and encoder_hidden_states as the encoder makes them) -> logits f32[1,tokens,vocab].
+
+    Where the encoder makes keys and values of cross-attention too, what makes them moves into the decoder.
     Raises BadModel, UnsupportedOperator.
     """
     model = load.read(path)
-    found, types = inputs(model, rows is not None), load.input_types(model)
+    found, types = inputs(model, encoder is not None), load.input_types(model)
     long = (*found.ids, *found.masks, *found.positions)
-    shapes = {name: (1, tokens) if types[name][1] == 2 else (tokens,) for name in long}
-    shapes |= dict.fromkeys(found.rows, rows)
+    shapes: dict[str, tuple[Dim, ...]] = {name: (1, tokens) if types[name][1] == 2 else (tokens,) for name in long}
+    across: dict[str, Value] = {}
+    if encoder is not None:
+        across = _across(found.across, encoder)
+        shapes |= {name: value.shape for name, value in across.items()}
+        shapes |= dict.fromkeys(found.rows, encoder.outputs[0].shape)
     graph = load.load(model, "decode", folder=path.parent, shapes=shapes, bind=found.fixed)
     for value in [v for v in graph.inputs if v.name in found.masks + found.positions]:
         graph.inputs.remove(value)
         _fill(graph, value, _count if value.name in found.positions else _ones)
-    return _checked(graph, {2: "input_ids", 3: "encoder_hidden_states"} if rows is not None else {2: "input_ids"})
+    if across:
+        _move_from_encoder(graph, encoder, across)
+    return _checked(graph, {2: "input_ids"} | ({3: "encoder_hidden_states"} if encoder is not None else {}))
+
+
+def _across(names: Collection[str], encoder: Graph) -> dict[str, Value]:
+    """The outputs of the encoder that a decoder takes under these names."""
+    made = {v.name: v for v in encoder.outputs}
+    if missing := [name for name in names if _made_as(name) not in made]:
+        raise BadModel(f"the decoder takes {', '.join(missing)}, and the encoder makes {', '.join(made)}")
+    return {name: made[_made_as(name)] for name in names}
+
+
+def _move_from_encoder(graph: Graph, encoder: Graph, across: Mapping[str, Value]) -> None:
+    """Let the decoder work out its inputs `across` from the encoder's rows, as it does where others exported it."""
+    hidden = encoder.outputs[0]
+    rows = graph.value("encoder_hidden_states", hidden.type)
+    for value in [v for v in graph.inputs if v.name in across]:
+        for node in encoder.ancestors(across[value.name], stop=(hidden,)):
+            if graph.producer(node.output) is None:
+                read = tuple(rows if v is hidden else v for v in node.inputs)
+                graph.add(Node(node.op, read, node.outputs, node.attrs, node.sources))
+        graph.inputs.remove(value)
+        graph.redirect(value, across[value.name])
+    graph.inputs.append(rows)
+    encoder.outputs = [hidden]
+    encoder.prune()
 
 
 def _checked(graph: Graph, roles: dict[int, str]) -> Graph:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from intaglio.compiler import mel
+from intaglio.compiler import genai, mel
 from intaglio.compiler.folder import read_json
 from intaglio.compiler.ir import BadModel
 
@@ -27,22 +27,24 @@ class Export:
     context: int
     settings: dict[str, Any]
     tokenizer: bytes
+    notes: list[str]
 
 
 def is_whisper(folder: Path) -> bool:
-    """Whether the folder's config.json says Whisper, or its files look like an encoder and a decoder."""
+    """Whether the folder's configuration says Whisper, or its files look like an encoder and a decoder."""
     config = read_json(folder / "config.json", required=False)
+    if not config and (built := genai.read(folder)) is not None:
+        config = built.config
     return config.get("model_type") == "whisper" or (folder / "encoder_model.onnx").exists()
 
 
 def read(folder: Path) -> Export:
     """Raises BadModel, naming the file or setting that is missing and where it comes from."""
-    config = read_json(folder / "config.json")
+    built = genai.read(folder)
+    config = read_json(folder / "config.json", required=built is None) or built.config
     if config.get("model_type") != "whisper":
         raise BadModel(f"{folder} holds a model of type {config.get('model_type')!r}, not whisper")
-    decoders = [folder / name for name in DECODERS if (folder / name).exists()]
-    if not decoders:
-        raise BadModel(f"{folder} has no {' or '.join(DECODERS)}; export the decoder too")
+    encoder, decoder = (built.encoder, built.decoder) if built else _files(folder)
     try:
         sizes = [int(config[k]) for k in ("num_mel_bins", "max_source_positions", "max_target_positions")]
     except (KeyError, TypeError, ValueError) as e:
@@ -52,7 +54,9 @@ def read(folder: Path) -> Export:
     if not (folder / "tokenizer.json").is_file():
         raise BadModel(f"{folder} has no tokenizer.json; save the model's tokenizer there")
     tokenizer = (folder / "tokenizer.json").read_bytes()
-    generation = read_json(folder / "generation_config.json", required=False) or config
+    generation = read_json(folder / "generation_config.json", required=False)
+    notes = [] if generation or not built else [f"no tokens are suppressed, for {folder} has no generation_config.json"]
+    generation = generation or config
     try:
         settings = _settings(generation, tokenizer, sizes[2])
     except BadModel:
@@ -60,7 +64,15 @@ def read(folder: Path) -> Export:
     except (TypeError, ValueError, AttributeError, IndexError) as e:
         raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
     settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": 2 * sizes[1]}
-    return Export(folder / "encoder_model.onnx", decoders[0], *sizes, settings, tokenizer)
+    return Export(encoder, decoder, *sizes, settings, tokenizer, notes)
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    """Encoder and decoder."""
+    decoders = [folder / name for name in DECODERS if (folder / name).exists()]
+    if not decoders:
+        raise BadModel(f"{folder} has no {' or '.join(DECODERS)}; export the decoder too")
+    return folder / "encoder_model.onnx", decoders[0]
 
 
 def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[str, Any]:

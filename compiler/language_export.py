@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from intaglio.compiler import genai
 from intaglio.compiler.folder import read_json
 from intaglio.compiler.ir import BadModel
 
@@ -27,19 +28,23 @@ class Export:
     settings: dict[str, Any]
     files: dict[str, bytes]
     notes: list[str]
+    sizes: dict[str, int]  # of dimensions that the file gives names
 
 
 def is_language(folder: Path) -> bool:
-    """Whether the folder's config.json says that the model continues texts."""
+    """Whether the folder's config.json says that the model continues texts, or GenAI's builder left it."""
     config = read_json(folder / "config.json", required=False)
+    if not config:
+        return (built := genai.read(folder)) is not None and built.encoder is None
     architectures = [str(a) for a in config.get("architectures") or []]
     return _decoder(folder) is not None and any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures)
 
 
 def read(folder: Path, max_length: int | None = None) -> Export:
     """`max_length`: tokens of prompt and answer together. Raises BadModel, naming the file or setting at fault."""
-    config = read_json(folder / "config.json")
-    generation = read_json(folder / "generation_config.json", required=False)
+    built = genai.read(folder)
+    config = read_json(folder / "config.json", required=built is None) or built.config
+    generation = read_json(folder / "generation_config.json", required=False) or (built.generation if built else {})
     tokenizer = read_json(folder / "tokenizer_config.json", required=False)
     limit = _limit(config.get("text_config", config))
     context = _context(folder, limit, max_length)
@@ -55,10 +60,12 @@ def read(folder: Path, max_length: int | None = None) -> Export:
         "sampling": {k: generation[k] for k in SAMPLING if isinstance(generation.get(k), int | float)},
         "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
     }
-    return Export(_decoder(folder), context, settings, _files(folder, tokenizer), notes)
+    return Export(_decoder(folder), context, settings, _files(folder, tokenizer), notes, built.sizes if built else {})
 
 
 def _decoder(folder: Path) -> Path | None:
+    if (built := genai.read(folder)) is not None:
+        return built.decoder
     return next((folder / name for name in FILES if (folder / name).is_file()), None)
 
 

@@ -14,7 +14,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from intaglio.compiler import choices, functions
+from intaglio.compiler import choices, contrib, functions
 from intaglio.compiler.control import CONTROL, MOST_UNROLLED
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.evaluate import OPSET
@@ -236,6 +236,9 @@ class Loader:
         scope.update({name: _LOST for name in proto.output if name})
 
     def add(self, proto: NodeProto, source: str, scope: Scope) -> None:
+        if contrib.defines(proto, self.opset):
+            self.write_out_contrib(proto, source, scope)
+            return
         if not _is_standard(proto) or not onnx.defs.has(proto.op_type):
             raise UnsupportedOperator("it is no operator of ONNX; export the model with standard ones")
         read = [scope.get(name) for name in proto.input if name]
@@ -300,6 +303,17 @@ class Loader:
         self.unrolled = loader.unrolled
         for name, result in zip(names, function.output, strict=False):
             self.define(name, self.get(result, inner, source), scope)
+
+    def write_out_contrib(self, proto: NodeProto, source: str, scope: Scope) -> None:
+        """An operator of ONNX Runtime's as those of ONNX."""
+        inputs = tuple(self.optional(i, scope, source) for i in proto.input)
+        outputs = tuple(Value(o or "unused", TensorType("f32", ())) for o in proto.output)
+        attrs = {a.name: attribute(a, self.folder) for a in proto.attribute}
+        results = contrib.write_out(self.graph, Node(proto.op_type, inputs, outputs, attrs, (source,)))
+        for name, value in itertools.zip_longest(proto.output, results[: len(proto.output)]):
+            if name and value is None:
+                raise UnsupportedOperator(f"its output {name} is not known")
+            self.define(name, value, scope)
 
 
 def _kept(proto: NodeProto, opset: int) -> bool:

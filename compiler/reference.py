@@ -54,7 +54,8 @@ def open(source: str | Path | ModelProto, bind: Mapping[str, Any] | None = None)
     if path.is_dir() and export.is_whisper(path):
         return _Whisper(export.read(path))
     if path.is_dir() and language_export.is_language(path):
-        return _Language(language_export.read(path).decoder)
+        files = language_export.read(path)
+        return _Language(files.decoder, files.sizes)
     file = path / "model.onnx" if path.is_dir() else path
     return _Plain(load.read(file), file.parent, bind or {})
 
@@ -72,8 +73,8 @@ class _Plain:
 class _Language:
     """The decoder computes all tokens so far, which lie in the state `tokens`."""
 
-    def __init__(self, file: Path, encoder: bool = False) -> None:
-        self._model = load.read(file)
+    def __init__(self, file: Path, sizes: Mapping[str, int], encoder: bool = False) -> None:
+        self._model, self._sizes = load.read(file), sizes
         fixed = decoder.inputs(self._model, encoder).fixed
         self.parts = {"decode": Part(inlined(self._model, fixed), file.parent)}
 
@@ -84,20 +85,22 @@ class _Language:
         inputs: Arrays,
         run: Run,
         rows: np.ndarray | None = None,
+        encoded: Arrays | None = None,
     ) -> dict[str, Seen]:
         count = symbols["P"] + symbols.get("T", 1)
         ids = inputs["tokens"][..., :count, 0] if "tokens" in inputs else inputs["input_ids"]
-        return {"decode": Seen(run("decode", decoder.feeds(self._model, ids, rows)), {"T": count})}
+        feeds = decoder.feeds(self._model, ids, rows, encoded, self._sizes)
+        return {"decode": Seen(run("decode", feeds), {"T": count})}
 
 
 class _Whisper:
-    """Keeps the encoder's rows from one run to the next, as the programs keep what they make of them."""
+    """Keeps what the encoder makes from one run to the next, as the programs keep what they make of them."""
 
     def __init__(self, files: export.Export) -> None:
         encoder = load.read(files.encoder)
-        self._decoder, self._start = _Language(files.decoder, encoder=True), np.array([[files.settings["start"]]])
+        self._decoder, self._start = _Language(files.decoder, {}, encoder=True), np.array([[files.settings["start"]]])
         self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
-        self._hidden = np.zeros(0, np.float32)
+        self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
         mels = Part(mel.model(files.mels, 2 * files.positions), None)
         self.parts = {"mel": mels, "encode": Part(encoder, files.encoder.parent), **self._decoder.parts}
 
@@ -106,11 +109,15 @@ class _Whisper:
             return {"mel": Seen(run("mel", inputs), {})}
         if program == "encode":
             (features,) = inputs.values()
-            encoded = run("encode", {self._features: features})
-            self._hidden = encoded[self._rows]
-            first = self._decoder.see(program, {"P": 0}, {"input_ids": self._start}, run, self._hidden)
-            return {"encode": Seen(encoded, {}), **first}
-        return self._decoder.see(program, symbols, inputs, run, self._hidden)
+            self._encoded = run("encode", {self._features: features})
+            return {
+                "encode": Seen(self._encoded, {}),
+                **self._decode(program, {"P": 0}, {"input_ids": self._start}, run),
+            }
+        return self._decode(program, symbols, inputs, run)
+
+    def _decode(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        return self._decoder.see(program, symbols, inputs, run, self._encoded[self._rows], self._encoded)
 
 
 def exposed(part: Part, names: Collection[str]) -> ModelProto:

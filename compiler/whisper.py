@@ -54,7 +54,7 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
     s = symbols(export.context)
     spectrogram = load.load(mel.model(export.mels, 2 * export.positions), "mel")
     encoder = _encoder(export)
-    decoder = decoders.read(export.decoder, dim(s.new), rows=encoder.outputs[0].shape)
+    decoder = decoders.read(export.decoder, dim(s.new), encoder)
     trace.say("golden values")
     heard = golden.tone(export, spectrogram)
     exported = golden.Listener(encoder, decoder, heard)
@@ -92,13 +92,15 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
         "prefill": pipeline.run(prefill, (partial(last_position, tokens=dim(s.new)), *FUSE), trace),
         "step": pipeline.run(step, (partial(decoders.read_tokens, past=s.past, new=1), *FUSE), trace),
     }
-    return Model(
-        "whisper", graphs, export.settings, {"tokenizer.json": export.tokenizer}, checks, precision.report(accuracy)
-    )
+    files = {"tokenizer.json": export.tokenizer}
+    return Model("whisper", graphs, export.settings, files, checks, precision.report(accuracy), export.notes)
 
 
 def _encoder(export: Export) -> Graph:
-    """The encoder: input_features f32[1,mels,frames] -> last_hidden_state f32[1,positions,width]."""
+    """The encoder: input_features f32[1,mels,frames] -> last_hidden_state f32[1,positions,width].
+
+    It may also make keys and values of cross-attention [1,heads,positions,head_dim].
+    """
     model = load.read(export.encoder)
     inputs = load.input_types(model)
     features = [name for name, (dtype, rank) in inputs.items() if dtype == "f32" and rank == 3]
@@ -106,7 +108,8 @@ def _encoder(export: Export) -> Graph:
         raise BadModel(f"the encoder takes {', '.join(inputs)}; one f32 spectrogram [batch, mels, frames] is wanted")
     shapes = {features[0]: (1, export.mels, 2 * export.positions)}
     graph = load.load(model, "encode", folder=export.encoder.parent, shapes=shapes)
-    if [v.shape[:2] for v in graph.outputs] != [(1, export.positions)] or len(graph.outputs[0].shape) != 3:
+    graph.outputs.sort(key=lambda v: len(v.shape))
+    if [v.shape[:2] for v in graph.outputs if len(v.shape) != 4] != [(1, export.positions)]:
         made = ", ".join(map(str, graph.outputs))
         raise BadModel(f"the encoder makes {made}; rows [1, {export.positions}, width] are wanted")
     graph.inputs[0].name, graph.outputs[0].name = "input_features", "last_hidden_state"

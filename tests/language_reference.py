@@ -5,6 +5,7 @@ It runs whatever an exporter left, with the cache as that has it: inputs that ar
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,20 @@ class LanguageReference:
         inputs = {i.name: i for i in self._session.get_inputs()}
         self._given = [name for name in inputs if name in ("input_ids", "attention_mask", "position_ids")]
         names = [name for name in inputs if name not in self._given]
-        # The batch is one sequence, and nothing is in the cache yet.
-        shapes = [[1, *(n if isinstance(n, int) else 0 for n in inputs[name].shape[1:])] for name in names]
+        # The batch is one sequence, and nothing is in the cache yet, which GenAI may have as a buffer with room.
+        sizes = self._sizes(folder / "genai_config.json")
+        shapes = [
+            [1, *(n if isinstance(n, int) else sizes.get(n, 0) for n in inputs[name].shape[1:])] for name in names
+        ]
         self._empty = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes, strict=True)}
+
+    @staticmethod
+    def _sizes(settings: Path) -> dict[str, int]:
+        if not settings.exists():
+            return {}
+        decoder = json.loads(settings.read_text())["model"]["decoder"]
+        window = decoder.get("sliding_window", {}).get("window_size", 0)
+        return {"kv_cache_dim": decoder["head_size"], "past_sliding_length": window}
 
     def logits(self, ids: list[int]) -> np.ndarray:
         """f32[tokens, vocabulary], all tokens at once."""

@@ -52,37 +52,65 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config, self.generation = (
-            json.loads((folder / name).read_text()) for name in ("config.json", "generation_config.json")
-        )
-        self.window = 2 * 160 * self.config["max_source_positions"]
-        self._encoder = self._session("encoder_model.onnx")
-        names = ("decoder_model_merged.onnx", "decoder_model.onnx")
-        self._decoder = self._session(next(n for n in names if (folder / n).exists()))
+        self.generation = self._json("generation_config.json") or self._special_tokens()
+        self._encoder = self._session("encoder_model.onnx", "encoder.onnx")
+        self._decoder = self._session("decoder_model_merged.onnx", "decoder_model.onnx", "decoder.onnx")
+        config = self._json("config.json") or self._genai()
+        self.bands, self.window = config["num_mel_bins"], 2 * 160 * config["max_source_positions"]
+        self._heads = config["decoder_attention_heads"]
+        self._head_dim = config["d_model"] // self._heads
+        self._across: dict[str, np.ndarray] = {}
 
-    def _session(self, name: str) -> onnxruntime.InferenceSession:
-        return onnxruntime.InferenceSession(self.folder / name, providers=["CPUExecutionProvider"])
+    def _json(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / name).read_text()) if (self.folder / name).exists() else {}
+
+    def _genai(self) -> dict[str, int]:
+        """What a config.json says, from what GenAI's builder leaves."""
+        decoder = self._json("genai_config.json")["model"]["decoder"]
+        _, bands, frames = self._encoder.get_inputs()[0].shape
+        sizes = {"num_mel_bins": bands, "max_source_positions": frames // 2}
+        return sizes | {"decoder_attention_heads": decoder["num_attention_heads"], "d_model": decoder["hidden_size"]}
+
+    def _special_tokens(self) -> dict[str, Any]:
+        """What a generation_config.json says, by the names of the tokens; without one nothing is suppressed."""
+        ids = {token["content"]: token["id"] for token in self._json("tokenizer.json")["added_tokens"]}
+        return {
+            "decoder_start_token_id": ids["<|startoftranscript|>"],
+            "eos_token_id": ids["<|endoftext|>"],
+            "no_timestamps_token_id": ids["<|notimestamps|>"],
+            "begin_suppress_tokens": [],
+            "suppress_tokens": [],
+            "max_initial_timestamp_index": 50,
+        }
+
+    def _session(self, *names: str) -> onnxruntime.InferenceSession:
+        path = next(self.folder / name for name in names if (self.folder / name).exists())
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def features(self, audio: np.ndarray) -> np.ndarray:
-        return log_mel(audio, self.window, self.config["num_mel_bins"])
+        return log_mel(audio, self.window, self.bands)
 
     def encode(self, features: np.ndarray) -> np.ndarray:
-        return self._encoder.run(None, {self._encoder.get_inputs()[0].name: features})[0]
+        """Hidden states; keys and values of cross-attention, where the encoder makes them, are kept for the decoder."""
+        hidden, *across = self._encoder.run(None, {self._encoder.get_inputs()[0].name: features})
+        names = (out.name.replace("present", "past") for out in self._encoder.get_outputs()[1:])
+        self._across = dict(zip(names, across, strict=True))
+        return hidden
 
     def logits(self, hidden: np.ndarray, tokens: list[int]) -> np.ndarray:
         """f32[tokens, vocabulary], all tokens at once and without a cache."""
-        heads = self.config["decoder_attention_heads"]
-        width = self.config["d_model"] // heads
         feeds: dict[str, np.ndarray] = {}
         for i in self._decoder.get_inputs():
             if i.name.endswith("input_ids"):
-                feeds[i.name] = np.array([tokens], np.int64)
+                feeds[i.name] = np.array([tokens], np.int32 if "int32" in i.type else np.int64)
             elif i.name == "encoder_hidden_states":
                 feeds[i.name] = hidden
             elif i.name == "use_cache_branch":
                 feeds[i.name] = np.array([False])
+            elif i.name in self._across:
+                feeds[i.name] = self._across[i.name]
             else:
-                feeds[i.name] = np.zeros((1, heads, 0, width), np.float32)
+                feeds[i.name] = np.zeros((1, self._heads, 0, self._head_dim), np.float32)
         return self._decoder.run(["logits"], feeds)[0][0]
 
     def prompt(self, language: str = "en", timed: bool = False) -> list[int]:

@@ -15,6 +15,7 @@ from intaglio.runtime.graph import Operation
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FLAVOURS = sorted(f.name for f in FIXTURES.glob("whisper-*"))
+FUSED = {"whisper-genai", "whisper-optimizer"}  # operators of ONNX Runtime, inside of which a file has no values
 RECORDINGS = [FIXTURES.parent.parent / "examples" / "jfk.wav", *sorted((FIXTURES / "audio").glob("*.wav"))]
 MOST = 24  # tokens that are compared
 
@@ -57,9 +58,11 @@ def test_every_step_agrees_with_the_file(pair: Pair) -> None:
     """onnxruntime's values between the nodes of what the exporter wrote, at every step of every program."""
     steps = list(pair.bundle.verify_steps(reference=pair.reference.folder))
     assert not [(s.worst.program, s.step) for s in steps if s.verdict == "wrong"]
-    samplers = sum(o.op == "WhisperToken" for program in ("prefill", "step", "step") for o in operations(pair, program))
-    dispatches = {name: len(p.steps) for name, p in pair.bundle.plan.programs.items()}
-    assert len(steps) == sum(dispatches.values()) + dispatches["step"] - samplers
+    compared = {(s.worst.program, s.step) for s in steps}
+    inside = {"Elementwise", "Linear"} if pair.bundle.folder.name in FUSED else set()
+    for program in pair.bundle.plan.programs:
+        left = {o.op for i, o in enumerate(operations(pair, program)) if (program, i) not in compared}
+        assert left - inside == ({"WhisperToken"} if program in ("prefill", "step") else set())
 
 
 def operations(pair: Pair, program: str) -> list[Operation]:

@@ -15,6 +15,7 @@ from intaglio import Bundle
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FLAVOURS = sorted(path.parent.name for path in FIXTURES.glob("*/model.onnx"))
+FUSED = ("genai", "optimizer")  # operators of ONNX Runtime, inside of which a file has no values
 IDS = np.random.default_rng(0).integers(0, 300, 256).tolist()  # of no meaning; 300 and up are special
 MOST = 48  # tokens that are compared
 
@@ -51,6 +52,7 @@ def test_every_step_agrees_with_the_file(pair: Pair) -> None:
     steps = list(pair.bundle.verify_steps(reference=folder))
     assert not [(s.worst.program, s.step) for s in steps if s.verdict == "wrong"]
     graph, compared = pair.bundle.graph, {(s.worst.program, s.step) for s in steps}
+    inside = {"Elementwise", "Linear", "Rotary"} if folder.name.endswith(FUSED) else set()
     for program, work in graph.work.items():
         missing = [graph.operation(program, i).op for i in range(len(work)) if (program, i) not in compared]
-        assert missing == ["SampleToken"] * 2  # no value of the model
+        assert [op for op in missing if op not in inside] == ["SampleToken"] * 2  # no value of the model

@@ -46,9 +46,11 @@ class Attention(Rule):
         raw = op.MatMul(q, k)
         scaled = op.any(raw * scale, raw)
         capped = op.any(op.Tanh(scaled) * cap, scaled)
-        scores = op.any(capped + mask, op.Where(mask, capped, op.any(-np.inf, _LOWEST)), capped)
+        biased = capped + mask
+        scores = op.any(biased, op.Where(mask, capped, op.any(-np.inf, _LOWEST)), capped)
         weights = op.Softmax(scores, axis=-1)
-        return op.MatMul(op.any(weights, op.Where(op.IsNaN(weights), 0.0, weights)), v)
+        none = op.Where(op.Equal(op.ReduceMax(mask, -1), -np.inf), 0.0, op.Softmax(biased, axis=-1))  # ONNX's Attention
+        return op.MatMul(op.any(weights, op.Where(op.IsNaN(weights), 0.0, weights), none), v)
 
     def rewrite(op, out, q, k, v, scale=None, cap=None, mask=None):
         if any(len(x.shape) != 4 or x.shape[0] != 1 or not isinstance(x.shape[1], int) for x in (q, k, v)):
@@ -63,8 +65,9 @@ class Attention(Rule):
         if cap is not None:
             attrs |= {"cap": cap.scalar, "scale": attrs["scale"] * cap.scalar}
         if mask is not None:
-            attrs |= seen(op.graph, mask, q.shape[2], k.shape[3])
-            if attrs["past"] is None:
+            known_mask = seen(op.graph, mask, q.shape[2], k.shape[3])
+            attrs |= known_mask or {}
+            if known_mask is None:
                 rows = (*rows, _additive(op, mask))
         y = op.node("Attention", rows, **attrs)[0]
         shape = (1, q.shape[2], heads, q.shape[3])
@@ -97,22 +100,21 @@ def _additive(op: GraphBuilder, mask: Value) -> Value:
     return mask
 
 
-def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | None]:
-    """What a mask hides, as attributes, if for all sizes tried it is what attention knows; else past is None.
+def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | None] | None:
+    """What a mask hides, as attributes, if for all sizes tried it is what attention knows; else None.
 
-    past: keys - queries, if it hides from query t exactly the keys after past + t; window: of those that it leaves
-    only the last so many are seen.
+    past: keys - queries, if it hides from query t exactly the keys after past + t, None if it hides nothing; window: of
+    those that it leaves only the last so many are seen.
     """
-    unknown: dict[str, Dim | None] = {"past": None}
     nodes = graph.ancestors(mask)
     leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
     if any(v.const is None for v in (leaves if nodes else {mask})):
-        return unknown
+        return None
     values = (mask, *leaves, *(o for n in nodes for o in n.outputs))
     symbols = sorted({s for v in values for s in v.type.symbols} | {*dims.symbols(queries), *dims.symbols(keys)})
     if any(s.high > _LARGEST for s in symbols):
-        return unknown
-    window = None
+        return None
+    window, causal, everywhere = None, True, True
     ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
     for sizes in itertools.product(*ranges):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
@@ -125,7 +127,10 @@ def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | 
             window = int(visible.reshape(-1, columns)[-1].sum())
         wanted = np.tri(rows, columns, columns - rows, dtype=bool)
         wanted &= ~np.tri(rows, columns, columns - rows - window, dtype=bool)
-        if not (visible == wanted).all() or not (hidden == ~visible).all():
-            return unknown
+        causal, everywhere = causal and bool((visible == wanted).all()), everywhere and bool(visible.all())
+        if not (causal or everywhere) or not (hidden == ~visible).all():
+            return None
+    if not causal:
+        return {"past": None}
     longest = dims.high(keys)
     return {"past": keys - queries} | ({"window": window} if window is not None and window < longest else {})

@@ -8,7 +8,7 @@ from intaglio.compiler.pattern import GraphBuilder, Rule, apply
 
 
 def fuse_norm(graph: Graph) -> int:
-    return apply(graph, LayerNorm, RMSNorm, TransposeAfterRMSNorm).fired
+    return apply(graph, LayerNorm, RMSNorm, TransposeAfterRMSNorm, HeadsOfTokens).fired
 
 
 class LayerNorm(Rule):
@@ -52,6 +52,21 @@ class TransposeAfterRMSNorm(Rule):
         if perm[-1] != len(perm) - 1 or len(scale.shape) != 1:
             op.decline("the last axis is moved")
         return op.Transpose(op.RMSNormalization(x, scale, **op.root.attrs), perm=perm)
+
+
+class HeadsOfTokens(Rule):
+    """Norms of heads that lie one after the other, all tokens' on one axis, leave the tokens an axis of their own."""
+
+    def pattern(op, x, shape, scale):
+        return op.RMSNormalization(op.Reshape(x, shape), scale)
+
+    def rewrite(op, out, x, shape, scale):
+        *tokens, width = x.shape
+        head_dim = out.shape[-1]
+        if not isinstance(width, int) or width % head_dim or all(t in out.shape for t in tokens):
+            op.decline("the rows of tokens are no heads, or apart")
+        heads = op.Reshape(x, op.dimensions(*tokens, width // head_dim, head_dim))
+        return op.Reshape(op.RMSNormalization(heads, scale, **op.root.attrs), op.dimensions(*out.shape))
 
 
 def _row(value: Value, width: object) -> bool:

@@ -16,6 +16,7 @@ from intaglio.compiler.passes.float_scale import float_scale
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.fuse_attention import Attention, fuse_attention
 from intaglio.compiler.pattern import apply
+from intaglio.compiler.pipeline import UNDERSTAND, Trace, run
 
 P = dim(Symbol("P", 0, 40))
 LOWEST = np.finfo(np.float32).min
@@ -268,7 +269,6 @@ def test_a_window_that_nothing_falls_out_of_is_none():
 
 
 NOT_CAUSAL = {
-    "everything": "f = ConstantOfShape<value=float[1]{0.0}>(square) mask = Add(f, zero) ",
     "strictly before": "visible = Less(column, row0) mask = Where(visible, zero, lowest) ",
     "from here on": "visible = GreaterOrEqual(column, row0) mask = Where(visible, zero, lowest) ",
     "one later": "r = Add(row0, n1) visible = LessOrEqual(column, r) mask = Where(visible, zero, lowest) ",
@@ -288,6 +288,14 @@ def test_other_masks_stay_data(name):
     (node,) = [n for n in g.nodes if n.op == "Attention"]
     assert node.attrs["past"] is None
     assert node.inputs[3].name == "mask"
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_a_mask_that_hides_nothing_is_none(safe):
+    node = the_attention(
+        fused(masked("f = ConstantOfShape<value=float[1]{0.0}>(square) mask = Add(f, zero) ", safe=safe))
+    )
+    assert node.attrs["past"] is None and len(node.inputs) == 3
 
 
 def test_masks_that_are_data():
@@ -376,3 +384,39 @@ def test_scores_that_are_scaled_with_their_mask():
     g = attention(masked("", join), more=", float[1,1,T,T] mask")
     assert unchanged(g, fuse_attention) == 2
     assert [(len(n.inputs), n.attrs["scale"]) for n in g.nodes if n.op == "Attention"] == [(4, 0.5)]
+
+
+# ONNX's own operator, from opset 23 on
+
+GROUPED = "q_num_heads=4, kv_num_heads=2"
+WHOLE = {"heads": 4, "kv_heads": 4, "scale": pytest.approx(1 / math.sqrt(8)), "past": None}
+TRIANGLE = (
+    "t = Shape<start=1,end=2>(x) t0 = Squeeze(t) i = Range(n0, t0, n1) i1 = Unsqueeze(i, ax1) i0 = Unsqueeze(i, ax0)"
+    " seen = LessOrEqual(i0, i1) added = Where(seen, zero, lowest) "
+)
+FOUR = (
+    "q0 = Reshape(x, heads4) q = Transpose<perm=[0,2,1,3]>(q0)"
+    " k0 = Reshape(k16, heads2) k = Transpose<perm=[0,2,1,3]>(k0)"
+    " a = Attention<is_causal=1>(q, k, k) a0 = Transpose<perm=[0,2,1,3]>(a) y = Reshape(a0, join) "
+)
+
+
+@pytest.mark.parametrize(
+    "body, attrs",
+    [
+        ("y = Attention<q_num_heads=4, kv_num_heads=4>(x, x, x)", {}),
+        ("y = Attention<q_num_heads=4, kv_num_heads=4, is_causal=1, scale=0.25>(x, x, x)", {"scale": 0.25, "past": 0}),
+        (f"y = Attention<{GROUPED}, is_causal=1>(x, k16, k16)", {"kv_heads": 2, "past": 0}),
+        (f"{TRIANGLE} y = Attention<{GROUPED}>(x, k16, k16, seen)", {"kv_heads": 2, "past": 0}),
+        (
+            f"{TRIANGLE} y = Attention<{GROUPED}, softcap=2.0>(x, k16, k16, added)",
+            {"kv_heads": 2, "past": 0, "cap": 2.0},
+        ),
+        (FOUR, {"kv_heads": 2, "past": 0}),
+    ],
+)
+def test_attention_of_onnx(body, attrs):
+    weights = W | {"heads4": np.array([1, -1, 4, 8]), "heads2": np.array([1, -1, 2, 8])}
+    g = graph(f"main (float[1,T,32] x, float[1,T,16] k16) => (float y) {{ {body} }}", weights, opset=23)
+    assert unchanged(g, lambda g: len(run(g, UNDERSTAND, Trace()).nodes), [5, 1, 24])
+    assert the_attention(g).attrs == WHOLE | attrs

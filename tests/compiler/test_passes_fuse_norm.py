@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import graph, ops, random, unchanged
+from graphs import T, graph, ops, random, unchanged
 
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.fuse_norm import LayerNorm, fuse_norm
@@ -187,3 +187,16 @@ def test_norms_of_heads_come_before_the_heads_move():
     canonical(g)
     unchanged(g, fuse_norm)
     assert [n.op for n in g.nodes] == ["Reshape", "RMSNormalization", "Transpose"]
+
+
+@pytest.mark.parametrize("shape", [[0, -1, 8], [-1, 8]])
+def test_norms_of_heads_one_after_the_other(shape):
+    """GenAI's builder: all tokens' heads are rows of one axis."""
+    body = "h = Reshape(x, split) n = RMSNormalization(h, s) y = Reshape(n, join)"
+    weights = {"split": np.array(shape), "join": np.array([1, -1, 16]), "s": random(8)}
+    g = graph(f"main (float[1,T,16] x) => (float[1,T,16] y) {{ {body} }}", weights, 23)
+    canonical(g)
+    unchanged(g, fuse_norm)
+    (norm,) = [n for n in g.nodes if n.op == "RMSNormalization"]
+    assert norm.output.shape == (1, T, 2, 8)
+    assert fuse_norm(g) == 0
