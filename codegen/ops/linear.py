@@ -36,7 +36,7 @@ def linear(node: Node) -> list[Kernel]:
         raise refuse(node, f"{x.dtype} times {weight.dtype}")
     if "window" in node.attrs and not isinstance(x.type.size, int):
         raise refuse(node, f"a convolution over {x.type}, whose size varies")
-    if weight.shape[1] > MAX_TRIPS:
+    if not 0 < weight.shape[1] <= MAX_TRIPS:
         raise refuse(node, f"{weight.shape[1]} columns")
     one_row = _is_one_row(node) and "window" not in node.attrs
     make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul

@@ -41,7 +41,8 @@ def test_what_was_quantized_before_is_kept(seed: int, used: int) -> None:
     codes = rng.integers(0, used + 1, (6, GROUP))
     codes[:, 0], codes[:, 1] = 0, used
     scale, first = rng.uniform(0.01, 1, (6, 1)).astype(np.float16), rng.standard_normal((6, 1)).astype(np.float16)
-    matrix = (codes * scale.astype(np.float32) + first.astype(np.float32)).reshape(2, 3 * GROUP)
+    matrix = codes.astype(np.float32) * scale.astype(np.float32) + first.astype(np.float32)
+    matrix = matrix.reshape(2, 3 * GROUP)
     np.testing.assert_array_equal(pack(matrix, "q4").dequantized(), matrix)
 
 
