@@ -7,6 +7,7 @@ import textwrap
 from onnx import defs
 
 from intaglio.compiler import functions
+from intaglio.compiler.contrib import BEFORE, CONTRIB, DOMAIN
 from intaglio.compiler.control import CONTROL
 from intaglio.compiler.elementwise import ELEMENTWISE
 from intaglio.compiler.evaluate import OPSET
@@ -54,7 +55,9 @@ def table() -> str:
     rows = [f"| {op} | {_opsets(op, since)} | {how(op)} |" for op, since in sorted(schemas.items()) if how(op)]
     missing = sorted(op for op in schemas if not how(op) and not defs.get_schema(op, OPSET).deprecated)
     rest = textwrap.fill(f"These do not compile: {', '.join(missing)}.", 120)
-    return _TABLE.format(count=len(rows), rows="\n".join(rows), rest=rest)
+    named = ", ".join(sorted(CONTRIB.keys() - BEFORE.keys()))
+    others = textwrap.fill(f"So do these of ONNX Runtime (`{DOMAIN}`), written as operators of ONNX: {named}.", 120)
+    return _TABLE.format(count=len(rows), rows="\n".join(rows), rest=rest, others=others)
 
 
 def _opsets(op: str, since: list[int]) -> str:
@@ -77,4 +80,6 @@ data, is refused with its reason.
 {rows}
 
 {rest}
+
+{others}
 """

@@ -14,14 +14,14 @@ from intaglio.compiler.pattern import GraphBuilder
 
 DOMAIN = "com.microsoft"
 CONTRIB = {op: write_out for family in (attention, fused) for op, write_out in family.CONTRIB.items()}
-_BEFORE = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 99}  # in ONNX's domain, before it defines them
+BEFORE = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 99}  # in ONNX's domain, before it defines them
 
 
 def defines(proto: NodeProto, opset: int) -> bool:
     """Whether a node is of such an operator."""
     if proto.domain == DOMAIN:
-        return proto.op_type in CONTRIB.keys() - _BEFORE.keys()
-    return opset < _BEFORE.get(proto.op_type, 0)
+        return proto.op_type in CONTRIB.keys() - BEFORE.keys()
+    return opset < BEFORE.get(proto.op_type, 0)
 
 
 def write_out(graph: Graph, node: Node) -> list[Value | None]:
