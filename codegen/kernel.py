@@ -23,6 +23,7 @@ MAX_WORKGROUPS = 65_535
 _LANES = 64
 _ROW = 32_768  # workgroups of a row of the grid, where there are several
 MAX_BINDING = 128 << 20  # bytes
+COLUMNS = {"f32": 4, "f16": 4, "q8": 16, "q4": 32}  # of a matrix that a texel of each format holds
 MAX_TRIPS = 65_535  # loop iterations per invocation, above which software adapters stop without a word
 
 
@@ -42,6 +43,18 @@ class Weight:
     def format(self) -> str:
         """f32, or what the numbers are packed in."""
         return self.value.const.format if isinstance(self.value.const, Packed) else "f32"
+
+    @property
+    def unpacking(self) -> dict[str, Any]:
+        """How kernels unpack it, for the templates: see templates/lib/dequant."""
+        const = self.value.const
+        if not isinstance(const, Packed) or const.scale is None:
+            return {"packing": ""}
+        group, texel = const.shape[1] // const.groups, COLUMNS[const.format]
+        span = texel if group % texel == 0 else texel // 2
+        spans = {"each": span // 4, "texel": texel // 4, "spans": group // span}
+        kind = {"bits": int(const.format[1:]), "wide": const.wide, "minima": const.minimum is not None}
+        return {"packing": "_packed", "groups_k": const.groups, **spans, **kind}
 
 
 Operand = Value | Weight

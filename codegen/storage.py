@@ -46,7 +46,8 @@ def buffer(words: int) -> Storage:
 def texel_format(root: Root, shared: set[Value]) -> str:
     """How a texture holds a tensor: caches of f16, and packed weights, take fewer bits than f32."""
     if isinstance(root, Weight):
-        return {"f32": "rgba32float", "f16": "rgba16float"}.get(root.format, "rgba32uint")
+        plain = root.format == "f32" or (root.layout == "scales" and root.value.const.wide)
+        return "rgba32float" if plain else "rgba16float" if root.format == "f16" else "rgba32uint"
     return "rgba16float" if root in shared and root.dtype == "f16" else "rgba32float"
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from intaglio.codegen.kernel import Weight, stored
-from intaglio.compiler.packed import GROUP, Packed
+from intaglio.codegen.kernel import COLUMNS, Weight, stored
+from intaglio.compiler.packed import Packed
 
 SHARD = 64 << 20  # bytes of a weight file, more only if a single tensor is larger
 
@@ -43,7 +43,8 @@ def codes8(packed: Packed) -> np.ndarray:
     """
     bits = {"q8": 8, "q4": 4}[packed.format]
     each = 32 // bits
-    codes = packed.codes.view(np.uint8).reshape(len(packed.codes), -1, each, 4).astype(np.uint32)
+    whole = np.pad(packed.codes.view(np.uint8), [(0, 0), (0, -packed.shape[1] % (4 * each))])
+    codes = (whole & ((1 << bits) - 1)).reshape(len(whole), -1, each, 4).astype(np.uint32)
     words = np.zeros((*codes.shape[:2], 4), np.uint32)
     for i in range(each):
         words |= codes[:, :, i] << np.uint32(bits * i)
@@ -51,23 +52,28 @@ def codes8(packed: Packed) -> np.ndarray:
 
 
 def scales8(packed: Packed) -> np.ndarray:
-    """Scales in layout rows8: a word for each row, and group of columns (q4: scale and minimum) or pair of groups (q8:
-    both scales), two f16 each, flat u32.
+    """Scales and minima in layout rows8. Of f32: for each group of columns the scales of eight rows, then their minima.
+    Of f16, flat u32: a word for each row, and group of columns (scale and minimum) or pair of groups (both scales).
     """
-    pairs = packed.scale, packed.minimum
-    if packed.format == "q8":
-        even = np.pad(packed.scale, [(0, 0), (0, packed.scale.shape[1] % 2)])
-        pairs = even[:, 0::2], even[:, 1::2]
-    low, high = (p.view(np.uint16).astype(np.uint32) for p in map(np.ascontiguousarray, pairs))
-    words = np.pad(low | high << np.uint32(16), [(0, -len(low) % 8), (0, 0)])
-    return np.ascontiguousarray(words.reshape(-1, 8, words.shape[1]).transpose(0, 2, 1)).reshape(-1)
+    if packed.wide:
+        numbers = [packed.scale] if packed.minimum is None else [packed.scale, packed.minimum]
+        words = np.stack(numbers, axis=-1).reshape(len(packed.scale), -1)
+    else:
+        pairs = packed.scale, packed.minimum
+        if packed.minimum is None:
+            even = np.pad(packed.scale, [(0, 0), (0, packed.scale.shape[1] % 2)])
+            pairs = even[:, 0::2], even[:, 1::2]
+        low, high = (p.view(np.uint16).astype(np.uint32) for p in map(np.ascontiguousarray, pairs))
+        words = low | high << np.uint32(16)
+    padded = np.pad(words, [(0, -len(words) % 8), (0, 0)])
+    return np.ascontiguousarray(padded.reshape(-1, 8, padded.shape[1]).transpose(0, 2, 1)).reshape(-1)
 
 
 def packed(weight: Weight) -> np.ndarray:
     """The numbers of a weight as they are stored, flat, a multiple of four."""
     array = weight.value.const
     if isinstance(array, Packed):
-        part = array if weight.rows is None else array.rows(*weight.rows)
+        part = array if weight.rows is None else array[slice(*weight.rows)]
         if weight.layout == "scales":
             return scales8(part)
         return rows8(part.codes) if part.format == "f16" else codes8(part)
@@ -77,9 +83,6 @@ def packed(weight: Weight) -> np.ndarray:
     return rows8(array) if weight.layout == "rows8" else np.pad(array.reshape(-1), (0, -array.size % 4))
 
 
-_COLUMNS = {"f32": 4, "f16": 4, "q8": 16, "q4": 32}  # columns of a matrix that a texel holds
-
-
 def packed_size(weight: Weight) -> int:
     """How many numbers `packed` gives."""
     shape = weight.value.const.shape
@@ -87,8 +90,9 @@ def packed_size(weight: Weight) -> int:
         return -(-weight.value.const.size // 4) * 4
     padded = stored_rows(weight)
     if weight.layout == "scales":
-        return padded * -(-shape[1] // (GROUP * (2 if weight.format == "q8" else 1)))
-    return padded * -(-shape[1] // _COLUMNS[weight.format]) * 4
+        groups, pair = weight.value.const.groups, weight.value.const.minimum is not None
+        return padded * (groups * (1 + pair) if weight.value.const.wide else groups if pair else -(-groups // 2))
+    return padded * -(-shape[1] // COLUMNS[weight.format]) * 4
 
 
 def stored_rows(weight: Weight) -> int:

@@ -19,6 +19,7 @@ from intaglio.compiler.dims import Dim
 from intaglio.compiler.elementwise import Expression, operator
 from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, Value
 from intaglio.compiler.packed import Packed
+from intaglio.compiler.quantized import Quantized
 
 OPSET = 28  # the operator versions that load.py normalises to
 
@@ -94,7 +95,7 @@ def compute(
 
 def concrete(constant: Value, symbols: Mapping[str, Dim]) -> np.ndarray:
     """The content of a constant: dequantized, and with its symbolic dimensions, if it has any, replaced by numbers."""
-    if isinstance(constant.const, Packed):
+    if isinstance(constant.const, Packed | Quantized):
         return constant.const.dequantized()
     if constant.const.dtype != object:
         return constant.const
@@ -288,6 +289,19 @@ def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [e]
 
 
+def _fake_quantize(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    """As ONNX defines QuantizeLinear, or DynamicQuantizeLinear, and back."""
+    x, *grid = inputs
+    if grid:
+        scale, zero = grid
+        codes = np.clip(np.rint(x / scale) + zero, node.attrs["low"], node.attrs["high"])
+        return [((codes - zero) * scale).astype(np.float32)]
+    least, greatest = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
+    scale = (greatest - least) / np.float32(255) or np.float32(1)
+    zero = np.clip(np.rint(-least / scale), 0, 255)
+    return [(np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale]
+
+
 def _rms_norm(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     x, scale = inputs[:2]
     axes = tuple(range(node.attrs.get("axis", -1) % x.ndim, x.ndim))
@@ -306,6 +320,7 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Attention": _attention,
     "Rotary": _rotary,
     "RMSNormalization": _rms_norm,
+    "FakeQuantize": _fake_quantize,
     "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], [], inputs)],
     "Recurrent": _recurrent,
     "Resample": _resample,

@@ -12,6 +12,7 @@ from intaglio.compiler import dims, evaluate
 from intaglio.compiler.dims import NotLinear
 from intaglio.compiler.elementwise import PREDICATES
 from intaglio.compiler.ir import DTYPES, BadModel, Node, TensorType, UnsupportedOperator, Value, known, type_of
+from intaglio.compiler.quantized import SMALL, Quantized, dequantize
 from intaglio.compiler.shape_arithmetic import ON_DIMS
 from intaglio.compiler.types import MAX_DIMS, DataDependent, types
 
@@ -63,7 +64,12 @@ def _known(node: Node) -> bool:
         return _symbolic(node)
     if _grows(node, present):
         return False
-    results = evaluate.evaluate(node, [v.const if v is not None else None for v in node.inputs])
+    if _waits(node):
+        return False
+    if (weight := _quantized(node)) is not None:
+        node.output.const, node.output.type = weight, TensorType("f32", weight.shape)
+        return True
+    results = evaluate.evaluate(node, [evaluate.concrete(v, {}) if v is not None else None for v in node.inputs])
     for value, array in zip(node.outputs, results, strict=False):
         value.const = np.asarray(array)
         value.type = type_of(value.const)
@@ -77,6 +83,28 @@ def _grows(node: Node, inputs: list[Value]) -> bool:
     except DataDependent:
         return False
     return max(sizes, default=0) > max(_MAX_FOLD, 2 * sum(v.const.size for v in inputs))
+
+
+def _waits(node: Node) -> bool:
+    """Whether a weight is dequantized to f16, which is computed in f32: see passes/widen.py."""
+    return (
+        node.op == "DequantizeLinear" and node.inputs[1].dtype in ("f16", "bf16") and node.inputs[0].const.size >= SMALL
+    )
+
+
+def _quantized(node: Node) -> Quantized | None:
+    """The result as a weight in few bits, if it is large and can be left so."""
+    x = node.inputs[0]
+    if len(x.shape) < 2 or x.const.size < SMALL:
+        return None
+    if node.op == "Transpose" and isinstance(x.const, Quantized):
+        return x.const.transpose(*node.attrs.get("perm", range(len(x.shape))[::-1]))
+    if node.op == "Cast" and x.dtype in ("f16", "bf16") and node.attrs["to"] == "f32":
+        return Quantized(x.const)
+    if node.op == "DequantizeLinear" and x.dtype in ("i8", "u8", "i4", "u4") and node.inputs[1].dtype == "f32":
+        grid = (evaluate.concrete(v, {}) if v is not None else None for v in (node.inputs[1], node.input(2)))
+        return dequantize(x.const, *grid, node.attrs)
+    return None
 
 
 def _fill(node: Node, array: np.ndarray, dtype: str = "i64") -> None:

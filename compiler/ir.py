@@ -17,6 +17,7 @@ import numpy as np
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim, Symbol
 from intaglio.compiler.packed import Packed
+from intaglio.compiler.quantized import Quantized
 
 DTYPES = {
     "f32": np.float32,
@@ -105,7 +106,7 @@ class Value:
 
     name: str
     type: TensorType
-    const: np.ndarray | Packed | None = None
+    const: np.ndarray | Packed | Quantized | None = None
     origin: Origin | None = None
 
     @property

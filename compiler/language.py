@@ -22,6 +22,7 @@ from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.quantize import Precision, observe, quantize
+from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
 _SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
@@ -36,6 +37,7 @@ def compile(folder: Path, trace: Trace, precision: Precision, max_length: int | 
     export = language_export.read(folder, max_length)
     past, new = dim(Symbol("P", 0, export.context - 1)), Symbol("T", 1, export.context)
     graph = decoder.read(export.decoder, dim(new))
+    pipeline.run(graph, (partial(widen, whole=True),), trace)
     settings = export.settings | {"vocabulary": graph.outputs[0].shape[-1]}
     trace.say("golden values")
     golden = _checks(graph, export.context, settings)

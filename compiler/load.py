@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
@@ -221,8 +222,8 @@ class Loader:
         return value
 
     def body(self, proto: GraphProto, scope: Scope) -> None:
-        for i, n in enumerate(proto.node):
-            self.node(n, n.name or f"{n.op_type}_{i}", scope)
+        for i in _order(proto.node):
+            self.node(proto.node[i], proto.node[i].name or f"{proto.node[i].op_type}_{i}", scope)
 
     def node(self, proto: NodeProto, source: str, scope: Scope) -> None:
         """Add a node. One that is refused is noted, and what is computed from it passed over, so that all are told."""
@@ -314,6 +315,33 @@ class Loader:
             if name and value is None:
                 raise UnsupportedOperator(f"its output {name} is not known")
             self.define(name, value, scope)
+
+
+def _order(nodes: Sequence[NodeProto]) -> list[int]:
+    """The nodes as they come, but each after those that make what it reads: converters append casts at the end."""
+    makers = {name: i for i, n in enumerate(nodes) for name in n.output if name}
+    waits = [{makers[name] for name in _reads(n) if name in makers} for n in nodes]
+    readers: dict[int, list[int]] = {}
+    for i, before in enumerate(waits):
+        for maker in before:
+            readers.setdefault(maker, []).append(i)
+    ready, order = [i for i, before in enumerate(waits) if not before], []
+    while ready:
+        i = heapq.heappop(ready)
+        order.append(i)
+        for reader in readers.get(i, ()):
+            waits[reader].remove(i)
+            if not waits[reader]:
+                heapq.heappush(ready, reader)
+    return order + [i for i, before in enumerate(waits) if before]  # the rest is a cycle, which its reader will report
+
+
+def _reads(node: NodeProto) -> Iterator[str]:
+    """The names that a node reads, those that the bodies in it read included."""
+    yield from node.input
+    for a in node.attribute:
+        for inner in a.g.node:
+            yield from _reads(inner)
 
 
 def _kept(proto: NodeProto, opset: int) -> bool:

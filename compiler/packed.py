@@ -22,7 +22,9 @@ _BLOCK = 1 << 18  # numbers that are quantized at a time, which fit a cache
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A matrix [N, K]. `codes`: f16, i8 or u8 [N, K]; `scale`, `minimum`: f16[N, K / GROUP], if the format has them."""
+    """A matrix [N, K]: codes * scale + minimum. `codes`: f16, i8, or four bits as i8 or, with a minimum, u8 [N, K];
+    `scale`, `minimum`: f16 (for groups of GROUP columns) or f32 [N, groups], if the format has them.
+    """
 
     format: str
     codes: np.ndarray
@@ -39,20 +41,46 @@ class Packed:
     def size(self) -> int:
         return self.codes.size
 
+    @property
+    def groups(self) -> int:
+        """How many groups a row has, which share a scale."""
+        return self.scale.shape[1]
+
+    @property
+    def wide(self) -> bool:
+        """Whether scales are f32."""
+        return self.scale is not None and self.scale.dtype == np.float32
+
     def dequantized(self) -> np.ndarray:
         """f32 [N, K]."""
         values = self.codes.astype(np.float32)
         if self.scale is None:
             return values
-        groups = values.reshape(len(values), -1, GROUP) * self.scale[..., None].astype(np.float32)
+        groups = values.reshape(*self.scale.shape, -1)
+        groups *= self.scale[..., None]
         if self.minimum is not None:
-            groups += self.minimum[..., None].astype(np.float32)
+            groups += self.minimum[..., None]
         return groups.reshape(values.shape)
 
-    def rows(self, start: int, end: int) -> Packed:
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Packed:
         """Some of the rows."""
-        kept = (a[start:end] if a is not None else None for a in (self.codes, self.scale, self.minimum))
-        return Packed(self.format, *kept)
+        return Packed(
+            self.format, *(a[rows] if a is not None else None for a in (self.codes, self.scale, self.minimum))
+        )
+
+
+def stacked(matrices: list[np.ndarray | Packed]) -> np.ndarray | Packed | None:
+    """The rows of all of them, one below the other; None where they are packed in several ways."""
+    kinds = {(m.format, m.wide, m.scale is None or m.groups) if isinstance(m, Packed) else None for m in matrices}
+    if len(kinds) > 1 or len({isinstance(m, Packed) and m.minimum is None for m in matrices}) > 1:
+        return None
+    if not isinstance(matrices[0], Packed):
+        return np.concatenate(matrices)
+    fields = ([getattr(m, name) for m in matrices] for name in ("codes", "scale", "minimum"))
+    return Packed(matrices[0].format, *(np.concatenate(f) if f[0] is not None else None for f in fields))
 
 
 def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> Packed | None:

@@ -21,6 +21,8 @@ from intaglio.compiler.dims import Dim
 from intaglio.compiler.infer import infer
 from intaglio.compiler.ir import DTYPES, Graph, Node, TensorType, Value, known, type_of
 from intaglio.compiler.origin import back, onward
+from intaglio.compiler.packed import Packed
+from intaglio.compiler.quantized import Quantized
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or"})
 
@@ -125,8 +127,9 @@ class GraphBuilder:
     def decline(self, why: str) -> None:
         raise Declined(why)
 
-    def constant(self, array: np.ndarray, name: str | None = None) -> Value:
-        return self.graph.constant(np.asarray(array), name or f"{self._name}.const")
+    def constant(self, array: np.ndarray | Packed | Quantized, name: str | None = None) -> Value:
+        whole = array if isinstance(array, Packed | Quantized) else np.asarray(array)
+        return self.graph.constant(whole, name or f"{self._name}.const")
 
     def number(self, value: float, like: Value) -> Value:
         """A scalar of the type of `like`."""

@@ -18,15 +18,19 @@ from intaglio.compiler.passes.fuse_elementwise import fuse_elementwise
 from intaglio.compiler.passes.fuse_gate import fuse_gate
 from intaglio.compiler.passes.fuse_norm import fuse_norm
 from intaglio.compiler.passes.fuse_prologue import fuse_prologue
+from intaglio.compiler.passes.fuse_quantized import fuse_quantized, unfuse_quantized
 from intaglio.compiler.passes.fuse_rope import fuse_rope
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.merge_rotary import merge_rotary
+from intaglio.compiler.passes.widen import widen
 
 Pass = Callable[[Graph], int]
 
 # What the exporter meant: shapes fold away, combinations are written out, and decomposed operators are whole again.
 UNDERSTAND: tuple[Pass, ...] = (
+    widen,
+    fuse_quantized,
     fold,
     expand,
     canonical,
@@ -42,7 +46,7 @@ UNDERSTAND: tuple[Pass, ...] = (
 )
 
 # How it runs: fewer, larger kernels.
-FUSE: tuple[Pass, ...] = (merge_linear, merge_rotary, fuse_prologue, fuse_elementwise, fuse_gate)
+FUSE: tuple[Pass, ...] = (unfuse_quantized, merge_linear, merge_rotary, fuse_prologue, fuse_elementwise, fuse_gate)
 
 
 @dataclass

@@ -383,6 +383,7 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Resample": _resample,
     "Write": _write,
     "Attention": lambda node: [node.inputs[0].type],
+    "FakeQuantize": lambda node: [node.inputs[0].type],
     "Rotary": lambda node: [x.type for x in node.inputs[2 : 2 + len(node.outputs)]],
     "RMSNormalization": lambda node: [node.inputs[0].type],
 }

@@ -18,13 +18,14 @@ from intaglio.compiler import golden, load, mel, pipeline
 from intaglio.compiler.accuracy import compare, text_tokens
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.export import Export, read
-from intaglio.compiler.ir import BadModel, Graph, Node
+from intaglio.compiler.ir import FLOATS, BadModel, Graph, Node
 from intaglio.compiler.model import Model
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.quantize import Precision, observe, quantize
+from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 
@@ -55,6 +56,8 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
     spectrogram = load.load(mel.model(export.mels, 2 * export.positions), "mel")
     encoder = _encoder(export)
     decoder = decoders.read(export.decoder, dim(s.new), encoder)
+    for graph in (encoder, decoder):
+        pipeline.run(graph, (partial(widen, whole=True),), trace)
     trace.say("golden values")
     heard = golden.tone(export, spectrogram)
     exported = golden.Listener(encoder, decoder, heard)
@@ -103,9 +106,9 @@ def _encoder(export: Export) -> Graph:
     """
     model = load.read(export.encoder)
     inputs = load.input_types(model)
-    features = [name for name, (dtype, rank) in inputs.items() if dtype == "f32" and rank == 3]
+    features = [name for name, (dtype, rank) in inputs.items() if dtype in FLOATS and rank == 3]
     if len(features) != 1:
-        raise BadModel(f"the encoder takes {', '.join(inputs)}; one f32 spectrogram [batch, mels, frames] is wanted")
+        raise BadModel(f"the encoder takes {', '.join(inputs)}; one spectrogram [batch, mels, frames] is wanted")
     shapes = {features[0]: (1, export.mels, 2 * export.positions)}
     graph = load.load(model, "encode", folder=export.encoder.parent, shapes=shapes)
     graph.outputs.sort(key=lambda v: len(v.shape))

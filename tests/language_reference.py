@@ -9,14 +9,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+from exact import session
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class LanguageReference:
     """An exporter's folder, run by onnxruntime on the CPU, one sequence at a time."""
 
-    def __init__(self, folder: Path) -> None:
-        self._session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    def __init__(self, folder: Path, exact: bool = False) -> None:
+        self._session = session(folder / "model.onnx", exact)
         inputs = {i.name: i for i in self._session.get_inputs()}
         self._given = [name for name in inputs if name in ("input_ids", "attention_mask", "position_ids")]
         names = [name for name in inputs if name not in self._given]
@@ -25,7 +27,8 @@ class LanguageReference:
         shapes = [
             [1, *(n if isinstance(n, int) else sizes.get(n, 0) for n in inputs[name].shape[1:])] for name in names
         ]
-        self._empty = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes, strict=True)}
+        dtypes = [_DTYPES[inputs[name].type] for name in names]
+        self._empty = {name: np.zeros(*how) for name, *how in zip(names, shapes, dtypes, strict=True)}
 
     @staticmethod
     def _sizes(settings: Path) -> dict[str, int]:
@@ -39,14 +42,24 @@ class LanguageReference:
         """f32[tokens, vocabulary], all tokens at once."""
         return self._run(ids, 0, self._empty)[0]
 
-    def greedy(self, ids: list[int], count: int) -> list[int]:
-        """The `count` tokens that follow, whichever they are: an end token ends nothing."""
-        cache, new, past, chosen = self._empty, list(ids), 0, []
+    def logits_by_token(self, ids: list[int]) -> np.ndarray:
+        """The same, one token at a time."""
+        cache, rows = self._empty, []
+        for past, token in enumerate(ids):
+            logits, cache = self._run([token], past, cache)
+            rows.append(logits[0])
+        return np.stack(rows)
+
+    def greedy(self, ids: list[int], count: int, chunk: int | None = None) -> list[int]:
+        """The `count` tokens that follow, whichever they are. The prompt is read in chunks."""
+        cache, past, chosen = self._empty, 0, []
+        each = chunk or len(ids)
+        parts = [ids[i : i + each] for i in range(0, len(ids), each)]
         while len(chosen) < count:
+            new = parts.pop(0) if parts else chosen[-1:]
             logits, cache = self._run(new, past, cache)
             past += len(new)
-            new = [int(logits[-1].argmax())]
-            chosen += new
+            chosen += [] if parts else [int(logits[-1].argmax())]
         return chosen
 
     def _run(self, new: list[int], past: int, cache: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

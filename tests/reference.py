@@ -7,12 +7,14 @@ The log-mel spectrogram, the logit filters and the greedy loop are written after
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import soundfile
+from exact import session
 
 
 def samples(recording: Path) -> np.ndarray:
@@ -50,11 +52,13 @@ def _filters(bands: int) -> np.ndarray:
 class Reference:
     """An exporter's folder, run by onnxruntime on the CPU."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, exact: bool = False) -> None:
+        self.folder, self._exact = folder, exact
         self.generation = self._json("generation_config.json") or self._special_tokens()
         self._encoder = self._session("encoder_model.onnx", "encoder.onnx")
         self._decoder = self._session("decoder_model_merged.onnx", "decoder_model.onnx", "decoder.onnx")
+        with_past = "decoder_with_past_model.onnx"
+        self._with_past = self._session(with_past) if (folder / with_past).exists() else None
         config = self._json("config.json") or self._genai()
         self.bands, self.window = config["num_mel_bins"], 2 * 160 * config["max_source_positions"]
         self._heads = config["decoder_attention_heads"]
@@ -85,33 +89,46 @@ class Reference:
 
     def _session(self, *names: str) -> onnxruntime.InferenceSession:
         path = next(self.folder / name for name in names if (self.folder / name).exists())
-        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return session(path, self._exact)
 
     def features(self, audio: np.ndarray) -> np.ndarray:
         return log_mel(audio, self.window, self.bands)
 
     def encode(self, features: np.ndarray) -> np.ndarray:
         """Hidden states; keys and values of cross-attention, where the encoder makes them, are kept for the decoder."""
-        hidden, *across = self._encoder.run(None, {self._encoder.get_inputs()[0].name: features})
-        names = (out.name.replace("present", "past") for out in self._encoder.get_outputs()[1:])
-        self._across = dict(zip(names, across, strict=True))
-        return hidden
+        hidden, *across = _run(self._encoder, {self._encoder.get_inputs()[0].name: features}).items()
+        self._across = {name.replace("present", "past"): rows for name, rows in across}
+        return hidden[1]
 
-    def logits(self, hidden: np.ndarray, tokens: list[int]) -> np.ndarray:
-        """f32[tokens, vocabulary], all tokens at once and without a cache."""
-        feeds: dict[str, np.ndarray] = {}
-        for i in self._decoder.get_inputs():
-            if i.name.endswith("input_ids"):
-                feeds[i.name] = np.array([tokens], np.int32 if "int32" in i.type else np.int64)
-            elif i.name == "encoder_hidden_states":
-                feeds[i.name] = hidden
-            elif i.name == "use_cache_branch":
-                feeds[i.name] = np.array([False])
-            elif i.name in self._across:
-                feeds[i.name] = self._across[i.name]
+    def logits(self, hidden: np.ndarray, prompt: list[int], tokens: list[int]) -> np.ndarray:
+        """f32[1 + tokens, vocabulary]: after the prompt, which is read at once, and after each of the tokens."""
+        decoding = self._decoding(hidden, prompt)
+        return np.stack([next(decoding), *map(decoding.send, tokens)])
+
+    def _decoding(self, hidden: np.ndarray, prompt: list[int]) -> Generator[np.ndarray, int, None]:
+        """The last logits; for each token that is sent, those after it. With a cache, if there is a decoder for it."""
+        ids, cache = list(prompt), {}
+        made = self._decode(self._decoder, ids, hidden, {})
+        while True:
+            ids.append((yield made["logits"][0, -1]))
+            cache |= {name.replace("present", "past_key_values"): made[name] for name in made if name != "logits"}
+            if self._with_past is None:
+                made = self._decode(self._decoder, ids, hidden, {})
             else:
-                feeds[i.name] = np.zeros((1, self._heads, 0, self._head_dim), np.float32)
-        return self._decoder.run(["logits"], feeds)[0][0]
+                made = self._decode(self._with_past, ids[-1:], hidden, cache)
+
+    def _decode(
+        self, decoder: onnxruntime.InferenceSession, ids: list[int], hidden: np.ndarray, cache: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        known = {"encoder_hidden_states": hidden, "use_cache_branch": np.array([False])} | self._across | cache
+        empty = np.zeros((1, self._heads, 0, self._head_dim), np.float32)
+        feeds: dict[str, np.ndarray] = {}
+        for i in decoder.get_inputs():
+            if i.name.endswith("input_ids"):
+                feeds[i.name] = np.array([ids], np.int32 if "int32" in i.type else np.int64)
+            else:
+                feeds[i.name] = known.get(i.name, empty)
+        return _run(decoder, feeds)
 
     def prompt(self, language: str = "en", timed: bool = False) -> list[int]:
         g = self.generation
@@ -120,15 +137,23 @@ class Reference:
 
     def greedy(self, hidden: np.ndarray, prompt: list[int], timed: bool, most: int) -> list[int]:
         """The sampled tokens, at most `most`, without the end token."""
-        tokens = list(prompt)
-        while len(tokens) - len(prompt) < most:
-            token = int(
-                filtered(self.logits(hidden, tokens)[-1], tokens[len(prompt) :], timed, self.generation).argmax()
-            )
+        decoding, tokens = self._decoding(hidden, prompt), []
+        logits = next(decoding)
+        while len(tokens) < most:
+            token = int(filtered(logits, tokens, timed, self.generation).argmax())
             if token == self.generation["eos_token_id"]:
                 break
             tokens.append(token)
-        return tokens[len(prompt) :]
+            logits = decoding.send(token)
+        return tokens
+
+
+def _run(of: onnxruntime.InferenceSession, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs, f32, whether the session takes and gives f32 or f16."""
+    half = {i.name for i in of.get_inputs() if i.type == "tensor(float16)"}
+    feeds = {name: array.astype(np.float16) if name in half else array for name, array in feeds.items()}
+    names = [o.name for o in of.get_outputs()]
+    return {name: y.astype(np.float32) for name, y in zip(names, of.run(names, feeds), strict=True)}
 
 
 def filtered(logits: np.ndarray, sampled: list[int], timed: bool, generation: dict[str, Any]) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Every export flavour, against onnxruntime on the same files: spectrogram, encoder, logits, and greedy tokens."""
+"""Every export flavour, against onnxruntime on the same files: spectrogram, encoder, logits, and greedy tokens.
+
+Files of f16 are computed in f32 there too, for onnxruntime's own rounding to f16 is larger than any error of ours.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ FLAVOURS = sorted(f.name for f in FIXTURES.glob("whisper-*"))
 FUSED = {"whisper-genai", "whisper-optimizer"}  # operators of ONNX Runtime, inside of which a file has no values
 RECORDINGS = [FIXTURES.parent.parent / "examples" / "jfk.wav", *sorted((FIXTURES / "audio").glob("*.wav"))]
 MOST = 24  # tokens that are compared
+STEP = 0.05  # the largest of the steps that the encoder's numbers are rounded to where they are rounded to 8 bits
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,17 @@ class Pair:
     reference: Reference
     bundle: Bundle
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether numbers are rounded to 256 steps of their range: one on the border may go to either side."""
+        return "int8" in self.bundle.folder.name
+
 
 @pytest.fixture(scope="module", params=FLAVOURS)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = FIXTURES / request.param
-    return Pair(Reference(folder), intaglio.compile(folder, tmp_path_factory.mktemp("bundles") / request.param))
+    bundle = intaglio.compile(folder, tmp_path_factory.mktemp("bundles") / request.param)
+    return Pair(Reference(folder, exact=True), bundle)
 
 
 def listen(pair: Pair, recording: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,7 +52,7 @@ def listen(pair: Pair, recording: Path) -> tuple[np.ndarray, np.ndarray, np.ndar
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.stem)
 def test_the_encoder_agrees(pair: Pair, recording: Path) -> None:
     _, theirs, ours = listen(pair, recording)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=STEP if pair.dynamic else 1e-3)
 
 
 def test_the_spectrogram_agrees(pair: Pair) -> None:
@@ -73,7 +83,8 @@ def operations(pair: Pair, program: str) -> list[Operation]:
 @pytest.mark.parametrize("timed", [False, True], ids=["text", "times"])
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.stem)
 def test_logits_and_greedy_tokens_agree(pair: Pair, recording: Path, timed: bool) -> None:
-    _, hidden, _ = listen(pair, recording)
+    _, theirs, ours = listen(pair, recording)
+    hidden = ours if pair.dynamic else theirs
     prompt = pair.reference.prompt(timed=timed)
     expected = pair.reference.greedy(hidden, prompt, timed, MOST)
     end = pair.reference.generation["eos_token_id"]
@@ -81,9 +92,10 @@ def test_logits_and_greedy_tokens_agree(pair: Pair, recording: Path, timed: bool
     run.write("input_ids", np.array([prompt]))
     symbols = {"P": 0, "T": begin, "begin": begin, "timed": int(timed)}
     sampled = [int(run.submit("prefill", symbols, ("tokens", begin, 1))[0])]
-    theirs = pair.reference.logits(hidden, [*prompt, *expected])
+    theirs = pair.reference.logits(hidden, prompt, expected)
     for position in range(begin, begin + len(expected)):
-        np.testing.assert_allclose(run.read("logits", symbols)[0, 0], theirs[position - 1], rtol=0, atol=2e-3)
+        ours = run.read("logits", symbols)[0, 0]
+        np.testing.assert_allclose(ours, theirs[position - begin], rtol=0, atol=2e-3)
         symbols["P"] = position
         sampled.append(int(run.submit("step", symbols, ("tokens", position + 1, 1))[0]))
     assert sampled[: len(expected)] == expected

@@ -1,4 +1,8 @@
-"""Every tiny language model, against onnxruntime on the same files: logits, and greedy tokens."""
+"""Every tiny language model, against onnxruntime on the same files: logits, and greedy tokens.
+
+What onnxruntime would round to f16, or to 8 bits as accuracy_level allows, it computes in f32 here, as we do: that
+rounding is larger than any error of ours, and changes the choice between tokens that are nearly as good.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +29,23 @@ class Pair:
     reference: LanguageReference
     bundle: Bundle
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether numbers are rounded in the range that they have in a run, which its other tokens are part of."""
+        return "int8" in self.bundle.folder.name and "qdq" not in self.bundle.folder.name
+
 
 @pytest.fixture(scope="module", params=FLAVOURS)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = FIXTURES / request.param
-    return Pair(LanguageReference(folder), intaglio.compile(folder, tmp_path_factory.mktemp("bundles") / request.param))
+    bundle = intaglio.compile(folder, tmp_path_factory.mktemp("bundles") / request.param)
+    return Pair(LanguageReference(folder, exact=True), bundle)
 
 
 def test_logits_agree(pair: Pair) -> None:
     ids = IDS[:40]
-    np.testing.assert_allclose(pair.bundle.logits(ids), pair.reference.logits(ids), rtol=0, atol=2e-3)
+    expected = pair.reference.logits_by_token(ids) if pair.dynamic else pair.reference.logits(ids)
+    np.testing.assert_allclose(pair.bundle.logits(ids), expected, rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("chunks, more", [(0, 1), (0, 5), (1, -1), (1, 0), (1, 1)])
@@ -42,8 +53,9 @@ def test_greedy_tokens_agree(pair: Pair, chunks: int, more: int) -> None:
     """Prompts as long as so many of prefill's chunks, and some tokens more."""
     chunk = json.loads((pair.bundle.folder / "generation.json").read_text())["chunk"]
     prompt = IDS[: chunks * chunk + more]
-    ours = pair.bundle.generate(prompt, max_tokens=MOST, ignore_eos=True).tokens
-    assert ours == pair.reference.greedy(prompt, MOST)
+    bundle = intaglio.load(pair.bundle.folder) if pair.dynamic else pair.bundle  # which keeps a prompt that it has read
+    ours = bundle.generate(prompt, max_tokens=MOST, ignore_eos=True).tokens
+    assert ours == pair.reference.greedy(prompt, MOST, chunk)
 
 
 def test_every_step_agrees_with_the_file(pair: Pair) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, per_element, refuse, wgsl_type
-from intaglio.codegen.ops.linear import parts, tail_operands
+from intaglio.codegen.ops.linear import label, parts, tail_operands
 from intaglio.codegen.weights import packed_size, stored_rows
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node, Value
@@ -96,11 +96,11 @@ def _embedding(node: Node) -> Kernel:
     ranges = parts(rows, table)
     names = ["table"] if len(ranges) == 1 else [f"table{i}" for i in range(len(ranges))]
     weights = {n: Weight(table, "rows8", None if len(ranges) == 1 else r) for n, r in zip(names, ranges, strict=True)}
-    packing = f"_{format}" if (format := Weight(table).format) in ("q8", "q4") else ""
-    if packing:
+    unpacking = Weight(table).unpacking
+    if unpacking["packing"]:
         weights |= {f"{n}_scales": Weight(table, "scales", w.rows) for n, w in weights.items()}
     size = node.output.type.size // 4
-    consts = {
+    consts = unpacking | {
         "size": wgsl.size(size),
         "k4": width // 4,
         "rows": rows,
@@ -110,7 +110,7 @@ def _embedding(node: Node) -> Kernel:
     if wgsl_type(ids.type) == "f32":
         raise refuse(node, "indices that are no integers")
     grid = (groups(size, per=64),)
-    template = f"embedding{packing}"
+    template = f"embedding{unpacking['packing']}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
     tail = node.attrs.get("tail", ())
     touched = {name: (*ids.shape, packed_size(w) // stored_rows(w)) for name, w in weights.items()}
@@ -121,7 +121,7 @@ def _embedding(node: Node) -> Kernel:
         grid,
         (64,),
         consts,
-        f"{template}_{width}",
+        f"{label(template, table)}_{width}",
         vec4,
         tail,
         touched=touched,

@@ -74,7 +74,8 @@ def parts(rows: int, weight: Value) -> list[tuple[int, int]]:
 
 
 def _matvec(node: Node, start: int, end: int) -> Kernel:
-    width = node.inputs[1].shape[1]
+    weight = node.inputs[1]
+    width = weight.shape[1]
     reads, consts = _shared(node, start, end)
     reads = {name: value for name, value in reads.items() if name.startswith("weight")} | reads
     template = f"matvec{consts['packing']}"
@@ -86,7 +87,6 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         consts |= {"width": width, "epsilon": wgsl.number(norm["epsilon"], "f32"), "beta": bool(norm["shift"])}
     lanes, tile = (32 if end - start > _WIDE else 8), 2 // len(consts["weights"])
     consts |= _tiles(consts["weights"], tile, lanes) | {"k4": width // 4}
-    label = template.removesuffix(consts["packing"]) + consts["packing"]
     return Kernel(
         template,
         reads,
@@ -94,7 +94,7 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         (groups(end - start, per=4 * lanes * tile),),
         (lanes,),
         consts,
-        f"{label}_{width}x{end - start}",
+        f"{label(template, weight)}_{width}x{end - start}",
         _vec4(node, reads),
         node.attrs.get("tail", ()),
         2 * width * (end - start) * len(consts["weights"]),
@@ -110,11 +110,11 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     tile_groups //= len(consts["weights"])
     consts |= _tiles(consts["weights"], tile_groups, 8)
     consts |= {"k4": width // 4, "tile_rows": tile_rows, "rows": wgsl.size(rows)}
-    template = label = f"matmul{consts['packing']}"
+    template = f"matmul{consts['packing']}"
     if window := node.attrs.get("window"):
         kernel, consts["stride"], consts["pad"] = window
         channels = width // kernel
-        template, label = "conv1d", f"conv1d{consts['packing']}"
+        template = "conv1d"
         consts |= {
             "x_size4": x.shape[-2] * channels // 4,
             "row_step4": consts["stride"] * channels // 4,
@@ -127,11 +127,17 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
         (groups(end - start, per=32 * tile_groups), groups(rows, per=tile_rows * lanes)),
         (8, lanes),
         consts,
-        f"{label}_{width}x{end - start}",
+        f"{label(template, weight)}_{width}x{end - start}",
         _vec4(node, reads) if not consts["odd"] else frozenset(n for n in reads if n == "x" or n.startswith("weight")),
         node.attrs.get("tail", ()),
         rows * (2 * width * (end - start) * len(consts["weights"])),
     )
+
+
+def label(template: str, weight: Value) -> str:
+    """The template's name with the format instead of "packed"."""
+    packed = Weight(weight).unpacking["packing"]
+    return f"{template.removesuffix(packed)}_{Weight(weight).format}" if packed else template
 
 
 def _tiles(weights: list[str], groups: int, lanes: int) -> dict[str, Any]:
@@ -166,18 +172,18 @@ def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[
     total = _columns(node)
     first = {"weight": 0, "weight1": total} if node.attrs.get("paired") else {"weight": 0}  # rows where each begins
     reads: dict[str, Operand] = {"x": x}
-    packing = f"_{format}" if (format := Weight(weight).format) in ("q8", "q4") else ""
+    unpacking = Weight(weight).unpacking
     for name, at in first.items():
         rows = (at + start, at + end)
         rows = None if rows == (0, weight.shape[0]) else rows
         reads[name] = Weight(weight, "rows8", rows)
-        if packing:
+        if unpacking["packing"]:
             reads[f"{name}_scales"] = Weight(weight, "scales", rows)
     if bias is not None:
         reads["bias"] = operand(bias)
     reads |= tail_operands(node)
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
-    consts |= {"packing": packing, "weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
+    consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
     consts["odd"] = not _is_one_row(node) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):
         raise refuse(node, "several outputs whose widths are no multiples of 4")

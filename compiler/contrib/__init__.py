@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from intaglio.compiler.contrib import attention, fused
+from intaglio.compiler.contrib import attention, fused, quantize
 from intaglio.compiler.ir import BadModel, Graph, Node, Value
 from intaglio.compiler.pattern import GraphBuilder
 
 DOMAIN = "com.microsoft"
-CONTRIB = {op: write_out for family in (attention, fused) for op, write_out in family.CONTRIB.items()}
+CONTRIB = {op: write_out for family in (attention, fused, quantize) for op, write_out in family.CONTRIB.items()}
 BEFORE = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 99}  # in ONNX's domain, before it defines them
 
 

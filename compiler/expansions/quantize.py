@@ -22,6 +22,15 @@ def _dequantize(op: GraphBuilder, node: Node) -> list[Value]:
     return [op.Cast(op.Mul(_f32(op, _i32(op, x, zero_point)), _f32(op, scale)), to=node.output.dtype)]
 
 
+def _dynamic(op: GraphBuilder, node: Node) -> list[Value]:
+    (x,) = node.inputs
+    least, greatest = op.ReduceMin(x, keepdims=0), op.ReduceMax(x, keepdims=0)
+    least, greatest = op.Min(least, op.number(0, x)), op.Max(greatest, op.number(0, x))
+    scale = op.Div(op.Sub(greatest, least), op.number(255, x))
+    zero = op.Cast(op.Clip(op.Round(op.Div(op.Neg(least), scale)), op.number(0, x), op.number(255, x)), to="u8")
+    return [_rounded(op, op.Div(x, scale), zero, "u8"), scale, zero]
+
+
 def _matmul_integer(op: GraphBuilder, node: Node) -> list[Value]:
     a, b = node.inputs[:2]
     return [_product(op, a, node.input(2), b, node.input(3))]
@@ -103,6 +112,7 @@ def _rounded(op: GraphBuilder, y: Value, zero_point: Value | None, dtype: str) -
 EXPANSIONS = {
     "ConvInteger": _conv_integer,
     "DequantizeLinear": _dequantize,
+    "DynamicQuantizeLinear": _dynamic,
     "MatMulInteger": _matmul_integer,
     "QLinearConv": _conv,
     "QLinearMatMul": _matmul,

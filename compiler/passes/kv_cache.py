@@ -60,6 +60,8 @@ def _apart(node: Node, over: list[Value], tokens: Symbol) -> bool:
     x, axis = node.inputs[0], axes[node.output]
     if None in axes.values():
         return False
+    if node.op == "FakeQuantize":
+        return True  # its range is that of the new tokens, as it is with the cache that the model was exported with
     if node.op == "Attention":
         return node.attrs["past"] is not None or tokens not in node.inputs[1].type.symbols
     if node.op == "Reshape":

@@ -5,9 +5,12 @@ A convolution over time-major rows is a product whose rows overlap: row t is the
 
 from __future__ import annotations
 
+import numpy as np
+
 from intaglio.compiler.ir import Graph, Node, Value
 from intaglio.compiler.passes.canonical import reshape
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+from intaglio.compiler.quantized import Quantized
 from intaglio.compiler.views import permutation
 
 
@@ -20,6 +23,7 @@ def linear(graph: Graph) -> int:
             builder.rebind(node.output, _conv(builder, node))
             changed += 1
     changed += apply(graph, TransposeAfterUnary, Linear, Bias).fired
+    changed += sum(_pack_table(graph, node) for node in graph.nodes if node.op == "Gather")
     return changed + sum(_unflattened(graph, node) for node in graph.nodes if node.op == "Linear")
 
 
@@ -44,9 +48,27 @@ def _conv(builder: GraphBuilder, node: Node) -> Value:
     x, weight = node.inputs[:2]
     kernel = weight.shape[2]
     window = (kernel, node.attrs.get("strides", [1])[0], node.attrs.get("pads", [0])[0])
-    rows = builder.constant(weight.const.transpose(0, 2, 1).reshape(len(weight.const), -1), weight.name)
+    rows = _matrix(builder, weight, weight.const.transpose(0, 2, 1))
     inputs = (builder.Transpose(x, perm=[0, 2, 1]), rows, *node.inputs[2:])
     return builder.Transpose(builder.node("Linear", inputs, window=window)[0], perm=[0, 2, 1])
+
+
+def _pack_table(graph: Graph, node: Node) -> bool:
+    """Let a table of rows in few bits be packed, unless its rows are no whole vec4s."""
+    table = node.inputs[0]
+    if not isinstance(table.const, Quantized):
+        return False
+    by_rows = node.attrs.get("axis", 0) == 0 and len(table.shape) == 2 and table.shape[1] % 4 == 0
+    array = table.const.packed() if by_rows else table.const.dequantized()
+    inputs = (Value(table.name, table.type, array), *node.inputs[1:])
+    graph.replace(node, Node(node.op, inputs, node.outputs, node.attrs, node.sources))
+    return True
+
+
+def _matrix(builder: GraphBuilder, weight: Value, array: np.ndarray | Quantized) -> Value:
+    """`array`, which is `weight` with its outputs first, as a matrix [out, in]."""
+    rows = array.rows().packed() if isinstance(array, Quantized) else array.reshape(len(array), -1)
+    return builder.constant(rows, weight.name)
 
 
 def _unflattened(graph: Graph, node: Node) -> bool:
@@ -77,7 +99,7 @@ class Linear(Rule):
     def rewrite(op, out, x, weight):
         if weight.const is None or len(weight.shape) != 2 or len(x.shape) < 2:
             op.decline(f"{weight.name} is no constant matrix")
-        return op.node("Linear", (x, op.constant(weight.const.T, weight.name)))[0]
+        return op.node("Linear", (x, _matrix(op, weight, weight.const.T)))[0]
 
 
 class Bias(Rule):

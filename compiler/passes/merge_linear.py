@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.packed import stacked
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.types import slices
 
@@ -22,8 +23,7 @@ def merge_linear(graph: Graph) -> int:
         if graph.producer(node.output) is node and _plain(graph, node):
             group = [n for n in graph.consumers(node.inputs[0]) if _plain(graph, n)][:MAX_PARTS]
             if len(group) > 1 and node is group[0]:
-                _merge(graph, group)
-                changed += len(group) - 1
+                changed += _merge(graph, group)
     for node in graph.nodes:
         if node.op == "Write":
             changed += _absorb(graph, node)
@@ -63,10 +63,14 @@ def _plain(graph: Graph, node: Node) -> bool:
     return all(d % 4 == 0 for d in node.inputs[1].shape)
 
 
-def _merge(graph: Graph, group: list[Node]) -> None:
+def _merge(graph: Graph, group: list[Node]) -> int:
+    """Returns the number of layers that became part of the first."""
     builder = GraphBuilder(graph, group[0])
     weights = [n.inputs[1] for n in group]
-    weight = builder.constant(np.concatenate([w.const for w in weights]), "+".join(w.name for w in weights))
+    rows = stacked([w.const for w in weights])
+    if rows is None:
+        return 0
+    weight = builder.constant(rows, "+".join(w.name for w in weights))
     inputs = (group[0].inputs[0], weight)
     if any(n.input(2) for n in group):
         rows = [n.inputs[2].const if n.input(2) else np.zeros(len(n.inputs[1].const), np.float32) for n in group]
@@ -76,6 +80,7 @@ def _merge(graph: Graph, group: list[Node]) -> None:
     outputs = tuple(n.output for n in group)
     splits = tuple(w.shape[0] for w in weights)
     graph.add(Node("Linear", inputs, outputs, {"splits": splits}, tuple(s for n in group for s in n.sources)))
+    return len(group) - 1
 
 
 def _absorb(graph: Graph, write: Node) -> bool:

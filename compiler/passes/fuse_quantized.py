@@ -1,0 +1,95 @@
+"""Quantized layers: products of integers, scaled afterwards, become products with weights in few bits.
+
+What such a layer reads is rounded to 8 bits and back: one operator, FakeQuantize(x, scale, zero), or FakeQuantize(x)
+for the range that x has at run time. f32 holds the sums as exactly as the product needs.
+"""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+
+from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.passes.fold import identity
+from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+
+
+def fuse_quantized(graph: Graph) -> int:
+    changed = apply(graph, Table, Product, Convolution).fired
+    return changed + sum(_back(graph, node) for node in graph.nodes if node.op == "DequantizeLinear") + graph.prune()
+
+
+def _back(graph: Graph, node: Node) -> bool:
+    """Let what is quantized and dequantized with the same numbers be rounded by one operator."""
+    maker = graph.producer(node.inputs[0])
+    if maker is None or maker.op != "QuantizeLinear" or len(node.inputs) != 3 or len(maker.inputs) != 3:
+        return False
+    grid = node.inputs[1:]
+    if any(v.scalar is None for v in grid) or list(map(identity, grid)) != list(map(identity, maker.inputs[1:])):
+        return False
+    ends = ml_dtypes.iinfo(grid[1].const.dtype)
+    scale, zero = (graph.constant(np.float32(v.scalar), v.name) for v in grid)
+    attrs = {"low": float(ends.min), "high": float(ends.max)}
+    graph.replace(node, Node("FakeQuantize", (maker.inputs[0], scale, zero), node.outputs, attrs, node.sources))
+    return True
+
+
+def unfuse_quantized(graph: Graph) -> int:
+    """FakeQuantize with a scale is elementwise, and can be the tail of a layer; returns how many were written out."""
+    nodes = [n for n in graph.nodes if n.op == "FakeQuantize" and len(n.inputs) == 3]
+    for node in nodes:
+        op, (x, scale, zero) = GraphBuilder(graph, node), node.inputs
+        codes = op.Add(op.Round(op.Div(x, scale)), zero)
+        codes = op.Clip(codes, *(op.number(node.attrs[end], x) for end in ("low", "high")))
+        op.rebind(node.output, op.Mul(op.Sub(codes, zero), scale))
+    return len(nodes)
+
+
+class Table(Rule):
+    """Rows that are dequantized when they have been looked up."""
+
+    def pattern(op, table, ids, scale, zero):
+        rows = op.Gather(table, ids)
+        return op.any(op.DequantizeLinear(rows, scale, zero), op.DequantizeLinear(rows, scale))
+
+    def rewrite(op, out, table, ids, scale, zero=None):
+        if any(v is not None and (v.const is None or v.const.size != 1) for v in (scale, zero)) or table.const is None:
+            op.decline(f"{table.name} has more than one scale")
+        lookup = op.graph.producer(op.root.inputs[0])
+        points = (zero,) if zero is not None else ()
+        return op.Gather(op.DequantizeLinear(table, scale, *points), ids, **lookup.attrs)
+
+
+class Product(Rule):
+    def pattern(op, x, weight, zero, weight_zero, scale, weight_scale):
+        return op.Cast(op.MatMulInteger(x, weight, zero, weight_zero), to="f32") * (scale * weight_scale)
+
+    def rewrite(op, out, x, weight, zero, weight_zero, scale, weight_scale):
+        rounded = _rounded(op, x, scale, zero)
+        return op.MatMul(rounded, _weight(op, weight, weight_scale, weight_zero, axis=1))
+
+
+class Convolution(Rule):
+    def pattern(op, x, weight, zero, weight_zero, scale, weight_scale):
+        return op.Cast(op.ConvInteger(x, weight, zero, weight_zero), to="f32") * (scale * weight_scale)
+
+    def rewrite(op, out, x, weight, zero, weight_zero, scale, weight_scale):
+        rounded = _rounded(op, x, scale, zero)
+        product = next(n for n in op.graph.ancestors(op.root.output, stop=(x,)) if n.op == "ConvInteger")
+        return op.Conv(rounded, _weight(op, weight, weight_scale, weight_zero, axis=0), **product.attrs)
+
+
+def _rounded(op: GraphBuilder, x: Value, scale: Value, zero: Value) -> Value:
+    """What DynamicQuantizeLinear read, rounded as it does."""
+    maker: Node | None = op.graph.producer(x)
+    if maker is None or maker.op != "DynamicQuantizeLinear" or maker.outputs != (x, scale, zero):
+        op.decline(f"{x.name}, {scale.name} and {zero.name} are not quantized together")
+    return op.FakeQuantize(maker.inputs[0])
+
+
+def _weight(op: GraphBuilder, weight: Value, scale: Value, zero: Value, axis: int) -> Value:
+    if any(v.const is None for v in (weight, scale, zero)):
+        op.decline(f"{weight.name} is no constant")
+    count = max(scale.const.size, zero.const.size)
+    grid = (op.constant(np.broadcast_to(v.const.reshape(-1), count)) for v in (scale, zero))
+    return op.DequantizeLinear(weight, *grid, axis=axis)

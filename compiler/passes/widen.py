@@ -1,0 +1,95 @@
+"""Widen: f16 and bf16 become f32, in which everything is computed; weights stay in the bits that the file has.
+
+A constant in few bits is left so where a layer or a table of rows reads it, which packs it for its kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from intaglio.compiler.evaluate import concrete
+from intaglio.compiler.infer import infer
+from intaglio.compiler.ir import Graph, Node, TensorType, Value, type_of
+from intaglio.compiler.quantized import SMALL, Quantized
+
+_NARROW = ("f16", "bf16")
+_CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_MATRICES = {"Conv": 1, "Gather": 0, "Gemm": 1, "MatMul": 1}  # which input may be a weight in few bits
+
+
+def widen(graph: Graph, whole: bool = False) -> int:
+    """Returns the number of values that changed. The graph's inputs and outputs keep their types unless `whole`."""
+    kept = [] if whole else [*graph.inputs, *graph.outputs]
+    narrow = [v for v in {*graph.values(), *graph.inputs, *graph.outputs} if v.dtype in _NARROW and v.const is None]
+    ends = {v: v.dtype for v in narrow if v in kept}
+    for value in narrow:
+        value.type = TensorType("f32", value.shape)
+    changed = sum(_widen_node(graph, node) for node in graph.nodes)
+    for value, dtype in ends.items():
+        _keep_type(graph, value, dtype)
+    return len(narrow) + changed + _settle(graph)
+
+
+def _widen_node(graph: Graph, node: Node) -> bool:
+    """Constants and attributes; what is known then of the result."""
+    inputs = tuple(_widened(v, _MATRICES.get(node.op) == i) for i, v in enumerate(node.inputs))
+    attrs = {k: _attribute(a) for k, a in node.attrs.items()}
+    known = node.output.const is None and all(v is None or v.const is not None for v in inputs)
+    same = all(a is b for a, b in zip(inputs, node.inputs, strict=True)) and all(
+        attrs[k] is node.attrs[k] for k in attrs
+    )
+    if same and not known:
+        return False
+    new = graph.replace(node, Node(node.op, inputs, node.outputs, attrs, node.sources))
+    if known:
+        infer(new)
+    return True
+
+
+def _widened(value: Value | None, matrix: bool) -> Value | None:
+    if value is None or value.const is None or value.dtype not in _NARROW:
+        return value
+    large = len(value.shape) > 1 and value.const.size >= SMALL
+    const = Quantized(value.const) if matrix and large else value.const.astype(np.float32)
+    return Value(value.name, TensorType("f32", value.shape), const)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32) if type_of(value).dtype in _NARROW else value
+    return "f32" if value in _NARROW else TensorProto.FLOAT if value in _CODES else value
+
+
+def _keep_type(graph: Graph, value: Value, dtype: str) -> None:
+    """Let an input or output keep its type, with a cast behind or before it."""
+    wide = graph.value(f"{value.name}.f32", value.type)
+    value.type = TensorType(dtype, value.shape)
+    for reader in graph.consumers(value):
+        inputs = tuple(wide if v is value else v for v in reader.inputs)
+        graph.replace(reader, Node(reader.op, inputs, reader.outputs, reader.attrs, reader.sources))
+    ends = (value, wide)
+    if (maker := graph.producer(value)) is not None:
+        outputs = tuple(wide if v is value else v for v in maker.outputs)
+        graph.replace(maker, Node(maker.op, maker.inputs, outputs, maker.attrs, maker.sources))
+        ends = (wide, value)
+    graph.add(Node("Cast", ends[:1], ends[1:], {"to": ends[1].dtype}, maker.sources if maker else (value.name,)))
+
+
+def _settle(graph: Graph) -> int:
+    """Compute the constants in few bits that are read where none can be."""
+    changed = 0
+    for node in graph.nodes:
+        inputs = tuple(
+            Value(v.name, v.type, concrete(v, {})) if _misplaced(node, i, v) else v for i, v in enumerate(node.inputs)
+        )
+        if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            graph.replace(node, Node(node.op, inputs, node.outputs, node.attrs, node.sources))
+            changed += 1
+    return changed
+
+
+def _misplaced(node: Node, i: int, value: Value | None) -> bool:
+    return value is not None and isinstance(value.const, Quantized) and _MATRICES.get(node.op) != i
