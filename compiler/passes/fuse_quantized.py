@@ -22,6 +22,9 @@ def fuse_quantized(graph: Graph) -> int:
 def _back(graph: Graph, node: Node) -> bool:
     """Let what is quantized and dequantized with the same numbers be rounded by one operator."""
     maker = graph.producer(node.inputs[0])
+    if maker is not None and maker.op == "DynamicQuantizeLinear" and maker.outputs == node.inputs:
+        graph.replace(node, Node("FakeQuantize", maker.inputs, node.outputs, {}, node.sources))
+        return True
     if maker is None or maker.op != "QuantizeLinear" or len(node.inputs) != 3 or len(maker.inputs) != 3:
         return False
     grid = node.inputs[1:]

@@ -23,7 +23,8 @@ _MATRICES = {"Conv": 1, "Gather": 0, "Gemm": 1, "MatMul": 1}  # which input may 
 def widen(graph: Graph, whole: bool = False) -> int:
     """Returns the number of values that changed. The graph's inputs and outputs keep their types unless `whole`."""
     kept = [] if whole else [*graph.inputs, *graph.outputs]
-    narrow = [v for v in {*graph.values(), *graph.inputs, *graph.outputs} if v.dtype in _NARROW and v.const is None]
+    values = dict.fromkeys((*graph.values(), *graph.inputs, *graph.outputs))
+    narrow = [v for v in values if v.dtype in _NARROW and v.const is None and not _is_rounded(graph, v)]
     ends = {v: v.dtype for v in narrow if v in kept}
     for value in narrow:
         value.type = TensorType("f32", value.shape)
@@ -31,6 +32,14 @@ def widen(graph: Graph, whole: bool = False) -> int:
     for value, dtype in ends.items():
         _keep_type(graph, value, dtype)
     return len(narrow) + changed + _settle(graph)
+
+
+def _is_rounded(graph: Graph, value: Value) -> bool:
+    """Whether f32 becomes `value`, and that f32 again, which is meant to round."""
+    maker, readers = graph.producer(value), graph.consumers(value)
+    if maker is None or maker.op != "Cast" or maker.inputs[0].dtype != "f32" or not readers:
+        return False
+    return value not in graph.outputs and all(r.op == "Cast" and r.attrs["to"] == "f32" for r in readers)
 
 
 def _widen_node(graph: Graph, node: Node) -> bool:

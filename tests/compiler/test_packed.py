@@ -75,4 +75,4 @@ def test_rows_that_are_no_whole_groups_are_refused() -> None:
 
 def test_rows() -> None:
     packed = pack(random(40, 2 * GROUP), "q4")
-    np.testing.assert_array_equal(packed.rows(8, 24).dequantized(), packed.dequantized()[8:24])
+    np.testing.assert_array_equal(packed[8:24].dequantized(), packed.dequantized()[8:24])
