@@ -13,6 +13,7 @@ from intaglio.compiler import evaluate, mel
 from intaglio.compiler.export import Export
 from intaglio.compiler.ir import Graph
 from intaglio.compiler.model import Check, sample
+from intaglio.compiler.passes.fuse_quantized import rounds_by_run
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,17 @@ class Listener:
         values = {v: (features | evaluate.zeros(encoder))[v.name] for v in (*encoder.inputs, *encoder.states)}
         made = evaluate.compute(encoder, encoder.nodes, values, {}, wanted)
         self.hidden = made[encoder.outputs[0]]
-        self._decoder = decoder
+        self.decoder = decoder
         self._states = {s.name: made[out] for node in encoder.nodes for out, s in node.written.items()}
 
     def run(self, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """Inputs and symbols of the decoder for ids i64[1, n]."""
         feeds = {"input_ids": ids, "encoder_hidden_states": self.hidden}
-        return feeds | evaluate.zeros(self._decoder) | self._states, {"P": 0, "T": ids.shape[1]}
+        return feeds | evaluate.zeros(self.decoder) | self._states, {"P": 0, "T": ids.shape[1]}
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """f32[1, n, vocabulary] for ids i64[1, n]."""
-        return evaluate.run(self._decoder, *self.run(ids))["logits"]
+        return evaluate.run(self.decoder, *self.run(ids))["logits"]
 
 
 def prompt(settings: dict[str, Any]) -> list[int]:
@@ -61,7 +62,8 @@ def prompt(settings: dict[str, Any]) -> list[int]:
 def checks(export: Export, heard: Tone, listener: Listener) -> list[Check]:
     """The tone through every program, and a few tokens, as `listener` has it."""
     settings = export.settings
-    ids = np.array([[*prompt(settings), *_ordinary_tokens(settings)]], np.int64)
+    more = [] if rounds_by_run(listener.decoder) else _ordinary_tokens(settings)
+    ids = np.array([[*prompt(settings), *more]], np.int64)
     logits = listener.logits(ids)
     features = heard.features["input_features"]
     result = [

@@ -18,6 +18,7 @@ from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.ir import Graph, Node, TensorType
 from intaglio.compiler.model import Check, Model, sample
 from intaglio.compiler.passes.fold import fold
+from intaglio.compiler.passes.fuse_quantized import rounds_by_run
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.positions import positions
@@ -99,7 +100,7 @@ def _checks(graph: Graph, context: int, settings: dict[str, Any]) -> list[Check]
     logits = _logits(graph, ids)
     tokens = np.zeros((1, context + 1, 1), np.int32)
     tokens[0, :count, 0] = ids[0]
-    first = min(count, settings["chunk"], count - 1 or 1)
+    first = count if rounds_by_run(graph) else min(count, settings["chunk"], count - 1 or 1)
     runs = [("prefill", {"P": 0, "T": first}), *(("step", {"P": p}) for p in range(first, count))]
     last = [symbols["P"] + symbols.get("T", 1) - 1 for _, symbols in runs]
     return [

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from intaglio.compiler import decoder, export, frontend, language_export, load, mel
 
@@ -62,19 +62,21 @@ def open(source: str | Path | ModelProto, bind: Mapping[str, Any] | None = None)
 
 class _Plain:
     def __init__(self, model: ModelProto, folder: Path | None, bind: Mapping[str, Any]) -> None:
+        model = in_f32(model)
         bound = frontend.bound(model, bind)
         self._fixed = {name: value for name, value in bound.items() if isinstance(value, np.ndarray)}
         self.parts = {"main": Part(inlined(model, self._fixed), folder)}
 
     def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
-        return {"main": Seen(run("main", {**self._fixed, **inputs}), symbols)}
+        wide = {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in inputs.items()}
+        return {"main": Seen(run("main", {**self._fixed, **wide}), symbols)}
 
 
 class _Language:
     """The decoder computes all tokens so far, which lie in the state `tokens`."""
 
     def __init__(self, file: Path, sizes: Mapping[str, int], encoder: bool = False) -> None:
-        self._model, self._sizes = load.read(file), sizes
+        self._model, self._sizes = in_f32(load.read(file)), sizes
         fixed = decoder.inputs(self._model, encoder).fixed
         self.parts = {"decode": Part(inlined(self._model, fixed), file.parent)}
 
@@ -97,7 +99,7 @@ class _Whisper:
     """Keeps what the encoder makes from one run to the next, as the programs keep what they make of them."""
 
     def __init__(self, files: export.Export) -> None:
-        encoder = load.read(files.encoder)
+        encoder = in_f32(load.read(files.encoder))
         self._decoder, self._start = _Language(files.decoder, {}, encoder=True), np.array([[files.settings["start"]]])
         self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
         self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
@@ -127,6 +129,44 @@ def exposed(part: Part, names: Collection[str]) -> ModelProto:
     made = {name for node in model.graph.node for name in node.output} - {o.name for o in model.graph.output}
     model.graph.output.extend(map(helper.make_empty_tensor_value_info, sorted(made & set(names))))
     return model
+
+
+def in_f32(model: ModelProto) -> ModelProto:
+    """The model with f16 computed in f32, from the same weights, as bundles do, and nothing rounded that need not be.
+
+    accuracy_level allows onnxruntime to round to 8 bits what meets packed weights.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    _widen(result.graph)
+    return result
+
+
+def _widen(graph: GraphProto) -> None:
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:  # weights may lie in other files
+            name, tensor.name = tensor.name, f"{tensor.name}.f16"
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    weights = {tensor.name for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16 and value.name not in weights:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del graph.value_info[:]
+    for node in graph.node:
+        for a in node.attribute:
+            if a.HasField("g"):
+                _widen(a.g)
+            if a.name in ("to", "dtype", "output_dtype") and a.i == TensorProto.FLOAT16:
+                a.i = TensorProto.FLOAT
+            if a.HasField("t") and a.t.data_type == TensorProto.FLOAT16:
+                a.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(a.t).astype(np.float32), a.t.name))
+        kept = [a for a in node.attribute if a.name != "accuracy_level"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def inlined(model: ModelProto, known: Arrays) -> ModelProto:

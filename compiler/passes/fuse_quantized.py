@@ -19,6 +19,11 @@ def fuse_quantized(graph: Graph) -> int:
     return changed + sum(_back(graph, node) for node in graph.nodes if node.op == "DequantizeLinear") + graph.prune()
 
 
+def rounds_by_run(graph: Graph) -> bool:
+    """Whether numbers are rounded in the range that those of all tokens in a run have, so that the others matter."""
+    return any(n.op == "DynamicQuantizeLinear" or (n.op == "FakeQuantize" and len(n.inputs) == 1) for n in graph.nodes)
+
+
 def _back(graph: Graph, node: Node) -> bool:
     """Let what is quantized and dequantized with the same numbers be rounded by one operator."""
     maker = graph.producer(node.inputs[0])

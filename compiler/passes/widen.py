@@ -45,12 +45,11 @@ def _is_rounded(graph: Graph, value: Value) -> bool:
 def _widen_node(graph: Graph, node: Node) -> bool:
     """Constants and attributes; what is known then of the result."""
     inputs = tuple(_widened(v, _MATRICES.get(node.op) == i) for i, v in enumerate(node.inputs))
-    attrs = {k: _attribute(a) for k, a in node.attrs.items()}
+    attrs = {name: _attribute(name, a) for name, a in node.attrs.items()}
+    attrs |= {"to": node.output.dtype} if node.op == "Cast" else {}
     known = node.output.const is None and all(v is None or v.const is not None for v in inputs)
-    same = all(a is b for a, b in zip(inputs, node.inputs, strict=True)) and all(
-        attrs[k] is node.attrs[k] for k in attrs
-    )
-    if same and not known:
+    before, after = (*node.inputs, *node.attrs.values()), (*inputs, *attrs.values())
+    if all(a is b for a, b in zip(before, after, strict=True)) and not known:
         return False
     new = graph.replace(node, Node(node.op, inputs, node.outputs, attrs, node.sources))
     if known:
@@ -66,10 +65,10 @@ def _widened(value: Value | None, matrix: bool) -> Value | None:
     return Value(value.name, TensorType("f32", value.shape), const)
 
 
-def _attribute(value: Any) -> Any:
+def _attribute(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.astype(np.float32) if type_of(value).dtype in _NARROW else value
-    return "f32" if value in _NARROW else TensorProto.FLOAT if value in _CODES else value
+    return TensorProto.FLOAT if name in ("dtype", "output_dtype") and value in _CODES else value
 
 
 def _keep_type(graph: Graph, value: Value, dtype: str) -> None:

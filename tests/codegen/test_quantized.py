@@ -1,6 +1,4 @@
-"""Layers and tables whose weights are quantized in the file: onnxruntime's numbers, and a bundle no larger than the codes
-need.
-"""
+"""Layers and tables whose weights are quantized in the file: onnxruntime's numbers, in a bundle as small as the file."""
 
 from __future__ import annotations
 
