@@ -1,4 +1,4 @@
-"""onnxruntime on a file as it is, or with nothing in it rounded on the way: f16 computed in f32, from the same weights."""
+"""onnxruntime on a file as it is, or with nothing in it rounded on the way: f16 computed in f32."""
 
 from __future__ import annotations
 

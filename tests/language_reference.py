@@ -50,17 +50,25 @@ class LanguageReference:
             rows.append(logits[0])
         return np.stack(rows)
 
-    def greedy(self, ids: list[int], count: int, chunk: int | None = None) -> list[int]:
-        """The `count` tokens that follow, whichever they are. The prompt is read in chunks."""
-        cache, past, chosen = self._empty, 0, []
-        each = chunk or len(ids)
-        parts = [ids[i : i + each] for i in range(0, len(ids), each)]
+    def greedy(self, ids: list[int], count: int) -> list[int]:
+        """The `count` tokens that follow, whichever they are: an end token ends nothing."""
+        cache, new, past, chosen = self._empty, list(ids), 0, []
         while len(chosen) < count:
-            new = parts.pop(0) if parts else chosen[-1:]
             logits, cache = self._run(new, past, cache)
             past += len(new)
-            chosen += [] if parts else [int(logits[-1].argmax())]
+            new = [int(logits[-1].argmax())]
+            chosen += new
         return chosen
+
+    def choices(self, ids: list[int], tokens: list[int], chunk: int) -> list[int]:
+        """The best token after `ids`, which are read in chunks, and after each of `tokens` but the last."""
+        parts = [ids[i : i + chunk] for i in range(0, len(ids), chunk)] + [[token] for token in tokens[:-1]]
+        cache, past, best = self._empty, 0, []
+        for part in parts:
+            logits, cache = self._run(part, past, cache)
+            past += len(part)
+            best.append(int(logits[-1].argmax()))
+        return best[-len(tokens) :]
 
     def _run(self, new: list[int], past: int, cache: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Logits of the new tokens, and the cache with them."""

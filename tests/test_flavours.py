@@ -70,7 +70,10 @@ def test_every_step_agrees_with_the_file(pair: Pair) -> None:
     assert not [(s.worst.program, s.step) for s in steps if s.verdict == "wrong"]
     compared = {(s.worst.program, s.step) for s in steps}
     inside = {"Elementwise", "Linear"} if pair.bundle.folder.name in FUSED else set()
+    inside |= {"FakeQuantize", "Transpose"} if pair.dynamic else set()  # files have it in integers
     for program in pair.bundle.plan.programs:
+        if program == "step" and pair.dynamic:  # the file would round what it reads together with all before
+            continue
         left = {o.op for i, o in enumerate(operations(pair, program)) if (program, i) not in compared}
         assert left - inside == ({"WhisperToken"} if program in ("prefill", "step") else set())
 

@@ -22,6 +22,8 @@ FLAVOURS = sorted(path.parent.name for path in FIXTURES.glob("*/model.onnx"))
 FUSED = ("genai", "optimizer")  # operators of ONNX Runtime, inside of which a file has no values
 IDS = np.random.default_rng(0).integers(0, 300, 256).tolist()  # of no meaning; 300 and up are special
 MOST = 48  # tokens that are compared
+FEW = 3  # that may be others, where a number that was rounded the other way decides between two
+DYNAMIC, STATIC = {"llama-int8", "llama-uint8-channels"}, {"llama-qdq", "llama-qdq-channels"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,12 @@ class Pair:
     @property
     def dynamic(self) -> bool:
         """Whether numbers are rounded in the range that they have in a run, which its other tokens are part of."""
-        return "int8" in self.bundle.folder.name and "qdq" not in self.bundle.folder.name
+        return self.bundle.folder.name in DYNAMIC
+
+    @property
+    def rounded(self) -> bool:
+        """Whether numbers are rounded to 256 steps: one on the border may go either way."""
+        return self.bundle.folder.name in DYNAMIC | STATIC
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
@@ -55,7 +62,9 @@ def test_greedy_tokens_agree(pair: Pair, chunks: int, more: int) -> None:
     prompt = IDS[: chunks * chunk + more]
     bundle = intaglio.load(pair.bundle.folder) if pair.dynamic else pair.bundle  # which keeps a prompt that it has read
     ours = bundle.generate(prompt, max_tokens=MOST, ignore_eos=True).tokens
-    assert ours == pair.reference.greedy(prompt, MOST, chunk)
+    theirs = pair.reference.choices(prompt, ours, chunk)
+    differ = sum(a != b for a, b in zip(ours, theirs, strict=True))
+    assert differ <= (FEW if pair.rounded else 0), (ours, theirs)
 
 
 def test_every_step_agrees_with_the_file(pair: Pair) -> None:
@@ -65,6 +74,9 @@ def test_every_step_agrees_with_the_file(pair: Pair) -> None:
     assert not [(s.worst.program, s.step) for s in steps if s.verdict == "wrong"]
     graph, compared = pair.bundle.graph, {(s.worst.program, s.step) for s in steps}
     inside = {"Elementwise", "Linear", "Rotary"} if folder.name.endswith(FUSED) else set()
+    inside |= {"FakeQuantize"}  # files have it in integers
     for program, work in graph.work.items():
+        if program == "step" and pair.dynamic:  # the file would round what it reads together with all before
+            continue
         missing = [graph.operation(program, i).op for i in range(len(work)) if (program, i) not in compared]
         assert [op for op in missing if op not in inside] == ["SampleToken"] * 2  # no value of the model

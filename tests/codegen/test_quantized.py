@@ -1,4 +1,4 @@
-"""Layers and tables whose weights are quantized in the file: onnxruntime's numbers, in a bundle as small as the file."""
+"""Layers and tables whose weights are quantized in the file: onnxruntime's numbers, and small bundles."""
 
 from __future__ import annotations
 
