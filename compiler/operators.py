@@ -19,11 +19,11 @@ KERNELS = frozenset(
     """ArgMax ArgMin AveragePool Concat ConstantOfShape Conv ConvTranspose CumProd CumSum Det Expand Gather
     GatherElements GatherND GridSample LayerNormalization LogSoftmax LpPool MatMul MaxPool Pad RMSNormalization
     Range ReduceL1 ReduceL2 ReduceLogSum ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-    RoiAlign ScatterElements ScatterND Slice Softmax Split Tile TopK Transpose""".split()
+    RoiAlign ScatterElements ScatterND Slice Softmax Tile TopK Transpose""".split()
 )
 _KNOWN = frozenset({"Constant", "Identity", "Shape", "Size"})  # their results are known when the model is read
 _VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
-_CANONICAL = frozenset({"Gemm", "Mean", "Sum"})  # see passes/canonical
+_CANONICAL = frozenset({"Gemm", "Mean", "Split", "Sum"})  # see passes/canonical
 _OLD = frozenset({"Dropout", "Scatter", "Upsample"})  # see opsets
 
 
