@@ -1,0 +1,194 @@
+// The next token: the best one, or one drawn by its probability after top-k, top-p and min-p.
+//
+// prefill, 1 dispatch:
+//   sampling
+// reads scores f32[304], best u32[1,2], sampling f32[5]
+// writes tokens i32[1,513,1]
+// at most 1.25 kB moved, 0 FLOP a dispatch
+
+struct Dims {
+  P: u32,
+  T: u32,
+  seed: u32,
+}
+
+@group(0) @binding(0) var scores: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var<storage, read> best: array<u32>;
+@group(0) @binding(2) var<storage, read> sampling: array<f32>;
+@group(0) @binding(3) var<storage, read_write> tokens: array<i32>;
+@group(0) @binding(4) var<uniform> dims: Dims;
+
+fn load_scores(i: u32) -> vec4f {
+  return textureLoad(scores, vec2u(i % 128u, i / 128u));
+}
+
+fn load_best(i: u32) -> u32 {
+  return best[i];
+}
+
+fn load_sampling(i: u32) -> f32 {
+  return sampling[i];
+}
+
+fn store_tokens(i: u32, value: i32) {
+  tokens[i] = value;
+}
+
+const VOCABULARY = 303u;
+const SLICES = 1u;
+const GROUPS = 76u;  // vec4s of scores
+const LANES = 256u;
+const LOWEST = -3.4028234663852886e38;
+const BITS = 4u;  // of a threshold that a pass over the scores finds
+
+alias Weights = array<vec4f, 4>;  // 1 << BITS numbers
+
+var<workgroup> other_half: array<Weights, LANES / 2u>;
+var<workgroup> threshold: u32;
+var<workgroup> lane_value: array<f32, LANES>;
+var<workgroup> lane_token: array<u32, LANES>;
+
+// Whole numbers in the order of the floats.
+fn keys_of(x: vec4f) -> vec4u {
+  let bits = bitcast<vec4u>(x);
+  return select(bits | vec4u(0x80000000u), ~bits, x < vec4f());
+}
+
+fn float_of(key: u32) -> f32 {
+  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
+
+// The largest score such that the tokens of that score or more weigh `wanted`; those below `floor` weigh nothing.
+// Counted, a token weighs 1; else its probability, and `wanted` is a share of all. Where there are too few: `floor`.
+fn lowest_kept(lane: u32, floor: f32, highest: f32, counted: bool, wanted: f32) -> f32 {
+  var lowest = 0u;
+  var target_weight = wanted;
+  var shift = 32u;
+  while (shift > 0u) {
+    shift -= BITS;
+    var weights = Weights();  // those of the keys from lowest + (digit << shift) on, for every digit
+    for (var i = lane; i < GROUPS; i += LANES) {
+      let x = load_scores(i);
+      let keys = keys_of(x);
+      let digits = (keys - vec4u(lowest)) >> vec4u(shift);
+      let weight = select(exp(x - highest), vec4f(1.0), counted);
+      let kept = select(vec4f(), weight, (x >= vec4f(floor)) & (keys >= vec4u(lowest)));
+      weights[0] += select(vec4f(), vec4f(kept.x), vec4u(digits.x) >= vec4u(0u, 1u, 2u, 3u));
+      weights[1] += select(vec4f(), vec4f(kept.x), vec4u(digits.x) >= vec4u(4u, 5u, 6u, 7u));
+      weights[2] += select(vec4f(), vec4f(kept.x), vec4u(digits.x) >= vec4u(8u, 9u, 10u, 11u));
+      weights[3] += select(vec4f(), vec4f(kept.x), vec4u(digits.x) >= vec4u(12u, 13u, 14u, 15u));
+      weights[0] += select(vec4f(), vec4f(kept.y), vec4u(digits.y) >= vec4u(0u, 1u, 2u, 3u));
+      weights[1] += select(vec4f(), vec4f(kept.y), vec4u(digits.y) >= vec4u(4u, 5u, 6u, 7u));
+      weights[2] += select(vec4f(), vec4f(kept.y), vec4u(digits.y) >= vec4u(8u, 9u, 10u, 11u));
+      weights[3] += select(vec4f(), vec4f(kept.y), vec4u(digits.y) >= vec4u(12u, 13u, 14u, 15u));
+      weights[0] += select(vec4f(), vec4f(kept.z), vec4u(digits.z) >= vec4u(0u, 1u, 2u, 3u));
+      weights[1] += select(vec4f(), vec4f(kept.z), vec4u(digits.z) >= vec4u(4u, 5u, 6u, 7u));
+      weights[2] += select(vec4f(), vec4f(kept.z), vec4u(digits.z) >= vec4u(8u, 9u, 10u, 11u));
+      weights[3] += select(vec4f(), vec4f(kept.z), vec4u(digits.z) >= vec4u(12u, 13u, 14u, 15u));
+      weights[0] += select(vec4f(), vec4f(kept.w), vec4u(digits.w) >= vec4u(0u, 1u, 2u, 3u));
+      weights[1] += select(vec4f(), vec4f(kept.w), vec4u(digits.w) >= vec4u(4u, 5u, 6u, 7u));
+      weights[2] += select(vec4f(), vec4f(kept.w), vec4u(digits.w) >= vec4u(8u, 9u, 10u, 11u));
+      weights[3] += select(vec4f(), vec4f(kept.w), vec4u(digits.w) >= vec4u(12u, 13u, 14u, 15u));
+    }
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+      if (lane >= half && lane < 2u * half) {
+        other_half[lane - half] = weights;
+      }
+      workgroupBarrier();
+      if (lane < half) {
+        for (var j = 0u; j < 4u; j++) {
+          weights[j] += other_half[lane][j];
+        }
+      }
+      workgroupBarrier();
+    }
+    if (lane == 0u) {
+      if (!counted && shift + BITS == 32u) {
+        target_weight = wanted * weights[0].x;
+      }
+      var digit = 0u;
+      for (var d = 1u; d < 1u << BITS; d++) {
+        digit += select(0u, 1u, weights[d / 4u][d % 4u] >= target_weight);
+      }
+      threshold = lowest + (digit << shift);
+    }
+    workgroupBarrier();
+    lowest = threshold;
+  }
+  return select(floor, float_of(lowest), lowest > 0u);
+}
+
+// A random function (PCG; Jarzynski and Olano 2020).
+fn pcg(x: vec4u) -> vec4u {
+  let state = x * 747796405u + 2891336453u;
+  let word = ((state >> ((state >> vec4u(28u)) + 4u)) ^ state) * 277803737u;
+  return (word >> vec4u(22u)) ^ word;
+}
+
+// Gumbel noise: the best of the scores plus noise is token i with the probability softmax(scores)[i].
+fn gumbel(random: vec4u) -> vec4f {
+  let u = min((vec4f(random) + 0.5) * 2.3283064e-10, vec4f(0.99999994));
+  return -log(select(-log(1.0 - u), u + 0.5 * u * u, u < vec4f(0.001)));
+}
+
+@compute @workgroup_size(256, 1, 1)
+fn main(@builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
+  let temperature = load_sampling(0u);
+  var highest = LOWEST;
+  var token = 0u;
+  for (var slice = 0u; slice < SLICES; slice++) {
+    let value = bitcast<f32>(load_best(slice * 2u));
+    if (slice == 0u || value > highest) {
+      highest = value;
+      token = load_best(slice * 2u + 1u);
+    }
+  }
+
+  if (temperature > 0.0) {
+    let top_k = load_sampling(1u);
+    let top_p = load_sampling(2u);
+    let min_p = load_sampling(3u);
+    var floor = LOWEST;
+    if (top_k > 0.0 && top_k < f32(VOCABULARY)) {
+      floor = lowest_kept(lane, floor, highest, true, top_k);
+    }
+    if (top_p > 0.0 && top_p < 1.0) {
+      floor = lowest_kept(lane, floor, highest, false, top_p);
+    }
+    if (min_p > 0.0) {
+      floor = max(floor, highest + log(min_p));
+    }
+
+    let draw = pcg(pcg(vec4u(dims.seed)) ^ vec4u((dims.P + dims.T)));
+    var value = LOWEST;
+    for (var i = lane; i < GROUPS; i += LANES) {
+      let x = load_scores(i);
+      let kept = x >= vec4f(floor);
+      if (any(kept)) {
+        let tokens = i * 4u + vec4u(0u, 1u, 2u, 3u);
+        let noisy = select(vec4f(LOWEST), x + gumbel(pcg(pcg(tokens) ^ draw)), kept);
+        for (var c = 0u; c < 4u; c++) {
+          if (noisy[c] > value) {
+            value = noisy[c];
+            token = tokens[c];
+          }
+        }
+      }
+    }
+    lane_value[lane] = value;
+    lane_token[lane] = token;
+    workgroupBarrier();
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+      if (lane < half && lane_value[lane + half] > lane_value[lane]) {
+        lane_value[lane] = lane_value[lane + half];
+        lane_token[lane] = lane_token[lane + half];
+      }
+      workgroupBarrier();
+    }
+    token = lane_token[0];
+  }
+  if (lane == 0u) {
+    store_tokens((dims.P + dims.T), i32(token));
+  }
+}

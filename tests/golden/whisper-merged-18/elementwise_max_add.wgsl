@@ -1,0 +1,38 @@
+// Element by element: out[i] = element(i).
+//
+// mel, 1 dispatch:
+//   mel/ranged, mel/shifted
+// reads x0 f32[1,100,80], x1 f32[1,1,1]
+// writes out f32[1,100,80]
+// at most 64 kB moved, 16 kFLOP a dispatch
+
+@group(0) @binding(0) var<storage, read> x0: array<f32>;
+@group(0) @binding(1) var<storage, read> x1: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+
+fn load_x0(i: u32) -> f32 {
+  return x0[i];
+}
+
+fn load_x1(i: u32) -> f32 {
+  return x1[i];
+}
+
+fn store_out(i: u32, value: vec4f) {
+  out[i] = value;
+}
+
+fn element(i: u32) -> f32 {
+  let t0 = max(load_x0(i), load_x1(0u));
+  let t1 = t0 + 4.0f;
+  return t1;
+}
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let i = id.x;
+  if (i < 8000u / 4u) {
+    let j = 4u * i;
+    store_out(i, vec4f(element(j), element(j + 1u), element(j + 2u), element(j + 3u)));
+  }
+}

@@ -1,0 +1,32 @@
+// Element by element: out[i] = element(i).
+//
+// mel, 1 dispatch:
+//   mel/scaled, mel/input_features
+// reads x0 f32[1,100,80]
+// writes out f32[1,80,100]
+// at most 64 kB moved, 8 kFLOP a dispatch
+
+@group(0) @binding(0) var<storage, read> x0: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<vec4f>;
+
+fn load_x0(i: u32) -> f32 {
+  return x0[i];
+}
+
+fn store_out(i: u32, value: vec4f) {
+  out[i] = value;
+}
+
+fn element(i: u32) -> f32 {
+  let t0 = load_x0(i / 100u + (i % 100u) * 80u);
+  return t0;
+}
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let i = id.x;
+  if (i < 8000u / 4u) {
+    let j = 4u * i;
+    store_out(i, vec4f(element(j), element(j + 1u), element(j + 2u), element(j + 3u)));
+  }
+}
