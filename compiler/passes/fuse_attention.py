@@ -14,7 +14,7 @@ import numpy as np
 from intaglio.compiler import dims, evaluate, views
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Graph, Value, known
-from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+from intaglio.compiler.pattern import GraphBuilder, PatternBuilder, Rule, Variable, apply, match
 
 _VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 where a key is seen and hugely negative where it is not
 _SIZES = (1, 2, 3, 7)
@@ -42,17 +42,17 @@ class ScaleBeforeMask(Rule):
 class Attention(Rule):
     """Scaled dot-product attention (Vaswani et al. 2017), its scores perhaps capped by tanh (Gemma 2)."""
 
-    def pattern(op, q, k, v, scale, cap, mask):
+    def pattern(op, q, k, v, scale, cap, mask, blind):
         raw = op.MatMul(q, k)
         scaled = op.any(raw * scale, raw)
         capped = op.any(op.Tanh(scaled) * cap, scaled)
-        biased = capped + mask
-        scores = op.any(biased, op.Where(mask, capped, op.any(-np.inf, _LOWEST)), capped)
+        scores = op.any(capped + mask, op.Where(mask, capped, op.any(-np.inf, _LOWEST)), capped)
         weights = op.Softmax(scores, axis=-1)
-        none = op.Where(op.Equal(op.ReduceMax(mask, -1), -np.inf), 0.0, op.Softmax(biased, axis=-1))  # ONNX's Attention
-        return op.MatMul(op.any(weights, op.Where(op.IsNaN(weights), 0.0, weights), none), v)
+        return op.MatMul(op.any(weights, op.Where(op.any(op.IsNaN(weights), blind), 0.0, weights)), v)
 
-    def rewrite(op, out, q, k, v, scale=None, cap=None, mask=None):
+    def rewrite(op, out, q, k, v, scale=None, cap=None, mask=None, blind=None):
+        if blind is not None and not _is_blind(op.graph, blind, mask):
+            op.decline(f"{blind.name} chooses what is attended to")
         if any(len(x.shape) != 4 or x.shape[0] != 1 or not isinstance(x.shape[1], int) for x in (q, k, v)):
             op.decline(f"the queries are {q.type}, not [1, heads, tokens, head_dim]")
         if any(x is not None and x.scalar is None for x in (scale, cap)):
@@ -72,6 +72,12 @@ class Attention(Rule):
         y = op.node("Attention", rows, **attrs)[0]
         shape = (1, q.shape[2], heads, q.shape[3])
         return op.Transpose(op.Reshape(y, op.constant(known(shape, (4,))), allowzero=1), perm=[0, 2, 1, 3])
+
+
+def _is_blind(graph: Graph, blind: Value, mask: Value | None) -> bool:
+    """Whether it says which queries the additive mask lets see no key: ONNX's Attention makes zeros of those."""
+    everywhere = PatternBuilder().ReduceMax(Variable("mask"), -1)
+    return any(m.values["mask"] is mask for m in match(graph, PatternBuilder().Equal(everywhere, -np.inf), blind))
 
 
 def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:

@@ -354,7 +354,15 @@ def test_reference():
     scores = np.tanh(q @ k * 0.5) * 3 + mask
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
-    actual = Attention.reference(q=q, k=k, v=v, scale=np.array(0.5, np.float32), cap=np.array(3, np.float32), mask=mask)
+    actual = Attention.reference(
+        q=q,
+        k=k,
+        v=v,
+        scale=np.array(0.5, np.float32),
+        cap=np.array(3, np.float32),
+        mask=mask,
+        blind=np.zeros((3, 1), bool),
+    )
     np.testing.assert_allclose(actual, weights @ v, rtol=1e-5, atol=1e-6)
 
 
@@ -420,3 +428,19 @@ def test_attention_of_onnx(body, attrs):
     g = graph(f"main (float[1,T,32] x, float[1,T,16] k16) => (float y) {{ {body} }}", weights, opset=23)
     assert unchanged(g, lambda g: len(run(g, UNDERSTAND, Trace()).nodes), [5, 1, 24])
     assert the_attention(g).attrs == WHOLE | attrs
+
+
+def test_layers_share_what_says_that_a_query_sees_nothing():
+    layer = "{0} = Attention<q_num_heads=4, kv_num_heads=4>({1}, {1}, {1}, added) "
+    body = TRIANGLE + layer.format("a", "x") + layer.format("b", "a") + layer.format("c", "b") + layer.format("y", "c")
+    g = graph(f"main (float[1,T,32] x) => (float y) {{ {body} }}", W, opset=23)
+    assert unchanged(g, lambda g: len(run(g, UNDERSTAND, Trace()).nodes), [5, 1, 24])
+    assert ops(g) == {"Attention": 4}
+
+
+def test_zeros_where_something_else_says_so_are_declined():
+    """A guard that is not of the mask's making."""
+    guard = "p0 = Softmax<axis=-1>(scores) p = Where(pad, zero, p0) "
+    g = attention(PLAIN.replace(WEIGHTS, guard), more=", bool[1,1,T,1] pad")
+    outcome = apply(g, Attention)
+    assert outcome.fired == 0 and any("pad chooses what is attended to" in why for why in outcome.declined)
