@@ -60,7 +60,8 @@ def _plain(
     checks = _checks(graph)
     notes = narrow.notes(pipeline.run(graph, UNDERSTAND, trace))
     passes = (merge_linear, partial(quantize, precision=precision, observed={}), *FUSE)
-    return Model("model", {"main": pipeline.run(graph, passes, trace)}, checks=checks, notes=notes)
+    graphs = {"main": pipeline.run(graph, passes, trace)}
+    return Model("model", graphs, checks=checks, precision=precision.report(None, graphs.values()), notes=notes)
 
 
 def bound(model: onnx.ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def compile(folder: Path, trace: Trace, precision: Precision, max_length: int | 
         name: pipeline.run(graph.copy(name, {"T": size}), (partial(last_position, tokens=size), *FUSE), trace)
         for name, size in sizes.items()
     }
-    return Model("language", graphs, settings, export.files, golden, precision.report(accuracy), export.notes)
+    return Model(
+        "language", graphs, settings, export.files, golden, precision.report(accuracy, graphs.values()), export.notes
+    )
 
 
 def sample_token(graph: Graph, at: Dim, context: int) -> int:

@@ -96,7 +96,8 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
         "step": pipeline.run(step, (partial(decoders.read_tokens, past=s.past, new=1), *FUSE), trace),
     }
     files = {"tokenizer.json": export.tokenizer}
-    return Model("whisper", graphs, export.settings, files, checks, precision.report(accuracy), export.notes)
+    report = precision.report(accuracy, graphs.values())
+    return Model("whisper", graphs, export.settings, files, checks, report, export.notes)
 
 
 def _encoder(export: Export) -> Graph:

@@ -7,7 +7,7 @@ tells, where there is one. And the mean of the error that remains goes into the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,10 +49,17 @@ class Precision:
         """Such as q4, or q4 and f16."""
         return " and ".join(filter(None, [self.quantize, self.storage if self.storage != "f32" else None])) or "f32"
 
-    def report(self, accuracy: dict[str, Any] | None) -> dict[str, Any]:
-        """For the bundle's report: which tensors are in which format, which stayed f32 and why, and what it costs."""
+    def report(self, accuracy: dict[str, Any] | None, graphs: Iterable[Graph]) -> dict[str, Any]:
+        """For the bundle's report: which tensors are in which format, which stayed f32 and why, and what it costs.
+
+        Where nothing was asked for, the formats are those that the model came in.
+        """
         if not self.reduced:
-            return {"name": self.name}
+            found = {v.const: v.name for graph in graphs for v in graph.values() if isinstance(v.const, Packed)}
+            given: dict[str, list[str]] = {}
+            for const, name in found.items():
+                given.setdefault(const.format, []).append(name)
+            return {"name": " and ".join(sorted(given)), "packed": given} if given else {"name": self.name}
         return {"name": self.name, "packed": self.packed, "kept_f32": self.kept, "accuracy": accuracy}
 
     def of(self, value: Value, formats: list[str], importance: np.ndarray | None = None) -> Packed | None:

@@ -209,3 +209,8 @@ def test_what_kernels_cannot_unpack_is_computed(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(model.proto().SerializeToString(), providers=["CPUExecutionProvider"])
     bundle = intaglio.compile(model.proto(), tmp_path / "bundle")
     np.testing.assert_allclose(bundle.run(model.inputs)["y"], session.run(None, model.inputs)[0], rtol=1e-5, atol=2e-5)
+
+
+def test_the_report_names_the_formats_of_the_file(tmp_path: Path) -> None:
+    report = intaglio.compile(nbits(4, 32, True, 5, 64).proto(), tmp_path / "bundle").report["precision"]
+    assert report["name"] == "q4" and len(report["packed"]["q4"]) == 1
