@@ -44,10 +44,10 @@ def codes8(packed: Packed) -> np.ndarray:
     bits = {"q8": 8, "q4": 4}[packed.format]
     each = 32 // bits
     whole = np.pad(packed.codes.view(np.uint8), [(0, 0), (0, -packed.shape[1] % (4 * each))])
-    codes = (whole & ((1 << bits) - 1)).reshape(len(whole), -1, each, 4).astype(np.uint32)
+    codes = whole.reshape(len(whole), -1, each, 4)
     words = np.zeros((*codes.shape[:2], 4), np.uint32)
     for i in range(each):
-        words |= codes[:, :, i] << np.uint32(bits * i)
+        words |= (codes[:, :, i] & ((1 << bits) - 1)).astype(np.uint32) << np.uint32(bits * i)
     return _eight_together(words)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from intaglio.compiler.mapped import moved
+
 GROUP = 32
 FORMATS = ("f16", "q8", "q4")
 _LARGEST = float(np.finfo(np.float16).max)
@@ -78,9 +80,9 @@ def stacked(matrices: list[np.ndarray | Packed]) -> np.ndarray | Packed | None:
     if len(kinds) > 1 or len({isinstance(m, Packed) and m.minimum is None for m in matrices}) > 1:
         return None
     if not isinstance(matrices[0], Packed):
-        return np.concatenate(matrices)
+        return moved(np.concatenate(matrices))
     fields = ([getattr(m, name) for m in matrices] for name in ("codes", "scale", "minimum"))
-    return Packed(matrices[0].format, *(np.concatenate(f) if f[0] is not None else None for f in fields))
+    return Packed(matrices[0].format, *(moved(np.concatenate(f)) if f[0] is not None else None for f in fields))
 
 
 def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> Packed | None:
@@ -91,7 +93,7 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
     if not np.isfinite(matrix).all() or np.abs(matrix).max(initial=0) > _LARGEST:
         return None
     if format == "f16":
-        return Packed("f16", matrix.astype(np.float16))
+        return Packed("f16", moved(matrix.astype(np.float16)))
     if matrix.ndim != 2 or matrix.shape[1] % GROUP:
         return None
     each = max(1, _BLOCK // matrix.shape[1])
@@ -107,7 +109,9 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
         parts = list(pool.map(part, range(0, len(matrix), each)))
     codes, *scales = (np.concatenate(p) if p[0] is not None else None for p in zip(*parts, strict=True))
     groups = (len(matrix), -1)
-    return Packed(format, codes.reshape(matrix.shape), *(s.reshape(groups) if s is not None else None for s in scales))
+    return Packed(
+        format, moved(codes.reshape(matrix.shape)), *(s.reshape(groups) if s is not None else None for s in scales)
+    )
 
 
 Quantized = tuple[np.ndarray, np.ndarray, np.ndarray | None]

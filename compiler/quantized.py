@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from intaglio.compiler.mapped import moved
 from intaglio.compiler.packed import Packed
 
 SMALL = 1024  # numbers below which a constant is simply computed
@@ -84,7 +85,7 @@ class Quantized:
         symmetric = (zero == middle).all()
         shift = middle if symmetric or bits == 8 else -8 if self.codes.dtype == ml_dtypes.int4 else 0
         codes = (self.codes.astype(np.int16) - shift).astype(np.int8 if symmetric or bits == 8 else np.uint8)
-        return Packed(f"q{bits}", codes, scale, None if symmetric else (shift - zero) * scale)
+        return Packed(f"q{bits}", moved(codes), scale, None if symmetric else (shift - zero) * scale)
 
     def _halves(self) -> Packed | np.ndarray:
         if self.codes.dtype == np.float16:
@@ -93,7 +94,7 @@ class Quantized:
         size = np.abs(values)
         if size.max() > _LARGEST or size.mean() < _RANGE:
             return values
-        return Packed("f16", values.astype(np.float16))
+        return Packed("f16", moved(values.astype(np.float16)))
 
 
 def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, attrs: dict[str, Any]) -> Quantized:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto
 
+from intaglio.compiler import mapped
 from intaglio.compiler.ir import DTYPES, BadModel, UnsupportedOperator
 from intaglio.compiler.types import element
 
@@ -51,13 +52,13 @@ def _external(tensor: TensorProto, dtype: np.dtype, shape: tuple[int, ...], fold
         raise BadModel(f"{info['length']} bytes are no {dtype}{list(shape)}")
     if offset < 0 or offset + size > path.stat().st_size:
         raise BadModel(f"{path} is too short; copy the file again")
-    return np.memmap(path, dtype, "r", offset, shape) if size else np.empty(shape, dtype)
+    return mapped.in_file(path, dtype, shape, offset)
 
 
 def _unpacked(pairs: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers of four bits, which ONNX packs by twos, the first one low."""
     halves = np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(-1)[: math.prod(shape)]
-    return halves.astype(dtype).reshape(shape)
+    return mapped.moved(halves.astype(dtype)).reshape(shape)
 
 
 def attribute(proto: AttributeProto, folder: Path | None) -> Any:

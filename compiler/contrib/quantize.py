@@ -9,6 +9,7 @@ import numpy as np
 
 from intaglio.compiler.contrib.refuse import refuse_inputs
 from intaglio.compiler.ir import BadModel, Node, UnsupportedOperator, Value
+from intaglio.compiler.mapped import moved
 from intaglio.compiler.pattern import GraphBuilder
 
 Results = list[Value | None]
@@ -44,7 +45,7 @@ def _numbers(value: Value, bits: int, shape: tuple[int, ...]) -> np.ndarray:
     octets = value.const.reshape(rows, -1)
     if bits == 4:
         octets = np.stack([octets & 15, octets >> 4], axis=-1).reshape(rows, -1)[:, :columns]
-    return octets.reshape(shape).astype(_CODES[bits])
+    return moved(octets.reshape(shape).astype(_CODES[bits]))
 
 
 def _points(zero: Value | None, bits: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -486,8 +487,25 @@ def test_weights_in_a_file_are_mapped(folder):
     for info in ({"offset": 7, "length": 16}, {"offset": 7}):
         g = load.load(external(location="weights.data", **info), folder=folder)
         weight = g.nodes[0].inputs[1].const
-        assert isinstance(weight, np.memmap)
+        assert isinstance(weight.base, mmap.mmap)
         np.testing.assert_array_equal(weight, random(5)[1:])
+
+
+def test_a_file_is_mapped_once(folder):
+    """Each mapping takes a file descriptor, and large models have more weights than a process may have of those."""
+    m = external(location="weights.data", offset=7)
+    other = m.graph.initializer.add()
+    other.CopyFrom(m.graph.initializer[0])
+    other.name = "v"
+    m.graph.node.add(op_type="Sub", input=["y", "v"], output=["z"])
+    m.graph.output[0].name = "z"
+    first, second = (n.inputs[1].const for n in load.load(m, folder=folder).nodes)
+    assert first.base is second.base
+    (folder / "weights.data").unlink()
+    (folder / "weights.data").write_bytes(b"abc" + random(6).tobytes()[4:])
+    again = load.load(m, folder=folder).nodes[0].inputs[1].const
+    np.testing.assert_array_equal(again, random(6)[2:])
+    np.testing.assert_array_equal(first, random(5)[1:])
 
 
 def test_weights_in_a_folder_below(folder):

@@ -1,0 +1,63 @@
+"""Arrays in files that are mapped: their pages can be dropped, so a model need not fit into memory, nor what is made
+of its weights. A mapping takes a file descriptor, of which some systems give 256: many arrays share one.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+_LEAST = 1 << 20  # bytes from which an array is moved
+_SEGMENT = 1 << 28  # bytes of a temporary file that several arrays share
+_ALIGNED = 64
+
+_open: weakref.WeakValueDictionary[tuple[int, int, int], mmap.mmap] = weakref.WeakValueDictionary()
+_segments: weakref.WeakSet[_Segment] = weakref.WeakSet()
+
+
+def in_file(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> np.ndarray:
+    """What lies there in a file, which is long enough. Raises OSError."""
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    with path.open("rb") as file:
+        known = os.fstat(file.fileno())
+        key = known.st_dev, known.st_ino, known.st_size
+        mapping = _open.get(key) or mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    _open[key] = mapping
+    return np.ndarray(shape, dtype, mapping, offset)
+
+
+def moved(array: np.ndarray) -> np.ndarray:
+    """The same numbers in a temporary file, if they are many. Raises OSError where there is no room."""
+    if array.nbytes < _LEAST:
+        return array
+    segment = next((s for s in _segments if s.end + array.nbytes <= len(s)), None)
+    if segment is None:
+        segment = _Segment(max(_SEGMENT, array.nbytes))
+        _segments.add(segment)
+    return segment.hold(array)
+
+
+class _Segment(mmap.mmap):
+    """A temporary file, filled from its start. It is written as a file: a mapping cannot tell that a disk is full."""
+
+    def __new__(cls, size: int) -> _Segment:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (it closes with the mapping)
+        file.truncate(size)
+        segment = super().__new__(cls, file.fileno(), size, access=mmap.ACCESS_READ)
+        segment.file, segment.end = file, 0
+        return segment
+
+    def hold(self, array: np.ndarray) -> np.ndarray:
+        start = self.end
+        self.file.seek(start)
+        self.file.write(np.ascontiguousarray(array).view(np.uint8).data)
+        self.file.flush()
+        self.end = start + array.nbytes + -array.nbytes % _ALIGNED
+        return np.ndarray(array.shape, array.dtype, self, start)
