@@ -67,12 +67,12 @@ class Precision:
         for format in formats:
             key = _content(value), format
             if key not in self._done:
-                self._done[key] = pack(value.const, format, importance)
+                self._done[key] = pack(evaluate.concrete(value, {}), format, importance)
                 if self._done[key] is not None:
                     self.packed.setdefault(format, []).append(value.name)
             if (packed := self._done[key]) is not None:
                 return packed
-        if formats:
+        if formats and isinstance(value.const, np.ndarray):
             why = f"numbers up to {np.abs(value.const).max():.3g}, rows of {value.shape[1]}"
             self.kept[value.name] = f"{' and '.join(formats)} cannot hold it: {why}"
         return None
@@ -106,20 +106,24 @@ def quantize(graph: Graph, precision: Precision, observed: Mapping[Value, Statis
             continue
         value, seen = node.inputs[i], observed.get(node.inputs[0])
         whole = precision.quantize is not None and _by_fours(node) and _content(value) not in kept
-        formats = [precision.quantize] * whole + ["f16"] * (precision.storage == "f16")
+        halved = isinstance(value.const, Packed)  # already, in the file
+        formats = [precision.quantize] * whole + ["f16"] * (precision.storage == "f16" and not halved)
         packed = precision.of(value, formats, seen.square if seen is not None else None)
         if packed is not None:
             inputs = [*node.inputs[:i], Value(value.name, value.type, packed), *node.inputs[i + 1 :]]
             if node in heads and seen is not None:
-                inputs = _corrected(graph, inputs, (value.const - packed.dequantized()) @ seen.mean)
+                inputs = _corrected(graph, inputs, (evaluate.concrete(value, {}) - packed.dequantized()) @ seen.mean)
             graph.replace(node, Node(node.op, tuple(inputs), node.outputs, node.attrs, node.sources))
             changed += 1
     return changed + (_halve_caches(graph) if precision.storage == "f16" else 0)
 
 
 def _is_matrix(value: Value) -> bool:
-    array = value.const
-    return isinstance(array, np.ndarray) and array.dtype == np.float32 and array.ndim == 2 and array.size >= _LEAST
+    """Whether it is a matrix worth a format of its own, of f32 or, as the file has it, of f16."""
+    const = value.const
+    if const is None or const.dtype != np.float32 or len(const.shape) != 2 or const.size < _LEAST:
+        return False
+    return const.format == "f16" if isinstance(const, Packed) else isinstance(const, np.ndarray)
 
 
 def _is_table(node: Node) -> bool:
@@ -134,7 +138,8 @@ def _by_fours(node: Node) -> bool:
 
 def _content(value: Value) -> bytes:
     """Equal for constants that hold the same numbers, however they lie in memory."""
-    return hashlib.sha256(np.ascontiguousarray(value.const)).digest()
+    numbers = value.const.codes if isinstance(value.const, Packed) else value.const
+    return hashlib.sha256(np.ascontiguousarray(numbers)).digest()
 
 
 def _corrected(graph: Graph, inputs: list[Value | None], error: np.ndarray) -> list[Value | None]:

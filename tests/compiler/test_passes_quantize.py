@@ -57,6 +57,19 @@ def test_the_head_can_be_kept() -> None:
     assert [c.format for c in packed(g)] == ["f16", "q4", "f16"]
 
 
+def test_what_a_file_has_in_f16_is_quantized_too() -> None:
+    g = model()
+    quantize(g, Precision(storage="f16"), {})
+    precision = Precision("q8", "f16")
+    assert quantize(g, precision, {}) == 3
+    assert {c.format for c in packed(g)} == {"q8"}
+    g = model("e = Gather(table, ids) a = MatMul(e, odd) y = MatMul(a, v)")
+    quantize(g, Precision(storage="f16"), {})
+    precision = Precision("q8")
+    assert quantize(g, precision, {}) == 2
+    assert packed(g)[2].format == "f16" and not precision.kept
+
+
 def test_rows_that_are_no_whole_groups_take_the_other_format() -> None:
     text = "e = Gather(table, ids) a = MatMul(e, odd) y = MatMul(a, v)"
     precision = Precision("q4")
