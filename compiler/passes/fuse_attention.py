@@ -23,7 +23,7 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 
 def fuse_attention(graph: Graph) -> int:
-    return apply(graph, ScaleBeforeMask, Attention).fired
+    return apply(graph, ScaleBeforeMask, OneMask, Attention).fired
 
 
 class ScaleBeforeMask(Rule):
@@ -37,6 +37,22 @@ class ScaleBeforeMask(Rule):
             op.decline("the scale is no known number")
         scores = op.Add(op.Mul(op.MatMul(q, k), scale), op.Mul(mask, scale))
         return op.Softmax(scores, axis=-1)
+
+
+class OneMask(Rule):
+    """Where scores are masked by a choice and by a sum (GPT-2), one mask is added."""
+
+    def pattern(op, q, k, scale, visible, lowest, mask):
+        raw = op.MatMul(q, k)
+        return op.Softmax(op.Where(visible, op.any(raw * scale, raw), lowest) + mask, axis=-1)
+
+    def rewrite(op, out, q, k, visible, lowest, mask, scale=None):
+        if lowest.scalar not in (-np.inf, _LOWEST):
+            op.decline(f"{lowest.name} is not low enough for any sum with it to be the same")
+        scores = op.MatMul(q, k)
+        scores = op.Mul(scores, scale) if scale is not None else scores
+        hidden = op.Where(visible, op.number(0, scores), lowest)
+        return op.Softmax(op.Add(scores, op.Add(hidden, mask)), axis=-1)
 
 
 class Attention(Rule):
@@ -124,7 +140,8 @@ def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | 
     ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
     for sizes in itertools.product(*ranges):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
-        made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
+        with np.errstate(over="ignore"):  # the sum of two masks may be -inf
+            made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
         actual = made[mask] if nodes else evaluate.concrete(mask, env)
         rows, columns = (int(dims.substitute(d, env)) for d in (queries, keys))
         visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE

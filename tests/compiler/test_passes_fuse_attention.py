@@ -236,6 +236,23 @@ def test_boolean_masks_fold(hidden):
     assert the_attention(fused(body, P + T)).attrs["past"] == P
 
 
+@pytest.mark.parametrize("hidden", ["minus_inf", "lowest"])
+def test_two_masks_fold(hidden):
+    """GPT-2's own, and one for tokens that count, which all do."""
+    twice = WHERE.replace("minus_inf", hidden).replace("masked", "once") + "masked = Add(once, mask) "
+    everything = "f = ConstantOfShape<value=float[1]{0.0}>(square) mask = Add(f, zero) "
+    for second in (everything, "mask = Where(visible, zero, lowest) "):
+        g = attention(masked(VISIBLE + second, twice), P + T)
+        with np.errstate(over="ignore"):
+            assert unchanged(g, fuse_attention, [{"T": t, "P": p} for t, p in ((5, 3), (1, 2), (24, 0))]) == 2
+        assert the_attention(g).attrs["past"] == P
+
+
+def test_two_masks_stay_where_the_first_is_not_lower_than_any_score():
+    twice = WHERE.replace("minus_inf", "ten_thousandth").replace("masked", "once") + "masked = Add(once, mask) "
+    assert ops(fused(masked(VISIBLE, twice), more=", float[1,1,T,T] mask"))["Attention"] == 0
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_guard_against_rows_without_a_key_folds_too(name):
     assert the_attention(fused(masked(CAUSAL[name], safe=True))).attrs["past"] == 0
