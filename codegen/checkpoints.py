@@ -59,8 +59,7 @@ def _evaluated(
     for i, node in enumerate(nodes):
         if all(v is None or v.const is not None or v in values for v in node.inputs):
             try:
-                with np.errstate(all="ignore"):
-                    made = evaluate.compute(graph, [node], values, symbols)
+                made = evaluate.compute(graph, [node], values, symbols)
             except BadModel:
                 continue
             for value in node.outputs:

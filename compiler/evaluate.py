@@ -83,7 +83,8 @@ def compute(
         attrs = {k: dims.substitute(a, symbols) if isinstance(a, dims.Expr) else a for k, a in node.attrs.items()}
         bound = Node(node.op, node.inputs, node.outputs, attrs, node.sources)
         try:
-            made = evaluate(bound, [read(v) for v in node.inputs])
+            with np.errstate(all="ignore"):  # masks overflow when they are added
+                made = evaluate(bound, [read(v) for v in node.inputs])
         except BadModel as e:
             raise BadModel(f"{node.op} ({', '.join(node.sources) or node.output.name}): {e}") from e
         results.update(zip(node.outputs, made, strict=False))

@@ -140,8 +140,7 @@ def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | 
     ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
     for sizes in itertools.product(*ranges):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
-        with np.errstate(over="ignore"):  # the sum of two masks may be -inf
-            made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
+        made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
         actual = made[mask] if nodes else evaluate.concrete(mask, env)
         rows, columns = (int(dims.substitute(d, env)) for d in (queries, keys))
         visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE
