@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
+from functools import cache
 
 # Mesa complains on standard error when this is unset; no file is ever put there.
 os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
 
 import wgpu
+from wgpu.backends.wgpu_native import ffi
+from wgpu.backends.wgpu_native.extras import set_instance_extras
 
+from intaglio.runtime.c_types import quicken
 from intaglio.runtime.plan import DEFAULT_LIMITS
 
 
@@ -21,8 +26,20 @@ class DeviceLimit(RuntimeError):
     """The adapter cannot hold or run what was asked of it."""
 
 
+@cache
+def _prepare() -> None:
+    """See that wgpu looks for no OpenGL, and for nothing that validates indirect dispatches, of which there are none:
+    that takes longer than the rest of a start. A process that used wgpu before keeps what it has.
+    """
+    with suppress(AttributeError):
+        quicken(ffi)
+    with suppress(RuntimeError):
+        set_instance_extras(backends=["Primary"], flags=["Empty"])
+
+
 def adapters() -> list[wgpu.GPUAdapter]:
     """Every adapter that wgpu finds, in its order."""
+    _prepare()
     return wgpu.gpu.enumerate_adapters_sync()
 
 
@@ -31,6 +48,7 @@ def choose() -> wgpu.GPUAdapter:
 
     OpenGL does not count: wgpu falls back to it where Vulkan finds no driver, and lacks half of what is needed there.
     """
+    _prepare()
     try:
         adapter = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
     except RuntimeError:
