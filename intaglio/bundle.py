@@ -220,7 +220,8 @@ class Bundle:
     def _generator(self) -> Generator:
         from intaglio.runtime.generate import Generator
 
-        return Generator(self.executor, self._language, self.tokenizer, self._say)
+        settings, tokenizer = self._language, self.tokenizer  # before the weights: it leaves room for some of them
+        return Generator(self.executor, settings, tokenizer, self._say)
 
     @cached_property
     def _language(self) -> Settings:

@@ -6,45 +6,25 @@ The executor knows buffers and steps and no operator; what a program means is th
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import wgpu
-from safetensors import SafetensorError, safe_open
 
 from intaglio.runtime import plan as plans
-from intaglio.runtime.device import DeviceLimit, open_device
-from intaglio.runtime.plan import ACCESS, SLOTS, STAGING, TEXELS, WORD, BadBundle, Buffer, Plan, Program
+from intaglio.runtime import weights
+from intaglio.runtime.background import in_background
+from intaglio.runtime.device import open_device
+from intaglio.runtime.memory import Memory, numpy, stored, words
+from intaglio.runtime.pipelines import Pipeline, compiling
+from intaglio.runtime.plan import SLOTS, STAGING, WORD, BadBundle, Plan, Program
 
-_STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
-_WORDS = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.uint32}
-_TEXELS = {"rgba32float": np.float32, "rgba16float": np.float16, "rgba32uint": np.uint32}
-_TEXTURE = (
-    wgpu.TextureUsage.TEXTURE_BINDING
-    | wgpu.TextureUsage.STORAGE_BINDING
-    | wgpu.TextureUsage.COPY_DST
-    | wgpu.TextureUsage.COPY_SRC
-)
-_UNIFORM = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
-
-
-def _layout(access: plans.Access) -> dict[str, Any]:
-    """A binding's part of a bind group layout."""
-    if not access.formats:
-        return {"buffer": {"type": "storage" if access.write else "read-only-storage"}}
-    if access.image:
-        (format,) = access.formats
-        return {"storage_texture": {"access": "write-only" if access.write else "read-only", "format": format}}
-    return {"texture": {"sample_type": "uint" if "rgba32uint" in access.formats else "unfilterable-float"}}
-
-
-Memory = wgpu.GPUBuffer | wgpu.GPUTexture
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much
 
 
@@ -78,138 +58,95 @@ class Executor:
         self.plan = plan
         self.edited: list[str] = []
         self.device = device or open_device()
-        self._uniform = self.device.create_buffer(
-            size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
-        )
-        self._staging = self._readback()
-        self._buffers = [self._allocate(b) for b in plan.buffers]
-        self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
         begin = time.perf_counter()
-        self._upload(folder, say)
-        uploaded = time.perf_counter()
-        self._pipelines = self._compile(folder, say, self.edited if allow_edited else None)
-        self.seconds = {"upload": uploaded - begin, "pipelines": time.perf_counter() - uploaded}
+        shaders = {
+            name: plans.verify_file(folder, plan, kernel.file, self.edited if allow_edited else None)
+            for name, kernel in plan.kernels.items()
+        }
+        with compiling(self.device, plan.kernels, shaders) as pipelines:
+            self._uniform = self.device.create_buffer(
+                size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
+            )
+            self._staging = self._readback()
+            self._memory = Memory(self.device, plan)
+            self._names = {b.name: i for i, b in enumerate(plan.buffers) if b.kind in ("input", "output", "state")}
+            self._upload(folder, say)
+            uploaded = time.perf_counter()
+            self._pipelines = dict(_made(pipelines, say))
         self._programs = {name: self._bind(p) for name, p in plan.programs.items()}
+        compiled = max((p.made for p in self._pipelines.values()), default=begin)
+        bound = time.perf_counter()
+        say("warm-up", 0, 0)
+        in_background(self._warm).result()  # so that it can be interrupted, while wgpu and drivers cannot
+        warm = time.perf_counter()
+        # The first two go on at the same time, and are over in "load".
+        self.seconds = {
+            "upload": uploaded - begin,
+            "pipelines": compiled - begin,
+            "load": bound - begin,
+            "warm-up": warm - bound,
+        }
 
     @property
     def allocated(self) -> int:
         """Bytes allocated on the adapter for the plan."""
-        held = (
-            b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXELS[b.format] for b in self._buffers
-        )
-        return sum(held) + self._uniform.size + self._staging.size
+        return self._memory.allocated + self._uniform.size + self._staging.size
 
     def _readback(self) -> wgpu.GPUBuffer:
         return self.device.create_buffer(size=STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST)
 
-    def _allocate(self, buffer: Buffer) -> Memory:
-        try:
-            if buffer.texture:
-                return self.device.create_texture(size=(*buffer.texture, 1), format=buffer.format, usage=_TEXTURE)
-            return self.device.create_buffer(size=buffer.bytes, usage=_STORAGE)
-        except (wgpu.GPUOutOfMemoryError, wgpu.GPUValidationError) as e:
-            raise DeviceLimit(f"the adapter has no room for {buffer.bytes} bytes: {e}") from e
-
     def _upload(self, folder: Path, say: Say) -> None:
-        weights = [(i, b) for i, b in enumerate(self.plan.buffers) if b.kind == "weight"]
-        total, done = sum(b.bytes for _, b in weights), 0
-        for name in sorted({b.file for _, b in weights}):
-            path = folder / name
-            with plans.open_file(folder, name) as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != self.plan.files[name]:
-                    raise plans.changed(path)
-            try:
-                with safe_open(path, framework="numpy") as tensors:
-                    for i, b in [(i, b) for i, b in weights if b.file == name]:
-                        array = tensors.get_tensor(b.name)
-                        if array.nbytes > b.bytes or array.dtype.itemsize != _stored(b).itemsize:
-                            raise BadBundle(f"{path}: {b.name} has {array.nbytes} bytes, the plan says {b.bytes}")
-                        self._put(i, array)
-                        done += b.bytes
-                        say("weights", done, total)
-            except BadBundle:
-                raise
-            except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:
-                raise BadBundle(f"{path} is broken: {e}") from e
+        """wgpu copies what is written and keeps the copies until the adapter has taken them: wait for that often."""
+        waiting = 0
+        for index, first, data in weights.stream(folder, self.plan, say):
+            self._memory.put_rows(index, first, data)
+            waiting += len(data)
+            if waiting >= weights.PIECE:
+                self._settle()
+                waiting = 0
+        self._settle()
 
-    def _compile(
-        self, folder: Path, say: Say, edited: list[str] | None
-    ) -> dict[str, tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroupLayout]]:
-        result = {}
-        for count, (name, kernel) in enumerate(self.plan.kernels.items(), 1):
-            code = plans.verify_file(folder, self.plan, kernel.file, edited).decode("utf-8", "replace")
-            bindings = [_layout(ACCESS[letter]) for letter in kernel.access] + [_UNIFORM] * kernel.uniform
-            layout = self.device.create_bind_group_layout(
-                entries=[{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | b for i, b in enumerate(bindings)]
-            )
-            try:
-                pipeline = self.device.create_compute_pipeline(
-                    layout=self.device.create_pipeline_layout(bind_group_layouts=[layout]),
-                    compute={"module": self.device.create_shader_module(label=name, code=code), "entry_point": "main"},
-                )
-            except wgpu.GPUError as e:
-                raise BadBundle(f"{kernel.file} is refused by this adapter's compiler: {_reason(e)}") from e
-            result[name] = (pipeline, layout)
-            say("pipelines", count, len(self.plan.kernels))
-        return result
+    def _settle(self) -> None:
+        """Wait until the adapter has done all that it was told."""
+        encoder = self.device.create_command_encoder()
+        encoder.clear_buffer(self._staging, 0, WORD)
+        self.device.queue.submit([encoder.finish()])
+        self._wait(1)
 
     def _bind(self, program: Program) -> list[_Bound]:
         groups: dict[tuple[Any, ...], wgpu.GPUBindGroup] = {}
         bound = []
         for step in program.steps:
-            pipeline, layout = self._pipelines[step.kernel]
+            made = self._pipelines[step.kernel]
             uniform = self.plan.kernels[step.kernel].uniform
             key = (step.kernel, step.buffers)
             if key not in groups:
-                resources = [self._resource(b) for b in step.buffers]
+                resources = [self._memory.resource(b) for b in step.buffers]
                 resources += [{"buffer": self._uniform, "offset": 0, "size": self.plan.block}] * uniform
                 entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
-                groups[key] = self.device.create_bind_group(layout=layout, entries=entries)
+                groups[key] = self.device.create_bind_group(layout=made.layout, entries=entries)
             varies = not all(isinstance(d, int) for d in step.grid)
-            bound.append(_Bound(pipeline, groups[key], uniform, step.grid, varies))
+            bound.append(_Bound(made.pipeline, groups[key], uniform, step.grid, varies))
         return bound
 
-    def _resource(self, index: int) -> Any:
-        memory = self._buffers[index]
-        return {"buffer": memory} if isinstance(memory, wgpu.GPUBuffer) else memory.create_view()
-
-    def _put(self, index: int, words: np.ndarray, offset: int = 0) -> None:
-        """Copy words into a buffer from element `offset` on, or into a texture from its beginning."""
-        memory = self._buffers[index]
-        if not words.size:
-            return
-        if isinstance(memory, wgpu.GPUBuffer):
-            self.device.queue.write_buffer(memory, offset * WORD, words)
-            return
-        row = memory.width * TEXELS[memory.format]
-        data = memoryview(words.reshape(-1)).cast("B")
-        whole, rest = divmod(len(data), row)
-        layout = {"bytes_per_row": row, "rows_per_image": memory.height}
-        if whole:
-            self.device.queue.write_texture({"texture": memory}, data[: whole * row], layout, (memory.width, whole, 1))
-        if rest:
-            last = bytes(data[whole * row :]).ljust(row, b"\0")
-            target = {"texture": memory, "origin": (0, whole, 0)}
-            self.device.queue.write_texture(target, last, layout, (memory.width, 1, 1))
-
-    def _get(self, index: int, count: int) -> np.ndarray:
-        """The first `count` numbers of a buffer or a texture, as they are stored."""
-        memory, dtype = self._buffers[index], _stored(self.plan.buffers[index])
-        size = count * dtype.itemsize
-        if isinstance(memory, wgpu.GPUBuffer):
-            return np.frombuffer(self.device.queue.read_buffer(memory, 0, size), dtype)
-        row = memory.width * TEXELS[memory.format]
-        rows = -(-size // row)
-        layout = {"bytes_per_row": row, "rows_per_image": rows}
-        read = self.device.queue.read_texture({"texture": memory}, layout, (memory.width, rows, 1))
-        return np.frombuffer(read[:size], dtype)
+    def _warm(self) -> None:
+        """Put every step before the adapter, without any workgroups, so that what drivers leave for a pipeline's first
+        use is done now, such as compiling it, and so are the zeros that memory begins with.
+        """
+        encoder = self.device.create_command_encoder()
+        pass_ = encoder.begin_compute_pass()
+        for dispatches in self._programs.values():
+            self._encode(pass_, [replace(bound, grid=(0, 1, 1), varies=False) for bound in dispatches], {}, 0)
+        pass_.end()
+        self.device.queue.submit([encoder.finish()])
+        self._settle()
 
     # running
 
     def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
         """Put `array` into an input or a state, starting at element `offset` (0 for those that are textures)."""
         index = self._names[name]
-        self._put(index, np.ascontiguousarray(array, _stored(self.plan.buffers[index])), offset)
+        self._memory.put(index, np.ascontiguousarray(array, stored(self.plan.buffers[index])), offset)
 
     def submit(
         self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None
@@ -235,7 +172,7 @@ class Executor:
             self.device.queue.submit([encoder.finish()])
             return None
         name, first, count = read
-        encoder.copy_buffer_to_buffer(self._buffers[self._names[name]], first * WORD, self._staging, 0, count * WORD)
+        encoder.copy_buffer_to_buffer(self._memory[self._names[name]], first * WORD, self._staging, 0, count * WORD)
         self.device.queue.submit([encoder.finish()])
         return self._wait(count)
 
@@ -308,13 +245,13 @@ class Executor:
 
     def content(self, index: int, first: int, count: int, dtype: str) -> np.ndarray:
         """`count` elements of a buffer from `first` on, flat. Raises BadBundle where it does not hold as many."""
-        buffer, type = self.plan.buffers[index], _numpy(dtype)
+        buffer, type = self.plan.buffers[index], numpy(dtype)
         if not 0 <= first <= first + count <= buffer.bytes // buffer.each:
             raise BadBundle(f"buffer {index} of the plan does not hold the elements {first} to {first + count}")
         if not count:
             return np.empty(0, type)
-        stored = self._get(index, first + count)[first:]
-        return (stored if buffer.texture else stored.view(_WORDS[type.kind])).astype(type)
+        found = self._memory.get(index, first + count)[first:]
+        return (found if buffer.texture else found.view(words(type))).astype(type)
 
     def run(
         self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None
@@ -350,7 +287,7 @@ class Executor:
         buffer = self.plan.buffers[self._names[name]]
         if array.shape != tuple(plans.evaluate(d, known) for d in buffer.shape):
             raise ValueError(f"input {name} has shape {list(array.shape)}; {list(buffer.shape)} is wanted")
-        wanted = _numpy(buffer.dtype)
+        wanted = numpy(buffer.dtype)
         if array.dtype.kind not in {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}[wanted.kind]:
             raise ValueError(f"input {name} holds {array.dtype}; {buffer.dtype} is wanted")
         if wanted.kind in "iu" and array.size:
@@ -367,23 +304,11 @@ class Executor:
         }
 
 
-def _reason(error: wgpu.GPUError) -> str:
-    """What a compiler complains of: the line that says so, or the last one."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if " error: " in line), lines[-1] if lines else "")
-
-
-def _stored(buffer: Buffer) -> np.dtype:
-    """The type of a buffer's numbers on the adapter."""
-    if buffer.format:
-        return np.dtype(_TEXELS[buffer.format])
-    return np.dtype(_WORDS[_numpy(buffer.dtype).kind] if buffer.dtype else np.uint32)
-
-
-def _numpy(dtype: str) -> np.dtype:
-    """numpy's type for one of the plan's: f32, i64, bool, ...; where numpy has none, the next larger."""
-    missing = {"bool": "?", "bf16": "f4", "i4": "i1", "u4": "u1"}
-    return np.dtype(missing.get(dtype) or f"{dtype[0]}{int(dtype[1:]) // 8}")
+def _made(pipelines: Mapping[str, Future[Pipeline]], say: Say) -> Iterator[tuple[str, Pipeline]]:
+    """Each as soon as it and those before it are made, so that the first one that is wrong is told of."""
+    for count, (name, pipeline) in enumerate(pipelines.items(), 1):
+        yield name, pipeline.result()
+        say("pipelines", count, len(pipelines))
 
 
 def _range(dtype: str) -> tuple[int, int]:

@@ -6,11 +6,14 @@ A program is run with what its golden check gives it, or with zeros: kernels tak
 from __future__ import annotations
 
 import math
+import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,6 +88,21 @@ def per_token(executor: Executor, run: Run, count: int) -> float:
     begin = time.perf_counter()
     executor.replay(run.program, steps, read=("tokens", first + count, 1))
     return (time.perf_counter() - begin) / count
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process had at most until now; 0 where the system does not say."""
+    try:  # Linux: getrusage would tell of the process that started this one, too
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) << 10
+    except (OSError, TypeError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most << 10
 
 
 def profile(executor: Executor, graph: Graph, programs: Sequence[Run], digest: str, most: int, say: Say) -> Profile:

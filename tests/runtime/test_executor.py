@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +20,7 @@ from intaglio.compiler.dims import Symbol, dim
 from intaglio.compiler.ir import known
 from intaglio.runtime import plan as plans
 from intaglio.runtime.executor import Executor
-from intaglio.runtime.plan import SLOTS
+from intaglio.runtime.plan import SLOTS, BadBundle
 
 P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 40))
 
@@ -283,3 +287,56 @@ def test_parts_of_a_state_can_be_written(tmp_path: Path) -> None:
     executor.write("tokens", np.array([5, 6, 7]), 2)
     read = executor.submit("main", {"P": 3}, ("tokens", 1, 4))
     assert read.tolist() == [0, 5, 0, 7]
+
+
+# loading
+
+
+def broken(whisper_bundle: Path, tmp_path: Path, *names: str) -> Path:
+    """The bundle with shaders that no compiler takes, and that are no news to the plan."""
+    folder = Path(shutil.copytree(whisper_bundle, tmp_path / "broken"))
+    data = json.loads((folder / "plan.json").read_text())
+    for name in names:
+        kernel = data["kernels"][name]
+        (folder / kernel["file"]).write_text(f"fn {name}( {{")
+        digest = hashlib.sha256((folder / kernel["file"]).read_bytes()).hexdigest()
+        data["files"][kernel["file"]] = kernel["sha256"] = digest
+    (folder / "plan.json").write_text(json.dumps(data))
+    return folder
+
+
+@pytest.mark.parametrize("which", [[0], [-1], [5], [2, 7, -1], [9, 3]])
+def test_the_first_shader_that_is_refused_is_named(whisper_bundle: Path, tmp_path: Path, which: list[int]) -> None:
+    """However many are compiled at once."""
+    names = list(plans.read(whisper_bundle).kernels)
+    wrong = [names[i] for i in which]
+    folder = broken(whisper_bundle, tmp_path, *wrong)
+    first = min(wrong, key=names.index)
+    with pytest.raises(BadBundle, match=rf"^kernels/{first}\.wgsl is refused by this adapter's compiler: .*error: "):
+        opened(folder)
+
+
+@pytest.mark.parametrize("when", ["weights", "pipelines"])
+def test_an_interrupted_load_leaves_nothing_running(whisper_bundle: Path, when: str) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
+        if what == when:
+            raise KeyboardInterrupt
+
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        Executor(whisper_bundle, plans.read(whisper_bundle), interrupt, device())
+    assert set(threading.enumerate()) <= before
+
+
+def test_loading_warms_every_step_and_runs_none(whisper_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grids: list[tuple[int, ...]] = []
+    kind = type(device().create_command_encoder().begin_compute_pass())
+    dispatch = kind.dispatch_workgroups
+
+    def noted(pass_: wgpu.GPUComputePassEncoder, *grid: int) -> None:
+        grids.append(grid)
+        dispatch(pass_, *grid)
+
+    monkeypatch.setattr(kind, "dispatch_workgroups", noted)
+    executor = opened(whisper_bundle)
+    assert grids == [(0, 1, 1)] * sum(len(p.steps) for p in executor.plan.programs.values())

@@ -1,0 +1,106 @@
+"""A plan's memory on an adapter: a buffer or a texture for each of its buffers, made once, written and read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import wgpu
+
+from intaglio.runtime.device import DeviceLimit
+from intaglio.runtime.plan import TEXELS, WORD, Buffer, Plan
+from intaglio.runtime.weights import row_bytes
+
+_STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
+_TEXTURE = (
+    wgpu.TextureUsage.TEXTURE_BINDING
+    | wgpu.TextureUsage.STORAGE_BINDING
+    | wgpu.TextureUsage.COPY_DST
+    | wgpu.TextureUsage.COPY_SRC
+)
+_WORDS = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.uint32}
+_TEXELS = {"rgba32float": np.float32, "rgba16float": np.float16, "rgba32uint": np.uint32}
+
+
+def stored(buffer: Buffer) -> np.dtype:
+    """The type of a buffer's numbers on the adapter."""
+    if buffer.format:
+        return np.dtype(_TEXELS[buffer.format])
+    return np.dtype(_WORDS[numpy(buffer.dtype).kind] if buffer.dtype else np.uint32)
+
+
+def words(dtype: np.dtype) -> np.dtype:
+    """The 32 bits that hold a number of this type in a buffer."""
+    return np.dtype(_WORDS[dtype.kind])
+
+
+def numpy(dtype: str) -> np.dtype:
+    """numpy's type for one of the plan's: f32, i64, bool, ...; where numpy has none, the next larger."""
+    missing = {"bool": "?", "bf16": "f4", "i4": "i1", "u4": "u1"}
+    return np.dtype(missing.get(dtype) or f"{dtype[0]}{int(dtype[1:]) // 8}")
+
+
+class Memory:
+    """The buffers and textures of `plan` on `device`. Raises DeviceLimit where there is no room for them."""
+
+    def __init__(self, device: wgpu.GPUDevice, plan: Plan) -> None:
+        self._device, self._plan = device, plan
+        self._buffers = [self._allocate(b) for b in plan.buffers]
+        self._views = [None if b.texture else {"buffer": m} for b, m in zip(plan.buffers, self._buffers, strict=True)]
+
+    def __getitem__(self, index: int) -> wgpu.GPUBuffer | wgpu.GPUTexture:
+        return self._buffers[index]
+
+    @property
+    def allocated(self) -> int:
+        """Bytes."""
+        return sum(
+            b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXELS[b.format] for b in self._buffers
+        )
+
+    def resource(self, index: int) -> Any:
+        """What a bind group takes. A texture has one view: making it takes as long as all else of a binding."""
+        if self._views[index] is None:
+            self._views[index] = self._buffers[index].create_view()
+        return self._views[index]
+
+    def _allocate(self, buffer: Buffer) -> wgpu.GPUBuffer | wgpu.GPUTexture:
+        try:
+            if buffer.texture:
+                return self._device.create_texture(size=(*buffer.texture, 1), format=buffer.format, usage=_TEXTURE)
+            return self._device.create_buffer(size=buffer.bytes, usage=_STORAGE)
+        except (wgpu.GPUOutOfMemoryError, wgpu.GPUValidationError) as e:
+            raise DeviceLimit(f"the adapter has no room for {buffer.bytes} bytes: {e}") from e
+
+    def put(self, index: int, words: np.ndarray, offset: int = 0) -> None:
+        """Copy words into a buffer from element `offset` on, or into a texture from its beginning."""
+        data = memoryview(words.reshape(-1)).cast("B")
+        row = row_bytes(self._plan.buffers[index])
+        whole = len(data) // row * row
+        if whole:
+            self.put_rows(index, offset * WORD, data[:whole])
+        if whole < len(data):
+            self.put_rows(index, whole, bytes(data[whole:]).ljust(row, b"\0"))
+
+    def put_rows(self, index: int, first: int, data: memoryview | bytes) -> None:
+        """Copy bytes to the place `first`: whole rows of a texture, words of a buffer."""
+        memory = self._buffers[index]
+        if isinstance(memory, wgpu.GPUBuffer):
+            self._device.queue.write_buffer(memory, first, data)
+            return
+        row = row_bytes(self._plan.buffers[index])
+        target = {"texture": memory, "origin": (0, first // row, 0)}
+        layout = {"bytes_per_row": row, "rows_per_image": memory.height}
+        self._device.queue.write_texture(target, data, layout, (memory.width, len(data) // row, 1))
+
+    def get(self, index: int, count: int) -> np.ndarray:
+        """The first `count` numbers of a buffer or a texture, as they are stored."""
+        memory, dtype = self._buffers[index], stored(self._plan.buffers[index])
+        size = count * dtype.itemsize
+        if isinstance(memory, wgpu.GPUBuffer):
+            return np.frombuffer(self._device.queue.read_buffer(memory, 0, size), dtype)
+        row = row_bytes(self._plan.buffers[index])
+        rows = -(-size // row)
+        layout = {"bytes_per_row": row, "rows_per_image": rows}
+        read = self._device.queue.read_texture({"texture": memory}, layout, (memory.width, rows, 1))
+        return np.frombuffer(read[:size], dtype)

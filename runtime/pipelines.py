@@ -1,0 +1,72 @@
+"""Shaders become pipelines, in threads: wgpu, and what it calls, compile outside of Python's lock."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import wgpu
+
+from intaglio.runtime.plan import ACCESS, Access, BadBundle, Kernel
+
+UNIFORM = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A kernel on a device. `made`: when it was, by time.perf_counter."""
+
+    pipeline: wgpu.GPUComputePipeline
+    layout: wgpu.GPUBindGroupLayout
+    made: float
+
+
+@contextmanager
+def compiling(
+    device: wgpu.GPUDevice, kernels: Mapping[str, Kernel], codes: Mapping[str, bytes]
+) -> Iterator[dict[str, Future[Pipeline]]]:
+    """The pipelines of `kernels`, which are made meanwhile. Their results raise BadBundle for shaders that are refused.
+
+    What was not begun when the block is left, as by an interruption, is not begun any more.
+    """
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield {name: pool.submit(_compile, device, name, kernel, codes[name]) for name, kernel in kernels.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _compile(device: wgpu.GPUDevice, name: str, kernel: Kernel, code: bytes) -> Pipeline:
+    bindings = [_layout(ACCESS[letter]) for letter in kernel.access] + [UNIFORM] * kernel.uniform
+    entries = [{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | b for i, b in enumerate(bindings)]
+    layout = device.create_bind_group_layout(entries=entries)
+    try:
+        module = device.create_shader_module(label=name, code=code.decode("utf-8", "replace"))
+        pipeline = device.create_compute_pipeline(
+            layout=device.create_pipeline_layout(bind_group_layouts=[layout]),
+            compute={"module": module, "entry_point": "main"},
+        )
+    except wgpu.GPUError as e:
+        raise BadBundle(f"{kernel.file} is refused by this adapter's compiler: {_reason(e)}") from e
+    return Pipeline(pipeline, layout, time.perf_counter())
+
+
+def _layout(access: Access) -> dict[str, Any]:
+    """A binding's part of a bind group layout."""
+    if not access.formats:
+        return {"buffer": {"type": "storage" if access.write else "read-only-storage"}}
+    if access.image:
+        (format,) = access.formats
+        return {"storage_texture": {"access": "write-only" if access.write else "read-only", "format": format}}
+    return {"texture": {"sample_type": "uint" if "rgba32uint" in access.formats else "unfilterable-float"}}
+
+
+def _reason(error: wgpu.GPUError) -> str:
+    """What a compiler complains of: the line that says so, or the last one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if " error: " in line), lines[-1] if lines else "")

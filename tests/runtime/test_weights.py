@@ -1,0 +1,163 @@
+"""Weights: streamed whole and in order, told from what is broken, and never in memory twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from intaglio.runtime import plan as plans
+from intaglio.runtime import weights
+from intaglio.runtime.plan import BadBundle, Buffer, Plan
+
+TEXTURE = (64, 5)  # vec4s
+
+
+def described(folder: Path, buffers: Sequence[Buffer]) -> Plan:
+    """A plan of nothing but weights, with the files as they are."""
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")}
+    plan = Plan("model", {}, {}, tuple(buffers), {}, files)
+    (folder / "plan.json").write_text(plans.write(plan))
+    return plans.read(folder)
+
+
+def texture(name: str, file: str, format: str = "rgba32float") -> Buffer:
+    size = plans.TEXELS[format] * TEXTURE[0] * TEXTURE[1]
+    return Buffer("weight", size, name, file=file, texture=TEXTURE, format=format)
+
+
+def streamed(folder: Path, plan: Plan) -> dict[str, bytes]:
+    """Every weight as it arrives, with zeros where nothing does."""
+    content = {b.name: bytearray(b.bytes) for b in plan.buffers}
+    for index, first, piece in weights.stream(folder, plan, lambda what, done, total: None):
+        buffer = plan.buffers[index]
+        assert 0 < len(piece) <= weights.PIECE
+        assert len(piece) % weights.row_bytes(buffer) == first % weights.row_bytes(buffer) == 0
+        content[buffer.name][first : first + len(piece)] = piece
+    return {name: bytes(array) for name, array in content.items()}
+
+
+@pytest.mark.parametrize("piece", [1024, 1025, 2047, 4096, 5 * 1024, 1 << 20])
+def test_all_that_safetensors_reads_arrives(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Textures whose last row is not full, and buffers, in two files, beside a tensor that nobody wants."""
+    monkeypatch.setattr(weights, "PIECE", piece)
+    random = np.random.default_rng(piece)
+    first = {
+        "full": random.standard_normal(1280).astype(np.float32),
+        "half": random.standard_normal((100, 7)).astype(np.float32),
+        "nobody": random.integers(0, 9, 333).astype(np.int32),
+        "small": random.standard_normal(1000).astype(np.float16),
+    }
+    second = {"buffer": random.integers(0, 1 << 31, 777).astype(np.uint32)}
+    save_file(first, tmp_path / "a.safetensors", {"format": "ignored"})
+    save_file(second, tmp_path / "b.safetensors")
+    buffers = [texture("half", "a.safetensors"), Buffer("weight", 777 * 4, "buffer", file="b.safetensors")]
+    buffers += [texture("small", "a.safetensors", "rgba16float"), texture("full", "a.safetensors")]
+    arrived = streamed(tmp_path, described(tmp_path, buffers))
+    for file in "a.safetensors", "b.safetensors":
+        for name, array in load_file(tmp_path / file).items():
+            if name != "nobody":
+                assert arrived[name] == array.tobytes().ljust(len(arrived[name]), b"\0")
+    assert arrived.keys() == {"full", "half", "small", "buffer"}
+
+
+def header(tensors: dict[str, object]) -> bytes:
+    text = json.dumps(tensors).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+def tensor(first: int, end: int, dtype: str = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": [(end - first) // 4], "data_offsets": [first, end]}
+
+
+BROKEN = {
+    "empty": b"",
+    "a header that is too short": b"\1",
+    "a header that is not there": (1000).to_bytes(8, "little"),
+    "a header beyond all bounds": (1 << 62).to_bytes(8, "little"),
+    "no JSON": (4).to_bytes(8, "little") + b"{{{{",
+    "a deep JSON": (100_000).to_bytes(8, "little") + b"[" * 100_000,
+    "no object": header({})[:8] + b"[]",
+    "no tensor": header({"w": 3}),
+    "no offsets": header({"w": {"dtype": "F32"}}) + bytes(16),
+    "offsets that are no numbers": header({"w": {"dtype": "F32", "data_offsets": ["0", 16]}}) + bytes(16),
+    "three offsets": header({"w": {"dtype": "F32", "data_offsets": [0, 16, 16]}}) + bytes(16),
+    "another type": header({"w": tensor(0, 16, "F64")}) + bytes(16),
+    "a type that is none": header({"w": {"dtype": ["F32"], "data_offsets": [0, 16]}}) + bytes(16),
+    "offsets below zero": header({"w": tensor(-16, 0)}) + bytes(16),
+    "offsets that go back": header({"v": tensor(0, 16), "w": tensor(16, 0)}) + bytes(16),
+    "a gap": header({"w": tensor(4, 20)}) + bytes(20),
+    "an overlap": header({"v": tensor(0, 12), "w": tensor(8, 24)}) + bytes(24),
+    "too few bytes": header({"w": tensor(0, 16)}) + bytes(15),
+    "too large": header({"w": tensor(0, 20)}) + bytes(20),
+    "another name": header({"v": tensor(0, 16)}) + bytes(16),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
+def test_broken_files(content: bytes, tmp_path: Path) -> None:
+    """Those with the right hash are broken, the others were changed."""
+    (tmp_path / "a.safetensors").write_bytes(content)
+    plan = described(tmp_path, [Buffer("weight", 16, "w", file="a.safetensors")])
+    with pytest.raises(BadBundle, match=r"a\.safetensors is broken"):
+        streamed(tmp_path, plan)
+    (tmp_path / "a.safetensors").write_bytes(content + b"!")
+    with pytest.raises(BadBundle, match="its hash differs"):
+        streamed(tmp_path, plan)
+
+
+@pytest.mark.parametrize("at", [0, 8, 60, 200, 5000, -1])
+def test_a_bit_that_was_changed(at: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"w": np.ones(1280, np.float32)}, path)
+    plan = described(tmp_path, [texture("w", "a.safetensors")])
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadBundle, match="its hash differs"):
+        streamed(tmp_path, plan)
+
+
+LOAD = """
+import sys
+from pathlib import Path
+from intaglio.runtime import plan as plans
+from intaglio.runtime.device import open_device
+from intaglio.runtime.executor import Executor
+from intaglio.runtime.measure import peak_memory
+
+def load(folder):
+    return Executor(Path(folder), plans.read(Path(folder)), device=device)
+
+device = open_device()
+load(sys.argv[1])
+before = peak_memory()
+executor = load(sys.argv[2])
+print(peak_memory() - before)
+"""
+
+
+def test_loading_holds_the_weights_once(tmp_path: Path) -> None:
+    """Measured by the peak of a process of its own, whose adapter is software or another kind that keeps less here."""
+    sizes = {"small": 2, "large": 128}
+    for name, count in sizes.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        tensors = {f"w{i}": np.full(1 << 19, i, np.float32) for i in range(count)}
+        save_file(tensors, folder / "a.safetensors")
+        size = {"texture": (1024, 128), "format": "rgba32float"}
+        described(folder, [Buffer("weight", 2 << 20, n, file="a.safetensors", **size) for n in tensors])
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, *map(str, map(tmp_path.joinpath, sizes))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < 1.15 * (256 << 20)
