@@ -9,11 +9,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import intaglio
-from intaglio import inspect, page
+from intaglio import inspect
 from intaglio.arguments import binding, one_line
 from intaglio.commands import bench, diff, run, verify
 from intaglio.inspect import printable
@@ -90,6 +91,8 @@ def _compile(options: argparse.Namespace, progress: Progress) -> int:
 def _inspect(options: argparse.Namespace, progress: Progress) -> int:
     bundle = intaglio.load(options.bundle)
     if options.html is not None:
+        from intaglio import page
+
         profile = profiles.read(options.profile, bundle.plan) if options.profile else None
         page.write(bundle, options.html, profile)
         print(f"{options.html}: {inspect.size(options.html.stat().st_size)}")
@@ -179,5 +182,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def command_line() -> NoReturn:
+    """Run the command of this process, and end it."""
+    status = main()
+    if status == INTERRUPTED:
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)  # at once: wgpu waits for what the adapter has left to do, be it compiling for seconds
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line()

@@ -8,8 +8,10 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import onnx
 import pytest
 import soundfile
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
 
 import intaglio
 from intaglio.__main__ import main
@@ -486,7 +489,7 @@ def test_bench_with_a_profile(cli, whisper, tmp_path):
 def test_bench_as_json(cli, plain):
     status, out, _ = cli("bench", plain, "--profile", "--runs", "3", "--json")
     found = json.loads(out)
-    assert status == 0 and found["token"] == {} and found["load"].keys() == {"upload", "pipelines"}
+    assert status == 0 and found["token"] == {} and found["load"].keys() == {"upload", "pipelines", "load", "warm-up"}
     first, second = found["profile"]["programs"]["main"]
     assert first["kernel"].startswith("matmul") and first["nodes"] == ["MatMul_0"] and first["flops"] == 72
     assert second["seconds"] >= 0 and second["nodes"] == ["Relu_1", "Mul_2"]
@@ -635,3 +638,27 @@ def test_progress(stream, written):
     progress("pipelines", 1, 2)
     progress.clear()
     assert stream.getvalue() == written
+
+
+def test_interrupted_while_loading(tmp_path):
+    """In a process of its own, as soon as it says that it loads: what is on its way ends at once."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    size = {"texture": [2048, 1024], "format": "rgba32float"}
+    names = [f"w{i}" for i in range(12)]
+    save_file({name: np.zeros(2048 * 1024 * 4, np.float32) for name in names}, folder / "a.safetensors")
+    digest = hashlib.sha256((folder / "a.safetensors").read_bytes()).hexdigest()
+    weights = [{"kind": "weight", "bytes": 32 << 20, "name": n, "file": "a.safetensors", **size} for n in names]
+    x = {"kind": "input", "bytes": 4, "name": "x", "dtype": "f32", "shape": [1]}
+    plan = {"format": "intaglio-1", "kind": "model", "symbols": {}, "files": {"a.safetensors": digest}, "kernels": {}}
+    plan |= {"buffers": [*weights, x], "programs": {"main": {"inputs": {"x": 12}, "outputs": {}, "steps": []}}}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    np.save(tmp_path / "x.npy", np.zeros(1, np.float32))
+    command = [sys.executable, "-m", "intaglio", "run", str(folder), "--input", f"x={tmp_path / 'x.npy'}"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stderr.readline() == "weights\n"
+    running.send_signal(signal.SIGINT)
+    begin = time.perf_counter()
+    assert running.communicate(timeout=60) == ("", "intaglio: interrupted\n")
+    assert running.returncode == 130 and time.perf_counter() - begin < 2
