@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -455,8 +456,11 @@ def test_without_onnxruntime(plain, tmp_path):
 def test_bench(cli, whisper):
     status, out, _ = cli("bench", whisper, "--runs", "3")
     lines = out.splitlines()
-    assert status == 0 and [line.split()[0] for line in lines[:2]] == ["adapter", "load"]
-    rows = {line.split()[0]: line for line in lines[3:]}
+    rows = {line.split()[0]: line for line in lines if line}
+    assert status == 0 and lines[0].startswith("adapter ") and {"start", "cold", "warm"} < rows.keys()
+    assert re.search(r" first +in all +peak memory$", rows["start"]) and re.search(
+        r" m?s +\d[\d.]* [MG]B$", rows["cold"]
+    )
     assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
     assert "P=0 T=2" in rows["prefill"] and "P=3" in rows["step"] and rows["mel"].endswith("s")
     assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 a submit: ")
@@ -489,7 +493,11 @@ def test_bench_with_a_profile(cli, whisper, tmp_path):
 def test_bench_as_json(cli, plain):
     status, out, _ = cli("bench", plain, "--profile", "--runs", "3", "--json")
     found = json.loads(out)
-    assert status == 0 and found["token"] == {} and found["load"].keys() == {"upload", "pipelines", "load", "warm-up"}
+    assert status == 0 and found["token"] == {} and found["starts"].keys() == {"cold", "warm"}
+    for start in found["starts"].values():
+        seconds = start["seconds"]
+        assert seconds.keys() == {"python", "device", "upload", "pipelines", "load", "warm-up", "first"}
+        assert 0 < max(seconds["upload"], seconds["pipelines"]) <= seconds["load"] < 60 and start["peak"] > 1 << 20
     first, second = found["profile"]["programs"]["main"]
     assert first["kernel"].startswith("matmul") and first["nodes"] == ["MatMul_0"] and first["flops"] == 72
     assert second["seconds"] >= 0 and second["nodes"] == ["Relu_1", "Mul_2"]

@@ -1,18 +1,17 @@
-"""bench: load, first runs and medians, time a token; with --profile every dispatch, by kernel, and as a trace."""
+"""bench: starts, medians of programs, time a token; with --profile every dispatch, by kernel, and as a trace."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import intaglio
-from intaglio import arguments
+from intaglio import arguments, startup
 from intaglio.inspect import printable, size, table
 from intaglio.progress import Progress
 from intaglio.runtime import profile as profiles
@@ -43,8 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, progress: Progress) -> int:
+    from intaglio.runtime.clock import FEATURE
+    from intaglio.runtime.device import open_device
+
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
-    executor, device = _opened(bundle, progress)
+    executor = bundle.open(open_device([FEATURE]))
     found, programs = _measured(bundle, executor, options)
     profile = None
     if options.profile or options.trace or options.save:
@@ -54,25 +56,16 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
         profile = measure.profile(executor, bundle.graph, programs, digest, options.runs, progress)
         _save(options.save, profiles.write(profile))
         _save(options.trace, json.dumps(trace(profile, bundle)))
+    found |= {"adapter": executor.device.adapter_info["device"], "edited": executor.edited}
+    del executor  # what starts now has the adapter to itself
+    found["starts"] = startup.measure(bundle.folder, dict(options.size), options.allow_edited, progress)
     progress.clear()
-    found = {"adapter": executor.device.adapter_info["device"], "edited": executor.edited, "device": device, **found}
     if options.json:
         print(json.dumps({**found, "profile": _dispatches(profile, bundle) if profile else None}))
     else:
         lines = _lines(bundle, found)
         print("\n".join(map(printable, lines + (_tables(profile, bundle) if profile else []))))
     return 0
-
-
-def _opened(bundle: intaglio.Bundle, progress: Progress) -> tuple[Executor, float]:
-    """The bundle on a device that can tell the time, if there is one, and the seconds that it took to open that."""
-    from intaglio.runtime.clock import FEATURE
-    from intaglio.runtime.device import open_device
-
-    begin = time.perf_counter()
-    device = open_device([FEATURE])
-    seconds = time.perf_counter() - begin
-    return bundle.open(device), seconds
 
 
 def _measured(
@@ -96,7 +89,7 @@ def _measured(
             room = bundle.plan.symbols["P"][1] + 1
             for count in sorted({1, min(SLOTS, room)}):
                 tokens[count] = median(partial(per_token, executor, made, count), options.runs)
-    return {"load": executor.seconds, "programs": rows, "token": tokens}, programs
+    return {"programs": rows, "token": tokens}, programs
 
 
 def _save(file: Path | None, text: str) -> None:
@@ -165,14 +158,8 @@ def trace(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
 
 
 def _lines(bundle: intaglio.Bundle, found: Mapping[str, Any]) -> list[str]:
-    load = found["load"]
     lines = [f"edited: {file} is not what was compiled" for file in found["edited"]]
-    lines += [f"adapter    {found['adapter']}"]
-    weights, kernels = size(bundle.plan.bytes_of("weight")), len(bundle.plan.kernels)
-    lines += [
-        f"load       device {_time(found['device'])}, upload {_time(load['upload'])} ({weights}), "
-        f"pipelines {_time(load['pipelines'])} ({kernels})"
-    ]
+    lines += [f"adapter    {found['adapter']}", "", *_starts(bundle, found["starts"])]
     rows = [["program", "first run", "median", "sizes"]]
     for name, row in found["programs"].items():
         seen = bundle.graph.symbols(name)
@@ -183,6 +170,18 @@ def _lines(bundle: intaglio.Bundle, found: Mapping[str, Any]) -> list[str]:
         way = "one a submit" if count == 1 else f"{count} a submit"
         lines += [f"  a token, {way}: {_time(seconds)}, {1 / seconds:.1f} a second"]
     return lines
+
+
+def _starts(bundle: intaglio.Bundle, starts: Mapping[str, Any]) -> list[str]:
+    """A row each; "in all" leaves out the upload and the pipelines, which happen within the load."""
+    weights, kernels = size(bundle.plan.bytes_of("weight")), len(bundle.plan.kernels)
+    parts = ["python", "device", "load", "upload", "pipelines", "warm-up", "first"]
+    rows = [["start", *parts, "in all", "peak memory"]]
+    for name, start in starts.items():
+        seconds = start["seconds"]
+        whole = sum(seconds[part] for part in parts if part not in ("upload", "pipelines"))
+        rows.append([name, *(_time(seconds[part]) for part in parts), _time(whole), size(start["peak"])])
+    return [*table(rows), f"  weights: {weights}; pipelines: {kernels}; the load is both at the same time"]
 
 
 def _tables(profile: Profile, bundle: intaglio.Bundle) -> list[str]:
