@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +21,12 @@ from intaglio.runtime import plan as plans
 from intaglio.runtime import weights
 from intaglio.runtime.background import in_background
 from intaglio.runtime.device import open_device
+from intaglio.runtime.dispatch import Dispatch, encode
 from intaglio.runtime.memory import Memory, numpy, stored, words
 from intaglio.runtime.pipelines import Pipeline, compiling
 from intaglio.runtime.plan import SLOTS, STAGING, WORD, BadBundle, Plan, Program
 
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """A dispatch. `varies`: its grid depends on symbols."""
-
-    pipeline: wgpu.GPUComputePipeline
-    group: wgpu.GPUBindGroup
-    uniform: bool
-    grid: plans.Grid
-    varies: bool
 
 
 class Executor:
@@ -113,7 +103,7 @@ class Executor:
         self.device.queue.submit([encoder.finish()])
         self._wait(1)
 
-    def _bind(self, program: Program) -> list[_Bound]:
+    def _bind(self, program: Program) -> list[Dispatch]:
         groups: dict[tuple[Any, ...], wgpu.GPUBindGroup] = {}
         bound = []
         for step in program.steps:
@@ -126,7 +116,7 @@ class Executor:
                 entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
                 groups[key] = self.device.create_bind_group(layout=made.layout, entries=entries)
             varies = not all(isinstance(d, int) for d in step.grid)
-            bound.append(_Bound(made.pipeline, groups[key], uniform, step.grid, varies))
+            bound.append(Dispatch(made.pipeline, groups[key], uniform, step.grid, varies))
         return bound
 
     def _warm(self) -> None:
@@ -136,7 +126,7 @@ class Executor:
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
         for dispatches in self._programs.values():
-            self._encode(pass_, [replace(bound, grid=(0, 1, 1), varies=False) for bound in dispatches], {}, 0)
+            encode(pass_, [replace(bound, grid=(0, 1, 1), varies=False) for bound in dispatches], {}, 0)
         pass_.end()
         self.device.queue.submit([encoder.finish()])
         self._settle()
@@ -166,7 +156,7 @@ class Executor:
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
         for i, symbols in enumerate(known):
-            self._encode(pass_, self._programs[program], symbols, i * self.plan.block)
+            encode(pass_, self._programs[program], symbols, i * self.plan.block)
         pass_.end()
         if read is None:
             self.device.queue.submit([encoder.finish()])
@@ -193,7 +183,7 @@ class Executor:
 
     def encode(self, program: str, symbols: Mapping[str, int], steps: slice, pass_: wgpu.GPUComputePassEncoder) -> None:
         """Steps of the run that was begun."""
-        self._encode(pass_, self._programs[program][steps], symbols, 0)
+        encode(pass_, self._programs[program][steps], symbols, 0)
 
     def _begin(self, runs: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
         """Write a uniform block for each run; returns a value for every symbol of each."""
@@ -204,18 +194,6 @@ class Executor:
         blocks[:, : len(self.plan.symbols)] = [[*symbols.values()] for symbols in known]
         self.device.queue.write_buffer(self._uniform, 0, blocks)
         return known
-
-    def _encode(
-        self, pass_: wgpu.GPUComputePassEncoder, dispatches: list[_Bound], symbols: Mapping[str, int], offset: int
-    ) -> None:
-        """The dispatches of one run, whose uniform block lies at `offset`."""
-        pipeline = None
-        for bound in dispatches:
-            if bound.pipeline is not pipeline:
-                pipeline = bound.pipeline
-                pass_.set_pipeline(pipeline)
-            pass_.set_bind_group(0, bound.group, (offset,) if bound.uniform else ())
-            pass_.dispatch_workgroups(*(plans.workgroups(bound.grid, symbols) if bound.varies else bound.grid))
 
     def _wait(self, count: int) -> np.ndarray:
         """`count` words of what the last submit copied, once it is through."""

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from parity import Build, compiled, device, opened
 
 from intaglio.compiler.dims import Symbol, dim
 from intaglio.compiler.ir import known
+from intaglio.runtime import dispatch
 from intaglio.runtime import plan as plans
 from intaglio.runtime.executor import Executor
 from intaglio.runtime.plan import SLOTS, BadBundle
@@ -330,13 +332,16 @@ def test_an_interrupted_load_leaves_nothing_running(whisper_bundle: Path, when: 
 
 def test_loading_warms_every_step_and_runs_none(whisper_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grids: list[tuple[int, ...]] = []
-    kind = type(device().create_command_encoder().begin_compute_pass())
-    dispatch = kind.dispatch_workgroups
-
-    def noted(pass_: wgpu.GPUComputePassEncoder, *grid: int) -> None:
-        grids.append(grid)
-        dispatch(pass_, *grid)
-
-    monkeypatch.setattr(kind, "dispatch_workgroups", noted)
+    native = dispatch._dispatch
+    monkeypatch.setattr(dispatch, "_dispatch", lambda pass_, *grid: (grids.append(grid), native(pass_, *grid)))
     executor = opened(whisper_bundle)
     assert grids == [(0, 1, 1)] * sum(len(p.steps) for p in executor.plan.programs.values())
+
+
+@pytest.mark.parametrize("grid", [(1 << 20, 1, 1), (1, 1 << 16, 1)])
+def test_a_dispatch_that_wgpu_refuses(whisper_bundle: Path, grid: tuple[int, int, int]) -> None:
+    """Its methods are passed by, its checks are not."""
+    executor = opened(whisper_bundle)
+    executor._programs["step"][3] = replace(executor._programs["step"][3], grid=grid, varies=False)
+    with pytest.raises(wgpu.GPUValidationError, match="dispatch group size"):
+        executor.submit("step", {})
