@@ -30,6 +30,8 @@ def stream(folder: Path, plan: Plan, say: Say) -> Iterator[tuple[int, int, memor
     """
     weights = [(i, b) for i, b in enumerate(plan.buffers) if b.kind == "weight"]
     total, done = sum(b.bytes for _, b in weights), 0
+    if len({(b.file, b.name) for _, b in weights}) < len(weights):
+        raise BadBundle("the plan is broken: two weights are one tensor")
     for name in sorted({b.file for _, b in weights}):
         here: dict[str, tuple[int, Buffer]] = {b.name: (i, b) for i, b in weights if b.file == name}
         for index, first, piece in _file(folder, plan, name, here):

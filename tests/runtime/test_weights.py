@@ -113,6 +113,13 @@ def test_broken_files(content: bytes, tmp_path: Path) -> None:
         streamed(tmp_path, plan)
 
 
+def test_two_weights_that_are_one_tensor(tmp_path: Path) -> None:
+    save_file({"w": np.ones(1280, np.float32)}, tmp_path / "a.safetensors")
+    plan = described(tmp_path, [texture("w", "a.safetensors"), Buffer("weight", 5120, "w", file="a.safetensors")])
+    with pytest.raises(BadBundle, match="two weights are one tensor"):
+        streamed(tmp_path, plan)
+
+
 @pytest.mark.parametrize("at", [0, 8, 60, 200, 5000, -1])
 def test_a_bit_that_was_changed(at: int, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
