@@ -11,7 +11,7 @@ from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
-_KEYS = 2  # keys that are taken in at a time
+_KEYS = 4  # keys that are taken in at a time
 _DECODE_LANES = 64
 _MAX_SHARED = 3072  # keys whose weights fit workgroup memory
 

@@ -76,21 +76,16 @@ var out0_0 = vec4f(); var out0_1 = vec4f(); var out0_2 = vec4f(); var out0_3 = v
     let before0 = highest0;
     highest0 = max(highest0, score0_0);
     let keep0 = exp(before0 - highest0);
-    sum0 *= keep0;
     let p0_0 = exp(score0_0 - highest0);
-    sum0 += p0_0;
+    sum0 = fma(sum0, keep0, p0_0);
     let v0_0 = load_v(at_key0 + 0u);
-    out0_0 *= keep0;
-    out0_0 = fma(vec4f(p0_0), v0_0, out0_0);
+    out0_0 = fma(out0_0, vec4f(keep0), p0_0 * v0_0);
     let v1_0 = load_v(at_key0 + 1u);
-    out0_1 *= keep0;
-    out0_1 = fma(vec4f(p0_0), v1_0, out0_1);
+    out0_1 = fma(out0_1, vec4f(keep0), p0_0 * v1_0);
     let v2_0 = load_v(at_key0 + 2u);
-    out0_2 *= keep0;
-    out0_2 = fma(vec4f(p0_0), v2_0, out0_2);
+    out0_2 = fma(out0_2, vec4f(keep0), p0_0 * v2_0);
     let v3_0 = load_v(at_key0 + 3u);
-    out0_3 *= keep0;
-    out0_3 = fma(vec4f(p0_0), v3_0, out0_3);
+    out0_3 = fma(out0_3, vec4f(keep0), p0_0 * v3_0);
   }
   for (var i = 0u; i < D4; i++) {
     var result0 = out0_0;
