@@ -14,7 +14,7 @@ from onnx import ModelProto
 
 from intaglio.compiler import load
 from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import DTYPES, BadModel, Graph, Node, TensorType, Value, known
+from intaglio.compiler.ir import DTYPES, FLOATS, BadModel, Graph, Node, TensorType, Value, known
 from intaglio.compiler.pattern import GraphBuilder
 
 _WHOLE = ("i64", "i32")
@@ -50,11 +50,11 @@ def inputs(model: ModelProto, encoder: bool, sizes: Mapping[str, int] | None = N
         elif dtype in _WHOLE and rank <= 2:
             role = "masks" if "mask" in name else "positions" if rank == 1 or "position" in name else "ids"
             found[role].append(name)
-        elif dtype[0] == "f" and rank == 3 and encoder:
+        elif dtype in FLOATS and rank == 3 and encoder:
             found["rows"].append(name)
-        elif dtype[0] == "f" and rank == 4 and encoder and "cross" in name:
+        elif dtype in FLOATS and rank == 4 and encoder and "cross" in name:
             found["across"].append(name)
-        elif dtype[0] == "f" and rank == 4 and declared[name][1].dim_value:
+        elif dtype in FLOATS and rank == 4 and declared[name][1].dim_value:
             _, heads, rows, head_dim = (d.dim_value or (sizes or {}).get(d.dim_param, 0) for d in declared[name])
             rows = 0 if declared[name][2].dim_value else rows
             fixed[name] = np.zeros((1, heads, rows, head_dim), DTYPES[dtype])

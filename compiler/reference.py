@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from intaglio.compiler import decoder, export, frontend, language_export, load, mel
+
+_NARROW = (np.float16, ml_dtypes.bfloat16)
+_CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[str, Arrays], Arrays]  # a part by name, and its feeds -> its values by name
@@ -68,7 +72,7 @@ class _Plain:
         self.parts = {"main": Part(inlined(model, self._fixed), folder)}
 
     def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
-        wide = {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in inputs.items()}
+        wide = {name: a.astype(np.float32) if a.dtype in _NARROW else a for name, a in inputs.items()}
         return {"main": Seen(run("main", {**self._fixed, **wide}), symbols)}
 
 
@@ -132,7 +136,7 @@ def exposed(part: Part, names: Collection[str]) -> ModelProto:
 
 
 def in_f32(model: ModelProto) -> ModelProto:
-    """The model with f16 computed in f32, from the same weights, as bundles do, and nothing rounded that need not be.
+    """The model with f16 and bf16 computed in f32, from the same weights, as bundles do, and nothing rounded in vain.
 
     accuracy_level allows onnxruntime to round to 8 bits what meets packed weights.
     """
@@ -145,21 +149,21 @@ def in_f32(model: ModelProto) -> ModelProto:
 def _widen(graph: GraphProto) -> None:
     casts = []
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT16:  # weights may lie in other files
-            name, tensor.name = tensor.name, f"{tensor.name}.f16"
+        if tensor.data_type in _CODES:  # weights may lie in other files
+            name, tensor.name = tensor.name, f"{tensor.name}.narrow"
             casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
     weights = {tensor.name for tensor in graph.initializer}
     for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT16 and value.name not in weights:
+        if value.type.tensor_type.elem_type in _CODES and value.name not in weights:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     del graph.value_info[:]
     for node in graph.node:
         for a in node.attribute:
             if a.HasField("g"):
                 _widen(a.g)
-            if a.name in ("to", "dtype", "output_dtype") and a.i == TensorProto.FLOAT16:
+            if a.name in ("to", "dtype", "output_dtype") and a.i in _CODES:
                 a.i = TensorProto.FLOAT
-            if a.HasField("t") and a.t.data_type == TensorProto.FLOAT16:
+            if a.HasField("t") and a.t.data_type in _CODES:
                 a.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(a.t).astype(np.float32), a.t.name))
         kept = [a for a in node.attribute if a.name != "accuracy_level"]
         del node.attribute[:]
