@@ -100,7 +100,8 @@ class Quantized:
 def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, attrs: dict[str, Any]) -> Quantized:
     """The result of DequantizeLinear."""
     axis, block = attrs.get("axis", 1), attrs.get("block_size", 0)
-    zero = np.zeros(scale.shape, np.int32) if zero is None else zero.astype(np.int32)
+    zero = np.zeros(scale.shape, np.int32) if zero is None else zero
+    zero = zero if zero.dtype == np.float32 else zero.astype(np.int32)
     scale, zero = (_spread(a, codes.shape, axis, block) for a in (scale.astype(np.float32), zero))
     return Quantized(codes, scale, zero)
 
