@@ -74,7 +74,7 @@ class _Bundle:
         self.store = WeightStore(folder)
         self.buffers: list[Buffer] = []
         self.named: dict[str, int] = {}
-        self.weights: dict[tuple[str, str, bool], int] = {}
+        self.weights: dict[tuple[str, str], int] = {}
         self.pools = {"buffer": Slots(), "texture": Slots()}
         self.files: dict[str, str] = {}
         self.shared = {v for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
@@ -171,8 +171,8 @@ class _Bundle:
         return slots[root] if root in slots else self.named[root.name]
 
     def _weight(self, weight: Weight, storage: Storage) -> int:
-        file, name, _ = self.store.add(weight)
-        key = file, name, storage.texture is not None
+        file, name, _ = self.store.add(weight, storage.texture is not None)
+        key = file, name
         if key not in self.weights:
             self.weights[key] = len(self.buffers)
             self.buffers.append(self._sized("weight", storage, name=name, file=file))

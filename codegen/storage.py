@@ -76,7 +76,9 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
 
 
 def identity(root: Root, shared: set[Value]) -> object:
-    """What tells tensors apart: values of equal name are one only if the programs share them."""
+    """What tells tensors apart: values of equal name are one only if the programs share them, as they do weights."""
+    if isinstance(root, Weight):
+        return id(root.value.const), root.layout, root.rows
     return root.name if root in shared else root
 
 

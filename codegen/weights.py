@@ -113,12 +113,13 @@ class WeightStore:
         self._shard: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
 
-    def add(self, weight: Weight) -> tuple[str, str, int]:
-        """File, tensor name and number of words under which the weight is stored."""
-        identity = _identity(weight)
+    def add(self, weight: Weight, texture: bool) -> tuple[str, str, int]:
+        """File, tensor name and number of words under which the weight is stored. What equals it shares that, unless
+        only one of them is for a texture: a tensor is read into one place."""
+        identity = (*_identity(weight), texture)
         if identity not in self._by_identity:
             words = packed(weight)
-            content = hashlib.sha256(words.tobytes() + str(words.dtype).encode()).hexdigest()
+            content = hashlib.sha256(words.tobytes() + f"{words.dtype} {texture}".encode()).hexdigest()
             if content not in self._by_content:
                 self._by_content[content] = self._store(weight, words)
             self._by_identity[identity] = self._by_content[content]

@@ -16,10 +16,11 @@ from intaglio.codegen import emit, weights
 from intaglio.codegen.kernel import MAX_BINDING, Weight
 from intaglio.codegen.ops import linear
 from intaglio.codegen.weights import packed, packed_size, rows8
-from intaglio.compiler import frontend
+from intaglio.compiler import frontend, pipeline
 from intaglio.compiler.ir import TensorType, Value, type_of
+from intaglio.compiler.model import Model
 from intaglio.compiler.passes.quantize import Precision
-from intaglio.compiler.pipeline import Trace
+from intaglio.compiler.pipeline import FUSE, Trace
 from intaglio.runtime import plan as plans
 from intaglio.runtime.executor import Executor
 
@@ -145,3 +146,19 @@ def test_one_array_in_two_layouts_is_stored_twice(tmp_path: Path) -> None:
     y = opened(bundle).run("main", feeds)
     np.testing.assert_allclose(y["y0"], feeds["x"] @ array.const.T, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(y["y1"], feeds["x"] @ array.const, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_read_whole_in_one_program_and_by_ones_in_another(tmp_path: Path) -> None:
+    """A tensor is read into one place, so it is there twice."""
+    row, whole, ones = np.arange(8, dtype=np.float32), Build(), Build()
+    graphs = {
+        "whole": whole.output(whole.Linear(whole.input("x", 5, 8), whole.weight(8, 8), whole.constant(row))),
+        "ones": ones.output(ones.Mul(ones.input("u", 5, 8, 3), ones.constant(row.reshape(8, 1)))),
+    }
+    for name, graph in graphs.items():
+        graph.name = graph.outputs[0].name = name
+        pipeline.run(graph, FUSE, Trace())
+    emit.write(Model("model", graphs), tmp_path / "bundle", Trace())
+    u = np.ones((5, 8, 3), np.float32)
+    y = opened(tmp_path / "bundle").run("ones", {"u": u})["ones"]
+    np.testing.assert_array_equal(y, u * row[:, None])
