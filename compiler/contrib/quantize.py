@@ -67,10 +67,12 @@ def _bitsandbytes(op: GraphBuilder, node: Node) -> Results:
     n, k, block = (node.attrs[name] for name in ("N", "K", "block_size"))
     if codes.const is None or largest.const is None or not node.attrs.get("transB", 1):
         raise UnsupportedOperator("with weights that are computed, or not transposed, it is not known")
+    if (codes.const.size, largest.const.size) != (-(-n * k // 2), -(-n * k // block)):
+        raise BadModel(f"{codes} and {largest} do not hold {n} rows of {k} numbers in blocks of {block}")
     octets = codes.const.reshape(-1)
     table = _TABLES[node.attrs["quant_type"]]
     values = table[np.stack([octets >> 4, octets & 15], axis=-1).reshape(-1)[: n * k]]
-    values *= np.repeat(largest.const.reshape(-1).astype(np.float32), block)[: n * k]
+    values *= np.repeat(largest.const.reshape(-1).astype(np.float32), min(block, n * k))[: n * k]
     weight = moved(values.reshape(n, k).astype(np.float16))
     if not np.isfinite(weight).all():
         raise UnsupportedOperator("with numbers that f16 cannot hold it is not known")

@@ -265,6 +265,17 @@ def test_groups_of_different_sizes_are_refused(tmp_path: Path) -> None:
         intaglio.compile(model.proto(), tmp_path / "bundle")
 
 
+@pytest.mark.parametrize(
+    "broken", [{"N": 25}, {"K": 1 << 40}, {"block_size": 1 << 60}, {"block_size": 0}, {"quant_type": 2}]
+)
+def test_broken_sizes_are_told(broken: dict[str, int], tmp_path: Path) -> None:
+    model = bitsandbytes(1, 5)
+    for a in model.nodes[0].attribute:
+        a.i = broken.get(a.name, a.i)
+    with pytest.raises(intaglio.BadModel):
+        intaglio.compile(model.proto(), tmp_path / "bundle")
+
+
 def test_what_kernels_cannot_unpack_is_computed(tmp_path: Path) -> None:
     """Groups that are no multiples of 16 columns: f32, and right."""
     model = dequantized(np.int8, 5, (5, 40), k=40, axis=0, block_size=8)
