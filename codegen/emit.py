@@ -6,8 +6,8 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from intaglio.codegen.checkpoints import Checkpoint, checkpoints
 from intaglio.codegen.describe import describe
-from intaglio.codegen.kernel import MAX_BINDING, Groups, Weight, stored
+from intaglio.codegen.kernel import MAX_BINDING, Groups, Kernel, Weight, stored
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
 from intaglio.codegen.render import Renderer, Shader, flops
@@ -27,13 +27,20 @@ from intaglio.compiler.model import Check, Model
 from intaglio.compiler.pipeline import Trace
 from intaglio.runtime import graph as graphs
 from intaglio.runtime import plan as plans
-from intaglio.runtime.plan import Buffer, Plan, Program, Step
+from intaglio.runtime.plan import Buffer, Choice, Plan, Program, Step
+from intaglio.runtime.tuning import Measured
 
 Say = Callable[[str, int, int], None]
 
 
-def write(model: Model, out: Path, trace: Trace, say: Say = lambda what, done, total: None) -> None:
-    """Compile a model's graphs into the bundle `out`, replacing a bundle that is there.
+def write(
+    model: Model,
+    out: Path,
+    trace: Trace,
+    say: Say = lambda what, done, total: None,
+    tunings: Sequence[Measured] = (),
+) -> None:
+    """Compile a model's graphs into the bundle `out`, replacing a bundle that is there. `tunings`: for adapters.
 
     Raises UnsupportedOperator, and ValueError if `out` is something else than a bundle.
     """
@@ -42,7 +49,7 @@ def write(model: Model, out: Path, trace: Trace, say: Say = lambda what, done, t
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        _Bundle(building, model, say).write(trace)
+        _Bundle(building, model, say).write(trace, tunings)
         for path in (building, *building.rglob("*")):  # temporary folders and safetensors are closed to others
             path.chmod(0o755 if path.is_dir() else 0o644)
         if out.exists():
@@ -77,10 +84,11 @@ class _Bundle:
         self.weights: dict[tuple[str, str], int] = {}
         self.pools = {"buffer": Slots(), "texture": Slots()}
         self.files: dict[str, str] = {}
+        self.choices: dict[str, Choice] = {}
         self.shared = {v for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
         self.textures = textures(self.programs.values(), self.shared)
 
-    def write(self, trace: Trace) -> None:
+    def write(self, trace: Trace, tunings: Sequence[Measured]) -> None:
         (self.folder / "kernels").mkdir()
         steps = {name: self._steps(name) for name in self.programs}
         self.store.flush()
@@ -96,33 +104,42 @@ class _Bundle:
         plan = Plan(
             self.model.kind,
             self.symbols,
-            {s.name: plans.Kernel(f, self.files[f], s.access, s.uniform) for f, s in self._shader_files()},
+            {s.name: plans.Kernel(f, self.files[f], s.access, s.uniform, s.needs) for f, s in self._shader_files()},
             tuple(self.buffers),
             {
                 name: Program(
                     {v.name: self.named[v.name] for v in self.model.graphs[name].inputs},
                     {v.name: self.named[v.name] for v in self.model.graphs[name].outputs},
-                    tuple(Step(k, tuple(slots.get(b, b) for b in bs), grid) for k, bs, grid in made),
+                    tuple(replace(step, buffers=tuple(slots.get(b, b) for b in step.buffers)) for step in made),
                 )
                 for name, made in steps.items()
             },
             self.files | self.store.files,
+            tuple(t for t in (m.tuning(self.choices.values()) for m in tunings) if t.choices),
         )
         self._file("report.json", json.dumps(self._report(plan, trace), indent=2) + "\n")
         (self.folder / "plan.json").write_text(plans.write(plan), encoding="utf-8")
 
-    def _steps(self, program: str) -> list[tuple[str, list[int | _Slot], plans.Grid]]:
+    def _steps(self, program: str) -> list[Step]:
+        """The steps of a program, with slots where buffers will be."""
         graph, dispatches = self.model.graphs[program], self.programs[program]
         for value in (*graph.inputs, *graph.states, *graph.outputs):
             self._name(graph, value)
         slots = self._scratch(dispatches)
         result = []
         for i, dispatch in enumerate(dispatches, 1):
+            kernel = dispatch.kernel
             storage = {name: self._storage(place.root) for name, place in dispatch.places.items()}
-            shader = self.renderer.shader(program, dispatch, storage)
-            result.append(
-                (shader.name, [self._buffer(p.root, slots) for p in dispatch.places.values()], _grid(dispatch))
-            )
+            shaders = {
+                k.design: self.renderer.shader(program, replace(dispatch, kernel=k), storage).name
+                for k in (kernel, *kernel.others)
+            }
+            choice = None
+            if kernel.others:
+                others = {k.design: (shaders[k.design], _grid(k)) for k in kernel.others}
+                choice = self.choices[kernel.case] = Choice(kernel.case, kernel.design, others)
+            buffers = tuple(self._buffer(p.root, slots) for p in dispatch.places.values())
+            result.append(Step(shaders[kernel.design], buffers, _grid(kernel), choice))
             self.say(f"{program}: kernels and weights", i, len(dispatches))
         return result
 
@@ -271,8 +288,8 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *arrays])
 
 
-def _grid(dispatch: Dispatch) -> plans.Grid:
-    return tuple(map(_count, (*dispatch.kernel.grid, Groups(()), Groups(()))[:3]))
+def _grid(kernel: Kernel) -> plans.Grid:
+    return tuple(map(_count, (*kernel.grid, Groups(()), Groups(()))[:3]))
 
 
 def _count(groups: Groups) -> int | dict[str, Any]:

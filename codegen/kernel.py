@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,9 @@ class Kernel:
     the others one by one. `tail` is applied to what the template computes, with operands that broadcast to its output.
     `flops` and `times` are factors of the floating-point operations. `touched` has the elements of those operands that
     are not read or written whole, as factors of their number.
+
+    `others` are kernels of other designs for the same operands; `intaglio tune` finds the fastest. Each has its `design`
+    and `needs` features of adapters; `case` is what all of them compute, its family and then its sizes.
     """
 
     template: str
@@ -96,6 +99,14 @@ class Kernel:
     flops: Dim = 0
     times: Dim = 1
     touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    case: str = ""
+    design: str = ""
+    needs: tuple[str, ...] = ()
+    others: tuple[Kernel, ...] = ()
+
+    def instead(self, design: str, consts: dict[str, Any], **changes: Any) -> Kernel:
+        """Another design: with these parameters too, and what else is different."""
+        return replace(self, design=design, label=f"{self.label}_{design}", consts=self.consts | consts, **changes)
 
 
 OpFunction = Callable[[Node], Kernel | list[Kernel]]

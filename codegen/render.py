@@ -32,6 +32,7 @@ class Shader:
     code: str
     access: str
     uniform: bool
+    needs: tuple[str, ...]
     uses: list[tuple[str, Dispatch]] = field(default_factory=list)
 
     @property
@@ -50,6 +51,8 @@ class Shader:
             more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
             lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
         kernel = self.uses[0][1].kernel
+        if kernel.case:
+            lines.append(f"design {kernel.design!r} for {kernel.case}" + "".join(f", needs {n}" for n in kernel.needs))
         lines.append("reads " + ", ".join(f"{name} {_stored(v)}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
         bytes = max(moved(dispatch) for _, dispatch in self.uses)
@@ -96,7 +99,8 @@ class Renderer:
         access = accesses(dispatch.kernel, storage)
         code, uniform = self._render(dispatch, storage, access)
         if code not in self.shaders:
-            self.shaders[code] = Shader(self._name(dispatch.kernel), code, "".join(access.values()), uniform)
+            kernel = dispatch.kernel
+            self.shaders[code] = Shader(self._name(kernel), code, "".join(access.values()), uniform, kernel.needs)
         shader = self.shaders[code]
         shader.uses.append((program, dispatch))
         return shader

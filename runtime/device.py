@@ -17,6 +17,9 @@ from wgpu.backends.wgpu_native.extras import set_instance_extras
 from intaglio.runtime.c_types import quicken
 from intaglio.runtime.plan import DEFAULT_LIMITS
 
+# What kernels may need beyond WebGPU's core, and wgpu's names for it.
+FEATURES = {"shader-f16": "shader-f16", "subgroups": "subgroup"}
+
 
 class NoAdapter(RuntimeError):
     """No WebGPU adapter was found."""
@@ -61,8 +64,11 @@ def choose() -> wgpu.GPUAdapter:
 
 
 def open_device(features: Collection[str] = ()) -> wgpu.GPUDevice:
-    """A device with WebGPU's default limits, and those of `features` that the adapter has. Raises NoAdapter."""
+    """A device with WebGPU's default limits, and what the adapter has of FEATURES and of wgpu's `features`.
+
+    Raises NoAdapter.
+    """
     adapter = choose()
     # Limits must be named: left out, wgpu-py grants the adapter's own.
-    granted = sorted(adapter.features & set(features))
+    granted = sorted(adapter.features & {*features, *FEATURES.values()})
     return adapter.request_device_sync(required_limits=dict(DEFAULT_LIMITS), required_features=granted)

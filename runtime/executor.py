@@ -18,7 +18,7 @@ import numpy as np
 import wgpu
 
 from intaglio.runtime import plan as plans
-from intaglio.runtime import weights
+from intaglio.runtime import tuning, weights
 from intaglio.runtime.background import in_background
 from intaglio.runtime.device import open_device
 from intaglio.runtime.dispatch import Dispatch, encode
@@ -30,7 +30,7 @@ Say = Callable[[str, int, int], None]  # what is being done, how much of how muc
 
 
 class Executor:
-    """A bundle's programs on a device.
+    """A bundle's programs on a device, with the kernels that it was tuned to have there: see `plan`.
 
     device: one that is open already, to be shared. allow_edited: take shaders that are not what was compiled, and list
     them in `edited`. Raises BadBundle where files are not what the plan says, NoAdapter and DeviceLimit where the
@@ -45,15 +45,17 @@ class Executor:
         device: wgpu.GPUDevice | None = None,
         allow_edited: bool = False,
     ) -> None:
-        self.plan = plan
         self.edited: list[str] = []
         self.device = device or open_device()
+        self.plan = plan = tuning.tuned(plan, self.device)
         begin = time.perf_counter()
+        used = {step.kernel for program in plan.programs.values() for step in program.steps}
+        kernels = {name: kernel for name, kernel in plan.kernels.items() if name in used}
         shaders = {
             name: plans.verify_file(folder, plan, kernel.file, self.edited if allow_edited else None)
-            for name, kernel in plan.kernels.items()
+            for name, kernel in kernels.items()
         }
-        with compiling(self.device, plan.kernels, shaders) as pipelines:
+        with compiling(self.device, kernels, shaders) as pipelines:
             self._uniform = self.device.create_buffer(
                 size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             )

@@ -73,12 +73,14 @@ class BadBundle(ValueError):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A shader. `access` has a letter per binding, see ACCESS; `uniform`: the block of symbols is bound after them."""
+    """A shader. `access` has a letter per binding, see ACCESS; `uniform`: the block of symbols is bound after them;
+    `needs`: features that an adapter must have."""
 
     file: str
     sha256: str
     access: str
     uniform: bool
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,34 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a step could do instead: `others` has kernels for the same bindings, with their grids, by design.
+
+    `case` names what is computed, its family and then its sizes ("matvec f32 576x1536"); `design`: what the step does.
+    """
+
+    case: str
+    design: str
+    others: dict[str, tuple[str, Grid]]
+
+
+@dataclass(frozen=True)
 class Step:
     """One dispatch: a kernel, a buffer for each of its bindings, and the number of workgroups along x, y, z."""
 
     kernel: str
     buffers: tuple[int, ...]
     grid: Grid
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The fastest design for each case on an adapter with this driver, where that is not the one that steps have."""
+
+    device: str
+    driver: str
+    choices: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -125,7 +149,8 @@ class Program:
 @dataclass(frozen=True)
 class Plan:
     """Everything the runtime needs to know. `symbols` (name -> range, inclusive) are the fields of a uniform block,
-    u32 each, in order; `files` are the other files of the bundle with their hashes."""
+    u32 each, in order; `files` are the other files of the bundle with their hashes; `tunings` are for adapters that it
+    was tuned on."""
 
     kind: str
     symbols: dict[str, tuple[int, int]]
@@ -133,6 +158,7 @@ class Plan:
     buffers: tuple[Buffer, ...]
     programs: dict[str, Program]
     files: dict[str, str]
+    tunings: tuple[Tuning, ...] = ()
 
     def bytes_of(self, kind: str) -> int:
         """The memory that buffers of one kind take together."""
@@ -207,11 +233,11 @@ def write(plan: Plan) -> str:
             return brackets
         return f"{brackets[0]}\n{indent}  " + f",\n{indent}  ".join(items) + f"\n{indent}{brackets[1]}"
 
-    buffers = [line({k: v for k, v in asdict(b).items() if v not in ("", ())}) for b in plan.buffers]
-    kernels = [f"{line(name)}: {line(asdict(k))}" for name, k in plan.kernels.items()]
+    buffers = [line(_told(b)) for b in plan.buffers]
+    kernels = [f"{line(name)}: {line(_told(k))}" for name, k in plan.kernels.items()]
     programs = []
     for name, p in plan.programs.items():
-        steps = block([line([s.kernel, list(s.buffers), list(s.grid)]) for s in p.steps], "[]", "      ")
+        steps = block([line(_listed(s)) for s in p.steps], "[]", "      ")
         head = f'"inputs": {line(p.inputs)},\n      "outputs": {line(p.outputs)}'
         programs.append(f'{line(name)}: {{\n      {head},\n      "steps": {steps}\n    }}')
     fields = [
@@ -222,8 +248,17 @@ def write(plan: Plan) -> str:
         f'"kernels": {block(kernels, "{}", "  ")}',
         f'"buffers": {block(buffers, "[]", "  ")}',
         f'"programs": {block(programs, "{}", "  ")}',
+        f'"tunings": {block([line(asdict(t)) for t in plan.tunings], "[]", "  ")}',
     ]
     return block(fields, "{}", "") + "\n"
+
+
+def _told(of: Kernel | Buffer) -> dict[str, Any]:
+    return {k: v for k, v in asdict(of).items() if v not in ("", ())}
+
+
+def _listed(step: Step) -> list[Any]:
+    return [step.kernel, step.buffers, step.grid, *([asdict(step.choice)] if step.choice else [])]
 
 
 def read(folder: Path) -> Plan:
@@ -264,11 +299,13 @@ def _parse(data: dict[str, Any]) -> Plan:
         buffers=tuple(_buffer(**b) for b in items(data["buffers"], dict)),
         programs={name: _program(**p) for name, p in named(data["programs"], dict).items()},
         files=named(data["files"], str),
+        tunings=tuple(_tuning(**t) for t in items(data["tunings"], dict)),
     )
 
 
-def _kernel(file: str, sha256: str, access: str, uniform: bool) -> Kernel:
-    return Kernel(typed(file, str), typed(sha256, str), typed(access, str), typed(uniform, bool))
+def _kernel(file: str, sha256: str, access: str, uniform: bool, needs: Any = ()) -> Kernel:
+    needs = items(needs or [], str)
+    return Kernel(typed(file, str), typed(sha256, str), typed(access, str), typed(uniform, bool), needs)
 
 
 def _buffer(
@@ -290,8 +327,21 @@ def _program(inputs: Any, outputs: Any, steps: Any) -> Program:
     return Program(named(inputs, int), named(outputs, int), tuple(_step(*step) for step in items(steps, list)))
 
 
-def _step(kernel: str, buffers: Any, grid: Any) -> Step:
-    return Step(typed(kernel, str), items(buffers, int), tuple(_groups(d) for d in items(grid, int, dict)))
+def _step(kernel: str, buffers: Any, grid: Any, choice: Any = None) -> Step:
+    return Step(typed(kernel, str), items(buffers, int), _grid(grid), None if choice is None else _choice(**choice))
+
+
+def _choice(case: str, design: str, others: Any) -> Choice:
+    found = {name: (typed(kernel, str), _grid(grid)) for name, (kernel, grid) in named(others, list).items()}
+    return Choice(typed(case, str), typed(design, str), found)
+
+
+def _tuning(device: str, driver: str, choices: Any) -> Tuning:
+    return Tuning(typed(device, str), typed(driver, str), named(choices, str))
+
+
+def _grid(grid: Any) -> Grid:
+    return tuple(_groups(d) for d in items(grid, int, dict))
 
 
 def _groups(d: Any) -> int | dict[str, Any]:
@@ -322,7 +372,9 @@ def _check(plan: Plan) -> None:
             _expect(0 <= i < len(plan.buffers), f"program {name}")
             _expect(plan.buffers[i].kind in SEEN and plan.buffers[i].name == seen, f"{seen} of program {name}")
         for step in program.steps:
-            _check_step(plan, step)
+            _expect(not plan.kernels[step.kernel].needs, f"the feature that a step of {step.kernel} needs")
+            for kernel, grid in ((step.kernel, step.grid), *(step.choice.others.values() if step.choice else ())):
+                _check_step(plan, kernel, step.buffers, grid)
     _expect(all(count == 1 for count in names.values()), "two tensors have one name")
 
 
@@ -343,20 +395,20 @@ def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
         _expect(most(b.shape, plan) * b.each <= b.bytes, f"the shape of buffer {i}")
 
 
-def _check_step(plan: Plan, step: Step) -> None:
-    kernel = plan.kernels[step.kernel]
-    where = f"a step of {step.kernel}"
-    _expect(len(step.buffers) == len(kernel.access), where)
-    _expect(all(0 <= b < len(plan.buffers) for b in step.buffers), where)
-    bound = [(b, ACCESS[letter]) for b, letter in zip(step.buffers, kernel.access, strict=True)]
+def _check_step(plan: Plan, name: str, buffers: tuple[int, ...], grid: Grid) -> None:
+    kernel = plan.kernels[name]
+    where = f"a step of {name}"
+    _expect(len(buffers) == len(kernel.access), where)
+    _expect(all(0 <= b < len(plan.buffers) for b in buffers), where)
+    bound = [(b, ACCESS[letter]) for b, letter in zip(buffers, kernel.access, strict=True)]
     _expect(all(plan.buffers[b].format in (access.formats or ("",)) for b, access in bound), where)
     written = [b for b, access in bound if access.write]
     _expect(
-        all(step.buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written),
+        all(buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written),
         f"{where} writes what it reads",
     )
-    _expect(len(step.grid) == 3, where)
-    for d in step.grid:
+    _expect(len(grid) == 3, where)
+    for d in grid:
         of, per = ((d,), 1) if isinstance(d, int) else (d["of"], d["per"])
         limit = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
         _expect(per > 0 and most(of, plan) <= limit * per, f"the grid of {where}")

@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "intaglio.compiler",
         "intaglio.runtime.graph",
         "intaglio.runtime.plan",
+        "intaglio.runtime.tuning",
         "intaglio.templates",
     },
     "templates": {"intaglio.templates"},

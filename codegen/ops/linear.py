@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from intaglio.codegen import wgsl
@@ -85,20 +86,31 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         if norm["shift"]:
             reads["beta"] = operand(node.inputs[norm["shift"]])
         consts |= {"width": width, "epsilon": wgsl.number(norm["epsilon"], "f32"), "beta": bool(norm["shift"])}
-    lanes, tile = (32 if end - start > _WIDE else 8), 2 // len(consts["weights"])
-    consts |= _tiles(consts["weights"], tile, lanes) | {"k4": width // 4}
-    return Kernel(
+    rows, pair = end - start, len(consts["weights"])
+
+    def design(lanes: int, tile: int, meeting: int) -> dict[str, Any]:
+        """`lanes` invocations take `tile` groups of 4 rows each, and `meeting` share the columns of each out."""
+        sizes = {"lanes": lanes, "meeting": meeting, "k4": width // 4}
+        return {
+            "grid": (groups(rows, per=4 * lanes * tile),),
+            "workgroup": (lanes, meeting),
+            "consts": consts | _tiles(consts["weights"], tile, lanes) | sizes,
+        }
+
+    kernel = Kernel(
         template,
         reads,
         _writes(node),
-        (groups(end - start, per=4 * lanes * tile),),
-        (lanes,),
-        consts,
-        f"{label(template, weight)}_{width}x{end - start}",
-        _vec4(node, reads),
-        node.attrs.get("tail", ()),
-        2 * width * (end - start) * len(consts["weights"]),
+        label=f"{label(template, weight)}_{width}x{rows}",
+        vec4=_vec4(node, reads),
+        tail=node.attrs.get("tail", ()),
+        flops=2 * width * rows * pair,
+        case=f"{label(template, weight)}{'_gate' if pair > 1 else ''} {width}x{rows}",
+        design="lanes",
+        **design(32 if rows > _WIDE else 8, 2 // pair, 1),
     )
+    others = {"meet8": design(8, 1, 8), "meet32": design(2, 1, 32)}
+    return replace(kernel, others=tuple(kernel.instead(name, **changed) for name, changed in others.items()))
 
 
 def _matmul(node: Node, start: int, end: int) -> Kernel:

@@ -1,8 +1,9 @@
-// Matrix times vector: y[n] = x . weight[n], each invocation 2 groups of 4 outputs.
+// Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
 //
 // step, 2 dispatches:
 //   /model/layers.0/mlp/down_proj/MatMul, /model/layers.0/Add_1
 //   /model/layers.1/mlp/down_proj/MatMul, /model/layers.1/Add_1
+// design 'lanes' for matvec 80x48
 // reads weight f32[48,80], x f32[1,1,80], x3 f32[1,1,48]
 // writes y f32[1,1,48]
 // at most 16.1 kB moved, 7.68 kFLOP a dispatch
@@ -51,7 +52,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u + 0u)),
@@ -66,6 +67,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight(w1 + k * 8u + 3u)),
     );
   }
+
   store(0u, group0, sum0);
   store(0u, group1, sum1);
 }

@@ -1,7 +1,8 @@
-// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 2 groups of 4 outputs.
+// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
 // prefill, 1 dispatch:
 //   /model/norm/Pow, /model/norm/ReduceMean, /model/norm/Add, /model/norm/Sqrt, +3
+// design 'lanes' for matvec_rmsnorm 48x303
 // reads weight f32[303,48], x f32[1,1,48], gamma f32[48]
 // writes y f32[1,1,303]
 // at most 60 kB moved, 29.1 kFLOP a dispatch
@@ -53,16 +54,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  // Every invocation takes the mean square for itself, which is cheaper than to meet at a barrier.
   var squares = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let x = load_x(k);
     squares += x * x;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 9.999999974752427e-07f);
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u + 0u)),
@@ -77,6 +77,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight(w1 + k * 8u + 3u)),
     );
   }
+
   store(0u, group0, sum0);
   store(0u, group1, sum1);
 }

@@ -1,8 +1,9 @@
-// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 2 groups of 4 outputs.
+// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
 // step, 2 dispatches:
 //   /model/layers.0/input_layernorm/Pow, /model/layers.0/input_layernorm/ReduceMean, /model/layers.0/input_layernorm/Add, /model/layers.0/input_layernorm/Sqrt, +6
 //   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +6
+// design 'lanes' for matvec_rmsnorm 48x80
 // reads weight f32[80,48], x f32[1,1,48], gamma f32[48]
 // writes y0 f32[1,1,48], y1 f32[1,1,16], y2 f32[1,P+1,16]
 // at most 16.1 kB moved, 7.68 kFLOP a dispatch
@@ -70,16 +71,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  // Every invocation takes the mean square for itself, which is cheaper than to meet at a barrier.
   var squares = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let x = load_x(k);
     squares += x * x;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 9.999999974752427e-07f);
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u + 0u)),
@@ -94,6 +94,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight(w1 + k * 8u + 3u)),
     );
   }
+
   store(0u, group0, sum0);
   store(0u, group1, sum1);
 }

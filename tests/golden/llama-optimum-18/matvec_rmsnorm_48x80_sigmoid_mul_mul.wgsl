@@ -1,8 +1,9 @@
-// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 2 groups of 4 outputs.
+// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
 // step, 2 dispatches:
 //   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +8
 //   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +8
+// design 'lanes' for matvec_rmsnorm_gate 48x80
 // reads weight f32[160,48], weight1 f32[160,48], x f32[1,1,48], gamma f32[48]
 // writes y f32[1,1,80]
 // at most 31.4 kB moved, 15.4 kFLOP a dispatch
@@ -56,16 +57,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  // Every invocation takes the mean square for itself, which is cheaper than to meet at a barrier.
   var squares = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let x = load_x(k);
     squares += x * x;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 9.999999974752427e-07f);
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u + 0u)),
@@ -80,5 +80,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight1(w1 + k * 8u + 3u)),
     );
   }
+
   store(0u, group0, sum0, sum1);
 }

@@ -1,10 +1,11 @@
-// Matrix times vector: y[n] = x . weight[n], each invocation 2 groups of 4 outputs.
+// Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
 //
 // step, 4 dispatches:
 //   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
 //   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
 //   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
 //   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
+// design 'lanes' for matvec 32x32
 // reads weight f32[32,32], x f32[1,1,32], bias f32[32], x3 f32[1,1,32]
 // writes y f32[1,1,32]
 // at most 4.61 kB moved, 2.05 kFLOP a dispatch
@@ -58,7 +59,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u + 0u)),
@@ -73,6 +74,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight(w1 + k * 8u + 3u)),
     );
   }
+
   store(0u, group0, sum0);
   store(0u, group1, sum1);
 }

@@ -1,8 +1,9 @@
-// Matrix times vector: y[n] = x . weight[n], each invocation 2 groups of 4 outputs.
+// Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
 //
 // step, 2 dispatches:
 //   /model/decoder/layers.0/fc2/MatMul, /model/decoder/layers.0/fc2/Add, /model/decoder/layers.0/Add_2
 //   /model/decoder/layers.1/fc2/MatMul, /model/decoder/layers.1/fc2/Add, /model/decoder/layers.1/Add_2
+// design 'lanes' for matvec 64x32
 // reads weight f32[32,64], x f32[1,1,64], bias f32[32], x3 f32[1,1,32]
 // writes y f32[1,1,32]
 // at most 8.83 kB moved, 4.1 kFLOP a dispatch
@@ -56,7 +57,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u + 0u)),
@@ -71,6 +72,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight(w1 + k * 8u + 3u)),
     );
   }
+
   store(0u, group0, sum0);
   store(0u, group1, sum1);
 }

@@ -1,8 +1,9 @@
-// LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 2 groups of 4 outputs.
+// LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
 // step, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
 //   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
+// design 'lanes' for matvec_layernorm 32x32
 // reads weight f32[32,32], x f32[1,1,32], bias f32[32], gamma f32[32], beta f32[32]
 // writes y f32[1,1,32]
 // at most 4.74 kB moved, 2.05 kFLOP a dispatch
@@ -57,21 +58,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  // Every invocation takes the mean and the variance for itself, which is cheaper than to meet at a barrier.
   var total = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     total += load_x(k);
   }
   let mean = dot(total, vec4f(1.0)) / 32.0;
   var squares = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let d = load_x(k) - mean;
     squares += d * d;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 32.0 + 9.999999747378752e-06f);
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let a = (load_x(k) - mean) * scale * load_gamma(k) + load_beta(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u + 0u)),
@@ -86,6 +86,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight(w1 + k * 8u + 3u)),
     );
   }
+
   store(0u, group0, sum0);
   store(0u, group1, sum1);
 }

@@ -1,8 +1,9 @@
-// LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 2 groups of 4 outputs.
+// LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, +2
 //   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, +2
+// design 'lanes' for matvec_layernorm 32x96
 // reads weight f32[96,32], x f32[1,1,32], bias f32[96], gamma f32[32], beta f32[32]
 // writes y0 f32[1,1,32], y1 f32[1,P+1,32], y2 f32[1,P+1,32]
 // at most 13.4 kB moved, 6.14 kFLOP a dispatch
@@ -81,21 +82,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  // Every invocation takes the mean and the variance for itself, which is cheaper than to meet at a barrier.
   var total = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     total += load_x(k);
   }
   let mean = dot(total, vec4f(1.0)) / 32.0;
   var squares = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let d = load_x(k) - mean;
     squares += d * d;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 32.0 + 9.999999747378752e-06f);
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k++) {
+  for (var k = 0u; k < K4; k += 1u) {
     let a = (load_x(k) - mean) * scale * load_gamma(k) + load_beta(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u + 0u)),
@@ -110,6 +110,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight(w1 + k * 8u + 3u)),
     );
   }
+
   store(0u, group0, sum0);
   store(0u, group1, sum1);
 }

@@ -1,0 +1,97 @@
+// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 4 outputs, for which 32 share the columns.
+//
+// prefill, 1 dispatch:
+//   /model/norm/Pow, /model/norm/ReduceMean, /model/norm/Add, /model/norm/Sqrt, +3
+// design 'meet32' for matvec_rmsnorm 48x303
+// reads weight f32[303,48], x f32[1,1,48], gamma f32[48]
+// writes y f32[1,1,303]
+// at most 60 kB moved, 29.1 kFLOP a dispatch
+
+struct Dims {
+  P: u32,
+  T: u32,
+  seed: u32,
+}
+
+@group(0) @binding(0) var weight: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var gamma: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(3) var y: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(4) var<uniform> dims: Dims;
+
+fn load_weight(i: u32) -> vec4f {
+  return textureLoad(weight, vec2u(i % 2048u, i / 2048u));
+}
+
+fn load_x(i: u32) -> vec4f {
+  return textureLoad(x, vec2u(((dims.T * 12u - 12u) + i) % 2048u, ((dims.T * 12u - 12u) + i) / 2048u));
+}
+
+fn load_gamma(i: u32) -> vec4f {
+  return textureLoad(gamma, vec2u(i % 16u, i / 16u));
+}
+
+fn store_y(i: u32, value: vec4f) {
+  textureStore(y, vec2u(i % 128u, i / 128u), value);
+}
+
+const K4 = 12u;  // vec4s in x
+const ROW = K4;  // texels in a row of the weight
+const GROUPS = 76u;  // groups of 4 rows in the weight, which is packed [n/8][ROW][8]
+
+const LANES = 2u;
+const MEETING = 32u;  // invocations that sum up together
+
+var<workgroup> meeting_sums: array<vec4f, LANES * MEETING>;
+
+// The sum over all that meet, which each of them gets.
+fn met(sum: vec4f, local: vec3u) -> vec4f {
+  meeting_sums[local.y * LANES + local.x] = sum;
+  workgroupBarrier();
+  for (var half = MEETING / 2u; half > 0u; half /= 2u) {
+    if (local.y < half) {
+      meeting_sums[local.y * LANES + local.x] += meeting_sums[(local.y + half) * LANES + local.x];
+    }
+    workgroupBarrier();
+  }
+  let result = meeting_sums[local.x];
+  workgroupBarrier();
+  return result;
+}
+
+fn store(row: u32, group: u32, sum: vec4f) {
+  if (group >= 76u) {
+    return;
+  }
+  let n = group;  // in vec4s, as is i
+  let acc = sum;
+  store_y(row * 75u + n, acc);
+}
+
+@compute @workgroup_size(2, 32, 1)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let group0 = workgroup.x * 2u + local.x;
+  let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
+  var squares = vec4f();
+  for (var k = local.y; k < K4; k += 32u) {
+    let x = load_x(k);
+    squares += x * x;
+  }
+  let scale = inverseSqrt(dot(met(squares, local), vec4f(1.0)) / 48.0 + 9.999999974752427e-07f);
+  var sum0 = vec4f();
+  for (var k = local.y; k < K4; k += 32u) {
+    let a = load_x(k) * scale * load_gamma(k);
+    sum0 += vec4f(
+      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u + 1u)),
+      dot(a, load_weight(w0 + k * 8u + 2u)),
+      dot(a, load_weight(w0 + k * 8u + 3u)),
+    );
+  }
+  sum0 = met(sum0, local);
+  if (local.y > 0u) {
+    return;
+  }
+
+  store(0u, group0, sum0);
+}

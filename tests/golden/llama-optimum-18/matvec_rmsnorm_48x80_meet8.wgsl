@@ -1,0 +1,114 @@
+// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 4 outputs, for which 8 share the columns.
+//
+// step, 2 dispatches:
+//   /model/layers.0/input_layernorm/Pow, /model/layers.0/input_layernorm/ReduceMean, /model/layers.0/input_layernorm/Add, /model/layers.0/input_layernorm/Sqrt, +6
+//   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +6
+// design 'meet8' for matvec_rmsnorm 48x80
+// reads weight f32[80,48], x f32[1,1,48], gamma f32[48]
+// writes y0 f32[1,1,48], y1 f32[1,1,16], y2 f32[1,P+1,16]
+// at most 16.1 kB moved, 7.68 kFLOP a dispatch
+
+struct Dims {
+  P: u32,
+  T: u32,
+  seed: u32,
+}
+
+@group(0) @binding(0) var weight: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var x: texture_2d<f32>;
+@group(0) @binding(2) var gamma: texture_2d<f32>;
+@group(0) @binding(3) var y0: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(4) var y1: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(5) var y2: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(6) var<uniform> dims: Dims;
+
+fn load_weight(i: u32) -> vec4f {
+  return textureLoad(weight, vec2u(i % 1024u, i / 1024u));
+}
+
+fn load_x(i: u32) -> vec4f {
+  return textureLoad(x, vec2u(i % 16u, i / 16u), 0);
+}
+
+fn load_gamma(i: u32) -> vec4f {
+  return textureLoad(gamma, vec2u(i % 16u, i / 16u), 0);
+}
+
+fn store_y0(i: u32, value: vec4f) {
+  textureStore(y0, vec2u(i % 16u, i / 16u), value);
+}
+
+fn store_y1(i: u32, value: vec4f) {
+  textureStore(y1, vec2u(i % 16u, i / 16u), value);
+}
+
+fn store_y2(i: u32, value: vec4f) {
+  textureStore(y2, vec2u(i % 2048u, i / 2048u), value);
+}
+
+const K4 = 12u;  // vec4s in x
+const ROW = K4;  // texels in a row of the weight
+const GROUPS = 20u;  // groups of 4 rows in the weight, which is packed [n/8][ROW][8]
+
+const LANES = 8u;
+const MEETING = 8u;  // invocations that sum up together
+
+var<workgroup> meeting_sums: array<vec4f, LANES * MEETING>;
+
+// The sum over all that meet, which each of them gets.
+fn met(sum: vec4f, local: vec3u) -> vec4f {
+  meeting_sums[local.y * LANES + local.x] = sum;
+  workgroupBarrier();
+  for (var half = MEETING / 2u; half > 0u; half /= 2u) {
+    if (local.y < half) {
+      meeting_sums[local.y * LANES + local.x] += meeting_sums[(local.y + half) * LANES + local.x];
+    }
+    workgroupBarrier();
+  }
+  let result = meeting_sums[local.x];
+  workgroupBarrier();
+  return result;
+}
+
+fn store(row: u32, group: u32, sum: vec4f) {
+  if (group >= 20u) {
+    return;
+  }
+  let n = group;  // in vec4s, as is i
+  let acc = sum;
+  if (n < 12u) {
+    store_y0(row * 12u + n, acc);
+  } else if (n < 16u) {
+    store_y1(row * 4u + n - 12u, acc);
+  } else {
+    store_y2((dims.P + row) * 4u + n - 16u, acc);
+  }
+}
+
+@compute @workgroup_size(8, 8, 1)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let group0 = workgroup.x * 8u + local.x;
+  let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
+  var squares = vec4f();
+  for (var k = local.y; k < K4; k += 8u) {
+    let x = load_x(k);
+    squares += x * x;
+  }
+  let scale = inverseSqrt(dot(met(squares, local), vec4f(1.0)) / 48.0 + 9.999999974752427e-07f);
+  var sum0 = vec4f();
+  for (var k = local.y; k < K4; k += 8u) {
+    let a = load_x(k) * scale * load_gamma(k);
+    sum0 += vec4f(
+      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u + 1u)),
+      dot(a, load_weight(w0 + k * 8u + 2u)),
+      dot(a, load_weight(w0 + k * 8u + 3u)),
+    );
+  }
+  sum0 = met(sum0, local);
+  if (local.y > 0u) {
+    return;
+  }
+
+  store(0u, group0, sum0);
+}
