@@ -83,8 +83,8 @@ class Kernel:
     `flops` and `times` are factors of the floating-point operations. `touched` has the elements of those operands that
     are not read or written whole, as factors of their number.
 
-    `others` are kernels of other designs for the same operands; `intaglio tune` finds the fastest. Each has its `design`
-    and `needs` features of adapters; `case` is what all of them compute, its family and then its sizes.
+    `others` are kernels of other designs for the same operands, of which `intaglio tune` finds the fastest. Each has
+    its `design`, and `needs` features of adapters; `case` is what all compute, its family and then its sizes.
     """
 
     template: str

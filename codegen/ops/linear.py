@@ -22,9 +22,9 @@ from intaglio.codegen.kernel import (
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node, Value
 
-# rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along the rows
-_MANY_ROWS = (16, 2, 4)
-_FEW_ROWS = (4, 2, 1)
+# rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along columns and rows
+_ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
+_TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # the same of workgroups that share what they read
 _BITS = {"f32": 32, "f16": 16, "q8": 8, "q4": 4}  # of a number in a packed matrix
 _WIDE = 8192  # outputs from which a matrix-vector product has work for larger workgroups
 
@@ -115,35 +115,50 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
 
 def _matmul(node: Node, start: int, end: int) -> Kernel:
     x, weight = node.inputs[:2]
-    width = weight.shape[1]
+    width, columns = weight.shape[1], end - start
     rows = rows_of(node.output.shape if "window" in node.attrs else x.shape)
     reads, consts = _shared(node, start, end)
-    tile_rows, tile_groups, lanes = _MANY_ROWS if dims.low(rows) >= 32 else _FEW_ROWS
-    tile_groups //= len(consts["weights"])
-    consts |= _tiles(consts["weights"], tile_groups, 8)
-    consts |= {"k4": width // 4, "tile_rows": tile_rows, "rows": wgsl.size(rows)}
-    template = f"matmul{consts['packing']}"
-    if window := node.attrs.get("window"):
+    pair, window = len(consts["weights"]), node.attrs.get("window")
+    consts |= {"k4": width // 4, "rows": wgsl.size(rows)}
+    if window:
         kernel, consts["stride"], consts["pad"] = window
         channels = width // kernel
-        template = "conv1d"
         consts |= {
             "x_size4": x.shape[-2] * channels // 4,
             "row_step4": consts["stride"] * channels // 4,
             "pad4": consts["pad"] * channels // 4,
         }
-    return Kernel(
-        template,
-        reads,
-        _writes(node),
-        (groups(end - start, per=32 * tile_groups), groups(rows, per=tile_rows * lanes)),
-        (8, lanes),
-        consts,
-        f"{label(template, weight)}_{width}x{end - start}",
-        _vec4(node, reads) if not consts["odd"] else frozenset(n for n in reads if n == "x" or n.startswith("weight")),
-        node.attrs.get("tail", ()),
-        rows * (2 * width * (end - start) * len(consts["weights"])),
+    name = label(("conv1d" if window else "matmul") + consts["packing"], weight)
+
+    def design(product: str, tile: tuple[int, int], lanes: tuple[int, int]) -> dict[str, Any]:
+        """Invocations each take a tile of rows and groups of 4 columns; a workgroup has `lanes` along columns, rows."""
+        (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
+        tile_groups = max(1, tile_groups // pair)
+        sizes = _tiles(consts["weights"], tile_groups, along) | {"tile_rows": tile_rows, "product": product}
+        return {
+            "template": "conv1d" if window else f"{product}{consts['packing']}",
+            "grid": (groups(columns, per=4 * along * tile_groups), groups(rows, per=tile_rows * lanes_rows)),
+            "workgroup": lanes,
+            "consts": consts | sizes,
+        }
+
+    many = dims.low(rows) >= 32
+    kernel = Kernel(
+        reads=reads,
+        writes=_writes(node),
+        label=f"{name}_{width}x{columns}",
+        vec4=_vec4(node, reads)
+        if not consts["odd"]
+        else frozenset(n for n in reads if n == "x" or n.startswith("weight")),
+        tail=node.attrs.get("tail", ()),
+        flops=rows * (2 * width * columns * pair),
+        case=f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}",
+        design="rows16" if many else "rows4",
+        **design("matmul", *_ROWS["rows16" if many else "rows4"]),
     )
+    others = {name: design("matmul", *sizes) for name, sizes in _ROWS.items() if name != kernel.design}
+    others |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
+    return replace(kernel, others=tuple(kernel.instead(name, **changed) for name, changed in others.items()))
 
 
 def label(template: str, weight: Value) -> str:
