@@ -90,8 +90,8 @@ class Kernel:
     template: str
     reads: dict[str, Operand]
     writes: dict[str, Value]
-    grid: tuple[Groups, ...]
-    workgroup: tuple[int, ...]
+    grid: tuple[Groups, ...] = ()
+    workgroup: tuple[int, ...] = ()
     consts: dict[str, Any] = field(default_factory=dict)
     label: str = ""
     vec4: frozenset[str] = frozenset()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Groups, Kernel, groups, op, refuse
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, refuse
 from intaglio.codegen.ops.attention_steps import in_steps
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that are taken in at a time
-_DECODE_LANES = 64
-_MAX_SHARED = 3072  # keys whose weights fit workgroup memory
+_DECODE = ((64, 8), (64, 2), (256, 2))  # invocations that share a query, keys that each takes in at a time
+_LANES = 64  # the fewest of them
+_SHARED = 16_384  # bytes of workgroup memory
 
 
 @op("Attention")
@@ -22,37 +24,63 @@ def attention(node: Node) -> Kernel | list[Kernel]:
     keys, head_dim = k.shape[-2], q.shape[-1] // node.attrs["heads"]
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"a batch of queries {q.type}")
-    if node.input(3) is not None or head_dim % 4 or head_dim > 4 * _DECODE_LANES:
+    if node.input(3) is not None or head_dim % 4 or head_dim > 4 * _LANES:
         return in_steps(node)
     if dims.high(keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys")
-    return _one_query(node) if q.shape[-2] == 1 and dims.high(keys) <= _MAX_SHARED else _many_queries(node)
+    one = q.shape[-2] == 1 and _shared(dims.high(keys), _LANES) <= _SHARED
+    return _one_query(node) if one else _many_queries(node)
 
 
 def _one_query(node: Node) -> Kernel:
     keys, d4 = node.inputs[1].shape[-2], node.inputs[0].shape[-1] // node.attrs["heads"] // 4
-    consts = {"max_keys": dims.high(keys), "lanes": _DECODE_LANES, "splits": _DECODE_LANES // d4, "tile": 8}
-    return _kernel("attention_decode", node, (groups(node.attrs["heads"]),), _DECODE_LANES, consts)
+
+    def design(lanes: int, tile: int) -> dict[str, Any]:
+        consts = {"lanes": lanes, "splits": lanes // d4, "tile": tile}
+        return {"grid": (groups(node.attrs["heads"]),), "workgroup": (lanes,), "consts": consts}
+
+    most = dims.high(keys)
+    designs = {
+        f"lanes{lanes}x{tile}": design(lanes, tile) for lanes, tile in _DECODE if _shared(most, lanes) <= _SHARED
+    }
+    return _designed(_kernel("attention_decode", node, {"max_keys": most}), "1", designs)
+
+
+def _shared(keys: int, lanes: int) -> int:
+    """Bytes of workgroup memory that a query with so many keys takes."""
+    return 4 * keys + 24 * lanes
 
 
 def _many_queries(node: Node) -> Kernel:
     q, heads, past = node.inputs[0], node.attrs["heads"], node.attrs["past"]
     rows, d4 = q.shape[-2], q.shape[-1] // heads // 4
-    tile = max(1, min(8, _REGISTERS // d4)) if dims.low(rows) >= 64 else 1
-    lanes = 8 if tile > 1 else 32
+
+    def design(tile: int, lanes: int, block: int) -> dict[str, Any]:
+        consts = {"tile": tile, "lanes": lanes, "block": block}
+        return {"grid": (groups(rows, per=tile * lanes), groups(heads)), "workgroup": (lanes,), "consts": consts}
+
+    tile = max(1, min(8, _REGISTERS // d4))
+    many, few = {"queries8": design(tile, 8, _KEYS)}, {"query32": design(1, 32, 1)}
+    designs = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     consts = {
         "rows": wgsl.size(rows),
         "causal": past is not None,
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": q.shape[-1] // 4,
-        "tile": tile,
-        "block": _KEYS if tile > 1 else 1,
-        "lanes": lanes,
     }
-    return _kernel("attention", node, (groups(rows, per=tile * lanes), groups(heads)), lanes, consts)
+    return _designed(_kernel("attention", node, consts), str(rows), designs | {"query64": design(1, 64, _KEYS)})
 
 
-def _kernel(template: str, node: Node, grid: tuple[Groups, ...], lanes: int, consts: dict[str, Any]) -> Kernel:
+def _designed(kernel: Kernel, rows: str, designs: dict[str, dict[str, Any]]) -> Kernel:
+    """The kernel in the first of these designs, with the others."""
+    (name, first), *others = designs.items()
+    q, k = kernel.reads["q"].type, kernel.reads["k"].type
+    case = f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{k.shape[-1]}"
+    kernel = replace(kernel, case=case, design=name, **first | {"consts": kernel.consts | first["consts"]})
+    return replace(kernel, others=tuple(kernel.instead(name, **changed) for name, changed in others))
+
+
+def _kernel(template: str, node: Node, consts: dict[str, Any]) -> Kernel:
     q, k, v = node.inputs[:3]
     heads, kv_heads = node.attrs["heads"], node.attrs["kv_heads"]
     head_dim = q.shape[-1] // heads
@@ -69,11 +97,9 @@ def _kernel(template: str, node: Node, grid: tuple[Groups, ...], lanes: int, con
         template,
         {"q": q, "k": k, "v": v},
         {"out": node.output},
-        grid,
-        (lanes,),
-        consts,
-        f"{template}_{head_dim}",
-        frozenset({"q", "k", "v", "out"}),
+        consts=consts,
+        label=f"{template}_{head_dim}",
+        vec4=frozenset({"q", "k", "v", "out"}),
         flops=q.type.size * 4,
         times=k.shape[-2],
     )

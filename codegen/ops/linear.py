@@ -153,8 +153,8 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
         tail=node.attrs.get("tail", ()),
         flops=rows * (2 * width * columns * pair),
         case=f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}",
-        design="rows16" if many else "rows4",
-        **design("matmul", *_ROWS["rows16" if many else "rows4"]),
+        design="rows16" if many else "rows8",
+        **design("matmul", *_ROWS["rows16" if many else "rows8"]),
     )
     others = {name: design("matmul", *sizes) for name, sizes in _ROWS.items() if name != kernel.design}
     others |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
