@@ -78,10 +78,10 @@ class Groups:
 class Kernel:
     """One dispatch. `reads` and `writes` name the shader's bindings; `consts` are what its template is filled with.
 
-    The first of `reads` is the one that is read most. Operands in `vec4` are read or written four numbers at a time,
-    the others one by one. `tail` is applied to what the template computes, with operands that broadcast to its output.
-    `flops` and `times` are factors of the floating-point operations. `touched` has the elements of those operands that
-    are not read or written whole, as factors of their number.
+    The first of `reads` is the one that is read most, unless `most_read` names another. Operands in `vec4` are read or
+    written four numbers at a time, the others one by one. `tail` is applied to what the template computes, with
+    operands that broadcast to its output. `flops` and `times` are factors of the floating-point operations. `touched`
+    has the elements of those operands that are not read or written whole, as factors of their number.
 
     `others` are kernels of other designs for the same operands, of which `intaglio tune` finds the fastest. Each has
     its `design`, and `needs` features of adapters; `case` is what all compute, its family and then its sizes.
@@ -99,6 +99,7 @@ class Kernel:
     flops: Dim = 0
     times: Dim = 1
     touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    most_read: str = ""
     case: str = ""
     design: str = ""
     needs: tuple[str, ...] = ()

@@ -138,13 +138,11 @@ def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
     """
     letters = {name: _STORED[storage[name].format] if storage[name].texture else "w" for name in kernel.writes}
     left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - sum(s != "w" for s in letters.values())
-    read = {}
-    for name in kernel.reads:
+    read = dict.fromkeys(kernel.reads, "r")
+    for name in sorted(kernel.reads, key=lambda name: name != kernel.most_read):
         if storage[name].texture:
             read[name] = (_IMAGES if left > 0 else _SAMPLED)[storage[name].format]
             left -= 1
-        else:
-            read[name] = "r"
     return read | letters
 
 

@@ -158,6 +158,11 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     )
     others = {name: design("matmul", *sizes) for name, sizes in _ROWS.items() if name != kernel.design}
     others |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
+    if not consts["packing"] and width % 32 == 0:
+        others["subgroup"] = design("matmul_subgroup", (16, 1), (8, 4)) | {
+            "needs": ("subgroups",),
+            "most_read": "weight",
+        }
     return replace(kernel, others=tuple(kernel.instead(name, **changed) for name, changed in others.items()))
 
 
