@@ -228,7 +228,8 @@ class _Bundle:
             "precision": self.model.precision,
             "dispatches": {name: len(p.steps) for name, p in plan.programs.items()},
             "dispatches_per_token": len(plan.programs["step"].steps) if "step" in plan.programs else None,
-            "kernels": len(plan.kernels),
+            "kernels": len(plan.used),
+            "kernels_of_other_designs": len(plan.kernels) - len(plan.used),
             "flops": {name: flops(dispatches) for name, dispatches in self.programs.items()},
             "bytes": {
                 "weights": plan.bytes_of("weight"),

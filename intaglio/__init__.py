@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ def compile(
     precision: str = "f32",
     keep_head: bool = False,
     max_length: int | None = None,
+    tuning: Iterable[str | Path] = (),
     dump: str | Path | None = None,
     verbose: bool = False,
     say: Say = lambda what, done, total: None,
@@ -56,13 +57,15 @@ def compile(
     model: a .onnx file, a folder as exporters leave it, or a model in memory. bind: fixes a named dimension (an int),
     lets it vary in a range, or fixes an input (an array). quantize: "q8" or "q4" packs the weights in groups of 32;
     keep_head: except the output layer's. precision: "f16" stores the caches, and weights that are not quantized, in
-    f16. max_length: how many tokens, of prompt and answer, a language model has room for. dump: a folder that gets the
-    graph after each pass. verbose: prints a line for each pass.
-    Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), NoCompiler.
+    f16. max_length: how many tokens, of prompt and answer, a language model has room for. tuning: files of `intaglio
+    tune`, for adapters that the bundle will run on. dump: a folder that gets the graph after each pass. verbose: prints
+    a line for each pass.
+    Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), ValueError for what is no tuning
+    file, NoCompiler.
     """
-    parts = "compiler.frontend", "compiler.pipeline", "codegen.emit", "compiler.passes.quantize"
-    frontend, pipeline, emit, formats = map(_compiler, parts)
-    wanted = formats.Precision(quantize, precision, keep_head)
+    parts = "compiler.frontend", "compiler.pipeline", "codegen.emit", "compiler.passes.quantize", "codegen.tunings"
+    frontend, pipeline, emit, formats, tunings = map(_compiler, parts)
+    wanted, tuned = formats.Precision(quantize, precision, keep_head), tunings.given(tuning)
     folder = Path(out)
     if folder.exists() and not (folder / "plan.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is no bundle; remove it, or name another place")
@@ -77,7 +80,7 @@ def compile(
 
     trace = pipeline.Trace(Path(dump) if dump is not None else None, note)
     say("reading", 0, 0)
-    emit.write(frontend.compile(model, trace, wanted, bind, max_length), folder, trace, say)
+    emit.write(frontend.compile(model, trace, wanted, bind, max_length), folder, trace, say, tuned)
     return load(folder)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import intaglio
 from intaglio import inspect
 from intaglio.arguments import binding, one_line
-from intaglio.commands import bench, diff, run, verify
+from intaglio.commands import bench, diff, run, tune, verify
 from intaglio.inspect import printable
 from intaglio.progress import Progress
 from intaglio.runtime import profile as profiles
@@ -79,6 +79,7 @@ def _compile(options: argparse.Namespace, progress: Progress) -> int:
         max_length=options.max_length,
         dump=options.dump,
         verbose=options.verbose,
+        tuning=options.tuning,
         say=progress,
     )
     progress.clear()
@@ -98,11 +99,6 @@ def _inspect(options: argparse.Namespace, progress: Progress) -> int:
         print(f"{options.html}: {inspect.size(options.html.stat().st_size)}")
         return 0
     print(inspect.shader(bundle, options.kernel) if options.kernel else inspect.describe(bundle))
-    return 0
-
-
-def _operators(options: argparse.Namespace, progress: Progress) -> int:
-    print(intaglio.operators(), end="")
     return 0
 
 
@@ -157,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=["f32", "f16"], default="f32", help="of caches, and of weights that are not quantized"
     )
     p.add_argument("--max-length", metavar="N", type=int, help="tokens that a language model has room for")
+    p.add_argument(
+        "--tuning", metavar="FILE", action="append", default=[], help="what `intaglio tune` found on an adapter"
+    )
     p.add_argument("--dump", metavar="DIR", help="write the graph after each pass to this folder")
     p.add_argument("-v", "--verbose", action="store_true", help="print what each pass did")
 
@@ -173,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_arguments(p)
 
     bench.add_arguments(command("bench", bench.run, "time a bundle on this machine's adapter"))
+    tune.add_arguments(command("tune", tune.run, "find the fastest design of each kernel on this machine's adapter"))
     diff.add_arguments(
         command("diff", diff.run, "compare two bundles: operators, kernels, dispatches, precision, bytes")
     )

@@ -18,7 +18,7 @@ def summary(bundle: Bundle) -> str:
     """The bundle in a line."""
     plan = bundle.plan
     steps = sum(len(program.steps) for program in plan.programs.values())
-    counts = [(len(plan.programs), "program", "s"), (steps, "dispatch", "es"), (len(plan.kernels), "kernel", "s")]
+    counts = [(len(plan.programs), "program", "s"), (steps, "dispatch", "es"), (len(plan.used), "kernel", "s")]
     return ", ".join([*(counted(*c) for c in counts), f"{size(plan.bytes_of('weight'))} of weights"])
 
 
@@ -35,8 +35,13 @@ def describe(bundle: Bundle) -> str:
         lines += [f"  out  {_value(plan.buffers[i], n)}" for n, i in program.outputs.items()]
         lines += table([_step(plan, i, step) for i, step in enumerate(program.steps)])
     uses = Counter(step.kernel for program in plan.programs.values() for step in program.steps)
-    lines += ["", f"kernels: {len(plan.kernels)}"]
-    lines += table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.kernels.items()])
+    lines += ["", f"kernels: {len(plan.used)}"]
+    lines += table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.used.items()])
+    if choices := {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}:
+        lines += ["", f"designs, of which `intaglio tune` finds the fastest: {len(plan.kernels)} kernels in all"]
+        lines += table([[case, f"{c.design}, or {', '.join(c.others)}"] for case, c in choices.items()])
+    for t in plan.tunings:
+        lines += ["", f"on {t.device} ({t.driver})", *table([[case, design] for case, design in t.choices.items()])]
     lines += ["", f"memory on the adapter: {size(plan.bytes)}"]
     counts = Counter(b.kind for b in plan.buffers)
     memory = [[kind, counted(counts[kind], "buffer"), size(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]

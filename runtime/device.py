@@ -72,3 +72,8 @@ def open_device(features: Collection[str] = ()) -> wgpu.GPUDevice:
     # Limits must be named: left out, wgpu-py grants the adapter's own.
     granted = sorted(adapter.features & {*features, *FEATURES.values()})
     return adapter.request_device_sync(required_limits=dict(DEFAULT_LIMITS), required_features=granted)
+
+
+def features(device: wgpu.GPUDevice) -> set[str]:
+    """Those of FEATURES that a device has."""
+    return {name for name, wgpus in FEATURES.items() if wgpus in device.features}

@@ -20,7 +20,7 @@ import wgpu
 from intaglio.runtime import plan as plans
 from intaglio.runtime import tuning, weights
 from intaglio.runtime.background import in_background
-from intaglio.runtime.device import open_device
+from intaglio.runtime.device import features, open_device
 from intaglio.runtime.dispatch import Dispatch, encode
 from intaglio.runtime.memory import Memory, numpy, stored, words
 from intaglio.runtime.pipelines import Pipeline, compiling
@@ -47,15 +47,13 @@ class Executor:
     ) -> None:
         self.edited: list[str] = []
         self.device = device or open_device()
-        self.plan = plan = tuning.tuned(plan, self.device)
+        self.plan = plan = tuning.tuned(plan, self.device.adapter_info, features(self.device))
         begin = time.perf_counter()
-        used = {step.kernel for program in plan.programs.values() for step in program.steps}
-        kernels = {name: kernel for name, kernel in plan.kernels.items() if name in used}
         shaders = {
             name: plans.verify_file(folder, plan, kernel.file, self.edited if allow_edited else None)
-            for name, kernel in kernels.items()
+            for name, kernel in plan.used.items()
         }
-        with compiling(self.device, kernels, shaders) as pipelines:
+        with compiling(self.device, plan.used, shaders) as pipelines:
             self._uniform = self.device.create_buffer(
                 size=plan.uniform_bytes, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             )

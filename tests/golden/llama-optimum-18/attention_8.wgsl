@@ -3,6 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
 //   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
+// design 'query32' for attention_8 Tx48xP+Tx16
 // reads q f32[1,T,48], k f32[1,P+T,16], v f32[1,P+T,16]
 // writes out f32[1,T,48]
 // at most 196 kB moved, 37.7 MFLOP a dispatch

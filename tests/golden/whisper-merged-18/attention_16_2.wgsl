@@ -3,6 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
 //   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
+// design 'query32' for attention_16 Tx32xP+Tx32
 // reads q f32[1,T,32], k f32[1,P+T,32], v f32[1,P+T,32]
 // writes out f32[1,T,32]
 // at most 48.9 kB moved, 1.04 MFLOP a dispatch

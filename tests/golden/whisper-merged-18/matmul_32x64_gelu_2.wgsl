@@ -1,8 +1,9 @@
-// Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 4 rows and 8 columns.
+// Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 8 columns.
 //
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, /model/decoder/layers.0/activation_fn/Erf, +3
 //   /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, /model/decoder/layers.1/activation_fn/Erf, +3
+// design 'rows8' for matmul_few Tx32x64
 // reads x f32[1,T,32], weight f32[64,32], bias f32[64]
 // writes y f32[1,T,64]
 // at most 33 kB moved, 262 kFLOP a dispatch
@@ -77,7 +78,7 @@ fn gelu(x: Number) -> Number {
 @compute @workgroup_size(8, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgroup: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-  let row = id.y * 4u;
+  let row = id.y * 8u;
   if (row >= dims.T) {
     return;
   }
@@ -90,6 +91,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let x1 = row_start(min(row + 1u, last));
   let x2 = row_start(min(row + 2u, last));
   let x3 = row_start(min(row + 3u, last));
+  let x4 = row_start(min(row + 4u, last));
+  let x5 = row_start(min(row + 5u, last));
+  let x6 = row_start(min(row + 6u, last));
+  let x7 = row_start(min(row + 7u, last));
   var sum0_0 = vec4f();
   var sum0_1 = vec4f();
   var sum1_0 = vec4f();
@@ -98,6 +103,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   var sum2_1 = vec4f();
   var sum3_0 = vec4f();
   var sum3_1 = vec4f();
+  var sum4_0 = vec4f();
+  var sum4_1 = vec4f();
+  var sum5_0 = vec4f();
+  var sum5_1 = vec4f();
+  var sum6_0 = vec4f();
+  var sum6_1 = vec4f();
+  var sum7_0 = vec4f();
+  var sum7_1 = vec4f();
   for (var block = 0u; block < K4; block += BLOCK) {
     let end = min(block + BLOCK, K4);
     var part0_0 = vec4f();
@@ -108,6 +121,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
     var part2_1 = vec4f();
     var part3_0 = vec4f();
     var part3_1 = vec4f();
+    var part4_0 = vec4f();
+    var part4_1 = vec4f();
+    var part5_0 = vec4f();
+    var part5_1 = vec4f();
+    var part6_0 = vec4f();
+    var part6_1 = vec4f();
+    var part7_0 = vec4f();
+    var part7_1 = vec4f();
     for (var k = block; k < end; k++) {
       let b0 = load_weight(w0 + k * 8u + 0u);
       let b1 = load_weight(w0 + k * 8u + 1u);
@@ -161,6 +182,42 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
       part3_1 = fma(vec4f(a3.y), c1y, part3_1);
       part3_1 = fma(vec4f(a3.z), c1z, part3_1);
       part3_1 = fma(vec4f(a3.w), c1w, part3_1);
+      let a4 = row_part(x4 + k);
+      part4_0 = fma(vec4f(a4.x), c0x, part4_0);
+      part4_0 = fma(vec4f(a4.y), c0y, part4_0);
+      part4_0 = fma(vec4f(a4.z), c0z, part4_0);
+      part4_0 = fma(vec4f(a4.w), c0w, part4_0);
+      part4_1 = fma(vec4f(a4.x), c1x, part4_1);
+      part4_1 = fma(vec4f(a4.y), c1y, part4_1);
+      part4_1 = fma(vec4f(a4.z), c1z, part4_1);
+      part4_1 = fma(vec4f(a4.w), c1w, part4_1);
+      let a5 = row_part(x5 + k);
+      part5_0 = fma(vec4f(a5.x), c0x, part5_0);
+      part5_0 = fma(vec4f(a5.y), c0y, part5_0);
+      part5_0 = fma(vec4f(a5.z), c0z, part5_0);
+      part5_0 = fma(vec4f(a5.w), c0w, part5_0);
+      part5_1 = fma(vec4f(a5.x), c1x, part5_1);
+      part5_1 = fma(vec4f(a5.y), c1y, part5_1);
+      part5_1 = fma(vec4f(a5.z), c1z, part5_1);
+      part5_1 = fma(vec4f(a5.w), c1w, part5_1);
+      let a6 = row_part(x6 + k);
+      part6_0 = fma(vec4f(a6.x), c0x, part6_0);
+      part6_0 = fma(vec4f(a6.y), c0y, part6_0);
+      part6_0 = fma(vec4f(a6.z), c0z, part6_0);
+      part6_0 = fma(vec4f(a6.w), c0w, part6_0);
+      part6_1 = fma(vec4f(a6.x), c1x, part6_1);
+      part6_1 = fma(vec4f(a6.y), c1y, part6_1);
+      part6_1 = fma(vec4f(a6.z), c1z, part6_1);
+      part6_1 = fma(vec4f(a6.w), c1w, part6_1);
+      let a7 = row_part(x7 + k);
+      part7_0 = fma(vec4f(a7.x), c0x, part7_0);
+      part7_0 = fma(vec4f(a7.y), c0y, part7_0);
+      part7_0 = fma(vec4f(a7.z), c0z, part7_0);
+      part7_0 = fma(vec4f(a7.w), c0w, part7_0);
+      part7_1 = fma(vec4f(a7.x), c1x, part7_1);
+      part7_1 = fma(vec4f(a7.y), c1y, part7_1);
+      part7_1 = fma(vec4f(a7.z), c1z, part7_1);
+      part7_1 = fma(vec4f(a7.w), c1w, part7_1);
 }
     sum0_0 += part0_0;
     sum0_1 += part0_1;
@@ -170,16 +227,28 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
     sum2_1 += part2_1;
     sum3_0 += part3_0;
     sum3_1 += part3_1;
+    sum4_0 += part4_0;
+    sum4_1 += part4_1;
+    sum5_0 += part5_0;
+    sum5_1 += part5_1;
+    sum6_0 += part6_0;
+    sum6_1 += part6_1;
+    sum7_0 += part7_0;
+    sum7_1 += part7_1;
   }
 
   // A row at a time: few stores keep the shader quick to compile.
-  for (var r = 0u; r < min(4u, dims.T - row); r++) {
+  for (var r = 0u; r < min(8u, dims.T - row); r++) {
     var sum0 = sum0_0;
     var sum1 = sum0_1;
     switch r {
       case 1u: { sum0 = sum1_0; sum1 = sum1_1; }
       case 2u: { sum0 = sum2_0; sum1 = sum2_1; }
       case 3u: { sum0 = sum3_0; sum1 = sum3_1; }
+      case 4u: { sum0 = sum4_0; sum1 = sum4_1; }
+      case 5u: { sum0 = sum5_0; sum1 = sum5_1; }
+      case 6u: { sum0 = sum6_0; sum1 = sum6_1; }
+      case 7u: { sum0 = sum7_0; sum1 = sum7_1; }
       default: {}
     }
     store(row + r, group0, sum0);

@@ -1,0 +1,110 @@
+"""Trials: every design of every case, timed side by side on this adapter, and what each computes compared."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from intaglio.runtime import measure
+from intaglio.runtime.clock import FEATURE, clock
+from intaglio.runtime.device import features, open_device
+from intaglio.runtime.executor import Executor
+from intaglio.runtime.plan import ACCESS, Plan, Program, Step
+from intaglio.runtime.tuning import Measured, adapter
+from intaglio.runtime.verify import Check
+
+Say = Callable[[str, int, int], None]
+_ROUNDS = 5
+_TOLERANCE = 1e-3  # of what a design computes, beside the largest number that the first one does
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What was measured, and the (case, design) that computed something else here than the design that steps have."""
+
+    measured: Measured
+    wrong: tuple[tuple[str, str], ...]
+
+
+def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trials:
+    """Time the designs of a bundle.
+
+    A time is the geometric mean of those at the sizes of the golden runs and at half of what sizes may reach, so that
+    neither short prompts nor long ones decide alone. Wrong designs are left out. Raises what opening the bundle does.
+    """
+    device = open_device([FEATURE])
+    listed = {name: list(_designs(plan, name, features(device))) for name in plan.programs}
+    added = {_trial(name): Program({}, {}, tuple(step for *_, step in of)) for name, of in listed.items()}
+    executor = Executor(folder, replace(plan, programs=plan.programs | added, tunings=()), say, device)
+    timer, times, wrong = clock(device), defaultdict(lambda: defaultdict(list)), {}
+    half = {name: (low + high) // 2 for name, (low, high) in plan.symbols.items()}
+    runs = [run for sizes in ({}, half) for run in measure.runs(plan, checks, sizes) if listed[run.program]]
+    for done, run in enumerate(runs):
+        say("designs", done, len(runs))
+        trial, known = _trial(run.program), executor.feed(run.program, run.inputs, run.symbols)
+        executor.submit(run.program, known)  # so that there are numbers to compute with
+        works = [partial(executor.encode, trial, known, slice(i, i + 1)) for i in range(len(listed[run.program]))]
+        executor.begin(known)
+        for (case, design, _), seconds in zip(
+            listed[run.program], measure.median(partial(timer.times, works), _ROUNDS), strict=True
+        ):
+            times[case][design].append(seconds)
+        wrong |= dict.fromkeys(_wrong(executor, trial, known, listed[run.program]))
+    seconds = {
+        case: {d: _mean(found) for d, found in of.items() if (case, d) not in wrong} for case, of in times.items()
+    }
+    return Trials(Measured(*adapter(device.adapter_info), seconds), tuple(wrong))
+
+
+def _trial(program: str) -> str:
+    return f"{program}, every design"
+
+
+def _designs(plan: Plan, program: str, granted: set[str]) -> Iterator[tuple[str, str, Step]]:
+    """Case, design and step of all that a program's steps can be, the designs of a case together and its own first."""
+    seen = set()
+    for step in plan.programs[program].steps:
+        if step.choice is None or step.choice.case in seen:
+            continue
+        case = step.choice.case
+        seen.add(case)
+        yield case, step.choice.design, step
+        for design, (kernel, grid) in step.choice.others.items():
+            if set(plan.kernels[kernel].needs) <= granted:
+                yield case, design, Step(kernel, step.buffers, grid)
+
+
+def _wrong(
+    executor: Executor, trial: str, known: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
+) -> Iterator[tuple[str, str]]:
+    """The case and design of each step that writes something else than the first of its case."""
+    right: list[np.ndarray] = []
+    for i in executor.stepwise(trial, known):
+        case, design, step = listed[i]
+        wrote = _written(executor, step)
+        if i == 0 or listed[i - 1][0] != case:
+            right = wrote
+        elif not all(_close(a, b) for a, b in zip(wrote, right, strict=True)):
+            yield case, design
+
+
+def _written(executor: Executor, step: Step) -> list[np.ndarray]:
+    plan = executor.plan
+    bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
+    written = [plan.buffers[b] for b, letter in bound if ACCESS[letter].write]
+    return [executor.content(plan.buffers.index(b), 0, b.bytes // b.each, "f32") for b in written]
+
+
+def _close(found: np.ndarray, wanted: np.ndarray) -> bool:
+    largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
+    return bool(np.allclose(found, wanted, rtol=0, atol=_TOLERANCE * largest, equal_nan=True))
+
+
+def _mean(seconds: Sequence[float]) -> float:
+    return math.exp(sum(math.log(max(s, 1e-9)) for s in seconds) / len(seconds))

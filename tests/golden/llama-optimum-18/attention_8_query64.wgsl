@@ -1,0 +1,131 @@
+// Attention: out[t] = softmax(q[t] . k[s] * scale, s <= past + t) v[s], head by head, scores never stored.
+//
+// prefill, 2 dispatches:
+//   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
+//   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
+// design 'query64' for attention_8 Tx48xP+Tx16
+// reads q f32[1,T,48], k f32[1,P+T,16], v f32[1,P+T,16]
+// writes out f32[1,T,48]
+// at most 196 kB moved, 37.7 MFLOP a dispatch
+
+struct Dims {
+  P: u32,
+  T: u32,
+  seed: u32,
+}
+
+@group(0) @binding(0) var q: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var k: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var v: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(3) var out: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(4) var<uniform> dims: Dims;
+
+fn load_q(i: u32) -> vec4f {
+  return textureLoad(q, vec2u(i % 2048u, i / 2048u));
+}
+
+fn load_k(i: u32) -> vec4f {
+  return textureLoad(k, vec2u(i % 2048u, i / 2048u));
+}
+
+fn load_v(i: u32) -> vec4f {
+  return textureLoad(v, vec2u(i % 2048u, i / 2048u));
+}
+
+fn store_out(i: u32, value: vec4f) {
+  textureStore(out, vec2u(i % 2048u, i / 2048u), value);
+}
+
+const D4 = 2u;  // vec4s in a head
+const Q_STRIDE = 12u;  // vec4s in a row of q and out
+const KV_STRIDE = 4u;  // vec4s in a row of k and v
+const LANES = 64u;
+const LOWEST = -3.4028234663852886e38;
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let head = workgroup.y;
+  let first = workgroup.x * 64u + local.x;  // this invocation's queries are first, first + LANES, ...
+  if (first >= dims.T) {
+    return;
+  }
+  let last = dims.T - 1u;
+  let t0 = min(first + 0u, last);
+  let at0 = t0 * Q_STRIDE + head * D4;
+  var highest0 = LOWEST;
+  var sum0 = 0.0;
+var q0_0 = vec4f(); var q0_1 = vec4f();
+var out0_0 = vec4f(); var out0_1 = vec4f();
+  // A loop with a switch instead of many loads keeps the shader quick to compile.
+  for (var i = 0u; i < D4; i++) {
+    let part0 = load_q(at0 + i) * 0.3535533547401428f;
+    switch i {
+      case 0u: { q0_0 = part0; }
+      case 1u: { q0_1 = part0; }
+      default: {}
+    }
+  }
+  // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
+  let keys = dims.P + t0 + 1u;
+  for (var s = 0u; s < keys; s += 4u) {
+    let at_key0 = min(s + 0u, keys - 1u) * KV_STRIDE + head / 3u * D4;
+    var products0_0 = vec4f();
+    let at_key1 = min(s + 1u, keys - 1u) * KV_STRIDE + head / 3u * D4;
+    var products0_1 = vec4f();
+    let at_key2 = min(s + 2u, keys - 1u) * KV_STRIDE + head / 3u * D4;
+    var products0_2 = vec4f();
+    let at_key3 = min(s + 3u, keys - 1u) * KV_STRIDE + head / 3u * D4;
+    var products0_3 = vec4f();
+    let k0_0 = load_k(at_key0 + 0u);
+    let k0_1 = load_k(at_key1 + 0u);
+    let k0_2 = load_k(at_key2 + 0u);
+    let k0_3 = load_k(at_key3 + 0u);
+    products0_0 = fma(q0_0, k0_0, products0_0);
+    products0_1 = fma(q0_0, k0_1, products0_1);
+    products0_2 = fma(q0_0, k0_2, products0_2);
+    products0_3 = fma(q0_0, k0_3, products0_3);
+    let k1_0 = load_k(at_key0 + 1u);
+    let k1_1 = load_k(at_key1 + 1u);
+    let k1_2 = load_k(at_key2 + 1u);
+    let k1_3 = load_k(at_key3 + 1u);
+    products0_0 = fma(q0_1, k1_0, products0_0);
+    products0_1 = fma(q0_1, k1_1, products0_1);
+    products0_2 = fma(q0_1, k1_2, products0_2);
+    products0_3 = fma(q0_1, k1_3, products0_3);
+    let score0_0 = select(LOWEST, (dot(products0_0, vec4f(1.0))), s + 0u <= dims.P + t0);
+    let score0_1 = select(LOWEST, (dot(products0_1, vec4f(1.0))), s + 1u <= dims.P + t0);
+    let score0_2 = select(LOWEST, (dot(products0_2, vec4f(1.0))), s + 2u <= dims.P + t0);
+    let score0_3 = select(LOWEST, (dot(products0_3, vec4f(1.0))), s + 3u <= dims.P + t0);
+    let before0 = highest0;
+    highest0 = max(highest0, score0_0);
+    highest0 = max(highest0, score0_1);
+    highest0 = max(highest0, score0_2);
+    highest0 = max(highest0, score0_3);
+    let keep0 = exp(before0 - highest0);
+    let p0_0 = exp(score0_0 - highest0);
+    let p0_1 = exp(score0_1 - highest0);
+    let p0_2 = exp(score0_2 - highest0);
+    let p0_3 = exp(score0_3 - highest0);
+    sum0 = fma(sum0, keep0, p0_0 + p0_1 + p0_2 + p0_3);
+    let v0_0 = load_v(at_key0 + 0u);
+    let v0_1 = load_v(at_key1 + 0u);
+    let v0_2 = load_v(at_key2 + 0u);
+    let v0_3 = load_v(at_key3 + 0u);
+    out0_0 = fma(out0_0, vec4f(keep0), fma(vec4f(p0_3), v0_3, fma(vec4f(p0_2), v0_2, fma(vec4f(p0_1), v0_1, p0_0 * v0_0))));
+    let v1_0 = load_v(at_key0 + 1u);
+    let v1_1 = load_v(at_key1 + 1u);
+    let v1_2 = load_v(at_key2 + 1u);
+    let v1_3 = load_v(at_key3 + 1u);
+    out0_1 = fma(out0_1, vec4f(keep0), fma(vec4f(p0_3), v1_3, fma(vec4f(p0_2), v1_2, fma(vec4f(p0_1), v1_1, p0_0 * v1_0))));
+  }
+  for (var i = 0u; i < D4; i++) {
+    var result0 = out0_0;
+    switch i {
+      case 1u: { result0 = out0_1; }
+      default: {}
+    }
+    if (first + 0u < dims.T) {
+      store_out(at0 + i, result0 / sum0);
+    }
+  }
+}
