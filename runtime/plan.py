@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -243,7 +243,7 @@ def write(plan: Plan) -> str:
     kernels = [f"{line(name)}: {line(_told(k))}" for name, k in plan.kernels.items()]
     programs = []
     for name, p in plan.programs.items():
-        steps = block([line(_listed(s)) for s in p.steps], "[]", "      ")
+        steps = block([_listed(s, line) for s in p.steps], "[]", "      ")
         head = f'"inputs": {line(p.inputs)},\n      "outputs": {line(p.outputs)}'
         programs.append(f'{line(name)}: {{\n      {head},\n      "steps": {steps}\n    }}')
     fields = [
@@ -263,8 +263,14 @@ def _told(of: Kernel | Buffer) -> dict[str, Any]:
     return {k: v for k, v in asdict(of).items() if v not in ("", ())}
 
 
-def _listed(step: Step) -> list[Any]:
-    return [step.kernel, step.buffers, step.grid, *([asdict(step.choice)] if step.choice else [])]
+def _listed(step: Step, line: Callable[[Any], str]) -> str:
+    """A step, with a line more for each of its other designs."""
+    text = line([step.kernel, step.buffers, step.grid])
+    if step.choice is None:
+        return text
+    others = [f"{line(design)}: {line(other)}" for design, other in step.choice.others.items()]
+    head = f'"case": {line(step.choice.case)}, "design": {line(step.choice.design)}, "others": {{'
+    return f"{text[:-1]}, {{{head}\n          " + ",\n          ".join(others) + "}}]"
 
 
 def read(folder: Path) -> Plan:

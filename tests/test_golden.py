@@ -1,4 +1,4 @@
-"""Golden files: the plan and the shaders of two tiny models, so that a change of either is seen, and reviewed, as one.
+"""Golden files: the plan and the shaders of two tiny models as every adapter takes them, so that a change of either is seen, and reviewed, as one.
 
 `python tests/test_golden.py` writes them again.
 """
@@ -22,7 +22,8 @@ def compiled(name: str) -> dict[str, str]:
     """The texts by file name: the shaders, and a line for each dispatch of each program."""
     with tempfile.TemporaryDirectory() as folder:
         bundle = intaglio.compile(HERE / "fixtures" / name, Path(folder) / "bundle")
-        texts = {path.name: path.read_text() for path in sorted((bundle.folder / "kernels").iterdir())}
+        used = [bundle.folder / kernel.file for kernel in bundle.plan.used.values()]
+        texts = {path.name: path.read_text() for path in used}
         steps = [
             f"{program} {i}: {step.kernel} {json.dumps(step.grid)} on {list(step.buffers)}"
             for program, described in bundle.plan.programs.items()

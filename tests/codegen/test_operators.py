@@ -31,6 +31,7 @@ from parity import (
     i32,
     i64,
     onnxruntime_outputs,
+    opened,
     typed,
     weight,
 )

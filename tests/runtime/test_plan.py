@@ -240,7 +240,7 @@ def test_broken_kernels(key: str, value: Any, data: dict[str, Any], tmp_path: Pa
 
 
 def test_no_buffer_is_read_and_written_by_one_step(data: dict[str, Any], tmp_path: Path) -> None:
-    for i, (_, buffers, _) in enumerate(data["programs"]["main"]["steps"]):
+    for i, (_, buffers, *_) in enumerate(data["programs"]["main"]["steps"]):
         kinds = [bool(data["buffers"][b].get("texture")) for b in buffers]
         for j, b in enumerate(buffers[:-1]):
             if kinds[j] == kinds[-1]:
@@ -250,7 +250,7 @@ def test_no_buffer_is_read_and_written_by_one_step(data: dict[str, Any], tmp_pat
 
 def test_no_weight_is_written(data: dict[str, Any], tmp_path: Path) -> None:
     weights = [i for i, b in enumerate(data["buffers"]) if b["kind"] == "weight"]
-    for i, (_, buffers, _) in enumerate(data["programs"]["main"]["steps"]):
+    for i, (_, buffers, *_) in enumerate(data["programs"]["main"]["steps"]):
         for w in weights:
             with pytest.raises(BadBundle):
                 read(tmp_path, put(data, ("programs", "main", "steps", i, 1, len(buffers) - 1), w))
@@ -259,7 +259,7 @@ def test_no_weight_is_written(data: dict[str, Any], tmp_path: Path) -> None:
 def test_textures_and_buffers_are_not_mixed_up(data: dict[str, Any], tmp_path: Path) -> None:
     """Every binding with every buffer of the other kind."""
     refused = 0
-    for i, (_, buffers, _) in enumerate(data["programs"]["main"]["steps"]):
+    for i, (_, buffers, *_) in enumerate(data["programs"]["main"]["steps"]):
         for j, b in enumerate(buffers):
             for other, described in enumerate(data["buffers"]):
                 if bool(described.get("texture")) != bool(data["buffers"][b].get("texture")):

@@ -60,8 +60,12 @@ var out0_0 = vec4f(); var out0_1 = vec4f();
   for (var i = 0u; i < D4; i++) {
     let part0 = load_q(at0 + i) * 0.3535533547401428f;
     switch i {
-      case 0u: { q0_0 = part0; }
-      case 1u: { q0_1 = part0; }
+      case 0u: {
+        q0_0 = part0;
+      }
+      case 1u: {
+        q0_1 = part0;
+      }
       default: {}
     }
   }
@@ -88,7 +92,9 @@ var out0_0 = vec4f(); var out0_1 = vec4f();
   for (var i = 0u; i < D4; i++) {
     var result0 = out0_0;
     switch i {
-      case 1u: { result0 = out0_1; }
+      case 1u: {
+        result0 = out0_1;
+      }
       default: {}
     }
     if (first + 0u < dims.T) {

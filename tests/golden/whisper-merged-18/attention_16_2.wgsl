@@ -61,10 +61,18 @@ var out0_0 = vec4f(); var out0_1 = vec4f(); var out0_2 = vec4f(); var out0_3 = v
   for (var i = 0u; i < D4; i++) {
     let part0 = load_q(at0 + i) * 0.25f;
     switch i {
-      case 0u: { q0_0 = part0; }
-      case 1u: { q0_1 = part0; }
-      case 2u: { q0_2 = part0; }
-      case 3u: { q0_3 = part0; }
+      case 0u: {
+        q0_0 = part0;
+      }
+      case 1u: {
+        q0_1 = part0;
+      }
+      case 2u: {
+        q0_2 = part0;
+      }
+      case 3u: {
+        q0_3 = part0;
+      }
       default: {}
     }
   }
@@ -99,9 +107,15 @@ var out0_0 = vec4f(); var out0_1 = vec4f(); var out0_2 = vec4f(); var out0_3 = v
   for (var i = 0u; i < D4; i++) {
     var result0 = out0_0;
     switch i {
-      case 1u: { result0 = out0_1; }
-      case 2u: { result0 = out0_2; }
-      case 3u: { result0 = out0_3; }
+      case 1u: {
+        result0 = out0_1;
+      }
+      case 2u: {
+        result0 = out0_2;
+      }
+      case 3u: {
+        result0 = out0_3;
+      }
       default: {}
     }
     if (first + 0u < dims.T) {
