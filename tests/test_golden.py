@@ -1,4 +1,6 @@
-"""Golden files: the plan and the shaders of two tiny models as every adapter takes them, so that a change of either is seen, and reviewed, as one.
+"""Golden files: the plan and the shaders of two tiny models, those of other designs aside.
+
+A change of either is seen, and reviewed, as one.
 
 `python tests/test_golden.py` writes them again.
 """

@@ -73,10 +73,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   lane_sums[16u + lane] = dot(sum2, vec4f(1.0));
   lane_sums[24u + lane] = dot(sum3, vec4f(1.0));
   workgroupBarrier();
-  let mean0 = (lane_sums[0] + lane_sums[1] + lane_sums[2] + lane_sums[3] + lane_sums[4] + lane_sums[5] + lane_sums[6] + lane_sums[7]) / 32.0;
-  let mean1 = (lane_sums[8] + lane_sums[9] + lane_sums[10] + lane_sums[11] + lane_sums[12] + lane_sums[13] + lane_sums[14] + lane_sums[15]) / 32.0;
-  let mean2 = (lane_sums[16] + lane_sums[17] + lane_sums[18] + lane_sums[19] + lane_sums[20] + lane_sums[21] + lane_sums[22] + lane_sums[23]) / 32.0;
-  let mean3 = (lane_sums[24] + lane_sums[25] + lane_sums[26] + lane_sums[27] + lane_sums[28] + lane_sums[29] + lane_sums[30] + lane_sums[31]) / 32.0;
+  let mean0 = (lane_sums[0] + lane_sums[1] + lane_sums[2] + lane_sums[3]
+    + lane_sums[4] + lane_sums[5] + lane_sums[6] + lane_sums[7]) / 32.0;
+  let mean1 = (lane_sums[8] + lane_sums[9] + lane_sums[10] + lane_sums[11]
+    + lane_sums[12] + lane_sums[13] + lane_sums[14] + lane_sums[15]) / 32.0;
+  let mean2 = (lane_sums[16] + lane_sums[17] + lane_sums[18] + lane_sums[19]
+    + lane_sums[20] + lane_sums[21] + lane_sums[22] + lane_sums[23]) / 32.0;
+  let mean3 = (lane_sums[24] + lane_sums[25] + lane_sums[26] + lane_sums[27]
+    + lane_sums[28] + lane_sums[29] + lane_sums[30] + lane_sums[31]) / 32.0;
   for (var k = lane; k < K4; k += LANES) {
     let d0 = load_x(at0 + k) - mean0;
     squares0 += d0 * d0;
@@ -92,10 +96,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   lane_squares[16u + lane] = dot(squares2, vec4f(1.0));
   lane_squares[24u + lane] = dot(squares3, vec4f(1.0));
   workgroupBarrier();
-  let scale0 = inverseSqrt((lane_squares[0] + lane_squares[1] + lane_squares[2] + lane_squares[3] + lane_squares[4] + lane_squares[5] + lane_squares[6] + lane_squares[7]) / 32.0 + 9.999999747378752e-06f);
-  let scale1 = inverseSqrt((lane_squares[8] + lane_squares[9] + lane_squares[10] + lane_squares[11] + lane_squares[12] + lane_squares[13] + lane_squares[14] + lane_squares[15]) / 32.0 + 9.999999747378752e-06f);
-  let scale2 = inverseSqrt((lane_squares[16] + lane_squares[17] + lane_squares[18] + lane_squares[19] + lane_squares[20] + lane_squares[21] + lane_squares[22] + lane_squares[23]) / 32.0 + 9.999999747378752e-06f);
-  let scale3 = inverseSqrt((lane_squares[24] + lane_squares[25] + lane_squares[26] + lane_squares[27] + lane_squares[28] + lane_squares[29] + lane_squares[30] + lane_squares[31]) / 32.0 + 9.999999747378752e-06f);
+  let scale0 = inverseSqrt((lane_squares[0] + lane_squares[1] + lane_squares[2] + lane_squares[3]
+    + lane_squares[4] + lane_squares[5] + lane_squares[6] + lane_squares[7]) / 32.0 + 9.999999747378752e-06f);
+  let scale1 = inverseSqrt((lane_squares[8] + lane_squares[9] + lane_squares[10] + lane_squares[11]
+    + lane_squares[12] + lane_squares[13] + lane_squares[14] + lane_squares[15]) / 32.0 + 9.999999747378752e-06f);
+  let scale2 = inverseSqrt((lane_squares[16] + lane_squares[17] + lane_squares[18] + lane_squares[19]
+    + lane_squares[20] + lane_squares[21] + lane_squares[22] + lane_squares[23]) / 32.0 + 9.999999747378752e-06f);
+  let scale3 = inverseSqrt((lane_squares[24] + lane_squares[25] + lane_squares[26] + lane_squares[27]
+    + lane_squares[28] + lane_squares[29] + lane_squares[30] + lane_squares[31]) / 32.0 + 9.999999747378752e-06f);
   for (var k = lane; k < K4; k += LANES) {
     let g = load_gamma(k);
     let b = load_beta(k);
