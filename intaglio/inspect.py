@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from intaglio.bundle import Bundle
 from intaglio.runtime import plan as plans
-from intaglio.runtime.plan import DEFAULT_LIMITS, KINDS, Buffer, Plan, Step
+from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES, KINDS, Buffer, Plan, Step
 
 if TYPE_CHECKING:
     import wgpu
@@ -125,15 +125,27 @@ def table(rows: Iterable[list[str]]) -> list[str]:
 
 
 def describe_adapter(adapter: wgpu.GPUAdapter, state: str) -> str:
-    """An adapter's driver, its limits beside WebGPU's defaults, and its features."""
+    """An adapter's driver, the tiers that it has, its limits beside WebGPU's defaults, and its features."""
     info = adapter.info
     rows = [
         ["backend", info["backend_type"]],
         ["type", info["adapter_type"]],
         ["driver", info["description"] or "unknown"],
     ]
-    lines = [f"{info['device'] or 'unnamed'} ({state})", *table(rows)]
+    lines = [f"{info['device'] or 'unnamed'} ({state})", *table(rows), "  tiers", *table(_tiers(adapter))]
     limits = [[f"  {name}", f"{adapter.limits[name]} (used: {used})"] for name, used in DEFAULT_LIMITS.items()]
     return "\n".join(
         [*lines, "  limits", *table(limits), f"  features  {', '.join(sorted(adapter.features)) or 'none'}"]
     )
+
+
+def _tiers(adapter: wgpu.GPUAdapter) -> Iterable[list[str]]:
+    """What bundles may count on, whether this adapter has it, and why."""
+    short = [name for name, used in DEFAULT_LIMITS.items() if adapter.limits[name] < used]
+    yield ["  default", "no" if short else "yes", f"too little {', '.join(short)}" if short else "every bundle runs"]
+    for name, use in (("subgroups", "kernels that a tuning may choose"), ("shader-f16", "no kernel needs it yet")):
+        has = FEATURES[name] in adapter.features
+        yield [f"  {name}", "yes" if has else "no", use if has else f"it lacks the feature {FEATURES[name]}"]
+    larger = [name for name, used in DEFAULT_LIMITS.items() if adapter.limits[name] > used]
+    why = "no kernel needs them yet" if larger else "it has WebGPU's default ones"
+    yield ["  larger limits", "yes" if larger else "no", why]

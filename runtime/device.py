@@ -15,10 +15,7 @@ from wgpu.backends.wgpu_native import ffi
 from wgpu.backends.wgpu_native.extras import set_instance_extras
 
 from intaglio.runtime.c_types import quicken
-from intaglio.runtime.plan import DEFAULT_LIMITS
-
-# What kernels may need beyond WebGPU's core, and wgpu's names for it.
-FEATURES = {"shader-f16": "shader-f16", "subgroups": "subgroup"}
+from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES
 
 
 class NoAdapter(RuntimeError):

@@ -38,6 +38,8 @@ DEFAULT_LIMITS = {
     "max-texture-dimension-2d": 8192,
     "max-uniform-buffer-binding-size": 65_536,
 }
+# What kernels may need beyond WebGPU's core, and wgpu's names for it.
+FEATURES = {"shader-f16": "shader-f16", "subgroups": "subgroup"}
 KINDS = ("weight", "input", "output", "scratch", "state")
 SEEN = ("input", "output", "state")  # what users know by name
 DTYPES = ("f32", "f16", "f64", "bf16", "i64", "i32", "i16", "i8", "i4", "u64", "u32", "u16", "u8", "u4", "bool")
@@ -372,6 +374,7 @@ def _check(plan: Plan) -> None:
         _expect(re.fullmatch(r"[0-9a-f]{64}", digest), f"the hash of {name}")
     for name, kernel in plan.kernels.items():
         _expect(set(kernel.access) <= ACCESS.keys(), f"the access of kernel {name}")
+        _expect(set(kernel.needs) <= FEATURES.keys(), f"what kernel {name} needs")
         kinds = Counter((bool(a.formats), a.image) for a in map(ACCESS.__getitem__, kernel.access))
         within = kinds[False, False] <= 8 and kinds[True, False] <= 16 and kinds[True, True] <= 4
         _expect(within, f"the bindings of kernel {name}")

@@ -1,0 +1,132 @@
+"""Tuning: what is chosen for an adapter, by lookup, from what was measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from parity import Build, compiled, device, opened
+
+from intaglio.runtime import plan as plans
+from intaglio.runtime import tuning
+from intaglio.runtime.plan import Choice, Plan, Tuning
+from intaglio.runtime.tuning import Measured
+
+CASE = "matmul 40x32x64"
+OTHERS = {"rows8": ("b", (1, 1, 1)), "tiles64": ("c", (1, 1, 1))}
+
+
+def choices(*cases: str) -> list[Choice]:
+    return [Choice(case, "rows16", OTHERS) for case in cases]
+
+
+def measured(**seconds: dict[str, float]) -> Measured:
+    return Measured("llvmpipe", "Mesa 22", {case.replace("_", " "): s for case, s in seconds.items()})
+
+
+@pytest.mark.parametrize(
+    "seconds, chosen",
+    [
+        ({"rows16": 2e-3, "rows8": 1e-3, "tiles64": 3e-3}, "rows8"),
+        ({"rows16": 1e-3, "rows8": 2e-3, "tiles64": 3e-3}, None),  # what it is already
+        ({"rows16": 1e-3, "rows8": 0.99e-3, "tiles64": 3e-3}, None),  # a gain that is noise
+        ({"rows16": 1e-3, "other": 1e-6}, None),  # a design that this bundle does not have
+        ({"rows8": 1e-3}, "rows8"),  # where its own is wrong here
+    ],
+)
+def test_the_fastest_design_is_chosen(seconds: dict[str, float], chosen: str | None) -> None:
+    found = measured(matmul_8x8x8=seconds).tuning(choices("matmul 8x8x8"))
+    assert found == Tuning("llvmpipe", "Mesa 22", {"matmul 8x8x8": chosen} if chosen else {})
+
+
+def test_sizes_that_were_not_measured_go_by_their_family() -> None:
+    """By the ratios: the one case that takes long does not decide alone."""
+    known = measured(
+        matmul_1x1x1={"rows16": 1e-6, "rows8": 0.5e-6, "tiles64": 3e-6},
+        matmul_2x2x2={"rows16": 1e-6, "rows8": 0.6e-6, "tiles64": 3e-6},
+        matmul_3x3x3={"rows16": 1.0, "rows8": 1.1},
+        conv1d_1x1x1={"rows16": 1.0, "rows8": 9.0, "tiles64": 0.1},
+    )
+    found = known.tuning(choices("matmul 9x9x9", "conv1d 9x9x9", "matvec 9x9", "matmul 3x3x3"))
+    assert found.choices == {"matmul 9x9x9": "rows8", "conv1d 9x9x9": "tiles64"}
+
+
+def test_a_file_reads_back_and_takes_more(tmp_path: Path) -> None:
+    known, more = measured(a_1={"x": 1.0}, b_1={"x": 2.0}), measured(b_1={"y": 3.0})
+    (tmp_path / "t.json").write_text(tuning.write(known.with_more(more)))
+    assert tuning.read(tmp_path / "t.json") == measured(a_1={"x": 1.0}, b_1={"y": 3.0})
+    with pytest.raises(ValueError, match="the tuning file is for llvmpipe, Mesa 22; name another one with -o"):
+        known.with_more(replace(more, driver="Mesa 25"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        json.dumps({"format": "intaglio-tuning-0"}),
+        json.dumps({"format": tuning.FORMAT, "device": "a", "driver": "b"}),
+        json.dumps({"format": tuning.FORMAT, "device": "a", "driver": 1, "seconds": {}}),
+        json.dumps({"format": tuning.FORMAT, "device": "a", "driver": "b", "seconds": {"c": []}}),
+        json.dumps({"format": tuning.FORMAT, "device": "a", "driver": "b", "seconds": {"c": {}}}),
+        json.dumps({"format": tuning.FORMAT, "device": "a", "driver": "b", "seconds": {"c": {"d": -1.0}}}),
+        json.dumps({"format": tuning.FORMAT, "device": "a", "driver": "b", "seconds": {"c": {"d": "fast"}}}),
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_tuning_file(content: str, tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(ValueError, match=r"t\.json is no tuning file, as `intaglio tune` writes them"):
+        tuning.read(tmp_path / "t.json")
+
+
+# at load
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A product of 40 rows, in its own design."""
+    b = Build()
+    graph = b.output(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32)))
+    return compiled(graph, tmp_path_factory.mktemp("tuning") / "bundle")
+
+
+def design(plan: Plan) -> str:
+    (step,) = plan.programs["main"].steps
+    assert step.kernel in plan.used and step.choice.design not in step.choice.others
+    return step.choice.design
+
+
+def on(plan: Plan, device: str, driver: str, granted: tuple[str, ...] = ()) -> str:
+    return design(tuning.tuned(plan, {"device": device, "description": driver}, granted))
+
+
+def test_the_driver_goes_before_the_device(folder: Path) -> None:
+    tunings = [
+        Tuning("llvmpipe", "Mesa 24", {CASE: "rows4"}),
+        Tuning("llvmpipe", "Mesa 22", {CASE: "tiles64"}),
+        Tuning("NVIDIA H100", "590", {CASE: "tiles128"}),
+    ]
+    plan = replace(plans.read(folder), tunings=tuple(tunings))
+    assert design(plan) == on(plan, "an adapter that nobody tuned for", "1") == "rows16"
+    assert on(plan, "llvmpipe (LLVM 15.0.6, 256 bits)", "Mesa 22") == "tiles64"
+    assert on(plan, "llvmpipe (LLVM 19, 512 bits)", "Mesa 26") == "rows4"
+    assert on(plan, "NVIDIA H100", "591") == "tiles128"
+
+
+def test_designs_that_an_adapter_cannot_run_are_not_taken(folder: Path) -> None:
+    plan = replace(plans.read(folder), tunings=(Tuning("a", "1", {CASE: "subgroup"}), Tuning("b", "1", {CASE: "none"})))
+    assert on(plan, "a", "1") == on(plan, "b", "1") == "rows16"
+    assert on(plan, "a", "1", ("subgroups",)) == "subgroup"
+
+
+def test_a_bundle_takes_the_design_for_this_adapter(folder: Path, tmp_path: Path) -> None:
+    name, driver = tuning.adapter(device().adapter_info)
+    plan = replace(plans.read(folder), tunings=(Tuning(name, driver, {CASE: "rows4"}),))
+    (folder / "plan.json").write_text(plans.write(plan))
+    executor = opened(folder)
+    assert design(executor.plan) == "rows4"
+    assert list(executor._pipelines) == [executor.plan.programs["main"].steps[0].kernel]

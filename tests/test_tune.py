@@ -1,0 +1,92 @@
+"""tune, and compile --tuning: from what is measured here to a bundle that has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parity import Build, compiled, device
+
+import intaglio
+from intaglio.__main__ import main
+from intaglio.codegen import tunings
+from intaglio.runtime import plan as plans
+from intaglio.runtime import trials, tuning
+from intaglio.runtime.verify import Check
+
+MODEL = Path(__file__).parent / "fixtures" / "mlp-dynamo-18" / "model.onnx"
+
+
+def designs(plan: plans.Plan) -> dict[str, str]:
+    return {s.choice.case: s.choice.design for p in plan.programs.values() for s in p.steps if s.choice}
+
+
+def test_what_is_measured_is_what_a_bundle_gets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = intaglio.compile(MODEL, tmp_path / "bundle")
+    assert main(["tune", str(bundle.folder)]) == 0
+    file = tmp_path / "bundle.tuning.json"
+    measured = tuning.read(file)
+    said = capsys.readouterr().out
+    choices = {s.choice.case: s.choice for p in bundle.plan.programs.values() for s in p.steps if s.choice}
+    assert choices
+    for case, choice in choices.items():
+        assert measured.seconds[case].keys() == {choice.design, *choice.others}, "all run here, and all are right"
+        assert case in said and all(f"  {design} " in said for design in measured.seconds[case])
+    for case, times in measured.seconds.items():
+        slowest = max(times, key=times.__getitem__)
+        times[slowest] = min(times.values()) / 10  # so that noise decides nothing
+        assert measured.tuning([choices[case]]).choices == ({case: slowest} if slowest != choices[case].design else {})
+    file.write_text(tuning.write(measured))
+    tuned = intaglio.compile(MODEL, tmp_path / "tuned", tuning=[file])
+    assert designs(tuned.executor.plan) == {c: min(s, key=s.__getitem__) for c, s in measured.seconds.items()}
+    again = intaglio.compile(MODEL, tmp_path / "again", tuning=[file])
+    assert (again.folder / "plan.json").read_bytes() == (tuned.folder / "plan.json").read_bytes()
+
+
+def test_more_is_added_to_a_file_of_this_adapter_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, file = intaglio.compile(MODEL, tmp_path / "bundle"), tmp_path / "t.json"
+    name, driver = tuning.adapter(device().adapter_info)
+    file.write_text(tuning.write(tuning.Measured(name, driver, {"conv1d 1": {"rows8": 1.0}})))
+    assert main(["tune", str(bundle.folder), "-o", str(file)]) == 0
+    assert tuning.read(file).seconds.keys() == {"conv1d 1", *designs(bundle.plan)}
+    file.write_text(tuning.write(tuning.Measured("another", driver, {})))
+    before = file.read_bytes()
+    assert main(["tune", str(bundle.folder), "-o", str(file)]) != 0
+    assert "the tuning file is for another" in capsys.readouterr().err and file.read_bytes() == before
+
+
+def test_a_design_that_is_wrong_here_is_left_out(tmp_path: Path) -> None:
+    b = Build()
+    folder = compiled(b.output(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32))), tmp_path / "bundle")
+    plan = plans.read(folder)
+    (step,) = plan.programs["main"].steps
+    kernel = plan.kernels[step.choice.others["rows8"][0]]
+    text = (folder / kernel.file).read_text()
+    (folder / kernel.file).write_text(text.replace("return load_x(at);", "return load_x(at) * 1.01;"))
+    assert (folder / kernel.file).read_text() != text
+    data = json.loads((folder / "plan.json").read_text())
+    digest = hashlib.sha256((folder / kernel.file).read_bytes()).hexdigest()
+    data["files"][kernel.file] = digest
+    next(k for k in data["kernels"].values() if k["file"] == kernel.file)["sha256"] = digest
+    (folder / "plan.json").write_text(json.dumps(data))
+    x = np.random.default_rng(0).standard_normal((1, 40, 32)).astype(np.float32)
+    check = Check("main", {}, {"x": x}, {}, {})
+    found = trials.trials(folder, plans.read(folder), [check], lambda what, done, total: None)
+    assert found.wrong == ((step.choice.case, "rows8"),)
+    assert "rows8" not in found.measured.seconds[step.choice.case]
+
+
+def test_what_is_shipped_is_for_adapters_that_can_be_told_apart() -> None:
+    shipped = tunings.shipped()
+    assert shipped and len({(m.device, m.driver) for m in shipped}) == len(shipped)
+    assert all(m.seconds for m in shipped)
+
+
+def test_no_tuning_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "none.json")
+    assert main(["compile", str(MODEL), "-o", str(tmp_path / "bundle"), "--tuning", missing]) != 0
+    assert f"{missing} is unreadable: No such file" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
