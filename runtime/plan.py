@@ -313,7 +313,7 @@ def _parse(data: dict[str, Any]) -> Plan:
         buffers=tuple(_buffer(**b) for b in items(data["buffers"], dict)),
         programs={name: _program(**p) for name, p in named(data["programs"], dict).items()},
         files=named(data["files"], str),
-        tunings=tuple(_tuning(**t) for t in items(data["tunings"], dict)),
+        tunings=tuple(_tuning(**t) for t in items(data.get("tunings", []), dict)),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,8 +34,9 @@ class Trials:
 def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trials:
     """Time the designs of a bundle.
 
-    A time is the geometric mean of those at the sizes of the golden runs and at half of what sizes may reach, so that
-    neither short prompts nor long ones decide alone. Wrong designs are left out. Raises what opening the bundle does.
+    A time is the sum of those at the sizes of the golden runs and at half of what sizes may reach: what a design saves
+    on long prompts is weighed against what it costs on short ones. Wrong designs are left out. Raises what opening the
+    bundle does.
     """
     device = open_device([FEATURE])
     listed = {name: list(_designs(plan, name, features(device))) for name in plan.programs}
@@ -57,7 +57,8 @@ def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trial
             times[case][design].append(seconds)
         wrong |= dict.fromkeys(_wrong(executor, trial, known, listed[run.program]))
     seconds = {
-        case: {d: _mean(found) for d, found in of.items() if (case, d) not in wrong} for case, of in times.items()
+        case: {d: max(sum(found), 1e-9) for d, found in of.items() if (case, d) not in wrong}
+        for case, of in times.items()
     }
     return Trials(Measured(*adapter(device.adapter_info), seconds), tuple(wrong))
 
@@ -104,7 +105,3 @@ def _written(executor: Executor, step: Step) -> list[np.ndarray]:
 def _close(found: np.ndarray, wanted: np.ndarray) -> bool:
     largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
     return bool(np.allclose(found, wanted, rtol=0, atol=_TOLERANCE * largest, equal_nan=True))
-
-
-def _mean(seconds: Sequence[float]) -> float:
-    return math.exp(sum(math.log(max(s, 1e-9)) for s in seconds) / len(seconds))
