@@ -69,7 +69,8 @@ def test_a_kernel_of_the_same_name(diff, tmp_path):
     """Its comments say where it is used: they are no difference. An edited shader is compared as it is."""
     a = bundle(tmp_path / "a")
     b = Path(shutil.copytree(a, tmp_path / "b"))
-    (shader,) = (b / "kernels").iterdir()
+    (used,) = intaglio.load(b).plan.used.values()
+    shader = b / used.file
     text = shader.read_text()
     shader.write_text("// mine\n" + text)
     assert diff(a, b).endswith("in the same way\n")
