@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trial
     bundle does.
     """
     device = open_device([FEATURE])
-    listed = {name: list(_designs(plan, name, features(device))) for name in plan.programs}
+    listed = {name: _listed(plan, name, features(device)) for name in plan.programs}
     added = {_trial(name): Program({}, {}, tuple(step for *_, step in of)) for name, of in listed.items()}
     executor = Executor(folder, replace(plan, programs=plan.programs | added, tunings=()), say, device)
     timer, times, wrong = clock(device), defaultdict(lambda: defaultdict(list)), {}
@@ -67,31 +68,30 @@ def _trial(program: str) -> str:
     return f"{program}, every design"
 
 
-def _designs(plan: Plan, program: str, granted: set[str]) -> Iterator[tuple[str, str, Step]]:
-    """Case, design and step of all that a program's steps can be, the designs of a case together and its own first."""
-    seen = set()
-    for step in plan.programs[program].steps:
-        if step.choice is None or step.choice.case in seen:
-            continue
-        case = step.choice.case
-        seen.add(case)
-        yield case, step.choice.design, step
-        for design, (kernel, grid) in step.choice.others.items():
-            if set(plan.kernels[kernel].needs) <= granted:
-                yield case, design, Step(kernel, step.buffers, grid)
+def _listed(plan: Plan, program: str, granted: set[str]) -> list[tuple[str, str, Step]]:
+    """Case, design and step of all that a program's steps can be, their own designs first. The designs of a case lie as
+    far apart as they can, or all but the first one would find its operands in the adapter's caches."""
+    choices = {step.choice.case: step for step in plan.programs[program].steps if step.choice}
+    turns = [list(_designs(plan, step, granted)) for step in choices.values()]
+    return [listed for turn in itertools.zip_longest(*turns) for listed in turn if listed]
+
+
+def _designs(plan: Plan, step: Step, granted: set[str]) -> Iterator[tuple[str, str, Step]]:
+    yield step.choice.case, step.choice.design, step
+    for design, (kernel, grid) in step.choice.others.items():
+        if set(plan.kernels[kernel].needs) <= granted:
+            yield step.choice.case, design, Step(kernel, step.buffers, grid)
 
 
 def _wrong(
     executor: Executor, trial: str, known: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
 ) -> Iterator[tuple[str, str]]:
     """The case and design of each step that writes something else than the first of its case."""
-    right: list[np.ndarray] = []
+    right: dict[str, list[np.ndarray]] = {}
     for i in executor.stepwise(trial, known):
         case, design, step = listed[i]
         wrote = _written(executor, step)
-        if i == 0 or listed[i - 1][0] != case:
-            right = wrote
-        elif not all(_close(a, b) for a, b in zip(wrote, right, strict=True)):
+        if not all(_close(a, b) for a, b in zip(wrote, right.setdefault(case, wrote), strict=True)):
             yield case, design
 
 

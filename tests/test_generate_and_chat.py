@@ -362,6 +362,7 @@ def test_talk_at_a_terminal(folder: Path) -> None:
     command = [sys.executable, "-m", "intaglio", "run", str(folder), "--chat", "--max-tokens", "3"]
     process, terminal = pty.fork()
     if process == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background are deaf to it
         os.chdir(folder.anchor)
         os.execv(command[0], command)
     try:

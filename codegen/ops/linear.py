@@ -26,7 +26,7 @@ from intaglio.compiler.ir import Node, Value
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
 _TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # the same of workgroups that share what they read
 _BITS = {"f32": 32, "f16": 16, "q8": 8, "q4": 4}  # of a number in a packed matrix
-_WIDE = 8192  # outputs from which a matrix-vector product has work for larger workgroups
+_WIDE = 8192  # outputs from which a matrix-vector product has work for invocations that compute many
 
 
 @op("Linear")
@@ -97,6 +97,8 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
             "consts": consts | _tiles(consts["weights"], tile, lanes) | sizes,
         }
 
+    tiles = {"rows4": 1, "rows8": 2, "rows16": 4}
+    own = "rows16" if rows > _WIDE else "rows8"
     kernel = Kernel(
         template,
         reads,
@@ -106,10 +108,11 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         tail=node.attrs.get("tail", ()),
         flops=2 * width * rows * pair,
         case=f"{label(template, weight)}{'_gate' if pair > 1 else ''} {width}x{rows}",
-        design="lanes",
-        **design(32 if rows > _WIDE else 8, 2 // pair, 1),
+        design=own,
+        **design(8, tiles[own], 1),
     )
-    others = {"meet8": design(8, 1, 8), "meet32": design(2, 1, 32)}
+    others = {name: design(8, tile, 1) for name, tile in tiles.items() if name != own}
+    others |= {"meet8": design(8, 1, 8), "meet32": design(2, 1, 32)}
     return replace(kernel, others=tuple(kernel.instead(name, **changed) for name, changed in others.items()))
 
 

@@ -1,9 +1,9 @@
-// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
+// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 16 outputs.
 //
 // step, 2 dispatches:
 //   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +8
 //   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +8
-// design 'lanes' for matvec_rmsnorm_gate 48x80
+// design 'rows8' for matvec_rmsnorm_gate 48x80
 // reads weight f32[160,48], weight1 f32[160,48], x f32[1,1,48], gamma f32[48]
 // writes y f32[1,1,80]
 // at most 31.4 kB moved, 15.4 kFLOP a dispatch
@@ -53,10 +53,14 @@ fn store(row: u32, group: u32, sum: vec4f, sum1: vec4f) {
 
 @compute @workgroup_size(8, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let group0 = workgroup.x * 8u + local.x;
+  let group0 = workgroup.x * 16u + local.x;
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
-  let group1 = workgroup.x * 8u + local.x;
+  let group1 = workgroup.x * 16u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
+  let group2 = workgroup.x * 16u + 8u + local.x;
+  let w2 = min(group2, GROUPS - 1u) / 2u * ROW * 8u + group2 % 2u * 4u;
+  let group3 = workgroup.x * 16u + 8u + local.x;
+  let w3 = min(group3, GROUPS - 1u) / 2u * ROW * 8u + group3 % 2u * 4u;
   var squares = vec4f();
   for (var k = 0u; k < K4; k += 1u) {
     let x = load_x(k);
@@ -65,6 +69,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 9.999999974752427e-07f);
   var sum0 = vec4f();
   var sum1 = vec4f();
+  var sum2 = vec4f();
+  var sum3 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
@@ -79,7 +85,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       dot(a, load_weight1(w1 + k * 8u + 2u)),
       dot(a, load_weight1(w1 + k * 8u + 3u)),
     );
+    sum2 += vec4f(
+      dot(a, load_weight(w2 + k * 8u + 0u)),
+      dot(a, load_weight(w2 + k * 8u + 1u)),
+      dot(a, load_weight(w2 + k * 8u + 2u)),
+      dot(a, load_weight(w2 + k * 8u + 3u)),
+    );
+    sum3 += vec4f(
+      dot(a, load_weight1(w3 + k * 8u + 0u)),
+      dot(a, load_weight1(w3 + k * 8u + 1u)),
+      dot(a, load_weight1(w3 + k * 8u + 2u)),
+      dot(a, load_weight1(w3 + k * 8u + 3u)),
+    );
   }
 
   store(0u, group0, sum0, sum1);
+  store(0u, group2, sum2, sum3);
 }
