@@ -1,0 +1,76 @@
+"""The adapter that everyone is measured on, asked for in a process of its own: `python -m benchmarks.adapter`.
+
+Dawn refuses lavapipe as it is: there its engines run with a Vulkan layer, lavapipe_layer.c, that is built here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LAYER = "VK_LAYER_intaglio_lavapipe"
+SOURCE = Path(__file__).with_name("lavapipe_layer.c")
+NO_COMPILER = "no C compiler with Vulkan's headers: apt-get install gcc libc6-dev libvulkan-dev (Debian), as root"
+PACKAGES = "gcc libc6-dev libvulkan-dev"
+
+
+class NoLayer(RuntimeError):
+    """Dawn's engines cannot run on this adapter, and why."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """kind: "DiscreteGPU", "IntegratedGPU", "CPU" or "Unknown"."""
+
+    name: str
+    kind: str
+    backend: str
+    driver: str
+
+    @property
+    def lavapipe(self) -> bool:
+        return "llvmpipe" in self.name
+
+
+def found() -> Adapter:
+    """Raises subprocess.CalledProcessError where there is none."""
+    told = subprocess.run([sys.executable, "-m", "benchmarks.adapter"], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    return Adapter(**json.loads(told.stdout))
+
+
+def layer(folder: Path) -> dict[str, str]:
+    """The environment in which Dawn takes lavapipe: the layer, built into `folder`. Raises NoLayer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / "liblavapipe_layer.so"
+    if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
+        check = 'printf "#include <vulkan/vk_layer.h>" | gcc -fsyntax-only -xc -'
+        done = subprocess.run(["sh", ROOT / "require.sh", check, PACKAGES, NO_COMPILER], stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise NoLayer(done.stderr.strip().splitlines()[-1])
+        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", SOURCE, "-o", library], check=True)
+    manifest = {
+        "name": LAYER,
+        "type": "GLOBAL",
+        "library_path": str(library.absolute()),
+        "api_version": "1.3.0",
+        "implementation_version": "1",
+        "description": "lavapipe as Dawn wants it",
+    }
+    text = json.dumps({"file_format_version": "1.2.0", "layer": manifest})
+    (folder / f"{LAYER}.json").write_text(text)
+    return {"VK_LAYER_PATH": str(folder.absolute()), "VK_INSTANCE_LAYERS": LAYER}
+
+
+def main() -> None:
+    from intaglio.runtime.device import choose
+
+    info = choose().info
+    print(json.dumps(asdict(Adapter(info["device"], info["adapter_type"], info["backend_type"], info["description"]))))
+
+
+if __name__ == "__main__":
+    main()

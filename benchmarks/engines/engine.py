@@ -1,0 +1,65 @@
+"""The interface that every engine has. It says only what a workload needs; who cannot do something says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.models import Models
+
+First = Callable[[], None]  # to be called as soon as the first token is known on the host
+
+
+class Unsupported(Exception):
+    """The engine cannot run this, and why."""
+
+
+class Engine:
+    """One model on one engine. Every method returns when its result is on the host.
+
+    package: what is installed for it, whose version is reported.
+    """
+
+    package: str
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+
+    @property
+    def version(self) -> str:
+        return version(self.package)
+
+    def load(self, model: str) -> None:
+        """model: "whisper", "smollm2-f32", "smollm2-q4", "matmul", "matvec". Raises Unsupported."""
+        raise NotImplementedError
+
+    def adapter(self) -> str:
+        """What the loaded model runs on."""
+        return "CPU"
+
+    def encode(self, features: np.ndarray) -> np.ndarray:
+        """Whisper's encoder: f32[1,80,3000] to f32[1,1500,384]."""
+        raise Unsupported(f"{self.package} gives no access to the encoder alone")
+
+    def transcribe(self, recording: Path, first: First) -> list[int]:
+        """The tokens of what is said, without the special ones, greedily and without timestamps."""
+        raise Unsupported(f"{self.package} runs no Whisper here")
+
+    def generate(self, prompt: Sequence[int], count: int, first: First) -> list[int]:
+        """The `count` tokens after a prompt that is read anew, the likeliest each time; end tokens end nothing."""
+        raise Unsupported(f"{self.package} runs no language model here")
+
+    def logits(self, prompt: Sequence[int]) -> np.ndarray:
+        """f32[vocabulary]: the scores of the token after the prompt."""
+        raise NotImplementedError
+
+    def multiply(self, x: np.ndarray) -> Callable[[], None]:
+        """Bring `x` to the adapter; a call that multiplies it with the model's matrix and waits until that is done."""
+        raise Unsupported(f"{self.package} multiplies no plain matrices here")
+
+    def product(self) -> np.ndarray:
+        """What the last multiplication gave."""
+        raise NotImplementedError

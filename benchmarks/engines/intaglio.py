@@ -1,0 +1,71 @@
+"""Us, through the public face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import intaglio
+from benchmarks.engines.engine import Engine, First
+from intaglio.runtime.clock import wait
+
+
+class Intaglio(Engine):
+    package = "intaglio"
+
+    def load(self, model: str) -> None:
+        self._bundle = intaglio.load(self.models.bundle(model))
+        self._executor = self._bundle.executor
+
+    def adapter(self) -> str:
+        info = self._executor.device.adapter_info
+        return f"{info['device']}, {info['backend_type']}"
+
+    def encode(self, features: np.ndarray) -> np.ndarray:
+        (rows,) = self._bundle.run({"input_features": features}, "encode").values()
+        return rows
+
+    def transcribe(self, recording: Path, first: First) -> list[int]:
+        with self._telling(first):
+            return self._bundle.transcribe(recording).tokens
+
+    def generate(self, prompt: Sequence[int], count: int, first: First) -> list[int]:
+        with self._telling(first):
+            return self._bundle.generate(prompt, max_tokens=count, ignore_eos=True).tokens
+
+    def logits(self, prompt: Sequence[int]) -> np.ndarray:
+        self._bundle.generate(prompt, max_tokens=1, ignore_eos=True)
+        return self._executor.read("logits", {}).reshape(-1)
+
+    def multiply(self, x: np.ndarray) -> Callable[[], None]:
+        symbols = self._executor.feed("main", {"x": x})
+
+        def once() -> None:
+            self._executor.submit("main", symbols)
+            wait(self._executor.device)
+
+        return once
+
+    def product(self) -> np.ndarray:
+        return self._executor.read("y", {})
+
+    @contextmanager
+    def _telling(self, first: First) -> Iterator[None]:
+        """Call `first` after each prefill: it reads the first token back."""
+        replay = self._executor.replay
+
+        def told(program: str, *rest: Any) -> np.ndarray | None:
+            result = replay(program, *rest)
+            if program == "prefill":
+                first()
+            return result
+
+        self._executor.replay = told
+        try:
+            yield
+        finally:
+            self._executor.replay = replay

@@ -1,0 +1,149 @@
+"""The models that are measured, all made of the same weights: where they lie, and how they are made if they are not there.
+
+Each file or folder is written beside its place and renamed, and redone when what it is made of is newer, as make would.
+Quantizing and compiling happen in processes of their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COMPILER = "compiler", "codegen", "templates", "runtime/plan.py"
+MATVEC = 16384, 4096  # inputs, outputs
+# Model -> what `intaglio compile` is told beside it.
+OPTIONS = {
+    "whisper": [],
+    "smollm2-f32": [],
+    "smollm2-q4": ["--quantize", "q4"],
+    "matmul": [],
+    "matvec": ["--precision", "f16"],
+}
+
+
+@dataclass(frozen=True)
+class Models:
+    """build: the folder of everything. square: the rows and columns of the matrices in "matmul"."""
+
+    build: Path
+    square: int
+
+    @property
+    def made(self) -> Path:
+        """What is made for the benchmark alone."""
+        return self.build / "benchmark"
+
+    @property
+    def whisper(self) -> Path:
+        """tiny.en as Optimum exports it."""
+        return self.build / "whisper-tiny.en"
+
+    @property
+    def language(self) -> Path:
+        """SmolLM2-135M-Instruct as Optimum exports it."""
+        return self.build / "smollm2-135m-instruct"
+
+    @property
+    def gguf(self) -> Path:
+        """The same for llama.cpp: 4 bits, from which the f32 weights of the export were made."""
+        return self.made / "smollm2-135m-instruct.gguf"
+
+    @property
+    def ggml(self) -> Path:
+        """tiny.en for whisper.cpp."""
+        return self.made / "whisper-tiny.en.bin"
+
+    def language_onnx(self, model: str) -> Path:
+        if model == "smollm2-f32":
+            return self.language / "model.onnx"
+        return self.made / "smollm2-q4" / "model.onnx"
+
+    def kernel_onnx(self, model: str) -> Path:
+        """y = x @ a constant matrix."""
+        return self.made / (f"matmul-{self.square}.onnx" if model == "matmul" else "matvec.onnx")
+
+    def source(self, model: str) -> Path:
+        """What is compiled."""
+        return {"whisper": self.whisper, "smollm2-f32": self.language, "smollm2-q4": self.language}.get(
+            model
+        ) or self.kernel_onnx(model)
+
+    def bundle(self, model: str) -> Path:
+        """The same, compiled."""
+        name = self.kernel_onnx(model).stem if model in ("matmul", "matvec") else model
+        return self.made / f"{name}.bundle"
+
+
+def prepare(models: Models, wanted: Iterable[str], engines: Iterable[str]) -> None:
+    """Make the models of these names that these engines need, where they are not up to date."""
+    models.made.mkdir(parents=True, exist_ok=True)
+    wanted, engines = set(wanted), set(engines)
+    onnxruntime = any(name.startswith("onnxruntime") for name in engines)
+    for model in sorted(wanted):
+        if model in ("matmul", "matvec"):
+            _make(models.kernel_onnx(model), [], _python("kernels", model, models.square))
+        elif model == "whisper":
+            _export("whisper_onnx.py", models.whisper, "encoder_model.onnx")
+        else:
+            _export("smollm2_onnx.py", models.language, "model.onnx")
+        if model == "smollm2-q4" and onnxruntime:
+            source = models.language_onnx("smollm2-f32")
+            _make(models.language_onnx(model).parent, [source], _python("quantize", source), "model.onnx")
+        if "intaglio" in engines:
+            _compile(models, model)
+    if "smollm2-q4" in wanted and engines & {"llama.cpp-cpu", "llama.cpp-vulkan", "tinygrad"}:
+        _make(models.gguf, [], _python("weights", "gguf", models.build / "downloads"))
+    if "whisper" in wanted and "whisper.cpp" in engines:
+        _make(models.ggml, [], _python("weights", "ggml", models.build / "downloads"))
+
+
+def _export(example: str, folder: Path, file: str) -> None:
+    if not (folder / file).exists():
+        _run([sys.executable, ROOT / "examples" / example, folder])
+
+
+def _compile(models: Models, model: str) -> None:
+    """As the README says; the kernels' models are files, the others folders."""
+    source, bundle = models.source(model), models.bundle(model)
+    files = [path for path in [source, *source.rglob("*.onnx")] if path.is_file()]
+    if _out_of_date(bundle / "plan.json", [*files, *_compiler()]):
+        _run([sys.executable, "-m", "intaglio", "compile", source, "-o", bundle, *OPTIONS[model]])
+
+
+def _compiler() -> list[Path]:
+    found = [path for place in COMPILER for path in (ROOT / place, *(ROOT / place).rglob("*"))]
+    return [path for path in found if path.suffix in (".py", ".jinja")]
+
+
+def _python(module: str, *arguments: object) -> Callable[[Path], None]:
+    """What a program of this folder writes to the path that is its last argument."""
+    return partial(_program, [sys.executable, "-m", f"benchmarks.{module}", *arguments])
+
+
+def _program(command: list[object], out: Path) -> None:
+    _run([*command, out])
+
+
+def _make(made: Path, inputs: list[Path], write: Callable[[Path], None], file: str = "") -> None:
+    """`made` is a file, or a folder with `file` in it."""
+    if not _out_of_date(made / file if file else made, inputs):
+        return
+    beside = made.with_name(f"partial-{made.name}")
+    for old in beside, made:
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    write(beside)
+    beside.rename(made)
+
+
+def _out_of_date(made: Path, inputs: list[Path]) -> bool:
+    return not made.exists() or made.stat().st_mtime < max((path.stat().st_mtime for path in inputs), default=0)
+
+
+def _run(command: list[object]) -> None:
+    subprocess.run([str(part) for part in command], check=True, cwd=ROOT)
