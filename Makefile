@@ -1,6 +1,7 @@
 # make demo   compiles a real Whisper and transcribes real speech
 # make test   checks formatting, lints and runs the tests
-# Both create .venv, see to a Vulkan driver, and redo only what is out of date.
+# make bench  measures it beside other engines, see benchmarks/README.md
+# All create .venv, see to a Vulkan driver, and redo only what is out of date.
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -24,7 +25,7 @@ NO_BROWSER := no browser for the tests: apt-get install chromium (Debian), dnf i
 NO_VENV := $(PYTHON) cannot make a virtual environment: apt-get install python3-venv (Debian, Ubuntu), as root
 OLD_PYTHON := $(PYTHON) is missing or older than 3.11: install a newer one and name it, as in make PYTHON=python3.12
 
-.PHONY: demo test adapter browser clean
+.PHONY: demo test bench adapter browser clean
 .DELETE_ON_ERROR:
 
 demo: adapter $(BUNDLE)/plan.json
@@ -34,6 +35,9 @@ test: adapter browser tests/node_modules/.package-lock.json $(MODEL)/encoder_mod
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pytest
+
+bench: adapter .venv/.benchmark
+	$(PY) -m benchmarks $(BENCH)
 
 adapter: .venv/.$(EXTRA)
 	@sh require.sh '$(ADAPTER)' mesa-vulkan-drivers '$(NO_ADAPTER)'

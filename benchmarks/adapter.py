@@ -48,7 +48,9 @@ def layer(folder: Path) -> dict[str, str]:
     library = folder / "liblavapipe_layer.so"
     if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
         check = 'printf "#include <vulkan/vk_layer.h>" | gcc -fsyntax-only -xc -'
-        done = subprocess.run(["sh", ROOT / "require.sh", check, PACKAGES, NO_COMPILER], stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            ["sh", ROOT / "require.sh", check, PACKAGES, NO_COMPILER], stderr=subprocess.PIPE, text=True
+        )
         if done.returncode:
             raise NoLayer(done.stderr.strip().splitlines()[-1])
         subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", SOURCE, "-o", library], check=True)

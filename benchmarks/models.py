@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-COMPILER = "compiler", "codegen", "templates", "runtime/plan.py"
+COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/tuning.py"
 MATVEC = 16384, 4096  # inputs, outputs
 # Model -> what `intaglio compile` is told beside it.
 OPTIONS = {
@@ -48,16 +48,6 @@ class Models:
     def language(self) -> Path:
         """SmolLM2-135M-Instruct as Optimum exports it."""
         return self.build / "smollm2-135m-instruct"
-
-    @property
-    def gguf(self) -> Path:
-        """The same for llama.cpp: 4 bits, from which the f32 weights of the export were made."""
-        return self.made / "smollm2-135m-instruct.gguf"
-
-    @property
-    def ggml(self) -> Path:
-        """tiny.en for whisper.cpp."""
-        return self.made / "whisper-tiny.en.bin"
 
     def language_onnx(self, model: str) -> Path:
         if model == "smollm2-f32":
@@ -97,10 +87,6 @@ def prepare(models: Models, wanted: Iterable[str], engines: Iterable[str]) -> No
             _make(models.language_onnx(model).parent, [source], _python("quantize", source), "model.onnx")
         if "intaglio" in engines:
             _compile(models, model)
-    if "smollm2-q4" in wanted and engines & {"llama.cpp-cpu", "llama.cpp-vulkan", "tinygrad"}:
-        _make(models.gguf, [], _python("weights", "gguf", models.build / "downloads"))
-    if "whisper" in wanted and "whisper.cpp" in engines:
-        _make(models.ggml, [], _python("weights", "ggml", models.build / "downloads"))
 
 
 def _export(example: str, folder: Path, file: str) -> None:

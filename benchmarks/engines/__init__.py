@@ -11,12 +11,8 @@ ENGINES = {
     "intaglio": ("intaglio", "Intaglio"),
     "onnxruntime-cpu": ("onnxruntime", "OnnxRuntimeCpu"),
     "onnxruntime-webgpu": ("onnxruntime", "OnnxRuntimeWebGpu"),
-    "tinygrad": ("tinygrad", "Tinygrad"),
-    "llama.cpp-cpu": ("llama_cpp", "LlamaCppCpu"),
-    "llama.cpp-vulkan": ("llama_cpp", "LlamaCppVulkan"),
-    "whisper.cpp": ("whisper_cpp", "WhisperCpp"),
 }
-DAWN = {"onnxruntime-webgpu", "tinygrad"}  # built on Dawn, which is choosy about adapters
+DAWN = {"onnxruntime-webgpu"}  # built on Dawn, which is choosy about adapters
 
 
 def engine(name: str) -> type[Engine]:
