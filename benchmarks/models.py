@@ -1,4 +1,4 @@
-"""The models that are measured, all made of the same weights: where they lie, and how they are made if they are not there.
+"""The models that are measured, made of the same weights: where they lie, and how they are made if they are not there.
 
 Each file or folder is written beside its place and renamed, and redone when what it is made of is newer, as make would.
 Quantizing and compiling happen in processes of their own.

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic on results that are made up, and its workloads with our own engine; no other is installed."""
+"""The benchmark: its arithmetic on results that are made up, and a workload of it with our own engine."""
 
 from __future__ import annotations
 

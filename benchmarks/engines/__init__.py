@@ -1,4 +1,4 @@
-"""The engines that are measured: one file each, all with the same interface, imported only in the process that runs it."""
+"""The engines that are measured, all with the same interface, each imported only in the process that runs it."""
 
 from __future__ import annotations
 
