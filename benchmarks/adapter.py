@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 LAYER = "VK_LAYER_intaglio_lavapipe"
 SOURCE = Path(__file__).with_name("lavapipe_layer.c")
 NO_COMPILER = "no C compiler with Vulkan's headers: apt-get install gcc libc6-dev libvulkan-dev (Debian), as root"
-PACKAGES = "gcc libc6-dev libvulkan-dev"
+NEEDED = {"gcc": "stddef.h", "libc6-dev": "string.h", "libvulkan-dev": "vulkan/vk_layer.h"}  # package -> its header
 
 
 class NoLayer(RuntimeError):
@@ -47,12 +47,12 @@ def layer(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "liblavapipe_layer.so"
     if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
-        check = 'printf "#include <vulkan/vk_layer.h>" | gcc -fsyntax-only -xc -'
-        done = subprocess.run(
-            ["sh", ROOT / "require.sh", check, PACKAGES, NO_COMPILER], stderr=subprocess.PIPE, text=True
-        )
-        if done.returncode:
-            raise NoLayer(done.stderr.strip().splitlines()[-1])
+        for package, header in NEEDED.items():
+            check = f'printf "#include <{header}>" | gcc -fsyntax-only -xc -'
+            command = ["sh", ROOT / "require.sh", check, package, NO_COMPILER]
+            done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+            if done.returncode:
+                raise NoLayer(done.stderr.strip().splitlines()[-1])
         subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", SOURCE, "-o", library], check=True)
     manifest = {
         "name": LAYER,

@@ -87,12 +87,13 @@ def disagreements(
     found = []
     for workload, tolerance in tolerances.items():
         engines = results.get(workload, {})
-        if not engines.get(OURS):
+        if workload in results and not engines.get(OURS):
+            found.append(f"{workload}: there is no result of {OURS}")
             continue
         for name, of in engines.items():
             if name == OURS or not of:
                 continue
-            if of[0]["tokens"][:1] != engines[OURS][0]["tokens"][:1]:
+            if of[0]["tokens"][:2] != engines[OURS][0]["tokens"][:2]:  # the first run, and a counted one
                 found.append(f"{workload}: {name} gives other tokens than {OURS}")
             pair = [numbers.get((workload, engine)) for engine in (name, OURS)]
             if all(array is not None for array in pair):

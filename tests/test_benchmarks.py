@@ -52,6 +52,18 @@ def test_engines_that_disagree_are_told(tokens: tuple[int, ...], rows: list[floa
     assert report.disagreements(results, numbers, {"encode": 1e-3, "transcribe": 0.0}) == found
 
 
+def test_a_run_without_ours_agrees_with_nothing() -> None:
+    results = {"encode": {"intaglio": [], "other": [result(1.0)]}}
+    assert report.disagreements(results, {}, {"encode": 1e-3}) == ["encode: there is no result of intaglio"]
+
+
+def test_what_follows_a_prompt_is_compared_too() -> None:
+    ours, other = result(1.0), result(1.0)
+    ours["tokens"], other["tokens"] = [[1], [2, 3]], [[1], [2, 4]]
+    found = report.disagreements({"encode": {"intaglio": [ours], "other": [other]}}, {}, {"encode": 1e-3})
+    assert found == ["encode: other gives other tokens than intaglio"]
+
+
 def test_a_workload_with_our_engine(tmp_path: Path) -> None:
     import onnx
 
