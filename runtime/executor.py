@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -166,10 +166,13 @@ class Executor:
         self.device.queue.submit([encoder.finish()])
         return self._wait(count)
 
-    def stepwise(self, program: str, symbols: Mapping[str, int]) -> Iterator[int]:
-        """Replay a program a step at a time; after each, what it wrote can be read before another takes its place."""
+    def stepwise(self, program: str, symbols: Mapping[str, int], order: Iterable[int] | None = None) -> Iterator[int]:
+        """Replay a program a step at a time; after each, what it wrote can be read before another takes its place.
+
+        order: of the steps, where it is another one than theirs.
+        """
         known = self.begin(symbols)
-        for i in range(len(self._programs[program])):
+        for i in range(len(self._programs[program])) if order is None else order:
             encoder = self.device.create_command_encoder()
             pass_ = encoder.begin_compute_pass()
             self.encode(program, known, slice(i, i + 1), pass_)

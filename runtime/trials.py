@@ -86,9 +86,10 @@ def _designs(plan: Plan, step: Step, granted: set[str]) -> Iterator[tuple[str, s
 def _wrong(
     executor: Executor, trial: str, known: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
 ) -> Iterator[tuple[str, str]]:
-    """The case and design of each step that writes something else than the first of its case."""
+    """The case and design of each step that writes something else than the first of its case. One case after the other:
+    what a design reads may lie where another case writes."""
     right: dict[str, list[np.ndarray]] = {}
-    for i in executor.stepwise(trial, known):
+    for i in executor.stepwise(trial, known, sorted(range(len(listed)), key=lambda i: listed[i][0])):
         case, design, step = listed[i]
         wrote = _written(executor, step)
         if not all(_close(a, b) for a, b in zip(wrote, right.setdefault(case, wrote), strict=True)):
