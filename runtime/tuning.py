@@ -83,19 +83,27 @@ def write(measured: Measured) -> str:
 
 
 def adapter(info: Mapping[str, str]) -> tuple[str, str]:
-    """What tells adapters apart: the device, without what its driver adds in brackets, and the driver."""
-    return info["device"].partition(" (")[0], info["description"]
+    """What tells adapters apart: the device and its driver."""
+    return info["device"], info["description"]
 
 
 def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
-    """The plan with the designs for an adapter: those for its driver, else for its device, else those it has.
+    """The plan with the designs for an adapter: those for it and its driver, else for it, else for one that differs in
+    what drivers add to its name in brackets only. There, designs that need a feature are left alone: how many
+    invocations a subgroup has may be such a difference.
 
     info: what wgpu tells of the adapter; granted: the features of the device.
     """
-    name, driver = adapter(info)
-    known = [t for t in plan.tunings if t.device == name]
-    best = next((t for t in known if t.driver == driver), known[0] if known else None)
-    return redesigned(plan, best.choices if best else {}, granted)
+    device, driver = adapter(info)
+    known = [t for t in plan.tunings if _name(t.device) == _name(device)]
+    best = min(known, key=lambda t: (t.device != device, t.driver != driver), default=None)
+    if best is None:
+        return plan
+    return redesigned(plan, best.choices, granted if best.device == device else ())
+
+
+def _name(device: str) -> str:
+    return device.partition(" (")[0]
 
 
 def redesigned(plan: Plan, designs: Mapping[str, str], granted: Iterable[str]) -> Plan:

@@ -117,6 +117,13 @@ def test_the_driver_goes_before_the_device(folder: Path) -> None:
     assert on(plan, "NVIDIA H100", "591") == "tiles128"
 
 
+def test_designs_with_features_are_for_the_very_device(folder: Path) -> None:
+    """Another width of its vectors is another size of subgroups."""
+    plan = replace(plans.read(folder), tunings=(Tuning("llvmpipe (256 bits)", "1", {CASE: "subgroup"}),))
+    assert on(plan, "llvmpipe (256 bits)", "2", ("subgroups",)) == "subgroup"
+    assert on(plan, "llvmpipe (128 bits)", "1", ("subgroups",)) == "rows16"
+
+
 def test_designs_that_an_adapter_cannot_run_are_not_taken(folder: Path) -> None:
     plan = replace(plans.read(folder), tunings=(Tuning("a", "1", {CASE: "subgroup"}), Tuning("b", "1", {CASE: "none"})))
     assert on(plan, "a", "1") == on(plan, "b", "1") == "rows16"
