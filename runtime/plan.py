@@ -256,7 +256,7 @@ def write(plan: Plan) -> str:
         f'"kernels": {block(kernels, "{}", "  ")}',
         f'"buffers": {block(buffers, "[]", "  ")}',
         f'"programs": {block(programs, "{}", "  ")}',
-        f'"tunings": {block([line(asdict(t)) for t in plan.tunings], "[]", "  ")}',
+        f'"tunings": {block([_tuned(t, line) for t in plan.tunings], "[]", "  ")}',
     ]
     return block(fields, "{}", "") + "\n"
 
@@ -273,6 +273,13 @@ def _listed(step: Step, line: Callable[[Any], str]) -> str:
     others = [f"{line(design)}: {line(other)}" for design, other in step.choice.others.items()]
     head = f'"case": {line(step.choice.case)}, "design": {line(step.choice.design)}, "others": {{'
     return f"{text[:-1]}, {{{head}\n          " + ",\n          ".join(others) + "}}]"
+
+
+def _tuned(tuning: Tuning, line: Callable[[Any], str]) -> str:
+    """A tuning, with a line for each choice."""
+    head = f'"device": {line(tuning.device)}, "driver": {line(tuning.driver)}'
+    choices = ",\n      ".join(f"{line(case)}: {line(design)}" for case, design in tuning.choices.items())
+    return f'{{{head}, "choices": {{\n      {choices}}}}}'
 
 
 def read(folder: Path) -> Plan:

@@ -33,7 +33,7 @@ def edited(whisper: Path, tmp_path: Path) -> Path:
 
 def found(bundle: Path, tolerance: float | None = None) -> list[StepResult]:
     opened = intaglio.load(bundle)
-    executor = Executor(bundle, opened.plan, device=device(), allow_edited=True)
+    executor = Executor(bundle, replace(opened.plan, tunings=()), device=device(), allow_edited=True)
     return list(steps(executor, opened.graph, golden(bundle, opened.plan), tolerance))
 
 
