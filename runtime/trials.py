@@ -99,8 +99,8 @@ def _wrong(
 def _written(executor: Executor, step: Step) -> list[np.ndarray]:
     plan = executor.plan
     bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-    written = [plan.buffers[b] for b, letter in bound if ACCESS[letter].write]
-    return [executor.content(plan.buffers.index(b), 0, b.bytes // b.each, "f32") for b in written]
+    written = [(b, plan.buffers[b]) for b, letter in bound if ACCESS[letter].write]
+    return [executor.content(b, 0, of.bytes // of.each, "f32") for b, of in written]
 
 
 def _close(found: np.ndarray, wanted: np.ndarray) -> bool:

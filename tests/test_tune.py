@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -58,25 +59,58 @@ def test_more_is_added_to_a_file_of_this_adapter_only(tmp_path: Path, capsys: py
     assert "the tuning file is for another" in capsys.readouterr().err and file.read_bytes() == before
 
 
+def spoil(folder: Path, files: Iterable[str]) -> None:
+    """Shaders of products that are 1 % too large, with the hashes that they then have."""
+    data = json.loads((folder / "plan.json").read_text())
+    for file in files:
+        text = (folder / file).read_text()
+        (folder / file).write_text(text.replace("return load_x(at);", "return load_x(at) * 1.01;"))
+        assert (folder / file).read_text() != text
+        digest = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        data["files"][file] = digest
+        next(k for k in data["kernels"].values() if k["file"] == file)["sha256"] = digest
+    (folder / "plan.json").write_text(json.dumps(data))
+
+
+def tried(folder: Path) -> trials.Trials:
+    x = np.random.default_rng(0).standard_normal((1, 40, 32)).astype(np.float32)
+    check = Check("main", {}, {"x": x}, {}, {})
+    return trials.trials(folder, plans.read(folder), [check], lambda what, done, total: None)
+
+
 def test_a_design_that_is_wrong_here_is_left_out(tmp_path: Path) -> None:
     b = Build()
     folder = compiled(b.output(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32))), tmp_path / "bundle")
     plan = plans.read(folder)
     (step,) = plan.programs["main"].steps
-    kernel = plan.kernels[step.choice.others["rows8"][0]]
-    text = (folder / kernel.file).read_text()
-    (folder / kernel.file).write_text(text.replace("return load_x(at);", "return load_x(at) * 1.01;"))
-    assert (folder / kernel.file).read_text() != text
-    data = json.loads((folder / "plan.json").read_text())
-    digest = hashlib.sha256((folder / kernel.file).read_bytes()).hexdigest()
-    data["files"][kernel.file] = digest
-    next(k for k in data["kernels"].values() if k["file"] == kernel.file)["sha256"] = digest
-    (folder / "plan.json").write_text(json.dumps(data))
-    x = np.random.default_rng(0).standard_normal((1, 40, 32)).astype(np.float32)
-    check = Check("main", {}, {"x": x}, {}, {})
-    found = trials.trials(folder, plans.read(folder), [check], lambda what, done, total: None)
+    spoil(folder, [plan.kernels[step.choice.others["rows8"][0]].file])
+    found = tried(folder)
     assert found.wrong == ((step.choice.case, "rows8"),)
     assert "rows8" not in found.measured.seconds[step.choice.case]
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Path:
+    """Three products in slots of one size: the third writes over what the second reads, which a softmax made."""
+    b = Build()
+    x = b.Softmax(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32)), axis=2)
+    x = b.Softmax(b.Softmax(b.Linear(x, b.weight(64, 64)), axis=2), axis=1)
+    folder = compiled(b.output(b.Softmax(b.Linear(x, b.weight(48, 64)), axis=2)), tmp_path / "chain")
+    plan = plans.read(folder)
+    _, second, third = [step.buffers for step in plan.programs["main"].steps if step.choice]
+    assert second[0] == third[-1] and plan.buffers[second[-1]] == plan.buffers[third[-1]]
+    return folder
+
+
+def test_right_designs_are_kept_where_cases_share_memory(chain: Path) -> None:
+    assert tried(chain).wrong == ()
+
+
+def test_wrong_designs_are_found_in_slots_of_one_size(chain: Path) -> None:
+    plan = plans.read(chain)
+    choices = [step.choice for step in plan.programs["main"].steps if step.choice]
+    spoil(chain, {plan.kernels[choice.others["rows8"][0]].file for choice in choices})
+    assert set(tried(chain).wrong) == {(choice.case, "rows8") for choice in choices}
 
 
 def test_what_is_shipped_is_for_adapters_that_can_be_told_apart() -> None:
