@@ -105,9 +105,14 @@ class Kernel:
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
 
-    def instead(self, design: str, consts: dict[str, Any], **changes: Any) -> Kernel:
-        """Another design: with these parameters too, and what else is different."""
-        return replace(self, design=design, label=f"{self.label}_{design}", consts=self.consts | consts, **changes)
+    def designed(self, case: str, designs: dict[str, dict[str, Any]]) -> Kernel:
+        """The kernel in the first of these designs, beside the others: fields by name, `consts` in addition to those
+        that the kernel has."""
+        first, *others = (
+            replace(self, case=case, design=name, **fields | {"consts": self.consts | fields["consts"]})
+            for name, fields in designs.items()
+        )
+        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.design}") for k in others))
 
 
 OpFunction = Callable[[Node], Kernel | list[Kernel]]

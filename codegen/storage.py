@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from intaglio.codegen.kernel import Weight, most
 from intaglio.codegen.lower import Dispatch
-from intaglio.codegen.weights import packed_size
+from intaglio.codegen.weights import packed_size, weight_identity
 from intaglio.compiler.ir import Value
 from intaglio.runtime.plan import TEXELS, WORD
 
@@ -78,7 +78,7 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
 def identity(root: Root, shared: set[Value]) -> object:
     """What tells tensors apart: values of equal name are one only if the programs share them, as they do weights."""
     if isinstance(root, Weight):
-        return id(root.value.const), root.layout, root.rows
+        return weight_identity(root)
     return root.name if root in shared else root
 
 

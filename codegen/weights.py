@@ -116,7 +116,7 @@ class WeightStore:
     def add(self, weight: Weight, texture: bool) -> tuple[str, str, int]:
         """File, tensor name and number of words under which the weight is stored. What equals it shares that, unless
         only one of them is for a texture: a tensor is read into one place."""
-        identity = (*_identity(weight), texture)
+        identity = (*weight_identity(weight), texture)
         if identity not in self._by_identity:
             words = packed(weight)
             content = hashlib.sha256(words.tobytes() + f"{words.dtype} {texture}".encode()).hexdigest()
@@ -153,7 +153,8 @@ class WeightStore:
             self._shard = {}
 
 
-def _identity(weight: Weight) -> tuple:
+def weight_identity(weight: Weight) -> tuple:
+    """What tells weights apart: where their numbers lie while they live, and how they are laid out."""
     const = weight.value.const
     if isinstance(const, Packed):
         return id(const), weight.layout, weight.rows

@@ -112,7 +112,8 @@ class Buffer:
 class Choice:
     """What a step could do instead: `others` has kernels for the same bindings, with their grids, by design.
 
-    `case` names what is computed, its family and then its sizes ("matvec f32 576x1536"); `design`: what the step does.
+    `case` names what is computed, its family and then its sizes, as "matvec_rmsnorm_q4 576x1536"; `design`: what the
+    step does.
     """
 
     case: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ class Unsupported(Exception):
     """The engine cannot run this, and why."""
 
 
-class Engine:
+class Engine(ABC):
     """One model on one engine. Every method returns when its result is on the host.
 
     package: what is installed for it, whose version is reported.
@@ -32,9 +33,9 @@ class Engine:
     def version(self) -> str:
         return version(self.package)
 
+    @abstractmethod
     def load(self, model: str) -> None:
         """model: "whisper", "smollm2-f32", "smollm2-q4", "matmul", "matvec". Raises Unsupported."""
-        raise NotImplementedError
 
     def adapter(self) -> str:
         """What the loaded model runs on."""
@@ -52,14 +53,14 @@ class Engine:
         """The `count` tokens after a prompt that is read anew, the likeliest each time; end tokens end nothing."""
         raise Unsupported(f"{self.package} runs no language model here")
 
+    @abstractmethod
     def logits(self, prompt: Sequence[int]) -> np.ndarray:
         """f32[vocabulary]: the scores of the token after the prompt."""
-        raise NotImplementedError
 
     def multiply(self, x: np.ndarray) -> Callable[[], None]:
         """Bring `x` to the adapter; a call that multiplies it with the model's matrix and waits until that is done."""
         raise Unsupported(f"{self.package} multiplies no plain matrices here")
 
+    @abstractmethod
     def product(self) -> np.ndarray:
         """What the last multiplication gave."""
-        raise NotImplementedError

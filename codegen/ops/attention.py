@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from intaglio.codegen import wgsl
@@ -43,7 +42,8 @@ def _one_query(node: Node) -> Kernel:
     designs = {
         f"lanes{lanes}x{tile}": design(lanes, tile) for lanes, tile in _DECODE if _shared(most, lanes) <= _SHARED
     }
-    return _designed(_kernel("attention_decode", node, {"max_keys": most}), "1", designs)
+    kernel = _kernel("attention_decode", node, {"max_keys": most})
+    return kernel.designed(_case(kernel, "1"), designs)
 
 
 def _shared(keys: int, lanes: int) -> int:
@@ -68,16 +68,13 @@ def _many_queries(node: Node) -> Kernel:
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": q.shape[-1] // 4,
     }
-    return _designed(_kernel("attention", node, consts), str(rows), designs | {"query64": design(1, 64, _KEYS)})
+    kernel = _kernel("attention", node, consts)
+    return kernel.designed(_case(kernel, str(rows)), designs | {"query64": design(1, 64, _KEYS)})
 
 
-def _designed(kernel: Kernel, rows: str, designs: dict[str, dict[str, Any]]) -> Kernel:
-    """The kernel in the first of these designs, with the others."""
-    (name, first), *others = designs.items()
+def _case(kernel: Kernel, rows: str) -> str:
     q, k = kernel.reads["q"].type, kernel.reads["k"].type
-    case = f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{k.shape[-1]}"
-    kernel = replace(kernel, case=case, design=name, **first | {"consts": kernel.consts | first["consts"]})
-    return replace(kernel, others=tuple(kernel.instead(name, **changed) for name, changed in others))
+    return f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{k.shape[-1]}"
 
 
 def _kernel(template: str, node: Node, consts: dict[str, Any]) -> Kernel:

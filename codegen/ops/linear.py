@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from intaglio.codegen import wgsl
@@ -90,30 +89,27 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
 
     def design(lanes: int, tile: int, meeting: int) -> dict[str, Any]:
         """`lanes` invocations take `tile` groups of 4 rows each, and `meeting` share the columns of each out."""
-        sizes = {"lanes": lanes, "meeting": meeting, "k4": width // 4}
         return {
             "grid": (groups(rows, per=4 * lanes * tile),),
             "workgroup": (lanes, meeting),
-            "consts": consts | _tiles(consts["weights"], tile, lanes) | sizes,
+            "consts": _tiles(consts["weights"], tile, lanes) | {"lanes": lanes, "meeting": meeting},
         }
 
-    tiles = {"rows4": 1, "rows8": 2, "rows16": 4}
-    own = "rows16" if rows > _WIDE else "rows8"
+    tiles = {"rows16": 4, "rows8": 2, "rows4": 1} if rows > _WIDE else {"rows8": 2, "rows16": 4, "rows4": 1}
+    designs = {name: design(8, tile, 1) for name, tile in tiles.items()}
+    name = label(template, weight)
     kernel = Kernel(
         template,
         reads,
         _writes(node),
-        label=f"{label(template, weight)}_{width}x{rows}",
+        consts=consts | {"k4": width // 4},
+        label=f"{name}_{width}x{rows}",
         vec4=_vec4(node, reads),
         tail=node.attrs.get("tail", ()),
         flops=2 * width * rows * pair,
-        case=f"{label(template, weight)}{'_gate' if pair > 1 else ''} {width}x{rows}",
-        design=own,
-        **design(8, tiles[own], 1),
     )
-    others = {name: design(8, tile, 1) for name, tile in tiles.items() if name != own}
-    others |= {"meet8": design(8, 1, 8), "meet32": design(2, 1, 32)}
-    return replace(kernel, others=tuple(kernel.instead(name, **changed) for name, changed in others.items()))
+    case = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
+    return kernel.designed(case, designs | {"meet8": design(8, 1, 8), "meet32": design(2, 1, 32)})
 
 
 def _matmul(node: Node, start: int, end: int) -> Kernel:
@@ -137,36 +133,33 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
         """Invocations each take a tile of rows and groups of 4 columns; a workgroup has `lanes` along columns, rows."""
         (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
         tile_groups = max(1, tile_groups // pair)
-        sizes = _tiles(consts["weights"], tile_groups, along) | {"tile_rows": tile_rows, "product": product}
+        sizes = {"tile_rows": tile_rows, "product": product}
         return {
             "template": "conv1d" if window else f"{product}{consts['packing']}",
             "grid": (groups(columns, per=4 * along * tile_groups), groups(rows, per=tile_rows * lanes_rows)),
             "workgroup": lanes,
-            "consts": consts | sizes,
+            "consts": _tiles(consts["weights"], tile_groups, along) | sizes,
         }
 
     many = dims.low(rows) >= 32
+    tiles = _ROWS if many else {name: _ROWS[name] for name in ("rows8", "rows16", "rows4")}
+    designs = {name: design("matmul", *sizes) for name, sizes in tiles.items()}
+    designs |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
+    if not consts["packing"] and width % 32 == 0:
+        shared = design("matmul_subgroup", (16, 1), (8, 1))
+        designs["subgroup"] = shared | {"needs": ("subgroups",), "most_read": "weight"}
     kernel = Kernel(
-        reads=reads,
-        writes=_writes(node),
+        "matmul",
+        reads,
+        _writes(node),
+        consts=consts,
         label=f"{name}_{width}x{columns}",
-        vec4=_vec4(node, reads)
-        if not consts["odd"]
-        else frozenset(n for n in reads if n == "x" or n.startswith("weight")),
+        vec4=_factors(reads) if consts["odd"] else _vec4(node, reads),
         tail=node.attrs.get("tail", ()),
         flops=rows * (2 * width * columns * pair),
-        case=f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}",
-        design="rows16" if many else "rows8",
-        **design("matmul", *_ROWS["rows16" if many else "rows8"]),
     )
-    others = {name: design("matmul", *sizes) for name, sizes in _ROWS.items() if name != kernel.design}
-    others |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
-    if not consts["packing"] and width % 32 == 0:
-        others["subgroup"] = design("matmul_subgroup", (16, 1), (8, 4)) | {
-            "needs": ("subgroups",),
-            "most_read": "weight",
-        }
-    return replace(kernel, others=tuple(kernel.instead(name, **changed) for name, changed in others.items()))
+    case = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
+    return kernel.designed(case, designs)
 
 
 def label(template: str, weight: Value) -> str:
@@ -227,6 +220,11 @@ def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[
 
 def _vec4(node: Node, reads: dict[str, Operand]) -> frozenset[str]:
     return frozenset((*reads, *_writes(node)))
+
+
+def _factors(reads: dict[str, Operand]) -> frozenset[str]:
+    """What is multiplied."""
+    return frozenset(name for name in reads if name == "x" or name.startswith("weight"))
 
 
 def _parts(node: Node) -> list[dict[str, Any]]:
