@@ -22,6 +22,7 @@ from intaglio.runtime.plan import ACCESS, DEFAULT_LIMITS
 
 _USES = 4  # dispatches whose origin a header tells
 _NODES = 4  # ONNX nodes that it names for each
+_STEPS = 8  # steps of a tail that a name tells
 
 
 @dataclass
@@ -106,9 +107,8 @@ class Renderer:
         return shader
 
     def _name(self, kernel: Kernel) -> str:
-        stem = "_".join(
-            [kernel.label, *(s[0].lower() for s in kernel.tail)] if kernel.template != "elementwise" else [kernel.label]
-        )
+        tail = kernel.tail[:_STEPS] if kernel.template != "elementwise" else ()
+        stem = "_".join([kernel.label, *(step[0].lower() for step in tail)])
         taken = {s.name for s in self.shaders.values()}
         return next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 10_000))) if n not in taken)
 

@@ -173,13 +173,17 @@ def _attention(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     scores = q @ k.swapaxes(-1, -2) * a["scale"]
     if cap := a.get("cap"):
         scores = np.tanh(scores / cap) * cap
+    scores = expression(a["scored"], [scores], []) if "scored" in a else scores
     if len(inputs) > 3 and inputs[3] is not None:
         scores = scores + inputs[3]
     if a.get("past") is not None:
         t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None]
         last = a["past"] + t
         scores = np.where((s <= last) & (s > last - a.get("window", k.shape[-2])), scores, -np.inf)
-    y = _softmax(node, [scores])[0] @ v
+    scores = expression(a["masked"], [scores], []) if "masked" in a else scores
+    weights = _softmax(node, [scores])[0]
+    weights = expression(a["weighed"], [weights], []) if "weighed" in a else weights
+    y = weights @ v
     return [y.swapaxes(-2, -3).reshape(inputs[0].shape).astype(np.float32)]
 
 
@@ -295,7 +299,8 @@ def _fake_quantize(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarr
     x, *grid = inputs
     if grid:
         scale, zero = grid
-        codes = np.clip(np.rint(x / scale) + zero, node.attrs["low"], node.attrs["high"])
+        with np.errstate(over="ignore"):  # infinite numbers have an end as well
+            codes = np.clip(np.rint(x / scale) + zero, node.attrs["low"], node.attrs["high"])
         return [((codes - zero) * scale).astype(np.float32)]
     least, greatest = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
     scale = (greatest - least) / np.float32(255) or np.float32(1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from intaglio.compiler import pipeline
 from intaglio.compiler.ir import Graph, Node, Value, argument
-from intaglio.compiler.pattern import Bound, OneOf, Op, Outcome, Pattern, Rule, Variable, match, watched
+from intaglio.compiler.pattern import Bound, Chain, OneOf, Op, Outcome, Pattern, Rule, Variable, match, watched
 
 _LISTED = 3  # refusals
 
@@ -136,6 +136,8 @@ def _wanted(pattern: Pattern | float, bound: Bound) -> str:
     if isinstance(pattern, Op):
         attrs = "".join(f", {k}={v}" for k, v in pattern.attrs.items())
         return f"{pattern.op} of {len(pattern.args)} input{'s' * (len(pattern.args) != 1)}{attrs}"
+    if isinstance(pattern, Chain):
+        return "an elementwise operator with a number"
     return f"the number {pattern:.7g}"
 
 

@@ -82,7 +82,7 @@ def type_of(array: np.ndarray) -> TensorType:
     return TensorType(_NAMES[array.dtype], array.shape)
 
 
-View = tuple[str, tuple[Dim, ...]]  # ("perm", axes), ("shape", dims) or ("columns", (first, end))
+View = tuple[str, tuple[Dim, ...]]  # ("perm", axes), ("shape", dims), ("columns", (first, end)) or ("first", dims)
 
 
 @dataclass(frozen=True)

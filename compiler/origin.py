@@ -25,10 +25,10 @@ def onward(node: Node) -> None:
 
 def back(graph: Graph, value: Value) -> None:
     """Give what `value` is a view of an origin too, where it has none."""
-    while value.origin and (node := graph.producer(value)) and node.op in _VIEWS:
-        source, perm = node.inputs[0], permutation(node)
+    while value.origin and (node := graph.producer(value)) and (view := _behind(node)):
+        source = node.inputs[0]
         if source.origin is None:
-            source.origin = value.origin.seen(_view(node, source, [perm.index(i) for i in range(len(perm))]))
+            source.origin = value.origin.seen(view)
         value = source
 
 
@@ -41,6 +41,17 @@ def ends(numbers: np.ndarray) -> tuple[int, int] | None:
     """The first number and the one after the last, if they count up."""
     first, end = int(numbers[0]), int(numbers[0]) + len(numbers)
     return (first, end) if np.array_equal(numbers, np.arange(first, end)) else None
+
+
+def _behind(node: Node) -> View | None:
+    """How what a view reads is seen in what it makes, None where that cannot be said."""
+    source = node.inputs[0] if node.inputs else None
+    if node.op == "Expand" and len(source.shape) == len(node.output.shape):
+        return ("first", source.shape)
+    if node.op not in _VIEWS:
+        return None
+    perm = permutation(node)
+    return _view(node, source, [perm.index(i) for i in range(len(perm))])
 
 
 def _view(node: Node, seen: Value, perm: list[int]) -> View:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from intaglio.compiler.elementwise import text
 from intaglio.compiler.ir import Graph, Node, argument, short
 
+_EXPRESSIONS = ("steps", "tail", "scored", "masked", "weighed")
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -54,5 +56,5 @@ def _operation(graph: Graph, node: Node) -> Operation:
         tuple(reads),
         tuple(i for i, const in enumerate(known) if const),
         tuple(v.name for v in node.outputs),
-        ", ".join(f"{k}={text(a) if k in ('steps', 'tail') else short(a)}" for k, a in sorted(node.attrs.items())),
+        ", ".join(f"{k}={text(a) if k in _EXPRESSIONS else short(a)}" for k, a in sorted(node.attrs.items())),
     )

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler import evaluate
+from intaglio.compiler.chains import beneath, changed
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.infer import infer
 from intaglio.compiler.ir import DTYPES, Graph, Node, TensorType, Value, known, type_of
@@ -82,11 +83,23 @@ class OneOf(Pattern):
     alternatives: tuple[Pattern | float, ...]
 
 
+@dataclass(eq=False)
+class Chain(Pattern):
+    """Matches what elementwise operators with numbers, one or more, make of a value that `inner` matches."""
+
+    name: str
+    inner: Pattern
+
+
 class PatternBuilder:
     """The `op` that a pattern sees when it is matched."""
 
     def any(self, *alternatives: Pattern | float) -> OneOf:
         return OneOf(alternatives)
+
+    def chain(self, last: Variable, inner: Pattern) -> Chain:
+        """`last`: what the chain makes (see compiler/chains.py)."""
+        return Chain(last.name, inner)
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **attrs: Op(name, args, attrs)
@@ -97,6 +110,9 @@ class NumpyBuilder:
 
     def any(self, *alternatives: np.ndarray) -> np.ndarray:
         return alternatives[0]
+
+    def chain(self, last: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        return last
 
     def __getattr__(self, name: str) -> Any:
         def compute(*args: Any, **attrs: Any) -> np.ndarray:
@@ -252,8 +268,9 @@ def match(
 ) -> Iterator[Match]:
     """All ways in which `value` matches; `missed` hears of every place where one comes to its end."""
     for bound in _match(graph, tree, value, {}, missed):
-        values = {p.name: v for p, v in bound.items() if isinstance(p, Variable)}
+        values = {p.name: v for p, v in bound.items() if isinstance(p, Variable | Chain)}
         nodes = dict.fromkeys(n for p, v in bound.items() if isinstance(p, Op) and (n := graph.producer(v)))
+        nodes |= dict.fromkeys(n for p, v in bound.items() if isinstance(p, Chain) for n in beneath(graph, v)[1])
         yield Match(values, tuple(nodes))
 
 
@@ -272,6 +289,8 @@ def _match(
         yield from _match_all(graph, pattern.args, inputs, bound, missed)
         if pattern.op in COMMUTATIVE:
             yield from _match_all(graph, pattern.args, inputs[::-1], bound, missed)
+    elif isinstance(pattern, Chain):
+        yield from _match(graph, pattern.inner, beneath(graph, value)[0], bound | {pattern: value}, missed)
     else:
         yield bound | {pattern: value}
 
@@ -283,6 +302,8 @@ def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) 
     if pattern in bound or isinstance(pattern, Variable):
         return bound.get(pattern, value) is value
     node = graph.producer(value)
+    if isinstance(pattern, Chain):
+        return node is not None and changed(node) is not None
     return (
         node is not None
         and (node.op, len(node.inputs)) == (pattern.op, len(pattern.args))

@@ -10,6 +10,7 @@ from intaglio.compiler.ir import Graph
 from intaglio.compiler.outline import Outline, outline
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.expand import expand
+from intaglio.compiler.passes.float_rounding import float_rounding
 from intaglio.compiler.passes.float_scale import float_scale
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.fuse_activation import fuse_activation
@@ -37,9 +38,12 @@ UNDERSTAND: tuple[Pass, ...] = (
     fuse_norm,
     fuse_activation,
     float_scale,
+    float_rounding,
     linear,
     fuse_rope,
+    float_rounding,
     fuse_attention,
+    float_rounding,
     canonical,
     linear,
     canonical,

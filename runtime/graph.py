@@ -26,7 +26,7 @@ FORMAT = "intaglio-graph-1"
 @dataclass(frozen=True)
 class Origin:
     """A value of an ONNX model, permuted (["perm", axes]), reshaped (["shape", sizes]) and cut to some of its columns
-    (["columns", [first, end]]) in turn as `views` say."""
+    (["columns", [first, end]]), or to the first elements along each axis (["first", sizes]), in turn as `views` say."""
 
     model: str
     name: str
@@ -38,6 +38,8 @@ class Origin:
             numbers = [plans.evaluate(d, symbols) for d in sizes]
             if kind == "columns":
                 array = array[..., slice(*numbers)]
+            elif kind == "first":
+                array = array[tuple(map(slice, numbers))]
             else:
                 array = array.transpose(numbers) if kind == "perm" else array.reshape(numbers)
         return array

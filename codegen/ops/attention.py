@@ -23,7 +23,8 @@ def attention(node: Node) -> Kernel | list[Kernel]:
     keys, head_dim = k.shape[-2], q.shape[-1] // node.attrs["heads"]
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"a batch of queries {q.type}")
-    if node.input(3) is not None or head_dim % 4 or head_dim > 4 * _LANES:
+    changed = any(name in node.attrs for name in ("scored", "masked", "weighed"))
+    if node.input(3) is not None or head_dim % 4 or head_dim > 4 * _LANES or changed:
         return in_steps(node)
     if dims.high(keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys")

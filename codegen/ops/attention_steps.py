@@ -1,11 +1,16 @@
-"""Attention in three kernels, scores stored: slower, for masks that are data and for heads of any width."""
+"""Attention in three kernels, scores stored: slower, for masks that are data, for heads of any width, and for scores
+and weights that are rounded."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, operand, refuse
 from intaglio.codegen.ops.norm import softmax_of
 from intaglio.compiler import dims
+from intaglio.compiler.elementwise import shifted
+from intaglio.compiler.evaluate import expression
 from intaglio.compiler.ir import Node, TensorType, Value
 
 
@@ -31,6 +36,9 @@ def in_steps(node: Node) -> list[Kernel]:
         "window": node.attrs.get("window"),
         "scale": wgsl.number(node.attrs["scale"], "f32"),
         "past": wgsl.size(past) if past is not None else None,
+        "scored": _steps(node, "scored", "score"),
+        "masked": _steps(node, "masked", "score"),
+        "hidden": wgsl.number(_hidden(node), "f32"),
         "mask": wgsl.affine("i", shape, wgsl.broadcast_strides(mask.shape[-3:], shape)) if mask is not None else None,
     }
     reads = {"q": q, "k": k} | ({"mask": operand(mask)} if mask is not None else {})
@@ -39,9 +47,25 @@ def in_steps(node: Node) -> list[Kernel]:
     begin = wgsl.affine("i", (heads * rows,), (stride,))
     return [
         _kernel("attention_scores", reads, {"scores": scores}, scores.type.size, consts, flops),
-        softmax_of(scores, weights, (heads * rows, begin), (keys, 1), "softmax"),
+        softmax_of(scores, weights, (heads * rows, begin), (keys, 1), "softmax", _steps(node, "weighed", "weight")),
         _kernel("attention_values", {"weights": weights, "v": v}, {"out": node.output}, out, consts, flops),
     ]
+
+
+def _steps(node: Node, name: str, of: str) -> list[str]:
+    """Lines that do to the number `of` what the expression of this name says."""
+    if name not in node.attrs:
+        return []
+    lines, result = wgsl.body(shifted(node.attrs[name], 0, {"acc": of}), {of: "f32"}, str, names=f"{name}_")
+    return [*lines, f"{of} = {result};"]
+
+
+def _hidden(node: Node) -> float:
+    """The score of a key that is not seen: the lowest, rounded as the others are."""
+    lowest = np.full((), np.finfo(np.float32).min)
+    with np.errstate(over="ignore"):
+        score = expression(node.attrs["masked"], [lowest], []) if "masked" in node.attrs else lowest
+    return max(float(score), float(lowest))
 
 
 def _kernel(template: str, reads: dict, writes: dict, size: dims.Dim, consts: dict, flops: dims.Dim) -> Kernel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
 from intaglio.codegen.ops.linear import tail_operands
@@ -54,9 +56,12 @@ def softmax(node: Node) -> Kernel:
     return softmax_of(x, node.output, (dims.product(kept), first), (length, stride), node.op.lower())
 
 
-def softmax_of(x: Value, out: Value, rows: tuple[Dim, str], row: tuple[Dim, Dim], label: str) -> Kernel:
-    """`rows`: how many, and where row i begins; `row`: how many elements it has, and how far apart they lie."""
+def softmax_of(
+    x: Value, out: Value, rows: tuple[Dim, str], row: tuple[Dim, Dim], label: str, steps: Sequence[str] = ()
+) -> Kernel:
+    """`rows`: how many, and where row i begins; `row`: how many elements it has, and how far apart they lie; `steps`:
+    lines that are done to each `weight`."""
     (outputs, first), (length, stride) = rows, row
     consts = {"outputs": wgsl.size(outputs), "first": first, "length": wgsl.size(length), "stride": wgsl.size(stride)}
-    consts["log"] = label == "logsoftmax"
+    consts |= {"log": label == "logsoftmax", "steps": steps}
     return Kernel("softmax", {"x": x}, {"out": out}, (groups(outputs, per=64),), (64,), consts, label)

@@ -12,6 +12,7 @@ import itertools
 import numpy as np
 
 from intaglio.compiler import dims, evaluate, views
+from intaglio.compiler.chains import beneath, changed, expression
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Graph, Value, known
 from intaglio.compiler.pattern import GraphBuilder, PatternBuilder, Rule, Variable, apply, match
@@ -20,6 +21,7 @@ _VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 where a key is seen and 
 _SIZES = (1, 2, 3, 7)
 _LARGEST = 8192  # masks are compared up to the longest sequence, where a sliding window shows; longer ones stay data
 _LOWEST = float(np.finfo(np.float32).min)
+_NO_SUM = -1e30  # a score that is as low stays so whatever is added to it, perhaps rounded to few bits
 
 
 def fuse_attention(graph: Graph) -> int:
@@ -42,31 +44,39 @@ class ScaleBeforeMask(Rule):
 class OneMask(Rule):
     """Where scores are masked by a choice and by a sum (GPT-2), one mask is added."""
 
-    def pattern(op, q, k, scale, visible, lowest, mask):
+    def pattern(op, q, k, scored, masked, visible, lowest, mask):
         raw = op.MatMul(q, k)
-        return op.Softmax(op.Where(visible, op.any(raw * scale, raw), lowest) + mask, axis=-1)
+        scores = op.Where(visible, op.any(raw, op.chain(scored, raw)), lowest) + mask
+        return op.Softmax(op.any(scores, op.chain(masked, scores)), axis=-1)
 
-    def rewrite(op, out, q, k, visible, lowest, mask, scale=None):
-        if lowest.scalar not in (-np.inf, _LOWEST):
+    def rewrite(op, out, q, k, visible, lowest, mask, scored=None, masked=None):
+        if lowest.scalar is None or lowest.scalar > _NO_SUM:
             op.decline(f"{lowest.name} is not low enough for any sum with it to be the same")
-        scores = op.MatMul(q, k)
-        scores = op.Mul(scores, scale) if scale is not None else scores
+        scores = scored if scored is not None else op.MatMul(q, k)
         hidden = op.Where(visible, op.number(0, scores), lowest)
-        return op.Softmax(op.Add(scores, op.Add(hidden, mask)), axis=-1)
+        scores = op.Add(scores, op.Add(hidden, mask))
+        for node in beneath(op.graph, masked)[1] if masked is not None else ():
+            inputs = (scores if v is changed(node) else v for v in node.inputs)
+            (scores,) = op.node(node.op, tuple(inputs), **node.attrs)
+        return op.Softmax(scores, axis=-1)
 
 
 class Attention(Rule):
-    """Scaled dot-product attention (Vaswani et al. 2017), its scores perhaps capped by tanh (Gemma 2)."""
+    """Scaled dot-product attention (Vaswani et al. 2017), its scores perhaps capped by tanh (Gemma 2).
 
-    def pattern(op, q, k, v, scale, cap, mask, blind):
+    What else is done to scores, masked scores and weights, each by itself, is kept as expressions: rounding them, say.
+    """
+
+    def pattern(op, q, k, v, scale, cap, scored, mask, masked, blind, weighed):
         raw = op.MatMul(q, k)
         scaled = op.any(raw * scale, raw)
-        capped = op.any(op.Tanh(scaled) * cap, scaled)
+        capped = op.any(op.Tanh(scaled) * cap, scaled, op.chain(scored, raw))
         scores = op.any(capped + mask, op.Where(mask, capped, op.any(-np.inf, _LOWEST)), capped)
-        weights = op.Softmax(scores, axis=-1)
-        return op.MatMul(op.any(weights, op.Where(op.any(op.IsNaN(weights), blind), 0.0, weights)), v)
+        weights = op.Softmax(op.any(scores, op.chain(masked, scores)), axis=-1)
+        guarded = op.any(weights, op.Where(op.any(op.IsNaN(weights), blind), 0.0, weights))
+        return op.MatMul(op.any(guarded, op.chain(weighed, guarded)), v)
 
-    def rewrite(op, out, q, k, v, scale=None, cap=None, mask=None, blind=None):
+    def rewrite(op, out, q, k, v, scale=None, cap=None, scored=None, mask=None, masked=None, blind=None, weighed=None):
         if blind is not None and not _is_blind(op.graph, blind, mask):
             op.decline(f"{blind.name} chooses what is attended to")
         if any(len(x.shape) != 4 or x.shape[0] != 1 or not isinstance(x.shape[1], int) for x in (q, k, v)):
@@ -80,6 +90,8 @@ class Attention(Rule):
         attrs = {"heads": heads, "kv_heads": counts[1], "scale": scale.scalar if scale else 1.0, "past": None}
         if cap is not None:
             attrs |= {"cap": cap.scalar, "scale": attrs["scale"] * cap.scalar}
+        chains = {"scored": scored, "masked": masked, "weighed": weighed}
+        attrs |= {name: expression(beneath(op.graph, x)[1]) for name, x in chains.items() if x is not None}
         if mask is not None:
             known_mask = seen(op.graph, mask, q.shape[2], k.shape[3])
             attrs |= known_mask or {}
@@ -100,6 +112,8 @@ def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
     """The token rows whose heads stand in `value`, and how many heads they have: each may be repeated."""
     rows, _ = views.source(op.graph, value)
     heads, head_dim = value.shape[1], value.shape[2 if swapped else 3]
+    if len(rows.shape) == 4:
+        return _rows_of_heads(op, value, rows, swapped)
     width = rows.shape[-1]
     if not isinstance(width, int) or width % head_dim or heads % (width // head_dim):
         op.decline(f"{value.name} is made of {rows}")
@@ -112,6 +126,20 @@ def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
     if len(rows.shape) != 3 or views.maps(op.graph, value, expected) is None:
         op.decline(f"{value.name} is no split of token rows into heads")
     return rows, count
+
+
+def _rows_of_heads(op: GraphBuilder, value: Value, apart: Value, swapped: bool) -> tuple[Value, int]:
+    """Token rows, made of heads [1, heads, tokens, head_dim] that were computed apart."""
+    _, count, tokens, head_dim = apart.shape
+
+    def expected(x: np.ndarray) -> np.ndarray:
+        y = np.repeat(x, value.shape[1] // count, axis=1)
+        return y.swapaxes(-1, -2) if swapped else y
+
+    if not isinstance(count, int) or value.shape[1] % count or views.maps(op.graph, value, expected) is None:
+        op.decline(f"{value.name} is no repetition of the heads {apart.name}")
+    rows = op.Transpose(apart, perm=[0, 2, 1, 3])
+    return op.Reshape(rows, op.dimensions(1, tokens, count * head_dim), allowzero=1), count
 
 
 def _additive(op: GraphBuilder, mask: Value) -> Value:

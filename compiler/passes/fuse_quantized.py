@@ -9,12 +9,21 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.chains import is_rounding, rounding
+from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+from intaglio.compiler.refusals import Refusals
+
+_INFINITE = (
+    "its scale is infinite, which leaves no number what it is; a quantizer makes such of masks with -inf in them, from "
+    "which nodes_to_exclude keeps it"
+)
 
 
 def fuse_quantized(graph: Graph) -> int:
+    """Raises UnsupportedOperator for steps of infinite size."""
+    _check(graph)
     changed = apply(graph, Table, Product, Convolution).fired
     return changed + sum(_back(graph, node) for node in graph.nodes if node.op == "DequantizeLinear") + graph.prune()
 
@@ -22,6 +31,14 @@ def fuse_quantized(graph: Graph) -> int:
 def rounds_by_run(graph: Graph) -> bool:
     """Whether numbers are rounded in the range that those of all tokens in a run have, so that the others matter."""
     return any(n.op == "DynamicQuantizeLinear" or (n.op == "FakeQuantize" and len(n.inputs) == 1) for n in graph.nodes)
+
+
+def _check(graph: Graph) -> None:
+    refusals = Refusals()
+    for node in graph.nodes:
+        if node.op == "QuantizeLinear" and node.inputs[1].scalar == np.inf:
+            refusals.add(UnsupportedOperator(_INFINITE), node.op, node.name)
+    refusals.check()
 
 
 def _back(graph: Graph, node: Node) -> bool:
@@ -43,13 +60,11 @@ def _back(graph: Graph, node: Node) -> bool:
 
 
 def unfuse_quantized(graph: Graph) -> int:
-    """FakeQuantize with a scale is elementwise, and can be the tail of a layer; returns how many were written out."""
-    nodes = [n for n in graph.nodes if n.op == "FakeQuantize" and len(n.inputs) == 3]
+    """A rounding to known steps is elementwise, and can be the tail of a layer; returns how many there are."""
+    nodes = [n for n in graph.nodes if is_rounding(n)]
     for node in nodes:
-        op, (x, scale, zero) = GraphBuilder(graph, node), node.inputs
-        codes = op.Add(op.Round(op.Div(x, scale)), zero)
-        codes = op.Clip(codes, *(op.number(node.attrs[end], x) for end in ("low", "high")))
-        op.rebind(node.output, op.Mul(op.Sub(codes, zero), scale))
+        steps = {"steps": rounding(node, "x0")}
+        graph.replace(node, Node("Elementwise", node.inputs[:1], node.outputs, steps, node.sources))
     return len(nodes)
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intaglio.compiler import evaluate, origin
+from intaglio.compiler import evaluate, origin, views
+from intaglio.compiler.chains import beneath, is_rounding
 from intaglio.compiler.dims import Dim, Symbol, dim
 from intaglio.compiler.ir import Graph, Node, Value, known
 from intaglio.compiler.passes.fold import identity
@@ -35,7 +36,7 @@ def fuse_rope(graph: Graph) -> int:
     for node in graph.nodes:
         if node.op == "MatMul" and all(v.const is None and len(v.shape) == 4 for v in node.inputs):
             for value in node.inputs:
-                operand = _operand(graph, value, free)
+                operand = _operand(graph, _before_roundings(graph, value), free)
                 if operand is not None:
                     key = operand.signature
                     if key not in understood:
@@ -45,6 +46,13 @@ def fuse_rope(graph: Graph) -> int:
                         changed += 1
     graph.prune()
     return changed
+
+
+def _before_roundings(graph: Graph, value: Value) -> Value:
+    """What an operand of attention is rounded from, if it is, behind views."""
+    source, _ = views.source(graph, value)
+    unrounded, chain = beneath(graph, source)
+    return unrounded if any(map(is_rounding, chain)) else value
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ are written into a state at row P, and everything else is computed for the T new
 from __future__ import annotations
 
 from intaglio.compiler import dims
+from intaglio.compiler.chains import is_rounding
 from intaglio.compiler.dims import Dim, Symbol
 from intaglio.compiler.elementwise import ELEMENTWISE
 from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, Value, known
@@ -109,7 +110,8 @@ def last_position(graph: Graph, tokens: Dim) -> int:
 def _row_by_row(graph: Graph, node: Node) -> bool:
     """Whether `node` makes each row of its output from the same row of its first input, and nobody else reads it."""
     constant = all(v is None or v.const is not None for v in node.inputs[1:])
-    return constant and (node.op in ELEMENTWISE | _BY_LAST_AXIS | {"MatMul"}) and len(node.outputs) == 1
+    by_row = node.op in ELEMENTWISE | _BY_LAST_AXIS | {"MatMul"} or is_rounding(node)
+    return constant and by_row and len(node.outputs) == 1
 
 
 def _shorten(graph: Graph, value: Value, out: Value, tokens: Dim) -> None:

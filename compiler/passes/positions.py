@@ -59,22 +59,12 @@ def _rows(builder: GraphBuilder, value: Value, tokens: Symbol, past: Dim) -> Val
     for size in _SIZES:
         first_rows = np.take(table, range(size), axes[0]) if axes else table
         if len(axes) > 1 or not np.array_equal(at(size), first_rows):
-            hint = _hint(builder.graph) if len(axes) > 1 else ""
-            raise UnsupportedOperator(f"{value} ({', '.join(value_sources(nodes))}) is no table of positions{hint}")
+            raise UnsupportedOperator(f"{value} ({', '.join(value_sources(nodes))}) is no table of positions")
     if not axes:
         return builder.constant(table, value.name)
     ends = known([past + dims.dim(tokens)], (1,))
     bounds = [known([past], (1,)), ends, np.array(axes, np.int64)]
     return builder.Slice(builder.constant(table, value.name), *map(builder.constant, bounds))
-
-
-def _hint(graph: Graph) -> str:
-    """What may keep attention from being recognised, where its mask is left."""
-    for node in graph.nodes:
-        maker = graph.producer(node.inputs[0]) if node.op == "FakeQuantize" else None
-        if maker and (maker.op == "Softmax" or (maker.op == "MatMul" and all(v.const is None for v in maker.inputs))):
-            return f": attention is quantized inside, after {maker.name}; quantize only the products with a weight"
-    return ""
 
 
 def value_sources(nodes: list[Node]) -> list[str]:

@@ -41,10 +41,11 @@ import tint
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import OPS
 from intaglio.compiler import pipeline
+from intaglio.compiler.chains import rounding
 from intaglio.compiler.dims import Dim, Symbol, dim
-from intaglio.compiler.elementwise import BINARY, ELEMENTWISE, SMOOTH, UNARY, operator
+from intaglio.compiler.elementwise import BINARY, ELEMENTWISE, SMOOTH, UNARY, Expression, operator
 from intaglio.compiler.expansions import EXPANSIONS
-from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value, known
+from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, Value, known
 from intaglio.compiler.pipeline import FUSE, Trace
 from intaglio.compiler.whisper import bits
 
@@ -947,12 +948,22 @@ def self_attention(rows: Dim, heads: int = 3, kv_heads: int = 3, norm: bool = Fa
     return b.output(b.Add(b.Linear(y, b.weight(WIDTH, WIDTH), b.weight(WIDTH)), x))
 
 
+def to_steps(scale: float, zero: float) -> Expression:
+    """Rounding to 8 bits."""
+    x = Value("x", TensorType("f32", ()))
+    grid = tuple(Value("", TensorType("f32", ()), np.float32(v)) for v in (scale, zero))
+    return rounding(Node("FakeQuantize", (x, *grid), (x,), {"low": -128.0, "high": 127.0}), "acc")
+
+
+ROUNDED, FINE = to_steps(0.01, 3), to_steps(1 / 255, -128)
+
+
 def attention(
-    queries: Dim, keys: Dim, heads: int = 2, head_dim: int = 8, past: Dim | None = None, **bounds: float
+    queries: Dim, keys: Dim, heads: int = 2, head_dim: int = 8, past: Dim | None = None, **more: float | Expression
 ) -> Graph:
     b = Build()
     q, k, v = (b.input(n, 1, d, heads * head_dim) for n, d in (("q", queries), ("k", keys), ("v", keys)))
-    return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads, scale=0.3, past=past, **bounds))
+    return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads, scale=0.3, past=past, **more))
 
 
 def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False) -> Graph:
@@ -1074,6 +1085,12 @@ LAYERS = {
     "attention, a window, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, 11, window=4), "Attention"),
     "attention, capped": Layer(lambda: attention(70, 90, past=20, cap=1.5), "Attention"),
     "attention, capped, one row": Layer(lambda: attention(1, 90, cap=1.5), "Attention"),
+    "attention, scores rounded": Layer(lambda: attention(9, 20, past=11, scored=ROUNDED), "Attention"),
+    # what is not seen has the lowest of the steps, and counts
+    "attention, masked scores rounded": Layer(lambda: attention(T, T + 3, past=3, masked=ROUNDED), "Attention", ROWS),
+    "attention, one row, all rounded": Layer(
+        lambda: attention(1, P + 1, past=P, scored=ROUNDED, masked=ROUNDED, weighed=FINE), "Attention", STEPS
+    ),
     "attention, capped, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, cap=1.5), "Attention"),
     **{
         f"rotary, {name}, {'one row' if rows == 1 else 'rows'}": Layer(

@@ -12,9 +12,11 @@ from intaglio.compiler import evaluate
 from intaglio.compiler.dims import Symbol, dim
 from intaglio.compiler.ir import Graph
 from intaglio.compiler.passes.canonical import canonical
+from intaglio.compiler.passes.float_rounding import float_rounding
 from intaglio.compiler.passes.float_scale import float_scale
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.fuse_attention import Attention, fuse_attention
+from intaglio.compiler.passes.fuse_quantized import fuse_quantized
 from intaglio.compiler.pattern import apply
 from intaglio.compiler.pipeline import UNDERSTAND, Trace, run
 
@@ -149,7 +151,6 @@ def test_heads_that_are_no_columns_of_a_row():
         "q1 = Reshape(xq, apart) q = Transpose<perm=[0,3,1,2]>(q1)"  # [T, D, H]: a head's numbers are not neighbours
     )
     check_declined(PLAIN.replace(transpose, apart), apart=np.array([1, -1, 4, 2]))
-    check_declined(PLAIN.replace("v = Transpose<perm=[0,2,1,3]>(v0)", "v1 = Transpose<perm=[0,2,1,3]>(v0) v = Abs(v1)"))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_heads_that_are_no_columns_of_a_row():
     [
         PLAIN.replace("Softmax<axis=-1>", "Softmax<axis=-2>"),
         PLAIN.replace("Softmax<axis=-1>", "Sigmoid"),
-        PLAIN.replace("MatMul(p, v)", "MatMul(p1, v)").replace("o = ", "p1 = Abs(p) o = "),
+        PLAIN.replace("MatMul(p, v)", "MatMul(p1, v)").replace("o = ", "p1 = Mul(p, p) o = "),
     ],
 )
 def test_near_misses(body):
@@ -361,6 +362,99 @@ def test_sequences_too_long_to_try():
     assert [n.attrs["past"] for n in g.nodes if n.op == "Attention"] == [None]
 
 
+# roundings to 8 bits
+
+
+def rounded(value: str, result: str) -> str:
+    """`result` is `value` rounded, as a quantizer writes it."""
+    return f"{result}_q = QuantizeLinear({value}, step, middle) {result} = DequantizeLinear({result}_q, step, middle) "
+
+
+def rounding(body: str) -> Graph:
+    text = f"main (float[1,T,8] xq, float[1,T,8] xk, float[1,T,8] xv) => (float y) {{ {body} }}"
+    g = graph(
+        text,
+        W | {"step": np.array(0.25, np.float32), "giant": np.array(2e36, np.float32), "middle": np.array(100, np.int8)},
+    )
+    fuse_quantized(g)
+    fold(g)
+    canonical(g)
+    float_rounding(g)
+    return g
+
+
+TRIANGLE = SIZES + "seen = LessOrEqual(column, row0) mask = Where(seen, zero, lowest) "
+ROUNDED = {
+    "scores": rounded("dots", "scores"),
+    "scores, then scaled": rounded("dots", "a") + "scores = Mul(a, half) ",
+    "scores, scaled, and again": rounded("dots", "a") + "b = Mul(a, half) " + rounded("b", "scores"),
+    "before the mask": rounded("dots", "a") + TRIANGLE + "scores = Add(a, mask) ",
+    "after the mask": TRIANGLE + "a = Add(dots, mask) " + rounded("a", "scores"),
+    "around the mask": rounded("dots", "a") + TRIANGLE + "b = Add(a, mask) " + rounded("b", "scores"),
+    "with the mask": TRIANGLE
+    + rounded("mask", "m").replace("step", "giant")
+    + "a = Add(dots, m) "
+    + rounded("a", "scores"),
+    "a choice": rounded("dots", "a") + TRIANGLE + "scores = Where(seen, a, lowest) ",
+    "a choice and a sum": rounded("dots", "a")
+    + TRIANGLE
+    + "b = Where(seen, a, lowest) c = Add(b, mask) "
+    + rounded("c", "scores"),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_scores_are_rounded(name: str) -> None:
+    g = rounding(PLAIN.replace(SCORES, "dots = MatMul(q, kt) " + ROUNDED[name]))
+    assert unchanged(g, fuse_attention) > 0
+    (node,) = [n for n in g.nodes if n.op == "Attention"]
+    assert {"scored", "masked"} & node.attrs.keys()
+    assert node.attrs["past"] == (0 if "mask" in name or "choice" in name else None)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "a = Softmax<axis=-1>(scores) " + rounded("a", "p"),
+        "a = Softmax<axis=-1>(scores) n = IsNaN(a) b = Where(n, zero, a) " + rounded("b", "p"),
+        "s = Softmax<axis=-1>(scores) " + rounded("s", "a") + "n = IsNaN(a) b = Where(n, zero, a) " + rounded("b", "p"),
+    ],
+)
+def test_weights_are_rounded(weights: str) -> None:
+    g = rounding(PLAIN.replace(WEIGHTS, weights))
+    assert unchanged(g, fuse_attention) == 1
+    assert [n.op for n in g.nodes if "weighed" in n.attrs] == ["Attention"]
+
+
+def test_heads_are_rounded_as_rows() -> None:
+    body = PLAIN
+    for before, after in (("q = ", "q1 = "), ("kt = ", "k1 = "), ("v = ", "v1 = ")):
+        body = body.replace(before, after, 1)
+    body = body.replace(SCORES, "".join(map(rounded, ("q1", "k1", "v1"), ("q", "kt", "v"))) + SCORES)
+    g = rounding(body)
+    assert unchanged(g, fuse_attention) == 1
+    canonical(g)
+    assert ops(g) == {"FakeQuantize": 3, "Attention": 1}
+
+
+def test_heads_that_are_computed_apart() -> None:
+    """What differs from head to head, and what is repeated after it was computed, is put together to rows."""
+    query = "q0 = Reshape(xq, split) q1 = Transpose<perm=[0,2,1,3]>(q0) q = Mul(q1, heads) "
+    one = "k0 = Reshape(xk, one_head) k1 = Transpose<perm=[0,2,1,3]>(k0) k2 = Abs(k1) k3 = Expand(k2, twice) "
+    body = query + one + "kt = Transpose<perm=[0,1,3,2]>(k3) v = Identity(k3) " + SCORES + WEIGHTS + OUT
+    g = graph(
+        f"main (float[1,T,8] xq, float[1,T,4] xk) => (float y) {{ {body} }}",
+        W
+        | {"one_head": np.array([1, -1, 1, 4]), "twice": np.array([1, 2, 1, 1])}
+        | {"heads": np.array([[[[2.0]], [[3.0]]]], np.float32)},
+    )
+    fold(g)
+    canonical(g)
+    assert unchanged(g, fuse_attention) == 1
+    (node,) = [n for n in g.nodes if n.op == "Attention"]
+    assert (node.attrs["heads"], node.attrs["kv_heads"]) == (2, 1)
+
+
 # the reference
 
 
@@ -378,6 +472,7 @@ def test_reference():
         cap=np.array(3, np.float32),
         mask=mask,
         blind=np.zeros((3, 1), bool),
+        **dict.fromkeys(("scored", "masked", "weighed")),
     )
     np.testing.assert_allclose(actual, weights @ v, rtol=1e-5, atol=1e-6)
 

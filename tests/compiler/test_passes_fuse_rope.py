@@ -8,7 +8,9 @@ from graphs import graph, ops, random, unchanged
 
 from intaglio.compiler.ir import Graph, Node
 from intaglio.compiler.passes.canonical import canonical
+from intaglio.compiler.passes.float_rounding import float_rounding
 from intaglio.compiler.passes.fold import fold
+from intaglio.compiler.passes.fuse_quantized import fuse_quantized
 from intaglio.compiler.passes.fuse_rope import fuse_rope
 from intaglio.compiler.passes.linear import linear
 
@@ -90,6 +92,22 @@ def test_spellings(name: str) -> None:
     assert node.inputs[0].shape == node.inputs[1].shape == (64, PAIRS.get(name, 4))
     assert node.attrs == {"heads": (HEADS,), "interleaved": name == "neighbours", "past": 0}
     assert node.inputs[2].shape == (1, node.inputs[2].shape[1], WIDTH)
+
+
+def test_heads_that_are_rounded_after_they_are_turned() -> None:
+    """As quantizers leave them, perhaps scaled before; rounding floats to the turned rows afterwards."""
+    body = DOUBLED + HALF + "c = Mul(q, cos) d = Mul(turned, sin) e = Add(c, d) f = Mul(e, scale) "
+    rounded = "codes = QuantizeLinear(f, step, middle) rotated = DequantizeLinear(codes, step, middle) "
+    text = HEADS_OF.format("q") + KEYS + body + rounded + "y = MatMul(rotated, kt)"
+    grid = {"step": np.array(0.1, np.float32), "middle": np.array(5, np.int8)}
+    g = graph(f"main (float[1,T,{WIDTH}] x) => (float y) {{ {text} }}", W | grid, opset=18)
+    for step in (fuse_quantized, fold, canonical, linear):
+        step(g)
+    assert unchanged(g, fuse_rope, sizes=(5, 1, 64)) == 1
+    float_rounding(g)
+    canonical(g)
+    (reader,) = g.consumers(rotary(g).output)
+    assert reader.op == "Mul" and [n.op for n in g.consumers(reader.output)] == ["FakeQuantize"]
 
 
 def test_the_tables_of_both_operands_are_one() -> None:

@@ -10,7 +10,6 @@ from intaglio.compiler import evaluate
 from intaglio.compiler.dims import Symbol, dim
 from intaglio.compiler.ir import BadModel, Graph, UnsupportedOperator
 from intaglio.compiler.passes.fold import fold
-from intaglio.compiler.passes.fuse_quantized import fuse_quantized
 from intaglio.compiler.passes.positions import positions
 
 P = dim(Symbol("P", 0, 63))
@@ -98,19 +97,6 @@ def test_what_is_no_table_is_refused(body):
     g = graph(f"main (float[1,T,4] x) => (float[1,T,4] y) {{ {body} }}", W)
     fold(g)
     with pytest.raises(UnsupportedOperator, match="no table of positions"):
-        positions(g, TOKENS, P)
-
-
-@pytest.mark.parametrize("softmax", ["o = Identity(d)", "o = Softmax(d)"])
-def test_a_mask_that_is_left_because_attention_is_quantized(softmax):
-    mask = RANGE + "u = Unsqueeze(r, ax1) m = LessOrEqual(r, u) f = Cast<to=1>(m) k = Transpose<perm=[0,2,1]>(x) "
-    rounded = "q = QuantizeLinear(o, step, middle) e = DequantizeLinear(q, step, middle) g = Add(e, f) y = MatMul(g, x)"
-    grid = {"step": np.array(0.1, np.float32), "middle": np.array(128, np.uint8)}
-    body = mask + f"d = MatMul(x, k) {softmax} " + rounded
-    g = graph(f"main (float[1,T,4] x) => (float[1,T,4] y) {{ {body} }}", W | grid)
-    fuse_quantized(g)
-    fold(g)
-    with pytest.raises(UnsupportedOperator, match="quantize only the products with a weight"):
         positions(g, TOKENS, P)
 
 

@@ -1,0 +1,83 @@
+"""Roundings: those to few bits float towards the inputs, through views, to where numbers are computed.
+
+Quantizers round whatever an operator reads and makes, so the heads of attention are rounded after each reshape and
+transpose: after this pass these are one chain of views again, as they were before.
+"""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.passes.fold import identity
+from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+
+
+def float_rounding(graph: Graph) -> int:
+    return apply(graph, RoundingTwice, RoundingOfChoice, NeverNaN, RoundingBeforeView, FactorBeforeView).fired
+
+
+class RoundingTwice(Rule):
+    """What lies on the steps is not moved by rounding to the same ones."""
+
+    def pattern(op, x, scale, zero, again_scale, again_zero):
+        return op.FakeQuantize(op.FakeQuantize(x, scale, zero), again_scale, again_zero)
+
+    def rewrite(op, out, x, scale, zero, again_scale, again_zero):
+        first = op.graph.producer(op.root.inputs[0])
+        grids = [list(map(identity, grid)) for grid in ((scale, zero), (again_scale, again_zero))]
+        if grids[0] != grids[1] or first.attrs != op.root.attrs:
+            op.decline("the steps are others")
+        return op.FakeQuantize(x, scale, zero, **first.attrs)
+
+
+class RoundingOfChoice(Rule):
+    """Where a mask puts a number in the place of scores, both are rounded by themselves."""
+
+    def pattern(op, x, scale, zero, choice, other):
+        return op.FakeQuantize(op.Where(choice, x, other), scale, zero)
+
+    def rewrite(op, out, x, scale, zero, choice, other):
+        if other.scalar is None or x.type != out.type:
+            op.decline(f"{other.name} is no number")
+        kept, number = (op.FakeQuantize(v, scale, zero, **op.root.attrs) for v in (x, other))
+        return op.Where(choice, kept, number)
+
+
+class NeverNaN(Rule):
+    """The guard of torch's attention against queries that see no key."""
+
+    def pattern(op, x, scale, zero):
+        rounded = op.FakeQuantize(x, scale, zero)
+        return op.Where(op.IsNaN(rounded), 0.0, rounded)
+
+    def rewrite(op, out, x, scale, zero):
+        rounded = op.graph.producer(op.root.inputs[2])
+        return op.FakeQuantize(x, scale, zero, **rounded.attrs)
+
+
+class RoundingBeforeView(Rule):
+    def pattern(op, x, shape, scale, zero):
+        return op.FakeQuantize(op.any(op.Reshape(x, shape), op.Expand(x, shape), op.Transpose(x)), scale, zero)
+
+    def rewrite(op, out, x, scale, zero, shape=None):
+        view = op.graph.producer(op.root.inputs[0])
+        return _seen(op, view, op.FakeQuantize(x, scale, zero, **op.root.attrs))
+
+
+class FactorBeforeView(Rule):
+    """The scale of queries and keys, where it is between a view and a rounding."""
+
+    def pattern(op, x, shape, factor, scale, zero):
+        view = op.any(op.Reshape(x, shape), op.Expand(x, shape), op.Transpose(x))
+        return op.FakeQuantize(view * factor, scale, zero)
+
+    def rewrite(op, out, x, factor, scale, zero, shape=None):
+        if factor.scalar is None or len(factor.shape) > len(x.shape):
+            op.decline(f"the factor {factor.name} is no known number")
+        product = op.graph.producer(op.root.inputs[0])
+        view = next(n for v in product.inputs if (n := op.graph.producer(v)) is not None and n.inputs[0] is x)
+        return _seen(op, view, op.FakeQuantize(op.Mul(x, factor), scale, zero, **op.root.attrs))
+
+
+def _seen(op: GraphBuilder, view: Node, x: Value) -> Value:
+    """`x` through a view of something else."""
+    return op.node(view.op, (x, *view.inputs[1:]), **view.attrs)[0]
