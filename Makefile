@@ -36,7 +36,7 @@ test: adapter browser tests/node_modules/.package-lock.json $(MODEL)/encoder_mod
 	.venv/bin/ruff check .
 	.venv/bin/pytest
 
-bench: adapter .venv/.benchmark
+bench: adapter .venv/.engines
 	$(PY) -m benchmarks $(BENCH)
 
 adapter: .venv/.$(EXTRA)
@@ -57,6 +57,11 @@ $(PY):
 # .venv/.EXTRA: intaglio is installed, editable, with that extra.
 .venv/.%: pyproject.toml | $(PY)
 	$(PY) -m pip install --editable '.[$*]'
+	@touch $@
+
+# Engines that the benchmark compares with, as far as they have wheels for this platform.
+.venv/.engines: benchmarks/engines/__init__.py .venv/.benchmark
+	$(PY) -m benchmarks.install
 	@touch $@
 
 # The example writes a folder whole or not at all, and never over another; its download is kept in build/downloads.

@@ -42,6 +42,27 @@ def found() -> Adapter:
     return Adapter(**json.loads(told.stdout))
 
 
+def environment(need: str, adapter: Adapter, folder: Path) -> dict[str, str]:
+    """What an engine's process needs to run on this adapter; `folder` is for what is built. Raises NoLayer.
+
+    need: "dawn"; "ggml-vulkan", or "ggml-cpu", which must be shown no GPU, or it would use it; "" for nothing.
+    """
+    if need == "dawn" and adapter.lavapipe:
+        return layer(folder)
+    if need == "ggml-cpu":
+        return {"GGML_VK_VISIBLE_DEVICES": ""}
+    if need == "ggml-vulkan" and adapter.kind == "CPU":
+        return {"GGML_VK_VISIBLE_DEVICES": "0"}  # it takes a software adapter only by its number
+    return {}
+
+
+def caches(folder: Path) -> dict[str, str]:
+    """The environment in which drivers and engines keep their caches in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = "XDG_CACHE_HOME", "MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH", "CUDA_CACHE_PATH"
+    return dict.fromkeys(names, str(folder.absolute()))
+
+
 def layer(folder: Path) -> dict[str, str]:
     """The environment in which Dawn takes lavapipe: the layer, built into `folder`. Raises NoLayer."""
     folder.mkdir(parents=True, exist_ok=True)

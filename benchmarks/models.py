@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+TEXT = ROOT / "compiler" / "text.txt"  # that prompts are cut from
 COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/tuning.py"
 MATVEC = 16384, 4096  # inputs, outputs
 # Model -> what `intaglio compile` is told beside it.
@@ -40,6 +41,11 @@ class Models:
         return self.build / "benchmark"
 
     @property
+    def downloads(self) -> Path:
+        """Where the examples keep the packages that carry weights."""
+        return self.build / "downloads"
+
+    @property
     def whisper(self) -> Path:
         """tiny.en as Optimum exports it."""
         return self.build / "whisper-tiny.en"
@@ -53,6 +59,25 @@ class Models:
         if model == "smollm2-f32":
             return self.language / "model.onnx"
         return self.made / "smollm2-q4" / "model.onnx"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.language / "tokenizer.json"
+
+    @property
+    def reference(self) -> Path:
+        """Its scores in f32, for what is said in 4 bits."""
+        return self.made / "smollm2-f32.npy"
+
+    @property
+    def gguf(self) -> Path:
+        """SmolLM2 for llama.cpp, in 4 bits."""
+        return self.made / "smollm2.gguf"
+
+    @property
+    def ggml(self) -> Path:
+        """tiny.en for whisper.cpp, in f16."""
+        return self.made / "whisper-tiny.en.bin"
 
     def kernel_onnx(self, model: str) -> Path:
         """y = x @ a constant matrix."""
@@ -75,6 +100,8 @@ def prepare(models: Models, wanted: Iterable[str], engines: Iterable[str]) -> No
     models.made.mkdir(parents=True, exist_ok=True)
     wanted, engines = set(wanted), set(engines)
     onnxruntime = any(name.startswith("onnxruntime") for name in engines)
+    whisper_cpp = any(name.startswith("whisper.cpp") for name in engines)
+    gguf = any(name.startswith(("llama.cpp", "tinygrad")) for name in engines)
     for model in sorted(wanted):
         if model in ("matmul", "matvec"):
             _make(models.kernel_onnx(model), [], _python("kernels", model, models.square))
@@ -82,9 +109,16 @@ def prepare(models: Models, wanted: Iterable[str], engines: Iterable[str]) -> No
             _export("whisper_onnx.py", models.whisper, "encoder_model.onnx")
         else:
             _export("smollm2_onnx.py", models.language, "model.onnx")
+        source = models.language_onnx("smollm2-f32")
+        if model == "smollm2-q4":
+            inputs = [source, TEXT, models.tokenizer]
+            _make(models.reference, inputs, _python("reference", *inputs))
         if model == "smollm2-q4" and onnxruntime:
-            source = models.language_onnx("smollm2-f32")
             _make(models.language_onnx(model).parent, [source], _python("quantize", source), "model.onnx")
+        if model == "whisper" and whisper_cpp:
+            _make(models.ggml, [], _python("ggml", "whisper", models.downloads))
+        if model == "smollm2-q4" and gguf:
+            _make(models.gguf, [], _python("ggml", "llama", models.downloads))
         if "intaglio" in engines:
             _compile(models, model)
 

@@ -1,14 +1,17 @@
-"""What the measurements say: medians, ratios, whether engines agree; as a table in Markdown, and as a chart."""
+"""What the measurements say: medians, ratios, shares of what the adapter can do; in Markdown, and as a chart.
+
+`python -m benchmarks.report results.json` prints the tables once more.
+"""
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 OURS = "intaglio"
 FIGURES = {
@@ -22,6 +25,7 @@ FIGURES = {
     ("matmul", "matmul"): "product of two square f32 matrices",
     ("matvec", "matvec"): "f16 vector times 16384 x 4096 matrix",
 }
+USER = "`intaglio run`"
 STARTS = {
     "transcribe": "tiny.en, start to first text",
     "smollm2-f32": "SmolLM2 f32, start to first token",
@@ -41,17 +45,46 @@ class Row:
     cpu_ratio: float
 
 
-Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]  # workload -> engine -> a result for each round
+@dataclass(frozen=True)
+class Share:
+    """What a product reaches: unit is "GFLOP/s" or "GB/s", share the part of the adapter's ceiling."""
+
+    what: str
+    engine: str
+    reached: float
+    unit: str
+    share: float
 
 
-def rows(results: Results) -> list[Row]:
-    """Every figure of every engine that has it, ours first."""
+Result = Mapping[str, Any]
+Results = Mapping[str, Mapping[str, Sequence[Result]]]  # workload -> engine -> a result for each round
+
+
+def rows(results: Results, cold: Mapping[str, Mapping[str, Result]]) -> list[Row]:
+    """Every figure of every engine that has it, ours first. cold: workload -> engine -> the round with empty caches."""
     found = []
     for (workload, figure), what in FIGURES.items():
         found += _compared(what, _runs(results.get(workload, {}), figure))
     for workload, what in STARTS.items():
         starts = {engine: [r["start"] for r in of] for engine, of in results.get(workload, {}).items()}
         found += _compared(what, starts)
+        first = {engine: [result["start"]] for engine, result in cold.get(workload, {}).items()}
+        found += _compared(f"{what}, cold", first)
+    return found
+
+
+def shares(results: Results, flops: float, bandwidth: float) -> list[Share]:
+    """Of engines on the adapter. A product that must read its weights is held to bandwidth, others to arithmetic."""
+    found = []
+    for (workload, figure), what in FIGURES.items():
+        for engine, of in results.get(workload, {}).items():
+            runs = [run["wall"] for r in of for run in r["runs"].get(figure, ())]
+            if not runs or figure not in of[0]["work"] or of[0]["adapter"] == "CPU":
+                continue
+            operations, bytes_ = of[0]["work"][figure]
+            done, most, unit = (bytes_, bandwidth, "GB/s") if bytes_ else (operations, flops, "GFLOP/s")
+            speed = done / statistics.median(runs)
+            found.append(Share(what, engine, speed / 1e9, unit, speed / most))
     return found
 
 
@@ -77,32 +110,6 @@ def peaks(results: Results) -> dict[str, dict[str, float]]:
     }
 
 
-def disagreements(
-    results: Results, numbers: Mapping[tuple[str, str], np.ndarray], tolerances: Mapping[str, float]
-) -> list[str]:
-    """Where an engine says something else than ours: other tokens, or numbers that differ by more than the tolerance.
-
-    numbers: what is to be compared, by workload and engine. Workloads without a tolerance are not to be compared.
-    """
-    found = []
-    for workload, tolerance in tolerances.items():
-        engines = results.get(workload, {})
-        if workload in results and not engines.get(OURS):
-            found.append(f"{workload}: there is no result of {OURS}")
-            continue
-        for name, of in engines.items():
-            if name == OURS or not of:
-                continue
-            if of[0]["tokens"][:2] != engines[OURS][0]["tokens"][:2]:  # the first run, and a counted one
-                found.append(f"{workload}: {name} gives other tokens than {OURS}")
-            pair = [numbers.get((workload, engine)) for engine in (name, OURS)]
-            if all(array is not None for array in pair):
-                difference = float(np.abs(pair[0].reshape(-1) - pair[1].reshape(-1)).max())
-                if not difference <= tolerance:
-                    found.append(f"{workload}: {name} differs from {OURS} by {difference:.2g}, more than {tolerance}")
-    return found
-
-
 def table(rows: Sequence[Row]) -> str:
     """In Markdown. The ratio says how many times as long as ours an engine takes."""
     lines = ["| | engine | wall | CPU | × wall | × CPU |", "|---|---|---|---|---|---|"]
@@ -114,20 +121,63 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def memory(peaks: Mapping[str, Mapping[str, float]]) -> str:
-    engines = list(dict.fromkeys(name for of in peaks.values() for name in of))
-    lines = ["| peak MiB | " + " | ".join(engines) + " |", "|---" * (len(engines) + 1) + "|"]
-    for workload, of in peaks.items():
-        lines.append(f"| {workload} | " + " | ".join(f"{of[e]:.0f}" if e in of else "–" for e in engines) + " |")
+def share_table(shares: Sequence[Share]) -> str:
+    lines = ["| | engine | reached | of the ceiling |", "|---|---|---|---|"]
+    lines += [f"| {s.what} | {s.engine} | {s.reached:.3g} {s.unit} | {100 * s.share:.0f} % |" for s in shares]
     return "\n".join(lines)
+
+
+def memory(peaks: Mapping[str, Mapping[str, float]], user: Mapping[str, Mapping[str, float]]) -> str:
+    """user: workload -> what `intaglio run` took, as a user starts it."""
+    engines = list(dict.fromkeys(name for of in peaks.values() for name in of))
+    lines = ["| peak MiB | " + " | ".join([*engines, USER]) + " |", "|---" * (len(engines) + 2) + "|"]
+    for workload, of in peaks.items():
+        cells = [f"{of[e]:.0f}" if e in of else "–" for e in engines]
+        cells.append(f"{user[workload]['peak'] / 2**20:.0f}" if workload in user else "–")
+        lines.append(f"| {workload} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def divergence_table(divergences: Mapping[str, float]) -> str:
+    lines = ["| SmolLM2 4 bits | nats from f32 |", "|---|---|"]
+    return "\n".join(lines + [f"| {engine} | {nats:.3f} |" for engine, nats in divergences.items()])
+
+
+def ran(results: Results) -> str:
+    """Which engines ran, on what."""
+    last = {engine: of[-1] for engines in results.values() for engine, of in engines.items() if of}
+    return "Ran: " + "; ".join(f"{name} {r['version']} ({r['adapter']})" for name, r in last.items()) + "."
+
+
+def left_out(skipped: Mapping[str, Mapping[str, str]]) -> str:
+    """A line for each engine and reason, with the workloads that it is the reason for."""
+    workloads: dict[tuple[str, str], list[str]] = {}
+    for workload, engines in skipped.items():
+        for engine, why in engines.items():
+            workloads.setdefault((engine, why), []).append(workload)
+    return "\n".join(f"- left out: {e}: {', '.join(of)}: {why}" for (e, why), of in workloads.items())
+
+
+def markdown(told: Mapping[str, Any]) -> str:
+    """Everything that results.json holds, as benchmarks/README.md shows it."""
+    results, ceilings = told["results"], told["ceilings"]
+    found = shares(results, **ceilings)
+    limits = f"{ceilings['flops'] / 1e9:.3g} GFLOP/s in f32, {ceilings['bandwidth'] / 1e9:.3g} GB/s copied"
+    parts = [
+        f"{told['adapter']}. {ran(results)}",
+        table(rows(results, told["cold"])),
+        f"The adapter's ceilings: {limits}." if found else "",
+        share_table(found) if found else "",
+        memory(peaks(results), told["user"]),
+        divergence_table(told["divergences"]) if told["divergences"] else "",
+        left_out(told["skipped"]),
+        "\n".join(told["disagreements"]) or "All engines agree.",
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _time(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
-
-
-def summary(rows: Sequence[Row], peaks: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    return {"rows": [asdict(row) for row in rows], "peak_mib": peaks}
 
 
 def chart(rows: Sequence[Row], title: str, file: Path) -> None:
@@ -137,22 +187,28 @@ def chart(rows: Sequence[Row], title: str, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    whats = list(dict.fromkeys(row.what for row in rows))[::-1]
     engines = list(dict.fromkeys(row.engine for row in rows))
-    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.28 * len(whats) * len(engines)))
-    height = 0.8 / len(engines)
-    for i, engine in enumerate(engines):
-        of = {row.what: row for row in rows if row.engine == engine}
-        at = [j + 0.4 - (i + 0.5) * height for j, what in enumerate(whats) if what in of]
-        lengths = [of[what].wall_ratio for what in whats if what in of]
-        bars = axes.barh(at, lengths, height=height * 0.9, label=engine)
-        axes.bar_label(bars, [_time(of[what].wall) for what in whats if what in of], padding=3, fontsize=7)
-    axes.set_yticks(range(len(whats)), whats, fontsize=8)
+    colours = dict(zip(engines, pyplot.get_cmap("tab10").colors, strict=False))
+    figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.16 * len(rows)), layout="constrained")
+    groups = [[row for row in rows if row.what == what] for what in dict.fromkeys(row.what for row in rows)]
+    middles, at = [], 0.0
+    for group in groups:
+        places = [at - i for i in range(len(group))]
+        bars = axes.barh(places, [row.wall_ratio for row in group], color=[colours[row.engine] for row in group])
+        axes.bar_label(bars, [_time(row.wall) for row in group], padding=3, fontsize=7)
+        middles.append(statistics.mean(places))
+        at -= len(group) + 1
+    whats = [group[0].what for group in groups]
+    axes.set_yticks(middles, whats, fontsize=8)
     axes.set_xscale("log")
     axes.set_xlabel("wall time beside intaglio's (less is better)")
     axes.axvline(1, color="grey", linewidth=0.8)
-    axes.margins(x=0.15)
+    axes.margins(x=0.15, y=0.01)
     axes.set_title(title, fontsize=9)
-    axes.legend(fontsize=8, loc="lower right")
-    figure.tight_layout()
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=colours[engine]) for engine in engines]
+    figure.legend(handles, engines, fontsize=8, loc="outside lower center", ncols=4)
     figure.savefig(file, dpi=110)
+
+
+if __name__ == "__main__":
+    print(markdown(json.loads(Path(sys.argv[1]).read_text())))

@@ -19,12 +19,13 @@ from benchmarks.engines.engine import Engine
 from benchmarks.stopwatch import Seconds
 
 PROMPT = 128  # tokens
+PROBES, PROBE = 4, 32  # prompts whose logits are compared, and their tokens
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything. tokens: that a language model adds to its prompt. most, seconds: a workload is run until
-    the one or the other is reached, but once at least, after its first run.
+    """How much of everything. tokens: that a language model adds to its prompt. most, seconds: after its first run, a
+    workload is run until the one or the other is reached.
     """
 
     tokens: int
@@ -32,7 +33,12 @@ class Size:
     seconds: float
 
 
-SIZES = {"full": Size(tokens=64, most=10, seconds=20), "quick": Size(tokens=8, most=1, seconds=0)}
+SIZES = {
+    "full": Size(tokens=64, most=10, seconds=20),
+    "slow": Size(tokens=16, most=1, seconds=0),
+    "quick": Size(tokens=8, most=1, seconds=0),
+    "start": Size(tokens=2, most=0, seconds=0),
+}
 
 
 @dataclass
@@ -51,6 +57,9 @@ class Inputs:
     def prompt(self, run: int) -> list[int]:
         """Prompts begin with different tokens, so that none can be read from where it parts from the last one."""
         return self._tokens[run : run + PROMPT]
+
+    def probes(self) -> list[list[int]]:
+        return [self._tokens[i * PROMPT : i * PROMPT + PROBE] for i in range(PROBES)]
 
 
 @dataclass
@@ -92,8 +101,10 @@ def transcribe(engine: Engine, inputs: Inputs, size: Size) -> Measured:
         tokens = engine.transcribe(inputs.recording, lambda: first.append(Seconds.now()))
         end = Seconds.now()
         made.tokens.append(tokens)
-        steps = len(tokens)  # the last one finds the end
-        return {"transcribe": end - begin, "token": (end - first[-1]) / steps}
+        figures = {"transcribe": end - begin}
+        if first:
+            figures["token"] = (end - first[-1]) / len(tokens)  # the last step finds the end
+        return figures
 
     return _repeat(made, size, once)
 
@@ -112,7 +123,8 @@ def language(engine: Engine, inputs: Inputs, size: Size) -> Measured:
         return {"prefill": first[-1] - begin, "decode": (end - first[-1]) / (count - 1)}
 
     _repeat(made, size, once)
-    made.rows = engine.logits(inputs.prompt(0))
+    if made.runs:
+        made.rows = np.stack([engine.logits(prompt) for prompt in inputs.probes()])
     return made
 
 
