@@ -12,8 +12,8 @@ from intaglio.compiler.ir import Node
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that are taken in at a time
-_DECODE = ((64, 8), (64, 2), (256, 2))  # invocations that share a query, keys that each takes in at a time
-_LANES = 64  # the fewest of them
+_DECODE = ((64, 8), (16, 4), (32, 4), (256, 2))  # invocations that share a query, keys that each takes in at a time
+_LANES = 64  # the most vec4s of a head
 _SHARED = 16_384  # bytes of workgroup memory
 
 
@@ -40,9 +40,8 @@ def _one_query(node: Node) -> Kernel:
         return {"grid": (groups(node.attrs["heads"]),), "workgroup": (lanes,), "consts": consts}
 
     most = dims.high(keys)
-    designs = {
-        f"lanes{lanes}x{tile}": design(lanes, tile) for lanes, tile in _DECODE if _shared(most, lanes) <= _SHARED
-    }
+    fitting = [(n, tile) for n, tile in _DECODE if n >= d4 and _shared(most, n) <= _SHARED]
+    designs = {f"lanes{lanes}x{tile}": design(lanes, tile) for lanes, tile in fitting}
     kernel = _kernel("attention_decode", node, {"max_keys": most})
     return kernel.designed(_case(kernel, "1"), designs)
 
@@ -61,6 +60,7 @@ def _many_queries(node: Node) -> Kernel:
         return {"grid": (groups(rows, per=tile * lanes), groups(heads)), "workgroup": (lanes,), "consts": consts}
 
     tile = max(1, min(8, _REGISTERS // d4))
+    shared = {"template": "attention_subgroup", "needs": ("subgroups",)}
     many, few = {"queries8": design(tile, 8, _KEYS)}, {"query32": design(1, 32, 1)}
     designs = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     consts = {
@@ -70,7 +70,8 @@ def _many_queries(node: Node) -> Kernel:
         "q_stride4": q.shape[-1] // 4,
     }
     kernel = _kernel("attention", node, consts)
-    return kernel.designed(_case(kernel, str(rows)), designs | {"query64": design(1, 64, _KEYS)})
+    designs |= {"query64": design(1, 64, _KEYS), "subgroup": design(-(-tile // 2), 8, _KEYS) | shared}
+    return kernel.designed(_case(kernel, str(rows)), designs)
 
 
 def _case(kernel: Kernel, rows: str) -> str:

@@ -24,6 +24,7 @@ from intaglio.compiler.ir import Node, Value
 # rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along columns and rows
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
 _TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # the same of workgroups that share what they read
+_SUBGROUP = {"needs": ("subgroups",), "most_read": "weight"}
 _BITS = {"f32": 32, "f16": 16, "q8": 8, "q4": 4}  # of a number in a packed matrix
 _WIDE = 8192  # outputs from which a matrix-vector product has work for invocations that compute many
 
@@ -78,25 +79,30 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
     width = weight.shape[1]
     reads, consts = _shared(node, start, end)
     reads = {name: value for name, value in reads.items() if name.startswith("weight")} | reads
-    template = f"matvec{consts['packing']}"
-    if norm := node.attrs.get("norm"):
-        template = f"matvec_{norm['kind']}"
+    norm = node.attrs.get("norm")
+    template = f"matvec_{norm['kind']}" if norm else f"matvec{consts['packing']}"
+    if norm:
         reads["gamma"] = operand(node.inputs[norm["scale"]])
         if norm["shift"]:
             reads["beta"] = operand(node.inputs[norm["shift"]])
         consts |= {"width": width, "epsilon": wgsl.number(norm["epsilon"], "f32"), "beta": bool(norm["shift"])}
     rows, pair = end - start, len(consts["weights"])
 
-    def design(lanes: int, tile: int, meeting: int) -> dict[str, Any]:
+    def design(lanes: int, tile: int, meeting: int, product: str = "matvec") -> dict[str, Any]:
         """`lanes` invocations take `tile` groups of 4 rows each, and `meeting` share the columns of each out."""
+        sharing = {"lanes": lanes, "meeting": meeting, "subgroup": product == "matvec_subgroup"}
         return {
+            "template": template if norm else f"{product}{consts['packing']}",
             "grid": (groups(rows, per=4 * lanes * tile),),
             "workgroup": (lanes, meeting),
-            "consts": _tiles(consts["weights"], tile, lanes) | {"lanes": lanes, "meeting": meeting},
+            "consts": _tiles(consts["weights"], tile, lanes) | sharing | {"product": product},
         }
 
     tiles = {"rows16": 4, "rows8": 2, "rows4": 1} if rows > _WIDE else {"rows8": 2, "rows16": 4, "rows4": 1}
     designs = {name: design(8, tile, 1) for name, tile in tiles.items()}
+    designs |= {"meet8": design(8, 1, 8), "meet32": design(2, 1, 32)}
+    if consts["shared"]:
+        designs |= {f"subgroup{4 * tile}": design(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()}
     name = label(template, weight)
     kernel = Kernel(
         template,
@@ -109,7 +115,7 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         flops=2 * width * rows * pair,
     )
     case = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.designed(case, designs | {"meet8": design(8, 1, 8), "meet32": design(2, 1, 32)})
+    return kernel.designed(case, designs)
 
 
 def _matmul(node: Node, start: int, end: int) -> Kernel:
@@ -145,9 +151,8 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     tiles = _ROWS if many else {name: _ROWS[name] for name in ("rows8", "rows16", "rows4")}
     designs = {name: design("matmul", *sizes) for name, sizes in tiles.items()}
     designs |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
-    if not consts["packing"] and width % 32 == 0:
-        shared = design("matmul_subgroup", (16, 1), (8, 1))
-        designs["subgroup"] = shared | {"needs": ("subgroups",), "most_read": "weight"}
+    if consts["shared"]:
+        designs["subgroup"] = design("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     kernel = Kernel(
         "matmul",
         reads,
@@ -211,6 +216,9 @@ def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[
         reads["bias"] = operand(bias)
     reads |= tail_operands(node)
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
+    vec4s = weight.shape[1] // 4
+    # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else as many as divide a row
+    consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
     consts["odd"] = not _is_one_row(node) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):

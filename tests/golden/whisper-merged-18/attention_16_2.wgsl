@@ -46,10 +46,8 @@ const LOWEST = -3.4028234663852886e38;
 @compute @workgroup_size(32, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let head = workgroup.y;
-  let first = workgroup.x * 32u + local.x;  // this invocation's queries are first, first + LANES, ...
-  if (first >= dims.T) {
-    return;
-  }
+  let start = workgroup.x * 32u;
+  let first = start + local.x;  // this invocation's queries are first, first + LANES, ...
   let last = dims.T - 1u;
   let t0 = min(first + 0u, last);
   let at0 = t0 * Q_STRIDE + head * D4;
@@ -77,17 +75,17 @@ var out0_0 = vec4f(); var out0_1 = vec4f(); var out0_2 = vec4f(); var out0_3 = v
     }
   }
   // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
-  let keys = dims.P + t0 + 1u;
+  let keys = dims.P + min(start + 32u, dims.T);
   for (var s = 0u; s < keys; s += 1u) {
     let at_key0 = min(s + 0u, keys - 1u) * KV_STRIDE + head * D4;
     var products0_0 = vec4f();
     let k0_0 = load_k(at_key0 + 0u);
-    products0_0 = fma(q0_0, k0_0, products0_0);
     let k1_0 = load_k(at_key0 + 1u);
-    products0_0 = fma(q0_1, k1_0, products0_0);
     let k2_0 = load_k(at_key0 + 2u);
-    products0_0 = fma(q0_2, k2_0, products0_0);
     let k3_0 = load_k(at_key0 + 3u);
+    products0_0 = fma(q0_0, k0_0, products0_0);
+    products0_0 = fma(q0_1, k1_0, products0_0);
+    products0_0 = fma(q0_2, k2_0, products0_0);
     products0_0 = fma(q0_3, k3_0, products0_0);
     let score0_0 = select(LOWEST, (dot(products0_0, vec4f(1.0))), s + 0u <= dims.P + t0);
     let before0 = highest0;
