@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
@@ -11,7 +12,8 @@ from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node, Value
 
-_TILE = 4  # rows per workgroup
+# invocations that share a row, rows of a workgroup
+_LANES = {"lanes8x4": (8, 4), "lanes64": (64, 1), "lanes256": (256, 1)}
 
 
 @op("LayerNormalization", "RMSNormalization")
@@ -30,7 +32,6 @@ def norm(node: Node) -> Kernel:
         "width4": width // 4,
         "epsilon": wgsl.number(node.attrs.get("epsilon", 1e-5), "f32"),
         "beta": bias is not None,
-        "tile": _TILE,
     }
     template = "rmsnorm" if node.op == "RMSNormalization" else "layernorm"
     label, flops = f"{template}_{width}", rows * (8 * width)
@@ -39,8 +40,17 @@ def norm(node: Node) -> Kernel:
         return Kernel(f"{template}_unaligned", reads, {"y": node.output}, grid, (64,), consts, label, flops=flops)
     reads |= tail_operands(node)
     vec4 = frozenset({*reads, "y"})
-    grid, tail = (groups(rows, per=_TILE),), node.attrs.get("tail", ())
-    return Kernel(template, reads, {"y": node.output}, grid, (8,), consts, label, vec4, tail, flops)
+
+    def design(lanes: int, tile: int, subgroup: bool = False) -> dict[str, Any]:
+        sharing = {"lanes": lanes, "meeting": 1} if subgroup else {"lanes": 1, "meeting": lanes}
+        sizes = {"tile": tile, "subgroup": subgroup, **sharing}
+        return {"grid": (groups(rows, per=tile),), "workgroup": (lanes,), "consts": sizes}
+
+    designs = {name: design(*sizes) for name, sizes in _LANES.items()}
+    designs["subgroup"] = design(8, 4, subgroup=True) | {"needs": ("subgroups",)}
+    tail = node.attrs.get("tail", ())
+    kernel = Kernel(template, reads, {"y": node.output}, consts=consts, label=label, vec4=vec4, tail=tail, flops=flops)
+    return kernel.designed(f"{template} {rows}x{width}", designs)
 
 
 @op("Softmax", "LogSoftmax")

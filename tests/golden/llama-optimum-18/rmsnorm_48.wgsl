@@ -5,6 +5,7 @@
 //   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +3
 //   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +3
 //   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +3
+// design 'lanes8x4' for rmsnorm Tx48
 // reads x f32[1,T,48], gamma f32[48]
 // writes y f32[1,T,48]
 // at most 98.5 kB moved, 98.3 kFLOP a dispatch
@@ -33,13 +34,28 @@ fn store_y(i: u32, value: vec4f) {
 }
 
 const K4 = 12u;  // vec4s in a row
-const LANES = 8u;
+const LANES = 1u;
+const MEETING = 8u;  // invocations that sum up together
 
-var<workgroup> lane_squares: array<f32, 32>;
+var<workgroup> meeting_sums: array<vec4f, LANES * MEETING>;
+
+// The sum over all that meet, which each of them gets.
+fn met(sum: vec4f, local: vec3u) -> vec4f {
+  meeting_sums[local.y * LANES + local.x] = sum;
+  workgroupBarrier();
+  for (var half = MEETING / 2u; half > 0u; half /= 2u) {
+    if (local.y < half) {
+      meeting_sums[local.y * LANES + local.x] += meeting_sums[(local.y + half) * LANES + local.x];
+    }
+    workgroupBarrier();
+  }
+  let result = meeting_sums[local.x];
+  workgroupBarrier();
+  return result;
+}
 
 @compute @workgroup_size(8, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let lane = local.x;
   let row = workgroup.x * 4u;
   let at0 = min(row + 0u, dims.T - 1u) * K4;
   var squares0 = vec4f();
@@ -49,7 +65,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   var squares2 = vec4f();
   let at3 = min(row + 3u, dims.T - 1u) * K4;
   var squares3 = vec4f();
-  for (var k = lane; k < K4; k += LANES) {
+  for (var k = local.x; k < K4; k += 8u) {
     let x0 = load_x(at0 + k);
     squares0 += x0 * x0;
     let x1 = load_x(at1 + k);
@@ -59,39 +75,31 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     let x3 = load_x(at3 + k);
     squares3 += x3 * x3;
   }
-  lane_squares[0u + lane] = dot(squares0, vec4f(1.0));
-  lane_squares[8u + lane] = dot(squares1, vec4f(1.0));
-  lane_squares[16u + lane] = dot(squares2, vec4f(1.0));
-  lane_squares[24u + lane] = dot(squares3, vec4f(1.0));
-  workgroupBarrier();
-  if (lane < 4u) {
-    var total = 0.0;
-    for (var i = 0u; i < LANES; i++) {
-      total += lane_squares[lane * LANES + i];
-    }
-    lane_squares[lane * LANES] = inverseSqrt(total / 48.0 + 9.999999974752427e-07f);
-  }
-  workgroupBarrier();
-  for (var n = lane; n < K4; n += LANES) {
-    let g = load_gamma(n);
+  let scales = inverseSqrt(met(vec4f(dot(squares0, vec4f(1.0)), dot(squares1, vec4f(1.0)), dot(squares2, vec4f(1.0)), dot(squares3, vec4f(1.0))), local.yxz) / 48.0 + 9.999999974752427e-07f);
+  for (var k = local.x; k < K4; k += 8u) {
+    let g = load_gamma(k);
     if (row + 0u < dims.T) {
+      let n = k;
       let i = at0 + n;
-      let acc = load_x(i) * lane_squares[0u] * g;
+      let acc = load_x(i) * scales[0] * g;
       store_y(i, acc);
     }
     if (row + 1u < dims.T) {
+      let n = k;
       let i = at1 + n;
-      let acc = load_x(i) * lane_squares[8u] * g;
+      let acc = load_x(i) * scales[1] * g;
       store_y(i, acc);
     }
     if (row + 2u < dims.T) {
+      let n = k;
       let i = at2 + n;
-      let acc = load_x(i) * lane_squares[16u] * g;
+      let acc = load_x(i) * scales[2] * g;
       store_y(i, acc);
     }
     if (row + 3u < dims.T) {
+      let n = k;
       let i = at3 + n;
-      let acc = load_x(i) * lane_squares[24u] * g;
+      let acc = load_x(i) * scales[3] * g;
       store_y(i, acc);
     }
   }
