@@ -138,6 +138,13 @@ class Executor:
         index = self._names[name]
         self._memory.put(index, np.ascontiguousarray(array, stored(self.plan.buffers[index])), offset)
 
+    def randomize(self, buffers: Iterable[int], random: np.random.Generator) -> None:
+        """Fill these buffers with normally distributed numbers."""
+        for index in buffers:
+            buffer = self.plan.buffers[index]
+            numbers = random.standard_normal(buffer.bytes // buffer.each, np.float32)
+            self._memory.put(index, numbers.astype(np.float16) if buffer.each == 2 else numbers)
+
     def submit(
         self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None
     ) -> np.ndarray | None:

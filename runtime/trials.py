@@ -49,14 +49,15 @@ def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trial
     for done, run in enumerate(runs):
         say("designs", done, len(runs))
         trial, known = _trial(run.program), executor.feed(run.program, run.inputs, run.symbols)
-        executor.submit(run.program, known)  # so that there are numbers to compute with
+        operands = {b for *_, step in listed[run.program] for b in step.buffers if plan.buffers[b].kind != "weight"}
+        executor.randomize(operands, np.random.default_rng(0))
         works = [partial(executor.encode, trial, known, slice(i, i + 1)) for i in range(len(listed[run.program]))]
         executor.begin(known)
+        wrong |= dict.fromkeys(_wrong(executor, trial, known, listed[run.program]))
         for (case, design, _), seconds in zip(
             listed[run.program], measure.median(partial(timer.times, works), _ROUNDS), strict=True
         ):
             times[case][design].append(seconds)
-        wrong |= dict.fromkeys(_wrong(executor, trial, known, listed[run.program]))
     seconds = {
         case: {d: max(sum(found), 1e-9) for d, found in of.items() if (case, d) not in wrong}
         for case, of in times.items()

@@ -73,8 +73,8 @@ def spoil(folder: Path, files: Iterable[str]) -> None:
 
 
 def tried(folder: Path) -> trials.Trials:
-    x = np.random.default_rng(0).standard_normal((1, 40, 32)).astype(np.float32)
-    check = Check("main", {}, {"x": x}, {}, {})
+    """As of a model whose golden run tells nothing: its input is zeros, of which every design makes zeros."""
+    check = Check("main", {}, {"x": np.zeros((1, 40, 32), np.float32)}, {}, {})
     return trials.trials(folder, plans.read(folder), [check], lambda what, done, total: None)
 
 

@@ -12,8 +12,12 @@ from intaglio.compiler.ir import Node
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that are taken in at a time
-_DECODE = ((64, 8), (16, 4), (32, 4), (256, 2))  # invocations that share a query, keys that each takes in at a time
-_LANES = 64  # the most vec4s of a head
+# invocations that share a query, keys that each takes in at a time
+_DECODE = {"lanes64x8": (64, 8), "lanes16x4": (16, 4), "lanes32x4": (32, 4), "lanes256x2": (256, 2)}
+_GROUPS = {"group16": 16, "group64": 64}  # the same where a workgroup takes all heads that have the same keys
+_TOGETHER = 8  # of them at most, so that what they find fits
+_BLOCK = 2048  # weights of keys that are in workgroup memory, at most
+_HEAD = 256  # the widest head
 _SHARED = 16_384  # bytes of workgroup memory
 
 
@@ -24,31 +28,32 @@ def attention(node: Node) -> Kernel | list[Kernel]:
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"a batch of queries {q.type}")
     changed = any(name in node.attrs for name in ("scored", "masked", "weighed"))
-    if node.input(3) is not None or head_dim % 4 or head_dim > 4 * _LANES or changed:
+    if node.input(3) is not None or head_dim % 4 or head_dim > _HEAD or changed:
         return in_steps(node)
     if dims.high(keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys")
-    one = q.shape[-2] == 1 and _shared(dims.high(keys), _LANES) <= _SHARED
-    return _one_query(node) if one else _many_queries(node)
+    return _one_query(node) if q.shape[-2] == 1 else _many_queries(node)
 
 
 def _one_query(node: Node) -> Kernel:
-    keys, d4 = node.inputs[1].shape[-2], node.inputs[0].shape[-1] // node.attrs["heads"] // 4
+    keys, heads = node.inputs[1].shape[-2], node.attrs["heads"]
+    d4, most, together = node.inputs[0].shape[-1] // heads // 4, dims.high(keys), heads // node.attrs["kv_heads"]
 
-    def design(lanes: int, tile: int) -> dict[str, Any]:
-        consts = {"lanes": lanes, "splits": lanes // d4, "tile": tile}
-        return {"grid": (groups(node.attrs["heads"]),), "workgroup": (lanes,), "consts": consts}
+    def design(lanes: int, tile: int, group: int = 1) -> dict[str, Any]:
+        left = _SHARED - 24 * group * lanes  # bytes, beside what lanes find
+        block = min(most, _BLOCK // group, left // (4 * group))
+        sizes = {"lanes": lanes, "splits": lanes // d4, "tile": tile, "group": group, "block": block}
+        return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
-    most = dims.high(keys)
-    fitting = [(n, tile) for n, tile in _DECODE if n >= d4 and _shared(most, n) <= _SHARED]
-    designs = {f"lanes{lanes}x{tile}": design(lanes, tile) for lanes, tile in fitting}
-    kernel = _kernel("attention_decode", node, {"max_keys": most})
+    designs = {name: design(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
+    if 1 < together <= _TOGETHER:
+        tile = max(1, 16 // together)
+        designs |= {name: design(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
+    if d4 <= 16:
+        shared = {"template": "attention_decode_subgroup", "needs": ("subgroups",)}
+        designs["subgroup"] = design(16, 1) | shared
+    kernel = _kernel("attention_decode", node, {})
     return kernel.designed(_case(kernel, "1"), designs)
-
-
-def _shared(keys: int, lanes: int) -> int:
-    """Bytes of workgroup memory that a query with so many keys takes."""
-    return 4 * keys + 24 * lanes
 
 
 def _many_queries(node: Node) -> Kernel:

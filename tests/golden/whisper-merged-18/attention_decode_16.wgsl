@@ -1,4 +1,4 @@
-// Attention of one query: out = softmax(q . k[s] * scale) v[s], a workgroup per head.
+// Attention of one query: out = softmax(q . k[s] * scale) v[s], a workgroup for every head.
 //
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
@@ -39,126 +39,143 @@ fn store_out(i: u32, value: vec4f) {
 
 const D4 = 4u;  // vec4s in a head
 const KV_STRIDE = 8u;  // vec4s in a row of k and v
-const MAX_KEYS = 64u;
+const BLOCK = 64u;  // keys whose weights are in workgroup memory at a time
 const LANES = 64u;
 const SPLITS = 16u;  // the rows of v are shared out to so many groups of D4 lanes
 
-var<workgroup> weights: array<f32, MAX_KEYS>;  // scores, then exp(score - highest)
-var<workgroup> lane_highest: array<f32, LANES>;
-var<workgroup> lane_sum: array<f32, LANES>;
-var<workgroup> lane_out: array<vec4f, LANES>;
+var<workgroup> weights: array<f32, 1u * BLOCK>;  // scores, then exp(score - highest)
+var<workgroup> lane_highest: array<f32, 1u * LANES>;
+var<workgroup> lane_sum: array<f32, 1u * LANES>;
+var<workgroup> lane_out: array<vec4f, 1u * LANES>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let head = workgroup.x;
+  let head = workgroup.x * 1u;
   let lane = local.x;
   let head_at = head * D4;
-  let keys = min((dims.P + 1u), MAX_KEYS);
+  let keys = (dims.P + 1u);
   let first = 0u;
+  var highest0 = -3.4028234663852886e38;
+  var sum0 = 0.0;
+  var out0 = vec4f();
+  // The softmax is taken online: what was summed so far is rescaled whenever a block of keys has a higher score.
+  for (var start = first; start < keys; start += BLOCK) {
+    let end = min(start + BLOCK, keys);
+    let before0 = highest0;
+    // Scores: lanes over keys.
+    for (var s = start + lane; s < end; s += LANES * 8u) {
+      let s0 = s + LANES * 0u;
+      let key0 = min(s0, end - 1u) * KV_STRIDE + head_at;
+      var score0_0 = 0.0;
+      let s1 = s + LANES * 1u;
+      let key1 = min(s1, end - 1u) * KV_STRIDE + head_at;
+      var score0_1 = 0.0;
+      let s2 = s + LANES * 2u;
+      let key2 = min(s2, end - 1u) * KV_STRIDE + head_at;
+      var score0_2 = 0.0;
+      let s3 = s + LANES * 3u;
+      let key3 = min(s3, end - 1u) * KV_STRIDE + head_at;
+      var score0_3 = 0.0;
+      let s4 = s + LANES * 4u;
+      let key4 = min(s4, end - 1u) * KV_STRIDE + head_at;
+      var score0_4 = 0.0;
+      let s5 = s + LANES * 5u;
+      let key5 = min(s5, end - 1u) * KV_STRIDE + head_at;
+      var score0_5 = 0.0;
+      let s6 = s + LANES * 6u;
+      let key6 = min(s6, end - 1u) * KV_STRIDE + head_at;
+      var score0_6 = 0.0;
+      let s7 = s + LANES * 7u;
+      let key7 = min(s7, end - 1u) * KV_STRIDE + head_at;
+      var score0_7 = 0.0;
+      for (var i = 0u; i < D4; i++) {
+        let q0 = load_q((head + 0u) * D4 + i) * 0.25f;
+        let k0 = load_k(key0 + i);
+        score0_0 += dot(q0, k0);
+        let k1 = load_k(key1 + i);
+        score0_1 += dot(q0, k1);
+        let k2 = load_k(key2 + i);
+        score0_2 += dot(q0, k2);
+        let k3 = load_k(key3 + i);
+        score0_3 += dot(q0, k3);
+        let k4 = load_k(key4 + i);
+        score0_4 += dot(q0, k4);
+        let k5 = load_k(key5 + i);
+        score0_5 += dot(q0, k5);
+        let k6 = load_k(key6 + i);
+        score0_6 += dot(q0, k6);
+        let k7 = load_k(key7 + i);
+        score0_7 += dot(q0, k7);
+      }
+      if (s0 < end) {
+        weights[0u * BLOCK + s0 - start] = score0_0;
+        highest0 = max(highest0, score0_0);
+      }
+      if (s1 < end) {
+        weights[0u * BLOCK + s1 - start] = score0_1;
+        highest0 = max(highest0, score0_1);
+      }
+      if (s2 < end) {
+        weights[0u * BLOCK + s2 - start] = score0_2;
+        highest0 = max(highest0, score0_2);
+      }
+      if (s3 < end) {
+        weights[0u * BLOCK + s3 - start] = score0_3;
+        highest0 = max(highest0, score0_3);
+      }
+      if (s4 < end) {
+        weights[0u * BLOCK + s4 - start] = score0_4;
+        highest0 = max(highest0, score0_4);
+      }
+      if (s5 < end) {
+        weights[0u * BLOCK + s5 - start] = score0_5;
+        highest0 = max(highest0, score0_5);
+      }
+      if (s6 < end) {
+        weights[0u * BLOCK + s6 - start] = score0_6;
+        highest0 = max(highest0, score0_6);
+      }
+      if (s7 < end) {
+        weights[0u * BLOCK + s7 - start] = score0_7;
+        highest0 = max(highest0, score0_7);
+      }
+    }
+    lane_highest[0u * LANES + lane] = highest0;
+    workgroupBarrier();
+    if (lane < 1u) {
+      for (var i = 1u; i < LANES; i++) {
+        lane_highest[lane * LANES] = max(lane_highest[lane * LANES], lane_highest[lane * LANES + i]);
+      }
+    }
+    workgroupBarrier();
+    highest0 = lane_highest[0u * LANES];
+    for (var s = lane; s < end - start; s += LANES) {
+      weights[0u * BLOCK + s] = exp(weights[0u * BLOCK + s] - highest0);
+    }
+    workgroupBarrier();
 
-  // Scores: lanes over keys.
-  var highest = -3.4028234663852886e38;
-  for (var s = first + lane; s < keys; s += LANES * 8u) {
-    let s0 = s + LANES * 0u;
-    let key0 = min(s0, keys - 1u) * KV_STRIDE + head_at;
-    var score0 = 0.0;
-    let s1 = s + LANES * 1u;
-    let key1 = min(s1, keys - 1u) * KV_STRIDE + head_at;
-    var score1 = 0.0;
-    let s2 = s + LANES * 2u;
-    let key2 = min(s2, keys - 1u) * KV_STRIDE + head_at;
-    var score2 = 0.0;
-    let s3 = s + LANES * 3u;
-    let key3 = min(s3, keys - 1u) * KV_STRIDE + head_at;
-    var score3 = 0.0;
-    let s4 = s + LANES * 4u;
-    let key4 = min(s4, keys - 1u) * KV_STRIDE + head_at;
-    var score4 = 0.0;
-    let s5 = s + LANES * 5u;
-    let key5 = min(s5, keys - 1u) * KV_STRIDE + head_at;
-    var score5 = 0.0;
-    let s6 = s + LANES * 6u;
-    let key6 = min(s6, keys - 1u) * KV_STRIDE + head_at;
-    var score6 = 0.0;
-    let s7 = s + LANES * 7u;
-    let key7 = min(s7, keys - 1u) * KV_STRIDE + head_at;
-    var score7 = 0.0;
-    for (var i = 0u; i < D4; i++) {
-      let a = load_q(head * D4 + i) * 0.25f;
-      score0 += dot(a, load_k(key0 + i));
-      score1 += dot(a, load_k(key1 + i));
-      score2 += dot(a, load_k(key2 + i));
-      score3 += dot(a, load_k(key3 + i));
-      score4 += dot(a, load_k(key4 + i));
-      score5 += dot(a, load_k(key5 + i));
-      score6 += dot(a, load_k(key6 + i));
-      score7 += dot(a, load_k(key7 + i));
+    // The weighted sum of v: lanes over the head, groups of lanes over keys.
+    if (lane < D4 * SPLITS) {
+      let keep0 = exp(before0 - highest0);
+      sum0 *= keep0;
+      out0 *= keep0;
+      for (var s = lane / D4; s < end - start; s += SPLITS) {
+        let v = load_v((start + s) * KV_STRIDE + head_at + lane % D4);
+        let weight0 = weights[0u * BLOCK + s];
+        sum0 += weight0;
+        out0 += weight0 * v;
+      }
     }
-    if (s0 < keys) {
-      weights[s0] = score0;
-      highest = max(highest, score0);
-    }
-    if (s1 < keys) {
-      weights[s1] = score1;
-      highest = max(highest, score1);
-    }
-    if (s2 < keys) {
-      weights[s2] = score2;
-      highest = max(highest, score2);
-    }
-    if (s3 < keys) {
-      weights[s3] = score3;
-      highest = max(highest, score3);
-    }
-    if (s4 < keys) {
-      weights[s4] = score4;
-      highest = max(highest, score4);
-    }
-    if (s5 < keys) {
-      weights[s5] = score5;
-      highest = max(highest, score5);
-    }
-    if (s6 < keys) {
-      weights[s6] = score6;
-      highest = max(highest, score6);
-    }
-    if (s7 < keys) {
-      weights[s7] = score7;
-      highest = max(highest, score7);
-    }
+    workgroupBarrier();
   }
-  lane_highest[lane] = highest;
-  workgroupBarrier();
-  if (lane == 0u) {
-    for (var i = 1u; i < LANES; i++) {
-      highest = max(highest, lane_highest[i]);
-    }
-    lane_highest[0] = highest;
-  }
-  workgroupBarrier();
-  highest = lane_highest[0];
-  for (var s = first + lane; s < keys; s += LANES) {
-    weights[s] = exp(weights[s] - highest);
-  }
-  workgroupBarrier();
-
-  // The weighted sum of v: lanes over the head, groups of lanes over keys.
-  var sum = 0.0;
-  var result = vec4f();
-  if (lane < D4 * SPLITS) {
-    for (var s = first + lane / D4; s < keys; s += SPLITS) {
-      sum += weights[s];
-      result += weights[s] * load_v(s * KV_STRIDE + head_at + lane % D4);
-    }
-  }
-  lane_sum[lane] = sum;
-  lane_out[lane] = result;
+  lane_sum[0u * LANES + lane] = sum0;
+  lane_out[0u * LANES + lane] = out0;
   workgroupBarrier();
   if (lane < D4) {
     for (var i = 1u; i < SPLITS; i++) {
-      sum += lane_sum[lane + i * D4];
-      result += lane_out[lane + i * D4];
+      sum0 += lane_sum[0u * LANES + lane + i * D4];
+      out0 += lane_out[0u * LANES + lane + i * D4];
     }
-    store_out(head * D4 + lane, result / sum);
+    store_out((head + 0u) * D4 + lane, out0 / sum0);
   }
 }
