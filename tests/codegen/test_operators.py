@@ -959,11 +959,19 @@ ROUNDED, FINE = to_steps(0.01, 3), to_steps(1 / 255, -128)
 
 
 def attention(
-    queries: Dim, keys: Dim, heads: int = 2, head_dim: int = 8, past: Dim | None = None, **more: float | Expression
+    queries: Dim,
+    keys: Dim,
+    heads: int = 2,
+    head_dim: int = 8,
+    past: Dim | None = None,
+    share: int = 1,
+    **more: float | Expression,
 ) -> Graph:
+    """share: how many heads have the same keys and values."""
     b = Build()
-    q, k, v = (b.input(n, 1, d, heads * head_dim) for n, d in (("q", queries), ("k", keys), ("v", keys)))
-    return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads, scale=0.3, past=past, **more))
+    sizes = {"q": (queries, heads), "k": (keys, heads // share), "v": (keys, heads // share)}
+    q, k, v = (b.input(name, 1, rows, count * head_dim) for name, (rows, count) in sizes.items())
+    return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads // share, scale=0.3, past=past, **more))
 
 
 def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False) -> Graph:
@@ -1072,6 +1080,11 @@ LAYERS = {
     "attention, many rows": Layer(lambda: attention(70, 90), "Attention"),
     "attention, many rows, causal": Layer(lambda: attention(70, 90, past=20), "Attention"),
     "attention, one row": Layer(lambda: attention(1, 90), "Attention"),
+    "attention, one row, more keys than fit": Layer(lambda: attention(1, 4500), "Attention"),
+    "attention, one row, eight heads share keys": Layer(lambda: attention(1, 600, 16, 64, share=8), "Attention"),
+    "attention, one row, a window that does not fit": Layer(
+        lambda: attention(1, 4500, 4, 8, past=4499, share=2, window=2100), "Attention"
+    ),
     "attention, wide heads": Layer(lambda: attention(1, 40, 2, 100), "Attention"),
     "attention, over rows that vary": Layer(lambda: attention(T, 40, past=None), "Attention", ROWS),
     "attention, over keys that vary": Layer(lambda: attention(2, T), "Attention", ROWS),
