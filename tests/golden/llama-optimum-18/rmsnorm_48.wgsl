@@ -75,7 +75,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     let x3 = load_x(at3 + k);
     squares3 += x3 * x3;
   }
-  let scales = inverseSqrt(met(vec4f(dot(squares0, vec4f(1.0)), dot(squares1, vec4f(1.0)), dot(squares2, vec4f(1.0)), dot(squares3, vec4f(1.0))), local.yxz) / 48.0 + 9.999999974752427e-07f);
+  let own_squares = vec4f(
+    dot(squares0, vec4f(1.0)),
+    dot(squares1, vec4f(1.0)),
+    dot(squares2, vec4f(1.0)),
+    dot(squares3, vec4f(1.0)),
+  );
+  let squares = met(own_squares, local.yxz);
+  let scales = inverseSqrt(squares / 48.0 + 9.999999974752427e-07f);
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
     if (row + 0u < dims.T) {

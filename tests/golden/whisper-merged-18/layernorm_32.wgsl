@@ -74,7 +74,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     sum2 += load_x(at2 + k);
     sum3 += load_x(at3 + k);
   }
-  let means = met(vec4f(dot(sum0, vec4f(1.0)), dot(sum1, vec4f(1.0)), dot(sum2, vec4f(1.0)), dot(sum3, vec4f(1.0))), local.yxz) / 32.0;
+  let own_sum = vec4f(
+    dot(sum0, vec4f(1.0)),
+    dot(sum1, vec4f(1.0)),
+    dot(sum2, vec4f(1.0)),
+    dot(sum3, vec4f(1.0)),
+  );
+  let sum = met(own_sum, local.yxz);
+  let means = sum / 32.0;
   for (var k = local.x; k < K4; k += 8u) {
     let d0 = load_x(at0 + k) - means[0];
     squares0 += d0 * d0;
@@ -85,7 +92,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     let d3 = load_x(at3 + k) - means[3];
     squares3 += d3 * d3;
   }
-  let scales = inverseSqrt(met(vec4f(dot(squares0, vec4f(1.0)), dot(squares1, vec4f(1.0)), dot(squares2, vec4f(1.0)), dot(squares3, vec4f(1.0))), local.yxz) / 32.0 + 9.999999747378752e-06f);
+  let own_squares = vec4f(
+    dot(squares0, vec4f(1.0)),
+    dot(squares1, vec4f(1.0)),
+    dot(squares2, vec4f(1.0)),
+    dot(squares3, vec4f(1.0)),
+  );
+  let squares = met(own_squares, local.yxz);
+  let scales = inverseSqrt(squares / 32.0 + 9.999999747378752e-06f);
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
     let b = load_beta(k);
