@@ -199,15 +199,16 @@ def opened(folder: Path) -> Executor:
 
 
 def every_design(folder: Path) -> list[Executor]:
-    """The bundle as it is, and once for each other design that a step may have, with that wherever there is it."""
+    """The bundle as it is here, as it was compiled, and again until every step has had each other design."""
     plan = replace(plans.read(folder), tunings=())
     choices = {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}
-    designs = dict.fromkeys(design for choice in choices.values() for design in choice.others)
+    turns = itertools.zip_longest(*(choice.others for choice in choices.values()), fillvalue="")
     granted = features(device())
-    changed = [tuning.redesigned(plan, dict.fromkeys(choices, design), granted) for design in designs]
-    missing = plan.kernels.keys() - {name for p in (plan, *changed) for name in p.used}
+    changed = [tuning.redesigned(plan, dict(zip(choices, turn, strict=True)), granted) for turn in turns]
+    tried = [plan, *changed] if changed else []
+    missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}
     assert not missing, f"this adapter runs no {missing}"
-    return [opened(folder), *(Executor(folder, p, device=device()) for p in changed)]
+    return [opened(folder), *(Executor(folder, p, device=device()) for p in tried)]
 
 
 class Program:
