@@ -80,8 +80,9 @@ class Kernel:
 
     The first of `reads` is the one that is read most, unless `most_read` names another. Operands in `vec4` are read or
     written four numbers at a time, the others one by one. `tail` is applied to what the template computes, with
-    operands that broadcast to its output. `flops` and `times` are factors of the floating-point operations. `touched`
-    has the elements of those operands that are not read or written whole, as factors of their number.
+    operands that broadcast to its output; `indices` among the constants may say where their elements are. `flops` and
+    `times` are factors of the floating-point operations. `touched` has the elements of those operands that are not read
+    or written whole, as factors of their number.
 
     `others` are kernels of other designs for the same operands, of which `intaglio tune` finds the fastest. Each has
     its `design`, and `needs` features of adapters; `case` is what all compute, its family and then its sizes.
@@ -104,6 +105,11 @@ class Kernel:
     design: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
+
+    @property
+    def by_fours(self) -> bool:
+        """Whether the tail is applied to four neighbouring elements at a time, or else to one."""
+        return self.template != "elementwise" and next(iter(self.writes)) in self.vec4
 
     def designed(self, case: str, designs: dict[str, dict[str, Any]]) -> Kernel:
         """The kernel in the first of these designs, beside the others: fields by name, `consts` in addition to those

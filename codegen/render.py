@@ -124,7 +124,7 @@ class Renderer:
             b["accessors"] = [line for name, lines in b["functions"].items() if f"{name}(" in body for line in lines]
         uniform = "dims." in body or any("dims." in line for b in bindings for line in b["accessors"])
         code = template.render(context, bindings=bindings, uniform=uniform)
-        return _with_functions(code, "vec4f" if kernel.tail and kernel.template != "elementwise" else "f32"), uniform
+        return _with_functions(code, "vec4f" if kernel.tail and kernel.by_fours else "f32"), uniform
 
 
 _IMAGES = {"rgba32float": "i", "rgba16float": "h", "rgba32uint": "n"}  # letters of ACCESS, for textures that are read
@@ -200,7 +200,7 @@ def _tail(kernel: Kernel) -> dict[str, Any]:
     if not kernel.tail:
         return {"tail": [], "result": "acc", "needs_i": False}
     out = next(iter(kernel.writes.values())).type
-    wide = kernel.template != "elementwise"  # heavy kernels finish four elements at a time
+    wide = kernel.by_fours
 
     def kind(type: TensorType) -> str:
         return "vec4f" if wide else type.dtype

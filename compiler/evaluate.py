@@ -38,6 +38,10 @@ def evaluate(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
             return OWN[node.op](node, inputs)
         except (IndexError, ValueError) as e:
             raise BadModel(f"it cannot be evaluated: {e}") from e
+    return _by_reference(node, inputs)
+
+
+def _by_reference(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     feeds = {f"i{k}": v for k, v in enumerate(inputs) if v is not None}
     try:
         results = ReferenceEvaluator(proto(node), opsets={"": OPSET}).run(None, feeds)
@@ -146,6 +150,12 @@ def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
             parts[i] = _written(parts[i], inputs[state], node.attrs["at"])
     states = node.attrs.get("states", (0,) * len(parts))
     return [p if state else p.astype(np.float32) for p, state in zip(parts, states, strict=True)]
+
+
+def _convolution(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    attrs = {k: v for k, v in node.attrs.items() if k != "tail"}
+    (y,) = _by_reference(Node(node.op, node.inputs[:3], node.outputs, attrs), inputs[:3])
+    return [expression(node.attrs["tail"], [y], inputs) if "tail" in node.attrs else y]
 
 
 def _gather(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
@@ -320,6 +330,8 @@ OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Gelu": _gelu,
     "Softmax": _softmax,
     "Linear": _linear,
+    "Conv": _convolution,
+    "ConvTranspose": _convolution,
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],

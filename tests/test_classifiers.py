@@ -37,6 +37,14 @@ def test_batches_of_any_size(name: str, tmp_path: Path) -> None:
     assert bundle.verify() and all(result.passed for result in bundle.verify())
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("cnn-")])
+def test_convolutions_do_what_follows_them(name: str, tmp_path: Path) -> None:
+    """Of what is done element by element only the branch that is added to two others is a kernel of its own."""
+    bundle = intaglio.compile(FIXTURES / name, tmp_path / "bundle")
+    assert sum(step.kernel.startswith("elementwise") for step in bundle.plan.programs["main"].steps) == 1
+    assert bundle.report["dispatches"]["main"] == 18
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_batch_that_is_bound(name: str, tmp_path: Path) -> None:
     model = onnx.load(FIXTURES / name / "model.onnx")

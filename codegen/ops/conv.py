@@ -4,6 +4,7 @@ reads of the weight and of the input serves several times.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, Operand, Weight, groups, op, operand, refuse, wgsl_type
 from intaglio.codegen.ops.elementwise import moved
+from intaglio.codegen.ops.linear import tail_operands
 from intaglio.compiler import dims
 from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node, TensorType, Value, type_of
@@ -37,7 +39,9 @@ def convolve(node: Node) -> list[Kernel]:
     places = (*node.output.shape[2:-1], -(-width // wide))
     before, packed = _weight(node, deep, vectors)
     reads = {"x": operand(x), "w": packed} | ({"bias": operand(bias)} if bias is not None else {})
+    tail = tail_operands(node)
     consts = {
+        "indices": {name: "n" for name, value in tail.items() if _by_channel(value, node.output)},
         "wide": wide,
         "deep": deep,
         "vectors": vectors,
@@ -65,7 +69,14 @@ def convolve(node: Node) -> list[Kernel]:
     vec4 = frozenset({"w"} if deep > 1 else ())
     flops = node.output.type.size * (2 * c * taps)
     workgroup = (_LANES // rows, rows)
-    return [*before, Kernel(template, reads, {"out": node.output}, grid, workgroup, consts, label, vec4, (), flops)]
+    kernel = Kernel(template, reads | tail, {"out": node.output}, grid, workgroup, consts, label, vec4, flops=flops)
+    return [*before, replace(kernel, tail=node.attrs.get("tail", ()))]
+
+
+def _by_channel(operand: Operand, out: Value) -> bool:
+    """Whether the operand has a number for each channel of the result."""
+    channels, *rest = operand.type.shape[-len(out.shape) + 1 :]
+    return operand.type.size == channels > 1 and len(rest) == len(out.shape) - 2
 
 
 def trips(channels: int, slid: list[Window]) -> int:

@@ -10,6 +10,8 @@ from intaglio.compiler.elementwise import ELEMENTWISE, SMOOTH, Expression, shift
 from intaglio.compiler.ir import Graph, Node, Value
 from intaglio.compiler.passes.fuse_prologue import MAX_BINDINGS
 
+_ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # whose kernels finish one element at a time
+
 
 def fuse_elementwise(graph: Graph) -> int:
     """Returns the number of nodes that were absorbed by another."""
@@ -57,7 +59,7 @@ def _host(graph: Graph, node: Node) -> Node | None:
             or value.type != node.output.type
         ):
             continue
-        hosts = maker.op == "Elementwise" or (_takes_a_tail(maker) and by_fours(node))
+        hosts = maker.op in _ONE_BY_ONE or (_takes_a_tail(maker) and by_fours(node))
         bindings = len({v for v in (*maker.inputs, *node.inputs) if v is not None}) - 1 + len(maker.outputs)
         if hosts and bindings <= MAX_BINDINGS:
             return maker

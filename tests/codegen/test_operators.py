@@ -282,6 +282,35 @@ CONVOLUTIONS = [
     ),
     case("y = ConvTranspose <strides = [2]> (x, w)", x=f32(1, 3, "T"), w=weight(3, 4, 4)),
     case("y = ConvTranspose <strides = [1, 2, 1]> (x, w)", x=f32(1, 2, 2, 3, 4), w=weight(2, 3, 2, 2, 3)),
+    # and what they do besides, as one kernel
+    *(
+        case(f"y = {convolution} z = {then}", x=f32("T", 6, 7, 5), **operands)
+        for convolution, channels, size, weights in [
+            ("Conv <pads = [1, 1, 1, 1]> (x, w, b)", 9, (7, 5), {"w": weight(9, 6, 3, 3), "b": weight(9)}),
+            ("Conv <group = 6, strides = [2, 1]> (x, w)", 6, (3, 4), {"w": weight(6, 1, 2, 2)}),
+            ("ConvTranspose <group = 2, strides = [2, 1]> (x, w)", 8, (15, 7), {"w": weight(6, 4, 3, 3)}),
+        ]
+        for then, operands in [
+            ("Add(y, r) t = Relu(z)", weights | {"r": f32("T", channels, *size)}),
+            ("Sigmoid(y) t = Mul(y, z)", weights),
+            ("Mul(y, s) t = Add(z, r)", weights | {"s": weight(channels, 1, 1), "r": f32("T", channels, 1, 1)}),
+            ("Sub(s, y) t = Div(z, r) u = Greater(t, r) v = Where(u, y, t)", weights | {"s": f32(), "r": f32(size[1])}),
+            (
+                "BatchNormalization(y, s, t, m, v) u = LeakyRelu(z)",
+                weights | {n: weight(channels, low=0.5, high=2) for n in "stmv"},
+            ),
+        ]
+    ),
+    case("y = Conv <pads = [1, 1, 1, 1]> (x, w) z = Add(x, y)", x=f32(1, 4, 5, 5), w=weight(4, 4, 3, 3)),
+    case("y = Conv(x, w) z = Elu(y)", x=f32(2, 3, 5, 6), w=f32(4, 3, 2, 2)),
+    case(
+        "y = ConvInteger(x, w) z = Mul(y, r) t = Max(z, y)",
+        x=typed("u8", 1, 3, 5, 5, low=0, high=255),
+        w=typed("i8", 4, 3, 3, 3, low=-128, high=127),
+        r=i32(1, 4, 1, 1),
+        rtol=0,
+        atol=0,
+    ),
 ]
 
 POOLS = [

@@ -133,6 +133,37 @@ def test_an_embedding_hosts_its_tail():
     assert text(node.attrs["tail"]) == "t0 = Add(acc, x3); t1 = Mul(t0, 0.5)"
 
 
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_a_convolution_hosts_its_tail(op):
+    """An element at a time: numbers for channels, for places, and of other types than f32, are welcome."""
+    g = graph(
+        "main (float[T,4,5,6] x, float[T,4,1,1] gate, float[6] row, bool[T,4,5,6] c) => (float[T,4,5,6] y)"
+        f" {{ a = {op}<pads=[1,1,1,1]>(x, w) b = Sigmoid(a) d = Mul(a, b) e = Mul(gate, d) f = Add(e, row)"
+        " y = Where(c, f, x) }",
+        {"w": random(4, 4, 3, 3)},
+    )
+    assert unchanged(g, fuse_elementwise) == 5
+    (node,) = g.nodes
+    assert text(node.attrs["tail"]) == (
+        "t0 = Sigmoid(acc); t1 = Mul(acc, t0); t2 = Mul(x3, t1); t3 = Add(t2, x4); t4 = Where(x5, t3, x0)"
+    )
+
+
+@pytest.mark.parametrize(
+    "body, outputs",
+    [
+        ("a = Conv(x, w) y = Add(a, z)", "float[2,4,4,6] y"),  # broadcast to more than what the convolution computes
+        ("a = Conv(x, w) y = Relu(a)", "float y, float a"),
+        ("a = Conv(x, w) y = Cast<to=7>(a)", "int64 y"),
+    ],
+)
+def test_what_convolutions_do_not_do(body, outputs):
+    inputs = "float[1,4,5,6] x, float[2,4,4,6] z"
+    g = graph(f"main ({inputs}) => ({outputs}) {{ {body} }}", {"w": random(4, 4, 2, 1)})
+    unchanged(g, fuse_elementwise)
+    assert ops(g) == {"Conv": 1, "Elementwise": 1}
+
+
 @pytest.mark.parametrize(
     "body, inputs, outputs",
     [
