@@ -36,6 +36,8 @@ def evaluate(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     if node.op in OWN:
         try:
             return OWN[node.op](node, inputs)
+        except BadModel:
+            raise
         except (IndexError, ValueError) as e:
             raise BadModel(f"it cannot be evaluated: {e}") from e
     return _by_reference(node, inputs)

@@ -22,19 +22,30 @@ def _batch(op: GraphBuilder, node: Node) -> list[Value]:
     shift = op.Sub(op.Cast(bias, to=variance.dtype), op.Mul(mean, factor))
     factor, shift = (op.Cast(v, to=x.dtype) for v in (factor, shift))
     if (maker := _own_convolution(op, x)) is not None and factor.const is not None and shift.const is not None:
-        _, weight, *given = maker.inputs
-        rows = op.Reshape(factor, op.integers(-1, *[1] * (len(weight.shape) - 1)))
+        before, _, *given = maker.inputs
         added = op.Add(op.Mul(given[0], factor), shift) if given and given[0] is not None else shift
-        return [op.Conv(maker.inputs[0], op.Mul(weight, rows), added, **maker.attrs)]
+        return list(op.node(maker.op, (before, _scaled(op, maker, factor), added), **maker.attrs))
     return [op.Add(op.Mul(x, _by_channel(op, factor, x)), _by_channel(op, shift, x)), *results]
 
 
 def _own_convolution(op: GraphBuilder, x: Value) -> Node | None:
     """The convolution with known weights that x comes from, if nobody else reads it: it can do what follows."""
     maker, graph = op.graph.producer(x), op.graph
-    if maker is None or maker.op != "Conv" or len(graph.consumers(x)) > 1 or x in graph.outputs:
+    if maker is None or maker.op not in ("Conv", "ConvTranspose"):
+        return None
+    if len(graph.consumers(x)) > 1 or x in graph.outputs:
         return None
     return maker if all(v is None or v.const is not None for v in maker.inputs[1:]) else None
+
+
+def _scaled(op: GraphBuilder, convolution: Node, factor: Value) -> Value:
+    """The weight, [out, in / group, ...] or [in, out / group, ...], times a number for each channel of the result."""
+    weight, groups = convolution.inputs[1], convolution.attrs.get("group", 1)
+    taps = weight.shape[2:]
+    apart = (groups, -1, 1) if convolution.op == "Conv" else (groups, 1, -1)
+    rows = op.Reshape(factor, op.integers(*apart, *[1] * len(taps)))
+    grouped = op.Reshape(weight, op.integers(groups, weight.shape[0] // groups, *weight.shape[1:]))
+    return op.Reshape(op.Mul(grouped, rows), op.integers(*weight.shape))
 
 
 def _instance(op: GraphBuilder, node: Node) -> list[Value]:

@@ -74,3 +74,20 @@ def test_unknown_activation() -> None:
     text = 'main (float[5,1,3] x) => (float[5,1,1,5] y) { y = RNN<hidden_size=5, activations=["Hm"]>(x, w1, r1) }'
     with pytest.raises(BadModel, match=r"RNN .*no activation Hm"):
         expand(graph(text, {k: WEIGHTS[k] for k in ("w1", "r1")}, opset=22))
+
+
+@pytest.mark.parametrize(
+    "convolution, shape",
+    [
+        ("Conv(x, w, b)", (6, 4, 3, 2)),
+        ("Conv<group=2>(x, w)", (6, 2, 3, 2)),
+        ("ConvTranspose(x, w, b)", (4, 6, 3, 2)),
+    ],
+)
+def test_a_batch_norm_is_part_of_the_convolution_before_it(convolution, shape):
+    weights = {name: random(6, seed=i) for i, name in enumerate("bstm")} | {"v": np.abs(random(6)), "w": random(*shape)}
+    g = graph(
+        f"main (float[T,4,5,5] x) => (float y) {{ a = {convolution} y = BatchNormalization(a, s, t, m, v) }}", weights
+    )
+    assert unchanged(g, expand)
+    assert ops(g).keys() - {convolution.partition("<")[0].partition("(")[0]} == {"Identity"}
