@@ -4,13 +4,23 @@ reads of the weight and of the input serves several times.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, Operand, Weight, groups, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import (
+    MAX_TRIPS,
+    MAX_WORKGROUPS,
+    Groups,
+    Kernel,
+    Operand,
+    Weight,
+    op,
+    operand,
+    refuse,
+    wgsl_type,
+)
 from intaglio.codegen.ops.elementwise import moved
 from intaglio.codegen.ops.linear import tail_operands
 from intaglio.compiler import dims
@@ -18,59 +28,161 @@ from intaglio.compiler.dims import Dim
 from intaglio.compiler.ir import Node, TensorType, Value, type_of
 from intaglio.compiler.windows import Window, windows
 
-_WIDE, _DEEP = 4, 4
+_DEEP = 4  # channels of a packed weight that lie side by side
 _LANES = 64
+_UNROLLED = 7  # taps along the last axis, up to which what neighbouring results share is read once
+# neighbouring results and channels of an invocation; the first does well everywhere
+_TILES = ((4, 8), (4, 16), (8, 8), (2, 8), (1, 8))
+# the same of workgroups that share what they read, after their invocations along results and channels; taps at a time
+_SHARED = {
+    "tiles32": ((32, 8), (4, 4), 16),
+    "tiles64": ((16, 16), (4, 4), 16),
+    "tiles128": ((16, 16), (8, 8), 8),
+}
 
 
 @op("Conv", "ConvTranspose")
 def convolve(node: Node) -> list[Kernel]:
     x, weight, bias = node.inputs[0], node.inputs[1], node.input(2)
     slid, group = windows(node), node.attrs.get("group", 1)
-    channels, size = node.output.shape[1], dims.product(node.output.shape[2:])
+    channels = node.output.shape[1]
     c, each, taps = x.shape[1] // group, channels // group, int(np.prod([w.kernel for w in slid]))
     if trips(c, slid) > MAX_TRIPS:
         raise refuse(node, f"{c} channels and {taps} taps for one result")
     scalar = wgsl_type(node.output.type)
     packable = weight.const is not None and scalar == "f32" and each > 1 and (group == 1 or each % _DEEP == 0)
     deep = _DEEP if packable else 1
-    vectors = 2 if deep > 1 and (each % 8 == 0 or (group == 1 and each > 4)) else 1
-    width = slid[-1].count
-    wide = min(_WIDE, width) if isinstance(width, int) else 1
-    places = (*node.output.shape[2:-1], -(-width // wide))
-    before, packed = _weight(node, deep, vectors)
-    reads = {"x": operand(x), "w": packed} | ({"bias": operand(bias)} if bias is not None else {})
+    tiles = _tiles(node, slid[-1].count, deep)
+    designs = _designs(node, slid, tiles, deep)
+    if not designs:
+        raise refuse(node, f"{node.output.type} needs too many workgroups")
+    before, packed = _weight(node, deep, max(high for _, high in tiles))
     tail = tail_operands(node)
+    reads = {"x": operand(x), "w": packed} | ({"bias": operand(bias)} if bias is not None else {}) | tail
+    transposed = node.op == "ConvTranspose"
     consts = {
-        "indices": {name: "n" for name, value in tail.items() if _by_channel(value, node.output)},
-        "wide": wide,
+        "title": "Transposed convolution" if transposed else "Convolution",
+        "transposed": transposed,
         "deep": deep,
-        "vectors": vectors,
-        "places": wgsl.size(dims.product(places)),
-        "tiles": -(-channels // (deep * vectors)),
-        "tiles_each": -(-each // (deep * vectors)),
         "channels": channels,
+        "each": each,
         "c": c,
         "c_all": x.shape[1],
         "taps": taps,
-        "width": wgsl.size(width),
-        "size": wgsl.size(size),
+        "width": wgsl.size(slid[-1].count),
+        "size": wgsl.size(dims.product(node.output.shape[2:])),
         "plane": wgsl.size(dims.product(x.shape[2:])),
         "bias": bias is not None,
         "scalar": scalar,
         "vector": "vec4f" if deep > 1 else scalar,
-        "moving": [i for i, w in enumerate(slid) if w.kernel > 1],
-        "axes": _axes(node, slid, places, wide),
-        "at": wgsl.affine("place", places, (*(s for s in wgsl.strides(node.output.shape[2:])[:-1]), wide)),
+        "indices": {name: "n" for name, value in tail.items() if _by_channel(value, node.output)},
     }
-    rows = min(8, 1 << (consts["tiles"] - 1).bit_length())
-    grid = (groups(*places, per=_LANES // rows), groups(consts["tiles"], per=rows), groups(x.shape[0]))
-    template = "conv" if node.op == "Conv" else "conv_transpose"
-    label = f"{template}{len(slid)}d_{'x'.join(str(w.kernel) for w in slid)}"
-    vec4 = frozenset({"w"} if deep > 1 else ())
-    flops = node.output.type.size * (2 * c * taps)
-    workgroup = (_LANES // rows, rows)
-    kernel = Kernel(template, reads | tail, {"out": node.output}, grid, workgroup, consts, label, vec4, flops=flops)
-    return [*before, replace(kernel, tail=node.attrs.get("tail", ()))]
+    label = f"{'conv_transpose' if transposed else 'conv'}{len(slid)}d_{'x'.join(str(w.kernel) for w in slid)}"
+    kernel = Kernel(
+        "conv",
+        reads,
+        {"out": node.output},
+        consts=consts,
+        label=label,
+        vec4=frozenset({"w"} if deep > 1 else ()),
+        tail=node.attrs.get("tail", ()),
+        flops=node.output.type.size * (2 * c * taps),
+    )
+    return [*before, kernel.designed(f"{label}{_kind(slid, group)} {_sizes(node)}", designs)]
+
+
+def _kind(slid: list[Window], group: int) -> str:
+    """What tells families of convolutions apart besides their windows."""
+    strides = f"_by{'x'.join(str(w.stride) for w in slid)}" if any(w.stride > 1 for w in slid) else ""
+    return strides + (f"_{group}groups" if group > 1 else "")
+
+
+def _sizes(node: Node) -> str:
+    return "x".join(map(str, (node.inputs[0].shape[1], *node.output.shape[2:], node.output.shape[1])))
+
+
+def _tiles(node: Node, width: Dim, deep: int) -> list[tuple[int, int]]:
+    """The tiles that suit the sizes: one result wide where the width varies."""
+    reach = width if isinstance(width, int) else 1
+    tiles = [(wide, high) for wide, high in _TILES if wide < 2 * reach]
+    if deep == 1 or not _fits(node, 8):
+        return [(wide, deep) for wide in dict.fromkeys(wide for wide, _ in tiles)]
+    return [(wide, high) for wide, high in tiles if _fits(node, high)]
+
+
+def _designs(node: Node, slid: list[Window], tiles: list[tuple[int, int]], deep: int) -> dict[str, dict[str, Any]]:
+    """The designs that have no more workgroups than there may be."""
+    designs = {f"wide{wide}x{high}": _run(node, slid, wide, high, deep) for wide, high in tiles}
+    results = dims.high(dims.product(node.output.shape[2:]))
+    for name, (lanes, (wide, high), step) in _SHARED.items():
+        if deep > 1 and _fits(node, lanes[1] * high) and results > lanes[0] * wide // 2:
+            designs[name] = _shared(node, slid, lanes, (wide, high), step)
+    return {name: d for name, d in designs.items() if all(g.at(dims.high) <= MAX_WORKGROUPS for g in d["grid"])}
+
+
+def _fits(node: Node, high: int) -> bool:
+    """Whether tiles of so many channels belong to one group each, and are for the larger part not padding."""
+    group = node.attrs.get("group", 1)
+    each = node.output.shape[1] // group
+    return high <= _DEEP or each % high == 0 or (group == 1 and each > high // 2)
+
+
+def _run(node: Node, slid: list[Window], wide: int, high: int, deep: int) -> dict[str, Any]:
+    """Each invocation by itself computes `wide` results along the last axis, in `high` channels."""
+    batch, channels, *spatial = node.output.shape
+    wide = min(wide, spatial[-1]) if wide > 1 else 1
+    places = (*spatial[:-1], -(-spatial[-1] // wide))
+    tiles, last = -(-channels // high), len(slid) - 1
+    # a workgroup of neighbours alone reads neighbouring elements, if each computes one result and there are enough
+    alone = wide == 1 and dims.high(dims.product(places)) >= _LANES
+    rows = 1 if alone else min(8, 1 << (tiles - 1).bit_length())
+    unrolled = slid[-1].kernel if slid[-1].kernel <= _UNROLLED else 1
+    consts = {
+        "wide": wide,
+        "vectors": high // deep,
+        "span": high,
+        "places": wgsl.size(dims.product(places)),
+        "tiles": tiles,
+        "axes": _axes(node, slid, places, wide),
+        "at": wgsl.affine("place", places, (*(s for s in wgsl.strides(tuple(spatial))[:-1]), wide)),
+        "moving": [i for i, w in enumerate(slid) if w.kernel > (unrolled if i == last else 1)],
+        **_columns(slid[-1], wide, unrolled, node.op == "ConvTranspose"),
+    }
+    grid = (Groups(places, _LANES // rows), Groups((tiles,), rows), Groups((batch,)))
+    return {"grid": grid, "workgroup": (_LANES // rows, rows), "consts": consts}
+
+
+def _columns(last: Window, wide: int, unrolled: int, transposed: bool) -> dict[str, Any]:
+    """What `wide` results read along the last axis at the taps that are unrolled: `columns`, each as result and tap,
+    and in `uses` for each tap which of them each result needs. What several need is read once."""
+
+    def place(i: int, k: int) -> int:
+        return i - k * last.dilation if transposed else i * last.stride + k * last.dilation
+
+    if unrolled < last.kernel:
+        return {"columns": [(i, None) for i in range(wide)], "uses": [list(range(wide))]}
+    columns = {place(i, k): (i, k) for k in range(unrolled) for i in range(wide)}
+    order = sorted(columns)
+    uses = [[order.index(place(i, k)) for i in range(wide)] for k in range(unrolled)]
+    return {"columns": [columns[at] for at in order], "uses": uses}
+
+
+def _shared(node: Node, slid: list[Window], lanes: tuple[int, int], tile: tuple[int, int], step: int) -> dict[str, Any]:
+    """Workgroups share what they read, `step` taps at a time: they have `lanes` along results and channels, each with a
+    tile of so many."""
+    batch, channels, *spatial = node.output.shape
+    (along, rows), (wide, high) = lanes, tile
+    results, span = along * wide, rows * high
+    consts = {
+        "wide": wide,
+        "vectors": high // _DEEP,
+        "span": span,
+        "results": results,
+        "step": step,
+        "axes": _axes(node, slid, tuple(spatial), 1),
+    }
+    grid = (Groups((dims.product(tuple(spatial)),), results), Groups((channels,), span), Groups((batch,)))
+    return {"template": "conv_tiles", "grid": grid, "workgroup": lanes, "consts": consts}
 
 
 def _by_channel(operand: Operand, out: Value) -> bool:
@@ -88,14 +200,15 @@ def trips(channels: int, slid: list[Window]) -> int:
 
 
 def _axes(node: Node, slid: list[Window], places: tuple[Dim, ...], wide: int) -> list[dict[str, Any]]:
-    """For each axis its window, where `place` begins, and how far its elements are apart in x."""
+    """For each axis its window, where `place` begins, which tap of it `tap` is, and how far elements are apart in x."""
     firsts = wgsl.coordinates("place", places)
+    taps = wgsl.coordinates("tap", tuple(w.kernel for w in slid))
     steps = wgsl.strides(node.inputs[0].shape[2:])
     result = []
-    for i, (window, first, step) in enumerate(zip(slid, firsts, steps, strict=True)):
+    for i, (window, first, step, at) in enumerate(zip(slid, firsts, steps, taps, strict=True)):
         factor = wide if i == len(slid) - 1 else 1
         o = f"({first}) * {factor}u" if factor > 1 and " " in first else f"{first} * {factor}u" if factor > 1 else first
-        result.append(tap(window) | {"o": o, "step": wgsl.size(step)})
+        result.append(tap(window) | {"o": o, "step": wgsl.size(step), "tap": at})
     return result
 
 
@@ -105,8 +218,9 @@ def tap(window: Window) -> dict[str, Any]:
     return {name: getattr(window, name) for name in names} | {"size": wgsl.size(window.size)}
 
 
-def _weight(node: Node, deep: int, vectors: int) -> tuple[list[Kernel], Operand]:
-    """The weight as [out / deep, in / group, taps, deep], and what must run first to bring it there."""
+def _weight(node: Node, deep: int, high: int) -> tuple[list[Kernel], Operand]:
+    """The weight as [out / deep, in / group, taps, deep], with zeros for channels up to a multiple of `high`, and what
+    must run first to bring it there."""
     weight, group = node.inputs[1], node.attrs.get("group", 1)
     c, each = node.inputs[0].shape[1] // group, node.output.shape[1] // group
     shape = (group, c, each, int(np.prod(weight.shape[2:])))
@@ -114,7 +228,7 @@ def _weight(node: Node, deep: int, vectors: int) -> tuple[list[Kernel], Operand]
         rows = weight.const
         rows = rows.reshape(shape).swapaxes(1, 2) if node.op == "ConvTranspose" else rows
         rows = rows.reshape(group * each, c, shape[3])
-        rows = np.pad(rows, [(0, -len(rows) % (deep * vectors)), (0, 0), (0, 0)]).reshape(-1, deep, c, shape[3])
+        rows = np.pad(rows, [(0, -len(rows) % high), (0, 0), (0, 0)]).reshape(-1, deep, c, shape[3])
         packed = np.ascontiguousarray(rows.transpose(0, 2, 3, 1))
         return [], Weight(Value(weight.name, type_of(packed), packed))
     if node.op == "Conv":

@@ -301,6 +301,13 @@ CONVOLUTIONS = [
             ),
         ]
     ),
+    # channels and results enough for workgroups that share what they read
+    case("y = Conv <pads = [1, 1, 1, 1]> (x, w, b)", x=f32(2, 5, 9, 8), w=weight(70, 5, 3, 3), b=weight(70)),
+    case("y = Conv <strides = [1, 2]> (x, w) z = Relu(y)", x=f32("T", 3, 9, 25), w=weight(20, 3, 2, 3)),
+    case("y = Conv <group = 2> (x, w) z = Mul(y, s)", x=f32(1, 6, 10, 7), w=weight(128, 3, 1, 1), s=weight(128, 1, 1)),
+    case("y = Conv <group = 3> (x, w)", x=f32(2, 6, 65), w=weight(96, 2, 9)),
+    case("y = Conv <dilations = [2], pads = [2, 2]> (x, w)", x=f32(2, 4, "T"), w=weight(33, 4, 3), sizes=(80, 5, 130)),
+    case("y = ConvTranspose <strides = [2, 3]> (x, w, b)", x=f32(2, 9, 5, 7), w=weight(9, 37, 3, 2), b=weight(37)),
     case("y = Conv <pads = [1, 1, 1, 1]> (x, w) z = Add(x, y)", x=f32(1, 4, 5, 5), w=weight(4, 4, 3, 3)),
     case("y = Conv(x, w) z = Elu(y)", x=f32(2, 3, 5, 6), w=f32(4, 3, 2, 2)),
     case(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity import Build, Program
@@ -64,6 +65,75 @@ def test_convolution_over_time(channels: int, columns: int, kernel: int, stride:
     x, w = b.input("x", 1, length, channels), b.weight(columns, kernel * channels)
     program = Program(b.output(b.node("Linear", (x, w, b.weight(columns)), window=(kernel, stride, pad))[0]))
     program.check()
+
+
+def convolution(
+    x: tuple[int, ...], columns: int, kernel: tuple[int, int], then: bool = False, **attrs: object
+) -> Graph:
+    b = Build()
+    w = b.weight(columns, x[1] // attrs.get("group", 1), *kernel)
+    y = b.Conv(b.input("x", *x), w, b.weight(columns), pads=[1, 0, 0, 2], **attrs)
+    return b.output(b.Relu(b.Add(y, b.weight(columns, 1, 1))) if then else y)
+
+
+TWO = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@examples(20)
+@given(
+    c=st.integers(1, 9),
+    each=st.sampled_from([4, 1, 3, 5, 8, 9, 16, 17]),
+    group=st.sampled_from([1, 2, 3]),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 8)),
+    strides=TWO,
+    dilations=TWO,
+    width=st.integers(20, 33),
+    then=st.booleans(),
+)
+def test_convolution(
+    c: int,
+    each: int,
+    group: int,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    width: int,
+    then: bool,
+) -> None:
+    attrs = {"group": group, "strides": strides, "dilations": dilations}
+    program = Program(convolution((2, c * group, 10, width), each * group, kernel, then, **attrs))
+    assert [node.op for node in program.graph.nodes] == ["Conv"]
+    program.check()
+
+
+@pytest.mark.parametrize(
+    "c, columns, group", [(3, 33, 1), (5, 64, 1), (4, 150, 1), (6, 128, 2), (7, 40, 1), (9, 192, 3)]
+)
+@pytest.mark.parametrize("kernel, strides", [((3, 3), (1, 1)), ((2, 5), (2, 1)), ((1, 1), (1, 2))])
+def test_convolution_in_tiles(
+    c: int, columns: int, group: int, kernel: tuple[int, int], strides: tuple[int, int]
+) -> None:
+    """Tiles that workgroups share, at the edges of channels, results and taps."""
+    program = Program(convolution((2, c, 13, 23), columns, kernel, True, group=group, strides=strides))
+    designs = {s.choice.design for e in program.executors for s in e.plan.programs["main"].steps}
+    assert any(design.startswith("tiles") for design in designs)
+    program.check()
+
+
+@examples(10)
+@given(
+    channels=st.tuples(st.integers(1, 9), st.sampled_from([1, 4, 5, 8, 17, 33, 64])),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 8)),
+    strides=TWO,
+    size=st.tuples(st.integers(4, 7), st.sampled_from([5, 8, 9, 16])),
+    then=st.booleans(),
+)
+def test_transposed_convolution(
+    channels: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], size: tuple[int, int], then: bool
+) -> None:
+    b = Build()
+    y = b.ConvTranspose(b.input("x", 2, channels[0], *size), b.weight(*channels, *kernel), strides=strides)
+    Program(b.output(b.Mul(y, b.Sigmoid(y)) if then else y)).check()
 
 
 def attention(queries: Dim, keys: Dim, heads: int, kv_heads: int, head_dim: int, past: Dim | None) -> Graph:
