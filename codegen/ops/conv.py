@@ -32,7 +32,8 @@ _DEEP = 4  # channels of a packed weight that lie side by side
 _LANES = 64
 _UNROLLED = 7  # taps along the last axis, up to which what neighbouring results share is read once
 # neighbouring results and channels of an invocation; the first does well everywhere
-_TILES = ((4, 8), (4, 16), (8, 8), (2, 8), (1, 8))
+_TILES = ((4, 16), (8, 16), (4, 8), (8, 8), (2, 8), (1, 8))
+_WIDE = (8, 4, 2, 1)  # results of one that has fewer channels
 # the same of workgroups that share what they read, after their invocations along results and channels; taps at a time
 _SHARED = {
     "tiles32": ((32, 8), (4, 4), 16),
@@ -104,10 +105,8 @@ def _sizes(node: Node) -> str:
 def _tiles(node: Node, width: Dim, deep: int) -> list[tuple[int, int]]:
     """The tiles that suit the sizes: one result wide where the width varies."""
     reach = width if isinstance(width, int) else 1
-    tiles = [(wide, high) for wide, high in _TILES if wide < 2 * reach]
-    if deep == 1 or not _fits(node, 8):
-        return [(wide, deep) for wide in dict.fromkeys(wide for wide, _ in tiles)]
-    return [(wide, high) for wide, high in tiles if _fits(node, high)]
+    tiles = _TILES if deep > 1 and _fits(node, 8) else [(wide, deep) for wide in _WIDE]
+    return [(wide, high) for wide, high in tiles if wide < 2 * reach and _fits(node, high)]
 
 
 def _designs(node: Node, slid: list[Window], tiles: list[tuple[int, int]], deep: int) -> dict[str, dict[str, Any]]:
