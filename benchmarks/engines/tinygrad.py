@@ -47,6 +47,9 @@ class TinygradWebGpu(Engine):
     def encode(self, features: np.ndarray) -> np.ndarray:
         return self._run(Tensor(features)).numpy()
 
+    def transcribe(self, recording: Path, first: First) -> list[int]:
+        raise Unsupported("its ONNX frontend builds new kernels for every token of Whisper's decoder")
+
     def generate(self, prompt: Sequence[int], count: int, first: First) -> list[int]:
         tokens = []
         for token in self._language.generate(list(prompt)):
