@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from intaglio.bundle import Bundle
 from intaglio.runtime import plan as plans
+from intaglio.runtime import tuning
 from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES, KINDS, Buffer, Plan, Step
 
 if TYPE_CHECKING:
@@ -131,12 +132,24 @@ def describe_adapter(adapter: wgpu.GPUAdapter, state: str) -> str:
         ["backend", info["backend_type"]],
         ["type", info["adapter_type"]],
         ["driver", info["description"] or "unknown"],
+        ["tuning", known_tuning(info)],
     ]
     lines = [f"{info['device'] or 'unnamed'} ({state})", *table(rows), "  tiers", *table(_tiers(adapter))]
     limits = [[f"  {name}", f"{adapter.limits[name]} (used: {used})"] for name, used in DEFAULT_LIMITS.items()]
     return "\n".join(
         [*lines, "  limits", *table(limits), f"  features  {', '.join(sorted(adapter.features)) or 'none'}"]
     )
+
+
+def known_tuning(info: Mapping[str, str]) -> str:
+    """Whether bundles know without a tuning file which designs are fast on this adapter."""
+    from intaglio.codegen import tunings
+
+    known = tuning.closest(tunings.shipped(), info)
+    if known is None:
+        return "none comes with bundles; see intaglio tune"
+    same = (known.device, known.driver) == tuning.adapter(info)
+    return "comes with bundles" + ("" if same else f", from {known.device}, {known.driver or 'unknown driver'}")
 
 
 def _tiers(adapter: wgpu.GPUAdapter) -> Iterable[list[str]]:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from intaglio.runtime.checked import named, typed
 from intaglio.runtime.plan import Choice, Plan, Program, Step, Tuning
@@ -49,6 +50,9 @@ class Measured:
             name: {d: math.prod(s[d] for s in ratios) ** (1 / len(ratios)) for d in set.intersection(*map(set, ratios))}
             for name, ratios in cases.items()
         }
+
+
+_Known = TypeVar("_Known", Tuning, Measured)
 
 
 def family(case: str) -> str:
@@ -94,12 +98,17 @@ def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
 
     info: what wgpu tells of the adapter; granted: the features of the device.
     """
-    device, driver = adapter(info)
-    known = [t for t in plan.tunings if _name(t.device) == _name(device)]
-    best = min(known, key=lambda t: (t.device != device, t.driver != driver), default=None)
+    best = closest(plan.tunings, info)
     if best is None:
         return plan
-    return redesigned(plan, best.choices, granted if best.device == device else ())
+    return redesigned(plan, best.choices, granted if best.device == info["device"] else ())
+
+
+def closest(known: Iterable[_Known], info: Mapping[str, str]) -> _Known | None:
+    """That of the same device and driver, else of the same device, else of one whose name differs in brackets only."""
+    device, driver = adapter(info)
+    alike = [t for t in known if _name(t.device) == _name(device)]
+    return min(alike, key=lambda t: (t.device != device, t.driver != driver), default=None)
 
 
 def _name(device: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from parity import Build, compiled, device
 
 import intaglio
+from intaglio import inspect
 from intaglio.__main__ import main
 from intaglio.codegen import tunings
 from intaglio.runtime import plan as plans
@@ -117,6 +118,14 @@ def test_what_is_shipped_is_for_adapters_that_can_be_told_apart() -> None:
     shipped = tunings.shipped()
     assert shipped and len({(m.device, m.driver) for m in shipped}) == len(shipped)
     assert all(m.seconds for m in shipped)
+
+
+def test_what_is_known_of_an_adapter() -> None:
+    m = tunings.shipped()[0]
+    assert inspect.known_tuning({"device": m.device, "description": m.driver}) == "comes with bundles"
+    other = inspect.known_tuning({"device": m.device, "description": "another driver"})
+    assert other == f"comes with bundles, from {m.device}, {m.driver or 'unknown driver'}"
+    assert inspect.known_tuning({"device": "another", "description": m.driver}).startswith("none comes with bundles")
 
 
 def test_no_tuning_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
