@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, refuse
-from intaglio.codegen.ops.attention_steps import in_steps
+from intaglio.codegen.ops.attention_steps import changes, in_steps
 from intaglio.compiler import dims
 from intaglio.compiler.ir import Node
 
@@ -27,11 +28,13 @@ def attention(node: Node) -> Kernel | list[Kernel]:
     keys, head_dim = k.shape[-2], q.shape[-1] // node.attrs["heads"]
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"a batch of queries {q.type}")
-    changed = any(name in node.attrs for name in ("scored", "masked", "weighed"))
-    if node.input(3) is not None or head_dim % 4 or head_dim > _HEAD or changed:
+    rounded = any(name in node.attrs for name in ("scored", "masked", "weighed"))
+    if node.input(3) is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
         return in_steps(node)
-    if dims.high(keys) > MAX_TRIPS:
+    if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys")
+    if rounded:
+        return _many_rounded(node)
     return _one_query(node) if q.shape[-2] == 1 else _many_queries(node)
 
 
@@ -57,26 +60,42 @@ def _one_query(node: Node) -> Kernel:
 
 
 def _many_queries(node: Node) -> Kernel:
-    q, heads, past = node.inputs[0], node.attrs["heads"], node.attrs["past"]
-    rows, d4 = q.shape[-2], q.shape[-1] // heads // 4
-
-    def design(tile: int, lanes: int, block: int) -> dict[str, Any]:
-        consts = {"tile": tile, "lanes": lanes, "block": block}
-        return {"grid": (groups(rows, per=tile * lanes), groups(heads)), "workgroup": (lanes,), "consts": consts}
-
+    q = node.inputs[0]
+    rows, d4 = q.shape[-2], q.shape[-1] // node.attrs["heads"] // 4
+    design = partial(_queries, node)
     tile = max(1, min(8, _REGISTERS // d4))
     shared = {"template": "attention_subgroup", "needs": ("subgroups",)}
     many, few = {"queries8": design(tile, 8, _KEYS)}, {"query32": design(1, 32, 1)}
     designs = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
-    consts = {
-        "rows": wgsl.size(rows),
+    kernel = _kernel("attention", node, _of_rows(node))
+    designs |= {"query64": design(1, 64, _KEYS), "subgroup": design(-(-tile // 2), 8, _KEYS) | shared}
+    return kernel.designed(_case(kernel, str(rows)), designs)
+
+
+def _many_rounded(node: Node) -> Kernel:
+    """Scores are computed twice, instead of being stored."""
+    rows, d4 = node.inputs[0].shape[-2], node.inputs[0].shape[-1] // node.attrs["heads"] // 4
+    many = {"queries4": _queries(node, max(1, min(4, _REGISTERS // d4)), 8, 2)}
+    few = {"query32": _queries(node, 1, 32, 1)}
+    kernel = _kernel("attention_rounded", node, _of_rows(node) | changes(node))
+    return kernel.designed(_case(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
+
+
+def _queries(node: Node, tile: int, lanes: int, block: int) -> dict[str, Any]:
+    """Invocations take `tile` queries of a head each, and `block` keys at a time."""
+    consts = {"tile": tile, "lanes": lanes, "block": block}
+    grid = (groups(node.inputs[0].shape[-2], per=tile * lanes), groups(node.attrs["heads"]))
+    return {"grid": grid, "workgroup": (lanes,), "consts": consts}
+
+
+def _of_rows(node: Node) -> dict[str, Any]:
+    q, past = node.inputs[0], node.attrs["past"]
+    return {
+        "rows": wgsl.size(q.shape[-2]),
         "causal": past is not None,
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": q.shape[-1] // 4,
     }
-    kernel = _kernel("attention", node, consts)
-    designs |= {"query64": design(1, 64, _KEYS), "subgroup": design(-(-tile // 2), 8, _KEYS) | shared}
-    return kernel.designed(_case(kernel, str(rows)), designs)
 
 
 def _case(kernel: Kernel, rows: str) -> str:

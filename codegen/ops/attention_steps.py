@@ -1,12 +1,14 @@
-"""Attention in three kernels, scores stored: slower, for masks that are data, for heads of any width, and for scores
-and weights that are rounded."""
+"""Attention in three kernels, scores stored: slower, for masks that are data, for heads of any width, and for one
+query whose scores or weights are rounded."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, operand, refuse
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, operand, per_element, refuse
 from intaglio.codegen.ops.norm import softmax_of
 from intaglio.compiler import dims
 from intaglio.compiler.elementwise import shifted
@@ -36,9 +38,7 @@ def in_steps(node: Node) -> list[Kernel]:
         "window": node.attrs.get("window"),
         "scale": wgsl.number(node.attrs["scale"], "f32"),
         "past": wgsl.size(past) if past is not None else None,
-        "scored": _steps(node, "scored", "score"),
-        "masked": _steps(node, "masked", "score"),
-        "hidden": wgsl.number(_hidden(node), "f32"),
+        **changes(node),
         "mask": wgsl.affine("i", shape, wgsl.broadcast_strides(mask.shape[-3:], shape)) if mask is not None else None,
     }
     reads = {"q": q, "k": k} | ({"mask": operand(mask)} if mask is not None else {})
@@ -47,9 +47,16 @@ def in_steps(node: Node) -> list[Kernel]:
     begin = wgsl.affine("i", (heads * rows,), (stride,))
     return [
         _kernel("attention_scores", reads, {"scores": scores}, scores.type.size, consts, flops),
-        softmax_of(scores, weights, (heads * rows, begin), (keys, 1), "softmax", _steps(node, "weighed", "weight")),
+        softmax_of(scores, weights, (heads * rows, begin), (keys, 1), "softmax", consts["weighed"]),
         _kernel("attention_values", {"weights": weights, "v": v}, {"out": node.output}, out, consts, flops),
     ]
+
+
+def changes(node: Node) -> dict[str, Any]:
+    """What is done to scores and weights, as lines, and the score of a key that is not seen."""
+    lines = {"scored": "score", "masked": "score", "weighed": "weight"}
+    hidden = wgsl.number(_hidden(node), "f32")
+    return {name: _steps(node, name, of) for name, of in lines.items()} | {"hidden": hidden}
 
 
 def _steps(node: Node, name: str, of: str) -> list[str]:
@@ -69,5 +76,4 @@ def _hidden(node: Node) -> float:
 
 
 def _kernel(template: str, reads: dict, writes: dict, size: dims.Dim, consts: dict, flops: dims.Dim) -> Kernel:
-    consts = consts | {"size": wgsl.size(size)}
-    return Kernel(template, reads, writes, (groups(size, per=64),), (64,), consts, template, flops=flops)
+    return per_element(template, reads, writes, size, consts | {"size": wgsl.size(size)}, template, flops)

@@ -1134,6 +1134,12 @@ LAYERS = {
     "attention, a window, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, 11, window=4), "Attention"),
     "attention, capped": Layer(lambda: attention(70, 90, past=20, cap=1.5), "Attention"),
     "attention, capped, one row": Layer(lambda: attention(1, 90, cap=1.5), "Attention"),
+    "attention, many rows, rounded": Layer(
+        lambda: attention(70, 90, 2, 64, past=20, window=30, scored=ROUNDED, masked=ROUNDED, weighed=FINE), "Attention"
+    ),
+    "attention, all rounded, heads of odd width": Layer(
+        lambda: attention(9, 20, 3, 7, 11, cap=1.5, scored=ROUNDED, masked=ROUNDED, weighed=FINE), "Attention"
+    ),
     "attention, scores rounded": Layer(lambda: attention(9, 20, past=11, scored=ROUNDED), "Attention"),
     # what is not seen has the lowest of the steps, and counts
     "attention, masked scores rounded": Layer(lambda: attention(T, T + 3, past=3, masked=ROUNDED), "Attention", ROWS),
