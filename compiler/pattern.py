@@ -27,6 +27,8 @@ from intaglio.compiler.quantized import Quantized
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or"})
 
+_LARGEST_F16 = float(np.finfo(np.float16).max)
+
 
 class Declined(Exception):
     """A rule matched but refuses, for the reason given."""
@@ -298,7 +300,7 @@ def _match(
 def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) -> bool:
     """Whether `value` is what a pattern wants, its inputs apart."""
     if not isinstance(pattern, Pattern):
-        return value.scalar is not None and math.isclose(value.scalar, pattern, rel_tol=1e-5)
+        return value.scalar is not None and _is_number(value.scalar, pattern)
     if pattern in bound or isinstance(pattern, Variable):
         return bound.get(pattern, value) is value
     node = graph.producer(value)
@@ -310,6 +312,13 @@ def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) 
         and node.output is value
         and all(node.attrs.get(k) == v for k, v in pattern.attrs.items())
     )
+
+
+def _is_number(scalar: float, wanted: float) -> bool:
+    """Whether it is the number as it is written, in f32 or so, or as f16 holds it."""
+    if math.isclose(scalar, wanted, rel_tol=1e-5):
+        return True
+    return abs(wanted) <= _LARGEST_F16 and scalar == float(np.float16(wanted))
 
 
 def _match_all(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from intaglio.compiler.ir import Graph
 from intaglio.compiler.pattern import Rule, apply
+
+_BY_ROOT_IN_F16 = 1 / float(np.float16(math.sqrt(2)))  # what a division by the root that f16 holds becomes
 
 
 def fuse_activation(graph: Graph) -> int:
@@ -16,7 +20,7 @@ class Gelu(Rule):
     """x Φ(x) (Hendrycks, Gimpel 2016)."""
 
     def pattern(op, x):
-        gate = op.Erf(x * math.sqrt(0.5)) + 1.0
+        gate = op.Erf(x * op.any(math.sqrt(0.5), _BY_ROOT_IN_F16)) + 1.0
         return op.any(x * gate * 0.5, x * 0.5 * gate, x * (gate * 0.5))
 
     def rewrite(op, out, x):

@@ -45,6 +45,19 @@ PRODUCTS = [
 ]
 
 
+@pytest.mark.parametrize(
+    "gate", [EXACT, EXACT.replace("Div(x, root2)", "Mul(x, half_root)"), TANH], ids=["root", "half root", "tanh"]
+)
+def test_numbers_that_f16_holds(gate):
+    """What a converter to f16 leaves of the numbers counts as them; what is merely as near does not."""
+    body = f"main (float[1,T,8] x) => (float y) {{ {gate} {PRODUCTS[0]} }}"
+    for change, expected in ((0, 1), (3e-4, 0)):
+        narrow = {name: np.float32(np.float16(a) * np.float32(1 + change)) for name, a in W.items()}
+        g = graph(body, {name: a if name in ("one", "half", "three") else narrow[name] for name, a in W.items()})
+        canonical(g)
+        assert fuse_activation(g) == expected
+
+
 @pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize("gate", [EXACT, TANH])
 def test_associations(gate, product):
