@@ -122,6 +122,8 @@ def test_every_part_is_wanted(key: str, data: dict[str, Any], tmp_path: Path) ->
 
 
 STEP = ("programs", "main", "steps", 0)
+CHOICE = (*STEP, 3)
+OTHER = (*CHOICE, "others", "rows4")
 HUGE = 10**30
 
 BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
@@ -198,13 +200,26 @@ BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
     ),
     *(((*STEP, 2, 0), {"of": ["T"], "per": per}) for per in (0, -1, 1.5, "4", None, True)),
     ((*STEP, 2, 0), {"of": ["10000*T"], "per": 1}),
+    *((CHOICE, value) for value in (7, "rows8", [], {}, {"case": "a", "design": "b"}, [["case", "a"]])),
+    *(((*CHOICE, key), value) for key in ("case", "design") for value in (DELETE, None, 7, [])),
+    *(((*CHOICE, "others"), value) for value in (DELETE, None, 7, "rows4", [], ["rows4"], {"rows4": None})),
+    ((*CHOICE, "and"), 1),
+    *((OTHER, value) for value in ([], {}, "ab", ["matmul_8x8_rows4"], ["matmul_8x8_rows4", [1, 1, 1], {}])),
+    *(((*OTHER, 0), value) for value in ("no such kernel", "../matmul_8x8_rows4", [], {}, 0, None)),
+    ((*OTHER, 0), "elementwise_greater"),  # whose bindings are others
+    *(((*OTHER, 1), grid) for grid in ([1, 1], 7, "111", None, {"0": 1})),
+    *(
+        ((*OTHER, 1, 0), n)
+        for n in (-1, 65_536, HUGE, 1.0, "1", True, {"of": ["U"], "per": 1}, {"of": [HUGE], "per": 1})
+    ),
 ]
 
 
 @pytest.mark.parametrize("path, value", BROKEN, ids=lambda x: "deleted" if x is DELETE else str(x)[:40])
 def test_broken(path: tuple[str | int, ...], value: Any, data: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(BadBundle):
+    with pytest.raises(BadBundle) as error:
         read(tmp_path, put(data, path, value))
+    assert "\n" not in str(error.value)
 
 
 def kernel_of(data: dict[str, Any]) -> tuple[str, str]:
