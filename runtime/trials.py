@@ -93,7 +93,7 @@ def _wrong(
     for i in executor.stepwise(trial, known, sorted(range(len(listed)), key=lambda i: listed[i][0])):
         case, design, step = listed[i]
         wrote = _written(executor, step)
-        if not all(_close(a, b) for a, b in zip(wrote, right.setdefault(case, wrote), strict=True)):
+        if not all(agree(a, b) for a, b in zip(wrote, right.setdefault(case, wrote), strict=True)):
             yield case, design
 
 
@@ -104,6 +104,7 @@ def _written(executor: Executor, step: Step) -> list[np.ndarray]:
     return [executor.content(b, 0, of.bytes // of.each, "f32") for b, of in written]
 
 
-def _close(found: np.ndarray, wanted: np.ndarray) -> bool:
+def agree(found: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether two designs agree. Operands are noise, of which a step may make what is no number: all have to, there."""
     largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
     return bool(np.allclose(found, wanted, rtol=0, atol=_TOLERANCE * largest, equal_nan=True))
