@@ -168,9 +168,10 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
 
 
 def label(template: str, weight: Value) -> str:
-    """The template's name with the format instead of "packed"."""
-    packed = Weight(weight).unpacking["packing"]
-    return f"{template.removesuffix(packed)}_{Weight(weight).format}" if packed else template
+    """The template's name with the format of the weight, if it is not f32, instead of "packed"."""
+    of = Weight(weight)
+    stem = template.removesuffix(of.unpacking["packing"])
+    return stem if of.format == "f32" else f"{stem}_{of.format}"
 
 
 def _tiles(weights: list[str], groups: int, lanes: int) -> dict[str, Any]:
