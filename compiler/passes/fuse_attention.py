@@ -171,6 +171,7 @@ def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | 
         made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
         actual = made[mask] if nodes else evaluate.concrete(mask, env)
         rows, columns = (int(dims.substitute(d, env)) for d in (queries, keys))
+        actual = np.broadcast_to(actual, np.broadcast_shapes(actual.shape, (rows, columns)))
         visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE
         hidden = ~actual if actual.dtype == bool else actual < _HIDDEN
         if window is None and actual.size:  # the largest size comes first
