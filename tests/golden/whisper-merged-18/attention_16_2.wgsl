@@ -53,8 +53,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let at0 = t0 * Q_STRIDE + head * D4;
   var highest0 = LOWEST;
   var sum0 = 0.0;
-var q0_0 = vec4f(); var q0_1 = vec4f(); var q0_2 = vec4f(); var q0_3 = vec4f();
-var out0_0 = vec4f(); var out0_1 = vec4f(); var out0_2 = vec4f(); var out0_3 = vec4f();
+  var q0_0 = vec4f(); var q0_1 = vec4f(); var q0_2 = vec4f(); var q0_3 = vec4f();
+  var out0_0 = vec4f(); var out0_1 = vec4f(); var out0_2 = vec4f(); var out0_3 = vec4f();
   // A loop with a switch instead of many loads keeps the shader quick to compile.
   for (var i = 0u; i < D4; i++) {
     let part0 = load_q(at0 + i) * 0.25f;
