@@ -28,8 +28,8 @@ def _rewrite(graph: Graph, node: Node) -> bool:
     builder = GraphBuilder(graph, node)
     if node.op in ("Squeeze", "Unsqueeze", "Flatten") or (node.op == "Transpose" and _keeps_order(node)):
         builder.rebind(out, reshape(builder, node.inputs[0], out))
-    elif _is_noop(node) and not (out in graph.outputs and graph.is_named(node.inputs[0])):
-        graph.redirect(out, node.inputs[0])
+    elif (kept := _kept(node)) is not None and not (out in graph.outputs and graph.is_named(kept)):
+        graph.redirect(out, kept)
     elif node.op == "Div" and (factor := _reciprocal(node.inputs[1])) is not None and not _is_rounded(graph, out):
         builder.rebind(out, builder.Mul(node.inputs[0], builder.constant(factor)))
     elif node.op == "Concat" and (full := tuple(v for v in node.inputs if 0 not in v.shape)) not in ((), node.inputs):
@@ -95,10 +95,23 @@ def _keeps_order(node: Node) -> bool:
     return moved == sorted(moved)
 
 
+def _kept(node: Node) -> Value | None:
+    """The input that a node gives back as it is, if it does."""
+    x = _always_chosen(node) if node.op == "Where" else node.inputs[0]
+    if x is None or x.const is not None or x.type != node.output.type:
+        return None
+    return x if node.op == "Where" or _is_noop(node) else None
+
+
+def _always_chosen(node: Node) -> Value | None:
+    """What a choice is for all elements, if that is known."""
+    condition, *choices = node.inputs
+    if condition.const is None or not (condition.const.all() or not condition.const.any()):
+        return None
+    return choices[0 if condition.const.all() else 1]
+
+
 def _is_noop(node: Node) -> bool:
-    x, out = node.inputs[0], node.output
-    if x is None or x.const is not None or x.type != out.type:
-        return False
     if node.op == "Slice":
         return all(first == 0 and step == 1 for first, _, step in slices(node))
     if node.op == "Concat":

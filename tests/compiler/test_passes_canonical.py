@@ -29,6 +29,9 @@ SCALARS = {
     "s4": np.array([-1, 4]),
     "like": np.array([1, 1, 4]),
     "int2": np.array(2),
+    "never": np.zeros((1, 1), bool),
+    "always": np.ones((1, 1), bool),
+    "mixed": np.array([True, False, True, True]),
 }
 
 
@@ -58,6 +61,10 @@ def check(text: str, expected: dict[str, int], **weights: np.ndarray) -> int:
         ("t = Identity(x) y = Abs(t)", {"Abs": 1}),
         ("t = Cast<to=1>(x) y = Abs(t)", {"Abs": 1}),
         ("t = Expand(x, like) y = Abs(t)", {"Abs": 1}),
+        ("t = Where(never, zero, x) y = Abs(t)", {"Abs": 1}),
+        ("t = Where(always, x, zero) y = Abs(t)", {"Abs": 1}),
+        ("t = Where(mixed, x, zero) y = Abs(t)", {"Where": 1, "Abs": 1}),
+        ("t = Where(never, ones, x) y = Abs(t)", {"Where": 1, "Abs": 1}),  # of another shape
         ("t = Slice(x, i0, far, ax) y = Abs(t)", {"Abs": 1}),
         ("t = Concat<axis=1>(x) y = Abs(t)", {"Abs": 1}),
         ("t, mask = Dropout(x) y = Abs(t)", {"Abs": 1}),
