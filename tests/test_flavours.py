@@ -18,7 +18,11 @@ from intaglio.runtime.graph import Operation
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FLAVOURS = sorted(f.name for f in FIXTURES.glob("whisper-*"))
-FUSED = {"whisper-genai", "whisper-optimizer"}  # operators of ONNX Runtime, inside of which a file has no values
+FUSED = {
+    "whisper-genai",
+    "whisper-genai-f16",
+    "whisper-optimizer",
+}  # operators of ONNX Runtime, inside of which a file has no values
 RECORDINGS = [FIXTURES.parent.parent / "examples" / "jfk.wav", *sorted((FIXTURES / "audio").glob("*.wav"))]
 MOST = 24  # tokens that are compared
 STEP = 0.05  # the largest of the steps that the encoder's numbers are rounded to where they are rounded to 8 bits
