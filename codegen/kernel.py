@@ -53,7 +53,9 @@ class Weight:
         group, texel = const.shape[1] // const.groups, COLUMNS[const.format]
         span = texel if group % texel == 0 else texel // 2
         spans = {"each": span // 4, "texel": texel // 4, "spans": group // span}
-        kind = {"bits": int(const.format[1:]), "wide": const.wide, "minima": const.minimum is not None}
+        minima = const.minimum is not None
+        kind = {"bits": int(const.format[1:]), "wide": const.wide, "minima": minima}
+        kind["unsigned"] = const.format == "q4" and minima  # codes
         return {"packing": "_packed", "groups_k": const.groups, **spans, **kind}
 
 

@@ -147,6 +147,11 @@ def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
         accs = np.split(y, 2, axis=-1) if node.attrs.get("paired") else [y]
         y = expression(tail, accs, inputs)
     parts = np.split(y, np.cumsum(node.attrs["splits"])[:-1], axis=-1) if "splits" in node.attrs else [y]
+    if rotary := node.attrs.get("rotary"):
+        cos, sin = (table[node.attrs["at"]] for table in inputs[rotary["tables"] : rotary["tables"] + 2])
+        for i in rotary["outputs"]:
+            heads = parts[i].reshape(*parts[i].shape[:-1], -1, 2 * len(cos))
+            parts[i] = rotated(heads, cos, sin, interleaved=False).reshape(parts[i].shape)
     for i, state in enumerate(node.attrs.get("states", ())):
         if state:
             parts[i] = _written(parts[i], inputs[state], node.attrs["at"])

@@ -21,6 +21,7 @@ from intaglio.compiler.passes.fuse_norm import fuse_norm
 from intaglio.compiler.passes.fuse_prologue import fuse_prologue
 from intaglio.compiler.passes.fuse_quantized import fuse_quantized, unfuse_quantized
 from intaglio.compiler.passes.fuse_rope import fuse_rope
+from intaglio.compiler.passes.fuse_rotary import fuse_rotary
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.merge_rotary import merge_rotary
@@ -50,7 +51,15 @@ UNDERSTAND: tuple[Pass, ...] = (
 )
 
 # How it runs: fewer, larger kernels.
-FUSE: tuple[Pass, ...] = (unfuse_quantized, merge_linear, merge_rotary, fuse_prologue, fuse_elementwise, fuse_gate)
+FUSE: tuple[Pass, ...] = (
+    unfuse_quantized,
+    merge_linear,
+    merge_rotary,
+    fuse_prologue,
+    fuse_rotary,
+    fuse_elementwise,
+    fuse_gate,
+)
 
 
 @dataclass

@@ -17,7 +17,6 @@ _KEYS = 4  # keys that are taken in at a time
 _DECODE = {"lanes64x8": (64, 8), "lanes16x4": (16, 4), "lanes32x4": (32, 4), "lanes256x2": (256, 2)}
 _GROUPS = {"group16": 16, "group64": 64}  # the same where a workgroup takes all heads that have the same keys
 _TOGETHER = 8  # of them at most, so that what they find fits
-_SUBGROUPS = 16  # invocations of the design whose subgroups share the query
 _BLOCK = 2048  # weights of keys that are in workgroup memory, at most
 _HEAD = 256  # the widest head
 _SHARED = 16_384  # bytes of workgroup memory
@@ -53,9 +52,10 @@ def _one_query(node: Node) -> Kernel:
     if 1 < together <= _TOGETHER:
         tile = max(1, 16 // together)
         designs |= {name: design(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
-    if d4 <= _SUBGROUPS:
-        shared = {"template": "attention_decode_subgroup", "needs": ("subgroups",)}
-        designs["subgroup"] = design(_SUBGROUPS, 1) | shared
+    shared = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
+    designs["subgroup"] = shared | {"grid": (groups(heads),), "consts": {"group": 1}}
+    if 1 < together <= _TOGETHER:
+        designs["subgroup_group"] = shared | {"grid": (groups(heads, per=together),), "consts": {"group": together}}
     kernel = _kernel("attention_decode", node, {})
     return kernel.designed(_case(kernel, "1"), designs)
 

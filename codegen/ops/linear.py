@@ -41,9 +41,9 @@ def linear(node: Node) -> list[Kernel]:
         raise refuse(node, f"{weight.shape[1]} columns")
     one_row = _is_one_row(node) and "window" not in node.attrs
     make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul
-    if "norm" in node.attrs and make is not _matvec:
-        raise refuse(node, "a norm before anything but one row of whole vec4s")
-    return [make(node, start, end) for start, end in parts(_columns(node), weight)]
+    if {"norm", "rotary"} & node.attrs.keys() and make is not _matvec:
+        raise refuse(node, "a norm before, or a rotary embedding after, anything but one row of whole vec4s")
+    return [make(node, start, end) for start, end in parts(_columns(node), weight, _head_dim(node) or 8)]
 
 
 def _is_one_row(node: Node) -> bool:
@@ -67,10 +67,16 @@ def _by_fours(node: Node) -> bool:
     return width % 4 == 0 and stride * channels % 4 == 0 and pad * channels % 4 == 0 and fours(node.inputs[0].type.size)
 
 
-def parts(rows: int, weight: Value) -> list[tuple[int, int]]:
-    """Ranges of a matrix's rows, in whole blocks of 8, such that each fits a binding."""
+def _head_dim(node: Node) -> int:
+    """Columns of a head, if they are turned; else 0."""
+    rotary = node.attrs.get("rotary")
+    return 2 * node.inputs[rotary["tables"]].shape[1] if rotary else 0
+
+
+def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
+    """Ranges of a matrix's rows, in blocks of `whole`, a multiple of 8, such that each fits a binding."""
     width = weight.shape[1]
-    each = MAX_BINDING * 8 // (_BITS[Weight(weight).format] * (width + -width % 4)) // 8 * 8
+    each = MAX_BINDING * 8 // (_BITS[Weight(weight).format] * (width + -width % 4)) // whole * whole
     return [(start, min(start + each, rows)) for start in range(0, rows, each)]
 
 
@@ -87,6 +93,7 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
             reads["beta"] = operand(node.inputs[norm["shift"]])
         consts |= {"width": width, "epsilon": wgsl.number(norm["epsilon"], "f32"), "beta": bool(norm["shift"])}
     rows, pair = end - start, len(consts["weights"])
+    turned = bool(consts["half"])
 
     def design(lanes: int, tile: int, meeting: int, product: str = "matvec") -> dict[str, Any]:
         """`lanes` invocations take `tile` groups of 4 rows each, and `meeting` share the columns of each out."""
@@ -99,11 +106,13 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         }
 
     tiles = {"rows16": 4, "rows8": 2, "rows4": 1} if rows > _WIDE else {"rows8": 2, "rows16": 4, "rows4": 1}
+    least = 2 if turned else 1  # groups: two have the pairs
+    tiles = {name: tile for name, tile in tiles.items() if tile >= least}
     designs = {name: design(8, tile, 1) for name, tile in tiles.items()}
-    designs |= {"meet8": design(8, 1, 8), "meet32": design(2, 1, 32)}
+    designs |= {"meet8": design(8, least, 8), "meet32": design(2, least, 32)}
     if consts["shared"]:
         designs |= {f"subgroup{4 * tile}": design(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()}
-    name = label(template, weight)
+    name = label(template, weight) + ("_rotary" if turned else "")
     kernel = Kernel(
         template,
         reads,
@@ -216,10 +225,15 @@ def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[
     if bias is not None:
         reads["bias"] = operand(bias)
     reads |= tail_operands(node)
+    half = _head_dim(node) // 8
+    if half:
+        tables = node.attrs["rotary"]["tables"]
+        reads |= {name: operand(v) for name, v in zip(("cos", "sin"), node.inputs[tables : tables + 2], strict=True)}
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
     vec4s = weight.shape[1] // 4
     # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else as many as divide a row
     consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
+    consts |= {"half": half, "sums": 2 if half else len(first)}
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
     consts["odd"] = not _is_one_row(node) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):
@@ -237,13 +251,16 @@ def _factors(reads: dict[str, Operand]) -> frozenset[str]:
 
 
 def _parts(node: Node) -> list[dict[str, Any]]:
-    """Which columns go to which output, and where in it: `first`, `width`, `name`, `row`."""
+    """Which columns go to which output, and where in it: `first`, `width`, `name`, `row`; and the row's `position`, if
+    they are turned by that."""
     splits = node.attrs.get("splits", (_columns(node),))
     states = node.attrs.get("states", (0,) * len(splits))
+    turned = node.attrs.get("rotary", {"outputs": ()})["outputs"]
+    at = f"({wgsl.size(node.attrs['at'])} + row)" if node.attrs.get("at", 0) != 0 else "row"
     result, first = [], 0
     for i, (width, state) in enumerate(zip(splits, states, strict=True)):
-        row = f"({wgsl.size(node.attrs['at'])} + row)" if state and node.attrs["at"] != 0 else "row"
-        result.append({"name": _name(i, len(splits)), "first": first, "width": width, "row": row})
+        part = {"name": _name(i, len(splits)), "first": first, "width": width, "row": at if state else "row"}
+        result.append(part | {"position": at if i in turned else None})
         first += width
     return result
 

@@ -13,7 +13,7 @@ def fuse_prologue(graph: Graph) -> int:
     """Returns the number of norms that were absorbed."""
     changed = 0
     for node in graph.nodes:
-        if node.op in _KINDS and node.output not in graph.outputs and _one_row(node.output.shape):
+        if node.op in _KINDS and node.output not in graph.outputs and one_row(node.output.shape):
             readers = graph.consumers(node.output)
             if readers and all(_can_host(n, node.output) for n in readers):
                 for reader in readers:
@@ -23,7 +23,8 @@ def fuse_prologue(graph: Graph) -> int:
     return changed
 
 
-def _one_row(shape: tuple[Dim, ...]) -> bool:
+def one_row(shape: tuple[Dim, ...]) -> bool:
+    """Whether the last axis is all there is."""
     return all(d == 1 for d in shape[:-1])
 
 

@@ -1024,6 +1024,23 @@ def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm
     return b.output(y)
 
 
+def turned(
+    rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False, bias: bool = False
+) -> Graph:
+    """As rotary, with the layers that make queries, keys and values, and attention over a cache of both."""
+    b = Build()
+    x = b.input("x", 1, rows, WIDTH)
+    x = b.RMSNormalization(x, b.weight(WIDTH), axis=-1, epsilon=1e-6) if norm else x
+    tables, past = (b.weight(128, pairs), b.weight(128, pairs)), {"past": P}
+    widths = {"q": 3 * head_dim, "keys": head_dim, "values": head_dim}
+    made = {name: b.Linear(x, b.weight(n, WIDTH), *[b.weight(n)] * bias) for name, n in widths.items()}
+    for name, heads in (("q", 3), ("keys", 1)):
+        made[name] = b.node("Rotary", (*tables, made[name]), heads=(heads,), interleaved=interleaved, **past)[0]
+    for name in ("keys", "values"):
+        made[name] = b.Write(made[name], b.state(name, 1, 128, head_dim), at=P)
+    return b.output(b.Attention(*made.values(), heads=3, kv_heads=1, scale=head_dim**-0.5, **past))
+
+
 def normed(b: Build, x: Value, head_dim: int) -> Value:
     """Token rows with the norm of each head taken."""
     rows, width = x.shape[1:]
@@ -1163,6 +1180,18 @@ LAYERS = {
     },
     "rotary, norms of heads": Layer(lambda: rotary(T, 16, 8, norm=True), "Rotary Attention", ROWS),
     "rotary, norms of heads, neighbours": Layer(lambda: rotary(1, 16, 4, True, True), "Rotary Attention", STEPS),
+    **{
+        f"rotary after layers, {name}": Layer(build, f"Linear{' Rotary' * apart} Attention", STEPS)
+        for name, apart, build in (
+            ("one row", False, partial(turned, 1, 16, 8)),
+            ("one row, a norm before", False, partial(turned, 1, 64, 32, norm=True)),
+            ("one row, biases", False, partial(turned, 1, 24, 12, bias=True)),
+            ("one row, neighbours", True, partial(turned, 1, 16, 8, interleaved=True)),
+            ("one row, part of a head", True, partial(turned, 1, 16, 4)),
+            ("one row, halves of odd width", True, partial(turned, 1, 12, 6)),
+        )
+    },
+    "rotary after layers, rows": Layer(lambda: turned(T, 16, 8), "Linear Rotary Attention", ROWS),
     "RMSNorm and what it is added to": Layer(lambda: rms_norm(T, 24, residual=True), "RMSNormalization", ROWS),
     "RMSNorm": Layer(lambda: rms_norm(T, 24), "RMSNormalization", ROWS),
     "RMSNorm of odd width": Layer(lambda: rms_norm(T, 7), "RMSNormalization", ROWS),
