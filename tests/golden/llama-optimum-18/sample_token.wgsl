@@ -96,9 +96,10 @@ fn lowest_kept(lane: u32, floor: f32, highest: f32, counted: bool, wanted: f32) 
       }
       workgroupBarrier();
       if (lane < half) {
-        for (var j = 0u; j < 4u; j++) {
-          weights[j] += other_half[lane][j];
-        }
+        weights[0] += other_half[lane][0];
+        weights[1] += other_half[lane][1];
+        weights[2] += other_half[lane][2];
+        weights[3] += other_half[lane][3];
       }
       workgroupBarrier();
     }
@@ -106,10 +107,12 @@ fn lowest_kept(lane: u32, floor: f32, highest: f32, counted: bool, wanted: f32) 
       if (!counted && shift + BITS == 32u) {
         target_weight = wanted * weights[0].x;
       }
-      var digit = 0u;
-      for (var d = 1u; d < 1u << BITS; d++) {
-        digit += select(0u, 1u, weights[d / 4u][d % 4u] >= target_weight);
-      }
+      var reached = vec4u();  // digits whose weight is enough: they are the first ones
+      reached += vec4u(weights[0] >= vec4f(target_weight));
+      reached += vec4u(weights[1] >= vec4f(target_weight));
+      reached += vec4u(weights[2] >= vec4f(target_weight));
+      reached += vec4u(weights[3] >= vec4f(target_weight));
+      let digit = max(reached.x + reached.y + reached.z + reached.w, 1u) - 1u;
       threshold = lowest + (digit << shift);
     }
     workgroupBarrier();
@@ -146,15 +149,15 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
   }
 
   if (temperature > 0.0) {
-    let top_k = load_sampling(1u);
-    let top_p = load_sampling(2u);
     let min_p = load_sampling(3u);
     var floor = LOWEST;
-    if (top_k > 0.0 && top_k < f32(VOCABULARY)) {
-      floor = lowest_kept(lane, floor, highest, true, top_k);
-    }
-    if (top_p > 0.0 && top_p < 1.0) {
-      floor = lowest_kept(lane, floor, highest, false, top_p);
+    // Top-k, which counts tokens, then top-p, which adds their probabilities up.
+    for (var limit = 1u; limit <= 2u; limit++) {
+      let counted = limit == 1u;
+      let wanted = load_sampling(limit);
+      if (wanted > 0.0 && wanted < select(1.0, f32(VOCABULARY), counted)) {
+        floor = lowest_kept(lane, floor, highest, counted, wanted);
+      }
     }
     if (min_p > 0.0) {
       floor = max(floor, highest + log(min_p));
