@@ -116,7 +116,7 @@ class Renderer:
         kernel = dispatch.kernel
         context: dict[str, Any] = {**kernel.consts, **_tail(kernel)}
         context["workgroup"] = [*kernel.workgroup, 1, 1][:3]
-        context["symbols"] = self.symbols
+        context |= {"symbols": self.symbols, "needs": kernel.needs}
         template = _environment().get_template(f"{kernel.template}.wgsl.jinja")
         bindings = [_binding(name, dispatch, storage[name], access[name]) for name in dispatch.places]
         body = template.render(context, bindings=[], uniform=False)

@@ -12,6 +12,7 @@ import numpy as np
 
 from intaglio.runtime import graph as graphs
 from intaglio.runtime import plan as plans
+from intaglio.runtime.background import in_background
 from intaglio.runtime.graph import Graph
 from intaglio.runtime.plan import BadBundle, Plan
 
@@ -96,9 +97,9 @@ class Bundle:
         from intaglio.runtime.options import Options
 
         self._expect("language", "language model", "generate text")
-        checked = Options(**options)
+        checked, generator = Options(**options), self._generator
         tokens = self._tokens(prompt) if isinstance(prompt, str) else prompt
-        pieces = self._generator.generate(tokens, checked)
+        pieces = generator.generate(tokens, checked)
         return pieces if stream else pieces.finish()
 
     def chat(
@@ -213,15 +214,15 @@ class Bundle:
         from intaglio.runtime.tokenizer import Tokenizer
         from intaglio.runtime.whisper import Transcriber
 
-        tokenizer = Tokenizer(plans.verify_file(self.folder, self.plan, "tokenizer.json"))
-        return Transcriber(self.executor, self._generation, tokenizer)
+        tokenizer = in_background(lambda: Tokenizer(plans.verify_file(self.folder, self.plan, "tokenizer.json")))
+        return Transcriber(self.executor, self._generation, tokenizer.result())
 
     @cached_property
     def _generator(self) -> Generator:
         from intaglio.runtime.generate import Generator
 
-        settings, tokenizer = self._language, self.tokenizer  # before the weights: it leaves room for some of them
-        return Generator(self.executor, settings, tokenizer, self._say)
+        settings, tokenizer = self._language, in_background(lambda: self.tokenizer)
+        return Generator(self.executor, settings, tokenizer.result(), self._say)
 
     @cached_property
     def _language(self) -> Settings:

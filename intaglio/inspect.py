@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from intaglio.bundle import Bundle
 from intaglio.runtime import plan as plans
 from intaglio.runtime import tuning
-from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES, KINDS, Buffer, Plan, Step
+from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES, KINDS, LARGER_LIMITS, TIERS, Buffer, Plan, Step
 
 if TYPE_CHECKING:
     import wgpu
@@ -156,9 +156,11 @@ def _tiers(adapter: wgpu.GPUAdapter) -> Iterable[list[str]]:
     """What bundles may count on, whether this adapter has it, and why."""
     short = [name for name, used in DEFAULT_LIMITS.items() if adapter.limits[name] < used]
     yield ["  default", "no" if short else "yes", f"too little {', '.join(short)}" if short else "every bundle runs"]
-    for name, use in (("subgroups", "kernels that a tuning may choose"), ("shader-f16", "no kernel needs it yet")):
-        has = FEATURES[name] in adapter.features
-        yield [f"  {name}", "yes" if has else "no", use if has else f"it lacks the feature {FEATURES[name]}"]
-    larger = [name for name, used in DEFAULT_LIMITS.items() if adapter.limits[name] > used]
-    why = "no kernel needs them yet" if larger else "it has WebGPU's default ones"
-    yield ["  larger limits", "yes" if larger else "no", why]
+    from intaglio.runtime.device import tiers
+
+    has, larger = tiers(adapter), [name for name, wanted in LARGER_LIMITS.items() if adapter.limits[name] < wanted]
+    lacks = {name: f"it lacks the feature {wgpus}" for name, wgpus in FEATURES.items()}
+    lacks["larger-limits"] = f"too little {', '.join(larger)}"
+    for name in TIERS:
+        row = ["yes", "kernels that a tuning may choose"] if name in has else ["no", lacks[name]]
+        yield [f"  {name}", *row]

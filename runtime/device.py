@@ -1,4 +1,4 @@
-"""The adapter: found, and opened with WebGPU's default limits, so that a bundle that runs here runs anywhere."""
+"""The adapter: found, and opened with WebGPU's default limits and with what kernels may ask for beyond them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wgpu.backends.wgpu_native import ffi
 from wgpu.backends.wgpu_native.extras import set_instance_extras
 
 from intaglio.runtime.c_types import quicken
-from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES
+from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS
 
 
 class NoAdapter(RuntimeError):
@@ -61,16 +61,18 @@ def choose() -> wgpu.GPUAdapter:
 
 
 def open_device(features: Collection[str] = ()) -> wgpu.GPUDevice:
-    """A device with WebGPU's default limits, and what the adapter has of FEATURES and of wgpu's `features`.
+    """A device with WebGPU's default limits, the tiers that the adapter has, and what it has of wgpu's `features`.
 
     Raises NoAdapter.
     """
     adapter = choose()
     # Limits must be named: left out, wgpu-py grants the adapter's own.
+    limits = DEFAULT_LIMITS | (LARGER_LIMITS if "larger-limits" in tiers(adapter) else {})
     granted = sorted(adapter.features & {*features, *FEATURES.values()})
-    return adapter.request_device_sync(required_limits=dict(DEFAULT_LIMITS), required_features=granted)
+    return adapter.request_device_sync(required_limits=limits, required_features=granted)
 
 
-def features(device: wgpu.GPUDevice) -> set[str]:
-    """Those of FEATURES that a device has."""
-    return {name for name, wgpus in FEATURES.items() if wgpus in device.features}
+def tiers(of: wgpu.GPUAdapter | wgpu.GPUDevice) -> set[str]:
+    """Those of TIERS that an adapter or a device has."""
+    larger = all(of.limits[name] >= wanted for name, wanted in LARGER_LIMITS.items())
+    return {name for name, wgpus in FEATURES.items() if wgpus in of.features} | ({"larger-limits"} if larger else set())

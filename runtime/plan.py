@@ -31,6 +31,7 @@ DEFAULT_LIMITS = {
     "max-buffer-size": 256 << 20,
     "max-storage-buffers-per-shader-stage": 8,
     "max-compute-invocations-per-workgroup": 256,
+    "max-compute-workgroup-size-x": 256,
     "max-compute-workgroup-storage-size": 16_384,
     "max-compute-workgroups-per-dimension": 65_535,
     "max-sampled-textures-per-shader-stage": 16,
@@ -38,8 +39,15 @@ DEFAULT_LIMITS = {
     "max-texture-dimension-2d": 8192,
     "max-uniform-buffer-binding-size": 65_536,
 }
-# What kernels may need beyond WebGPU's core, and wgpu's names for it.
+# More than that, which most adapters grant when asked.
+LARGER_LIMITS = {
+    "max-compute-invocations-per-workgroup": 1024,
+    "max-compute-workgroup-size-x": 1024,
+    "max-compute-workgroup-storage-size": 32_768,
+}
+# What kernels may need beyond the defaults: features, with wgpu's names for them, and those limits.
 FEATURES = {"shader-f16": "shader-f16", "subgroups": "subgroup"}
+TIERS = (*FEATURES, "larger-limits")
 KINDS = ("weight", "input", "output", "scratch", "state")
 SEEN = ("input", "output", "state")  # what users know by name
 DTYPES = ("f32", "f16", "f64", "bf16", "i64", "i32", "i16", "i8", "i4", "u64", "u32", "u16", "u8", "u4", "bool")
@@ -76,7 +84,7 @@ class BadBundle(ValueError):
 @dataclass(frozen=True)
 class Kernel:
     """A shader. `access` has a letter per binding, see ACCESS; `uniform`: the block of symbols is bound after them;
-    `needs`: features that an adapter must have."""
+    `needs`: those of TIERS that an adapter must have."""
 
     file: str
     sha256: str
@@ -382,7 +390,7 @@ def _check(plan: Plan) -> None:
         _expect(re.fullmatch(r"[0-9a-f]{64}", digest), f"the hash of {name}")
     for name, kernel in plan.kernels.items():
         _expect(set(kernel.access) <= ACCESS.keys(), f"the access of kernel {name}")
-        _expect(set(kernel.needs) <= FEATURES.keys(), f"what kernel {name} needs")
+        _expect(set(kernel.needs) <= set(TIERS), f"what kernel {name} needs")
         kinds = Counter((bool(a.formats), a.image) for a in map(ACCESS.__getitem__, kernel.access))
         within = kinds[False, False] <= 8 and kinds[True, False] <= 16 and kinds[True, True] <= 4
         _expect(within, f"the bindings of kernel {name}")
@@ -395,7 +403,7 @@ def _check(plan: Plan) -> None:
             _expect(0 <= i < len(plan.buffers), f"program {name}")
             _expect(plan.buffers[i].kind in SEEN and plan.buffers[i].name == seen, f"{seen} of program {name}")
         for step in program.steps:
-            _expect(not plan.kernels[step.kernel].needs, f"the feature that a step of {step.kernel} needs")
+            _expect(not plan.kernels[step.kernel].needs, f"what a step of {step.kernel} needs")
             for kernel, grid in ((step.kernel, step.grid), *(step.choice.others.values() if step.choice else ())):
                 _check_step(plan, kernel, step.buffers, grid)
     _expect(all(count == 1 for count in names.values()), "two tensors have one name")

@@ -14,7 +14,7 @@ import numpy as np
 
 from intaglio.runtime import measure
 from intaglio.runtime.clock import FEATURE, Clock, Work, clock
-from intaglio.runtime.device import features, open_device
+from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.executor import Executor
 from intaglio.runtime.plan import ACCESS, Plan, Program, Step
 from intaglio.runtime.tuning import Measured, adapter
@@ -43,7 +43,7 @@ def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trial
     bundle does.
     """
     device = open_device([FEATURE])
-    listed = {name: _listed(plan, name, features(device)) for name in plan.programs}
+    listed = {name: _listed(plan, name, tiers(device)) for name in plan.programs}
     added = {_trial(name): Program({}, {}, tuple(step for *_, step in of)) for name, of in listed.items()}
     executor = Executor(folder, replace(plan, programs=plan.programs | added, tunings=()), say, device)
     timer, times, wrong = clock(device), defaultdict(lambda: defaultdict(list)), {}

@@ -24,7 +24,7 @@ from intaglio.compiler.pattern import GraphBuilder
 from intaglio.compiler.pipeline import FUSE, UNDERSTAND, Trace
 from intaglio.runtime import plan as plans
 from intaglio.runtime import tuning
-from intaglio.runtime.device import features, open_device
+from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.executor import Executor
 
 OPSET = 20
@@ -203,7 +203,7 @@ def every_design(folder: Path) -> list[Executor]:
     plan = replace(plans.read(folder), tunings=())
     choices = {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}
     turns = itertools.zip_longest(*(choice.others for choice in choices.values()), fillvalue="")
-    granted = features(device())
+    granted = tiers(device())
     changed = [tuning.redesigned(plan, dict(zip(choices, turn, strict=True)), granted) for turn in turns]
     tried = [plan, *changed] if changed else []
     missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}

@@ -515,6 +515,7 @@ def test_device(cli):
     status, out, _ = cli("device")
     assert status == 0 and "(used)" in out and "driver" in out and "max-buffer-size" in out and "features" in out
     assert "    default        yes  every bundle runs\n" in out and "    subgroups " in out and "    shader-f16 " in out
+    assert "    larger-limits  " in out
     assert "\n  tuning   " in out
 
 

@@ -1,6 +1,6 @@
 // Compiles WGSL with Tint, with no GPU driver: Dawn's null backend reports the errors that Chrome would.
-// node tint.mjs FILE_OR_FOLDER...   or, without arguments, {"files": [...], "features": [...]} on stdin.
-// Prints {path: ["line:column message", ...]}; an empty list is a good shader. Limits are WebGPU's defaults.
+// node tint.mjs FILE_OR_FOLDER...   or, without arguments, {"files": [...], "features": [...], "limited": true} on stdin.
+// Prints {path: ["line:column message", ...]}; an empty list is a good shader. Limits are WebGPU's defaults, if it is limited.
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ async function errors(device, code) {
   const { messages } = await module.getCompilationInfo();
   await device.popErrorScope();
   const found = messages.filter((m) => m.type === 'error').map((m) => `${m.lineNum}:${m.linePos} ${m.message}`);
-  if (found.length) return found;
+  if (found.length || !limited) return found;
   try {
     // Binding counts, workgroup sizes and workgroup memory are known only here.
     await device.createComputePipelineAsync({ layout: 'auto', compute: { module } });
@@ -31,7 +31,7 @@ async function errors(device, code) {
 }
 
 const given = process.argv.slice(2);
-const { files, features = [] } = given.length ? { files: given.flatMap(shaders) } : JSON.parse(readFileSync(0, 'utf8'));
+const { files, features = [], limited = true } = given.length ? { files: given.flatMap(shaders) } : JSON.parse(readFileSync(0, 'utf8'));
 const adapter = await gpu.requestAdapter();
 const device = await adapter.requestDevice({ requiredFeatures: features });
 

@@ -15,11 +15,12 @@ _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that are taken in at a time
 # invocations that share a query, keys that each takes in at a time
 _DECODE = {"lanes64x8": (64, 8), "lanes16x4": (16, 4), "lanes32x4": (32, 4), "lanes256x2": (256, 2)}
+_LARGE = {"lanes1024x1": (1024, 1)}  # the same within larger limits
 _GROUPS = {"group16": 16, "group64": 64}  # the same where a workgroup takes all heads that have the same keys
 _TOGETHER = 8  # of them at most, so that what they find fits
 _BLOCK = 2048  # weights of keys that are in workgroup memory, at most
 _HEAD = 256  # the widest head
-_SHARED = 16_384  # bytes of workgroup memory
+_SHARED, _LARGE_SHARED = 16_384, 32_768  # bytes of workgroup memory
 
 
 @op("Attention")
@@ -42,13 +43,15 @@ def _one_query(node: Node) -> Kernel:
     keys, heads = node.inputs[1].shape[-2], node.attrs["heads"]
     d4, most, together = node.inputs[0].shape[-1] // heads // 4, dims.high(keys), heads // node.attrs["kv_heads"]
 
-    def design(lanes: int, tile: int, group: int = 1) -> dict[str, Any]:
-        left = _SHARED - 24 * group * lanes  # bytes, beside what lanes find
+    def design(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
+        left = shared - 24 * group * lanes  # bytes, beside what lanes find
         block = min(most, _BLOCK // group, left // (4 * group))
         sizes = {"lanes": lanes, "splits": lanes // d4, "tile": tile, "group": group, "block": block}
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
     designs = {name: design(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
+    larger = {"needs": ("larger-limits",)}
+    designs |= {name: design(*sizes, shared=_LARGE_SHARED) | larger for name, sizes in _LARGE.items()}
     if 1 < together <= _TOGETHER:
         tile = max(1, 16 // together)
         designs |= {name: design(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}

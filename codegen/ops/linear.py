@@ -144,11 +144,12 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
         }
     name = label(("conv1d" if window else "matmul") + consts["packing"], weight)
 
-    def design(product: str, tile: tuple[int, int], lanes: tuple[int, int]) -> dict[str, Any]:
-        """Invocations each take a tile of rows and groups of 4 columns; a workgroup has `lanes` along columns, rows."""
+    def design(product: str, tile: tuple[int, int], lanes: tuple[int, int], tile_type: str = "vec4f") -> dict[str, Any]:
+        """Invocations each take a tile of rows and groups of 4 columns; a workgroup has `lanes` along columns, rows.
+        tile_type: what a weight is in workgroup memory."""
         (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
         tile_groups = max(1, tile_groups // pair)
-        sizes = {"tile_rows": tile_rows, "product": product}
+        sizes = {"tile_rows": tile_rows, "product": product, "tile_type": tile_type}
         return {
             "template": "conv1d" if window else f"{product}{consts['packing']}",
             "grid": (groups(columns, per=4 * along * tile_groups), groups(rows, per=tile_rows * lanes_rows)),
@@ -160,6 +161,11 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
     tiles = _ROWS if many else {name: _ROWS[name] for name in ("rows8", "rows16", "rows4")}
     designs = {name: design("matmul", *sizes) for name, sizes in tiles.items()}
     designs |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
+    if Weight(weight).format == "f16":
+        halves = {"needs": ("shader-f16",)}
+        designs |= {
+            f"{name}_f16": design("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
+        }
     if consts["shared"]:
         designs["subgroup"] = design("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     kernel = Kernel(

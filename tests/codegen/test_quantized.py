@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from onnx import helper, numpy_helper
 from parity import every_design
 
 import intaglio
+import tint
 
 RANDOM = np.random.default_rng(5)
 KINDS = {4: ml_dtypes.uint4, 8: np.uint8}
@@ -232,16 +235,30 @@ def run(model: Model) -> list[np.ndarray]:
     return session.run(None, model.inputs)
 
 
+@pytest.fixture(scope="module")
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A model of MODELS, compiled once."""
+
+    @cache
+    def compiled(name: str) -> Path:
+        return intaglio.compile(MODELS[name].proto(), tmp_path_factory.mktemp("quantized") / "bundle").folder
+
+    return compiled
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_against_onnxruntime(name: str, tmp_path: Path) -> None:
-    model = MODELS[name]
+def test_against_onnxruntime(name: str, bundle_of: Callable[[str], Path]) -> None:
+    model, folder = MODELS[name], bundle_of(name)
     (expected,) = run(model)
-    bundle = intaglio.compile(model.proto(), tmp_path / "bundle")
     tolerance = 2e-4 if "Bnb4" in name else 2e-5  # no kernel unpacks those, and f16 holds them
-    for executor in every_design(bundle.folder):
+    for executor in every_design(folder):
         np.testing.assert_allclose(executor.run("main", model.inputs)["y"], expected, rtol=1e-5, atol=tolerance)
-    stored = sum(len(p.read_bytes()) for p in (tmp_path / "bundle").glob("weights-*.safetensors"))
+    stored = sum(len(p.read_bytes()) for p in folder.glob("weights-*.safetensors"))
     assert stored <= model.most + 2048, "the weight is larger than its codes and scales"
+
+
+def test_every_shader_passes_tint(bundle_of: Callable[[str], Path]) -> None:
+    assert not tint.wrong(map(bundle_of, MODELS))
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

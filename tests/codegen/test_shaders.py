@@ -21,7 +21,6 @@ def test_every_shader_passes_tint(whispers: dict[str, Path]) -> None:
 
 
 def test_every_shader_passes_naga(whispers: dict[str, Path]) -> None:
-    """The device that tests share has WebGPU's default limits."""
     for bundle in whispers.values():
         made = {name for executor in every_design(bundle) for name in executor._pipelines}
         assert {f"{name}.wgsl" for name in made} == {path.name for path in shaders(bundle)}
