@@ -12,7 +12,6 @@ import numpy as np
 
 from intaglio.runtime import graph as graphs
 from intaglio.runtime import plan as plans
-from intaglio.runtime.background import in_background
 from intaglio.runtime.graph import Graph
 from intaglio.runtime.plan import BadBundle, Plan
 
@@ -97,9 +96,9 @@ class Bundle:
         from intaglio.runtime.options import Options
 
         self._expect("language", "language model", "generate text")
-        checked, generator = Options(**options), self._generator
+        checked = Options(**options)
         tokens = self._tokens(prompt) if isinstance(prompt, str) else prompt
-        pieces = generator.generate(tokens, checked)
+        pieces = self._generator.generate(tokens, checked)
         return pieces if stream else pieces.finish()
 
     def chat(
@@ -214,15 +213,15 @@ class Bundle:
         from intaglio.runtime.tokenizer import Tokenizer
         from intaglio.runtime.whisper import Transcriber
 
-        tokenizer = in_background(lambda: Tokenizer(plans.verify_file(self.folder, self.plan, "tokenizer.json")))
-        return Transcriber(self.executor, self._generation, tokenizer.result())
+        tokenizer = Tokenizer(plans.verify_file(self.folder, self.plan, "tokenizer.json"))
+        return Transcriber(self.executor, self._generation, tokenizer)
 
     @cached_property
     def _generator(self) -> Generator:
         from intaglio.runtime.generate import Generator
 
-        settings, tokenizer = self._language, in_background(lambda: self.tokenizer)
-        return Generator(self.executor, settings, tokenizer.result(), self._say)
+        settings, tokenizer = self._language, self.tokenizer  # before the weights: it leaves room for some of them
+        return Generator(self.executor, settings, tokenizer, self._say)
 
     @cached_property
     def _language(self) -> Settings:
