@@ -9,6 +9,9 @@ from functools import cache
 
 # Mesa complains on standard error when this is unset; no file is ever put there.
 os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
+# Mesa's software adapter cuts every dispatch into as many equal parts as it has threads. With as many as there are cores,
+# all wait for the one that is late; with twice as many, the others take what it leaves.
+os.environ.setdefault("LP_NUM_THREADS", str(2 * (os.cpu_count() or 1)))
 
 import wgpu
 from wgpu.backends.wgpu_native import ffi
