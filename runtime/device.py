@@ -9,8 +9,8 @@ from functools import cache
 
 # Mesa complains on standard error when this is unset; no file is ever put there.
 os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
-# Mesa's software adapter cuts every dispatch into as many equal parts as it has threads. With as many as there are cores,
-# all wait for the one that is late; with twice as many, the others take what it leaves.
+# Mesa's software adapter cuts every dispatch into as many equal parts as it has threads. With one for each core all
+# wait for the core that is late; with two, the others take what it leaves.
 os.environ.setdefault("LP_NUM_THREADS", str(2 * (os.cpu_count() or 1)))
 
 import wgpu
