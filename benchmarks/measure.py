@@ -31,14 +31,14 @@ def main(job_file: Path) -> None:
 def measured(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """What a job gives: {"skipped": why} or numbers; and the rows to compare.
 
-    job: engine, workload, size, build (folder), square, recording, text, tokenizer, began (time.time() at the start).
+    job: engine, workload, size, build (folder), square, recording, tokens, began (time.time() at the start).
     """
     from benchmarks.engines import engine as engine_of
     from benchmarks.engines.engine import Unsupported
     from benchmarks.models import Models
     from benchmarks.workloads import SIZES, WORKLOADS, Inputs
 
-    inputs = Inputs(*(Path(job[name]) for name in ("recording", "text", "tokenizer")), job["square"])
+    inputs = Inputs(Path(job["recording"]), job["tokens"], job["square"])
     model, workload = WORKLOADS[job["workload"]]
     try:
         engine = engine_of(job["engine"])(Models(Path(job["build"]), job["square"]))

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from benchmarks import prompts
 from benchmarks.engines.onnxruntime import Language
 from benchmarks.workloads import Inputs
 
 
 def main(model: Path, text: Path, tokenizer: Path, out: Path) -> None:
     language = Language(ort.InferenceSession(model, providers=["CPUExecutionProvider"]), "cpu")
-    prompts = Inputs(text, text, tokenizer, 0).probes()
-    rows = np.stack([language.prefill(prompt)[0] for prompt in prompts])
+    probes = Inputs(text, prompts.tokens(text, tokenizer), 0).probes()
+    rows = np.stack([language.prefill(probe)[0] for probe in probes])
     with out.open("wb") as file:
         np.save(file, rows)
 

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import adapter
+from benchmarks import adapter, prompts
 from benchmarks.engines import ENGINES
 from benchmarks.models import ROOT, TEXT, Models
 from benchmarks.workloads import WORKLOADS
@@ -87,8 +88,7 @@ class Turns:
             "build": str(self.models.build),
             "square": self.models.square,
             "recording": str(ROOT / "examples" / "jfk.wav"),
-            "text": str(TEXT),
-            "tokenizer": str(self.models.tokenizer),
+            "tokens": self._tokens if WORKLOADS[workload][0].startswith("smollm2") else [],
             "began": time.time(),
         }
         (folder / "job.json").write_text(json.dumps(job))
@@ -101,6 +101,11 @@ class Turns:
             lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
             return {"skipped": lines[-1]}
         return json.loads((folder / "result.json").read_text())
+
+    @cached_property
+    def _tokens(self) -> list[int]:
+        """Of the text that prompts are cut from."""
+        return prompts.tokens(TEXT, self.models.tokenizer)
 
     def _place(self, workload: str, engine: str) -> Path:
         return self.folder / f"{workload}-{engine}"

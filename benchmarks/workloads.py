@@ -8,11 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from benchmarks import kernels, speech
 from benchmarks.engines.engine import Engine
@@ -20,6 +18,7 @@ from benchmarks.stopwatch import Seconds
 
 PROMPT = 128  # tokens
 PROBES, PROBE = 4, 32  # prompts whose logits are compared, and their tokens
+TOKENS = PROBES * PROMPT  # that are enough for all prompts
 
 
 @dataclass(frozen=True)
@@ -43,23 +42,18 @@ SIZES = {
 
 @dataclass
 class Inputs:
-    """recording: the speech. text: what prompts are cut from. tokenizer: of the language model. square: see Models."""
+    """recording: the speech. tokens: of the language model, that prompts are cut from. square: see Models."""
 
     recording: Path
-    text: Path
-    tokenizer: Path
+    tokens: list[int]
     square: int
-
-    @cached_property
-    def _tokens(self) -> list[int]:
-        return Tokenizer.from_file(str(self.tokenizer)).encode(self.text.read_text("utf-8")).ids
 
     def prompt(self, run: int) -> list[int]:
         """Prompts begin with different tokens, so that none can be read from where it parts from the last one."""
-        return self._tokens[run : run + PROMPT]
+        return self.tokens[run : run + PROMPT]
 
     def probes(self) -> list[list[int]]:
-        return [self._tokens[i * PROMPT : i * PROMPT + PROBE] for i in range(PROBES)]
+        return [self.tokens[i * PROMPT : i * PROMPT + PROBE] for i in range(PROBES)]
 
 
 @dataclass

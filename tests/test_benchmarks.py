@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import decoders, pre_tokenizers
 
 import intaglio
 from benchmarks import adapter, agreement, ceilings, ggml, report, turns
@@ -18,7 +18,7 @@ from benchmarks.engines import ENGINES, Listed, engine
 from benchmarks.kernels import inputs, matrix, product
 from benchmarks.measure import measured
 from benchmarks.models import ROOT, TEXT, Models
-from benchmarks.workloads import SIZES, Inputs, language, matmul, transcribe
+from benchmarks.workloads import SIZES, TOKENS, Inputs, language, matmul, transcribe
 
 LAVAPIPE = adapter.Adapter("llvmpipe", "CPU", "Vulkan", "Mesa")
 GPU = adapter.Adapter("a card", "DiscreteGPU", "Vulkan", "a driver")
@@ -153,7 +153,7 @@ def test_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_engine_that_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "missing", Listed("no_such_engine", "Engine"))
     job = {"engine": "missing", "workload": "matmul", "size": "quick", "build": str(tmp_path), "square": 64}
-    told, rows = measured(job | dict.fromkeys(("recording", "text", "tokenizer"), ""))
+    told, rows = measured(job | {"recording": "", "tokens": []})
     assert told == {"skipped": "benchmarks.engines.no_such_engine is not installed"} and rows is None
 
 
@@ -244,16 +244,13 @@ class Talker:
 
 
 def test_only_a_token_that_is_seen_is_timed() -> None:
-    given = Inputs(TEXT, TEXT, TEXT, 0)
+    given = Inputs(TEXT, [], 0)
     seen, unseen = (transcribe(Talker(tells), given, SIZES["quick"]).runs for tells in (True, False))
     assert (set(seen), set(unseen)) == ({"transcribe", "token"}, {"transcribe"})
 
 
-def test_a_start_alone_counts_no_runs(tmp_path: Path) -> None:
-    letters = Tokenizer(models.WordLevel({"x": 0, "[UNK]": 1}, unk_token="[UNK]"))
-    letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    letters.save(str(tmp_path / "tokenizer.json"))
-    given = Inputs(TEXT, TEXT, tmp_path / "tokenizer.json", 0)
+def test_a_start_alone_counts_no_runs() -> None:
+    given = Inputs(TEXT, list(range(TOKENS)), 0)
     alone, slow = (language(Talker(True), given, SIZES[size]) for size in ("start", "slow"))
     assert alone.start and not alone.runs and alone.rows is None and [len(t) for t in alone.tokens] == [2]
     assert [len(t) for t in slow.tokens] == [2, 16] and slow.rows.shape == (4, 2)
@@ -268,7 +265,7 @@ def test_a_workload_with_our_engine(tmp_path: Path) -> None:
     intaglio.compile(models.kernel_onnx("matmul"), models.bundle("matmul"))
     ours = engine("intaglio")(models)
     ours.load("matmul")
-    made = matmul(ours, Inputs(tmp_path, tmp_path, tmp_path, 64), SIZES["quick"])
+    made = matmul(ours, Inputs(tmp_path, [], 64), SIZES["quick"])
     (seconds,) = made.runs["matmul"]
     assert seconds.wall > 0 and made.start and made.work == {"matmul": (2 * 64**3, 0)}
     x = inputs("matmul", 64).astype(np.float64)
