@@ -46,14 +46,14 @@ def _measured(folder: str, sizes: dict[str, int], allow_edited: bool, begin: flo
     """Seconds, one after the other: `python` with all imports, `device`, `load` (weights and pipelines at the same
     time, in `upload` and `pipelines`), `warm-up`, and `first`, a run of what leads to a first result. `peak`: bytes.
     """
-    from intaglio.runtime.device import open_device
+    from intaglio.runtime.device import needs, open_device
     from intaglio.runtime.measure import once, peak_memory, runs
     from intaglio.runtime.verify import golden
 
     bundle = intaglio.load(folder, allow_edited=allow_edited)
     seconds = {"python": time.monotonic() - begin}
     opening = time.perf_counter()
-    device = open_device()
+    device = open_device(needs=needs(bundle.plan))
     seconds["device"] = time.perf_counter() - opening
     executor = bundle.open(device)
     first = 0.0

@@ -1,4 +1,5 @@
-"""The adapter: found, and opened with WebGPU's default limits and with what kernels may ask for beyond them."""
+"""The adapter: found, and opened with WebGPU's default limits, so that a bundle that runs here runs anywhere, but for
+kernels that say that they need more."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ import wgpu
 from wgpu.backends.wgpu_native import ffi
 from wgpu.backends.wgpu_native.extras import set_instance_extras
 
+from intaglio.runtime import tuning
 from intaglio.runtime.c_types import quicken
-from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS
+from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS, Plan
 
 
 class NoAdapter(RuntimeError):
@@ -63,16 +65,22 @@ def choose() -> wgpu.GPUAdapter:
     return adapter
 
 
-def open_device(features: Collection[str] = ()) -> wgpu.GPUDevice:
-    """A device with WebGPU's default limits, the tiers that the adapter has, and what it has of wgpu's `features`.
-
-    Raises NoAdapter.
+def open_device(features: Collection[str] = (), needs: Collection[str] = ()) -> wgpu.GPUDevice:
+    """A device with what the adapter has of FEATURES and of wgpu's `features`, and with WebGPU's default limits; with
+    larger ones if they are among `needs` and the adapter has them. Raises NoAdapter.
     """
     adapter = choose()
     # Limits must be named: left out, wgpu-py grants the adapter's own.
-    limits = DEFAULT_LIMITS | (LARGER_LIMITS if "larger-limits" in tiers(adapter) else {})
+    limits = DEFAULT_LIMITS | (LARGER_LIMITS if "larger-limits" in tiers(adapter).intersection(needs) else {})
     granted = sorted(adapter.features & {*features, *FEATURES.values()})
     return adapter.request_device_sync(required_limits=limits, required_features=granted)
+
+
+def needs(plan: Plan) -> set[str]:
+    """Those of TIERS that a plan's kernels need, in the designs for the adapter. Raises NoAdapter."""
+    adapter = choose()
+    plan = tuning.tuned(plan, adapter.info, tiers(adapter))
+    return {need for kernel in plan.used.values() for need in kernel.needs}
 
 
 def tiers(of: wgpu.GPUAdapter | wgpu.GPUDevice) -> set[str]:

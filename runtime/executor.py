@@ -20,7 +20,7 @@ import wgpu
 from intaglio.runtime import plan as plans
 from intaglio.runtime import tuning, weights
 from intaglio.runtime.background import in_background
-from intaglio.runtime.device import open_device, tiers
+from intaglio.runtime.device import needs, open_device, tiers
 from intaglio.runtime.dispatch import Dispatch, encode
 from intaglio.runtime.memory import Memory, numpy, stored, words
 from intaglio.runtime.pipelines import Pipeline, compiling
@@ -46,7 +46,7 @@ class Executor:
         allow_edited: bool = False,
     ) -> None:
         self.edited: list[str] = []
-        self.device = device or open_device()
+        self.device = device or open_device(needs=needs(plan))
         self.plan = plan = tuning.tuned(plan, self.device.adapter_info, tiers(self.device))
         begin = time.perf_counter()
         shaders = {

@@ -16,7 +16,7 @@ from intaglio.runtime import measure
 from intaglio.runtime.clock import FEATURE, Clock, Work, clock
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.executor import Executor
-from intaglio.runtime.plan import ACCESS, Plan, Program, Step
+from intaglio.runtime.plan import ACCESS, TIERS, Plan, Program, Step
 from intaglio.runtime.tuning import Measured, adapter
 from intaglio.runtime.verify import Check
 
@@ -42,7 +42,7 @@ def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trial
     on long prompts is weighed against what it costs on short ones. Wrong designs are left out. Raises what opening the
     bundle does.
     """
-    device = open_device([FEATURE])
+    device = open_device([FEATURE], TIERS)
     listed = {name: _listed(plan, name, tiers(device)) for name in plan.programs}
     added = {_trial(name): Program({}, {}, tuple(step for *_, step in of)) for name, of in listed.items()}
     executor = Executor(folder, replace(plan, programs=plan.programs | added, tunings=()), say, device)

@@ -26,6 +26,7 @@ from intaglio.runtime import plan as plans
 from intaglio.runtime import tuning
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.executor import Executor
+from intaglio.runtime.plan import TIERS
 
 OPSET = 20
 Arrays = dict[str, np.ndarray]
@@ -186,9 +187,9 @@ def compiled(graphs: Graph | Mapping[str, Graph], folder: Path) -> Path:
 
 
 @cache
-def device() -> wgpu.GPUDevice:
-    """One for all tests."""
-    return open_device()
+def device(*needs: str) -> wgpu.GPUDevice:
+    """One for all tests; and one for those whose kernels need more."""
+    return open_device(needs=needs)
 
 
 def opened(folder: Path) -> Executor:
@@ -203,12 +204,13 @@ def every_design(folder: Path) -> list[Executor]:
     plan = replace(plans.read(folder), tunings=())
     choices = {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}
     turns = itertools.zip_longest(*(choice.others for choice in choices.values()), fillvalue="")
-    granted = tiers(device())
+    able = device(*TIERS)
+    granted = tiers(able)
     changed = [tuning.redesigned(plan, dict(zip(choices, turn, strict=True)), granted) for turn in turns]
     tried = [plan, *changed] if changed else []
     missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}
     assert not missing, f"this adapter runs no {missing}"
-    return [opened(folder), *(Executor(folder, p, device=device()) for p in tried)]
+    return [opened(folder), *(Executor(folder, p, device=able) for p in tried)]
 
 
 class Program:

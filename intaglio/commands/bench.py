@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, progress: Progress) -> int:
     from intaglio.runtime.clock import FEATURE
-    from intaglio.runtime.device import open_device
+    from intaglio.runtime.device import needs, open_device
 
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
-    executor = bundle.open(open_device([FEATURE]))
+    executor = bundle.open(open_device([FEATURE], needs(bundle.plan)))
     bundle.plan = executor.plan  # whose steps have the designs for this adapter
     found, programs = _measured(bundle, executor, options)
     profile = None

@@ -6,11 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from parity import Build, compiled, device, opened
 
 from intaglio.runtime import plan as plans
 from intaglio.runtime import tuning
+from intaglio.runtime.executor import Executor
 from intaglio.runtime.plan import Choice, Plan, Tuning
 from intaglio.runtime.tuning import Measured
 
@@ -137,3 +139,20 @@ def test_a_bundle_takes_the_design_for_this_adapter(folder: Path, tmp_path: Path
     executor = opened(folder)
     assert design(executor.plan) == "rows4"
     assert list(executor._pipelines) == [executor.plan.programs["main"].steps[0].kernel]
+
+
+def test_a_device_has_larger_limits_only_for_designs_that_need_them(tmp_path: Path) -> None:
+    b = Build()
+    q, k = b.input("q", 1, 1, 32), b.input("k", 1, 70, 32)
+    folder = compiled(b.output(b.Attention(q, k, k, heads=2, kv_heads=2, scale=0.25, past=None)), tmp_path / "bundle")
+    plan = replace(plans.read(folder), tunings=())
+    (step,) = plan.programs["main"].steps
+    here = Tuning(*tuning.adapter(device().adapter_info), {step.choice.case: "lanes1024x1"})
+    random = np.random.default_rng(0)
+    feeds = {"q": random.standard_normal((1, 1, 32)), "k": random.standard_normal((1, 70, 32))}
+    results = []
+    for tunings, most in ((), 256), ((here,), 1024):
+        executor = Executor(folder, replace(plan, tunings=tunings))
+        assert executor.device.limits["max-compute-invocations-per-workgroup"] == most
+        results.append(executor.run("main", {name: x.astype(np.float32) for name, x in feeds.items()})["y0"])
+    np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-5)
