@@ -54,9 +54,8 @@ class Weight:
         span = texel if group % texel == 0 else texel // 2
         spans = {"each": span // 4, "texel": texel // 4, "spans": group // span}
         minima = const.minimum is not None
-        kind = {"bits": int(const.format[1:]), "wide": const.wide, "minima": minima}
-        kind["unsigned"] = const.format == "q4" and minima  # codes
-        return {"packing": "_packed", "groups_k": const.groups, **spans, **kind}
+        codes = {"bits": int(const.format[1:]), "unsigned": minima and const.format == "q4"}
+        return {"packing": "_packed", "groups_k": const.groups, **spans, **codes, "wide": const.wide, "minima": minima}
 
 
 Operand = Value | Weight

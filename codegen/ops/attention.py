@@ -15,7 +15,6 @@ _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that are taken in at a time
 # invocations that share a query, keys that each takes in at a time
 _DECODE = {"lanes64x8": (64, 8), "lanes16x4": (16, 4), "lanes32x4": (32, 4), "lanes256x2": (256, 2)}
-_LARGE = {"lanes1024x1": (1024, 1)}  # the same within larger limits
 _GROUPS = {"group16": 16, "group64": 64}  # the same where a workgroup takes all heads that have the same keys
 _TOGETHER = 8  # of them at most, so that what they find fits
 _BLOCK = 2048  # weights of keys that are in workgroup memory, at most
@@ -50,15 +49,13 @@ def _one_query(node: Node) -> Kernel:
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
     designs = {name: design(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
-    larger = {"needs": ("larger-limits",)}
-    designs |= {name: design(*sizes, shared=_LARGE_SHARED) | larger for name, sizes in _LARGE.items()}
+    designs["lanes1024x1"] = design(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
+    subgroup = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
+    designs["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
     if 1 < together <= _TOGETHER:
-        tile = max(1, 16 // together)
+        tile, grid = max(1, 16 // together), (groups(heads, per=together),)
         designs |= {name: design(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
-    shared = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
-    designs["subgroup"] = shared | {"grid": (groups(heads),), "consts": {"group": 1}}
-    if 1 < together <= _TOGETHER:
-        designs["subgroup_group"] = shared | {"grid": (groups(heads, per=together),), "consts": {"group": together}}
+        designs["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
     kernel = _kernel("attention_decode", node, {})
     return kernel.designed(_case(kernel, "1"), designs)
 
