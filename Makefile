@@ -8,7 +8,7 @@ PY := .venv/bin/python
 EXTRA := $(if $(filter test,$(MAKECMDGOALS))$(wildcard .venv/.test),test,compiler)
 MODEL := build/whisper-tiny.en
 BUNDLE := $(MODEL).bundle
-COMPILER := $(shell find compiler codegen templates runtime/plan.py -type f -not -name '*.pyc')
+COMPILER := $(shell find compiler codegen templates runtime/plan.py runtime/plan_file.py -type f -not -name '*.pyc')
 
 # Mesa prints a warning at every start unless this names something.
 export XDG_RUNTIME_DIR ?= /tmp

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 import wgpu
 
 from benchmarks.adapter import ROOT
-from intaglio.runtime.clock import FEATURE, clock, wait
 from intaglio.runtime.device import open_device
+from intaglio.runtime.instruments.clock import FEATURE, clock, wait
 
 INVOCATIONS = 64  # of a workgroup
 # Software adapters stop loops after 65,535 iterations, and count on bodies that are large enough.

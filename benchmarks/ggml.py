@@ -76,7 +76,7 @@ def write_whisper(
     file: BinaryIO, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], tokenizer: Mapping[str, Any]
 ) -> None:
     """weights: under Hugging Face's names. tokenizer: what its tokenizer.json says."""
-    from intaglio.compiler.mel import filters
+    from intaglio.compiler.models.whisper.mel import filters
 
     file.write(struct.pack("<I11i", MAGIC, *(config[name] for name in SIZES), F16))
     mel = np.ascontiguousarray(filters(config["num_mel_bins"]).T, np.float32)  # [bands, frequencies]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from intaglio.compiler.mel import FLOOR, HOP, N_FFT, RANGE, RATE, filters
-from intaglio.runtime import audio
+from intaglio.compiler.models.whisper.mel import FLOOR, HOP, N_FFT, RANGE, RATE, filters
+from intaglio.runtime.tasks import audio
 
 BANDS = 80
 WINDOW = 30 * RATE

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.elementwise import Expression
-from intaglio.compiler.ir import FLOATS, Node, TensorType, UnsupportedOperator, Value, type_of
-from intaglio.compiler.packed import Packed
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.expression import Expression
+from intaglio.compiler.ir.graph import FLOATS, Node, TensorType, Value, type_of
+from intaglio.compiler.ir.packed import Packed
 
 MAX_WORKGROUPS = 65_535
 _LANES = 64

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from intaglio.codegen import ops, wgsl
 from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight, fours, most, refuse
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value
-from intaglio.compiler.refusals import Refusals
-from intaglio.compiler.types import slices
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.refusals import Refusals
+from intaglio.compiler.semantics.shapes import slices
 
 assert ops  # importing it filled OPS
 

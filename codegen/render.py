@@ -11,14 +11,15 @@ from typing import Any
 import jinja2
 
 from intaglio.codegen import wgsl
+from intaglio.codegen.bundle.traffic import moved
 from intaglio.codegen.kernel import Kernel, Operand, Weight, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.storage import Storage
-from intaglio.codegen.traffic import moved
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import TensorType
-from intaglio.runtime.plan import ACCESS, DEFAULT_LIMITS
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import TensorType
+from intaglio.runtime.limits import DEFAULT_LIMITS
+from intaglio.runtime.plan import ACCESS
 
 _USES = 4  # dispatches whose origin a header tells
 _NODES = 4  # ONNX nodes that it names for each

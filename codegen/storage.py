@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from intaglio.codegen.kernel import Weight, most
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.weights import packed_size, weight_identity
-from intaglio.compiler.ir import Value
-from intaglio.runtime.plan import TEXELS, WORD
+from intaglio.compiler.ir.graph import Value
+from intaglio.runtime.limits import TEXELS, WORD
 
 _WIDTH, _HEIGHT = 2048, 8192
 _LEAST_ROW = 256  # bytes: rows that are copied into a buffer are multiples of it

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from intaglio.codegen.kernel import COLUMNS, Weight, stored
-from intaglio.compiler.packed import Packed
+from intaglio.compiler.ir.packed import Packed
 
 SHARD = 64 << 20  # bytes of a weight file, more only if a single tensor is larger
 

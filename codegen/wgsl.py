@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from intaglio.codegen.kernel import scalar, stored
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim, Expr, NotLinear
-from intaglio.compiler.elementwise import LOGIC, PREDICATES, Expression
-from intaglio.compiler.ir import FLOATS, UnsupportedOperator
+from intaglio.compiler.ir.dims import Dim, Expr, NotLinear
+from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.expression import LOGIC, PREDICATES, Expression
+from intaglio.compiler.ir.graph import FLOATS
+from intaglio.compiler.semantics.shapes import strides
 
 # One row per operator: its value, from its arguments. A bool is a u32, 0 or 1.
 OPERATORS = {
@@ -120,17 +121,6 @@ def sum_of(*terms: str) -> str:
     """`a + b` without the zeros."""
     kept = [t for t in terms if t != "0u"]
     return " + ".join(kept) or "0u"
-
-
-def strides(shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """Elements from one index to the next along each axis of a row-major tensor."""
-    return tuple(dims.product(shape[i + 1 :]) for i in range(len(shape)))
-
-
-def broadcast_strides(shape: tuple[Dim, ...], out: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """For each axis of `out`, the stride in a tensor of `shape` that is broadcast to it; 0 where it repeats."""
-    padded = (1,) * (len(out) - len(shape)) + shape
-    return tuple(0 if d == 1 else s for d, s in zip(padded, strides(padded), strict=True))
 
 
 def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim = 0) -> str:

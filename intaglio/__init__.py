@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intaglio.bundle import Bundle
-from intaglio.runtime.plan import BadBundle
+from intaglio.runtime.errors import BadBundle
 
 if TYPE_CHECKING:
     import onnx
@@ -24,13 +24,13 @@ Say = Callable[[str, int, int], None]  # what is being done, how much of how muc
 
 # Exceptions whose modules need a compiler or a graphics library, imported when they are asked for.
 _LATER = {
-    "AudioError": "intaglio.runtime.audio",
-    "BadModel": "intaglio.compiler.ir",
+    "AudioError": "intaglio.runtime.tasks.audio",
+    "BadModel": "intaglio.compiler.ir.errors",
     "DeviceLimit": "intaglio.runtime.device",
     "NoAdapter": "intaglio.runtime.device",
-    "NoReference": "intaglio.reference",
-    "PromptTooLong": "intaglio.runtime.generate",
-    "UnsupportedOperator": "intaglio.compiler.ir",
+    "NoReference": "intaglio.ort",
+    "PromptTooLong": "intaglio.runtime.tasks.generate",
+    "UnsupportedOperator": "intaglio.compiler.ir.errors",
 }
 
 
@@ -63,7 +63,13 @@ def compile(
     Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), ValueError for what is no tuning
     file, NoCompiler.
     """
-    parts = "compiler.frontend", "compiler.pipeline", "codegen.emit", "compiler.passes.quantize", "codegen.tunings"
+    parts = (
+        "compiler.models.frontend",
+        "compiler.passes.pipeline",
+        "codegen.bundle.write",
+        "compiler.passes.quantize",
+        "codegen.bundle.tunings",
+    )
     frontend, pipeline, emit, formats, tunings = map(_compiler, parts)
     wanted, tuned = formats.Precision(quantize, precision, keep_head), tunings.given(tuning)
     folder = Path(out)
@@ -96,7 +102,12 @@ def explain(
 
     Raises ValueError for an unknown rule, BadModel and NoCompiler. What `compile` refuses later is no error here.
     """
-    parts = "compiler.frontend", "compiler.pipeline", "compiler.explain", "compiler.passes.quantize"
+    parts = (
+        "compiler.models.frontend",
+        "compiler.passes.pipeline",
+        "compiler.passes.explain",
+        "compiler.passes.quantize",
+    )
     frontend, pipeline, explanations, formats = map(_compiler, parts)
     trace = pipeline.Trace(say=lambda line: say("passes", len(trace.rows), 0))
     with explanations.watching(rule) as explanation:
@@ -111,7 +122,7 @@ def explain(
 
 def operators() -> str:
     """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
-    return _compiler("compiler.operators").table()
+    return _compiler("compiler.reader.operators").table()
 
 
 def _compiler(name: str) -> Any:

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import intaglio
-from intaglio import inspect
-from intaglio.arguments import binding, one_line
-from intaglio.commands import bench, diff, run, tune, verify
-from intaglio.inspect import printable
-from intaglio.progress import Progress
-from intaglio.runtime import profile as profiles
+from intaglio.commands import bench, describe, diff, run, tune, verify
+from intaglio.commands.arguments import binding, one_line
+from intaglio.commands.describe import printable
+from intaglio.commands.progress import Progress
+from intaglio.runtime.instruments import profile as profiles
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
@@ -85,7 +84,7 @@ def _compile(options: argparse.Namespace, progress: Progress) -> int:
     progress.clear()
     for note in bundle.report["notes"]:
         print(f"note: {note}", file=sys.stderr)
-    print(f"{options.output}: {inspect.summary(bundle)}", file=sys.stderr)
+    print(f"{options.output}: {describe.summary(bundle)}", file=sys.stderr)
     return 0
 
 
@@ -96,9 +95,9 @@ def _inspect(options: argparse.Namespace, progress: Progress) -> int:
 
         profile = profiles.read(options.profile, bundle.plan) if options.profile else None
         page.write(bundle, options.html, profile)
-        print(f"{options.html}: {inspect.size(options.html.stat().st_size)}")
+        print(f"{options.html}: {describe.size(options.html.stat().st_size)}")
         return 0
-    print(inspect.shader(bundle, options.kernel) if options.kernel else inspect.describe(bundle))
+    print(describe.shader(bundle, options.kernel) if options.kernel else describe.describe(bundle))
     return 0
 
 
@@ -116,7 +115,7 @@ def _device(options: argparse.Namespace, progress: Progress) -> int:
     except device.NoAdapter as error:
         chosen, missing = {}, error
     for adapter in device.adapters():
-        print(inspect.describe_adapter(adapter, "used" if adapter.info == chosen else "not used"))
+        print(describe.describe_adapter(adapter, "used" if adapter.info == chosen else "not used"))
     if missing is not None:
         raise missing
     return 0

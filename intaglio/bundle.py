@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from intaglio.runtime import graph as graphs
-from intaglio.runtime import plan as plans
-from intaglio.runtime.graph import Graph
-from intaglio.runtime.plan import BadBundle, Plan
+from intaglio.runtime import files, plan_file
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.instruments import provenance as graphs
+from intaglio.runtime.instruments.provenance import Graph
+from intaglio.runtime.plan import Plan
 
 if TYPE_CHECKING:
     import onnx
     import wgpu
 
-    from intaglio.runtime.chat_template import ChatTemplate
     from intaglio.runtime.executor import Executor
-    from intaglio.runtime.generate import Completion, Generator, Settings, Stream
-    from intaglio.runtime.tokenizer import Tokenizer
-    from intaglio.runtime.verify import Check, Result, StepResult
-    from intaglio.runtime.whisper import Transcriber, Transcript
+    from intaglio.runtime.instruments.verify import Check, Result, StepResult
+    from intaglio.runtime.tasks.chat_template import ChatTemplate
+    from intaglio.runtime.tasks.generate import Completion, Generator, Settings, Stream
+    from intaglio.runtime.tasks.tokenizer import Tokenizer
+    from intaglio.runtime.tasks.whisper import Transcriber, Transcript
 
 Say = Callable[[str, int, int], None]
 
@@ -37,7 +38,7 @@ class Bundle:
 
     def __init__(self, folder: Path, say: Say = lambda what, done, total: None, *, allow_edited: bool = False) -> None:
         self.folder, self._say, self._allow_edited = folder, say, allow_edited
-        self.plan: Plan = plans.read(folder)
+        self.plan: Plan = plan_file.read(folder)
 
     def run(
         self, inputs: Mapping[str, Any], program: str = "main", symbols: Mapping[str, int] | None = None
@@ -69,8 +70,8 @@ class Bundle:
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
         self._expect("whisper", "Whisper", "transcribe")
-        from intaglio.runtime import audio as sound
-        from intaglio.runtime.whisper import Settings
+        from intaglio.runtime.tasks import audio as sound
+        from intaglio.runtime.tasks.whisper import Settings
 
         settings = Settings.parse(self._generation)
         settings.known(language, task)
@@ -93,7 +94,7 @@ class Bundle:
         one, .result is the whole. What a prompt shares with the one before is not read again.
         Raises ValueError for options that make no sense, PromptTooLong, BadBundle, NoAdapter, DeviceLimit.
         """
-        from intaglio.runtime.options import Options
+        from intaglio.runtime.tasks.options import Options
 
         self._expect("language", "language model", "generate text")
         checked = Options(**options)
@@ -141,7 +142,7 @@ class Bundle:
         reference: the model that was compiled, with what was bound then; onnxruntime's values take the place of those
         in the bundle. Raises BadBundle, BadModel, NoReference.
         """
-        from intaglio.runtime.verify import outputs
+        from intaglio.runtime.instruments.verify import outputs
 
         self._forget()
         return list(outputs(self.executor, self._checks(reference, bind), tolerance))
@@ -156,18 +157,18 @@ class Bundle:
 
         The first whose verdict is "wrong" is the one to look at. Raises as `verify` does.
         """
-        from intaglio.runtime.verify import steps
+        from intaglio.runtime.instruments.verify import steps
 
         self._forget()
         return steps(self.executor, self.graph, self._checks(reference, bind), tolerance)
 
     def _checks(self, reference: Any, bind: Mapping[str, Any] | None) -> Iterable[Check]:
-        from intaglio.runtime.verify import golden
+        from intaglio.runtime.instruments.verify import golden
 
         checks = golden(self.folder, self.plan)
         if reference is None:
             return checks
-        from intaglio import reference as references
+        from intaglio import ort as references
 
         return references.checks(checks, self.graph, self.plan, reference, bind)
 
@@ -198,27 +199,27 @@ class Bundle:
     @cached_property
     def _generation(self) -> dict[str, Any]:
         name = "generation.json"
-        return _parsed(self.folder / name, plans.verify_file(self.folder, self.plan, name))
+        return _parsed(self.folder / name, files.verify_file(self.folder, self.plan, name))
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         """Text to token ids and back; None where the model came without. Raises BadBundle."""
-        from intaglio.runtime.tokenizer import Tokenizer
+        from intaglio.runtime.tasks.tokenizer import Tokenizer
 
         content = self._file("tokenizer.json")
         return None if content is None else Tokenizer(content)
 
     @cached_property
     def _transcriber(self) -> Transcriber:
-        from intaglio.runtime.tokenizer import Tokenizer
-        from intaglio.runtime.whisper import Transcriber
+        from intaglio.runtime.tasks.tokenizer import Tokenizer
+        from intaglio.runtime.tasks.whisper import Transcriber
 
-        tokenizer = Tokenizer(plans.verify_file(self.folder, self.plan, "tokenizer.json"))
+        tokenizer = Tokenizer(files.verify_file(self.folder, self.plan, "tokenizer.json"))
         return Transcriber(self.executor, self._generation, tokenizer)
 
     @cached_property
     def _generator(self) -> Generator:
-        from intaglio.runtime.generate import Generator
+        from intaglio.runtime.tasks.generate import Generator
 
         settings, tokenizer = self._language, self.tokenizer  # before the weights: it leaves room for some of them
         return Generator(self.executor, settings, tokenizer, self._say)
@@ -226,14 +227,14 @@ class Bundle:
     @cached_property
     def _language(self) -> Settings:
         """Raises ValueError for a bundle of another kind."""
-        from intaglio.runtime.generate import Settings
+        from intaglio.runtime.tasks.generate import Settings
 
         self._expect("language", "language model", "generate text")
         return Settings.parse(self._generation)
 
     @cached_property
     def _chat_template(self) -> ChatTemplate | None:
-        from intaglio.runtime.chat_template import ChatTemplate
+        from intaglio.runtime.tasks.chat_template import ChatTemplate
 
         content = self._file("chat_template.jinja")
         return ChatTemplate(content.decode("utf-8", "replace"), self._language.special) if content else None
@@ -245,7 +246,7 @@ class Bundle:
 
     def _file(self, name: str) -> bytes | None:
         """A file that not every bundle has."""
-        return plans.verify_file(self.folder, self.plan, name) if name in self.plan.files else None
+        return files.verify_file(self.folder, self.plan, name) if name in self.plan.files else None
 
     def _expect(self, kind: str, model: str, task: str) -> None:
         if self.plan.kind != kind:

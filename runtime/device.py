@@ -8,6 +8,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 
+from intaglio.runtime.errors import NoAdapter
+
 # Mesa complains on standard error when this is unset; no file is ever put there.
 os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
 # Mesa's software adapter cuts every dispatch into as many equal parts as it has threads. With one for each core all
@@ -20,15 +22,8 @@ from wgpu.backends.wgpu_native.extras import set_instance_extras
 
 from intaglio.runtime import tuning
 from intaglio.runtime.c_types import quicken
-from intaglio.runtime.plan import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS, Plan
-
-
-class NoAdapter(RuntimeError):
-    """No WebGPU adapter was found."""
-
-
-class DeviceLimit(RuntimeError):
-    """The adapter cannot hold or run what was asked of it."""
+from intaglio.runtime.limits import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS
+from intaglio.runtime.plan import Plan
 
 
 @cache

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import wgpu
 
-from intaglio.runtime.device import DeviceLimit
-from intaglio.runtime.plan import TEXELS, WORD, Buffer, Plan
+from intaglio.runtime.errors import DeviceLimit
+from intaglio.runtime.limits import TEXELS, WORD
+from intaglio.runtime.plan import Buffer, Plan
 from intaglio.runtime.weights import row_bytes
 
 _STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC

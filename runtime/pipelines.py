@@ -12,7 +12,8 @@ from typing import Any
 
 import wgpu
 
-from intaglio.runtime.plan import ACCESS, Access, BadBundle, Kernel
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.plan import ACCESS, Access, Kernel
 
 UNIFORM = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
 

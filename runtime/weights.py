@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from intaglio.runtime import plan as plans
+from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
-from intaglio.runtime.plan import TEXELS, WORD, BadBundle, Buffer, Plan
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.limits import TEXELS, WORD
+from intaglio.runtime.plan import Buffer, Plan
 
 PIECE = 4 << 20  # bytes that are on their way at once; more than a row of any texture
 HEADER = 100 << 20  # bytes that the header of a safetensors file may have
@@ -86,14 +88,14 @@ def _file(
     folder: Path, plan: Plan, name: str, wanted: Mapping[str, tuple[int, Buffer]]
 ) -> Iterator[tuple[int, int, memoryview]]:
     """The pieces of a file. A file that was changed is told from one that was written wrongly."""
-    with plans.open_file(folder, name) as file:
+    with files.open_file(folder, name) as file:
         hashed, wrong = _Hashed(file), None
         try:
             yield from _pieces(hashed, wanted)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             wrong = error
         if hashed.digest() != plan.files[name]:
-            raise plans.changed(folder / name)
+            raise files.changed(folder / name)
     if wrong is not None:
         raise BadBundle(f"{folder / name} is broken: {wrong}") from wrong
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 Cli = Callable[..., tuple[int, str, str]]
-COMPILER = "compiler", "codegen", "templates", "runtime/plan.py"
+COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/plan_file.py"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 
 import intaglio
 from benchmarks.engines.engine import Engine, First
-from intaglio.runtime.clock import wait
+from intaglio.runtime.instruments.clock import wait
 
 
 class Intaglio(Engine):

@@ -8,8 +8,8 @@ from typing import Any
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, refuse
 from intaglio.codegen.ops.attention_steps import changes, in_steps
-from intaglio.compiler import dims
-from intaglio.compiler.ir import Node
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.graph import Node
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that are taken in at a time

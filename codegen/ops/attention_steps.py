@@ -10,10 +10,10 @@ import numpy as np
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, operand, per_element, refuse
 from intaglio.codegen.ops.norm import softmax_of
-from intaglio.compiler import dims
-from intaglio.compiler.elementwise import shifted
-from intaglio.compiler.evaluate import expression
-from intaglio.compiler.ir import Node, TensorType, Value
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.expression import shifted
+from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.semantics.operators import expression
 
 
 def in_steps(node: Node) -> list[Kernel]:

@@ -23,10 +23,10 @@ from intaglio.codegen.kernel import (
 )
 from intaglio.codegen.ops.elementwise import moved
 from intaglio.codegen.ops.linear import tail_operands
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Node, TensorType, Value, type_of
-from intaglio.compiler.windows import Window, windows
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Node, TensorType, Value, type_of
+from intaglio.compiler.semantics.windows import Window, windows
 
 _DEEP = 4  # channels of a packed weight that lie side by side
 _LANES = 64

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, refuse, wgsl_type
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.elementwise import Expression
-from intaglio.compiler.ir import Node, TensorType, Value
-from intaglio.compiler.types import content, paddings, slices
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.expression import Expression
+from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.semantics.shapes import content, paddings, slices
 
 _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)

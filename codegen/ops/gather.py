@@ -9,8 +9,8 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.linear import label, parts, tail_operands
 from intaglio.codegen.weights import packed_size, stored_rows
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Node, Value
 
 
 @op("Gather")

@@ -18,8 +18,8 @@ from intaglio.codegen.kernel import (
     refuse,
     rows_of,
 )
-from intaglio.compiler import dims
-from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.graph import Node, Value
 
 # rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along columns and rows
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, per_element, refuse, wgsl_type
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Node
-from intaglio.compiler.types import broadcast
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.semantics.shapes import broadcast
 
 _TILE = 4  # rows, and columns, that an invocation computes
 _MOST_ROWS = 32  # of a matrix that an invocation keeps

@@ -8,9 +8,9 @@ from typing import Any
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
 from intaglio.codegen.ops.linear import tail_operands
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Node, Value
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Node, Value
 
 # invocations that share a row, rows of a workgroup
 _LANES = {"lanes8x4": (8, 4), "lanes64": (64, 1), "lanes256": (256, 1)}

@@ -9,9 +9,9 @@ import numpy as np
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, op, operand, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.conv import tap, trips
-from intaglio.compiler import dims
-from intaglio.compiler.ir import Node, Value
-from intaglio.compiler.windows import Window, windows
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.semantics.windows import Window, windows
 
 
 @op("MaxPool")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
-from intaglio.compiler import dims
-from intaglio.compiler.ir import Node
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.graph import Node
 
 _LANES = 256
 _MOST_HIDDEN = 2048  # whose states fit workgroup memory twice

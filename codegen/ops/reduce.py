@@ -20,10 +20,10 @@ from intaglio.codegen.kernel import (
     refuse,
     wgsl_type,
 )
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import DTYPES, FLOATS, Node, Value
-from intaglio.compiler.types import axis_of, content
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import DTYPES, FLOATS, Node, Value
+from intaglio.compiler.semantics.shapes import axis_of, content
 
 _LONG = 4096  # elements from which a result is worth a workgroup
 _LANES = 64

@@ -6,7 +6,7 @@ from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, op, operand
-from intaglio.compiler.ir import Node
+from intaglio.compiler.ir.graph import Node
 
 _LANES = 64
 

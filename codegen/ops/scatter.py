@@ -9,9 +9,9 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, op, operand, per_element, refuse
 from intaglio.codegen.ops.elementwise import copy
 from intaglio.codegen.ops.gather import elements, tuples
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Node
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Node
 
 _COMBINE = {"add": "before + value", "mul": "before * value", "max": "max(before, value)", "min": "min(before, value)"}
 

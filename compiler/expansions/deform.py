@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import DTYPES, Node, Value
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.windows import Window, windows
+from intaglio.compiler.ir.graph import DTYPES, Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.windows import Window, windows
 
 _MOST = 1 << 24  # places of a grid
 

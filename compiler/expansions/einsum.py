@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from intaglio.compiler import dims
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import BadModel, Node, Value
-from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
 
 Label = str | int  # the axes of an ellipsis are labelled -1, -2, ..., from the last
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.expansions.place import numbers
-from intaglio.compiler.ir import DTYPES, BadModel, Node, Value
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.types import axis_of, paddings
-from intaglio.compiler.windows import blocks, unpooled
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import DTYPES, Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.shapes import axis_of, paddings
+from intaglio.compiler.semantics.windows import blocks, unpooled
 
 _MOST = 1 << 20  # elements that are repeated at an end
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import BadModel, Node, Value
-from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
 
 
 def _batch(op: GraphBuilder, node: Node) -> list[Value]:

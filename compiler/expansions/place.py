@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Node, Value, known
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.types import axis_of, element
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Node, Value, known
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.shapes import axis_of
+from intaglio.compiler.semantics.types import element
 
 
 def _triangle(op: GraphBuilder, node: Node) -> list[Value]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from intaglio.compiler.ir import DTYPES, Node, UnsupportedOperator, Value
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.types import axis_of
+from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.graph import DTYPES, Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.shapes import axis_of
 
 
 def _quantize(op: GraphBuilder, node: Node) -> list[Value]:

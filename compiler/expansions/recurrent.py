@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import BadModel, Node, Value
-from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
 
 # the gates of each cell, and its activations: of the gates, of the candidate, of the result
 _CELLS = {"RNN": (1, ["Tanh"]), "GRU": (3, ["Sigmoid", "Tanh"]), "LSTM": (4, ["Sigmoid", "Tanh", "Tanh"])}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import FLOATS, Node, Value
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.types import axis_of
+from intaglio.compiler.ir.graph import FLOATS, Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.shapes import axis_of
 
 _LONG = 16_384
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import FLOATS, Node, Value
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.resize import nearest, outside, resized, weighted
+from intaglio.compiler.ir.graph import FLOATS, Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.resize import nearest, outside, resized, weighted
 
 _MOST = 1 << 26  # old times new elements of an axis
 

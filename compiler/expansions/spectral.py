@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import DTYPES, Node, Value
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.spectrum import frames, transform
+from intaglio.compiler.ir.graph import DTYPES, Node, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.spectrum import frames, transform
 
 _MOST = 1 << 24  # elements of a matrix: a transform of some 2,000 complex numbers
 

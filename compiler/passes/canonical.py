@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import DTYPES, Graph, Node, Value, known
-from intaglio.compiler.pattern import GraphBuilder, Rule, apply
-from intaglio.compiler.types import slices
-from intaglio.compiler.views import permutation
+from intaglio.compiler.ir.graph import DTYPES, Graph, Node, Value, known
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.pattern import Rule, apply
+from intaglio.compiler.rewrite.views import permutation
+from intaglio.compiler.semantics.shapes import slices
 
 
 def canonical(graph: Graph) -> int:

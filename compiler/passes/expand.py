@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.dims import NotLinear
 from intaglio.compiler.expansions import EXPANSIONS
-from intaglio.compiler.ir import BadModel, Graph, Node, UnsupportedOperator
-from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.ir.dims import NotLinear
+from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.rewrite.builder import GraphBuilder
 
 
 def expand(graph: Graph) -> int:

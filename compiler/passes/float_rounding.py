@@ -6,9 +6,10 @@ transpose: after this pass these are one chain of views again, as they were befo
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.passes.fold import identity
-from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.pattern import Rule, apply
 
 
 def float_rounding(graph: Graph) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import Graph, Value
+from intaglio.compiler.ir.graph import Graph, Value
 from intaglio.compiler.passes.canonical import reshape
-from intaglio.compiler.pattern import GraphBuilder, Rule, apply
-from intaglio.compiler.views import permutation
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.pattern import Rule, apply
+from intaglio.compiler.rewrite.views import permutation
 
 
 def float_scale(graph: Graph) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph, Node, Value
 
 
 def fold(graph: Graph) -> int:

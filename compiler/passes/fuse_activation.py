@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from intaglio.compiler.ir import Graph
-from intaglio.compiler.pattern import Rule, apply
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.rewrite.pattern import Rule, apply
 
 _BY_ROOT_IN_F16 = 1 / float(np.float16(math.sqrt(2)))  # what a division by the root that f16 holds becomes
 

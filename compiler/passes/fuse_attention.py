@@ -11,11 +11,14 @@ import itertools
 
 import numpy as np
 
-from intaglio.compiler import dims, evaluate, views
-from intaglio.compiler.chains import beneath, changed, expression
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Graph, Value, known
-from intaglio.compiler.pattern import GraphBuilder, PatternBuilder, Rule, Variable, apply, match
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Graph, Value, known
+from intaglio.compiler.rewrite import views
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.elementwise_chains import beneath, changed, expression
+from intaglio.compiler.rewrite.pattern import PatternBuilder, Rule, Variable, apply, match
+from intaglio.compiler.semantics import evaluate, operators
 
 _VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 where a key is seen and hugely negative where it is not
 _SIZES = (1, 2, 3, 7)
@@ -120,7 +123,7 @@ def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
     count = width // head_dim
 
     def expected(x: np.ndarray) -> np.ndarray:
-        y = np.repeat(evaluate.split(x, count), heads // count, axis=1)
+        y = np.repeat(operators.split(x, count), heads // count, axis=1)
         return y.swapaxes(-1, -2) if swapped else y
 
     if len(rows.shape) != 3 or views.maps(op.graph, value, expected) is None:

@@ -6,8 +6,8 @@ An expression is data (see compiler/elementwise.py), so any kernel can host one 
 
 from __future__ import annotations
 
-from intaglio.compiler.elementwise import ELEMENTWISE, SMOOTH, Expression, shifted, step
-from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.ir.expression import ELEMENTWISE, SMOOTH, Expression, shifted, step
+from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.passes.fuse_prologue import MAX_BINDINGS
 
 _ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # whose kernels finish one element at a time

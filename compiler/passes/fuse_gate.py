@@ -5,8 +5,8 @@ SwiGLU and GeGLU (Shazeer 2020) spell it act(x W) * (x V); any elementwise expre
 
 from __future__ import annotations
 
-from intaglio.compiler.elementwise import shifted
-from intaglio.compiler.ir import Graph, Node
+from intaglio.compiler.ir.expression import shifted
+from intaglio.compiler.ir.graph import Graph, Node
 from intaglio.compiler.passes.fuse_elementwise import by_fours
 
 

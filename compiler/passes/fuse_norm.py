@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import Graph, Value
+from intaglio.compiler.ir.graph import Graph, Value
 from intaglio.compiler.passes.canonical import permutation
-from intaglio.compiler.pattern import GraphBuilder, Rule, apply
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.pattern import Rule, apply
 
 
 def fuse_norm(graph: Graph) -> int:

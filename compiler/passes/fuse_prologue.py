@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.dims import Dim
-from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Graph, Node, Value
 
 _KINDS = {"LayerNormalization": "layernorm", "RMSNormalization": "rmsnorm"}
 MAX_BINDINGS = 8  # storage buffers that a shader may bind under WebGPU's default limits

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from intaglio.compiler.chains import is_rounding, rounding
-from intaglio.compiler.ir import Graph, Node, UnsupportedOperator, Value
+from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.passes.fold import identity
-from intaglio.compiler.pattern import GraphBuilder, Rule, apply
-from intaglio.compiler.refusals import Refusals
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.elementwise_chains import is_rounding, rounding
+from intaglio.compiler.rewrite.pattern import Rule, apply
 
 _INFINITE = (
     "its scale is infinite, which leaves no number what it is; a quantizer makes such of masks with -inf in them, from "

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intaglio.compiler import evaluate, origin, views
-from intaglio.compiler.chains import beneath, is_rounding
-from intaglio.compiler.dims import Dim, Symbol, dim
-from intaglio.compiler.ir import Graph, Node, Value, known
+from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.graph import Graph, Node, Value, known
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.passes.positions import data_free
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.views import VIEWS
+from intaglio.compiler.rewrite import provenance, views
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.elementwise_chains import beneath, is_rounding
+from intaglio.compiler.rewrite.views import VIEWS
+from intaglio.compiler.semantics import evaluate, operators
 
 _LINEAR = VIEWS | set("Slice Concat Gather Cast Identity Mul Div Add Sub Neg".split())
 _PRODUCTS = frozenset({"Mul", "Div"})  # linear as long as only one operand depends on the rows
@@ -143,7 +144,7 @@ class _Heads:
         """[T, width] -> [heads, T, head_dim]."""
         x = rows[:, self.columns].swapaxes(0, 1)
         if self.cos is not None:
-            x = evaluate.rotated(x, self.cos[: len(rows)], self.sin[: len(rows)], self.interleaved)
+            x = operators.rotated(x, self.cos[: len(rows)], self.sin[: len(rows)], self.interleaved)
         return np.repeat(x, self.repeats, axis=0)
 
 
@@ -229,7 +230,7 @@ def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> 
     if not whole and maker is not None and maker.op == "Linear" and not maker.attrs:
         x, *weights = maker.inputs
         made = builder.node("Linear", (x, *(_some_rows(builder, w, columns) for w in weights)))[0]
-        made.origin = origin.columns(source.origin, columns)
+        made.origin = provenance.columns(source.origin, columns)
         return made
     axes = [operand.axis, *(i for i in range(len(source.shape)) if i != operand.axis)]
     rows = _shaped(builder, builder.Transpose(source, perm=axes), 1, dim(operand.tokens), operand.width)
@@ -237,7 +238,7 @@ def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> 
 
 
 def _some_rows(builder: GraphBuilder, weight: Value, rows: np.ndarray) -> Value:
-    if ends := origin.ends(rows):
+    if ends := provenance.ends(rows):
         first, end = ends
         return builder.constant(weight.const[first:end], f"{weight.name}[{first}:{end}]")
     return builder.constant(weight.const[rows], f"{weight.name}[...]")

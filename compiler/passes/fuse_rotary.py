@@ -4,7 +4,7 @@ them: an invocation has both columns of a pair.
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import Graph, Node
+from intaglio.compiler.ir.graph import Graph, Node
 from intaglio.compiler.passes.fuse_prologue import one_row
 
 

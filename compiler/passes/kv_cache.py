@@ -6,12 +6,13 @@ are written into a state at row P, and everything else is computed for the T new
 
 from __future__ import annotations
 
-from intaglio.compiler import dims
-from intaglio.compiler.chains import is_rounding
-from intaglio.compiler.dims import Dim, Symbol
-from intaglio.compiler.elementwise import ELEMENTWISE
-from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, Value, known
-from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim, Symbol
+from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.expression import ELEMENTWISE
+from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.elementwise_chains import is_rounding
 
 _BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "Linear", "Rotary"})
 _KEEPS = ELEMENTWISE | {"Slice", "Concat", "Expand"}

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.passes.canonical import reshape
-from intaglio.compiler.pattern import GraphBuilder, Rule, apply
-from intaglio.compiler.quantized import Quantized
-from intaglio.compiler.views import permutation
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.rewrite.pattern import Rule, apply
+from intaglio.compiler.rewrite.views import permutation
 
 
 def linear(graph: Graph) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir import Graph, Node, Value
-from intaglio.compiler.packed import stacked
-from intaglio.compiler.pattern import GraphBuilder
-from intaglio.compiler.types import slices
+from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.packed import stacked
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.shapes import slices
 
 MAX_PARTS = 3  # q, k, v: with the inputs of a fused norm these are the 8 storage buffers that a shader may bind
 

@@ -5,9 +5,9 @@ Norms of heads before them (Qwen 3, Gemma 3) are taken by the kernel as it reads
 
 from __future__ import annotations
 
-from intaglio.compiler.ir import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.passes.canonical import reshape
-from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.rewrite.builder import GraphBuilder
 
 
 def merge_rotary(graph: Graph) -> int:

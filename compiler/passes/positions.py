@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler import dims, evaluate
-from intaglio.compiler.dims import Dim, Symbol
-from intaglio.compiler.ir import BadModel, Graph, Node, UnsupportedOperator, Value, known
-from intaglio.compiler.pattern import GraphBuilder
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim, Symbol
+from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.graph import Graph, Node, Value, known
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics import evaluate
 
 _SIZES = (1, 2, 5)
 

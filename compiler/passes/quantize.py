@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.compiler import evaluate
-from intaglio.compiler.ir import Graph, Node, TensorType, Value
-from intaglio.compiler.packed import Packed, pack
+from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
+from intaglio.compiler.ir.packed import Packed, pack
+from intaglio.compiler.semantics import evaluate
 
 _LEAST = 1024  # numbers below which a tensor is not worth a format of its own
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from intaglio.compiler.evaluate import concrete
-from intaglio.compiler.infer import infer
-from intaglio.compiler.ir import Graph, Node, TensorType, Value, type_of
-from intaglio.compiler.quantized import SMALL, Quantized
+from intaglio.compiler.ir.encoded import SMALL, Quantized
+from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, type_of
+from intaglio.compiler.semantics.evaluate import concrete
+from intaglio.compiler.semantics.infer import infer
 
 _NARROW = ("f16", "bf16")
 _CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import intaglio
-from intaglio import arguments, startup
-from intaglio.commands import save
-from intaglio.inspect import printable, size, table
-from intaglio.progress import Progress
-from intaglio.runtime import profile as profiles
-from intaglio.runtime.plan import SLOTS
-from intaglio.runtime.profile import Profile
+from intaglio.commands import arguments, save, startup
+from intaglio.commands.describe import printable, size, table
+from intaglio.commands.progress import Progress
+from intaglio.runtime.instruments import profile as profiles
+from intaglio.runtime.instruments.profile import Profile
+from intaglio.runtime.limits import SLOTS
 
 if TYPE_CHECKING:
     from intaglio.runtime.executor import Executor
-    from intaglio.runtime.measure import Run
+    from intaglio.runtime.instruments.measure import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, progress: Progress) -> int:
-    from intaglio.runtime.clock import FEATURE
     from intaglio.runtime.device import needs, open_device
+    from intaglio.runtime.instruments.clock import FEATURE
 
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
     executor = bundle.open(open_device([FEATURE], needs(bundle.plan)))
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
     found, programs = _measured(bundle, executor, options)
     profile = None
     if options.profile or options.trace or options.save:
-        from intaglio.runtime import measure
+        from intaglio.runtime.instruments import measure
 
         digest = hashlib.sha256((bundle.folder / "plan.json").read_bytes()).hexdigest()
         profile = measure.profile(executor, bundle.graph, programs, digest, options.runs, progress)
@@ -75,8 +74,8 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
 def _measured(
     bundle: intaglio.Bundle, executor: Executor, options: argparse.Namespace
 ) -> tuple[dict[str, Any], list[Run]]:
-    from intaglio.runtime.measure import median, once, per_token, runs
-    from intaglio.runtime.verify import golden
+    from intaglio.runtime.instruments.measure import median, once, per_token, runs
+    from intaglio.runtime.instruments.verify import golden
 
     programs, rows = runs(bundle.plan, golden(bundle.folder, bundle.plan), dict(options.size)), {}
     for made in programs:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import intaglio
-from intaglio.inspect import counted, precision, printable, size, table
-from intaglio.progress import Progress
+from intaglio.commands.describe import counted, precision, printable, size, table
+from intaglio.commands.progress import Progress
+from intaglio.runtime import files
 from intaglio.runtime import plan as plans
 from intaglio.runtime.plan import KINDS
 
@@ -84,7 +85,7 @@ def _codes(bundle: intaglio.Bundle) -> dict[str, str]:
     """The code of each kernel, whose comments say where it is used."""
     edited: list[str] = []
     texts = {
-        name: plans.verify_file(bundle.folder, bundle.plan, kernel.file, edited).decode("utf-8", "replace")
+        name: files.verify_file(bundle.folder, bundle.plan, kernel.file, edited).decode("utf-8", "replace")
         for name, kernel in bundle.plan.used.items()
     }
     return {

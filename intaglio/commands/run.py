@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import intaglio
-from intaglio.arguments import pair, read_array
-from intaglio.chat import Conversation
-from intaglio.progress import Progress
+from intaglio.commands.arguments import pair, read_array
+from intaglio.commands.chat import Conversation
+from intaglio.commands.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import intaglio
 from intaglio.commands import save
-from intaglio.inspect import printable, table
-from intaglio.progress import Progress
+from intaglio.commands.describe import printable, table
+from intaglio.commands.progress import Progress
 
 if TYPE_CHECKING:
-    from intaglio.runtime.trials import Trials
+    from intaglio.runtime.instruments.autotune import Trials
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, progress: Progress) -> int:
     from intaglio.runtime import tuning
-    from intaglio.runtime.trials import trials
-    from intaglio.runtime.verify import golden
+    from intaglio.runtime.instruments.autotune import trials
+    from intaglio.runtime.instruments.verify import golden
 
     bundle = intaglio.load(options.bundle)
     file = options.output or bundle.folder.with_name(f"{bundle.folder.name}.tuning.json")

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import intaglio
-from intaglio import arguments
-from intaglio.inspect import printable
-from intaglio.progress import Progress
+from intaglio.commands import arguments
+from intaglio.commands.describe import printable
+from intaglio.commands.progress import Progress
 
 if TYPE_CHECKING:
-    from intaglio.runtime.verify import Input, Range, Result, StepResult
+    from intaglio.runtime.instruments.verify import Input, Range, Result, StepResult
 
 _WORDS = {"ok": "ok   ", "rough": "rough", "wrong": "FAIL "}
 

@@ -16,7 +16,7 @@ import jinja2
 
 from intaglio.bundle import Bundle
 from intaglio.page import data
-from intaglio.runtime.profile import Profile
+from intaglio.runtime.instruments.profile import Profile
 
 
 def write(bundle: Bundle, file: Path, profile: Profile | None = None) -> None:

@@ -10,7 +10,7 @@ from parity import Case, compiled, graph_of
 
 import intaglio
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture(scope="session")

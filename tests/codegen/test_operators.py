@@ -40,14 +40,15 @@ from reference import filtered
 import tint
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import OPS
-from intaglio.compiler import pipeline
-from intaglio.compiler.chains import rounding
-from intaglio.compiler.dims import Dim, Symbol, dim
-from intaglio.compiler.elementwise import BINARY, ELEMENTWISE, SMOOTH, UNARY, Expression, operator
 from intaglio.compiler.expansions import EXPANSIONS
-from intaglio.compiler.ir import Graph, Node, TensorType, UnsupportedOperator, Value, known
-from intaglio.compiler.pipeline import FUSE, Trace
-from intaglio.compiler.whisper import bits
+from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.expression import BINARY, ELEMENTWISE, SMOOTH, UNARY, Expression, operator
+from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
+from intaglio.compiler.models.whisper.programs import bits
+from intaglio.compiler.passes import pipeline
+from intaglio.compiler.passes.pipeline import FUSE, Trace
+from intaglio.compiler.rewrite.elementwise_chains import rounding
 
 PLAIN = """Abs Asinh Atan Ceil Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Mish
     Neg Relu Round Sigmoid Sign Sin Sinh Softplus Tan Tanh""".split()

@@ -9,7 +9,7 @@ import pytest
 from parity import every_design
 
 import tint
-from intaglio.runtime import plan as plans
+from intaglio.runtime import plan_file
 
 
 def shaders(bundle: Path) -> list[Path]:
@@ -28,7 +28,7 @@ def test_every_shader_passes_naga(whispers: dict[str, Path]) -> None:
 
 def test_every_shader_says_what_it_is(whisper: Path) -> None:
     """Title, programs with ONNX nodes, shapes, bytes and operations; no trace of the template."""
-    programs = "|".join(plans.read(whisper).programs)
+    programs = "|".join(plan_file.read(whisper).programs)
     for path in shaders(whisper):
         text = path.read_text()
         title, rest = text.split("\n", 1)
@@ -48,7 +48,7 @@ def test_every_shader_is_tidy(whisper: Path, unwanted: str) -> None:
 
 def test_layers_share_shaders(whisper: Path) -> None:
     """A kernel's identity is its text: equal layers are one shader, and no two files hold the same code."""
-    plan = plans.read(whisper)
+    plan = plan_file.read(whisper)
     codes = [re.sub(r"(?m)^//.*\n", "", path.read_text()) for path in shaders(whisper)]
     assert len(set(codes)) == len(codes) == len(plan.kernels)
     steps = plan.programs["encode"].steps

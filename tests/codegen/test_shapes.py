@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity import Build, Program
 
-from intaglio.compiler.dims import Dim, Symbol, dim
-from intaglio.compiler.ir import Graph
+from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.graph import Graph
 
 SIZES = st.one_of(st.integers(1, 130), st.sampled_from([1, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 130]))
 FEW = st.integers(1, 6)

@@ -13,16 +13,18 @@ from parity import Build, compiled, device, opened
 from safetensors import safe_open
 
 import intaglio
-from intaglio.codegen import emit, weights
+from intaglio.codegen import weights
+from intaglio.codegen.bundle import write
 from intaglio.codegen.kernel import MAX_BINDING, Weight
 from intaglio.codegen.ops import linear
 from intaglio.codegen.weights import packed, packed_size, rows8
-from intaglio.compiler import frontend, pipeline
-from intaglio.compiler.ir import TensorType, Value, type_of
-from intaglio.compiler.model import Model
+from intaglio.compiler.ir.graph import TensorType, Value, type_of
+from intaglio.compiler.models import frontend
+from intaglio.compiler.models.model import Model
+from intaglio.compiler.passes import pipeline
+from intaglio.compiler.passes.pipeline import FUSE, Trace
 from intaglio.compiler.passes.quantize import Precision
-from intaglio.compiler.pipeline import FUSE, Trace
-from intaglio.runtime import plan as plans
+from intaglio.runtime import plan_file
 from intaglio.runtime.executor import Executor
 
 SIZES = st.integers(1, 40)
@@ -97,13 +99,13 @@ def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monk
     """As if a binding held 16 KiB: the head has three parts, and so has the embedding. Parts are cases of their own,
     whose fastest designs may differ: all have the first."""
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
-    model = frontend.compile(Path(__file__).parent.parent / "fixtures" / whisper.name, Trace(), Precision())
+    model = frontend.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts
     model.checks = [check for check in model.checks if check.program != "mel"]
     split = tmp_path / "split"
-    emit.write(model, split, Trace())
+    write.write(model, split, Trace())
     assert sum("embed_tokens" in name for name in tensors(split)) == 3
-    one, parts = (Executor(f, replace(plans.read(f), tunings=()), device=device()) for f in (whisper, split))
+    one, parts = (Executor(f, replace(plan_file.read(f), tunings=()), device=device()) for f in (whisper, split))
     expected = outputs(one)
     for name, array in outputs(parts).items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
@@ -111,7 +113,7 @@ def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monk
 
 def test_shards_are_as_large_as_wanted(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "SHARD", 100_000)
-    fixture = Path(__file__).parent.parent / "fixtures" / whisper.name
+    fixture = Path(__file__).parents[1] / "fixtures" / whisper.name
     sharded = intaglio.compile(fixture, tmp_path / "sharded").folder
     files = sorted(sharded.glob("weights-*.safetensors"))
     largest = max(a.nbytes for a in tensors(whisper).values())
@@ -124,7 +126,7 @@ def test_shards_are_as_large_as_wanted(whisper: Path, tmp_path: Path, monkeypatc
 
 def test_weights_are_stored_once(whisper: Path) -> None:
     """No two tensors are equal, each is one buffer, and the head is the embedding."""
-    plan, found = plans.read(whisper), tensors(whisper)
+    plan, found = plan_file.read(whisper), tensors(whisper)
     assert len({array.tobytes() for array in found.values()}) == len(found)
     buffers = [b for b in plan.buffers if b.kind == "weight"]
     assert sorted(b.name for b in buffers) == sorted(found)
@@ -161,7 +163,7 @@ def test_what_is_read_whole_in_one_program_and_by_ones_in_another(tmp_path: Path
     for name, graph in graphs.items():
         graph.name = graph.outputs[0].name = name
         pipeline.run(graph, FUSE, Trace())
-    emit.write(Model("model", graphs), tmp_path / "bundle", Trace())
+    write.write(Model("model", graphs), tmp_path / "bundle", Trace())
     u = np.ones((5, 8, 3), np.float32)
     y = opened(tmp_path / "bundle").run("ones", {"u": u})["ones"]
     np.testing.assert_array_equal(y, u * row[:, None])

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intaglio.codegen import wgsl
-from intaglio.compiler.dims import Dim, Symbol, dim, substitute
-from intaglio.compiler.ir import UnsupportedOperator
+from intaglio.compiler.ir.dims import Dim, Symbol, dim, substitute
+from intaglio.compiler.ir.errors import UnsupportedOperator
 
 P, T = dim(Symbol("P", 0, 100)), dim(Symbol("T", 1, 100))
 DIMS = st.one_of(

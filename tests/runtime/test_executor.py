@@ -17,12 +17,12 @@ import pytest
 import wgpu
 from parity import Build, compiled, device, opened
 
-from intaglio.compiler.dims import Symbol, dim
-from intaglio.compiler.ir import known
-from intaglio.runtime import dispatch
-from intaglio.runtime import plan as plans
+from intaglio.compiler.ir.dims import Symbol, dim
+from intaglio.compiler.ir.graph import known
+from intaglio.runtime import dispatch, plan_file
+from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.executor import Executor
-from intaglio.runtime.plan import SLOTS, BadBundle
+from intaglio.runtime.limits import SLOTS
 
 P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 40))
 
@@ -209,13 +209,13 @@ def test_a_token_costs_one_uniform_write_one_submit_and_one_small_readback(
 def whisper_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import intaglio
 
-    fixture = Path(__file__).parent.parent / "fixtures" / "whisper-merged-18"
+    fixture = Path(__file__).parents[1] / "fixtures" / "whisper-merged-18"
     return intaglio.compile(fixture, tmp_path_factory.mktemp("whisper") / "bundle").folder
 
 
 def test_what_is_allocated_is_what_the_plan_says(whisper_bundle: Path) -> None:
     """Counted where wgpu is asked for it."""
-    plan = plans.read(whisper_bundle)
+    plan = plan_file.read(whisper_bundle)
     made: list[int] = []
     shared = device()
 
@@ -326,7 +326,7 @@ def test_an_interrupted_load_leaves_nothing_running(whisper_bundle: Path, when: 
 
     before = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
-        Executor(whisper_bundle, plans.read(whisper_bundle), interrupt, device())
+        Executor(whisper_bundle, plan_file.read(whisper_bundle), interrupt, device())
     assert set(threading.enumerate()) <= before
 
 

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from parity import Build, compiled, device
 from safetensors.numpy import save_file
 
-from intaglio.compiler.dims import Symbol, dim
+from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.runtime import plan as plans
+from intaglio.runtime import plan_file, sizes
+from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.executor import Executor
-from intaglio.runtime.plan import BadBundle
 
 T = dim(Symbol("T", 1, 40))
 
@@ -47,7 +48,7 @@ def read(folder: Path, content: Any) -> plans.Plan:
     """The plan of a bundle whose plan.json holds this text, or this as JSON."""
     text = content if isinstance(content, str) else json.dumps(content)
     (folder / "plan.json").write_text(text)
-    return plans.read(folder)
+    return plan_file.read(folder)
 
 
 def put(data: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
@@ -101,17 +102,17 @@ def test_the_plan_itself_is_fine(data: dict[str, Any], tmp_path: Path) -> None:
 def test_no_json_of_a_plan(text: str, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(BadBundle):
-        plans.read(tmp_path)
+        plan_file.read(tmp_path)
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:
     with pytest.raises(BadBundle, match="no bundle"):
-        plans.read(tmp_path)
+        plan_file.read(tmp_path)
     with pytest.raises(BadBundle, match="no bundle"):
-        plans.read(tmp_path / "nothing")
+        plan_file.read(tmp_path / "nothing")
     (tmp_path / "plan.json").mkdir()
     with pytest.raises(BadBundle):
-        plans.read(tmp_path)
+        plan_file.read(tmp_path)
 
 
 @pytest.mark.parametrize("key", ["format", "kind", "symbols", "files", "kernels", "buffers", "programs"])
@@ -331,7 +332,7 @@ def assert_safe(plan: plans.Plan) -> None:
         if b.kind in ("input", "output", "state"):
             names.append(b.name)
             for symbols in corners:
-                shape = [plans.evaluate(d, symbols) for d in b.shape]
+                shape = [sizes.evaluate(d, symbols) for d in b.shape]
                 assert all(type(n) is int and n >= 0 for n in shape) and 4 * math.prod(shape) <= b.bytes
     assert len(set(names)) == len(names)
     for program in plan.programs.values():
@@ -343,7 +344,7 @@ def assert_safe(plan: plans.Plan) -> None:
             written = [b for b, letter in zip(step.buffers, kernel.access, strict=True) if letter in "ws"]
             assert all(step.buffers.count(b) == 1 for b in written)
             for symbols in corners:
-                groups = plans.workgroups(step.grid, symbols)
+                groups = sizes.workgroups(step.grid, symbols)
                 assert len(groups) == 3 and all(type(n) is int and 0 <= n <= 65_535 for n in groups)
     assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in plan.files.values())
     assert not any("/" in name.removeprefix("kernels/") or name.startswith(".") for name in plan.files)
@@ -357,20 +358,20 @@ def assert_safe(plan: plans.Plan) -> None:
     [(7, 7), ("7", 7), ("T", 5), ("P+T", 8), ("2*T-P", 7), ("-P+T", 2), ("P+2*T+10", 23), ("T-1", 4), ("1500", 1500)],
 )
 def test_sizes(size: int | str, value: int) -> None:
-    assert plans.evaluate(size, {"P": 3, "T": 5}) == value
+    assert sizes.evaluate(size, {"P": 3, "T": 5}) == value
 
 
 @pytest.mark.parametrize("size", ["", "+", "T+", "T T", "T*2", "2**T", "(T)", "T/2", " T", "T\n", "2*", "U", "T+U"])
 def test_malformed_sizes(size: str) -> None:
     with pytest.raises(BadBundle):
-        plans.evaluate(size, {"P": 3, "T": 5})
+        sizes.evaluate(size, {"P": 3, "T": 5})
 
 
 @pytest.mark.parametrize(
     "of, per, groups", [(["T"], 1, 5), (["T"], 5, 1), (["T"], 4, 2), (["T", 384], 64, 30), ([0], 4, 0)]
 )
 def test_workgroups(of: list, per: int, groups: int) -> None:
-    assert plans.workgroups(({"of": of, "per": per}, 1, 1), {"T": 5}) == (groups, 1, 1)
+    assert sizes.workgroups(({"of": of, "per": per}, 1, 1), {"T": 5}) == (groups, 1, 1)
 
 
 # files
@@ -383,7 +384,7 @@ def mine(bundle: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> Executor:
-    return Executor(folder, plans.read(folder), device=device())
+    return Executor(folder, plan_file.read(folder), device=device())
 
 
 def any_file(folder: Path, suffix: str) -> Path:

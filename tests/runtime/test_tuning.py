@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from parity import Build, compiled, device, opened
 
-from intaglio.runtime import plan as plans
-from intaglio.runtime import tuning
+from intaglio.runtime import plan_file, tuning
 from intaglio.runtime.executor import Executor
 from intaglio.runtime.plan import Choice, Plan, Tuning
 from intaglio.runtime.tuning import Measured
@@ -112,7 +111,7 @@ def test_the_driver_goes_before_the_device(folder: Path) -> None:
         Tuning("llvmpipe", "Mesa 22", {CASE: "tiles64"}),
         Tuning("NVIDIA H100", "590", {CASE: "tiles128"}),
     ]
-    plan = replace(plans.read(folder), tunings=tuple(tunings))
+    plan = replace(plan_file.read(folder), tunings=tuple(tunings))
     assert design(plan) == on(plan, "an adapter that nobody tuned for", "1") == "rows16"
     assert on(plan, "llvmpipe (LLVM 15.0.6, 256 bits)", "Mesa 22") == "tiles64"
     assert on(plan, "llvmpipe (LLVM 19, 512 bits)", "Mesa 26") == "rows4"
@@ -121,21 +120,23 @@ def test_the_driver_goes_before_the_device(folder: Path) -> None:
 
 def test_designs_with_features_are_for_the_very_device(folder: Path) -> None:
     """Another width of its vectors is another size of subgroups."""
-    plan = replace(plans.read(folder), tunings=(Tuning("llvmpipe (256 bits)", "1", {CASE: "subgroup"}),))
+    plan = replace(plan_file.read(folder), tunings=(Tuning("llvmpipe (256 bits)", "1", {CASE: "subgroup"}),))
     assert on(plan, "llvmpipe (256 bits)", "2", ("subgroups",)) == "subgroup"
     assert on(plan, "llvmpipe (128 bits)", "1", ("subgroups",)) == "rows16"
 
 
 def test_designs_that_an_adapter_cannot_run_are_not_taken(folder: Path) -> None:
-    plan = replace(plans.read(folder), tunings=(Tuning("a", "1", {CASE: "subgroup"}), Tuning("b", "1", {CASE: "none"})))
+    plan = replace(
+        plan_file.read(folder), tunings=(Tuning("a", "1", {CASE: "subgroup"}), Tuning("b", "1", {CASE: "none"}))
+    )
     assert on(plan, "a", "1") == on(plan, "b", "1") == "rows16"
     assert on(plan, "a", "1", ("subgroups",)) == "subgroup"
 
 
 def test_a_bundle_takes_the_design_for_this_adapter(folder: Path, tmp_path: Path) -> None:
     name, driver = tuning.adapter(device().adapter_info)
-    plan = replace(plans.read(folder), tunings=(Tuning(name, driver, {CASE: "rows4"}),))
-    (folder / "plan.json").write_text(plans.write(plan))
+    plan = replace(plan_file.read(folder), tunings=(Tuning(name, driver, {CASE: "rows4"}),))
+    (folder / "plan.json").write_text(plan_file.write(plan))
     executor = opened(folder)
     assert design(executor.plan) == "rows4"
     assert list(executor._pipelines) == [executor.plan.programs["main"].steps[0].kernel]
@@ -145,7 +146,7 @@ def test_a_device_has_larger_limits_only_for_designs_that_need_them(tmp_path: Pa
     b = Build()
     q, k = b.input("q", 1, 1, 32), b.input("k", 1, 70, 32)
     folder = compiled(b.output(b.Attention(q, k, k, heads=2, kv_heads=2, scale=0.25, past=None)), tmp_path / "bundle")
-    plan = replace(plans.read(folder), tunings=())
+    plan = replace(plan_file.read(folder), tunings=())
     (step,) = plan.programs["main"].steps
     here = Tuning(*tuning.adapter(device().adapter_info), {step.choice.case: "lanes1024x1"})
     random = np.random.default_rng(0)

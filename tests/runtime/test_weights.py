@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from intaglio.runtime import plan as plans
-from intaglio.runtime import weights
-from intaglio.runtime.plan import BadBundle, Buffer, Plan
+from intaglio.runtime import limits, plan_file, weights
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.plan import Buffer, Plan
 
 TEXTURE = (64, 5)  # vec4s
 
@@ -24,12 +24,12 @@ def described(folder: Path, buffers: Sequence[Buffer]) -> Plan:
     """A plan of nothing but weights, with the files as they are."""
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")}
     plan = Plan("model", {}, {}, tuple(buffers), {}, files)
-    (folder / "plan.json").write_text(plans.write(plan))
-    return plans.read(folder)
+    (folder / "plan.json").write_text(plan_file.write(plan))
+    return plan_file.read(folder)
 
 
 def texture(name: str, file: str, format: str = "rgba32float") -> Buffer:
-    size = plans.TEXELS[format] * TEXTURE[0] * TEXTURE[1]
+    size = limits.TEXELS[format] * TEXTURE[0] * TEXTURE[1]
     return Buffer("weight", size, name, file=file, texture=TEXTURE, format=format)
 
 
@@ -141,7 +141,7 @@ from intaglio.runtime.executor import Executor
 from intaglio.runtime.measure import peak_memory
 
 def load(folder):
-    return Executor(Path(folder), plans.read(Path(folder)), device=device)
+    return Executor(Path(folder), plan_file.read(Path(folder)), device=device)
 
 device = open_device()
 load(sys.argv[1])

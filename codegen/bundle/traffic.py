@@ -1,0 +1,42 @@
+"""Traffic: the elements of its operands that a dispatch touches, which is what memory has to move at the least.
+
+Most kernels touch all. Those that do not say so (`Kernel.touched`), and rows that are written into a state leave the
+rows before them alone.
+"""
+
+from __future__ import annotations
+
+from intaglio.codegen.kernel import Operand, Weight, most
+from intaglio.codegen.lower import Dispatch
+from intaglio.codegen.weights import packed_size
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import TensorType
+from intaglio.runtime.limits import WORD
+
+
+def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
+    """For each operand the elements that are touched, as factors of their number."""
+    kernel, at = dispatch.kernel, dispatch.node.attrs.get("at", 0)
+    result: dict[str, tuple[Dim, ...]] = {}
+    for name, operand in (kernel.reads | kernel.writes).items():
+        if name in kernel.touched:
+            result[name] = kernel.touched[name]
+        elif isinstance(operand, Weight):
+            result[name] = (packed_size(operand),)
+        elif name in kernel.writes and operand in dispatch.node.written:
+            *outer, rows, width = operand.shape
+            result[name] = (*outer, rows - at, width)
+        else:
+            result[name] = operand.shape
+    return result
+
+
+def moved(dispatch: Dispatch) -> int:
+    """Bytes, at the largest sizes."""
+    operands = dispatch.kernel.reads | dispatch.kernel.writes
+    return sum(_bytes(operands[name]) * most(TensorType("f32", shape)) for name, shape in touched(dispatch).items())
+
+
+def _bytes(operand: Operand) -> int:
+    """Of one of the numbers that are stored."""
+    return 2 if isinstance(operand, Weight) and operand.format == "f16" else WORD

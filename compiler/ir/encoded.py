@@ -1,0 +1,125 @@
+"""Weights as exporters leave them in fewer bits: f16, bf16, and integers with scales and zero points.
+
+They stay so until a layer or a table reads them, which packs them for its kernels: in f32 they would fill the memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from intaglio.compiler.ir.memory_mapped import moved
+from intaglio.compiler.ir.packed import Packed
+
+SMALL = 1024  # numbers below which a constant is simply computed
+_LEAST = 16  # columns that kernels unpack together
+_LARGEST = float(np.finfo(np.float16).max)
+_RANGE = 2.0**-14  # from here on most numbers of bf16 are numbers of f16 too, and the others' errors 2**-11 of the mean
+_SYMMETRIC = {"int8": 0, "uint8": 128, "int4": 0, "uint4": 8}  # zero points from which the codes go as far either way
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """f32 (codes - zero) * scale. Along each axis scale and zero have a part of as many numbers; None: just the codes.
+
+    codes: f16, bf16, or integers of 4 or 8 bits. scale: f32. zero: i32 or f32.
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray | None = None
+    zero: np.ndarray | None = None
+
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+    @property
+    def size(self) -> int:
+        return self.codes.size
+
+    @property
+    def T(self) -> Quantized:
+        return self.transpose(*range(len(self.shape))[::-1])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def transpose(self, *axes: int) -> Quantized:
+        return Quantized(*(a.transpose(axes) if a is not None else None for a in (self.codes, self.scale, self.zero)))
+
+    def rows(self) -> Quantized:
+        """As a matrix: the first axis, and all others together."""
+        if len(self.shape) == 2:
+            return self
+        scale, zero = self.scale, self.zero
+        if scale is not None and math.prod(scale.shape[1:]) != 1:
+            scale, zero = (np.broadcast_to(_repeated(a, self.shape), self.shape) for a in (scale, zero))
+        return Quantized(*(a.reshape(len(a), -1) if a is not None else None for a in (self.codes, scale, zero)))
+
+    def dequantized(self) -> np.ndarray:
+        """f32, as ONNX's DequantizeLinear computes it."""
+        values = self.codes.astype(np.float32)
+        if self.scale is None:
+            return values
+        values -= _repeated(self.zero, self.shape)
+        values *= _repeated(self.scale, self.shape)
+        return values
+
+    def packed(self) -> Packed | np.ndarray:
+        """A matrix [N, K] as kernels read it; in f32 if they cannot."""
+        if self.scale is None:
+            return self._halves()
+        rows, width = self.shape
+        groups = self.scale.shape[1]
+        if str(self.codes.dtype) not in _SYMMETRIC or width // groups % _LEAST:
+            return self.dequantized()
+        scale, zero = (np.broadcast_to(a, (rows, groups)).astype(np.float32) for a in (self.scale, self.zero))
+        bits = 4 if self.codes.dtype in (ml_dtypes.int4, ml_dtypes.uint4) else 8
+        middle = _SYMMETRIC[str(self.codes.dtype)]
+        symmetric = (zero == middle).all()
+        shift = middle if symmetric or bits == 8 else -8 if self.codes.dtype == ml_dtypes.int4 else 0
+        codes = (self.codes.astype(np.int16) - shift).astype(np.int8 if symmetric or bits == 8 else np.uint8)
+        return Packed(f"q{bits}", moved(codes), scale, None if symmetric else (shift - zero) * scale)
+
+    def _halves(self) -> Packed | np.ndarray:
+        if self.codes.dtype == np.float16:
+            return Packed("f16", self.codes)
+        values = self.codes.astype(np.float32)
+        size = np.abs(values)
+        if size.max() > _LARGEST or size.mean() < _RANGE:
+            return values
+        return Packed("f16", moved(values.astype(np.float16)))
+
+
+def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, attrs: dict[str, Any]) -> Quantized:
+    """The result of DequantizeLinear."""
+    axis, block = attrs.get("axis", 1), attrs.get("block_size", 0)
+    zero = np.zeros(scale.shape, np.int32) if zero is None else zero
+    zero = zero if zero.dtype == np.float32 else zero.astype(np.int32)
+    scale, zero = (_spread(a, codes.shape, axis, block) for a in (scale.astype(np.float32), zero))
+    return Quantized(codes, scale, zero)
+
+
+def _spread(scale: np.ndarray, shape: tuple[int, ...], axis: int, block: int) -> np.ndarray:
+    """A number for all, for each index along the axis, or for each block along it, whose last may be shorter."""
+    if scale.size == 1:
+        return scale.reshape((1,) * len(shape))
+    axis %= len(shape)
+    if not block:
+        return scale.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    each = math.gcd(shape[axis], block)
+    return np.repeat(scale, block // each, axis)[(slice(None),) * axis + (slice(shape[axis] // each),)]
+
+
+def _repeated(scale: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A scale as it broadcasts to `shape`."""
+    for axis, (count, size) in enumerate(zip(scale.shape, shape, strict=True)):
+        if 1 < count < size:
+            scale = np.repeat(scale, size // count, axis)
+    return scale

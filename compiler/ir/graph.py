@@ -1,0 +1,371 @@
+"""The graph: Values and Nodes, bipartite over networkx, in an order that depends only on how it was built.
+
+A Value outlives the node that makes it: a rewrite puts a new producer under the same Value, so uses and types stay.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import networkx as nx
+import numpy as np
+
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim, Symbol
+from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.packed import Packed
+
+DTYPES = {
+    "f32": np.float32,
+    "f16": np.float16,
+    "f64": np.float64,
+    "bf16": ml_dtypes.bfloat16,
+    "i64": np.int64,
+    "i32": np.int32,
+    "i16": np.int16,
+    "i8": np.int8,
+    "i4": ml_dtypes.int4,
+    "u64": np.uint64,
+    "u32": np.uint32,
+    "u16": np.uint16,
+    "u8": np.uint8,
+    "u4": ml_dtypes.uint4,
+    "bool": np.bool_,
+}
+FLOATS = frozenset({"f32", "f16", "f64", "bf16"})
+_NAMES = {np.dtype(v): k for k, v in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """An element type (a key of DTYPES) and a shape; prints as f32[T,384]."""
+
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    @property
+    def size(self) -> Dim:
+        """The number of elements."""
+        return dims.product(self.shape)
+
+    @property
+    def symbols(self) -> set[Symbol]:
+        """The symbols that the shape depends on."""
+        return {s for d in self.shape for s in dims.symbols(d)}
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def type_of(array: np.ndarray) -> TensorType:
+    """The type of a constant; an array of dimensions (dtype object) counts as i64."""
+    if array.dtype == object:
+        return TensorType("i64", array.shape)
+    if array.dtype not in _NAMES:
+        raise UnsupportedOperator(f"tensors of type {array.dtype} are not supported")
+    return TensorType(_NAMES[array.dtype], array.shape)
+
+
+View = tuple[str, tuple[Dim, ...]]  # ("perm", axes), ("shape", dims), ("columns", (first, end)) or ("first", dims)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A value of an ONNX model, permuted, reshaped and cut in turn as `views` say."""
+
+    model: str
+    name: str
+    views: tuple[View, ...] = ()
+
+    def seen(self, view: View) -> Origin:
+        return Origin(self.model, self.name, (*self.views, view))
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor. `const` holds what is known of its content: a weight, a folded constant, dimensions (dtype object).
+
+    `origin` is the ONNX value that it equals, where there is one; only its last rows, where a cache holds the others.
+    """
+
+    name: str
+    type: TensorType
+    const: np.ndarray | Packed | Quantized | None = None
+    origin: Origin | None = None
+
+    @property
+    def shape(self) -> tuple[Dim, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.type.dtype
+
+    @property
+    def scalar(self) -> float | int | bool | None:
+        """The number that this constant holds, if it holds just one."""
+        if self.const is None or self.const.size != 1 or self.const.dtype == object:
+            return None
+        return self.const.reshape(-1)[0].item()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type}"
+
+
+@dataclass(eq=False)
+class Node:
+    """An operation. Of its ordered `inputs` an absent one is None. `sources` names the ONNX nodes it comes from."""
+
+    op: str
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[Value, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> Value:
+        return self.outputs[0]
+
+    @property
+    def written(self) -> dict[Value, Value]:
+        """The outputs that are states with rows written into them: output -> state."""
+        if self.op in ("Write", "WhisperToken", "SampleToken"):
+            return {self.output: self.inputs[-1]}
+        states = self.attrs.get("states", ())
+        return {out: self.inputs[i] for out, i in zip(self.outputs, states, strict=False) if i}
+
+    @property
+    def name(self) -> str:
+        """What users know it by: the ONNX nodes that it comes from."""
+        return ", ".join(self.sources) or self.output.name
+
+    def input(self, i: int) -> Value | None:
+        """The i-th input, None if it is absent."""
+        return self.inputs[i] if i < len(self.inputs) else None
+
+    def __str__(self) -> str:
+        ins = ", ".join(argument(v) for v in self.inputs)
+        attrs = "".join(f" {k}={short(v)}" for k, v in sorted(self.attrs.items()))
+        return f"{', '.join(map(str, self.outputs))} = {self.op}({ins}){attrs}"
+
+
+def argument(value: Value | None) -> str:
+    """What a node reads, for people: the content of a small constant, else the name."""
+    if value is None:
+        return "_"
+    if value.const is not None and value.const.size <= 4:
+        return str(value.const.tolist())
+    return value.name
+
+
+def short(attr: Any) -> str:
+    """An attribute, for people: of an array the type."""
+    return str(attr) if not isinstance(attr, np.ndarray) else str(type_of(attr))
+
+
+class Graph:
+    """Nodes over values. `inputs` are fed, `outputs` are read, `states` outlive a run (each is written by one Write).
+    `model` is the name under which the graph was loaded, which its copies keep.
+
+    Invariants (`verify`): every value read is a constant, an input, a state or made by exactly one node; no cycles.
+    """
+
+    def __init__(self, name: str = "main") -> None:
+        self.name = self.model = name
+        self.inputs: list[Value] = []
+        self.outputs: list[Value] = []
+        self.states: list[Value] = []
+        self._net = nx.DiGraph()
+        self._age: dict[Node, int] = {}
+        self._clock = itertools.count()
+        self._taken: dict[str, int] = {}
+        self._order: list[Node] | None = None
+
+    # building
+
+    def value(self, name: str, type: TensorType) -> Value:
+        """A new value under `name`, made unique."""
+        stem = name
+        while name in self._taken:
+            self._taken[stem] += 1
+            name = f"{stem}.{self._taken[stem]}"
+        self._taken[name] = 0
+        return Value(name, type)
+
+    def constant(self, array: np.ndarray, name: str = "const") -> Value:
+        """A constant; names of constants need not be unique."""
+        return Value(name, type_of(array), array)
+
+    def add(self, node: Node) -> Node:
+        """Insert a node whose inputs may be new to the graph."""
+        self._order = None
+        self._age[node] = next(self._clock)
+        for value in node.inputs:
+            if value is not None:
+                self._net.add_edge(value, node)
+        for value in node.outputs:
+            if self.producer(value) is not None:
+                raise ValueError(f"{value.name} has two producers")
+            self._net.add_edge(node, value)
+        return node
+
+    def remove(self, node: Node) -> None:
+        self._order = None
+        del self._age[node]
+        self._net.remove_node(node)
+
+    def replace(self, old: Node, new: Node) -> Node:
+        """Put `new`, which makes the same outputs, in the place and order of `old`."""
+        age = self._age[old]
+        self.remove(old)
+        self.add(new)
+        self._age[new] = age
+        return new
+
+    def redirect(self, old: Value, new: Value) -> None:
+        """Let every reader of `old`, and the graph's outputs, read `new`.
+
+        An output keeps its name: where `new` has a name that users know already, `old` becomes a copy of it.
+        """
+        if new.origin is None and new.shape == old.shape:
+            new.origin = old.origin
+        for reader in self.consumers(old):
+            self.replace(reader, _reading(reader, {old: new}))
+        if old in self.outputs and self.is_named(new):
+            maker = self.producer(old)
+            self.replace(maker, Node("Identity", (new,), (old,), {}, maker.sources))
+        elif old in self.outputs:
+            new.name = old.name
+            self.outputs = [new if v is old else v for v in self.outputs]
+
+    def is_named(self, value: Value) -> bool:
+        """Whether users know the value by its name."""
+        return value in self.inputs or value in self.states or value in self.outputs
+
+    # reading
+
+    def producer(self, value: Value) -> Node | None:
+        return next(iter(self._net.pred[value]), None) if value in self._net else None
+
+    def consumers(self, value: Value) -> list[Node]:
+        """The nodes that read `value`, each once, oldest first."""
+        return sorted(self._net.succ[value], key=self._age.__getitem__) if value in self._net else []
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes, in an order in which values are made before they are read."""
+        if self._order is None:
+            rank = {n: (age, "") for n, age in self._age.items()}
+            order = nx.lexicographical_topological_sort(
+                self._net, key=lambda x: rank.get(x, (-1, getattr(x, "name", "")))
+            )
+            try:
+                self._order = [n for n in order if isinstance(n, Node)]
+            except nx.NetworkXUnfeasible as e:
+                raise BadModel(f"graph {self.name} has a cycle") from e
+        return list(self._order)
+
+    def values(self) -> Iterator[Value]:
+        """Every value that some node reads or makes, in order."""
+        seen: set[int] = set()
+        for node in self.nodes:
+            for value in (*node.inputs, *node.outputs):
+                if value is not None and id(value) not in seen:
+                    seen.add(id(value))
+                    yield value
+
+    def ancestors(self, value: Value, stop: Iterable[Value] = ()) -> list[Node]:
+        """The nodes that `value` is computed by, in order, not looking behind the values in `stop`."""
+        barrier, seen, todo = set(map(id, stop)), set(), [value]
+        while todo:
+            v = todo.pop()
+            node = None if id(v) in barrier else self.producer(v)
+            if node is not None and node not in seen:
+                seen.add(node)
+                todo.extend(x for x in node.inputs if x is not None)
+        return sorted(seen, key={n: i for i, n in enumerate(self.nodes)}.__getitem__)
+
+    def prune(self) -> int:
+        """Remove nodes whose outputs nobody reads; returns how many."""
+        kept, removed = set(map(id, self.outputs)), 0
+        for node in reversed(self.nodes):
+            if not node.written and not any(id(v) in kept or self._net.out_degree(v) for v in node.outputs):
+                for v in node.outputs:
+                    self._net.remove_node(v)
+                self.remove(node)
+                removed += 1
+        return removed
+
+    def copy(self, name: str, symbols: Mapping[str, Dim] | None = None) -> Graph:
+        """An independent graph that shares the constants, with dimensions substituted by symbol name."""
+        renamed: dict[Value, Value] = {}
+        change = symbols or {}
+
+        def of(value: Value | None) -> Value | None:
+            if value is None:
+                return None
+            if value not in renamed:
+                const = value.const
+                if const is not None and const.dtype == object:
+                    const = known([dims.substitute(d, change) for d in const.reshape(-1)], const.shape)
+                    const = const if const.dtype == object else const.astype(DTYPES[value.dtype])
+                shape = tuple(dims.substitute(d, change) for d in value.shape)
+                renamed[value] = Value(value.name, TensorType(value.dtype, shape), const, value.origin)
+            return renamed[value]
+
+        result = Graph(name)
+        result.model = self.model
+        result._taken = dict(self._taken)
+        result.inputs, result.outputs, result.states = (
+            [of(v) for v in vs] for vs in (self.inputs, self.outputs, self.states)
+        )
+        for n in self.nodes:
+            attrs = {k: dims.substitute(a, change) if isinstance(a, dims.Expr) else a for k, a in n.attrs.items()}
+            result.add(Node(n.op, tuple(map(of, n.inputs)), tuple(map(of, n.outputs)), attrs, n.sources))
+        return result
+
+    def verify(self) -> None:
+        """Raise BadModel where an invariant of the class is broken."""
+        known_values = {id(v) for v in (*self.inputs, *self.states)}
+        for node in self.nodes:
+            for v in node.inputs:
+                if v is not None and v.const is None and id(v) not in known_values:
+                    raise BadModel(
+                        f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, which nothing makes"
+                    )
+            known_values.update(map(id, node.outputs))
+        for v in self.outputs:
+            if v.const is None and id(v) not in known_values:
+                raise BadModel(f"output {v.name} is made by nothing")
+
+    def __str__(self) -> str:
+        lines = [f"graph {self.name}"]
+        for kind, values in (("input", self.inputs), ("state", self.states)):
+            lines += [f"  {kind} {v}" for v in values]
+        lines += [f"  const {v}" for v in self.values() if v.const is not None and v.const.size > 4]
+        lines += [f"  {node}" for node in self.nodes]
+        lines += [f"  output {v.name}" for v in self.outputs]
+        return "\n".join(lines) + "\n"
+
+
+def known(items: Iterable[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """An array of dimensions: i64 where all are numbers, dtype object where symbols remain."""
+    items = list(items)
+    if not any(isinstance(d, dims.Expr) for d in items):
+        return np.array(items, np.int64).reshape(shape)
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array.reshape(shape)
+
+
+def _reading(node: Node, change: Mapping[Value, Value]) -> Node:
+    inputs = tuple(change.get(v, v) if v is not None else None for v in node.inputs)
+    return Node(node.op, inputs, node.outputs, node.attrs, node.sources)
+
+
+OPSET = 28  # the operator versions that load.py normalises to

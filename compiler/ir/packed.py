@@ -1,0 +1,187 @@
+"""Packed weights: matrices of f32 in fewer bits, and what they stand for.
+
+Group-wise formats share a scale among GROUP neighbouring columns of a row. q8 is symmetric; q4 has a minimum too, for
+4 bits around zero spoil real models. Scales are searched for, because the extremes of a group waste codes, and errors
+count as much as the columns that they are multiplied with are large.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from intaglio.compiler.ir.memory_mapped import moved
+
+GROUP = 32
+FORMATS = ("f16", "q8", "q4")
+_LARGEST = float(np.finfo(np.float16).max)
+_GRIDS = range(15, 7, -1)  # steps in a group's range, if it was quantized before: then that is its own grid
+_FITS = (14, 15, 16, 17)  # steps from which the search for others begins
+_BLOCK = 1 << 18  # numbers that are quantized at a time, which fit a cache
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A matrix [N, K]: codes * scale + minimum. `codes`: f16, i8, or four bits as i8 or, with a minimum, u8 [N, K];
+    `scale`, `minimum`: f16 (for groups of GROUP columns) or f32 [N, groups], if the format has them.
+    """
+
+    format: str
+    codes: np.ndarray
+    scale: np.ndarray | None = None
+    minimum: np.ndarray | None = None
+
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+    @property
+    def size(self) -> int:
+        return self.codes.size
+
+    @property
+    def groups(self) -> int:
+        """How many groups a row has, which share a scale."""
+        return self.scale.shape[1]
+
+    @property
+    def wide(self) -> bool:
+        """Whether scales are f32."""
+        return self.scale is not None and self.scale.dtype == np.float32
+
+    def dequantized(self) -> np.ndarray:
+        """f32 [N, K]."""
+        values = self.codes.astype(np.float32)
+        if self.scale is None:
+            return values
+        groups = values.reshape(*self.scale.shape, -1)
+        groups *= self.scale[..., None]
+        if self.minimum is not None:
+            groups += self.minimum[..., None]
+        return groups.reshape(values.shape)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Packed:
+        """Some of the rows."""
+        return Packed(
+            self.format, *(a[rows] if a is not None else None for a in (self.codes, self.scale, self.minimum))
+        )
+
+
+def stacked(matrices: list[np.ndarray | Packed]) -> np.ndarray | Packed | None:
+    """The rows of all of them, one below the other; None where they are packed in several ways."""
+    kinds = {(m.format, m.wide, m.scale is None or m.groups) if isinstance(m, Packed) else None for m in matrices}
+    if len(kinds) > 1 or len({isinstance(m, Packed) and m.minimum is None for m in matrices}) > 1:
+        return None
+    if not isinstance(matrices[0], Packed):
+        return moved(np.concatenate(matrices))
+    fields = ([getattr(m, name) for m in matrices] for name in ("codes", "scale", "minimum"))
+    return Packed(matrices[0].format, *(moved(np.concatenate(f)) if f[0] is not None else None for f in fields))
+
+
+def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> Packed | None:
+    """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are no whole groups.
+
+    importance: f32[K], how much an error in each column counts (the mean square of what it is multiplied with).
+    """
+    if not np.isfinite(matrix).all() or np.abs(matrix).max(initial=0) > _LARGEST:
+        return None
+    if format == "f16":
+        return Packed("f16", moved(matrix.astype(np.float16)))
+    if matrix.ndim != 2 or matrix.shape[1] % GROUP:
+        return None
+    each = max(1, _BLOCK // matrix.shape[1])
+    weights = np.ones(matrix.shape[1], np.float32) if importance is None else importance.astype(np.float32)
+    tiled = np.tile(weights.reshape(-1, GROUP), (each, 1))
+    quantize = {"q8": _q8, "q4": _q4}[format]
+
+    def part(first: int) -> Quantized:
+        groups = matrix[first : first + each].reshape(-1, GROUP)
+        return quantize(groups, tiled[: len(groups)])
+
+    with ThreadPoolExecutor() as pool:
+        parts = list(pool.map(part, range(0, len(matrix), each)))
+    codes, *scales = (np.concatenate(p) if p[0] is not None else None for p in zip(*parts, strict=True))
+    groups = (len(matrix), -1)
+    return Packed(
+        format, moved(codes.reshape(matrix.shape)), *(s.reshape(groups) if s is not None else None for s in scales)
+    )
+
+
+Quantized = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+def _q8(groups: np.ndarray, weights: np.ndarray) -> Quantized:
+    scale = (np.abs(groups).max(1) / 127).astype(np.float16)
+    codes = np.rint(groups / _divisor(scale)).clip(-127, 127)
+    return codes.astype(np.int8), scale, None
+
+
+def _q4(groups: np.ndarray, weights: np.ndarray) -> Quantized:
+    """For each group the grid that it lies on already; else the best of several, and of what fits their codes best."""
+    best = _Best(len(groups))
+    left = np.arange(len(groups))
+    for steps in _GRIDS:
+        _consider(best, left, groups[left], weights[left], *_spread(groups[left], steps))
+        left = left[best.error[left] > 0]
+    x, w = groups[left], weights[left]
+    for steps in _FITS if len(left) else ():
+        codes = _consider(best, left, x, w, *_spread(x, steps))
+        for _ in range(2):
+            codes = _consider(best, left, x, w, *_fitted(x, w, codes))
+    return best.codes, best.scale, best.minimum
+
+
+class _Best:
+    """The codes, scales and minima that come closest so far, group by group."""
+
+    def __init__(self, count: int) -> None:
+        self.error = np.full(count, np.inf, np.float32)
+        self.codes = np.zeros((count, GROUP), np.uint8)
+        self.scale, self.minimum = (np.zeros(count, np.float16) for _ in range(2))
+
+
+def _consider(
+    best: _Best, at: np.ndarray, groups: np.ndarray, weights: np.ndarray, scale: np.ndarray, minimum: np.ndarray
+) -> np.ndarray:
+    """Keep what is better with this scale and minimum, rounded to f16, for the groups at `at`; returns the codes."""
+    scale, minimum = scale.astype(np.float16), minimum.astype(np.float16)
+    offset = minimum.astype(np.float32)[:, None]
+    codes = np.rint((groups - offset) / _divisor(scale)).clip(0, 15)
+    wrong = codes * scale.astype(np.float32)[:, None]
+    wrong += offset
+    wrong -= groups
+    error = np.einsum("ij,ij,ij->i", wrong, wrong, weights)
+    better = error < best.error[at]
+    to = at[better]
+    best.error[to], best.codes[to] = error[better], codes[better]
+    best.scale[to], best.minimum[to] = scale[better], minimum[better]
+    return codes
+
+
+def _spread(groups: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and minimum that divide a group's range into so many steps; with more than 15 both ends are cut."""
+    low = groups.min(1, initial=np.inf)
+    scale = (groups.max(1, initial=-np.inf) - low) / steps
+    return scale, low + scale * (max(0, steps - 15) / 2)
+
+
+def _divisor(scale: np.ndarray) -> np.ndarray:
+    """The scale as f32[n, 1], 1 where it is 0: the codes are 0 then."""
+    return np.where(scale == 0, 1, scale).astype(np.float32)[:, None]
+
+
+def _fitted(groups: np.ndarray, weights: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and minimum for which given codes come closest to their groups: a weighted linear regression each."""
+    total = weights.sum(1)
+    mean, middle = (np.einsum("ij,ij->i", weights, x) / total for x in (groups, codes))
+    spread = codes - middle[:, None]
+    variance = np.einsum("ij,ij,ij->i", weights, spread, spread)
+    scale = np.einsum("ij,ij,ij->i", weights, spread, groups) / np.where(variance == 0, 1, variance)
+    return scale, mean - scale * middle

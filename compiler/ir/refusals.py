@@ -1,0 +1,34 @@
+"""Refusals: everything that a model needs and that cannot be compiled, in one error instead of one after another."""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir.errors import UnsupportedOperator
+
+_NAMED = 8  # nodes that are named for each operator
+
+
+class Refusals:
+    """Collects why nodes are refused; the same reason for the same operator is told once."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, error: UnsupportedOperator, op: str, node: str) -> None:
+        """A refusal of `node`, unless the error names another."""
+        nodes = self._nodes.setdefault((error.op or op, error.why), [])
+        name = error.node or node
+        if name not in nodes:
+            nodes.append(name)
+
+    def check(self, of: str = "") -> None:
+        """Raise UnsupportedOperator if there are any. `of`: what they are operators of, such as "opset 17"."""
+        if not self._nodes:
+            return
+        told = [f"{op} ({_listed(nodes)}): {why}" for (op, why), nodes in sorted(self._nodes.items())]
+        raise UnsupportedOperator(f"no kernel for {'; for '.join(told)}{f'; this is {of}' if of else ''}")
+
+
+def _listed(nodes: list[str]) -> str:
+    more = f", and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+    names = ", ".join(nodes[:_NAMED]) + more
+    return names if len(nodes) == 1 else f"{len(nodes)} nodes: {names}"

@@ -1,0 +1,196 @@
+"""A decoder's file, read for T tokens and no past: what its callers pass beside token ids is bound, or counted from T.
+
+Exporters differ in those inputs (caches, masks, positions, flags); the passes derive the cache again, so none survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto
+
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph, Node, TensorType, Value, known
+from intaglio.compiler.reader import load
+from intaglio.compiler.rewrite.builder import GraphBuilder
+
+_WHOLE = ("i64", "i32")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What callers of a decoder pass, by role: token ids, masks of ones, positions from 0 on, an encoder's rows and its
+    keys and values of cross-attention. The first three are as long as the tokens, with one axis or, before it, a batch
+    of 1. `fixed` is passed always."""
+
+    ids: tuple[str, ...]
+    masks: tuple[str, ...]
+    positions: tuple[str, ...]
+    rows: tuple[str, ...]
+    across: tuple[str, ...]
+    fixed: dict[str, np.ndarray]
+
+
+def inputs(model: ModelProto, encoder: bool, sizes: Mapping[str, int] | None = None) -> Inputs:
+    """`encoder`: whether there is one before it. `sizes`: of dimensions that a cache has under names; else they are 0.
+
+    Raises BadModel for inputs that no known decoder has.
+    """
+    found: dict[str, list[str]] = {"ids": [], "masks": [], "positions": [], "rows": [], "across": []}
+    fixed: dict[str, np.ndarray] = {}
+    declared = {i.name: i.type.tensor_type.shape.dim for i in model.graph.input}
+    for name, (dtype, rank) in load.input_types(model).items():
+        if dtype == "bool":
+            fixed[name] = np.zeros([1] * rank, bool)  # use_cache_branch
+        elif dtype in _WHOLE and rank == 0:
+            fixed[name] = np.array(0, DTYPES[dtype])  # num_logits_to_keep: 0 keeps all
+        elif dtype in _WHOLE and rank <= 2:
+            role = "masks" if "mask" in name else "positions" if rank == 1 or "position" in name else "ids"
+            found[role].append(name)
+        elif dtype in FLOATS and rank == 3 and encoder:
+            found["rows"].append(name)
+        elif dtype in FLOATS and rank == 4 and encoder and "cross" in name:
+            found["across"].append(name)
+        elif dtype in FLOATS and rank == 4 and declared[name][1].dim_value:
+            _, heads, rows, head_dim = (d.dim_value or (sizes or {}).get(d.dim_param, 0) for d in declared[name])
+            rows = 0 if declared[name][2].dim_value else rows
+            fixed[name] = np.zeros((1, heads, rows, head_dim), DTYPES[dtype])
+        else:
+            raise BadModel(f"the decoder takes {name}: {dtype} of rank {rank}, which no decoder known here does")
+    return Inputs(**{role: tuple(names) for role, names in found.items()}, fixed=fixed)
+
+
+def feeds(
+    model: ModelProto,
+    ids: np.ndarray,
+    rows: np.ndarray | None = None,
+    encoded: Mapping[str, np.ndarray] | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> dict[str, np.ndarray]:
+    """What callers pass to the model, and to its file, for the tokens `ids` [1,tokens], no past, an encoder's rows, and
+    whatever else it makes, by name. Raises BadModel.
+    """
+    found, types = inputs(model, rows is not None, sizes), load.input_types(model)
+    passed = {
+        **dict.fromkeys(found.ids, ids),
+        **dict.fromkeys(found.masks, np.ones_like(ids)),
+        **dict.fromkeys(found.positions, np.arange(ids.size)[None]),
+    }
+    shaped = {name: array.astype(DTYPES[types[name][0]]) for name, array in passed.items()}
+    shaped = {name: array[0] if types[name][1] == 1 else array for name, array in shaped.items()}
+    across = {name: (encoded or {})[_made_as(name)] for name in found.across}
+    return {**found.fixed, **shaped, **dict.fromkeys(found.rows, rows), **across}
+
+
+def _made_as(name: str) -> str:
+    """The encoder's name for what a decoder takes as `name`."""
+    return name.replace("past", "present")
+
+
+def read(path: Path, tokens: Dim, encoder: Graph | None = None) -> Graph:
+    """input_ids [1,tokens] (and encoder_hidden_states as the encoder makes them) -> logits f32[1,tokens,vocab].
+
+    Where the encoder makes keys and values of cross-attention too, what makes them moves into the decoder.
+    Raises BadModel, UnsupportedOperator.
+    """
+    model = load.read(path)
+    found, types = inputs(model, encoder is not None), load.input_types(model)
+    long = (*found.ids, *found.masks, *found.positions)
+    shapes: dict[str, tuple[Dim, ...]] = {name: (1, tokens) if types[name][1] == 2 else (tokens,) for name in long}
+    across: dict[str, Value] = {}
+    if encoder is not None:
+        across = _across(found.across, encoder)
+        shapes |= {name: value.shape for name, value in across.items()}
+        shapes |= dict.fromkeys(found.rows, encoder.outputs[0].shape)
+    graph = load.load(model, "decode", folder=path.parent, shapes=shapes, bind=found.fixed)
+    for value in [v for v in graph.inputs if v.name in found.masks + found.positions]:
+        graph.inputs.remove(value)
+        _fill(graph, value, _count if value.name in found.positions else _ones)
+    if across:
+        _move_from_encoder(graph, encoder, across)
+    return _checked(graph, {2: "input_ids"} | ({3: "encoder_hidden_states"} if encoder is not None else {}))
+
+
+def _across(names: Collection[str], encoder: Graph) -> dict[str, Value]:
+    """The outputs of the encoder that a decoder takes under these names."""
+    made = {v.name: v for v in encoder.outputs}
+    if missing := [name for name in names if _made_as(name) not in made]:
+        raise BadModel(f"the decoder takes {', '.join(missing)}, and the encoder makes {', '.join(made)}")
+    return {name: made[_made_as(name)] for name in names}
+
+
+def _move_from_encoder(graph: Graph, encoder: Graph, across: Mapping[str, Value]) -> None:
+    """Let the decoder work out its inputs `across` from the encoder's rows, as it does where others exported it."""
+    hidden = encoder.outputs[0]
+    rows = graph.value("encoder_hidden_states", hidden.type)
+    for value in [v for v in graph.inputs if v.name in across]:
+        for node in encoder.ancestors(across[value.name], stop=(hidden,)):
+            if graph.producer(node.output) is None:
+                read = tuple(rows if v is hidden else v for v in node.inputs)
+                graph.add(Node(node.op, read, node.outputs, node.attrs, node.sources))
+        graph.inputs.remove(value)
+        graph.redirect(value, across[value.name])
+    graph.inputs.append(rows)
+    encoder.outputs = [hidden]
+    encoder.prune()
+
+
+def _checked(graph: Graph, roles: dict[int, str]) -> Graph:
+    """The graph with the logits as its one output, and with the inputs that `roles` names by their rank."""
+    graph.outputs = [v for v in graph.outputs if len(v.shape) == 3][:1]
+    if not graph.outputs:
+        raise BadModel("the decoder has no output logits [batch, tokens, vocabulary]")
+    graph.prune()
+    graph.inputs = [v for v in graph.inputs if graph.consumers(v)]
+    if sorted(len(v.shape) for v in graph.inputs) != sorted(roles):
+        found = ", ".join(v.name for v in graph.inputs)
+        raise BadModel(f"the decoder reads {found}; {' and '.join(roles.values())} are wanted")
+    for value in graph.inputs:
+        value.name = roles[len(value.shape)]
+    graph.outputs[0].name = "logits"
+    return graph
+
+
+# what callers pass: ones for tokens that count, and positions from 0 on
+
+
+def _ones(graph: Graph, shape: Value) -> Node:
+    return Node("ConstantOfShape", (shape,), (), {"value": np.ones(1, np.int64)})
+
+
+def _count(graph: Graph, shape: Value) -> Node:
+    ends = tuple(graph.constant(known([d], ())) for d in (0, shape.const[-1], 1))
+    counted = graph.value("positions", TensorType("i64", (shape.const[-1],)))
+    graph.add(Node("Range", ends, (counted,), {}, ("positions",)))
+    return Node("Reshape", (counted, shape), ())
+
+
+def _fill(graph: Graph, value: Value, make: Callable[[Graph, Value], Node]) -> None:
+    """Let an input be made by the node that `make` gives for its shape."""
+    made = graph.value(f"{value.name}.made", TensorType("i64", value.shape))
+    node = make(graph, graph.constant(known(value.shape, (len(value.shape),))))
+    graph.add(Node(node.op, node.inputs, (made,), node.attrs, (value.name,)))
+    graph.add(Node("Cast", (made,), (value,), {"to": value.dtype}, (value.name,)))
+
+
+def add_tokens(graph: Graph, context: int) -> Value:
+    """The state `tokens` i32[1,context+1,1], a row for each position: where runs read tokens and write the next one."""
+    tokens = graph.value("tokens", TensorType("i32", (1, context + 1, 1)))
+    graph.states.append(tokens)
+    return tokens
+
+
+def read_tokens(graph: Graph, past: Dim, new: Dim) -> int:
+    """Let the graph read its `new` tokens where they lie, behind the `past` ones; returns 1."""
+    ids = next(v for v in graph.inputs if v.name == "input_ids")
+    graph.inputs.remove(ids)
+    tokens = next(v for v in graph.states if v.name == "tokens")
+    builder = GraphBuilder(graph, graph.consumers(ids)[0])
+    bounds = (known([past], (1,)), known([past + new], (1,)), np.array([1]))
+    rows = builder.Slice(tokens, *map(builder.constant, bounds))
+    graph.redirect(ids, builder.Reshape(rows, builder.constant(known([1, new], (2,)))))
+    return 1

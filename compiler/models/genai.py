@@ -1,0 +1,79 @@
+"""genai_config.json, which ONNX Runtime GenAI's model builder leaves, in the terms of transformers' configurations.
+
+It names the files and knows nothing of a Whisper's sizes, which its encoder declares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.models.json_file import read_json
+from intaglio.compiler.reader import load
+
+NAME = "genai_config.json"
+_SEARCH = ("temperature", "top_k", "top_p", "repetition_penalty")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What the builder left: `encoder` is None but for Whisper; `config` and `generation` are those of transformers.
+    `sizes`: of the dimensions of caches that it gives names."""
+
+    decoder: Path
+    encoder: Path | None
+    config: dict[str, Any]
+    generation: dict[str, Any]
+    sizes: dict[str, int]
+
+
+def read(folder: Path) -> Builder | None:
+    """None if the folder is not of the builder. Raises BadModel."""
+    settings = read_json(folder / NAME, required=False)
+    if not settings:
+        return None
+    model, search = _section(folder, settings, "model"), settings.get("search")
+    tokens = {k: model[k] for k in ("bos_token_id", "eos_token_id") if k in model}
+    generation = tokens | {k: search[k] for k in _SEARCH if k in search} if _samples(search) else tokens
+    config = {"model_type": model.get("type"), "max_position_embeddings": model.get("context_length")} | tokens
+    encoder = _file(folder, model, "encoder") if "encoder" in model or model.get("type") == "whisper" else None
+    if encoder is not None:
+        bands, frames = _spectrogram(encoder)
+        sizes = {"num_mel_bins": bands, "max_source_positions": frames // 2}
+        config |= sizes | {"max_target_positions": model.get("context_length")}
+    return Builder(_file(folder, model, "decoder"), encoder, config, generation, _sizes(model["decoder"]))
+
+
+def _sizes(decoder: dict[str, Any]) -> dict[str, int]:
+    """Of a cache that is a buffer for a sliding window, too."""
+    window = decoder.get("sliding_window")
+    rows = window.get("window_size") if isinstance(window, dict) else None
+    sizes = {"kv_cache_dim": decoder.get("head_size"), "past_sliding_length": rows}
+    return {name: size for name, size in sizes.items() if isinstance(size, int) and size > 0}
+
+
+def _section(folder: Path, settings: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(settings.get(name), dict):
+        raise BadModel(f"{folder / NAME} has no section {name}")
+    return settings[name]
+
+
+def _samples(search: Any) -> bool:
+    return isinstance(search, dict) and bool(search.get("do_sample"))
+
+
+def _file(folder: Path, model: dict[str, Any], part: str) -> Path:
+    name = _section(folder, model, part).get("filename")
+    if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+        raise BadModel(f"{folder / NAME} names the file {name!r} for its {part}, and there is none in the folder")
+    return folder / name
+
+
+def _spectrogram(encoder: Path) -> tuple[int, int]:
+    """Bands and frames that the encoder takes."""
+    sizes = [d.dim_value for i in load.read(encoder).graph.input for d in i.type.tensor_type.shape.dim]
+    if len(sizes) != 3 or min(sizes[1:]) < 1:
+        raise BadModel(f"{encoder} declares no sizes of a spectrogram [batch, mels, frames]")
+    return sizes[1], sizes[2]

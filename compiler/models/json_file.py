@@ -1,0 +1,24 @@
+"""The small files that exporters leave beside a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from intaglio.compiler.ir.errors import BadModel
+
+
+def read_json(path: Path, required: bool = True) -> dict[str, Any]:
+    """The settings in a file; without it, none, or BadModel if it is required."""
+    if not path.is_file():
+        if required:
+            raise BadModel(f"{path} is missing; exporters leave it beside the model")
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as e:
+        raise BadModel(f"{path} is broken: {e}") from e
+    if not isinstance(data, dict):
+        raise BadModel(f"{path} is broken: it holds no settings")
+    return data

@@ -1,0 +1,104 @@
+"""The folder of a language model's export: file, sizes, end tokens, sampling defaults, tokenizer, chat template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.models import genai
+from intaglio.compiler.models.json_file import read_json
+
+FILES = ("model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx")
+LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
+LONGEST = 2048  # tokens that a cache is made for unless the user asks for more
+MOST = 8192  # tokens that masks can be understood for
+CHUNK = 256  # tokens that prefill takes at a time
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+@dataclass(frozen=True)
+class Export:
+    """A language model as an exporter leaves it, with room for `context` tokens. `files` go into the bundle as is."""
+
+    decoder: Path
+    context: int
+    settings: dict[str, Any]
+    files: dict[str, bytes]
+    notes: list[str]
+    sizes: dict[str, int]  # of dimensions that the file gives names
+
+
+def is_language(folder: Path) -> bool:
+    """Whether the folder's config.json says that the model continues texts, or GenAI's builder left it."""
+    config = read_json(folder / "config.json", required=False)
+    if not config:
+        return (built := genai.read(folder)) is not None and built.encoder is None
+    architectures = [str(a) for a in config.get("architectures") or []]
+    return _decoder(folder) is not None and any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures)
+
+
+def read(folder: Path, max_length: int | None = None) -> Export:
+    """`max_length`: tokens of prompt and answer together. Raises BadModel, naming the file or setting at fault."""
+    built = genai.read(folder)
+    config = read_json(folder / "config.json", required=built is None) or built.config
+    generation = read_json(folder / "generation_config.json", required=False) or (built.generation if built else {})
+    tokenizer = read_json(folder / "tokenizer_config.json", required=False)
+    limit = _limit(config.get("text_config", config))
+    context = _context(folder, limit, max_length)
+    notes = []
+    if max_length is None and limit is not None and limit > context:
+        notes.append(f"there is room for {context} tokens, of {limit} that the model was made for; see --max-length")
+    end = generation.get("eos_token_id", config.get("eos_token_id"))
+    settings = {
+        "context": context,
+        "chunk": min(CHUNK, context),
+        "end": sorted({int(i) for i in (end if isinstance(end, list) else [end]) if i is not None}),
+        "start": generation.get("bos_token_id", config.get("bos_token_id")),
+        "sampling": {k: generation[k] for k in SAMPLING if isinstance(generation.get(k), int | float)},
+        "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
+    }
+    return Export(_decoder(folder), context, settings, _files(folder, tokenizer), notes, built.sizes if built else {})
+
+
+def _decoder(folder: Path) -> Path | None:
+    if (built := genai.read(folder)) is not None:
+        return built.decoder
+    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+
+
+def _limit(config: dict[str, Any]) -> int | None:
+    """The number of tokens that the model was made for, if the configuration says so."""
+    return next((config[k] for k in LIMITS if isinstance(config.get(k), int) and config[k] > 0), None)
+
+
+def _context(folder: Path, limit: int | None, wanted: int | None) -> int:
+    if wanted is None:
+        return min(limit or LONGEST, LONGEST)
+    most = min(limit or MOST, MOST)
+    if not 1 <= wanted <= most:
+        why = f"the model in {folder} was made for {limit}" if most == limit else "there are no kernels for more"
+        raise BadModel(f"--max-length is {wanted}, which must be from 1 to {most}: {why}")
+    return wanted
+
+
+def _files(folder: Path, tokenizer: dict[str, Any]) -> dict[str, bytes]:
+    files = {}
+    if (folder / "tokenizer.json").is_file():
+        files["tokenizer.json"] = (folder / "tokenizer.json").read_bytes()
+    template = tokenizer.get("chat_template")
+    if isinstance(template, list):  # several by name
+        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = named.get("default")
+    if (folder / "chat_template.jinja").is_file():
+        files["chat_template.jinja"] = (folder / "chat_template.jinja").read_bytes()
+    elif isinstance(template, str):
+        files["chat_template.jinja"] = template.encode()
+    return files
+
+
+def _text(token: Any) -> str:
+    """A special token, which is a text, or an object that holds it."""
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token)

@@ -1,0 +1,32 @@
+"""Numbers of 64 bits are computed in 32, for WGSL has no others: what a model should be told of that.
+
+Inputs and constants that do not fit are refused, the ones when it runs and the others here; a result that does not fit
+wraps around, and a f64 loses digits.
+"""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir.expression import BITWISE, UNARY
+from intaglio.compiler.ir.graph import Graph, Node
+
+_COMPUTE = (
+    UNARY - {"Identity"}
+    | BITWISE
+    | set("Add Conv CumProd CumSum Div Gemm MatMul Mod Mul Pow ReduceL1 ReduceProd ReduceSum Sub Sum".split())
+)
+_NAMED = 4
+
+
+def notes(graph: Graph) -> list[str]:
+    """One line for each element type that is computed with fewer bits than it has."""
+    told = []
+    for dtypes, means in ((("i64", "u64"), "larger numbers wrap around"), (("f64",), "digits are lost")):
+        nodes = [node for node in graph.nodes if _computes(node, dtypes)]
+        if nodes:
+            names = ", ".join(node.name for node in nodes[:_NAMED]) + ", ..." * (len(nodes) > _NAMED)
+            told.append(f"{' and '.join(dtypes)} in 32 bits: {means}; {len(nodes)} nodes: {names}")
+    return told
+
+
+def _computes(node: Node, dtypes: tuple[str, ...]) -> bool:
+    return node.output.const is None and node.output.dtype in dtypes and (node.op in _COMPUTE or dtypes == ("f64",))

@@ -1,0 +1,213 @@
+"""The reference: a model's own ONNX files, with the values between its nodes as outputs too, and what to feed them in
+each of a bundle's golden runs.
+
+Nothing here has been through a pass, or through the loader. What runs the files is the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from intaglio.compiler.models import decoder_inputs, frontend
+from intaglio.compiler.models.language import export as language_export
+from intaglio.compiler.models.whisper import export as whisper_export
+from intaglio.compiler.models.whisper import mel
+from intaglio.compiler.reader import load
+
+_NARROW = (np.float16, ml_dtypes.bfloat16)
+_CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+Arrays = Mapping[str, np.ndarray]
+Run = Callable[[str, Arrays], Arrays]  # a part by name, and its feeds -> its values by name
+
+
+@dataclass(frozen=True)
+class Part:
+    """An ONNX model; external data lies in `folder`."""
+
+    model: ModelProto
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The values of a part in a run, feeds included, and the symbols that the part was loaded with."""
+
+    values: Arrays
+    symbols: Mapping[str, int]
+
+
+class Reference(Protocol):
+    """`parts` under the names that their graphs were loaded by."""
+
+    parts: dict[str, Part]
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        """What the parts of which `program` is made compute in a golden run; these come in order."""
+
+
+def open(source: str | Path | ModelProto, bind: Mapping[str, Any] | None = None) -> Reference:
+    """The reference of what `frontend.compile` compiles. Raises BadModel."""
+    if isinstance(source, ModelProto):
+        return _Plain(source, None, bind or {})
+    path = Path(source)
+    if path.is_dir() and whisper_export.is_whisper(path):
+        return _Whisper(whisper_export.read(path))
+    if path.is_dir() and language_export.is_language(path):
+        files = language_export.read(path)
+        return _Language(files.decoder, files.sizes)
+    file = path / "model.onnx" if path.is_dir() else path
+    return _Plain(load.read(file), file.parent, bind or {})
+
+
+class _Plain:
+    def __init__(self, model: ModelProto, folder: Path | None, bind: Mapping[str, Any]) -> None:
+        model = in_f32(model)
+        bound = frontend.bound(model, bind)
+        self._fixed = {name: value for name, value in bound.items() if isinstance(value, np.ndarray)}
+        self.parts = {"main": Part(inlined(model, self._fixed), folder)}
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        wide = {name: a.astype(np.float32) if a.dtype in _NARROW else a for name, a in inputs.items()}
+        return {"main": Seen(run("main", {**self._fixed, **wide}), symbols)}
+
+
+class _Language:
+    """The decoder computes all tokens so far, which lie in the state `tokens`."""
+
+    def __init__(self, file: Path, sizes: Mapping[str, int], encoder: bool = False) -> None:
+        self._model, self._sizes = in_f32(load.read(file)), sizes
+        fixed = decoder_inputs.inputs(self._model, encoder).fixed
+        self.parts = {"decode": Part(inlined(self._model, fixed), file.parent)}
+
+    def see(
+        self,
+        program: str,
+        symbols: Mapping[str, int],
+        inputs: Arrays,
+        run: Run,
+        rows: np.ndarray | None = None,
+        encoded: Arrays | None = None,
+    ) -> dict[str, Seen]:
+        count = symbols["P"] + symbols.get("T", 1)
+        ids = inputs["tokens"][..., :count, 0] if "tokens" in inputs else inputs["input_ids"]
+        feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes)
+        return {"decode": Seen(run("decode", feeds), {"T": count})}
+
+
+class _Whisper:
+    """Keeps what the encoder makes from one run to the next, as the programs keep what they make of them."""
+
+    def __init__(self, files: whisper_export.Export) -> None:
+        encoder = in_f32(load.read(files.encoder))
+        self._decoder, self._start = _Language(files.decoder, {}, encoder=True), np.array([[files.settings["start"]]])
+        self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
+        self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
+        mels = Part(mel.model(files.mels, 2 * files.positions), None)
+        self.parts = {"mel": mels, "encode": Part(encoder, files.encoder.parent), **self._decoder.parts}
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        if program == "mel":
+            return {"mel": Seen(run("mel", inputs), {})}
+        if program == "encode":
+            (features,) = inputs.values()
+            self._encoded = run("encode", {self._features: features})
+            return {
+                "encode": Seen(self._encoded, {}),
+                **self._decode(program, {"P": 0}, {"input_ids": self._start}, run),
+            }
+        return self._decode(program, symbols, inputs, run)
+
+    def _decode(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        return self._decoder.see(program, symbols, inputs, run, self._encoded[self._rows], self._encoded)
+
+
+def exposed(part: Part, names: Collection[str]) -> ModelProto:
+    """The part's model with these values, those that it has, as outputs."""
+    model = ModelProto()
+    model.CopyFrom(part.model)
+    made = {name for node in model.graph.node for name in node.output} - {o.name for o in model.graph.output}
+    model.graph.output.extend(map(helper.make_empty_tensor_value_info, sorted(made & set(names))))
+    return model
+
+
+def in_f32(model: ModelProto) -> ModelProto:
+    """The model with f16 and bf16 computed in f32, from the same weights, as bundles do, and nothing rounded in vain.
+
+    accuracy_level allows onnxruntime to round to 8 bits what meets packed weights.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    _widen(result.graph)
+    return result
+
+
+def _widen(graph: GraphProto) -> None:
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type in _CODES:  # weights may lie in other files
+            name, tensor.name = tensor.name, f"{tensor.name}.narrow"
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    weights = {tensor.name for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type in _CODES and value.name not in weights:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del graph.value_info[:]
+    for node in graph.node:
+        for a in node.attribute:
+            if a.HasField("g"):
+                _widen(a.g)
+            if a.name in ("to", "dtype", "output_dtype") and a.i in _CODES:
+                a.i = TensorProto.FLOAT
+            if a.HasField("t") and a.t.data_type in _CODES:
+                a.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(a.t).astype(np.float32), a.t.name))
+        kept = [a for a in node.attribute if a.name != "accuracy_level"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def inlined(model: ModelProto, known: Arrays) -> ModelProto:
+    """The model without its own functions, and with the branch that is taken in the place of every If on `known`."""
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    result = ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    taken = {name for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type != "If" or node.input[0] not in known:
+            result.graph.node.append(node)
+            continue
+        wanted = "then_branch" if known[node.input[0]].all() else "else_branch"
+        branch = next(a.g for a in node.attribute if a.name == wanted)
+        result.graph.initializer.extend(branch.initializer)
+        result.graph.node.extend(_branch(branch, node, taken))
+    return result
+
+
+def _branch(branch: GraphProto, reader: NodeProto, taken: set[str]) -> list[NodeProto]:
+    """The nodes of a branch in the place of the If that takes it, under names of their own where they clash."""
+    inner = {name for node in branch.node for name in node.output}
+    names = {name: f"{name}.{reader.output[0]}" for name in inner & taken - set(reader.output)}
+    nodes = []
+    for node in branch.node:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [names.get(name, name) for name in node.input]
+        copy.output[:] = [names.get(name, name) for name in node.output]
+        nodes.append(copy)
+    results = [
+        (names.get(result.name, result.name), name) for result, name in zip(branch.output, reader.output, strict=True)
+    ]
+    return nodes + [helper.make_node("Identity", [made], [name]) for made, name in results if made != name]

@@ -1,0 +1,109 @@
+"""The folder of a Whisper export: files, sizes, special tokens by role, suppression lists and limits."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.models import genai
+from intaglio.compiler.models.json_file import read_json
+from intaglio.compiler.models.whisper import mel
+
+MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
+DECODERS = ("decoder_model_merged.onnx", "decoder_model.onnx")
+
+
+@dataclass(frozen=True)
+class Export:
+    """A Whisper as an exporter leaves it: `mels` bands, `positions` of two frames in the encoder, `context` tokens."""
+
+    encoder: Path
+    decoder: Path
+    mels: int
+    positions: int
+    context: int
+    settings: dict[str, Any]
+    tokenizer: bytes
+    notes: list[str]
+
+
+def is_whisper(folder: Path) -> bool:
+    """Whether the folder's configuration says Whisper, or its files look like an encoder and a decoder."""
+    config = read_json(folder / "config.json", required=False)
+    if not config and (built := genai.read(folder)) is not None:
+        config = built.config
+    return config.get("model_type") == "whisper" or (folder / "encoder_model.onnx").exists()
+
+
+def read(folder: Path) -> Export:
+    """Raises BadModel, naming the file or setting that is missing and where it comes from."""
+    built = genai.read(folder)
+    config = read_json(folder / "config.json", required=built is None) or built.config
+    if config.get("model_type") != "whisper":
+        raise BadModel(f"{folder} holds a model of type {config.get('model_type')!r}, not whisper")
+    encoder, decoder = (built.encoder, built.decoder) if built else _files(folder)
+    try:
+        sizes = [int(config[k]) for k in ("num_mel_bins", "max_source_positions", "max_target_positions")]
+    except (KeyError, TypeError, ValueError) as e:
+        raise BadModel(f"{folder / 'config.json'} lacks {e}") from e
+    if min(sizes) < 1:
+        raise BadModel(f"{folder / 'config.json'} gives the sizes {sizes}")
+    if not (folder / "tokenizer.json").is_file():
+        raise BadModel(f"{folder} has no tokenizer.json; save the model's tokenizer there")
+    tokenizer = (folder / "tokenizer.json").read_bytes()
+    generation = read_json(folder / "generation_config.json", required=False)
+    notes = [] if generation or not built else [f"no tokens are suppressed, for {folder} has no generation_config.json"]
+    generation = generation or config
+    try:
+        settings = _settings(generation, tokenizer, sizes[2])
+    except BadModel:
+        raise
+    except (TypeError, ValueError, AttributeError, IndexError) as e:
+        raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
+    settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": 2 * sizes[1]}
+    return Export(encoder, decoder, *sizes, settings, tokenizer, notes)
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    """Encoder and decoder."""
+    decoders = [folder / name for name in DECODERS if (folder / name).exists()]
+    if not decoders:
+        raise BadModel(f"{folder} has no {' or '.join(DECODERS)}; export the decoder too")
+    return folder / "encoder_model.onnx", decoders[0]
+
+
+def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[str, Any]:
+    """generation.json: special tokens by role, suppression lists, and limits."""
+    try:
+        added = {t["content"]: int(t["id"]) for t in json.loads(tokenizer)["added_tokens"]}
+    except (ValueError, KeyError, TypeError) as e:
+        raise BadModel(f"tokenizer.json is broken: {e}") from e
+
+    def token(key: str, content: str) -> int:
+        found = added.get(content) if config.get(key) is None else config[key]
+        if found is None:
+            raise BadModel(f"generation_config.json lacks {key}, and tokenizer.json has no {content}")
+        return int(found[0] if isinstance(found, list) else found)
+
+    languages = config.get("lang_to_id") or {t: i for t, i in added.items() if re.fullmatch(r"<\|[a-z]{2,3}\|>", t)}
+    tasks = config.get("task_to_id") or {
+        t: added[f"<|{t}|>"] for t in ("transcribe", "translate") if f"<|{t}|>" in added
+    }
+    no_timestamps = token("no_timestamps_token_id", "<|notimestamps|>")
+    return {
+        "start": token("decoder_start_token_id", "<|startoftranscript|>"),
+        "end": token("eos_token_id", "<|endoftext|>"),
+        "no_timestamps": no_timestamps,
+        "first_timestamp": added.get("<|0.00|>", no_timestamps + 1),
+        "multilingual": bool(config.get("is_multilingual", no_timestamps >= MULTILINGUAL)),
+        "languages": {t.strip("<|>"): int(i) for t, i in sorted(languages.items())},
+        "tasks": {t: int(i) for t, i in sorted(tasks.items())},
+        "suppress": sorted(int(i) for i in config.get("suppress_tokens") or [] if i >= 0),
+        "suppress_first": sorted(int(i) for i in config.get("begin_suppress_tokens") or [] if i >= 0),
+        "max_initial_timestamp": int(config.get("max_initial_timestamp_index") or 50),
+        "max_length": min(int(config.get("max_length") or context), context),
+    }

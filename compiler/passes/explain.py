@@ -1,0 +1,154 @@
+"""Explain: why a rule did not fire where it came nearest: what its pattern wanted, and what stood there instead.
+
+A match that fails is a walk down the pattern that came to an end. The one that came furthest is the one to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from intaglio.compiler.ir.graph import Graph, Node, Value, argument
+from intaglio.compiler.passes import pipeline
+from intaglio.compiler.rewrite.pattern import Bound, Chain, OneOf, Op, Outcome, Pattern, Rule, Variable, match, watched
+
+_LISTED = 3  # refusals
+
+
+@dataclass
+class Explanation:
+    """How a rule did in each graph that it was applied to: how often it fired, and why it did not elsewhere."""
+
+    rule: type[Rule]
+    fired: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [] if self.fired else [f"{self.rule.__name__} was not applied: the compiler did not come that far"]
+        for graph, count in self.fired.items():
+            lines.append(f"{graph}: {self.rule.__name__} fired {count} time{'s' * (count != 1)}")
+            lines += [f"  {reason}" for reason in self.reasons[graph]]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Miss:
+    """Where a match came to its end: `wanted` by the pattern in the place of `stood`, which `reader` reads.
+
+    near: how many operators match, and whether that which stood there would be the right one but for its attributes.
+    """
+
+    root: Node
+    near: tuple[int, bool]
+    reader: Node
+    stood: Value | None
+    wanted: tuple[str, ...]
+
+
+def rules() -> dict[str, type[Rule]]:
+    """The rules of the passes, by name."""
+    passes = f"{pipeline.__package__}.passes"
+    return {
+        rule.__name__: rule
+        for rule in sorted(_subclasses(Rule), key=lambda rule: rule.__name__)
+        if rule.__module__.startswith(passes)
+    }
+
+
+def _subclasses(rule: type[Rule]) -> Iterator[type[Rule]]:
+    for subclass in rule.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+@contextmanager
+def watching(name: str) -> Iterator[Explanation]:
+    """Explain a rule in what is compiled within. Raises ValueError, listing the rules, for one that there is not."""
+    if name not in rules():
+        raise ValueError(f"there is no rule {name!r}; the rules are {', '.join(rules())}")
+    explanation = Explanation(rules()[name])
+
+    def watch(graph: Graph, rule: type[Rule], tree: Pattern, outcome: Outcome) -> None:
+        if rule is explanation.rule:
+            explanation.fired[graph.name] = explanation.fired.get(graph.name, 0) + outcome.fired
+            explanation.reasons[graph.name] = list(_reasons(graph, tree, outcome))
+
+    token = watched.set(watch)
+    try:
+        yield explanation
+    finally:
+        watched.reset(token)
+
+
+def _reasons(graph: Graph, tree: Pattern, outcome: Outcome) -> Iterator[str]:
+    """Refusals of what matched, or else the nearest place where nothing did."""
+    declined = [why.split(" ", 1)[1] for why in dict.fromkeys(outcome.declined)]
+    if declined:
+        yield from (f"it matched, and declined {why}" for why in declined[:_LISTED])
+        yield from [f"and {len(declined) - _LISTED} more"] * (len(declined) > _LISTED)
+        return
+    miss = nearest(graph, tree)
+    if miss is None:
+        roots = " or ".join(dict.fromkeys(p.op for p in _alternatives(tree)))
+        yield f"there is no {roots} for it to begin at"
+        return
+    count = f"{miss.near[0]} operators match" if miss.near[0] > 1 else "1 operator matches"
+    yield f"nearest at {_node(miss.root)}: {count}"
+    yield f"  wanted as an input of {_node(miss.reader)}: {' or '.join(miss.wanted)}"
+    yield f"  found: {_found(graph, miss.stood)}"
+
+
+def nearest(graph: Graph, tree: Pattern) -> Miss | None:
+    """The miss after most operators, the first of equal ones; None where not even the root of the pattern is found."""
+    best: Miss | None = None
+
+    def missed(bound: Bound, pattern: Pattern | float, value: Value | None) -> None:
+        nonlocal best
+        operators = [graph.producer(v) for p, v in bound.items() if isinstance(p, Op)]
+        if not operators:
+            return
+        maker = graph.producer(value) if value is not None else None
+        near = len(operators), isinstance(pattern, Op) and maker is not None and maker.op == pattern.op
+        if best is None or near > best.near:
+            reader = next(n for n in reversed(operators) if value in n.inputs)
+            best = Miss(operators[0], near, reader, value, (_wanted(pattern, bound),))
+        elif (near, operators[0], value) == (best.near, best.root, best.stood) and pattern not in bound:
+            best = replace(best, wanted=tuple(dict.fromkeys((*best.wanted, _wanted(pattern, bound)))))
+
+    for node in graph.nodes:
+        for _ in match(graph, tree, node.output, missed):
+            pass
+    return best
+
+
+def _alternatives(pattern: Pattern | float) -> list[Pattern | float]:
+    if isinstance(pattern, OneOf):
+        return [p for alternative in pattern.alternatives for p in _alternatives(alternative)]
+    return [pattern]
+
+
+def _wanted(pattern: Pattern | float, bound: Bound) -> str:
+    if pattern in bound:
+        return f"{bound[pattern].name} again"
+    if isinstance(pattern, Variable):
+        return f"any value, for {pattern.name}"
+    if isinstance(pattern, Op):
+        attrs = "".join(f", {k}={v}" for k, v in pattern.attrs.items())
+        return f"{pattern.op} of {len(pattern.args)} input{'s' * (len(pattern.args) != 1)}{attrs}"
+    if isinstance(pattern, Chain):
+        return "an elementwise operator with a number"
+    return f"the number {pattern:.7g}"
+
+
+def _found(graph: Graph, value: Value | None) -> str:
+    if value is None:
+        return "nothing, the input is absent"
+    maker = graph.producer(value)
+    if maker is None:
+        return f"the {'constant' if value.const is not None else 'input'} {argument(value)}: {value.type}"
+    return f"{value}, made by {_node(maker)}"
+
+
+def _node(node: Node) -> str:
+    return f"{node.op} ({', '.join(node.sources) or node.output.name})"

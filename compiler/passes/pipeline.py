@@ -1,0 +1,94 @@
+"""The passes, in order: the table of contents of the compiler. After each the graph is verified, counted and dumped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.summary import Outline, outline
+from intaglio.compiler.passes.canonical import canonical
+from intaglio.compiler.passes.expand import expand
+from intaglio.compiler.passes.float_rounding import float_rounding
+from intaglio.compiler.passes.float_scale import float_scale
+from intaglio.compiler.passes.fold import fold
+from intaglio.compiler.passes.fuse_activation import fuse_activation
+from intaglio.compiler.passes.fuse_attention import fuse_attention
+from intaglio.compiler.passes.fuse_elementwise import fuse_elementwise
+from intaglio.compiler.passes.fuse_gate import fuse_gate
+from intaglio.compiler.passes.fuse_norm import fuse_norm
+from intaglio.compiler.passes.fuse_prologue import fuse_prologue
+from intaglio.compiler.passes.fuse_quantized import fuse_quantized, unfuse_quantized
+from intaglio.compiler.passes.fuse_rope import fuse_rope
+from intaglio.compiler.passes.fuse_rotary import fuse_rotary
+from intaglio.compiler.passes.linear import linear
+from intaglio.compiler.passes.merge_linear import merge_linear
+from intaglio.compiler.passes.merge_rotary import merge_rotary
+from intaglio.compiler.passes.widen import widen
+
+Pass = Callable[[Graph], int]
+
+# What the exporter meant: shapes fold away, combinations are written out, and decomposed operators are whole again.
+UNDERSTAND: tuple[Pass, ...] = (
+    widen,
+    fuse_quantized,
+    fold,
+    expand,
+    canonical,
+    fuse_norm,
+    fuse_activation,
+    float_scale,
+    float_rounding,
+    linear,
+    fuse_rope,
+    float_rounding,
+    fuse_attention,
+    float_rounding,
+    canonical,
+    linear,
+    canonical,
+)
+
+# How it runs: fewer, larger kernels.
+FUSE: tuple[Pass, ...] = (
+    unfuse_quantized,
+    merge_linear,
+    merge_rotary,
+    fuse_prologue,
+    fuse_rotary,
+    fuse_elementwise,
+    fuse_gate,
+)
+
+
+@dataclass
+class Trace:
+    """What the passes did: a row each, and with `folder` the graph after each as a text file. `models`: outlines of the
+    models as they were loaded."""
+
+    folder: Path | None = None
+    say: Callable[[str], None] = lambda line: None
+    rows: list[dict[str, str | int]] = field(default_factory=list)
+    models: dict[str, Outline] = field(default_factory=dict)
+
+    def begin(self, graph: Graph) -> None:
+        if graph.model not in self.models:
+            self.models[graph.model] = outline(graph)
+
+    def record(self, graph: Graph, name: str, changes: int) -> None:
+        self.rows.append({"graph": graph.name, "pass": name, "changes": changes, "nodes": len(graph.nodes)})
+        self.say(f"{graph.name}: {name}: {changes} changes, {len(graph.nodes)} nodes")
+        if self.folder is not None:
+            count = sum(row["graph"] == graph.name for row in self.rows)
+            (self.folder / f"{graph.name}-{count:02d}-{name}.txt").write_text(str(graph))
+
+
+def run(graph: Graph, passes: Sequence[Pass], trace: Trace) -> Graph:
+    """Apply `passes` in order, plain functions or partial ones; the graph is valid after each."""
+    trace.begin(graph)
+    for step in passes:
+        changes = step(graph)
+        graph.verify()
+        trace.record(graph, getattr(step, "func", step).__name__, changes)
+    return graph

@@ -1,0 +1,35 @@
+"""Operators that ONNX Runtime adds to ONNX's: written out in those when a model is read, so that no pass knows them.
+
+One module a family; each maps operators to functions from a node to the values that its outputs become, in order; None
+stands for one that is not made. What they mean: docs/ContribOperators.md of onnxruntime.
+"""
+
+from __future__ import annotations
+
+from onnx import NodeProto
+
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.reader.contrib import attention, fused, quantize
+from intaglio.compiler.rewrite.builder import GraphBuilder
+
+DOMAIN = "com.microsoft"
+CONTRIB = {op: write_out for family in (attention, fused, quantize) for op, write_out in family.CONTRIB.items()}
+BEFORE = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 99}  # in ONNX's domain, before it defines them
+
+
+def defines(proto: NodeProto, opset: int) -> bool:
+    """Whether a node is of such an operator."""
+    if proto.domain == DOMAIN:
+        return proto.op_type in CONTRIB.keys() - BEFORE.keys()
+    return opset < BEFORE.get(proto.op_type, 0)
+
+
+def write_out(graph: Graph, node: Node) -> list[Value | None]:
+    """Its results, computed by operators of ONNX. Raises BadModel for broken nodes, and UnsupportedOperator."""
+    try:
+        return CONTRIB[node.op](GraphBuilder(graph, node), node)
+    except BadModel:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as e:
+        raise BadModel(f"{node.op} ({node.name}) does not have the inputs and attributes that it needs") from e

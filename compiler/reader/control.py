@@ -1,0 +1,141 @@
+"""Control flow ends while loading: a branch whose condition is known is inlined, a loop of known length unrolled.
+
+Conditions and trip counts follow from shapes and from inputs that are bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from onnx import GraphProto, NodeProto
+
+from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.compiler.semantics.shapes import axis_of
+
+if TYPE_CHECKING:
+    from intaglio.compiler.reader.load import Loader, Scope
+
+MOST_UNROLLED = 20_000  # nodes that loops become
+
+Inputs = tuple[Value | None, ...]
+
+
+def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+    if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
+        raise UnsupportedOperator("the condition is computed at run time; bind what decides it")
+    wanted = "then_branch" if inputs[0].scalar else "else_branch"
+    return _run(loader, _graph(proto, wanted), (), source, scope)
+
+
+def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+    body = _graph(proto, "body")
+    count, condition, *state = (*inputs, None, None)[: max(2, len(inputs))]
+    scanned: list[list[Value]] = [[] for _ in body.output[1 + len(state) :]]
+    step = 0
+    while (count is None or step < _known(count, "trip count")) and (
+        condition is None or _known(condition, "condition")
+    ):
+        loader.unroll(1 + len(body.node))
+        number = np.full((1,) * _rank(body), step, np.int64)
+        now = condition if condition is not None else loader.graph.constant(np.array(True))
+        made = _run(loader, body, (loader.graph.constant(number, "step"), now, *state), source, scope)
+        condition = made[0] if condition is not None else None
+        state = made[1 : 1 + len(state)]
+        for values, value in zip(scanned, made[1 + len(state) :], strict=True):
+            values.append(value)
+        step += 1
+    return [*state, *(_stack(loader, values, 0, source) for values in scanned)]
+
+
+def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+    body, over = _graph(proto, "body"), next((a.i for a in proto.attribute if a.name == "num_scan_inputs"), 0)
+    if loader.opset < 9:
+        raise UnsupportedOperator("it is of opset 8; export the model with opset 9 or newer")
+    if not 0 < over <= len(inputs) or None in inputs:
+        raise BadModel(f"Scan ({source}) over {over} of {len(inputs)} values")
+    state, sequences = list(inputs[:-over]), inputs[-over:]
+    scanned: list[list[Value]] = [[] for _ in body.output[len(state) :]]
+    axes = _listed(proto, "scan_input_axes", over)
+    axes = [axis_of(a, len(v.shape)) for a, v in zip(axes, sequences, strict=True)]
+    backward = _listed(proto, "scan_input_directions", over)
+    out_axes = _listed(proto, "scan_output_axes", len(scanned))
+    prepended = _listed(proto, "scan_output_directions", len(scanned))
+    length = sequences[0].shape[axes[0]]
+    if not isinstance(length, int) or any(v.shape[a] != length for a, v in zip(axes, sequences, strict=True)):
+        raise UnsupportedOperator(f"it runs over {length} elements; bind that size")
+    builder = _builder(loader, source)
+    for step in range(length):
+        loader.unroll(1 + len(body.node))
+        places = [length - 1 - step if b else step for b in backward]
+        parts = [
+            builder.Gather(v, builder.constant(np.array(place)), axis=axis)
+            for v, place, axis in zip(sequences, places, axes, strict=True)
+        ]
+        made = _run(loader, body, (*state, *parts), source, scope)
+        state = made[: len(state)]
+        for values, value in zip(scanned, made[len(state) :], strict=True):
+            values.append(value)
+    ordered = [values[::-1] if back else values for values, back in zip(scanned, prepended, strict=True)]
+    return [*state, *(_stack(loader, v, axis, source) for v, axis in zip(ordered, out_axes, strict=True))]
+
+
+CONTROL: dict[str, Callable[[Loader, NodeProto, str, Inputs, Scope], list[Value]]] = {
+    "If": _branch,
+    "Loop": _loop,
+    "Scan": _scan,
+}
+
+
+def _run(loader: Loader, body: GraphProto, arguments: Sequence[Value | None], source: str, scope: Scope) -> list[Value]:
+    """The results of a graph inside a node, whose names are its own and who sees those around it."""
+    inner = scope.new_child()
+    if len(body.input) != len(arguments):
+        raise BadModel(f"{source}: its graph takes {len(body.input)} values, and {len(arguments)} are given")
+    for declared, value in zip(body.input, arguments, strict=True):
+        loader.define(declared.name, value, inner)
+    loader.initializers(body, inner)
+    loader.body(body, inner)
+    return [loader.get(o.name, inner, source) for o in body.output]
+
+
+def _stack(loader: Loader, values: list[Value], axis: int, source: str) -> Value:
+    """The values side by side along a new axis."""
+    if not values:
+        raise UnsupportedOperator("without a trip its results have no shape")
+    builder = _builder(loader, source)
+    axes = builder.constant(np.array([axis], np.int64))
+    return builder.Concat(*(builder.Unsqueeze(v, axes) for v in values), axis=axis)
+
+
+def _builder(loader: Loader, source: str) -> GraphBuilder:
+    return GraphBuilder(loader.graph, Node("", (), (Value(source, TensorType("f32", ())),), {}, (source,)))
+
+
+def _graph(proto: NodeProto, name: str) -> GraphProto:
+    found = [a.g for a in proto.attribute if a.name == name]
+    if not found:
+        raise BadModel(f"{proto.op_type} ({proto.name}) has no {name}")
+    return found[0]
+
+
+def _listed(proto: NodeProto, name: str, count: int) -> list[int]:
+    """An attribute with a number for each of `count` values: zeros where it is left out."""
+    found = next((list(a.ints) for a in proto.attribute if a.name == name), [0] * count)
+    if len(found) != count:
+        raise BadModel(f"{proto.op_type} ({proto.name}) has {len(found)} {name} for {count} values")
+    return found
+
+
+def _known(value: Value, what: str) -> int | bool:
+    if value.scalar is None:
+        raise UnsupportedOperator(f"the {what} is computed at run time; bind what decides it")
+    return value.scalar
+
+
+def _rank(body: GraphProto) -> int:
+    """That of the step's number: 0, or 1 where the body says so."""
+    return min(1, len(body.input[0].type.tensor_type.shape.dim)) if body.input else 0

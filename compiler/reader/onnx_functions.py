@@ -1,0 +1,70 @@
+"""Operators that ONNX defines by others: written out, so that they need no kernel of their own.
+
+Those that a kernel computes, or that a pass knows, stay whole: what they mean is no less defined by ONNX.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
+
+from intaglio.compiler.expansions import EXPANSIONS
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.expression import ELEMENTWISE
+from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.semantics import evaluate, operators
+from intaglio.compiler.semantics.types import proto_type
+
+_KERNELS = "LayerNormalization LogSoftmax Range ReduceL1 ReduceL2 ReduceLogSum ReduceSumSquare Softmax".split()
+_WHOLE = ELEMENTWISE | EXPANSIONS.keys() | set(_KERNELS)
+_NEVER = frozenset({"Bernoulli", "SequenceMap"})  # of random numbers and of sequences
+
+
+def defines(op: str) -> bool:
+    """Whether nodes of an operator are written out."""
+    if op in _WHOLE or op in _NEVER or not onnx.defs.has(op):
+        return False
+    schema = onnx.defs.get_schema(op, evaluate.OPSET)
+    return schema.has_function or schema.has_context_dependent_function
+
+
+def body(node: Node) -> FunctionProto | None:
+    """The definition of a node of OPSET by others, its attributes filled in; None if it stays whole or has none."""
+    if not defines(node.op) and not (node.op == "LayerNormalization" and len(node.outputs) > 1):
+        return None
+    schema = onnx.defs.get_schema(node.op, evaluate.OPSET)
+    if schema.has_function:
+        version = max(schema.function_opset_versions)
+        function = FunctionProto.FromString(schema.get_function_with_opset_version(version))
+    else:
+        version = max(schema.context_dependent_function_opset_versions)
+        types = [proto_type(v.type) if v is not None else TypeProto() for v in node.inputs]
+        texts = [t.SerializeToString() for t in types]
+        text = schema.get_context_dependent_function_with_opset_version(
+            version, operators.proto(node).SerializeToString(), texts
+        )
+        if not text:
+            raise BadModel("ONNX does not define it for these types")
+        function = FunctionProto.FromString(text)
+    defaults = {name: a.default_value for name, a in schema.attributes.items() if a.default_value.name}
+    given = defaults | {a.name: a for a in operators.proto(node).attribute}
+    for inner in function.node:
+        _fill(inner, given)
+    return function
+
+
+def _fill(node: NodeProto, given: dict[str, AttributeProto]) -> None:
+    """Replace references to the attributes of the function by what is given; one that is not given is left out."""
+    filled = []
+    for a in node.attribute:
+        if a.ref_attr_name in given:
+            value = AttributeProto()
+            value.CopyFrom(given[a.ref_attr_name])
+            value.name = a.name
+            filled.append(value)
+        elif not a.ref_attr_name:
+            for inner in a.g.node:
+                _fill(inner, given)
+            filled.append(a)
+    del node.attribute[:]
+    node.attribute.extend(filled)

@@ -1,0 +1,85 @@
+"""Which operators of ONNX can be compiled, and how: what errors and the documentation go by."""
+
+from __future__ import annotations
+
+import textwrap
+
+from onnx import defs
+
+from intaglio.compiler.expansions import EXPANSIONS
+from intaglio.compiler.ir.expression import ELEMENTWISE
+from intaglio.compiler.ir.graph import OPSET
+from intaglio.compiler.reader import onnx_functions
+from intaglio.compiler.reader.contrib import BEFORE, CONTRIB, DOMAIN
+from intaglio.compiler.reader.control import CONTROL
+from intaglio.compiler.reader.opsets import OLDEST
+
+# Those that codegen has a kernel for.
+KERNELS = frozenset(
+    """ArgMax ArgMin AveragePool Concat ConstantOfShape Conv ConvTranspose CumProd CumSum Det Expand Gather
+    GatherElements GatherND GridSample LayerNormalization LogSoftmax LpPool MatMul MaxPool Pad RMSNormalization
+    Range ReduceL1 ReduceL2 ReduceLogSum ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    RoiAlign ScatterElements ScatterND Slice Softmax Tile TopK Transpose""".split()
+)
+_KNOWN = frozenset({"Constant", "Identity", "Shape", "Size"})  # their results are known when the model is read
+_VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+_CANONICAL = frozenset({"Gemm", "Mean", "Split", "Sum"})  # see passes/canonical
+_OLD = frozenset({"Dropout", "Scatter", "Upsample"})  # see opsets
+
+
+def how(op: str) -> str:
+    """How an operator of ONNX is compiled; nothing if it is not."""
+    if op in CONTROL:
+        return "unrolled, where its conditions and trip counts are known"
+    if op in _KNOWN:
+        return "known when the model is read"
+    if op in _OLD:
+        return "read as what replaces it"
+    if op in _VIEWS:
+        return "a view of the same memory"
+    if op in ELEMENTWISE:
+        return "an expression, in the kernel around it"
+    if onnx_functions.defines(op):
+        return "written as other operators, by ONNX's own definition"
+    if op in KERNELS:
+        return "a kernel"
+    return "written as other operators" if op in EXPANSIONS or op in _CANONICAL else ""
+
+
+def table() -> str:
+    """The operators in Markdown: docs/operators.md."""
+    schemas: dict[str, list[int]] = {}
+    for schema in defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            schemas.setdefault(schema.name, []).append(schema.since_version)
+    rows = [f"| {op} | {_opsets(op, since)} | {how(op)} |" for op, since in sorted(schemas.items()) if how(op)]
+    missing = sorted(op for op in schemas if not how(op) and not defs.get_schema(op, OPSET).deprecated)
+    rest = textwrap.fill(f"These do not compile: {', '.join(missing)}.", 120)
+    named = ", ".join(sorted(CONTRIB.keys() - BEFORE.keys()))
+    others = textwrap.fill(f"So do these of ONNX Runtime (`{DOMAIN}`), written as operators of ONNX: {named}.", 120)
+    return _TABLE.format(count=len(rows), rows="\n".join(rows), rest=rest, others=others)
+
+
+def _opsets(op: str, since: list[int]) -> str:
+    """The opsets whose form of an operator is read. Before OLDEST, that is those in which it was as it is in OLDEST."""
+    kept = max((v for v in since if v <= OLDEST), default=min(since))
+    last = max(since) - 1 if defs.get_schema(op, OPSET).deprecated else OPSET
+    return f"{kept} to {last}"
+
+
+_TABLE = """\
+# Operators
+
+<!-- written by `intaglio operators`; a test compares them -->
+
+{count} operators of ONNX compile, in these opsets. A use of one that does not compile, such as a shape that depends on
+data, is refused with its reason.
+
+| operator | opsets | how |
+|---|---|---|
+{rows}
+
+{rest}
+
+{others}
+"""

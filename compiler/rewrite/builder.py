@@ -1,0 +1,77 @@
+"""The builder: how a rewrite adds nodes to a graph, with their types and ONNX names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.graph import DTYPES, Graph, Node, TensorType, Value, known
+from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.rewrite.provenance import back, onward
+from intaglio.compiler.semantics.infer import infer
+
+
+class Declined(Exception):
+    """A rule matched but refuses, for the reason given."""
+
+
+class GraphBuilder:
+    """The `op` that a rewrite sees: each call adds a node to `graph`, unless its result is known, and returns its first
+    output.
+
+    `root` is the node that is being rewritten; new nodes take its name and the ONNX names in `sources`.
+    """
+
+    def __init__(self, graph: Graph, root: Node, sources: tuple[str, ...] | None = None) -> None:
+        self.graph, self.root = graph, root
+        self._sources, self._name = sources or root.sources, root.output.name
+        self.made: set[Value] = set()
+
+    def decline(self, why: str) -> None:
+        raise Declined(why)
+
+    def constant(self, array: np.ndarray | Packed | Quantized, name: str | None = None) -> Value:
+        whole = array if isinstance(array, Packed | Quantized) else np.asarray(array)
+        return self.graph.constant(whole, name or f"{self._name}.const")
+
+    def number(self, value: float, like: Value) -> Value:
+        """A scalar of the type of `like`."""
+        return self.constant(np.array(value, DTYPES[like.dtype]))
+
+    def integers(self, *values: int) -> Value:
+        """Axes, sizes or the like."""
+        return self.constant(np.array(values, np.int64))
+
+    def dimensions(self, *values: Dim) -> Value:
+        """Sizes, of which some may be symbolic."""
+        return self.constant(known(values, (len(values),)))
+
+    def node(self, op: str, inputs: tuple[Value | None, ...], outputs: int = 1, **attrs: Any) -> tuple[Value, ...]:
+        made = tuple(self.graph.value(self._name, TensorType("f32", ())) for _ in range(outputs))
+        node = Node(op, inputs, made, attrs, self._sources)
+        infer(node)
+        onward(node)
+        if any(v.const is None for v in made):
+            self.graph.add(node)
+            self.made.update(made)
+        return made
+
+    def rebind(self, out: Value, result: Value) -> None:
+        """Let `out` be computed the way `result` is, instead of as it was."""
+        if result.type != out.type:
+            raise ValueError(f"a rewrite made {result.type} of {out}")
+        graph = self.graph
+        if result not in self.made:
+            graph.redirect(out, result)
+            return
+        maker = graph.producer(result)
+        graph.remove(maker)
+        outputs = tuple(out if v is result else v for v in maker.outputs)
+        graph.replace(graph.producer(out), Node(maker.op, maker.inputs, outputs, maker.attrs, maker.sources))
+        back(graph, out)
+
+    def __getattr__(self, op: str) -> Any:
+        return lambda *inputs, **attrs: self.node(op, inputs, **attrs)[0]

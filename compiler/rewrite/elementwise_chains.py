@@ -1,0 +1,62 @@
+"""Chains: elementwise operators one after the other whose other operands are numbers, as roundings to few bits are.
+
+What they do to a number is an expression (see compiler/elementwise.py), whatever tensor it stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from intaglio.compiler.ir.expression import BINARY, UNARY, Expression, shifted, step
+from intaglio.compiler.ir.graph import Graph, Node, Value
+
+
+def beneath(graph: Graph, value: Value) -> tuple[Value, list[Node]]:
+    """What a chain that ends in `value` begins with, and the chain, its first operator first; it may be empty."""
+    chain: list[Node] = []
+    while (node := graph.producer(value)) is not None and (x := changed(node)) is not None:
+        chain.insert(0, node)
+        value = x
+    return value, chain
+
+
+def changed(node: Node) -> Value | None:
+    """The operand that an elementwise operator changes by itself, its others being numbers; None if there is no such
+    one."""
+    data = [v for v in node.inputs if v is not None and v.scalar is None]
+    if len(data) != 1 or data[0].type != node.output.type or data[0].dtype != "f32":
+        return None
+    return data[0] if node.op in UNARY | BINARY | {"Clip"} or is_rounding(node) else None
+
+
+def is_rounding(node: Node) -> bool:
+    """Whether numbers are rounded to steps that are known."""
+    return node.op == "FakeQuantize" and len(node.inputs) == 3
+
+
+def rounding(node: Node, x: str) -> Expression:
+    """What a rounding does to `x`, as ONNX defines QuantizeLinear and DequantizeLinear."""
+    scale, zero = (v.scalar for v in node.inputs[1:])
+    low, high = node.attrs["low"], node.attrs["high"]
+    return (
+        ("Div", x, scale),
+        ("Round", "t0"),
+        ("Add", "t1", zero),
+        ("Clip", "t2", low, high),
+        ("Sub", "t3", zero),
+        ("Mul", "t4", scale),
+    )
+
+
+def expression(chain: Sequence[Node]) -> Expression:
+    """What a chain makes of "acc"."""
+    made: Expression = ()
+    for node in chain:
+        x = f"t{len(made) - 1}" if made else "acc"
+        if is_rounding(node):
+            made += shifted(rounding(node, "acc"), len(made), {"acc": x})
+        else:
+            own = changed(node)
+            args = [None if v is None else x if v is own else v.scalar for v in node.inputs]
+            made += (step(node.op, node.attrs, args),)
+    return made

@@ -1,0 +1,58 @@
+"""Origins: which ONNX value each value equals, kept through the passes so that any step can be compared with the model.
+
+A rewrite leaves the value that it rewrites in place. What is new is often the same seen through a Reshape or Transpose,
+which later passes remove: so its origin is noted while the view is there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intaglio.compiler.ir.graph import Graph, Node, Origin, Value, View
+from intaglio.compiler.rewrite.views import permutation
+
+_VIEWS = ("Reshape", "Transpose")  # what they make holds every element once
+
+
+def onward(node: Node) -> None:
+    """Give the output of a new node an origin, where the node only shows, or keeps, what it reads."""
+    origin = node.inputs[0].origin if node.inputs and node.inputs[0] else None
+    if origin and node.op in _VIEWS:
+        node.output.origin = origin.seen(_view(node, node.output, permutation(node)))
+    elif node.op == "Write":
+        node.output.origin = origin
+
+
+def back(graph: Graph, value: Value) -> None:
+    """Give what `value` is a view of an origin too, where it has none."""
+    while value.origin and (node := graph.producer(value)) and (view := _behind(node)):
+        source = node.inputs[0]
+        if source.origin is None:
+            source.origin = value.origin.seen(view)
+        value = source
+
+
+def columns(origin: Origin | None, chosen: np.ndarray) -> Origin | None:
+    """The origin of some columns of a value, where they are neighbours."""
+    return origin.seen(("columns", ends(chosen))) if origin and ends(chosen) else None
+
+
+def ends(numbers: np.ndarray) -> tuple[int, int] | None:
+    """The first number and the one after the last, if they count up."""
+    first, end = int(numbers[0]), int(numbers[0]) + len(numbers)
+    return (first, end) if np.array_equal(numbers, np.arange(first, end)) else None
+
+
+def _behind(node: Node) -> View | None:
+    """How what a view reads is seen in what it makes, None where that cannot be said."""
+    source = node.inputs[0] if node.inputs else None
+    if node.op == "Expand" and len(source.shape) == len(node.output.shape):
+        return ("first", source.shape)
+    if node.op not in _VIEWS:
+        return None
+    perm = permutation(node)
+    return _view(node, source, [perm.index(i) for i in range(len(perm))])
+
+
+def _view(node: Node, seen: Value, perm: list[int]) -> View:
+    return ("perm", tuple(perm)) if node.op == "Transpose" else ("shape", seen.shape)

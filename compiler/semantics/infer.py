@@ -1,0 +1,132 @@
+"""What is known of a node's outputs: their types, and their content where it follows from constants and shapes, for
+exporters compute with shapes all the time.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import NotLinear
+from intaglio.compiler.ir.encoded import SMALL, Quantized, dequantize
+from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.expression import PREDICATES
+from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, Value, known, type_of
+from intaglio.compiler.semantics import evaluate, operators
+from intaglio.compiler.semantics.shape_arithmetic import ON_DIMS
+from intaglio.compiler.semantics.shapes import DataDependent
+from intaglio.compiler.semantics.types import MAX_DIMS, types
+
+_MAX_FOLD = 1 << 20  # constants of more elements are not folded where they are larger than what they are made of
+_MOST = 1 << 31
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
+
+
+def infer(node: Node) -> None:
+    """Set the type, and the content where it is known, of every output of `node`.
+
+    Raises BadModel for shapes that do not fit together and UnsupportedOperator where no type can be given.
+    """
+    try:
+        if not _known(node):
+            for value, found in zip(node.outputs, types(node), strict=False):
+                value.type = found
+                _check_size(found)
+    except (NotLinear, DataDependent) as e:
+        why = f"the shape of the result is not known at compile time: {e}"
+        raise UnsupportedOperator(why, node.op, node.name) from e
+    except UnsupportedOperator as e:
+        raise UnsupportedOperator(e.why, e.op or node.op, e.node or node.name) from e
+    except BadModel as e:
+        raise BadModel(f"{node.op} ({node.name}): {e}") from e
+
+
+def _check_size(type: TensorType) -> None:
+    """Refuse early what no adapter can address, before anything of that size is made here."""
+    if math.prod(map(dims.low, type.shape)) > _MOST:
+        raise UnsupportedOperator(f"{type} has more than {_MOST} elements")
+
+
+def _known(node: Node) -> bool:
+    """Compute the outputs if all inputs are known; whether that was possible."""
+    present = [v for v in node.inputs if v is not None]
+    if node.op == "Shape":
+        start, end = node.attrs.get("start", 0), node.attrs.get("end")
+        _fill(node, known(node.inputs[0].shape[start:end], (len(node.inputs[0].shape[start:end]),)))
+        return True
+    if node.op == "Size":
+        _fill(node, known([node.inputs[0].type.size], ()))
+        return True
+    if any(v.const is None for v in present) or node.op in _RANDOM:
+        return False
+    if any(v.const.dtype == object for v in present):
+        return _symbolic(node)
+    if _grows(node, present):
+        return False
+    if _waits(node):
+        return False
+    if (weight := _quantized(node)) is not None:
+        node.output.const, node.output.type = weight, TensorType("f32", weight.shape)
+        return True
+    results = operators.evaluate(node, [evaluate.concrete(v, {}) if v is not None else None for v in node.inputs])
+    for value, array in zip(node.outputs, results, strict=False):
+        value.const = np.asarray(array)
+        value.type = type_of(value.const)
+    return True
+
+
+def _grows(node: Node, inputs: list[Value]) -> bool:
+    """Whether the outputs would be large constants, larger than what they are made of."""
+    try:
+        sizes = [found.size for found in types(node)]
+    except DataDependent:
+        return False
+    return max(sizes, default=0) > max(_MAX_FOLD, 2 * sum(v.const.size for v in inputs))
+
+
+def _waits(node: Node) -> bool:
+    """Whether a weight is dequantized to f16, which is computed in f32: see passes/widen.py."""
+    return (
+        node.op == "DequantizeLinear" and node.inputs[1].dtype in ("f16", "bf16") and node.inputs[0].const.size >= SMALL
+    )
+
+
+def _quantized(node: Node) -> Quantized | None:
+    """The result as a weight in few bits, if it is large and can be left so."""
+    x = node.inputs[0]
+    if len(x.shape) < 2 or x.const.size < SMALL:
+        return None
+    if node.op == "Transpose" and isinstance(x.const, Quantized):
+        return x.const.transpose(*node.attrs.get("perm", range(len(x.shape))[::-1]))
+    if node.op == "Cast" and x.dtype in ("f16", "bf16") and node.attrs["to"] == "f32":
+        return Quantized(x.const)
+    if node.op == "DequantizeLinear" and x.dtype in ("i8", "u8", "i4", "u4") and node.inputs[1].dtype == "f32":
+        grid = (evaluate.concrete(v, {}) if v is not None else None for v in (node.inputs[1], node.input(2)))
+        return dequantize(x.const, *grid, node.attrs)
+    return None
+
+
+def _fill(node: Node, array: np.ndarray, dtype: str = "i64") -> None:
+    node.output.const, node.output.type = array, TensorType(dtype, array.shape)
+
+
+def _symbolic(node: Node) -> bool:
+    rule = ON_DIMS.get(node.op)
+    if rule is None or any(v is not None and v.const.size > MAX_DIMS for v in node.inputs):
+        return False
+    try:
+        array = rule(node, [v.const if v is not None else None for v in node.inputs])
+    except (NotLinear, DataDependent):
+        return False
+    except (ArithmeticError, IndexError, TypeError, ValueError) as e:
+        raise BadModel(f"cannot be evaluated on its dimensions: {e}") from e
+    array = np.asarray(array)
+    dtype = "bool" if node.op in PREDICATES else node.attrs.get("to", node.inputs[1 if node.op == "Where" else 0].dtype)
+    if array.dtype != object or all(not isinstance(d, dims.Expr) for d in array.reshape(-1)):
+        array = array.astype(DTYPES[dtype])
+    _fill(node, array, dtype)
+    return True

@@ -1,0 +1,161 @@
+"""Resizing, axis by axis: how large each becomes, and which elements of it each new one is a mean of.
+
+Interpolation is separable and its coordinates are known at compile time, so every mode and every way to count
+coordinates ends here, as a table of places and weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim, NotLinear
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import Node
+
+
+@dataclass(frozen=True)
+class Resized:
+    """An axis of `size` elements that becomes one of `count`, `scale` times as large.
+
+    roi: the part of it, from 0 to 1, that becomes the new one where coordinates count as in tf_crop_and_resize.
+    """
+
+    size: Dim
+    count: Dim
+    scale: float
+    roi: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def unchanged(self) -> bool:
+        return self.size == self.count and self.scale == 1 and self.roi == (0.0, 1.0)
+
+
+def resized(node: Node) -> list[Resized]:
+    """For each axis of a Resize's input what becomes of it. Raises BadModel, and NotLinear for sizes that vary."""
+    shape, scales, sizes = node.inputs[0].shape, _known(node, 2), _known(node, 3)
+    axes = node.attrs.get("axes") or list(range(len(shape)))
+    if any(not -len(shape) <= a < len(shape) for a in axes):
+        raise BadModel(f"{node.inputs[0].type} has no axes {axes}")
+    axes = [a % len(shape) for a in axes]
+    cropped = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+    roi = _numbers(_known(node, 1), 2 * len(axes), -np.inf) if cropped else None
+    if (scales is None) == (sizes is None):
+        raise BadModel("either scales or sizes must say what becomes of it")
+    scales = _numbers(scales, len(axes), 0) if scales is not None else None
+    sizes = _numbers(sizes, len(axes), 0) if sizes is not None else None
+    result = [Resized(d, d, 1.0) for d in shape]
+    if sizes is not None:
+        scales = [_ratio(wanted, shape[a]) for a, wanted in zip(axes, sizes, strict=True)]
+    policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
+    if sizes is not None and policy != "stretch":
+        scale = min(scales) if policy == "not_larger" else max(scales)
+        scales, sizes = [scale] * len(axes), [int(scale * shape[a] + 0.5) for a in axes]
+    for i, axis in enumerate(axes):
+        part = (float(roi[i]), float(roi[i + len(axes)])) if roi is not None else (0.0, 1.0)
+        count = int(sizes[i]) if sizes is not None else _scaled(shape[axis], scales[i])
+        result[axis] = Resized(shape[axis], count, float(scales[i]), part)
+    return result
+
+
+def _known(node: Node, i: int) -> np.ndarray | None:
+    value = node.input(i)
+    if value is not None and value.const is None:
+        raise NotLinear(f"{value.name} is computed at run time")
+    if value is not None and value.const.dtype == object:
+        raise NotLinear(f"{value.name} varies")
+    return value.const.reshape(-1) if value is not None and value.const.size else None
+
+
+def _numbers(given: np.ndarray | None, count: int, above: float) -> np.ndarray:
+    if given is None or len(given) != count or not (np.isfinite(given) & (given > above)).all():
+        raise BadModel(f"{given} are not {count} numbers that tell how to resize")
+    return given
+
+
+def _ratio(wanted: int, size: Dim) -> float:
+    if isinstance(size, dims.Expr):
+        raise NotLinear(f"{wanted} / ({size})")
+    if size == 0:
+        raise BadModel("there is nothing to resize")
+    return wanted / size
+
+
+def _scaled(size: Dim, scale: float) -> Dim:
+    if isinstance(size, dims.Expr):
+        if scale != int(scale):
+            raise NotLinear(f"{scale} * ({size})")
+        return size * int(scale)
+    return int(size * scale)
+
+
+def coordinates(axis: Resized, mode: str) -> np.ndarray:
+    """Where the new elements lie among the old ones."""
+    i, size, scale = np.arange(axis.count, dtype=np.float64), axis.size, axis.scale
+    length = scale * size  # what the new axis would be as long as, were it not rounded
+    start, end = axis.roi
+    if mode == "asymmetric":
+        return i / scale
+    if mode == "tf_half_pixel_for_nn":
+        return (i + 0.5) / scale
+    if mode == "align_corners":
+        return i * (size - 1) / (length - 1) if length != 1 else 0 * i
+    if mode == "tf_crop_and_resize":
+        step = i * (end - start) / (length - 1) if length != 1 else 0 * i + (end - start) / 2
+        return (step + start) * (size - 1)
+    if mode == "pytorch_half_pixel" and length == 1:
+        return 0 * i - 0.5
+    offset = size / 2 * (1 - axis.count / length) if mode == "half_pixel_symmetric" else 0
+    return offset + (i + 0.5) / scale - 0.5
+
+
+_ROUNDED = {
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+
+
+def nearest(axis: Resized, node: Node) -> np.ndarray:
+    """The old element that each new one is."""
+    rounded = _ROUNDED[node.attrs.get("nearest_mode", "round_prefer_floor")](_coordinates(axis, node))
+    return np.clip(rounded.astype(np.int64), 0, axis.size - 1)
+
+
+def weighted(axis: Resized, node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """The old elements that each new one is a mean of, and their weights: both [count, taps]."""
+    a = node.attrs.get("cubic_coeff_a", -0.75)
+    kernel, reach = (lambda d: _cubic(d, a), 2) if node.attrs["mode"] == "cubic" else (_linear, 1)
+    shrunk = min(axis.scale, 1.0) if node.attrs.get("antialias") else 1.0
+    x = _coordinates(axis, node)[:, None]
+    taps = 2 * int(np.ceil(reach / shrunk))
+    places = np.floor(x).astype(np.int64) + np.arange(1 - taps // 2, 1 + taps // 2)
+    weights = kernel(np.abs(places - x) * shrunk)
+    if node.attrs.get("exclude_outside"):
+        weights = np.where((places < 0) | (places >= axis.size), 0, weights)
+    weights /= weights.sum(-1, keepdims=True)
+    return np.clip(places, 0, axis.size - 1).astype(np.int32), weights.astype(np.float32)
+
+
+def outside(axis: Resized, node: Node) -> np.ndarray:
+    """Which of the new elements lie outside of the old ones."""
+    x = _coordinates(axis, node)
+    return (x < 0) | (x > axis.size - 1)
+
+
+def _coordinates(axis: Resized, node: Node) -> np.ndarray:
+    return coordinates(axis, node.attrs.get("coordinate_transformation_mode", "half_pixel"))
+
+
+def _linear(distance: np.ndarray) -> np.ndarray:
+    return np.clip(1 - distance, 0, 1)
+
+
+def _cubic(d: np.ndarray, a: float) -> np.ndarray:
+    """Keys, Cubic convolution interpolation for digital image processing, 1981."""
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0))

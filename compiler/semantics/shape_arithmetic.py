@@ -1,0 +1,101 @@
+"""Shape arithmetic: what operators make of dimensions, which are numbers or linear expressions over symbols."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.semantics.shapes import DataDependent
+from intaglio.compiler.semantics.types import types
+
+
+def _decided(compare: Callable[[Dim, Dim], bool | None]) -> Callable[[Node, list[np.ndarray]], np.ndarray]:
+    def one(a: Dim, b: Dim) -> bool:
+        answer = compare(a, b)
+        if answer is None:
+            raise DataDependent(f"{a} against {b}")
+        return answer
+
+    return lambda node, x: np.frompyfunc(one, 2, 1)(x[0], x[1])
+
+
+def _not(answer: bool | None) -> bool | None:
+    return None if answer is None else not answer
+
+
+def _pick(smaller: bool) -> Callable[[Node, list[np.ndarray]], np.ndarray]:
+    def one(a: Dim, b: Dim) -> Dim:
+        if dims.low(b - a) < 0 < dims.high(b - a):
+            raise DataDependent(f"min or max of {a} and {b}")
+        return a if (dims.high(a - b) <= 0) == smaller else b
+
+    return lambda node, x: functools.reduce(np.frompyfunc(one, 2, 1), x)
+
+
+def _numbers(x: np.ndarray) -> np.ndarray:
+    """An array of positions, axes or sizes; raises DataDependent where they are symbolic."""
+    if x.dtype == object:
+        raise DataDependent("a position is symbolic")
+    return x.astype(np.int64)
+
+
+def _axes(node: Node, x: list[np.ndarray]) -> tuple[int, ...] | None:
+    return tuple(_numbers(x[1]).reshape(-1).tolist()) if len(x) > 1 and x[1] is not None else None
+
+
+def _cast_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
+    if node.attrs["to"] not in ("i64", "i32"):
+        raise DataDependent(f"a dimension as {node.attrs['to']}")
+    return x[0]
+
+
+def _slice_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
+    if x[0].ndim != 1:
+        raise DataDependent("a slice of a table of dimensions")
+    step = int(_numbers(x[4])[0]) if len(x) > 4 and x[4] is not None else 1
+    return x[0][int(_numbers(x[1])[0]) : int(_numbers(x[2])[0]) : step]
+
+
+def _divide(node: Node, x: list[np.ndarray]) -> np.ndarray:
+    def one(a: Dim, b: Dim) -> Dim:
+        negative = not isinstance(a, dims.Expr) and not isinstance(b, dims.Expr) and (a < 0) != (b < 0)
+        return -(-a // b) if negative else a // b  # integers divide towards zero
+
+    return np.frompyfunc(one, 2, 1)(x[0], x[1])
+
+
+def _product(node: Node, x: list[np.ndarray]) -> np.ndarray:
+    if x[0].ndim != 1 or (len(x) == 1 and node.attrs.get("noop_with_empty_axes")):
+        raise DataDependent("a product over a table of dimensions")
+    return np.full((1,) if node.attrs.get("keepdims", 1) else (), dims.product(tuple(x[0])), object)
+
+
+ON_DIMS: dict[str, Callable[[Node, list[np.ndarray]], np.ndarray]] = {
+    "Identity": lambda node, x: x[0],
+    "Cast": _cast_dims,
+    "Gather": lambda node, x: np.take(x[0], _numbers(x[1]), axis=node.attrs.get("axis", 0)),
+    "Concat": lambda node, x: np.concatenate([np.asarray(v, object) for v in x], axis=node.attrs["axis"]),
+    "Slice": _slice_dims,
+    "Squeeze": lambda node, x: np.squeeze(x[0], _axes(node, x)),
+    "Unsqueeze": lambda node, x: np.expand_dims(x[0], _axes(node, x)),
+    "Reshape": lambda node, x: x[0].reshape(types(node)[0].shape),
+    "Add": lambda node, x: np.add(x[0].astype(object), x[1]),
+    "Sub": lambda node, x: np.subtract(x[0].astype(object), x[1]),
+    "Mul": lambda node, x: np.multiply(x[0].astype(object), x[1]),
+    "Div": _divide,
+    "Neg": lambda node, x: -x[0],
+    "Max": _pick(smaller=False),
+    "Min": _pick(smaller=True),
+    "ReduceProd": _product,
+    "Equal": _decided(dims.same),
+    "Less": _decided(dims.less),
+    "Greater": _decided(lambda a, b: dims.less(b, a)),
+    "LessOrEqual": _decided(lambda a, b: _not(dims.less(b, a))),
+    "GreaterOrEqual": _decided(lambda a, b: _not(dims.less(a, b))),
+    "Where": lambda node, x: np.where(x[0], x[1].astype(object), x[2].astype(object)),
+}

@@ -1,0 +1,355 @@
+"""The types of a node's outputs, from those of its inputs.
+
+Operators whose result depends on symbolic dimensions have a rule here; for the rest ONNX's own inference is asked, with
+each symbolic dimension passed through as an opaque name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+from onnx import TypeProto, shape_inference
+
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.expression import ELEMENTWISE, PREDICATES
+from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, Value, type_of
+from intaglio.compiler.semantics import evaluate, operators
+from intaglio.compiler.semantics.resize import resized
+from intaglio.compiler.semantics.shapes import DataDependent, axis_of, broadcast, content, integers, paddings, slices
+from intaglio.compiler.semantics.spectrum import framed, transformed
+from intaglio.compiler.semantics.windows import assembled, convolved, pooled, unpooled
+
+MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
+
+
+def types(node: Node) -> list[TensorType]:
+    """The types of a node's outputs. Raises DataDependent, NotLinear, and BadModel for inputs that do not fit."""
+    if node.op in ELEMENTWISE:
+        return [_elementwise(node)]
+    if node.op in _TYPES:
+        return _TYPES[node.op](node)
+    return _onnx(node)
+
+
+def _elementwise(node: Node) -> TensorType:
+    shape = broadcast(*(v.shape for v in node.inputs if v is not None))
+    if node.op == "Cast":
+        return TensorType(node.attrs["to"], shape)
+    if node.op in PREDICATES:
+        return TensorType("bool", shape)
+    return TensorType(node.inputs[1 if node.op == "Where" else 0].dtype, shape)
+
+
+def _sizes(value: Value) -> tuple[Dim, ...]:
+    """A shape that a tensor holds."""
+    shape = tuple(content(value, "the shape"))
+    if any(dims.high(d) < 0 for d in shape):
+        raise BadModel(f"{list(shape)} is no shape")
+    return shape
+
+
+def _reshape(node: Node) -> list[TensorType]:
+    x, target = node.inputs[0], content(node.inputs[1], "the shape")
+    copies = [d == 0 and not node.attrs.get("allowzero") for d in target]
+    if any(copies[len(x.shape) :]) or target.count(-1) > 1 or any(dims.high(d) < -1 for d in target):
+        raise BadModel(f"{x.type} has no shape {target}")
+    copied = [x.shape[i] if copy else d for i, (d, copy) in enumerate(zip(target, copies, strict=True))]
+    left, right = map(dims.product, _cancelled(x.shape, [d for d in copied if d != -1]))
+    if -1 not in copied:
+        fits = left == right or (0 in x.shape and 0 in copied)
+    elif fits := right != 0 and (isinstance(left, dims.Expr) or isinstance(right, dims.Expr) or left % right == 0):
+        copied[copied.index(-1)] = left // right
+    if not fits:
+        raise BadModel(f"{x.type} has no shape {target}")
+    return [TensorType(x.dtype, tuple(copied))]
+
+
+def _cancelled(a: Sequence[Dim], b: Sequence[Dim]) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
+    """Both shapes without the dimensions that they share, so that their sizes compare also where symbols multiply."""
+    left, right = list(a), list(b)
+    for d in a:
+        if d in right:
+            left.remove(d)
+            right.remove(d)
+    return tuple(left), tuple(right)
+
+
+def _expand(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    return [TensorType(x.dtype, broadcast(x.shape, _sizes(node.inputs[1])))]
+
+
+def _of_shape(node: Node) -> list[TensorType]:
+    fill = node.attrs.get("value")
+    dtype = type_of(fill).dtype if fill is not None else "f32"
+    return [TensorType(dtype, _sizes(node.inputs[0]))]
+
+
+def _concat(node: Node) -> list[TensorType]:
+    shapes = [v.shape for v in node.inputs]
+    axis = axis_of(node.attrs["axis"], len(shapes[0]))
+    total: Dim = 0
+    for s in shapes:
+        if len(s) != len(shapes[0]) or any(
+            a != b for i, (a, b) in enumerate(zip(s, shapes[0], strict=True)) if i != axis
+        ):
+            raise BadModel(f"cannot concatenate {', '.join(str(v.type) for v in node.inputs)} along axis {axis}")
+        total = total + s[axis]
+    return [TensorType(node.inputs[0].dtype, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))]
+
+
+def _slice(node: Node) -> list[TensorType]:
+    return [TensorType(node.inputs[0].dtype, tuple(count for _, count, _ in slices(node)))]
+
+
+def _split(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    axis = axis_of(node.attrs.get("axis", 0), len(x.shape))
+    size = x.shape[axis]
+    if node.input(1):
+        sizes = content(node.inputs[1], "the split")
+    else:
+        count = len(node.outputs)
+        each = -(-size // count) if isinstance(size, int) else size // count
+        sizes = [each] * (count - 1) + [size - each * (count - 1)]
+    if len(sizes) != len(node.outputs) or any(dims.high(s) < 0 for s in sizes) or sum(sizes) != size:
+        raise BadModel(f"{size} cannot be split into {len(node.outputs)} parts of {sizes}")
+    return [TensorType(x.dtype, (*x.shape[:axis], s, *x.shape[axis + 1 :])) for s in sizes]
+
+
+def _range(node: Node) -> list[TensorType]:
+    bounds = [(*content(v, "the bound"), None)[0] if v.dtype in ("i64", "i32") else v.scalar for v in node.inputs]
+    if any(b is None for b in bounds):
+        raise DataDependent("the bounds of the range are computed at run time")
+    start, limit, delta = bounds
+    if isinstance(delta, dims.Expr) or isinstance(limit - start, dims.Expr):
+        count = (limit - start) // delta
+    elif delta == 0 or not math.isfinite((limit - start) / delta):
+        raise BadModel(f"there is no range from {start} to {limit} in steps of {delta}")
+    else:
+        count = max(0, math.ceil((limit - start) / delta))
+    if dims.low(count) < 0:
+        raise DataDependent(f"the range from {start} to {limit} may be empty")
+    return [TensorType(node.inputs[0].dtype, (count,))]
+
+
+def _pad(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    shape = tuple(before + d + after for d, (before, after) in zip(x.shape, paddings(node), strict=True))
+    if any(dims.high(d) < 0 for d in shape):
+        raise BadModel(f"the padding {paddings(node)} takes more from {x.type} than there is")
+    return [TensorType(x.dtype, shape)]
+
+
+def _transpose(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    perm = node.attrs.get("perm") or range(len(x.shape))[::-1]
+    if sorted(perm) != list(range(len(x.shape))):
+        raise BadModel(f"{list(perm)} is no order of the axes of {x.type}")
+    return [TensorType(x.dtype, tuple(x.shape[p] for p in perm))]
+
+
+def _tile(node: Node) -> list[TensorType]:
+    repeats = content(node.inputs[1], "the repeats")
+    if len(repeats) != len(node.inputs[0].shape) or any(dims.high(r) < 0 for r in repeats):
+        raise BadModel(f"{node.inputs[0].type} cannot be repeated {repeats} times")
+    return [TensorType(node.inputs[0].dtype, tuple(d * r for d, r in zip(node.inputs[0].shape, repeats, strict=True)))]
+
+
+def _unpool(node: Node) -> list[TensorType]:
+    x = node.inputs[0]
+    return [TensorType(x.dtype, _sizes(node.inputs[2]) if node.input(2) is not None else unpooled(node))]
+
+
+def _gather_elements(node: Node) -> list[TensorType]:
+    data, indices = node.inputs
+    axis_of(node.attrs.get("axis", 0), len(data.shape))
+    if len(indices.shape) != len(data.shape):
+        raise BadModel(f"the indices {indices.type} do not fit {data.type}")
+    return [TensorType(data.dtype, indices.shape)]
+
+
+def _gather_nd(node: Node) -> list[TensorType]:
+    data, indices = node.inputs
+    batch = node.attrs.get("batch_dims", 0)
+    rows, inner = _tuples(data, indices, batch)
+    return [TensorType(data.dtype, (*rows, *inner))]
+
+
+def _scatter(node: Node) -> list[TensorType]:
+    data, indices, updates = node.inputs
+    if node.op == "ScatterND":
+        wanted = tuple(d for part in _tuples(data, indices, 0) for d in part)
+    else:
+        axis_of(node.attrs.get("axis", 0), len(data.shape))
+        wanted = indices.shape
+    if updates.shape != wanted or (node.op == "ScatterElements" and len(wanted) != len(data.shape)):
+        raise BadModel(f"the indices {indices.type} and the updates {updates.type} do not fit {data.type}")
+    return [data.type]
+
+
+def _tuples(data: Value, indices: Value, batch: int) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
+    """The shape of the tuples of indices, and of what each of them means."""
+    count, rank = indices.shape[-1] if indices.shape else 0, len(data.shape)
+    if not isinstance(count, int):
+        raise DataDependent(f"the number of indices {count} varies")
+    if not 0 <= batch < len(indices.shape) or not 0 < count <= rank - batch:
+        raise BadModel(f"the indices {indices.type} do not fit {data.type}")
+    if indices.shape[:batch] != data.shape[:batch]:
+        raise BadModel(f"the indices {indices.type} are for another batch than {data.type}")
+    return indices.shape[:-1], data.shape[batch + count :]
+
+
+def _top_k(node: Node) -> list[TensorType]:
+    x, numbers = node.inputs[0], integers(node.inputs[1], "the number")
+    axis, k = axis_of(node.attrs.get("axis", -1), len(x.shape)), numbers[0] if len(numbers) == 1 else -1
+    if k < 0 or dims.high(x.shape[axis]) < k:
+        raise BadModel(f"there are no {numbers} largest of {x.shape[axis]} elements")
+    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
+    return [TensorType(x.dtype, shape), TensorType("i64", shape)]
+
+
+def _compress(node: Node) -> list[TensorType]:
+    x, count = node.inputs[0], sum(map(bool, content(node.inputs[1], "the condition")))
+    if (axis := node.attrs.get("axis")) is None:
+        return [TensorType(x.dtype, (count,))]
+    axis = axis_of(axis, len(x.shape))
+    if dims.high(x.shape[axis]) < node.inputs[1].const.size:
+        raise BadModel(f"the condition {node.inputs[1].type} is longer than axis {axis} of {x.type}")
+    return [TensorType(x.dtype, (*x.shape[:axis], count, *x.shape[axis + 1 :]))]
+
+
+def _resize(node: Node) -> list[TensorType]:
+    return [TensorType(node.inputs[0].dtype, tuple(axis.count for axis in resized(node)))]
+
+
+def _resample(node: Node) -> list[TensorType]:
+    x, axis = node.inputs[0], node.attrs["axis"]
+    return [TensorType(x.dtype, (*x.shape[:axis], node.inputs[1].shape[0], *x.shape[axis + 1 :]))]
+
+
+def _recurrent(node: Node) -> list[TensorType]:
+    steps, batch, directions, _, hidden = node.inputs[0].shape
+    return [TensorType("f32", (steps, directions, batch, hidden)), node.inputs[2].type]
+
+
+def _linear(node: Node) -> list[TensorType]:
+    x, weight = node.inputs[:2]
+    rows = x.shape[:-1]
+    if window := node.attrs.get("window"):
+        kernel, stride, pad = window
+        rows = (*rows[:-1], (rows[-1] + 2 * pad - kernel) // stride + 1)
+    columns = weight.shape[0] // 2 if node.attrs.get("paired") else weight.shape[0]
+    return [TensorType("f32", (*rows, n)) for n in node.attrs.get("splits", (columns,))]
+
+
+def _write(node: Node) -> list[TensorType]:
+    new, state = node.inputs
+    return [TensorType(new.dtype, (*state.shape[:-2], node.attrs["at"] + new.shape[-2], state.shape[-1]))]
+
+
+def _gemm(node: Node) -> list[TensorType]:
+    a, b = (
+        v.shape[::-1] if node.attrs.get(name) else v.shape
+        for v, name in zip(node.inputs, ("transA", "transB"), strict=False)
+    )
+    if len(a) != 2 or len(b) != 2 or a[1] != b[0]:
+        raise BadModel(f"{node.inputs[0].type} and {node.inputs[1].type} have no product")
+    shape = (a[0], b[1])
+    if node.input(2) is not None and broadcast(node.inputs[2].shape, shape) != shape:
+        raise BadModel(f"{node.inputs[2].type} does not broadcast to {list(shape)}")
+    return [TensorType(node.inputs[0].dtype, shape)]
+
+
+_TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
+    "Reshape": _reshape,
+    "Expand": _expand,
+    "Gemm": _gemm,
+    "ConstantOfShape": _of_shape,
+    "Concat": _concat,
+    "Slice": _slice,
+    "Split": _split,
+    "Range": _range,
+    "Pad": _pad,
+    "Tile": _tile,
+    "Transpose": _transpose,
+    **dict.fromkeys(("Conv", "ConvTranspose", "DeformConv"), convolved),
+    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), pooled),
+    "Col2Im": assembled,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
+    **dict.fromkeys(("ScatterElements", "ScatterND"), _scatter),
+    "TopK": _top_k,
+    "Compress": _compress,
+    "MaxUnpool": _unpool,
+    "Resize": _resize,
+    "DFT": transformed,
+    "STFT": framed,
+    "Linear": _linear,
+    "Recurrent": _recurrent,
+    "Resample": _resample,
+    "Write": _write,
+    "Attention": lambda node: [node.inputs[0].type],
+    "FakeQuantize": lambda node: [node.inputs[0].type],
+    "Rotary": lambda node: [x.type for x in node.inputs[2 : 2 + len(node.outputs)]],
+    "RMSNormalization": lambda node: [node.inputs[0].type],
+}
+
+
+def _onnx(node: Node) -> list[TensorType]:
+    """ONNX's own inference for one node, with symbolic dimensions as names."""
+    names: dict[str, Dim] = {}
+    types, data = {}, {}
+    for i, value in enumerate(node.inputs):
+        if value is None:
+            continue
+        names.update({str(d): d for d in value.shape if isinstance(d, dims.Expr)})
+        types[f"i{i}"] = proto_type(value.type)
+        if value.const is not None and value.const.dtype != object and value.const.size <= MAX_DIMS:
+            data[f"i{i}"] = onnx.numpy_helper.from_array(np.asarray(value.const))
+    try:
+        schema = onnx.defs.get_schema(node.op, evaluate.OPSET, "")
+        found = shape_inference.infer_node_outputs(
+            schema, operators.proto(node), types, data, opset_imports=[onnx.helper.make_opsetid("", evaluate.OPSET)]
+        )
+    except onnx.defs.SchemaError as e:
+        raise UnsupportedOperator("is no operator of ONNX") from e
+    except (onnx.shape_inference.InferenceError, RuntimeError) as e:
+        raise BadModel(str(e).strip().splitlines()[-1]) from e
+    return [_type(found.get(f"o{i}"), names) for i in range(len(node.outputs))]
+
+
+def proto_type(type: TensorType) -> TypeProto:
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[type.dtype]))
+    shape = [str(d) if isinstance(d, dims.Expr) else d for d in type.shape]
+    return onnx.helper.make_tensor_type_proto(element, shape)
+
+
+def _type(proto: TypeProto | None, names: dict[str, Dim]) -> TensorType:
+    if proto is None or not proto.tensor_type.HasField("shape"):
+        raise DataDependent("ONNX gives it no shape")
+    shape: list[Dim] = []
+    for d in proto.tensor_type.shape.dim:
+        if d.HasField("dim_value"):
+            shape.append(d.dim_value)
+        elif d.dim_param in names:
+            shape.append(names[d.dim_param])
+        else:
+            raise DataDependent("a dimension is not known")
+    return TensorType(element(proto.tensor_type.elem_type), tuple(shape))
+
+
+def element(code: int) -> str:
+    """The IR's name for an element type of ONNX. Raises BadModel for one that it lacks."""
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code))
+    except (KeyError, TypeError) as e:
+        raise BadModel(f"{code} is no element type") from e
+    if dtype.kind == "O":
+        raise UnsupportedOperator("tensors of strings are not supported")
+    return type_of(np.empty(0, dtype)).dtype

@@ -1,0 +1,159 @@
+"""Windows that slide along axes, as convolutions and poolings have them: every spelling of the padding ends here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim, NotLinear
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import Node, TensorType, Value
+
+_MOST = 1 << 31  # what an attribute may count
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of `kernel` elements, `dilation` apart, that moves by `stride` along an axis of `size` elements with
+    `before` and `after` ones of padding: it stops at `count` places.
+
+    A transposed one is the inverse: each of `size` elements is spread over such a window of the `count` elements of the
+    result, of which `before` and `after` ones are left out.
+    """
+
+    size: Dim
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    count: Dim
+
+
+def windows(node: Node) -> list[Window]:
+    """The windows along each spatial axis of a convolution or pooling. Raises BadModel if they are none."""
+    given = _Given(node)
+    return [given.transposed(i) if node.op == "ConvTranspose" else given.forward(i) for i in range(len(given.sizes))]
+
+
+def convolved(node: Node) -> list[TensorType]:
+    """The type of a convolution's result. The weight is [out, in / group, ...]; transposed, [in, out / group, ...]."""
+    x, weight = node.inputs[:2]
+    group = node.attrs.get("group", 1)
+    channels, each = weight.shape[:2] if len(weight.shape) == len(x.shape) > 2 else (0, 0)
+    if not isinstance(channels, int) or not isinstance(each, int) or channels * each * group < 1 or channels % group:
+        raise BadModel(f"{weight.type} is no weight of a convolution of {x.type} in {group} groups")
+    slid = windows(node)
+    out, taken = (each * group, channels) if node.op == "ConvTranspose" else (channels, each * group)
+    bias = node.input(3 if node.op == "DeformConv" else 2)
+    fits = taken == x.shape[1] and tuple(w.kernel for w in slid) == weight.shape[2:]
+    if not fits or (bias is not None and bias.shape != (out,)):
+        given = " and ".join(str(v.type) for v in (weight, bias) if v is not None)
+        raise BadModel(f"{given} in {group} groups do not fit {x.type}")
+    return [TensorType(x.dtype, (x.shape[0], out, *(w.count for w in slid)))]
+
+
+def pooled(node: Node) -> list[TensorType]:
+    """The type of a pooling's result, and of the indices of where the largest elements lie."""
+    x = node.inputs[0]
+    shape = (*x.shape[:2], *(w.count for w in windows(node)))
+    return [TensorType(x.dtype, shape), TensorType("i64", shape)][: len(node.outputs)]
+
+
+def unpooled(node: Node) -> tuple[Dim, ...]:
+    """The shape whose pooling gives the shape of a MaxUnpool's input."""
+    slid = windows(node)
+    return (*node.inputs[0].shape[:2], *((w.size - 1) * w.stride + w.kernel - w.before - w.after for w in slid))
+
+
+def blocks(node: Node) -> list[Window]:
+    """The windows of the image that a Col2Im puts together. Raises NotLinear where they are not known."""
+    x, *sizes = node.inputs
+    if any(v.const is None or v.const.dtype == object for v in sizes):
+        raise NotLinear("the sizes of the image and of its blocks")
+    image, block = (v.const.reshape(-1).tolist() for v in sizes)
+    like = Value(x.name, TensorType(x.dtype, (*x.shape[:2], *image)))
+    return windows(Node("Im2Col", (like,), node.outputs, node.attrs | {"kernel_shape": block}))
+
+
+def assembled(node: Node) -> list[TensorType]:
+    x, slid = node.inputs[0], blocks(node)
+    taps = math.prod(w.kernel for w in slid)
+    if len(x.shape) != 3 or x.shape[2] != dims.product(tuple(w.count for w in slid)) or x.shape[1] % taps:
+        raise BadModel(f"{x.type} is no row of blocks of {taps} elements at {[w.count for w in slid]} places")
+    return [TensorType(x.dtype, (x.shape[0], x.shape[1] // taps, *(w.size for w in slid)))]
+
+
+class _Given:
+    """The attributes of a node, with their defaults."""
+
+    def __init__(self, node: Node) -> None:
+        self.attrs, self.sizes = node.attrs, node.inputs[0].shape[2:]
+        rank = len(self.sizes)
+        if rank < 1:
+            raise BadModel(f"{node.inputs[0].type} has no axes to slide along")
+        weight = node.input(1) if "Conv" in node.op else None
+        self.kernels = self.numbers("kernel_shape", weight.shape[2:] if weight is not None else None, 1)
+        self.strides, self.dilations = self.numbers("strides", [1] * rank, 1), self.numbers("dilations", [1] * rank, 1)
+        self.pads = self.numbers("pads", [0] * 2 * rank, 0)
+        self.auto_pad = self.attrs.get("auto_pad", "NOTSET")
+
+    def numbers(self, name: str, default: Sequence[Dim] | None, least: int) -> Sequence[int]:
+        given = self.attrs.get(name, default)
+        count = len(self.sizes) * (2 if name == "pads" else 1)
+        if given is None or len(given) != count or any(not isinstance(n, int) or not least <= n < _MOST for n in given):
+            raise BadModel(f"its {name} are {given} for {len(self.sizes)} axes")
+        return given
+
+    def forward(self, i: int) -> Window:
+        size, kernel, stride, dilation = self.sizes[i], self.kernels[i], self.strides[i], self.dilations[i]
+        extent = (kernel - 1) * dilation + 1
+        if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            count = _quotient(size + stride - 1, stride)
+            before, after = self.shared(max(_constant((count - 1) * stride + extent - size), 0))
+            return Window(size, kernel, stride, dilation, before, after, count)
+        before, after = (0, 0) if self.auto_pad == "VALID" else (self.pads[i], self.pads[i + len(self.sizes)])
+        free = size + before + after - extent
+        if dims.high(free) < 0:
+            raise BadModel(f"a window of {extent} is larger than {size} elements with their padding")
+        if dims.low(free) < 0:
+            raise NotLinear(f"a window of {extent} may be larger than {size} elements with their padding")
+        count = _quotient(free, stride) + 1
+        if self.attrs.get("ceil_mode"):
+            count = _quotient(free + stride - 1, stride) + 1
+            # a window that begins behind the elements does not count
+            count = count - 1 if dims.low((count - 1) * stride - size - before) >= 0 else count
+        return Window(size, kernel, stride, dilation, before, after, count)
+
+    def transposed(self, i: int) -> Window:
+        size, kernel, stride, dilation = self.sizes[i], self.kernels[i], self.strides[i], self.dilations[i]
+        extra = self.numbers("output_padding", [0] * len(self.sizes), 0)[i]
+        full = (size - 1) * stride + (kernel - 1) * dilation + 1 + extra
+        if wanted := self.attrs.get("output_shape"):
+            before, after = self.shared(_constant(full - self.numbers("output_shape", wanted, 1)[i]))
+        elif self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            before, after = self.shared(_constant(full - size * stride))
+        else:
+            before, after = self.pads[i], self.pads[i + len(self.sizes)]
+        count = full - before - after
+        if dims.low(count) < 1:
+            raise BadModel(f"a padding of {before} and {after} leaves nothing of {full} elements")
+        return Window(size, kernel, stride, dilation, before, after, count)
+
+    def shared(self, padding: int) -> tuple[int, int]:
+        """`padding` at both ends; where it is odd, auto_pad says which gets more. What lacks is added at the end."""
+        less, more = (padding // 2, padding - padding // 2) if padding > 0 else (padding, 0)
+        return (less, more) if self.auto_pad == "SAME_UPPER" and padding > 0 else (more, less)
+
+
+def _quotient(a: Dim, b: int) -> Dim:
+    """a / b, rounded down."""
+    return (a - a.constant % b) // b if isinstance(a, dims.Expr) else a // b
+
+
+def _constant(d: Dim) -> int:
+    if isinstance(d, dims.Expr):
+        raise NotLinear(f"the padding {d}")
+    return d

@@ -1,0 +1,136 @@
+"""A bundle's golden runs through onnxruntime, on the model that it was compiled from: what every step must write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from intaglio import NoCompiler
+from intaglio.runtime.instruments.provenance import Graph, Operand
+from intaglio.runtime.instruments.verify import Check, Slice
+from intaglio.runtime.plan import Plan
+from intaglio.runtime.sizes import evaluate
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+    from intaglio.compiler.models.reference import Part, Reference, Seen
+
+_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
+class NoReference(NoCompiler):
+    """What reads and runs ONNX models is not installed."""
+
+
+def checks(
+    golden: Iterable[Check],
+    graph: Graph,
+    plan: Plan,
+    model: str | Path | onnx.ModelProto,
+    bind: Mapping[str, Any] | None = None,
+) -> Iterator[Check]:
+    """The golden checks, holding what onnxruntime makes of their inputs instead of what is in the bundle.
+
+    `bind`: as the bundle was compiled with. Raises BadModel, NoReference, and ValueError where the bundle was compiled
+    from another model.
+    """
+    try:
+        from intaglio.compiler.models import reference
+    except ModuleNotFoundError as error:
+        raise NoReference(f"to read the model, {error.name} is needed: pip install 'intaglio[reference]'") from None
+    opened = reference.open(model, bind)
+    if opened.parts.keys() != graph.models.keys():
+        raise ValueError(f"the bundle was compiled from another model: one of the parts {', '.join(graph.models)}")
+    sessions = _Sessions(opened, graph)
+    for check in golden:
+        seen = opened.see(check.program, check.symbols, check.inputs, sessions.run)
+        yield _expected(check, graph, plan, seen)
+
+
+class _Sessions:
+    """A session of onnxruntime for each part of a reference, whose outputs are all values that steps are compared with.
+
+    The graph is not optimized: its values are to be what its nodes say.
+    """
+
+    def __init__(self, reference: Reference, graph: Graph) -> None:
+        origins = [o.origin for work in graph.work.values() for w in work for o in w.operands if o.origin]
+        self._parts = reference.parts
+        self._wanted = {name: {o.name for o in origins if o.model == name} for name in reference.parts}
+        self._open: dict[str, onnxruntime.InferenceSession] = {}
+
+    def run(self, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All values of a part, and its feeds."""
+        if name not in self._open:
+            self._open[name] = _session(self._parts[name], self._wanted[name])
+        session = self._open[name]
+        outputs = [o.name for o in session.get_outputs()]
+        taken = {i.name for i in session.get_inputs()}
+        try:
+            values = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
+        except Exception as error:  # onnxruntime has no common type of error
+            raise ValueError(f"onnxruntime cannot run the model on the bundle's golden inputs: {error}") from error
+        return {**feeds, **dict(zip(outputs, values, strict=True))}
+
+
+def _session(part: Part, names: set[str]) -> onnxruntime.InferenceSession:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise NoReference("onnxruntime is needed: pip install 'intaglio[reference]'") from None
+    from intaglio.compiler.models.reference import exposed
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    if part.folder is not None:
+        options.add_session_config_entry(_FOLDER, str(part.folder.resolve()))
+    try:
+        content = exposed(part, names).SerializeToString()
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common type of error
+        raise ValueError(f"onnxruntime refuses the model: {error}") from error
+
+
+def _expected(check: Check, graph: Graph, plan: Plan, seen: Mapping[str, Seen]) -> Check:
+    steps: dict[tuple[int, int], Slice] = {}
+    outputs: dict[str, Slice] = {}
+    program = plan.programs[check.program]
+    names = {buffer: name for name, buffer in program.outputs.items()}
+    for i, (work, step) in enumerate(zip(graph.work[check.program], program.steps, strict=True)):
+        for binding, (operand, buffer) in enumerate(zip(work.operands, step.buffers, strict=True)):
+            if operand.origin is None or not operand.whole or operand.origin.model not in seen:
+                continue
+            found = _slice(operand, check.symbols, seen[operand.origin.model])
+            if found is not None:
+                steps[i, binding] = found
+                outputs |= {names[buffer]: found} if buffer in names else {}
+    return Check(check.program, check.symbols, check.inputs, outputs, steps)
+
+
+def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | None:
+    """The ONNX value of an operand as the step has it, None where the model has none.
+
+    The model has computed all tokens so far; the program may have computed the last of them alone.
+    """
+    if operand.origin.name not in seen.values:
+        return None
+    value, shape = seen.values[operand.origin.name], tuple(evaluate(d, symbols) for d in operand.shape)
+    try:
+        array = operand.origin.see(value, seen.symbols)
+        beyond = [a - d for a, d in zip(array.shape, shape, strict=True)]
+        if any(n < 0 or (n and a not in seen.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
+            raise ValueError("sizes differ")
+    except ValueError as error:
+        raise ValueError(
+            f"the model's {operand.origin.name} has shape {list(value.shape)} where the bundle has {list(shape)}: "
+            "it was compiled from another model, or with other sizes bound"
+        ) from error
+    values = array[tuple(slice(n, None) for n in beyond)].reshape(-1)
+    at = np.flatnonzero(np.isfinite(values))
+    return Slice(values[at], at) if at.size else None

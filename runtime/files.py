@@ -1,0 +1,43 @@
+"""The files of a bundle: opened without following links, and compared with the plan's hashes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.plan import Plan
+
+
+def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = None) -> bytes:
+    """The content of a file of the bundle. Raises BadBundle if it is missing, or is not what the plan says: `edited`,
+    where it is given, gets the name of such a file instead.
+    """
+    with open_file(folder, name) as file:
+        content = file.read()
+    if hashlib.sha256(content).hexdigest() != plan.files.get(name):
+        if edited is None:
+            raise changed(folder / name)
+        edited.append(name)
+    return content
+
+
+def open_file(folder: Path, name: str) -> BinaryIO:
+    """A file of the bundle, which is a file and lies in the folder. Raises BadBundle."""
+    path = folder / name
+    if any(
+        folder.joinpath(*path.relative_to(folder).parts[: i + 1]).is_symlink() for i in range(len(Path(name).parts))
+    ):
+        raise BadBundle(f"{path} is a link; a bundle holds its files itself")
+    if not path.is_file():
+        raise BadBundle(f"{path} is missing; compile the model again")
+    try:
+        return path.open("rb")
+    except OSError as e:
+        raise BadBundle(f"{path} is unreadable: {e.strerror}") from e
+
+
+def changed(path: Path) -> BadBundle:
+    edited = ", or verify it with --allow-edited" if path.suffix == ".wgsl" else ""
+    return BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again{edited}")

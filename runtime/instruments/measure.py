@@ -1,0 +1,196 @@
+"""Measuring: how long programs and their steps take on this adapter, at any sizes.
+
+A program is run with what its golden check gives it, or with zeros: kernels take as long for any numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wgpu
+
+from intaglio.runtime import plan as plans
+from intaglio.runtime.executor import Executor
+from intaglio.runtime.instruments.clock import Clock, clock, wait
+from intaglio.runtime.instruments.profile import Ceilings, Profile, Timing
+from intaglio.runtime.instruments.provenance import Graph
+from intaglio.runtime.instruments.verify import Check
+from intaglio.runtime.plan import Plan
+
+BUDGET = 3.0  # seconds that a measurement is repeated for, if it is not done before
+FEWEST = 3  # times that everything is measured at least
+SHORTEST = 1e-5  # seconds that a step must take for its rates to be believed
+
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program, its sizes and its inputs."""
+
+    program: str
+    symbols: dict[str, int]
+    inputs: dict[str, np.ndarray]
+
+
+def runs(plan: Plan, checks: Sequence[Check], sizes: Mapping[str, int]) -> list[Run]:
+    """A run of every program, at the sizes of its last check unless `sizes` says otherwise. Raises ValueError."""
+    if unknown := sorted(sizes.keys() - plan.symbols.keys()):
+        raise ValueError(f"there is no size {', '.join(unknown)}; this bundle has {', '.join(plan.symbols) or 'none'}")
+    last = {check.program: check for check in checks}
+    return [_run(plan, name, last.get(name), sizes) for name in plan.programs]
+
+
+def _run(plan: Plan, name: str, check: Check | None, sizes: Mapping[str, int]) -> Run:
+    symbols = {symbol: low for symbol, (low, _) in plan.symbols.items()}
+    symbols |= {**(check.symbols if check else {}), **sizes}
+    inputs = {}
+    for seen in {**dict.fromkeys(plan.programs[name].inputs), **(dict(check.inputs) if check else {})}:
+        buffer = next(b for b in plan.buffers if b.kind in plans.SEEN and b.name == seen)
+        shape = tuple(sizes.evaluate(d, symbols) for d in buffer.shape)
+        given = check.inputs[seen] if check and seen in check.inputs else np.zeros(1, np.int8)
+        inputs[seen] = np.resize(given, shape)
+    return Run(name, symbols, inputs)
+
+
+def median(measure: Callable[[], float | Sequence[float]], most: int) -> Any:
+    """The median of `measure()`, number by number, over `most` calls or as many as the budget has time for."""
+    found, begin = [], time.perf_counter()
+    while len(found) < most and (len(found) < FEWEST or time.perf_counter() - begin < BUDGET):
+        found.append(measure())
+    if isinstance(found[0], float):
+        return statistics.median(found)
+    return [statistics.median(times) for times in zip(*found, strict=True)]
+
+
+def once(executor: Executor, run: Run) -> float:
+    """Seconds of a replay, by the host's clock, from the submit to its end."""
+    begin = time.perf_counter()
+    executor.submit(run.program, run.symbols)
+    wait(executor.device)
+    return time.perf_counter() - begin
+
+
+def per_token(executor: Executor, run: Run, count: int) -> float:
+    """Seconds a token, with `count` steps in a submit, after which the last token is read."""
+    first = min(run.symbols["P"], executor.plan.symbols["P"][1] - count + 1)
+    steps = [{**run.symbols, "P": first + i} for i in range(count)]
+    begin = time.perf_counter()
+    executor.replay(run.program, steps, read=("tokens", first + count, 1))
+    return (time.perf_counter() - begin) / count
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process had at most until now; 0 where the system does not say."""
+    try:  # Linux: getrusage would tell of the process that started this one, too
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) << 10
+    except (OSError, TypeError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most << 10
+
+
+def profile(executor: Executor, graph: Graph, programs: Sequence[Run], digest: str, most: int, say: Say) -> Profile:
+    """Measure every step of the programs, which have run before. `digest`: the hash of the plan."""
+    timer = clock(executor.device)
+    timings = {}
+    for i, run in enumerate(programs):
+        say("profile", i, len(programs))
+        known = executor.feed(run.program, run.inputs, run.symbols)
+        executor.begin(known)
+        count = len(executor.plan.programs[run.program].steps)
+        works = [partial(executor.encode, run.program, known, slice(k, k + 1)) for k in range(count)]
+        steps = median(partial(timer.times, works), most) if works else []
+        timings[run.program] = Timing(known, median(partial(once, executor, run), most), tuple(steps))
+    name = executor.device.adapter_info["device"] or "unnamed"
+    reached = [
+        _rates(graph.cost(executor.plan, program, i, timing.symbols), seconds)
+        for program, timing in timings.items()
+        for i, seconds in enumerate(timing.steps)
+    ]
+    plain = ceilings(executor.device, timer)
+    best = Ceilings(*(max(getattr(r, what) for r in (plain, *reached)) for what in ("flops", "bytes")))
+    return Profile(name, timer.name, digest, best, timings)
+
+
+def _rates(cost: tuple[int, int], seconds: float) -> Ceilings:
+    """What a step reached, as far as it says something: not by what lies in caches, and not in no time."""
+    flops, moved = cost
+    if seconds < SHORTEST:
+        return Ceilings(0.0, 0.0)
+    return Ceilings(flops / seconds, moved / seconds if moved >= _CACHED else 0.0)
+
+
+# what the adapter can do
+
+_FLOPS = """
+@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
+
+// Sixteen independent chains, so that none has to wait for its last result.
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let x = vec4f(f32(id.x) * 1e-9);
+  var a = x; var b = x + 0.1; var c = x + 0.2; var d = x + 0.3;
+  for (var i = 0u; i < 1024u; i++) {
+    a = fma(a, a, x); b = fma(b, b, x); c = fma(c, c, x); d = fma(d, d, x);
+    a = fma(a, a, x); b = fma(b, b, x); c = fma(c, c, x); d = fma(d, d, x);
+  }
+  y[id.x] = a + b + c + d;
+}
+"""
+_BYTES = """
+@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  for (var i = id.x; i < arrayLength(&y); i += arrayLength(&y) / 16u) {
+    y[i] = x[i];
+  }
+}
+"""
+_INVOCATIONS = 1 << 16
+_COPIED = 64 << 20  # bytes, more than caches hold
+_CACHED = 16 << 20  # bytes that they may hold
+_TRIES = 12
+_CHAINS = 1024 * 8 * 4 * 2  # floating-point operations of an invocation
+
+
+def ceilings(device: wgpu.GPUDevice, timer: Clock) -> Ceilings:
+    """Measured by a kernel that does nothing but fused multiply-adds, and by one that copies."""
+    arithmetic = _work(device, _FLOPS, [16 * _INVOCATIONS], _INVOCATIONS // 64)
+    copying = _work(device, _BYTES, [_COPIED, _COPIED], _COPIED // 16 // 16 // 64)
+    best = [min(times) for times in zip(*(timer.times([arithmetic, copying]) for _ in range(_TRIES)), strict=True)]
+    flops, seconds = max(best[0], 1e-9), max(best[1], 1e-9)
+    return Ceilings(_CHAINS * _INVOCATIONS / flops, 2 * _COPIED / seconds)
+
+
+def _work(device: wgpu.GPUDevice, code: str, sizes: Sequence[int], groups: int) -> Callable[[Any], None]:
+    module = device.create_shader_module(code=code)
+    pipeline = device.create_compute_pipeline(layout="auto", compute={"module": module, "entry_point": "main"})
+    buffers = [device.create_buffer(size=size, usage=wgpu.BufferUsage.STORAGE) for size in sizes]
+    entries = [{"binding": i, "resource": {"buffer": buffer}} for i, buffer in enumerate(buffers)]
+    group = device.create_bind_group(layout=pipeline.get_bind_group_layout(0), entries=entries)
+    rows = math.ceil(groups / 65_535)
+
+    def work(pass_: wgpu.GPUComputePassEncoder) -> None:
+        pass_.set_pipeline(pipeline)
+        pass_.set_bind_group(0, group)
+        pass_.dispatch_workgroups(groups // rows, rows)
+
+    return work

@@ -1,0 +1,271 @@
+"""The graph behind a plan: what every step computes, of which ONNX nodes, and the models before the passes.
+
+It is for people, for `verify` and for the page; nothing that runs needs it. Like the plan it comes from strangers, so
+its indices and sizes are checked against the plan; its texts are only ever shown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from intaglio.runtime import files, sizes
+from intaglio.runtime.checked import items, named, typed
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.plan import ACCESS, DTYPES, Plan
+from intaglio.runtime.sizes import Size
+
+FILE = "graph.json"
+FORMAT = "intaglio-graph-1"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A value of an ONNX model, permuted (["perm", axes]), reshaped (["shape", sizes]) and cut to some of its columns
+    (["columns", [first, end]]), or to the first elements along each axis (["first", sizes]), in turn as `views` say."""
+
+    model: str
+    name: str
+    views: tuple[tuple[str, tuple[Size, ...]], ...] = ()
+
+    def see(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
+        """The ONNX value as the program has it; `symbols`: those of the model. Raises ValueError where it cannot be."""
+        for kind, arguments in self.views:
+            numbers = [sizes.evaluate(d, symbols) for d in arguments]
+            if kind == "columns":
+                array = array[..., slice(*numbers)]
+            elif kind == "first":
+                array = array[tuple(map(slice, numbers))]
+            else:
+                array = array.transpose(numbers) if kind == "perm" else array.reshape(numbers)
+        return array
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What a step finds at a binding: the tensor `value`, from element `offset` of the buffer on.
+
+    name: in the shader. layout: how a weight is packed, empty for others. touched: factors of the number of elements
+    that are read or written. whole: whether this step writes the last of it. origin: the ONNX value that what is
+    written equals.
+    """
+
+    name: str
+    value: str
+    dtype: str
+    shape: tuple[Size, ...]
+    touched: tuple[Size, ...]
+    offset: Size = 0
+    layout: str = ""
+    whole: bool = False
+    origin: Origin | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step computes: an operation of its program, factors of the number of floating-point operations that it
+    takes, and the operands at its bindings."""
+
+    operation: int
+    flops: tuple[Size, ...]
+    operands: tuple[Operand, ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`op` makes the values `makes` of the values `reads`, of which those at `consts` are constants ("" is absent).
+
+    `nodes` are the nodes of the ONNX model `model` that it comes from.
+    """
+
+    op: str
+    model: str
+    nodes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    consts: tuple[int, ...] = ()
+    makes: tuple[str, ...] = ()
+    attrs: str = ""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Operators in order, and the type of each value and larger constant by name."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    types: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """`models` as they were loaded, `programs` after the passes, and `work`: what each step of a program computes."""
+
+    models: dict[str, Outline]
+    programs: dict[str, Outline]
+    work: dict[str, tuple[Work, ...]]
+
+    def operation(self, program: str, step: int) -> Operation:
+        return self.programs[program].operations[self.work[program][step].operation]
+
+    def cost(self, plan: Plan, program: str, step: int, symbols: Mapping[str, int]) -> tuple[int, int]:
+        """Floating-point operations of a step, and bytes that memory has to move at the least, if caches hold none."""
+        work, buffers = self.work[program][step], plan.programs[program].steps[step].buffers
+        moved = sum(
+            plan.buffers[b].each * math.prod(sizes.evaluate(d, symbols) for d in o.touched)
+            for o, b in zip(work.operands, buffers, strict=True)
+        )
+        return math.prod(sizes.evaluate(d, symbols) for d in work.flops), moved
+
+    def symbols(self, program: str) -> set[str]:
+        """The symbols on which sizes in a program depend."""
+        shown = (d for work in self.work[program] for o in work.operands for d in (*o.shape, o.offset))
+        return {symbol for d in shown for symbol in sizes.symbols(d)}
+
+    def readers(self, plan: Plan, program: str) -> list[set[int]]:
+        """For each step of a program, the later ones that read what it wrote."""
+        steps = plan.programs[program].steps
+        result: list[set[int]] = [set() for _ in steps]
+        # Of a buffer: which value lies there, and who wrote a part of it.
+        writers: dict[int, tuple[str, list[int]]] = {}
+        for i, (step, work) in enumerate(zip(steps, self.work[program], strict=True)):
+            bound = list(zip(step.buffers, work.operands, plan.kernels[step.kernel].access, strict=True))
+            for buffer, _, letter in bound:
+                if not ACCESS[letter].write and buffer in writers:
+                    for writer in writers[buffer][1]:
+                        result[writer].add(i)
+            for buffer, operand, letter in bound:
+                if ACCESS[letter].write:
+                    value, before = writers.get(buffer, (operand.value, []))
+                    writers[buffer] = operand.value, [*(before if value == operand.value else []), i]
+        return result
+
+
+# the file
+
+
+def write(graph: Graph) -> str:
+    """The text of graph.json: a line for each operation and step."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+    def lines(items: Iterator[Any]) -> str:
+        return "[\n" + ",\n".join(map(line, items)) + "\n]"
+
+    def outline(o: Outline) -> str:
+        head = f'"inputs":{line(o.inputs)},"outputs":{line(o.outputs)},"types":{line(o.types)}'
+        return f'{{{head},"operations":{lines(_filled(op) for op in o.operations)}}}'
+
+    def block(items: Mapping[str, str]) -> str:
+        return "{\n" + ",\n".join(f"{line(name)}:{text}" for name, text in items.items()) + "\n}"
+
+    fields = {
+        "format": line(FORMAT),
+        "models": block({name: outline(o) for name, o in graph.models.items()}),
+        "programs": block({name: outline(o) for name, o in graph.programs.items()}),
+        "work": block({name: lines(map(_work_line, work)) for name, work in graph.work.items()}),
+    }
+    return block(fields) + "\n"
+
+
+def _work_line(work: Work) -> dict[str, Any]:
+    return {"operation": work.operation, "flops": work.flops, "operands": [_filled(o) for o in work.operands]}
+
+
+def _filled(item: Any) -> dict[str, Any]:
+    """The fields that say more than nothing."""
+    return {k: v for k, v in asdict(item).items() if v or k in ("shape", "touched")}
+
+
+def read(folder: Path, plan: Plan) -> Graph:
+    """The checked graph of a bundle. Raises BadBundle, also if it has none."""
+    if FILE not in plan.files:
+        raise BadBundle(f"{folder} has no {FILE}, which says what its steps compute; compile the model again")
+    content = files.verify_file(folder, plan, FILE)
+    try:
+        data = json.loads(content)
+        if data["format"] != FORMAT:
+            raise ValueError(f"it is not of format {FORMAT}; compile the model again")
+        graph = _parse(data)
+        _check(graph, plan)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as e:
+        raise BadBundle(f"{folder / FILE} is broken: {type(e).__name__} {e}") from e
+    return graph
+
+
+def _parse(data: Any) -> Graph:
+    return Graph(
+        {name: _outline(**o) for name, o in named(data["models"], dict).items()},
+        {name: _outline(**o) for name, o in named(data["programs"], dict).items()},
+        {name: tuple(_work(**w) for w in items(work, dict)) for name, work in named(data["work"], list).items()},
+    )
+
+
+def _outline(inputs: Any, outputs: Any, types: Any, operations: Any) -> Outline:
+    made = tuple(_operation(**o) for o in items(operations, dict))
+    return Outline(items(inputs, str), items(outputs, str), made, named(types, str))
+
+
+def _operation(
+    op: str, model: str, nodes: Any = (), reads: Any = (), consts: Any = (), makes: Any = (), attrs: str = ""
+) -> Operation:
+    op, model, attrs = (typed(text, str) for text in (op, model, attrs))
+    nodes, reads, makes = (items(names or [], str) for names in (nodes, reads, makes))
+    return Operation(op, model, nodes, reads, items(consts or [], int), makes, attrs)
+
+
+def _work(operation: int, flops: Any, operands: Any) -> Work:
+    return Work(typed(operation, int), items(flops, int, str), tuple(_operand(**o) for o in items(operands, dict)))
+
+
+def _operand(
+    name: str,
+    value: str,
+    dtype: str,
+    shape: Any,
+    touched: Any,
+    offset: Size = 0,
+    layout: str = "",
+    whole: bool = False,
+    origin: Any = None,
+) -> Operand:
+    name, value, dtype, layout = (typed(text, str) for text in (name, value, dtype, layout))
+    sizes = (items(s, int, str) for s in (shape, touched))
+    seen = None if origin is None else _origin(**typed(origin, dict))
+    return Operand(name, value, dtype, *sizes, typed(offset, int, str), layout, typed(whole, bool), seen)
+
+
+def _origin(model: str, name: str, views: Any = ()) -> Origin:
+    pairs = ((typed(kind, str), items(sizes, int, str)) for kind, sizes in items(views or [], list))
+    return Origin(typed(model, str), typed(name, str), tuple(pairs))
+
+
+def _check(graph: Graph, plan: Plan) -> None:
+    if not graph.programs.keys() == graph.work.keys() == plan.programs.keys():
+        raise ValueError("its programs are not the plan's")
+    for outline in (*graph.models.values(), *graph.programs.values()):
+        for o in outline.operations:
+            if any(not 0 <= i < len(o.reads) for i in o.consts):
+                raise ValueError(f"the constants of {o.op}")
+    for name, program in plan.programs.items():
+        for work, step in zip(graph.work[name], program.steps, strict=True):
+            if not 0 <= work.operation < len(graph.programs[name].operations):
+                raise ValueError(f"the operation of a step of {step.kernel}")
+            sizes.most(work.flops, plan.symbols)
+            if len(work.operands) != len(step.buffers):
+                raise ValueError(f"the operands of a step of {step.kernel}")
+            for operand in work.operands:
+                if operand.dtype not in DTYPES:
+                    raise ValueError(f"the type of {operand.value}")
+                for factors in (operand.shape, operand.touched, (operand.offset,)):
+                    sizes.most(factors, plan.symbols)

@@ -1,0 +1,32 @@
+"""WebGPU's limits and features, and the sizes that the runtime allocates by."""
+
+from __future__ import annotations
+
+TEXELS = {"rgba32float": 16, "rgba16float": 8, "rgba32uint": 16}  # formats of textures, and bytes of a vec4 in them
+STAGING = 4096  # bytes of the buffer that small readbacks go through
+SLOTS = 16  # runs that one submit may replay, each with a uniform block of its own
+OFFSET = 256  # bytes: dynamic offsets of uniform blocks are multiples of this, by WebGPU's default limits
+WORD = 4  # bytes of every element on the adapter: f32, i32 or u32
+# WebGPU's default limits, which every implementation grants.
+DEFAULT_LIMITS = {
+    "max-storage-buffer-binding-size": 128 << 20,
+    "max-buffer-size": 256 << 20,
+    "max-storage-buffers-per-shader-stage": 8,
+    "max-compute-invocations-per-workgroup": 256,
+    "max-compute-workgroup-size-x": 256,
+    "max-compute-workgroup-storage-size": 16_384,
+    "max-compute-workgroups-per-dimension": 65_535,
+    "max-sampled-textures-per-shader-stage": 16,
+    "max-storage-textures-per-shader-stage": 4,
+    "max-texture-dimension-2d": 8192,
+    "max-uniform-buffer-binding-size": 65_536,
+}
+# More than that, which most adapters grant when asked.
+LARGER_LIMITS = {
+    "max-compute-invocations-per-workgroup": 1024,
+    "max-compute-workgroup-size-x": 1024,
+    "max-compute-workgroup-storage-size": 32_768,
+}
+# What kernels may need beyond the defaults: features, with wgpu's names for them, and those limits.
+FEATURES = {"shader-f16": "shader-f16", "subgroups": "subgroup"}
+TIERS = (*FEATURES, "larger-limits")

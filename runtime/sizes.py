@@ -1,0 +1,64 @@
+"""Sizes in a plan: numbers, or linear expressions over its symbols such as "P+T"."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from intaglio.runtime.errors import BadBundle
+
+Size = int | str  # a number, or a linear expression over symbols such as "P+T"
+Grid = tuple[int | Mapping[str, Any], ...]
+_TERM = re.compile(r"([+-]?)(?:(\d+)\*)?(?:([A-Za-z_]\w*)|(\d+))", re.ASCII)
+
+
+@cache
+def _terms(size: str) -> tuple[tuple[int, str], ...]:
+    """(factor, symbol) of each term, the symbol "" for numbers; raises BadBundle if the size is malformed."""
+    terms, end = [], 0
+    for term in _TERM.finditer(size):
+        sign, factor, symbol, number = term.groups()
+        if term.start() != end or (end and not sign):
+            break
+        terms.append(((-1 if sign == "-" else 1) * int(factor or 1) * int(number or 1), symbol or ""))
+        end = term.end()
+    if end != len(size) or not size:
+        raise BadBundle(f"the plan has the malformed size {size!r}")
+    return tuple(terms)
+
+
+def symbols(size: Size) -> set[str]:
+    """The symbols in a size; raises BadBundle if it is malformed."""
+    return set() if isinstance(size, int) else {symbol for _, symbol in _terms(size)} - {""}
+
+
+def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
+    """The value of a size; raises BadBundle if it is malformed or names an unknown symbol."""
+    if isinstance(size, int):
+        return size
+    try:
+        return sum(factor * (symbols[symbol] if symbol else 1) for factor, symbol in _terms(size))
+    except KeyError as e:
+        raise BadBundle(f"the plan uses the unknown symbol {e.args[0]}") from None
+
+
+def workgroups(grid: Grid, symbols: Mapping[str, int]) -> tuple[int, ...]:
+    """The number of workgroups: a number, or ceil(product(of) / per)."""
+    return tuple(
+        d if isinstance(d, int) else -(-math.prod(evaluate(s, symbols) for s in d["of"]) // d["per"]) for d in grid
+    )
+
+
+def most(sizes: tuple[Size, ...], ranges: Mapping[str, tuple[int, int]]) -> int:
+    """The largest product of sizes that can occur; raises BadBundle if one of them may be negative."""
+    highs = []
+    for size in sizes:
+        terms = ((size, ""),) if isinstance(size, int) else _terms(size)
+        ends = [sorted(f * n for n in (ranges[s] if s else (1, 1))) for f, s in terms]
+        if sum(low for low, _ in ends) < 0:
+            raise BadBundle(f"the plan is broken: the size {size} may be negative")
+        highs.append(sum(high for _, high in ends))
+    return math.prod(highs)

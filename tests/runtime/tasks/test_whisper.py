@@ -1,0 +1,391 @@
+"""What is made of a recording: windows, spectrogram, prompts, timestamps. The model is a script of tokens.
+
+The expected segments are those of OpenAI's whisper 20250625, run on the same scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from intaglio.compiler.models.whisper import mel
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
+from intaglio.runtime.tasks.audio import AudioError
+from intaglio.runtime.tasks.whisper import Piece, Segment, Settings, Sound, Transcriber, cut
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+END, START, EN, DE, TRANSLATE, TRANSCRIBE, NO_TIMESTAMPS = range(256, 263)
+FIRST = 263  # the timestamp 0.00
+BANDS, FRAMES = 80, 100  # windows of one second
+SETTINGS = {
+    "start": START,
+    "end": END,
+    "no_timestamps": NO_TIMESTAMPS,
+    "first_timestamp": FIRST,
+    "multilingual": True,
+    "languages": {"de": DE, "en": EN},
+    "tasks": {"transcribe": TRANSCRIBE, "translate": TRANSLATE},
+    "suppress": [],
+    "suppress_first": [],
+    "max_initial_timestamp": 50,
+    "max_length": 64,
+    "rate": 16_000,
+    "hop": 160,
+    "context": 400,
+    "frames": FRAMES,
+}
+ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "tasks": {}}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> runtime_tokenizer.Tokenizer:
+    """A token for each byte, then the special tokens."""
+    made = Tokenizer(models.BPE({c: i for i, c in enumerate(BYTES)}, []))
+    made.decoder = decoders.ByteLevel()
+    names = ["endoftext", "startoftranscript", "en", "de", "translate", "transcribe", "notimestamps"]
+    made.add_special_tokens([AddedToken(f"<|{name}|>", special=True) for name in names])
+    made.add_tokens([AddedToken(f"<|{i / 50:.2f}|>") for i in range(51)])
+    return runtime_tokenizer.Tokenizer(made.to_str().encode())
+
+
+def text(words: str) -> list[int]:
+    table = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return [BYTES.index(c) for c in table.pre_tokenize_str(words)[0][0]] if words else []
+
+
+def at(seconds: float) -> int:
+    return FIRST + round(seconds * 50)
+
+
+class Script:
+    """An executor whose model says what the script says: tokens for each window, and one likeliest language."""
+
+    def __init__(self, windows: Sequence[Sequence[int]], language: int = EN, features: str = "input_features") -> None:
+        encode = SimpleNamespace(inputs={features: 0})
+        self.plan = SimpleNamespace(programs={"encode": encode}, symbols={"P": (0, 63), "T": (1, 64)})
+        self.windows, self.language, self.features = list(windows), language, features
+        self.values: dict[str, np.ndarray] = {}
+        self.heard: list[np.ndarray] = []  # what each `encode` was given
+        self.calls: list[tuple[Any, ...]] = []
+        self.prompts: list[list[int]] = []
+        self.left: list[int] = []
+
+    def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
+        assert offset == 0
+        self.values[name] = np.array(array)
+
+    def read(self, name: str, symbols: dict[str, int]) -> np.ndarray:
+        return self.values[name].copy()
+
+    def submit(self, program: str, symbols: dict[str, int], read: tuple[str, int, int] | None = None) -> Any:
+        self.calls.append((program, dict(symbols), read))
+        return getattr(self, f"_{program}")(symbols, read)
+
+    def _mel(self, symbols: dict[str, int], read: Any) -> None:
+        self.values["input_features"] = np.ones((1, BANDS, FRAMES), np.float32)
+        self.values["peak"] = np.zeros((1, 1, 1), np.float32)
+
+    def _encode(self, symbols: dict[str, int], read: Any) -> None:
+        self.heard.append(self.values[self.features][0])
+
+    def _prefill(self, symbols: dict[str, int], read: Any) -> np.ndarray | None:
+        ids = self.values["input_ids"]
+        assert ids.dtype == np.int64 and ids.shape == (1, symbols["T"]) and symbols["P"] == 0
+        if read is None:
+            logits = np.zeros((1, 1, FIRST + 51), np.float32)
+            logits[..., [self.language, START]] = 1, 2
+            self.values["logits"] = logits
+            return None
+        self.prompts.append(ids[0].tolist())
+        self.left = [*self.windows.pop(0), END]
+        return self._next(symbols["T"], read)
+
+    def _step(self, symbols: dict[str, int], read: Any) -> np.ndarray:
+        return self._next(symbols["P"] + 1, read)
+
+    def _next(self, index: int, read: tuple[str, int, int]) -> np.ndarray:
+        assert read == ("tokens", index, 1)
+        return np.array([self.left.pop(0)], np.int32)
+
+
+class Spectrogram(Script):
+    """The same with the real log-mel, by onnxruntime."""
+
+    def __init__(self, windows: Sequence[Sequence[int]]) -> None:
+        super().__init__(windows)
+        self._session = onnxruntime.InferenceSession(mel.model(BANDS, FRAMES).SerializeToString())
+
+    def _mel(self, symbols: dict[str, int], read: Any) -> None:
+        names = ["input_features", "peak"]
+        inputs = {name: self.values[name].astype(np.float32) for name in ("audio", "loudest")}
+        self.values |= dict(zip(names, self._session.run(names, inputs), strict=True))
+
+
+def sound(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, round(seconds * 16_000)).astype(np.float32)
+
+
+def spoken(segments: list[Segment]) -> list[tuple[float, float, str]]:
+    return [(round(s.start, 6), round(s.end, 6), s.text) for s in segments]
+
+
+# one window
+
+
+def test_a_short_recording_is_one_segment(tokenizer):
+    script = Script([text(" ask not")])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.7), language="en")
+    assert heard.text == "ask not" and heard.language == "en" and heard.tokens == text(" ask not")
+    assert heard.segments == [Segment(0.0, 0.7, "ask not", text(" ask not"))]
+    assert script.prompts == [[START, EN, TRANSCRIBE, NO_TIMESTAMPS]]
+
+
+def test_a_token_takes_one_submit_that_reads_it(tokenizer):
+    script = Script([text("ab")])
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.9), language="en")
+    rules = {"begin": 4, "timed": 0}
+    assert script.calls == [
+        ("mel", {}, None),
+        ("encode", {}, None),
+        ("prefill", {**rules, "P": 0, "T": 4}, ("tokens", 4, 1)),
+        ("step", {**rules, "P": 4}, ("tokens", 5, 1)),
+        ("step", {**rules, "P": 5}, ("tokens", 6, 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings, options, prompt",
+    [
+        (SETTINGS, {"language": "de"}, [START, DE, TRANSCRIBE, NO_TIMESTAMPS]),
+        (SETTINGS, {"language": "de", "task": "translate"}, [START, DE, TRANSLATE, NO_TIMESTAMPS]),
+        (SETTINGS, {"language": "de", "timestamps": True}, [START, DE, TRANSCRIBE]),
+        (ENGLISH, {}, [START, NO_TIMESTAMPS]),
+        (ENGLISH, {"language": "en", "timestamps": True}, [START]),
+    ],
+)
+def test_prompts(tokenizer, settings, options, prompt):
+    script = Script([[]])
+    Transcriber(script, settings, tokenizer).transcribe(sound(1), **options)
+    assert script.prompts == [prompt]
+    program, symbols, _ = script.calls[-1]
+    assert program == "prefill" and symbols["begin"] == len(prompt)
+    assert symbols["timed"] == int(options.get("timestamps", False))
+
+
+@pytest.mark.parametrize("language, code", [(EN, "en"), (DE, "de")])
+def test_the_language_is_found_out_once(tokenizer, language, code):
+    script = Script([text("a"), text("b")], language)
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), timestamps=False)
+    assert heard.language == code
+    assert script.prompts == [[START, language, TRANSCRIBE, NO_TIMESTAMPS]] * 2
+    asked = [symbols for program, symbols, read in script.calls if program == "prefill" and read is None]
+    assert asked == [{"P": 0, "T": 1, "begin": 1, "timed": 0}]
+    assert [program for program, *_ in script.calls if program != "step"].count("encode") == 2
+
+
+@pytest.mark.parametrize("length", [10, 64])
+def test_stops_when_the_context_is_full(tokenizer, length):
+    script = Script([text("a") * 100])
+    heard = Transcriber(script, SETTINGS | {"max_length": length}, tokenizer).transcribe(sound(1), language="en")
+    assert len(heard.tokens) == length - 4
+    program, symbols, read = script.calls[-1]
+    assert (program, symbols["P"], read) == ("step", length - 2, ("tokens", length - 1, 1))
+
+
+def test_silence_has_no_segments(tokenizer):
+    for said in [], text("  "):
+        heard = Transcriber(Script([said]), SETTINGS, tokenizer).transcribe(sound(1), language="en")
+        assert (heard.text, heard.segments, heard.tokens) == ("", [], [])
+
+
+def test_a_character_cut_by_the_end_is_dropped_from_the_text_alone(tokenizer):
+    euro = text("5 €")
+    heard = Transcriber(Script([euro[:-1]]), SETTINGS, tokenizer).transcribe(sound(1), language="en")
+    assert (heard.text, heard.tokens) == ("5", euro[:-1])
+    assert tokenizer.decode(euro) == "5 €"
+    assert tokenizer.decode([START, *euro, END]) == "5 €"
+    only = Transcriber(Script([euro[-2:]]), SETTINGS, tokenizer).transcribe(sound(1), language="en")
+    assert (only.text, only.tokens) == ("", euro[-2:])
+
+
+def test_an_encoder_may_name_its_input_as_it_likes(tokenizer):
+    script = Script([[]], features="mel")
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1), language="en")
+    np.testing.assert_array_equal(script.heard, np.ones((1, BANDS, FRAMES)))
+
+
+# several windows
+
+
+def test_without_timestamps_whole_windows_follow(tokenizer):
+    script = Script([text(" a"), [*text(" b"), at(0.4), at(0.4)], text(" c")])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.25), language="en", timestamps=False)
+    assert spoken(heard.segments) == [(0, 1, "a"), (1, 2, "b"), (2, 2.25, "c")]
+    assert heard.text == "a b c" and heard.tokens == text(" a b c")
+
+
+def test_long_recordings_advance_by_timestamps(tokenizer):
+    first = [at(0), *text(" a"), at(0.4), at(0.5), *text(" b"), at(0.72), at(0.72), *text(" unfini")]
+    second = [at(0.1), *text(" finished"), at(0.9)]  # from 0.72 on; one timestamp ends it
+    third = [at(0.2), *text(" c"), at(0.3)]  # from 1.72 on, 0.68 s long
+    script = Script([first, second, third])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.4), language="en")
+    assert script.prompts == [[START, EN, TRANSCRIBE]] * 3
+    assert spoken(heard.segments) == [(0, 0.4, "a"), (0.5, 0.72, "b"), (0.72, 1.62, "finished"), (1.72, 2.02, "c")]
+    assert heard.text == "a b finished c" and heard.tokens == text(" a b finished c")
+
+
+def test_progress_is_told(tokenizer):
+    told = []
+    script = Script([[at(0), at(0.5), at(0.5)], [], []])
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), "en", say=lambda *work: told.append(work))
+    assert told == [("transcribing", 50, 150), ("transcribing", 150, 150)]
+
+
+A, B, C = 65, 66, 67
+CUTS = {
+    "nothing": ([], 100, [(0, 100, [])], 100),
+    "no timestamps": ([A], 70, [(0, 70, [A])], 70),
+    "a start": ([at(0), A], 70, [(0, 70, [at(0), A])], 70),
+    "a late start": ([at(0.2), A], 70, [(0, 20, [at(0.2), A])], 70),
+    "start and end": ([at(0.2), A, at(0.5)], 70, [(0, 50, [at(0.2), A, at(0.5)])], 70),
+    "a pair, then more": ([at(0), A, at(0.4), at(0.5), B], 100, [(0, 40, [at(0), A, at(0.4)])], 40),
+    "a pair at the end": ([at(0), A, at(0.4), at(0.4)], 100, [(0, 40, [at(0), A, at(0.4)])], 40),
+    "a pair, then one at the end": (
+        [at(0), A, at(0.4), at(0.5), B, at(0.9)],
+        100,
+        [(0, 40, [at(0), A, at(0.4)]), (50, 90, [at(0.5), B, at(0.9)])],
+        100,
+    ),
+    "two pairs": (
+        [at(0.1), A, at(0.4), at(0.5), B, at(0.9), at(0.9), C],
+        100,
+        [(10, 40, [at(0.1), A, at(0.4)]), (50, 90, [at(0.5), B, at(0.9)])],
+        90,
+    ),
+    "a pair at zero still moves on": ([at(0), at(0), A], 100, [(0, 0, [at(0)])], 100),
+}
+
+
+@pytest.mark.parametrize("case", CUTS)
+def test_cut(case):
+    tokens, size, pieces, advance = CUTS[case]
+    assert cut(tokens, size, Settings.parse(SETTINGS)) == ([Piece(*piece) for piece in pieces], advance)
+
+
+# the spectrogram
+
+
+def reference(samples: np.ndarray) -> np.ndarray:
+    """whisper.audio.log_mel_spectrogram(samples, padding=a window): [bands, frames]; torch.stft pads by reflection."""
+    padded = np.pad(samples.astype(np.float64), (0, FRAMES * 160))
+    padded = np.pad(padded, 200, mode="reflect")
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160][:-1]
+    power = np.abs(np.fft.rfft(frames * hann)) ** 2
+    log = np.log10(np.maximum(mel.filters(BANDS).T @ power.T, 1e-10))
+    return (np.maximum(log, log.max() - 8) + 4) / 4
+
+
+@pytest.mark.parametrize("seconds", [0.0002, 0.01, 0.0125, 0.3, 0.98, 0.99, 0.995, 1.0])
+def test_the_spectrogram_of_a_short_recording(tokenizer, seconds):
+    script = Spectrogram([[]])
+    Transcriber(script, SETTINGS, tokenizer).transcribe(samples := sound(seconds), language="en")
+    np.testing.assert_allclose(script.heard[0], reference(samples)[:, :FRAMES], atol=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [1.01, 1.5, 2.0, 2.345])
+@pytest.mark.parametrize("loud", [0.0, 0.2, 0.999, 0.9999])
+def test_the_spectrogram_of_a_long_recording(tokenizer, seconds, loud):
+    """The loudest place sets the floor everywhere; inner edges of windows hear their neighbours; after the end is 0."""
+    samples = sound(seconds) * 1e-5
+    burst = round(loud * len(samples))
+    samples[burst : burst + 50] = 0.9
+    script = Spectrogram([[at(0), A, at(0.7), at(0.7)], [at(0), A, at(0.3), at(0.3)], [], [], []])
+    Transcriber(script, SETTINGS, tokenizer).transcribe(samples, language="en")
+    expected = np.zeros((BANDS, 1000))
+    frames = len(samples) // 160
+    expected[:, :frames] = reference(samples)[:, :frames]
+    for heard, seek in zip(script.heard, [0, 70, 100, 200], strict=False):
+        np.testing.assert_allclose(heard, expected[:, seek : seek + FRAMES], atol=1e-4)
+
+
+def test_windows_hold_their_neighbours():
+    samples = np.arange(1, 48_001, dtype=np.float32)
+    recording = Sound(samples, Settings.parse(SETTINGS))
+    first, second, last = (recording.window(seek)[0, 0] for seek in (0, 100, 250))
+    assert recording.frames == 300
+    np.testing.assert_array_equal(first[:201], samples[200::-1])
+    np.testing.assert_array_equal(first[200:], samples[:16_200])
+    np.testing.assert_array_equal(second, samples[15_800:32_200])
+    np.testing.assert_array_equal(last[:8200], samples[39_800:])
+    assert not last[8200:].any()
+
+
+# refusals
+
+
+@pytest.mark.parametrize(
+    "settings, options, message",
+    [
+        (SETTINGS, {"language": "xx"}, "'xx' is unknown; this model knows 2, such as en, de"),
+        (SETTINGS, {"task": "sing"}, "'sing' is unknown; it is transcribe or translate"),
+        (ENGLISH, {"task": "sing"}, "'sing' is unknown"),
+        (ENGLISH, {"task": "translate"}, "English only: it cannot translate"),
+        (ENGLISH, {"language": "de"}, "English only: it has no language 'de'"),
+    ],
+)
+def test_what_the_model_does_not_know(tokenizer, settings, options, message):
+    script = Script([])
+    with pytest.raises(ValueError, match=message):
+        Transcriber(script, settings, tokenizer).transcribe(sound(1), **options)
+    assert not script.calls
+
+
+def test_an_empty_recording(tokenizer):
+    with pytest.raises(AudioError, match="is empty"):
+        Transcriber(Script([]), SETTINGS, tokenizer).transcribe(np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"end": None},
+        {"end": "256"},
+        {"start": -1},
+        {"hop": 0},
+        {"frames": True},
+        {"languages": []},
+        {"languages": {"en": "0"}},
+        {"tasks": {}},
+        {"max_length": 65},
+    ],
+)
+def test_broken_settings(tokenizer, change):
+    with pytest.raises(BadBundle, match=r"generation\.json"):
+        Transcriber(Script([]), SETTINGS | change, tokenizer)
+
+
+def test_missing_settings(tokenizer):
+    with pytest.raises(BadBundle, match=r"generation\.json is broken: 'start'"):
+        Transcriber(Script([]), {}, tokenizer)
+
+
+def test_another_plan(tokenizer):
+    script = Script([])
+    script.plan.programs = {"main": None}
+    with pytest.raises(BadBundle, match="no Whisper's"):
+        Transcriber(script, SETTINGS, tokenizer)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[1, 2]"])
+def test_a_broken_tokenizer(content):
+    with pytest.raises(BadBundle, match=r"tokenizer\.json is broken"):
+        runtime_tokenizer.Tokenizer(content)

@@ -1,0 +1,150 @@
+"""Who may import whom. The compiler knows no buffers, the runtime knows no ONNX, and importing either stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"onnx", "networkx", "torch", "transformers"}
+
+# Folder -> what of ours it may import; intaglio, the face, may import everything.
+MAY_IMPORT = {
+    "compiler": {"intaglio.compiler"},
+    "codegen": {
+        "intaglio.codegen",
+        "intaglio.compiler",
+        "intaglio.runtime.instruments.provenance",
+        "intaglio.runtime.plan",
+        "intaglio.runtime.tuning",
+        "intaglio.templates",
+    },
+    "templates": {"intaglio.templates"},
+    "runtime": {"intaglio.runtime"},
+    "intaglio": {"intaglio"},
+}
+NEVER = {
+    "compiler": {"wgpu", "torch", "transformers"},
+    "codegen": {"torch", "transformers"},
+    "templates": HEAVY,
+    "runtime": HEAVY,
+    "intaglio": HEAVY - {"onnx"},  # compile() also takes an onnx.ModelProto
+}
+
+
+def package(folder: str) -> str:
+    return "intaglio" if folder == "intaglio" else f"intaglio.{folder}"
+
+
+def modules(folder: str) -> Iterator[tuple[str, Path]]:
+    """Each module's full name, and its file."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        parts = path.relative_to(ROOT / folder).with_suffix("").parts
+        yield ".".join([package(folder), *parts]).removesuffix(".__init__"), path
+
+
+def imports(module: str, source: str, is_package: bool = False) -> Iterator[str]:
+    """Full names of what a module imports, at any depth of its code; `from a import b` gives a.b."""
+    here = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = here[: len(here) - node.level + 1] if node.level else []
+            start = ".".join([*above, *filter(None, [node.module])])
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, packages: set[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in packages)
+
+
+def wrong(folder: str, names: Iterator[str]) -> list[str]:
+    """The imports that `folder` may not have."""
+    ours = {"intaglio"}
+    return [
+        name
+        for name in names
+        if within(name, NEVER[folder]) or (within(name, ours) and not within(name, MAY_IMPORT[folder]))
+    ]
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_import_directions(folder):
+    found = {
+        str(path.relative_to(ROOT)): names
+        for module, path in modules(folder)
+        if (names := wrong(folder, imports(module, path.read_text(), path.name == "__init__.py")))
+    }
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "folder, module, source, expected",
+    [
+        ("runtime", "intaglio.runtime.plan", "def f():\n    import onnx.helper", ["onnx.helper"]),
+        ("runtime", "intaglio.runtime.plan", "from intaglio.compiler import ir", ["intaglio.compiler.ir.graph"]),
+        (
+            "runtime",
+            "intaglio.runtime.plan",
+            "from ..codegen.emit import write",
+            ["intaglio.codegen.bundle.write.write"],
+        ),
+        ("runtime", "intaglio.runtime.plan", "from intaglio import compile", ["intaglio.compile"]),
+        ("runtime", "intaglio.runtime.plan", "from .audio import read\nimport numpy", []),
+        (
+            "codegen",
+            "intaglio.codegen.bundle.write",
+            "from intaglio.runtime import executor",
+            ["intaglio.runtime.executor"],
+        ),
+        (
+            "codegen",
+            "intaglio.codegen.bundle.write",
+            "from intaglio.runtime import plan\nfrom ..compiler.ir import Node",
+            [],
+        ),
+        ("compiler", "intaglio.compiler.passes.fold", "from ..ir import Graph\nfrom . import layout", []),
+        ("compiler", "intaglio.compiler.passes.fold", "from ...runtime import plan", ["intaglio.runtime.plan"]),
+    ],
+)
+def test_the_check_itself(folder, module, source, expected):
+    assert wrong(folder, imports(module, source)) == expected
+
+
+def test_every_package_is_installed():
+    """pyproject.toml lists packages one by one: a folder it forgets works in this tree and misses from the wheel."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    found = {
+        str(init.parent.relative_to(ROOT)) for folder in MAY_IMPORT for init in (ROOT / folder).rglob("__init__.py")
+    }
+    code = {str(path.parent.relative_to(ROOT)) for folder in MAY_IMPORT for _, path in modules(folder)}
+    assert found == code == set(listed.values())
+
+
+def test_the_runtime_loads_no_compiler():
+    """In a process of its own: the face, its command line and all of the runtime, without what compiles."""
+    names = [name for folder in ("intaglio", "runtime") for name, _ in modules(folder)]
+    program = f"import importlib, json, sys\nfor name in {names!r}: importlib.import_module(name)\n"
+    program += "print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT.anchor)
+    loaded = set(json.loads(done.stdout))
+    assert "intaglio.runtime" in loaded
+    assert not loaded & (HEAVY | {"intaglio.compiler", "intaglio.codegen"})
+
+
+def test_no_file_names_a_machine():
+    """A path of the machine that made a file, in text or in a fixture, is nothing to anyone else."""
+    machine_paths = [f"/{first}/{rest}".encode() for first, rest in [("work", ""), ("root", ""), ("tmp", "env")]]
+    folders = [*MAY_IMPORT, "tests", "examples", "benchmarks", ".ci"]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")] + list(ROOT.glob("*"))
+    mine = [path for path in files if path.is_file() and not {".git", "node_modules", "__pycache__"} & set(path.parts)]
+    found = [str(path.relative_to(ROOT)) for path in mine if any(bad in path.read_bytes() for bad in machine_paths)]
+    assert not found

@@ -1,0 +1,82 @@
+"""Real weights, real speech: Whisper tiny.en gives the text and the tokens that onnxruntime gives."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference import Reference, samples
+
+import intaglio
+from intaglio import Bundle
+
+HERE = Path(__file__).parents[1]
+JFK = HERE.parent / "examples" / "jfk.wav"
+TEXTS = {
+    JFK: "And so my fellow Americans ask not what your country can do for you, ask what you can do for your country.",
+    HERE
+    / "fixtures"
+    / "audio"
+    / "librivox_sense_0870.wav": "and mister john dashwood had then leisure to consider how much "
+    "there might be prudently in his power to do for them",
+    HERE
+    / "fixtures"
+    / "audio"
+    / "librivox_sense_0890.wav": "unless to be rather cold hearted and rather selfish is to be ill disposed",
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_en_bundle: Path) -> Bundle:
+    return intaglio.load(tiny_en_bundle)
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_en_export: Path) -> Reference:
+    return Reference(tiny_en_export)
+
+
+def letters(text: str) -> str:
+    """What is heard of a text, however it is punctuated and compounded."""
+    return re.sub(r"[^a-z]", "", text.lower().replace("mr.", "mister"))
+
+
+@pytest.mark.parametrize("recording", TEXTS, ids=lambda r: r.stem)
+@pytest.mark.parametrize("timed", [False, True], ids=["text", "times"])
+def test_text_and_tokens_are_those_of_onnxruntime(
+    bundle: Bundle, reference: Reference, recording: Path, timed: bool
+) -> None:
+    hidden = reference.encode(reference.features(samples(recording)))
+    expected = reference.greedy(hidden, reference.prompt(timed=timed), timed, 100)
+    transcript = bundle.transcribe(recording, timestamps=timed)
+    assert transcript.tokens == [t for t in expected if t < reference.generation["eos_token_id"]]
+    assert letters(transcript.text) == letters(TEXTS[recording])
+
+
+def test_the_demo_says_what_was_said(bundle: Bundle) -> None:
+    assert bundle.transcribe(JFK).text == TEXTS[JFK]
+
+
+def test_the_encoder_is_within_a_thousandth(bundle: Bundle, reference: Reference) -> None:
+    features = reference.features(samples(JFK))
+    ours = bundle.run({"input_features": features}, "encode")["last_hidden_state"]
+    np.testing.assert_allclose(ours, reference.encode(features), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("recording", TEXTS, ids=lambda r: r.stem)
+def test_the_spectrogram_is_within_a_ten_thousandth(bundle: Bundle, reference: Reference, recording: Path) -> None:
+    audio = samples(recording)
+    padded = np.pad(audio, (0, reference.window - len(audio)))
+    audible = np.pad(padded, 200, mode="reflect")[None, None]
+    ours = bundle.run({"audio": audible, "loudest": np.full((1, 1, 1), -10.0)}, "mel")["input_features"]
+    np.testing.assert_allclose(ours, reference.features(audio), rtol=0, atol=1e-4)
+
+
+def test_a_layer_takes_at_most_seven_and_eight_dispatches(bundle: Bundle) -> None:
+    report = json.loads((bundle.folder / "report.json").read_text())
+    layers = 4
+    assert report["dispatches"]["encode"] <= 7 * layers + 7  # two convolutions, a norm, cross keys and values
+    assert report["dispatches_per_token"] <= 8 * layers + 3  # embedding, head, token
