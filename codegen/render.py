@@ -18,6 +18,7 @@ from intaglio.codegen.storage import Storage
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType
+from intaglio.compiler.semantics.shapes import broadcast_strides
 from intaglio.runtime.limits import DEFAULT_LIMITS
 from intaglio.runtime.plan import ACCESS
 
@@ -218,9 +219,9 @@ def _tail(kernel: Kernel) -> dict[str, Any]:
 def _index(operand: tuple[Dim, ...], out: tuple[Dim, ...], wide: bool) -> str:
     """Where element i of the output (or vec4 i, whose column is n) lies in an operand that is broadcast to it."""
     if not wide:
-        return wgsl.affine("i", out, wgsl.broadcast_strides(operand, out))
+        return wgsl.affine("i", out, broadcast_strides(operand, out))
     operand, out = (*operand[:-1], operand[-1] // 4), (*out[:-1], out[-1] // 4)
-    text = wgsl.affine("i", out, wgsl.broadcast_strides(operand, out))
+    text = wgsl.affine("i", out, broadcast_strides(operand, out))
     return "n" if text == f"i % {wgsl.size(out[-1])}" else text
 
 

@@ -14,6 +14,7 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.expression import shifted
 from intaglio.compiler.ir.graph import Node, TensorType, Value
 from intaglio.compiler.semantics.operators import expression
+from intaglio.compiler.semantics.shapes import broadcast_strides
 
 
 def in_steps(node: Node) -> list[Kernel]:
@@ -39,7 +40,7 @@ def in_steps(node: Node) -> list[Kernel]:
         "scale": wgsl.number(node.attrs["scale"], "f32"),
         "past": wgsl.size(past) if past is not None else None,
         **changes(node),
-        "mask": wgsl.affine("i", shape, wgsl.broadcast_strides(mask.shape[-3:], shape)) if mask is not None else None,
+        "mask": wgsl.affine("i", shape, broadcast_strides(mask.shape[-3:], shape)) if mask is not None else None,
     }
     reads = {"q": q, "k": k} | ({"mask": operand(mask)} if mask is not None else {})
     flops = scores.type.size * (2 * consts["head_dim"])

@@ -10,7 +10,7 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Node, TensorType, Value
-from intaglio.compiler.semantics.shapes import content, paddings, slices
+from intaglio.compiler.semantics.shapes import broadcast_strides, content, paddings, slices
 
 _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)
@@ -78,7 +78,7 @@ def transpose(node: Node) -> Kernel:
 @op("Expand")
 def expand(node: Node) -> Kernel:
     x, out = node.inputs[0], node.output
-    return moved(x, out, "expand", wgsl.broadcast_strides(x.shape, out.shape))
+    return moved(x, out, "expand", broadcast_strides(x.shape, out.shape))
 
 
 @op("Tile")

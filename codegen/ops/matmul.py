@@ -7,7 +7,7 @@ from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, per_
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node
-from intaglio.compiler.semantics.shapes import broadcast
+from intaglio.compiler.semantics.shapes import broadcast, broadcast_strides
 
 _TILE = 4  # rows, and columns, that an invocation computes
 _MOST_ROWS = 32  # of a matrix that an invocation keeps
@@ -60,6 +60,6 @@ def _at_most(tile: int, d: Dim) -> int:
 
 def _matrix(shape: tuple[Dim, ...], batch: tuple[Dim, ...]) -> str:
     """Where the matrix of `batch` begins."""
-    strides = wgsl.broadcast_strides(shape[:-2], batch)
+    strides = broadcast_strides(shape[:-2], batch)
     each = shape[-2] * shape[-1]
     return wgsl.affine("batch", batch, tuple(s * each for s in strides))

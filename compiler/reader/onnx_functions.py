@@ -11,8 +11,8 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 from intaglio.compiler.expansions import EXPANSIONS
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.expression import ELEMENTWISE
-from intaglio.compiler.ir.graph import Node
-from intaglio.compiler.semantics import evaluate, operators
+from intaglio.compiler.ir.graph import OPSET, Node
+from intaglio.compiler.semantics import operators
 from intaglio.compiler.semantics.types import proto_type
 
 _KERNELS = "LayerNormalization LogSoftmax Range ReduceL1 ReduceL2 ReduceLogSum ReduceSumSquare Softmax".split()
@@ -24,7 +24,7 @@ def defines(op: str) -> bool:
     """Whether nodes of an operator are written out."""
     if op in _WHOLE or op in _NEVER or not onnx.defs.has(op):
         return False
-    schema = onnx.defs.get_schema(op, evaluate.OPSET)
+    schema = onnx.defs.get_schema(op, OPSET)
     return schema.has_function or schema.has_context_dependent_function
 
 
@@ -32,7 +32,7 @@ def body(node: Node) -> FunctionProto | None:
     """The definition of a node of OPSET by others, its attributes filled in; None if it stays whole or has none."""
     if not defines(node.op) and not (node.op == "LayerNormalization" and len(node.outputs) > 1):
         return None
-    schema = onnx.defs.get_schema(node.op, evaluate.OPSET)
+    schema = onnx.defs.get_schema(node.op, OPSET)
     if schema.has_function:
         version = max(schema.function_opset_versions)
         function = FunctionProto.FromString(schema.get_function_with_opset_version(version))

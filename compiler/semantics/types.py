@@ -17,8 +17,8 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import ELEMENTWISE, PREDICATES
-from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, Value, type_of
-from intaglio.compiler.semantics import evaluate, operators
+from intaglio.compiler.ir.graph import DTYPES, OPSET, Node, TensorType, Value, type_of
+from intaglio.compiler.semantics import operators
 from intaglio.compiler.semantics.resize import resized
 from intaglio.compiler.semantics.shapes import DataDependent, axis_of, broadcast, content, integers, paddings, slices
 from intaglio.compiler.semantics.spectrum import framed, transformed
@@ -313,9 +313,9 @@ def _onnx(node: Node) -> list[TensorType]:
         if value.const is not None and value.const.dtype != object and value.const.size <= MAX_DIMS:
             data[f"i{i}"] = onnx.numpy_helper.from_array(np.asarray(value.const))
     try:
-        schema = onnx.defs.get_schema(node.op, evaluate.OPSET, "")
+        schema = onnx.defs.get_schema(node.op, OPSET, "")
         found = shape_inference.infer_node_outputs(
-            schema, operators.proto(node), types, data, opset_imports=[onnx.helper.make_opsetid("", evaluate.OPSET)]
+            schema, operators.proto(node), types, data, opset_imports=[onnx.helper.make_opsetid("", OPSET)]
         )
     except onnx.defs.SchemaError as e:
         raise UnsupportedOperator("is no operator of ONNX") from e
