@@ -12,7 +12,7 @@ from intaglio import NoCompiler
 from intaglio.runtime.instruments.provenance import Graph, Operand
 from intaglio.runtime.instruments.verify import Check, Slice
 from intaglio.runtime.plan import Plan
-from intaglio.runtime.sizes import evaluate
+from intaglio.runtime.sizes import evaluate_size
 
 if TYPE_CHECKING:
     import onnx
@@ -120,7 +120,7 @@ def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | 
     """
     if operand.origin.name not in seen.values:
         return None
-    value, shape = seen.values[operand.origin.name], tuple(evaluate(d, symbols) for d in operand.shape)
+    value, shape = seen.values[operand.origin.name], tuple(evaluate_size(d, symbols) for d in operand.shape)
     try:
         array = operand.origin.see(value, seen.symbols)
         beyond = [a - d for a, d in zip(array.shape, shape, strict=True)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import wgpu
 from wgpu.backends.wgpu_native import ffi, lib
 
-from intaglio.runtime import sizes
+from intaglio.runtime.sizes import Grid, workgroups
 
 _set_pipeline = lib.wgpuComputePassEncoderSetPipeline
 _set_bind_group = lib.wgpuComputePassEncoderSetBindGroup
@@ -27,7 +27,7 @@ class Dispatch:
     pipeline: wgpu.GPUComputePipeline
     group: wgpu.GPUBindGroup
     uniform: bool
-    grid: sizes.Grid
+    grid: Grid
     varies: bool
 
 
@@ -41,4 +41,4 @@ def encode(
             pipeline = dispatch.pipeline
             _set_pipeline(native, pipeline._internal)
         _set_bind_group(native, 0, dispatch.group._internal, dispatch.uniform, offsets)
-        _dispatch(native, *(sizes.workgroups(dispatch.grid, symbols) if dispatch.varies else dispatch.grid))
+        _dispatch(native, *(workgroups(dispatch.grid, symbols) if dispatch.varies else dispatch.grid))

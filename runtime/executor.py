@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import wgpu
 
-from intaglio.runtime import files, sizes, tuning, weights
+from intaglio.runtime import files, tuning, weights
 from intaglio.runtime.background import in_background
 from intaglio.runtime.device import needs, open_device, tiers
 from intaglio.runtime.dispatch import Dispatch, encode
@@ -26,6 +26,7 @@ from intaglio.runtime.limits import SLOTS, STAGING, WORD
 from intaglio.runtime.memory import Memory, numpy, stored, words
 from intaglio.runtime.pipelines import Pipeline, compiling
 from intaglio.runtime.plan import Plan, Program
+from intaglio.runtime.sizes import evaluate_size
 
 Say = Callable[[str, int, int], None]  # what is being done, how much of how much
 
@@ -229,7 +230,7 @@ class Executor:
     def read(self, name: str, symbols: Mapping[str, int]) -> np.ndarray:
         """The content of an output or a state, in its declared type and shape; of bf16 as f32, of 4 bits as of 8."""
         buffer = self.plan.buffers[self._names[name]]
-        shape = tuple(sizes.evaluate(d, symbols) for d in buffer.shape)
+        shape = tuple(evaluate_size(d, symbols) for d in buffer.shape)
         return self.content(self._names[name], 0, math.prod(shape), buffer.dtype).reshape(shape)
 
     def content(self, index: int, first: int, count: int, dtype: str) -> np.ndarray:
@@ -274,7 +275,7 @@ class Executor:
 
     def _check_input(self, name: str, array: np.ndarray, known: Mapping[str, int]) -> None:
         buffer = self.plan.buffers[self._names[name]]
-        if array.shape != tuple(sizes.evaluate(d, known) for d in buffer.shape):
+        if array.shape != tuple(evaluate_size(d, known) for d in buffer.shape):
             raise ValueError(f"input {name} has shape {list(array.shape)}; {list(buffer.shape)} is wanted")
         wanted = numpy(buffer.dtype)
         if array.dtype.kind not in {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}[wanted.kind]:

@@ -14,7 +14,7 @@ from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import DEFAULT_LIMITS, TEXELS, TIERS, WORD
 from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, Choice, Kernel, Plan, Program, Step, Tuning
-from intaglio.runtime.sizes import Grid, most
+from intaglio.runtime.sizes import Grid, largest
 
 FORMAT = "intaglio-1"
 
@@ -203,7 +203,7 @@ def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
     _expect(b.kind != "weight" or b.file in plan.files, f"the file of buffer {i}")
     if b.kind in SEEN:
         _expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
-        _expect(most(b.shape, plan.symbols) * b.each <= b.bytes, f"the shape of buffer {i}")
+        _expect(largest(b.shape, plan.symbols) * b.each <= b.bytes, f"the shape of buffer {i}")
 
 
 def _check_step(plan: Plan, name: str, buffers: tuple[int, ...], grid: Grid) -> None:
@@ -222,4 +222,4 @@ def _check_step(plan: Plan, name: str, buffers: tuple[int, ...], grid: Grid) -> 
     for d in grid:
         of, per = ((d,), 1) if isinstance(d, int) else (d["of"], d["per"])
         limit = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
-        _expect(per > 0 and most(of, plan.symbols) <= limit * per, f"the grid of {where}")
+        _expect(per > 0 and largest(of, plan.symbols) <= limit * per, f"the grid of {where}")

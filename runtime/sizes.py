@@ -30,12 +30,12 @@ def _terms(size: str) -> tuple[tuple[int, str], ...]:
     return tuple(terms)
 
 
-def symbols(size: Size) -> set[str]:
+def symbols_of(size: Size) -> set[str]:
     """The symbols in a size; raises BadBundle if it is malformed."""
     return set() if isinstance(size, int) else {symbol for _, symbol in _terms(size)} - {""}
 
 
-def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
+def evaluate_size(size: Size, symbols: Mapping[str, int]) -> int:
     """The value of a size; raises BadBundle if it is malformed or names an unknown symbol."""
     if isinstance(size, int):
         return size
@@ -48,11 +48,11 @@ def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
 def workgroups(grid: Grid, symbols: Mapping[str, int]) -> tuple[int, ...]:
     """The number of workgroups: a number, or ceil(product(of) / per)."""
     return tuple(
-        d if isinstance(d, int) else -(-math.prod(evaluate(s, symbols) for s in d["of"]) // d["per"]) for d in grid
+        d if isinstance(d, int) else -(-math.prod(evaluate_size(s, symbols) for s in d["of"]) // d["per"]) for d in grid
     )
 
 
-def most(sizes: tuple[Size, ...], ranges: Mapping[str, tuple[int, int]]) -> int:
+def largest(sizes: tuple[Size, ...], ranges: Mapping[str, tuple[int, int]]) -> int:
     """The largest product of sizes that can occur; raises BadBundle if one of them may be negative."""
     highs = []
     for size in sizes:

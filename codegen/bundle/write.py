@@ -26,10 +26,11 @@ from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Value
 from intaglio.compiler.models.model import Check, Model
 from intaglio.compiler.passes.pipeline import Trace
-from intaglio.runtime import limits, plan_file, sizes
+from intaglio.runtime import limits, plan_file
 from intaglio.runtime import plan as plans
 from intaglio.runtime.instruments import provenance as graphs
 from intaglio.runtime.plan import Buffer, Choice, Plan, Program, Step
+from intaglio.runtime.sizes import Grid
 from intaglio.runtime.tuning import Measured
 
 Say = Callable[[str, int, int], None]
@@ -291,7 +292,7 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *arrays])
 
 
-def _grid(kernel: Kernel) -> sizes.Grid:
+def _grid(kernel: Kernel) -> Grid:
     return tuple(map(_count, (*kernel.grid, Groups(()), Groups(()))[:3]))
 
 

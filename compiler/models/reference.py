@@ -21,6 +21,7 @@ from intaglio.compiler.models.language import export as language_export
 from intaglio.compiler.models.whisper import export as whisper_export
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.reader import load
+from intaglio.runtime.contract import NEW_TOKENS, PAST
 
 _NARROW = (np.float16, ml_dtypes.bfloat16)
 _CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -97,10 +98,10 @@ class _Language:
         rows: np.ndarray | None = None,
         encoded: Arrays | None = None,
     ) -> dict[str, Seen]:
-        count = symbols["P"] + symbols.get("T", 1)
+        count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
         ids = inputs["tokens"][..., :count, 0] if "tokens" in inputs else inputs["input_ids"]
         feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes)
-        return {"decode": Seen(run("decode", feeds), {"T": count})}
+        return {"decode": Seen(run("decode", feeds), {NEW_TOKENS: count})}
 
 
 class _Whisper:
@@ -122,7 +123,7 @@ class _Whisper:
             self._encoded = run("encode", {self._features: features})
             return {
                 "encode": Seen(self._encoded, {}),
-                **self._decode(program, {"P": 0}, {"input_ids": self._start}, run),
+                **self._decode(program, {PAST: 0}, {"input_ids": self._start}, run),
             }
         return self._decode(program, symbols, inputs, run)
 

@@ -48,7 +48,7 @@ class Miss:
 
 def rules() -> dict[str, type[Rule]]:
     """The rules of the passes, by name."""
-    passes = f"{pipeline.__package__}.passes"
+    passes = f"{pipeline.__package__}."
     return {
         rule.__name__: rule
         for rule in sorted(_subclasses(Rule), key=lambda rule: rule.__name__)

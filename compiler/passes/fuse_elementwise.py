@@ -1,7 +1,7 @@
 """Elementwise: chains of elementwise operators become expressions, as the tail of the kernel before them where there is
 one.
 
-An expression is data (see compiler/elementwise.py), so any kernel can host one without knowing an operator.
+An expression is data (see compiler/ir/expression.py), so any kernel can host one without knowing an operator.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Chains: elementwise operators one after the other whose other operands are numbers, as roundings to few bits are.
 
-What they do to a number is an expression (see compiler/elementwise.py), whatever tensor it stands in.
+What they do to a number is an expression (see compiler/ir/expression.py), whatever tensor it stands in.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class PatternBuilder:
         return OneOf(alternatives)
 
     def chain(self, last: Variable, inner: Pattern) -> Chain:
-        """`last`: what the chain makes (see compiler/chains.py)."""
+        """`last`: what the chain makes (see compiler/rewrite/elementwise_chains.py)."""
         return Chain(last.name, inner)
 
     def __getattr__(self, name: str) -> Any:

@@ -14,6 +14,7 @@ import intaglio
 from intaglio.commands import arguments, save, startup
 from intaglio.commands.describe import printable, size, table
 from intaglio.commands.progress import Progress
+from intaglio.runtime.contract import PAST
 from intaglio.runtime.instruments import profile as profiles
 from intaglio.runtime.instruments.profile import Profile
 from intaglio.runtime.limits import SLOTS
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.whole,
         action="append",
         default=[],
-        help="a size to run at, such as T=128 (default: those of the golden runs)",
+        help="a size to run at, such as new_tokens=128 (default: those of the golden runs)",
     )
     parser.add_argument("--runs", metavar="N", type=int, default=20, help="times to run at most (default: 20)")
     parser.add_argument("--trace", metavar="FILE", type=Path, help="write the profile as a trace, for ui.perfetto.dev")
@@ -88,8 +89,11 @@ def _measured(
         }
     tokens = {}
     for made in programs:
-        if made.program == "step" and {"P", "tokens"} <= {*bundle.plan.symbols, *(b.name for b in bundle.plan.buffers)}:
-            room = bundle.plan.symbols["P"][1] + 1
+        if made.program == "step" and {PAST, "tokens"} <= {
+            *bundle.plan.symbols,
+            *(b.name for b in bundle.plan.buffers),
+        }:
+            room = bundle.plan.symbols[PAST][1] + 1
             for count in sorted({1, min(SLOTS, room)}):
                 tokens[count] = median(partial(per_token, executor, made, count), options.runs)
     return {"programs": rows, "token": tokens}, programs

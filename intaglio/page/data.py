@@ -8,11 +8,12 @@ from typing import Any
 from intaglio.bundle import Bundle
 from intaglio.commands.describe import groups, precision
 from intaglio.page.layout import layout
-from intaglio.runtime import files, sizes, tuning
+from intaglio.runtime import files, tuning
 from intaglio.runtime import plan as plans
 from intaglio.runtime.instruments.profile import Profile
 from intaglio.runtime.instruments.provenance import Graph, Operand, Outline
 from intaglio.runtime.plan import ACCESS, Plan, Step
+from intaglio.runtime.sizes import evaluate_size
 
 LETTER = 6.5  # the width of a letter of the page's small print
 LONGEST = 28  # letters of a name in a node
@@ -150,7 +151,7 @@ def _lives(plan: Plan, graph: Graph, program: str, symbols: Mapping[str, int]) -
             if writes and (life is None or life["value"] != operand.value):
                 if life is not None:
                     yield life
-                type = f"{operand.dtype}[{','.join(str(sizes.evaluate(d, symbols)) for d in operand.shape)}]"
+                type = f"{operand.dtype}[{','.join(str(evaluate_size(d, symbols)) for d in operand.shape)}]"
                 open_[buffer] = {"buffer": buffer, "value": operand.value, "type": type, "first": i, "last": i}
             elif life is not None:
                 life["last"] = i

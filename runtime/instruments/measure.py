@@ -20,12 +20,14 @@ import numpy as np
 import wgpu
 
 from intaglio.runtime import plan as plans
+from intaglio.runtime.contract import PAST
 from intaglio.runtime.executor import Executor
 from intaglio.runtime.instruments.clock import Clock, clock, wait
 from intaglio.runtime.instruments.profile import Ceilings, Profile, Timing
 from intaglio.runtime.instruments.provenance import Graph
 from intaglio.runtime.instruments.verify import Check
 from intaglio.runtime.plan import Plan
+from intaglio.runtime.sizes import evaluate_size
 
 BUDGET = 3.0  # seconds that a measurement is repeated for, if it is not done before
 FEWEST = 3  # times that everything is measured at least
@@ -57,7 +59,7 @@ def _run(plan: Plan, name: str, check: Check | None, sizes: Mapping[str, int]) -
     inputs = {}
     for seen in {**dict.fromkeys(plan.programs[name].inputs), **(dict(check.inputs) if check else {})}:
         buffer = next(b for b in plan.buffers if b.kind in plans.SEEN and b.name == seen)
-        shape = tuple(sizes.evaluate(d, symbols) for d in buffer.shape)
+        shape = tuple(evaluate_size(d, symbols) for d in buffer.shape)
         given = check.inputs[seen] if check and seen in check.inputs else np.zeros(1, np.int8)
         inputs[seen] = np.resize(given, shape)
     return Run(name, symbols, inputs)
@@ -83,8 +85,8 @@ def once(executor: Executor, run: Run) -> float:
 
 def per_token(executor: Executor, run: Run, count: int) -> float:
     """Seconds a token, with `count` steps in a submit, after which the last token is read."""
-    first = min(run.symbols["P"], executor.plan.symbols["P"][1] - count + 1)
-    steps = [{**run.symbols, "P": first + i} for i in range(count)]
+    first = min(run.symbols[PAST], executor.plan.symbols[PAST][1] - count + 1)
+    steps = [{**run.symbols, PAST: first + i} for i in range(count)]
     begin = time.perf_counter()
     executor.replay(run.program, steps, read=("tokens", first + count, 1))
     return (time.perf_counter() - begin) / count

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.runtime import files, sizes
+from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.plan import ACCESS, DTYPES, Plan
-from intaglio.runtime.sizes import Size
+from intaglio.runtime.sizes import Size, evaluate_size, largest, symbols_of
 
 FILE = "graph.json"
 FORMAT = "intaglio-graph-1"
@@ -37,7 +37,7 @@ class Origin:
     def see(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX value as the program has it; `symbols`: those of the model. Raises ValueError where it cannot be."""
         for kind, arguments in self.views:
-            numbers = [sizes.evaluate(d, symbols) for d in arguments]
+            numbers = [evaluate_size(d, symbols) for d in arguments]
             if kind == "columns":
                 array = array[..., slice(*numbers)]
             elif kind == "first":
@@ -121,15 +121,15 @@ class Graph:
         """Floating-point operations of a step, and bytes that memory has to move at the least, if caches hold none."""
         work, buffers = self.work[program][step], plan.programs[program].steps[step].buffers
         moved = sum(
-            plan.buffers[b].each * math.prod(sizes.evaluate(d, symbols) for d in o.touched)
+            plan.buffers[b].each * math.prod(evaluate_size(d, symbols) for d in o.touched)
             for o, b in zip(work.operands, buffers, strict=True)
         )
-        return math.prod(sizes.evaluate(d, symbols) for d in work.flops), moved
+        return math.prod(evaluate_size(d, symbols) for d in work.flops), moved
 
     def symbols(self, program: str) -> set[str]:
         """The symbols on which sizes in a program depend."""
         shown = (d for work in self.work[program] for o in work.operands for d in (*o.shape, o.offset))
-        return {symbol for d in shown for symbol in sizes.symbols(d)}
+        return {symbol for d in shown for symbol in symbols_of(d)}
 
     def readers(self, plan: Plan, program: str) -> list[set[int]]:
         """For each step of a program, the later ones that read what it wrote."""
@@ -261,11 +261,11 @@ def _check(graph: Graph, plan: Plan) -> None:
         for work, step in zip(graph.work[name], program.steps, strict=True):
             if not 0 <= work.operation < len(graph.programs[name].operations):
                 raise ValueError(f"the operation of a step of {step.kernel}")
-            sizes.most(work.flops, plan.symbols)
+            largest(work.flops, plan.symbols)
             if len(work.operands) != len(step.buffers):
                 raise ValueError(f"the operands of a step of {step.kernel}")
             for operand in work.operands:
                 if operand.dtype not in DTYPES:
                     raise ValueError(f"the type of {operand.value}")
                 for factors in (operand.shape, operand.touched, (operand.offset,)):
-                    sizes.most(factors, plan.symbols)
+                    largest(factors, plan.symbols)

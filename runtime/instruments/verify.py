@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from intaglio.runtime import files, sizes
+from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.plan import ACCESS, SEEN, Plan, Program
+from intaglio.runtime.sizes import evaluate_size
 
 if TYPE_CHECKING:
     from intaglio.runtime.executor import Executor
@@ -301,12 +302,12 @@ class _Run:
 
     def _content(self, binding: int) -> np.ndarray:
         operand = self._operands[binding]
-        shape, first = self._shape(operand), sizes.evaluate(operand.offset, self._symbols)
+        shape, first = self._shape(operand), evaluate_size(operand.offset, self._symbols)
         flat = self._executor.content(self._described.buffers[binding], first, math.prod(shape), operand.dtype)
         return flat.reshape(shape)
 
     def _shape(self, operand: Operand) -> tuple[int, ...]:
-        return tuple(sizes.evaluate(d, self._symbols) for d in operand.shape)
+        return tuple(evaluate_size(d, self._symbols) for d in operand.shape)
 
 
 def _near(array: np.ndarray, index: tuple[int, ...], written: tuple[int, ...]) -> Range | None:

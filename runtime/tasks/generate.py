@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from intaglio.runtime.contract import NEW_TOKENS, PAST
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import SEEN, Plan
@@ -171,7 +172,7 @@ class Generator:
         for i, token in enumerate(tokens):
             del self._held[i:]
             self._executor.write("tokens", np.array([token]), i)
-            self._executor.submit("step", {"P": i})
+            self._executor.submit("step", {PAST: i})
             rows[i] = self._last_logits()
             self._held.append(token)
         return rows
@@ -228,7 +229,7 @@ class Generator:
             part = prompt[first : first + self.settings.chunk]
             del self._held[first:]
             self._executor.write("tokens", np.array(part), first)
-            symbols = {"P": first, "T": len(part), "seed": seed}
+            symbols = {PAST: first, NEW_TOKENS: len(part), "seed": seed}
             token = int(self._executor.submit("prefill", symbols, ("tokens", first + len(part), 1))[0])
             self._held += part
             if len(prompt) - common > self.settings.chunk:
@@ -238,7 +239,7 @@ class Generator:
     def _steps(self, count: int, seed: int) -> list[int]:
         """The next `count` tokens, in one submit, which sets the pace of the next one."""
         first = len(self._held)
-        runs = [{"P": first + i, "seed": seed} for i in range(count)]
+        runs = [{PAST: first + i, "seed": seed} for i in range(count)]
         started = time.perf_counter()
         tokens = self._executor.replay("step", runs, ("tokens", first + 1, count)).tolist()
         seconds = (time.perf_counter() - started) / count
@@ -301,7 +302,7 @@ def _check(plan: Plan, s: Settings) -> None:
         "sampling": ("f32", 5),
         "logits": ("f32", 1, 1, s.vocabulary),
     }
-    sizes = {"P": (0, s.context - 1), "T": (1, s.chunk), "seed": (0, SEEDS - 1)}
+    sizes = {PAST: (0, s.context - 1), NEW_TOKENS: (1, s.chunk), "seed": (0, SEEDS - 1)}
     if not plan.programs.keys() >= {"prefill", "step"} or any(plan.symbols.get(k) != v for k, v in sizes.items()):
         raise BadBundle("the plan is broken: it is not the language model of generation.json; compile the model again")
     for name, type in wanted.items():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from intaglio.runtime.contract import NEW_TOKENS, PAST
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.tasks.audio import mono
 from intaglio.runtime.tasks.tokenizer import Tokenizer
@@ -135,7 +136,7 @@ class Transcriber:
         self._executor, self._tokenizer = executor, tokenizer
         try:
             (self._features,) = executor.plan.programs["encode"].inputs
-            room = executor.plan.symbols["P"][1] + 1
+            room = executor.plan.symbols[PAST][1] + 1
         except (KeyError, ValueError) as error:
             raise BadBundle("the plan is broken: it is no Whisper's; compile the model again") from error
         if self.settings.max_length > room:
@@ -222,7 +223,7 @@ class Transcriber:
 
     def _detect_language(self) -> str:
         self._executor.write("input_ids", np.array([[self.settings.start]]))
-        symbols = {"P": 0, "T": 1, "begin": 1, "timed": 0}
+        symbols = {PAST: 0, NEW_TOKENS: 1, "begin": 1, "timed": 0}
         self._executor.submit("prefill", symbols)
         logits = self._executor.read("logits", symbols).reshape(-1)
         return max(self.settings.languages, key=lambda code: logits[self.settings.languages[code]])
@@ -232,14 +233,14 @@ class Transcriber:
         count = len(prompt)
         symbols = {"begin": count, "timed": int(timed)}
         self._executor.write("input_ids", np.array([prompt]))
-        token = self._submit("prefill", {**symbols, "P": 0, "T": count}, count)
+        token = self._submit("prefill", {**symbols, PAST: 0, NEW_TOKENS: count}, count)
         tokens = []
         while token != self.settings.end:
             tokens.append(token)
             count += 1
             if count >= self.settings.max_length:
                 break
-            token = self._submit("step", {**symbols, "P": count - 1}, count)
+            token = self._submit("step", {**symbols, PAST: count - 1}, count)
         return tokens
 
     def _submit(self, program: str, symbols: Mapping[str, int], index: int) -> int:

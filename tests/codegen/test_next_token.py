@@ -17,7 +17,7 @@ from intaglio.compiler.ir.graph import Node
 from intaglio.runtime.executor import Executor
 
 CONTEXT = 64
-P, SEED = dim(Symbol("P", 0, CONTEXT - 1)), dim(Symbol("seed", 0, (1 << 31) - 1))
+P, SEED = dim(Symbol("past", 0, CONTEXT - 1)), dim(Symbol("seed", 0, (1 << 31) - 1))
 SIZES = [1, 3, 4, 255, 1000, 8191, 8192, 8193, 20_002, 262_144]
 
 
@@ -43,7 +43,7 @@ def choose(logits: np.ndarray, sampling: tuple[float, ...] = (), seed: int = 0, 
     executor.write("logits", logits)
     executor.write("sampling", np.resize([*sampling, *[0] * 5], 5).astype(np.float32))
     executor.write("tokens", np.array(past))
-    return int(executor.submit("main", {"P": len(past) - 1, "seed": seed}, ("tokens", len(past), 1))[0])
+    return int(executor.submit("main", {"past": len(past) - 1, "seed": seed}, ("tokens", len(past), 1))[0])
 
 
 def draw(logits: np.ndarray, sampling: tuple[float, ...], count: int, seed: int = 0) -> list[int]:
@@ -51,7 +51,7 @@ def draw(logits: np.ndarray, sampling: tuple[float, ...], count: int, seed: int 
     choose(logits, sampling)
     executor, drawn = sampler(len(logits)), []
     for i in range(-(-count // 16)):
-        runs = [{"P": p, "seed": seed + i} for p in range(16)]
+        runs = [{"past": p, "seed": seed + i} for p in range(16)]
         drawn += executor.replay("main", runs, ("tokens", 1, 16)).tolist()
     return drawn[:count]
 

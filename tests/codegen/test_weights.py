@@ -89,8 +89,8 @@ def outputs(executor: Executor) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     shape = executor.plan.buffers[executor.plan.programs["encode"].inputs["input_features"]].shape
     hidden = executor.run("encode", {"input_features": random.standard_normal(shape)})
-    prefill = executor.run("prefill", {"input_ids": [[5, 9, 300]]}, {"P": 0, "begin": 3})
-    step = executor.run("step", {}, {"P": 3, "T": 1, "begin": 3})
+    prefill = executor.run("prefill", {"input_ids": [[5, 9, 300]]}, {"past": 0, "begin": 3})
+    step = executor.run("step", {}, {"past": 3, "new_tokens": 1, "begin": 3})
     tokens = executor.read("tokens", {})[:, :5]
     return {"hidden": hidden["last_hidden_state"], "3": prefill["logits"], "1": step["logits"], "tokens": tokens}
 

@@ -24,7 +24,7 @@ from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.executor import Executor
 from intaglio.runtime.limits import SLOTS
 
-P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 40))
+P, T = dim(Symbol("past", 0, 63)), dim(Symbol("new_tokens", 1, 40))
 
 
 def layers() -> Build:
@@ -54,12 +54,12 @@ def feeds(rows: int = 3, **changed: Any) -> dict[str, Any]:
         ({"x": None}, "needs the inputs x"),
         ({"x": None, "n": None}, "needs the inputs n, x"),
         ({"z": 1}, "no inputs z"),
-        ({"x": np.ones(8)}, r"input x has shape \[8\]; \['T', 8\] is wanted"),
+        ({"x": np.ones(8)}, r"input x has shape \[8\]; \['new_tokens', 8\] is wanted"),
         ({"x": np.ones((3, 7))}, "input x has shape"),
         ({"x": np.ones((3, 8, 1))}, "input x has shape"),
         ({"x": np.ones((4, 8))}, "has shape"),
-        ({"x": np.ones((0, 8)), "n": np.ones((0, 1), int)}, "T is 0; this bundle was compiled for 1 to 40"),
-        ({"x": np.ones((41, 8)), "n": np.ones((41, 1), int)}, "T is 41"),
+        ({"x": np.ones((0, 8)), "n": np.ones((0, 1), int)}, "new_tokens is 0; this bundle was compiled for 1 to 40"),
+        ({"x": np.ones((41, 8)), "n": np.ones((41, 1), int)}, "new_tokens is 41"),
         ({"x": np.full((3, 8), "a")}, "input x holds <U1; f32 is wanted"),
         ({"x": np.full((3, 8), None)}, "input x holds object"),
         ({"x": np.ones((3, 8), complex)}, "input x holds complex128"),
@@ -91,7 +91,7 @@ def test_outputs_have_their_declared_types_and_shapes(executor: Executor) -> Non
     assert y["y1"].dtype == np.int64 and y["y1"].tolist() == [[0], [2], [4], [6], [8]]
 
 
-@pytest.mark.parametrize("symbols", [{"T": 0}, {"T": 41}, {"T": -1}])
+@pytest.mark.parametrize("symbols", [{"new_tokens": 0}, {"new_tokens": 41}, {"new_tokens": -1}])
 def test_symbols_out_of_range(executor: Executor, symbols: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="compiled for 1 to 40"):
         executor.submit("main", symbols)
@@ -101,7 +101,9 @@ def test_symbols_that_are_not_given_are_at_their_lowest(executor: Executor) -> N
     executor.run("main", feeds(2, n=[[7], [8]]))
     executor.write("n", np.array([[3]]))
     executor.submit("main", {})
-    np.testing.assert_array_equal(executor.read("y1", {"T": 2}), [[6], [16]])  # the second row is of the run before
+    np.testing.assert_array_equal(
+        executor.read("y1", {"new_tokens": 2}), [[6], [16]]
+    )  # the second row is of the run before
 
 
 class Counting:
@@ -143,7 +145,7 @@ def test_several_runs_in_a_submit(tmp_path: Path, count: int) -> None:
     """Each sees its own symbols, and what the runs before it left."""
     executor = opened(compiled(counter().output(), tmp_path / "bundle"))
     executor.write("rows", np.array([100]), 3)
-    read = executor.replay("main", [{"P": 3 + i} for i in range(count)], ("rows", 3, count + 1))
+    read = executor.replay("main", [{"past": 3 + i} for i in range(count)], ("rows", 3, count + 1))
     assert read.view(np.float32).tolist() == [100 + i for i in range(count + 1)]
 
 
@@ -151,15 +153,15 @@ def test_more_symbols_than_fit_256_bytes(tmp_path: Path) -> None:
     extra = [Symbol(f"s{i}", 0, 1) for i in range(70)]
     executor = opened(compiled(counter(*extra).output(), tmp_path / "bundle"))
     assert executor.plan.block == 512 and executor.plan.uniform_bytes == 512 * SLOTS
-    read = executor.replay("main", [{"P": 0}, {"P": 1, "s69": 1}], ("rows", 0, 4))
+    read = executor.replay("main", [{"past": 0}, {"past": 1, "s69": 1}], ("rows", 0, 4))
     assert read.view(np.float32).tolist() == [0, 1, 0, 2]
 
 
 def test_runs_that_are_refused(executor: Executor) -> None:
     with pytest.raises(ValueError, match="17 runs in a submit; there is room for 16"):
-        executor.replay("main", [{"T": 1}] * 17)
-    with pytest.raises(ValueError, match="T is 41"):
-        executor.replay("main", [{"T": 1}, {"T": 41}])
+        executor.replay("main", [{"new_tokens": 1}] * 17)
+    with pytest.raises(ValueError, match="new_tokens is 41"):
+        executor.replay("main", [{"new_tokens": 1}, {"new_tokens": 41}])
 
 
 @pytest.mark.parametrize("when", ["map_sync", "read_mapped", "unmap"])
@@ -176,8 +178,8 @@ def test_an_interrupted_wait_does_not_spoil_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(type(executor._staging), when, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            executor.submit("main", {"P": 0}, ("rows", 1, 1))
-    read = executor.submit("main", {"P": 1}, ("rows", 0, 3))
+            executor.submit("main", {"past": 0}, ("rows", 1, 1))
+    read = executor.submit("main", {"past": 1}, ("rows", 0, 3))
     assert read.view(np.float32).tolist() == [0, 1, 2]
     assert executor.allocated == executor.plan.bytes
 
@@ -194,14 +196,14 @@ def test_a_token_costs_one_uniform_write_one_submit_and_one_small_readback(
         monkeypatch.setattr(type(executor._staging), name, counted)
     for position in range(3, 8):
         calls.clear()
-        token = executor.submit("step", {"P": position, "begin": 3}, ("tokens", position + 1, 1))
+        token = executor.submit("step", {"past": position, "begin": 3}, ("tokens", position + 1, 1))
         assert token.shape == (1,) and token.dtype == np.int32
         assert not [name for name in calls if name.startswith("create_") and name != "create_command_encoder"]
         assert calls["write_buffer"] == calls["submit"] == calls["create_command_encoder"] == 1
         assert calls["map_sync"] == calls["read_mapped"] == 1
         assert not {"write_texture", "read_buffer", "read_texture", "on_submitted_work_done_sync"} & calls.keys()
     calls.clear()
-    tokens = executor.replay("step", [{"P": p, "begin": 3} for p in range(8, 12)], ("tokens", 9, 4))
+    tokens = executor.replay("step", [{"past": p, "begin": 3} for p in range(8, 12)], ("tokens", 9, 4))
     assert tokens.shape == (4,) and calls["write_buffer"] == calls["submit"] == calls["map_sync"] == 1
 
 
@@ -249,7 +251,7 @@ def test_states_persist_between_runs(tmp_path: Path) -> None:
     held = np.zeros((1, 0, 8), np.float32)
     for count in (3, 1, 5):
         x = random.standard_normal((1, count, 8)).astype(np.float32)
-        y = first.run("main", {"x": x}, {"P": held.shape[1]})["y0"]
+        y = first.run("main", {"x": x}, {"past": held.shape[1]})["y0"]
         held = np.concatenate([held, x], axis=1)
         np.testing.assert_array_equal(y, -held)
     np.testing.assert_array_equal(first.read("rows", {})[:, :9], held)
@@ -287,7 +289,7 @@ def test_parts_of_a_state_can_be_written(tmp_path: Path) -> None:
     graph = b.output(b.Write(b.Cast(b.input("x", 1, 1, 1), to="i32"), state, at=P))
     executor = opened(compiled(graph, tmp_path / "bundle"))
     executor.write("tokens", np.array([5, 6, 7]), 2)
-    read = executor.submit("main", {"P": 3}, ("tokens", 1, 4))
+    read = executor.submit("main", {"past": 3}, ("tokens", 1, 4))
     assert read.tolist() == [0, 5, 0, 7]
 
 

@@ -22,11 +22,12 @@ from safetensors.numpy import save_file
 
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.runtime import plan as plans
-from intaglio.runtime import plan_file, sizes
+from intaglio.runtime import plan_file
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.executor import Executor
+from intaglio.runtime.sizes import evaluate_size, workgroups
 
-T = dim(Symbol("T", 1, 40))
+T = dim(Symbol("new_tokens", 1, 40))
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +130,14 @@ HUGE = 10**30
 
 BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
     (("format",), "intaglio-0"),
-    (("symbols", "T"), [1]),
-    (("symbols", "T"), [5, 1]),
-    (("symbols", "T"), [-1, 5]),
-    (("symbols", "T"), [0.5, 5]),
-    (("symbols", "T"), ["1", "5"]),
-    (("symbols", "T"), [1, 2**31]),
-    (("symbols", "T"), [1, True]),
-    (("symbols", "T"), DELETE),
+    (("symbols", "new_tokens"), [1]),
+    (("symbols", "new_tokens"), [5, 1]),
+    (("symbols", "new_tokens"), [-1, 5]),
+    (("symbols", "new_tokens"), [0.5, 5]),
+    (("symbols", "new_tokens"), ["1", "5"]),
+    (("symbols", "new_tokens"), [1, 2**31]),
+    (("symbols", "new_tokens"), [1, True]),
+    (("symbols", "new_tokens"), DELETE),
     (("symbols", "not a name"), [0, 1]),
     (("symbols",), {f"s{i}": [0, 1] for i in range(20_000)}),
     *(
@@ -157,11 +158,11 @@ BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
     (("buffers", 0, "shape"), [[8]]),
     (("buffers", 0, "shape"), [1.5]),
     (("buffers", 0, "shape"), [HUGE]),
-    (("buffers", 0, "shape"), ["T-100"]),
-    (("buffers", 0, "shape"), ["T*T"]),
+    (("buffers", 0, "shape"), ["new_tokens-100"]),
+    (("buffers", 0, "shape"), ["new_tokens*new_tokens"]),
     (("buffers", 0, "shape"), ["1000000*T"]),
     (("buffers", 0, "shape"), [""]),
-    (("buffers", 0, "shape"), ["T+"]),
+    (("buffers", 0, "shape"), ["new_tokens+"]),
     (("buffers", 0, "shape"), ["T T"]),
     (("buffers", 0, "shape"), ["U"]),
     (("buffers", 0, "shape"), ["__import__('os')"]),
@@ -192,14 +193,26 @@ BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
     ((*STEP, 2), 7),
     ((*STEP, 2), "111"),
     *(((*STEP, 2, 0), n) for n in (-1, 65_536, HUGE, 1.0, "1", None, True, [], {})),
-    ((*STEP, 2, 0), {"of": ["T"]}),
+    ((*STEP, 2, 0), {"of": ["new_tokens"]}),
     ((*STEP, 2, 0), {"per": 4}),
-    ((*STEP, 2, 0), {"of": ["T"], "per": 4, "and": 1}),
+    ((*STEP, 2, 0), {"of": ["new_tokens"], "per": 4, "and": 1}),
     *(
         ((*STEP, 2, 0), {"of": of, "per": 4})
-        for of in ("T", 7, None, [["T"]], [-1], ["T-2"], ["U"], [1.5], [HUGE], [True], {"T": 1})
+        for of in (
+            "new_tokens",
+            7,
+            None,
+            [["new_tokens"]],
+            [-1],
+            ["new_tokens-2"],
+            ["U"],
+            [1.5],
+            [HUGE],
+            [True],
+            {"new_tokens": 1},
+        )
     ),
-    *(((*STEP, 2, 0), {"of": ["T"], "per": per}) for per in (0, -1, 1.5, "4", None, True)),
+    *(((*STEP, 2, 0), {"of": ["new_tokens"], "per": per}) for per in (0, -1, 1.5, "4", None, True)),
     ((*STEP, 2, 0), {"of": ["10000*T"], "per": 1}),
     *((CHOICE, value) for value in (7, "rows8", [], {}, {"case": "a", "design": "b"}, [["case", "a"]])),
     *(((*CHOICE, key), value) for key in ("case", "design") for value in (DELETE, None, 7, [])),
@@ -292,7 +305,20 @@ JUNK = st.one_of(
     st.integers(-3, 20),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from(["T", "T-1", "2*T+3", "-T", "P", "f32", "weight", "r", "../x", "kernels/x.wgsl"]),
+    st.sampled_from(
+        [
+            "new_tokens",
+            "new_tokens-1",
+            "2*new_tokens+3",
+            "-new_tokens",
+            "past",
+            "f32",
+            "weight",
+            "r",
+            "../x",
+            "kernels/x.wgsl",
+        ]
+    ),
     st.recursive(st.integers(0, 9), lambda inner: st.lists(inner, max_size=4), max_leaves=6),
     st.dictionaries(st.sampled_from(["of", "per", "x", "kind"]), st.integers(0, 9), max_size=3),
     st.just(DELETE),
@@ -332,7 +358,7 @@ def assert_safe(plan: plans.Plan) -> None:
         if b.kind in ("input", "output", "state"):
             names.append(b.name)
             for symbols in corners:
-                shape = [sizes.evaluate(d, symbols) for d in b.shape]
+                shape = [evaluate_size(d, symbols) for d in b.shape]
                 assert all(type(n) is int and n >= 0 for n in shape) and 4 * math.prod(shape) <= b.bytes
     assert len(set(names)) == len(names)
     for program in plan.programs.values():
@@ -344,7 +370,7 @@ def assert_safe(plan: plans.Plan) -> None:
             written = [b for b, letter in zip(step.buffers, kernel.access, strict=True) if letter in "ws"]
             assert all(step.buffers.count(b) == 1 for b in written)
             for symbols in corners:
-                groups = sizes.workgroups(step.grid, symbols)
+                groups = workgroups(step.grid, symbols)
                 assert len(groups) == 3 and all(type(n) is int and 0 <= n <= 65_535 for n in groups)
     assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in plan.files.values())
     assert not any("/" in name.removeprefix("kernels/") or name.startswith(".") for name in plan.files)
@@ -355,23 +381,40 @@ def assert_safe(plan: plans.Plan) -> None:
 
 @pytest.mark.parametrize(
     "size, value",
-    [(7, 7), ("7", 7), ("T", 5), ("P+T", 8), ("2*T-P", 7), ("-P+T", 2), ("P+2*T+10", 23), ("T-1", 4), ("1500", 1500)],
+    [
+        (7, 7),
+        ("7", 7),
+        ("new_tokens", 5),
+        ("past+new_tokens", 8),
+        ("2*new_tokens-past", 7),
+        ("-past+new_tokens", 2),
+        ("past+2*new_tokens+10", 23),
+        ("new_tokens-1", 4),
+        ("1500", 1500),
+    ],
 )
 def test_sizes(size: int | str, value: int) -> None:
-    assert sizes.evaluate(size, {"P": 3, "T": 5}) == value
+    assert evaluate_size(size, {"past": 3, "new_tokens": 5}) == value
 
 
 @pytest.mark.parametrize("size", ["", "+", "T+", "T T", "T*2", "2**T", "(T)", "T/2", " T", "T\n", "2*", "U", "T+U"])
 def test_malformed_sizes(size: str) -> None:
     with pytest.raises(BadBundle):
-        sizes.evaluate(size, {"P": 3, "T": 5})
+        evaluate_size(size, {"past": 3, "new_tokens": 5})
 
 
 @pytest.mark.parametrize(
-    "of, per, groups", [(["T"], 1, 5), (["T"], 5, 1), (["T"], 4, 2), (["T", 384], 64, 30), ([0], 4, 0)]
+    "of, per, groups",
+    [
+        (["new_tokens"], 1, 5),
+        (["new_tokens"], 5, 1),
+        (["new_tokens"], 4, 2),
+        (["new_tokens", 384], 64, 30),
+        ([0], 4, 0),
+    ],
 )
 def test_workgroups(of: list, per: int, groups: int) -> None:
-    assert sizes.workgroups(({"of": of, "per": per}, 1, 1), {"T": 5}) == (groups, 1, 1)
+    assert workgroups(({"of": of, "per": per}, 1, 1), {"new_tokens": 5}) == (groups, 1, 1)
 
 
 # files

@@ -135,10 +135,10 @@ def test_a_bit_that_was_changed(at: int, tmp_path: Path) -> None:
 LOAD = """
 import sys
 from pathlib import Path
-from intaglio.runtime import plan as plans
+from intaglio.runtime import plan_file
 from intaglio.runtime.device import open_device
 from intaglio.runtime.executor import Executor
-from intaglio.runtime.measure import peak_memory
+from intaglio.runtime.instruments.measure import peak_memory
 
 def load(folder):
     return Executor(Path(folder), plan_file.read(Path(folder)), device=device)

@@ -1,6 +1,6 @@
 """What strangers and broken disks bring: models with flipped bits, missing fields, absurd numbers, nodes read wrongly.
 
-    python tests/fuzz.py VICTIM [FIRST] [COUNT]    tries these mutants, a line of JSON for each
+    python tests/support/fuzz.py VICTIM [FIRST] [COUNT]    tries these mutants, a line of JSON for each
 
 Every mutant must be refused by a typed error, or compile; where onnxruntime takes it, it must give the same numbers.
 It runs in a process of its own with little memory, so that what does not end, or fit, or survive is seen from outside.

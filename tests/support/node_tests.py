@@ -1,7 +1,7 @@
 """ONNX's own node tests, which define what each operator means, on the adapter.
 
-    python tests/node_tests.py [PATTERN]    runs those whose name matches, and prints what did not pass
-    python tests/node_tests.py --list       runs all, and rewrites node_tests/unsupported.txt
+    python tests/support/node_tests.py [PATTERN]    runs those whose name matches, and prints what did not pass
+    python tests/support/node_tests.py --list       runs all, and rewrites node_tests/unsupported.txt
 
 node_tests/scope.txt names the tests of what we mean to compile, core.txt those of what exports of Whisper and language
 models are made of, and unsupported.txt all that are refused, each with the reason.

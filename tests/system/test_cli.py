@@ -463,14 +463,14 @@ def test_bench(cli, whisper):
         r" m?s +\d[\d.]* [MG]B$", rows["cold"]
     )
     assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
-    assert "P=0 T=2" in rows["prefill"] and "P=3" in rows["step"] and rows["mel"].endswith("s")
+    assert "new_tokens=2" in rows["prefill"] and "past=3" in rows["step"] and rows["mel"].endswith("s")
     assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 a submit: ")
 
 
 def test_bench_at_another_size(cli, whisper):
-    status, out, _ = cli("bench", whisper, "--runs", "3", "--size", "T=9", "--json")
+    status, out, _ = cli("bench", whisper, "--runs", "3", "--size", "new_tokens=9", "--json")
     found = json.loads(out)
-    assert status == 0 and found["programs"]["prefill"]["symbols"]["T"] == 9 and found["profile"] is None
+    assert status == 0 and found["programs"]["prefill"]["symbols"]["new_tokens"] == 9 and found["profile"] is None
     one_line(*cli("bench", whisper, "--size", "U=9")[::2], "there is no size U; this bundle has P, T, ")
 
 

@@ -104,14 +104,14 @@ def test_logits_and_greedy_tokens_agree(pair: Pair, recording: Path, timed: bool
     end = pair.reference.generation["eos_token_id"]
     run, begin = pair.bundle.executor, len(prompt)
     run.write("input_ids", np.array([prompt]))
-    symbols = {"P": 0, "T": begin, "begin": begin, "timed": int(timed)}
+    symbols = {"past": 0, "new_tokens": begin, "begin": begin, "timed": int(timed)}
     sampled = [int(run.submit("prefill", symbols, ("tokens", begin, 1))[0])]
     theirs = pair.reference.logits(hidden, prompt, expected)
     for position in range(begin, begin + len(expected)):
         difference = np.abs(run.read("logits", symbols)[0, 0] - theirs[position - begin])
         # One number that is rounded to the other side changes all logits after it, each by less than such a step.
         assert difference.mean() <= STEP if pair.rounded else difference.max() <= 2e-3
-        symbols["P"] = position
+        symbols["past"] = position
         sampled.append(int(run.submit("step", symbols, ("tokens", position + 1, 1))[0]))
     assert sampled[: len(expected)] == expected
     assert len(expected) == MOST or sampled[-1] == end

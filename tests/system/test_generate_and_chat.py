@@ -59,7 +59,7 @@ def runs(bundle: intaglio.Bundle, monkeypatch: pytest.MonkeyPatch) -> list[tuple
     replay = bundle.executor.replay
 
     def spy(program: str, runs: list[dict[str, int]], read: Any = None) -> Any:
-        seen.append((program, runs[0]["P"], runs[0].get("T", len(runs))))
+        seen.append((program, runs[0]["past"], runs[0].get("new_tokens", len(runs))))
         return replay(program, runs, read)
 
     monkeypatch.setattr(bundle.executor, "replay", spy)
@@ -168,7 +168,7 @@ def test_what_is_run_by_hand_is_no_part_of_a_text(folder: Path) -> None:
     bundle.generate([1, 2, 3, 4], max_tokens=1)
     assert all(result.passed for result in bundle.verify())
     assert bundle.generate([1, 2, 3, 4, 5], max_tokens=9, ignore_eos=True) == expected
-    bundle.run({"tokens": np.full((1, CONTEXT + 1, 1), 9)}, "prefill", {"P": 0, "T": 5})
+    bundle.run({"tokens": np.full((1, CONTEXT + 1, 1), 9)}, "prefill", {"past": 0, "new_tokens": 5})
     assert bundle.generate([1, 2, 3, 4, 5], max_tokens=9, ignore_eos=True) == expected
 
 

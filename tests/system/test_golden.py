@@ -2,7 +2,7 @@
 
 A change of either is seen, and reviewed, as one.
 
-`python tests/test_golden.py` writes them again.
+`python tests/system/test_golden.py` writes them again.
 """
 
 from __future__ import annotations

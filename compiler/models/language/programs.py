@@ -28,6 +28,7 @@ from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.quantize import Precision, observe, quantize
 from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.semantics import evaluate
+from intaglio.runtime.contract import NEW_TOKENS, PAST
 
 _SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
 _CHECKED = 6  # tokens of the golden run
@@ -39,7 +40,7 @@ def compile(folder: Path, trace: Trace, precision: Precision, max_length: int | 
     Raises BadModel and UnsupportedOperator.
     """
     export = exports.read(folder, max_length)
-    past, new = dim(Symbol("P", 0, export.context - 1)), Symbol("T", 1, export.context)
+    past, new = dim(Symbol(PAST, 0, export.context - 1)), Symbol(NEW_TOKENS, 1, export.context)
     graph = decoder_inputs.read(export.decoder, dim(new))
     pipeline.run(graph, (partial(widen, whole=True),), trace)
     settings = export.settings | {"vocabulary": graph.outputs[0].shape[-1]}
@@ -67,9 +68,9 @@ def compile(folder: Path, trace: Trace, precision: Precision, max_length: int | 
         partial(decoder_inputs.read_tokens, past=past, new=dim(new)),
     )
     pipeline.run(graph, tokens, trace)
-    sizes = {"prefill": dim(Symbol("T", 1, settings["chunk"])), "step": 1}
+    sizes = {"prefill": dim(Symbol(NEW_TOKENS, 1, settings["chunk"])), "step": 1}
     graphs = {
-        name: pipeline.run(graph.copy(name, {"T": size}), (partial(last_position, tokens=size), *FUSE), trace)
+        name: pipeline.run(graph.copy(name, {NEW_TOKENS: size}), (partial(last_position, tokens=size), *FUSE), trace)
         for name, size in sizes.items()
     }
     return Model(
@@ -95,7 +96,7 @@ def _logits(graph: Graph, ids: np.ndarray) -> np.ndarray:
 
 def _run(graph: Graph, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Inputs and symbols for `ids` and nothing before them."""
-    return {"input_ids": ids} | evaluate.zeros(graph), {"P": 0, "T": ids.shape[1]}
+    return {"input_ids": ids} | evaluate.zeros(graph), {PAST: 0, NEW_TOKENS: ids.shape[1]}
 
 
 def _checks(graph: Graph, context: int, settings: dict[str, Any]) -> list[Check]:
@@ -106,8 +107,8 @@ def _checks(graph: Graph, context: int, settings: dict[str, Any]) -> list[Check]
     tokens = np.zeros((1, context + 1, 1), np.int32)
     tokens[0, :count, 0] = ids[0]
     first = count if rounds_by_run(graph) else min(count, settings["chunk"], count - 1 or 1)
-    runs = [("prefill", {"P": 0, "T": first}), *(("step", {"P": p}) for p in range(first, count))]
-    last = [symbols["P"] + symbols.get("T", 1) - 1 for _, symbols in runs]
+    runs = [("prefill", {PAST: 0, NEW_TOKENS: first}), *(("step", {PAST: p}) for p in range(first, count))]
+    last = [symbols[PAST] + symbols.get(NEW_TOKENS, 1) - 1 for _, symbols in runs]
     return [
         Check(program, symbols, {"tokens": tokens}, {"logits": sample(logits[:, i])})
         for (program, symbols), i in zip(runs, last, strict=True)

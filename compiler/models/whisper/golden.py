@@ -15,6 +15,7 @@ from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.models.whisper.export import Export
 from intaglio.compiler.passes.fuse_quantized import rounds_by_run
 from intaglio.compiler.semantics import evaluate
+from intaglio.runtime.contract import NEW_TOKENS, PAST
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Listener:
     def run(self, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """Inputs and symbols of the decoder for ids i64[1, n]."""
         feeds = {"input_ids": ids, "encoder_hidden_states": self.hidden}
-        return feeds | evaluate.zeros(self.decoder) | self._states, {"P": 0, "T": ids.shape[1]}
+        return feeds | evaluate.zeros(self.decoder) | self._states, {PAST: 0, NEW_TOKENS: ids.shape[1]}
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """f32[1, n, vocabulary] for ids i64[1, n]."""
@@ -70,13 +71,15 @@ def checks(export: Export, heard: Tone, listener: Listener) -> list[Check]:
     result = [
         Check("mel", {}, heard.inputs, {name: sample(y) for name, y in heard.features.items()}),
         Check("encode", {}, {"input_features": features}, {"last_hidden_state": sample(listener.hidden)}),
-        Check("prefill", {"P": 0, "T": 2, "begin": 2}, {"input_ids": ids[:, :2]}, {"logits": sample(logits[:, 1])}),
+        Check(
+            "prefill", {PAST: 0, NEW_TOKENS: 2, "begin": 2}, {"input_ids": ids[:, :2]}, {"logits": sample(logits[:, 1])}
+        ),
     ]
     for position in range(2, ids.shape[1]):
         tokens = np.zeros((1, export.context + 1, 1), np.int32)
         tokens[0, : ids.shape[1], 0] = ids[0]
         result.append(
-            Check("step", {"P": position, "begin": 2}, {"tokens": tokens}, {"logits": sample(logits[:, position])})
+            Check("step", {PAST: position, "begin": 2}, {"tokens": tokens}, {"logits": sample(logits[:, position])})
         )
     return result
 

@@ -31,8 +31,7 @@ from intaglio.compiler.passes.quantize import Precision, observe, quantize
 from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.reader import load
 from intaglio.compiler.rewrite.builder import GraphBuilder
-
-# symbols: P tokens lie in the cache, T new ones come; sampling began at token `begin`; `timed` is 1 for timestamp rules
+from intaglio.runtime.contract import NEW_TOKENS, PAST
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class Symbols:
 
 def symbols(context: int) -> Symbols:
     return Symbols(
-        dim(Symbol("P", 0, context - 1)),
-        Symbol("T", 1, context),
+        dim(Symbol(PAST, 0, context - 1)),
+        Symbol(NEW_TOKENS, 1, context),
         dim(Symbol("begin", 0, context)),
         dim(Symbol("timed", 0, 1)),
     )
@@ -91,7 +90,7 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
         accuracy = compare(reference, packed.logits(ids), ids)
         checks = golden.checks(export, heard, packed)
     pipeline.run(decoder, (partial(sample_token, settings=export.settings, symbols=s),), trace)
-    prefill, step = decoder.copy("prefill"), decoder.copy("step", {"T": 1})
+    prefill, step = decoder.copy("prefill"), decoder.copy("step", {NEW_TOKENS: 1})
     graphs = {
         "mel": pipeline.run(spectrogram, FUSE, trace),
         "encode": pipeline.run(encoder, FUSE, trace),
@@ -152,7 +151,7 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
 
 
 def sample_token(graph: Graph, settings: dict[str, Any], symbols: Symbols) -> int:
-    """Append the choice of the next token, written into the state `tokens` at P+T; returns 1."""
+    """Append the choice of the next token, written into the state `tokens` behind the new ones; returns 1."""
     s = symbols
     logits = graph.outputs[0]
     vocabulary = logits.shape[-1]

@@ -22,10 +22,11 @@ from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.pipeline import FUSE, Trace
 from intaglio.runtime import plan as plans
-from intaglio.runtime import plan_file, sizes
+from intaglio.runtime import plan_file
+from intaglio.runtime.sizes import workgroups
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "whisper-merged-18"
-T = dim(Symbol("T", 1, 1000))
+T = dim(Symbol("new_tokens", 1, 1000))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -102,7 +103,7 @@ def test_grids_follow_sizes_that_vary(width: int, size: int, expected: int, tmp_
     (step,) = plan_file.read(compiled(b.output(b.Neg(b.input("x", T, width))), tmp_path / "b")).programs["main"].steps
     assert step.grid[1:] == (1, 1)
     assert set(step.grid[0]) == {"of", "per"}
-    assert sizes.workgroups(step.grid, {"T": size}) == (expected, 1, 1)
+    assert workgroups(step.grid, {"new_tokens": size}) == (expected, 1, 1)
 
 
 def test_grids_of_known_sizes_are_numbers(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_order_does_not_depend_on_hashes():
         "weights = {f'w{i}': np.zeros(8, np.float32) for i in range(3)}\n"
         "print(graph('main (float[T,8] x) => (float[T,8] s20) { s0 = Neg(x) ' + parts + ' }', weights))"
     )
-    where = os.pathsep.join(p for p in sys.path if p.endswith("tests"))
+    where = os.pathsep.join(p for p in sys.path if p.endswith("support"))
     texts = {
         subprocess.run(
             [sys.executable, "-c", program],

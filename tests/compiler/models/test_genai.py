@@ -19,7 +19,7 @@ from intaglio.compiler.models.whisper import export as whisper_export
 from intaglio.compiler.reader import load
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-TOKENS = dim(Symbol("T", 1, 8))
+TOKENS = dim(Symbol("new_tokens", 1, 8))
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
 //   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
-// design 'query32' for attention_8 Tx48xP+Tx16
-// reads q f32[1,T,48], k f32[1,P+T,16], v f32[1,P+T,16]
-// writes out f32[1,T,48]
+// design 'query32' for attention_8 new_tokensx48xnew_tokens+pastx16
+// reads q f32[1,new_tokens,48], k f32[1,new_tokens+past,16], v f32[1,new_tokens+past,16]
+// writes out f32[1,new_tokens,48]
 // at most 196 kB moved, 37.7 MFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let head = workgroup.y;
   let start = workgroup.x * 32u;
   let first = start + local.x;  // this invocation's queries are first, first + LANES, ...
-  let last = dims.T - 1u;
+  let last = dims.new_tokens - 1u;
   let t0 = min(first + 0u, last);
   let at0 = t0 * Q_STRIDE + head * D4;
   var highest0 = LOWEST;
@@ -68,7 +68,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     }
   }
   // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
-  let keys = dims.P + min(start + 32u, dims.T);
+  let keys = dims.past + min(start + 32u, dims.new_tokens);
   for (var s = 0u; s < keys; s += 1u) {
     let at_key0 = min(s + 0u, keys - 1u) * KV_STRIDE + head / 3u * D4;
     var products0_0 = vec4f();
@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     let k1_0 = load_k(at_key0 + 1u);
     products0_0 = fma(q0_0, k0_0, products0_0);
     products0_0 = fma(q0_1, k1_0, products0_0);
-    let score0_0 = select(LOWEST, (dot(products0_0, vec4f(1.0))), s + 0u <= dims.P + t0);
+    let score0_0 = select(LOWEST, (dot(products0_0, vec4f(1.0))), s + 0u <= dims.past + t0);
     let before0 = highest0;
     highest0 = max(highest0, score0_0);
     let keep0 = exp(before0 - highest0);
@@ -95,7 +95,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       }
       default: {}
     }
-    if (first + 0u < dims.T) {
+    if (first + 0u < dims.new_tokens) {
       store_out(at0 + i, result0 / sum0);
     }
   }

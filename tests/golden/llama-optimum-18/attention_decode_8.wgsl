@@ -3,14 +3,14 @@
 // step, 2 dispatches:
 //   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
 //   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
-// design 'lanes64x8' for attention_decode_8 1x48xP+1x16
-// reads q f32[1,1,48], k f32[1,P+1,16], v f32[1,P+1,16]
+// design 'lanes64x8' for attention_decode_8 1x48xpast+1x16
+// reads q f32[1,1,48], k f32[1,past+1,16], v f32[1,past+1,16]
 // writes out f32[1,1,48]
 // at most 65.9 kB moved, 98.3 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let head = workgroup.x * 1u;
   let lane = local.x;
   let head_at = head / 3u * D4;
-  let keys = (dims.P + 1u);
+  let keys = (dims.past + 1u);
   let first = 0u;
   var highest0 = -3.4028234663852886e38;
   var sum0 = 0.0;

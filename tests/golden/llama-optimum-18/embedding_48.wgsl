@@ -2,13 +2,13 @@
 //
 // prefill, 1 dispatch:
 //   /model/embed_tokens/Gather
-// reads table f32[303,48], ids i32[1,T]
-// writes out f32[1,T,48]
+// reads table f32[303,48], ids i32[1,new_tokens]
+// writes out f32[1,new_tokens,48]
 // at most 99.3 kB moved, 0 FLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -22,7 +22,7 @@ fn load_table(i: u32) -> vec4f {
 }
 
 fn load_ids(i: u32) -> i32 {
-  return ids[dims.P + i];
+  return ids[dims.past + i];
 }
 
 fn store_out(i: u32, value: vec4f) {
@@ -42,7 +42,7 @@ fn table_part(row: u32, k: u32) -> vec4f {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
-  if (i >= (dims.T * 12u)) {
+  if (i >= (dims.new_tokens * 12u)) {
     return;
   }
   let n = i % K4;

@@ -7,8 +7,8 @@
 // at most 388 B moved, 0 FLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -22,7 +22,7 @@ fn load_table(i: u32) -> vec4f {
 }
 
 fn load_ids(i: u32) -> i32 {
-  return ids[dims.P + i];
+  return ids[dims.past + i];
 }
 
 fn store_out(i: u32, value: vec4f) {

@@ -3,14 +3,14 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/self_attn/q_proj/MatMul, /model/layers.0/self_attn/k_proj/MatMul, /model/layers.0/self_attn/v_proj/MatMul
 //   /model/layers.1/self_attn/q_proj/MatMul, /model/layers.1/self_attn/k_proj/MatMul, /model/layers.1/self_attn/v_proj/MatMul
-// design 'rows8' for matmul_few Tx48x80
-// reads x f32[1,T,48], weight f32[80,48]
-// writes y0 f32[1,T,48], y1 f32[1,T,16], y2 f32[1,P+T,16]
+// design 'rows8' for matmul_few new_tokensx48x80
+// reads x f32[1,new_tokens,48], weight f32[80,48]
+// writes y0 f32[1,new_tokens,48], y1 f32[1,new_tokens,16], y2 f32[1,new_tokens+past,16]
 // at most 146 kB moved, 1.97 MFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -65,7 +65,7 @@ fn store(row: u32, group: u32, sum: vec4f) {
   } else if (n < 16u) {
     store_y1(row * 4u + n - 12u, acc);
   } else {
-    store_y2((dims.P + row) * 4u + n - 16u, acc);
+    store_y2((dims.past + row) * 4u + n - 16u, acc);
   }
 }
 
@@ -73,10 +73,10 @@ fn store(row: u32, group: u32, sum: vec4f) {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgroup: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
   let row = id.y * 8u;
-  if (row >= dims.T) {
+  if (row >= dims.new_tokens) {
     return;
   }
-  let last = dims.T - 1u;
+  let last = dims.new_tokens - 1u;
   let group0 = workgroup.x * 16u + local.x;
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
@@ -232,7 +232,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   }
 
   // A row at a time: few stores keep the shader quick to compile.
-  for (var r = 0u; r < min(8u, dims.T - row); r++) {
+  for (var r = 0u; r < min(8u, dims.new_tokens - row); r++) {
     var sum0 = sum0_0;
     var sum1 = sum0_1;
     switch r {

@@ -3,14 +3,14 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/mlp/gate_proj/MatMul, /model/layers.0/mlp/up_proj/MatMul, /model/layers.0/mlp/act_fn/Sigmoid, /model/layers.0/mlp/act_fn/Mul, +1
 //   /model/layers.1/mlp/gate_proj/MatMul, /model/layers.1/mlp/up_proj/MatMul, /model/layers.1/mlp/act_fn/Sigmoid, /model/layers.1/mlp/act_fn/Mul, +1
-// design 'rows8' for matmul_gate_few Tx48x80
-// reads x f32[1,T,48], weight f32[160,48], weight1 f32[160,48]
-// writes y f32[1,T,80]
+// design 'rows8' for matmul_gate_few new_tokensx48x80
+// reads x f32[1,new_tokens,48], weight f32[160,48], weight1 f32[160,48]
+// writes y f32[1,new_tokens,80]
 // at most 162 kB moved, 3.93 MFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -66,10 +66,10 @@ fn store(row: u32, group: u32, sum: vec4f, sum1: vec4f) {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgroup: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
   let row = id.y * 8u;
-  if (row >= dims.T) {
+  if (row >= dims.new_tokens) {
     return;
   }
-  let last = dims.T - 1u;
+  let last = dims.new_tokens - 1u;
   let group0 = workgroup.x * 8u + local.x;
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 8u + local.x;
@@ -225,7 +225,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   }
 
   // A row at a time: few stores keep the shader quick to compile.
-  for (var r = 0u; r < min(8u, dims.T - row); r++) {
+  for (var r = 0u; r < min(8u, dims.new_tokens - row); r++) {
     var sum0 = sum0_0;
     var sum1 = sum0_1;
     switch r {

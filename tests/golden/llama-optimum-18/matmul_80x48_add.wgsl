@@ -3,14 +3,14 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/mlp/down_proj/MatMul, /model/layers.0/Add_1
 //   /model/layers.1/mlp/down_proj/MatMul, /model/layers.1/Add_1
-// design 'rows8' for matmul_few Tx80x48
-// reads x f32[1,T,80], weight f32[48,80], x3 f32[1,T,48]
-// writes y f32[1,T,48]
+// design 'rows8' for matmul_few new_tokensx80x48
+// reads x f32[1,new_tokens,80], weight f32[48,80], x3 f32[1,new_tokens,48]
+// writes y f32[1,new_tokens,48]
 // at most 196 kB moved, 1.97 MFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -64,10 +64,10 @@ fn store(row: u32, group: u32, sum: vec4f) {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgroup: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
   let row = id.y * 8u;
-  if (row >= dims.T) {
+  if (row >= dims.new_tokens) {
     return;
   }
-  let last = dims.T - 1u;
+  let last = dims.new_tokens - 1u;
   let group0 = workgroup.x * 16u + local.x;
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
@@ -223,7 +223,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   }
 
   // A row at a time: few stores keep the shader quick to compile.
-  for (var r = 0u; r < min(8u, dims.T - row); r++) {
+  for (var r = 0u; r < min(8u, dims.new_tokens - row); r++) {
     var sum0 = sum0_0;
     var sum1 = sum0_1;
     switch r {

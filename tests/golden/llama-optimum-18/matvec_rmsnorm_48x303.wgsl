@@ -8,8 +8,8 @@
 // at most 60 kB moved, 29.1 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -24,7 +24,7 @@ fn load_weight(i: u32) -> vec4f {
 }
 
 fn load_x(i: u32) -> vec4f {
-  return textureLoad(x, vec2u(((dims.T * 12u - 12u) + i) % 2048u, ((dims.T * 12u - 12u) + i) / 2048u));
+  return textureLoad(x, vec2u(((dims.new_tokens * 12u - 12u) + i) % 2048u, ((dims.new_tokens * 12u - 12u) + i) / 2048u));
 }
 
 fn load_gamma(i: u32) -> vec4f {

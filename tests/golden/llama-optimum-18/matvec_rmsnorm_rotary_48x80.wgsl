@@ -5,12 +5,12 @@
 //   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +38
 // design 'rows8' for matvec_rmsnorm_rotary 48x80
 // reads weight f32[80,48], x f32[1,1,48], cos f32[512,4], sin f32[512,4], gamma f32[48]
-// writes y0 f32[1,1,48], y1 f32[1,P+1,16], y2 f32[1,P+1,16]
+// writes y0 f32[1,1,48], y1 f32[1,past+1,16], y2 f32[1,past+1,16]
 // at most 32.4 kB moved, 7.68 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -78,16 +78,16 @@ fn store(row: u32, group: u32, sum: vec4f, sum1: vec4f) {
   let acc1 = sum1;
   if (n < 12u) {
     let at = row * 12u + n;
-    let head = turned((dims.P + row), n, acc, acc1);
+    let head = turned((dims.past + row), n, acc, acc1);
     store_y0(at, head[0]);
     store_y0(at + HALF, head[1]);
   } else if (n < 16u) {
-    let at = (dims.P + row) * 4u + n - 12u;
-    let head = turned((dims.P + row), n, acc, acc1);
+    let at = (dims.past + row) * 4u + n - 12u;
+    let head = turned((dims.past + row), n, acc, acc1);
     store_y1(at, head[0]);
     store_y1(at + HALF, head[1]);
   } else {
-    let at = (dims.P + row) * 4u + n - 16u;
+    let at = (dims.past + row) * 4u + n - 16u;
     store_y2(at, acc);
     store_y2(at + HALF, acc1);
   }

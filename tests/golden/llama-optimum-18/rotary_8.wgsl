@@ -3,13 +3,13 @@
 // prefill, 2 dispatches:
 //   /model/Range, /model/rotary_emb/Unsqueeze_1, /model/rotary_emb/Cast_1, /model/rotary_emb/MatMul, +28
 //   /model/Range, /model/rotary_emb/Unsqueeze_1, /model/rotary_emb/Cast_1, /model/rotary_emb/MatMul, +28
-// reads cos f32[512,4], sin f32[512,4], x0 f32[1,T,48], x1 f32[1,T,16]
-// writes y0 f32[1,T,48], y1 f32[1,P+T,16]
+// reads cos f32[512,4], sin f32[512,4], x0 f32[1,new_tokens,48], x1 f32[1,new_tokens,16]
+// writes y0 f32[1,new_tokens,48], y1 f32[1,new_tokens+past,16]
 // at most 180 kB moved, 49.2 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -79,16 +79,16 @@ fn turned_x1(at: u32, column: u32, position: u32) -> vec4f {
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let row = id.x / TOTAL4;
   let n = id.x % TOTAL4;
-  if (row >= dims.T) {
+  if (row >= dims.new_tokens) {
     return;
   }
   if (n < 12u) {
     let column = n;
-    let value = turned_x0(row * 12u + column, column % D4, dims.P + row);
+    let value = turned_x0(row * 12u + column, column % D4, dims.past + row);
     store_y0(row * 12u + column, value);
   } else {
     let column = n - 12u;
-    let value = turned_x1(row * 4u + column, column % D4, dims.P + row);
-    store_y1((dims.P + row) * 4u + column, value);
+    let value = turned_x1(row * 4u + column, column % D4, dims.past + row);
+    store_y1((dims.past + row) * 4u + column, value);
   }
 }

@@ -7,8 +7,8 @@
 // at most 1.25 kB moved, 0 FLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
+  new_tokens: u32,
+  past: u32,
   seed: u32,
 }
 
@@ -163,7 +163,7 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
       floor = max(floor, highest + log(min_p));
     }
 
-    let draw = pcg(pcg(vec4u(dims.seed)) ^ vec4u((dims.P + dims.T)));
+    let draw = pcg(pcg(vec4u(dims.seed)) ^ vec4u((dims.new_tokens + dims.past)));
     var value = LOWEST;
     for (var i = lane; i < GROUPS; i += LANES) {
       let x = load_scores(i);
@@ -192,6 +192,6 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
     token = lane_token[0];
   }
   if (lane == 0u) {
-    store_tokens((dims.P + dims.T), i32(token));
+    store_tokens((dims.new_tokens + dims.past), i32(token));
   }
 }

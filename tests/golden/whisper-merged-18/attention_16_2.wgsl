@@ -3,15 +3,15 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
 //   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
-// design 'query32' for attention_16 Tx32xP+Tx32
-// reads q f32[1,T,32], k f32[1,P+T,32], v f32[1,P+T,32]
-// writes out f32[1,T,32]
+// design 'query32' for attention_16 new_tokensx32xnew_tokens+pastx32
+// reads q f32[1,new_tokens,32], k f32[1,new_tokens+past,32], v f32[1,new_tokens+past,32]
+// writes out f32[1,new_tokens,32]
 // at most 48.9 kB moved, 1.04 MFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let head = workgroup.y;
   let start = workgroup.x * 32u;
   let first = start + local.x;  // this invocation's queries are first, first + LANES, ...
-  let last = dims.T - 1u;
+  let last = dims.new_tokens - 1u;
   let t0 = min(first + 0u, last);
   let at0 = t0 * Q_STRIDE + head * D4;
   var highest0 = LOWEST;
@@ -75,7 +75,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     }
   }
   // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
-  let keys = dims.P + min(start + 32u, dims.T);
+  let keys = dims.past + min(start + 32u, dims.new_tokens);
   for (var s = 0u; s < keys; s += 1u) {
     let at_key0 = min(s + 0u, keys - 1u) * KV_STRIDE + head * D4;
     var products0_0 = vec4f();
@@ -87,7 +87,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     products0_0 = fma(q0_1, k1_0, products0_0);
     products0_0 = fma(q0_2, k2_0, products0_0);
     products0_0 = fma(q0_3, k3_0, products0_0);
-    let score0_0 = select(LOWEST, (dot(products0_0, vec4f(1.0))), s + 0u <= dims.P + t0);
+    let score0_0 = select(LOWEST, (dot(products0_0, vec4f(1.0))), s + 0u <= dims.past + t0);
     let before0 = highest0;
     highest0 = max(highest0, score0_0);
     let keep0 = exp(before0 - highest0);
@@ -116,7 +116,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       }
       default: {}
     }
-    if (first + 0u < dims.T) {
+    if (first + 0u < dims.new_tokens) {
       store_out(at0 + i, result0 / sum0);
     }
   }

@@ -3,15 +3,15 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape, /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
 //   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape, /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
-// design 'query32' for attention_16 Tx32x50x32
-// reads q f32[1,T,32], k f32[1,50,32], v f32[1,50,32]
-// writes out f32[1,T,32]
+// design 'query32' for attention_16 new_tokensx32x50x32
+// reads q f32[1,new_tokens,32], k f32[1,50,32], v f32[1,50,32]
+// writes out f32[1,new_tokens,32]
 // at most 29.2 kB moved, 410 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let head = workgroup.y;
   let start = workgroup.x * 32u;
   let first = start + local.x;  // this invocation's queries are first, first + LANES, ...
-  let last = dims.T - 1u;
+  let last = dims.new_tokens - 1u;
   let t0 = min(first + 0u, last);
   let at0 = t0 * Q_STRIDE + head * D4;
   var highest0 = LOWEST;
@@ -116,7 +116,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       }
       default: {}
     }
-    if (first + 0u < dims.T) {
+    if (first + 0u < dims.new_tokens) {
       store_out(at0 + i, result0 / sum0);
     }
   }

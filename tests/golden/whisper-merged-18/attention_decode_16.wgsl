@@ -3,15 +3,15 @@
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
 //   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
-// design 'lanes64x8' for attention_decode_16 1x32xP+1x32
-// reads q f32[1,1,32], k f32[1,P+1,32], v f32[1,P+1,32]
+// design 'lanes64x8' for attention_decode_16 1x32xpast+1x32
+// reads q f32[1,1,32], k f32[1,past+1,32], v f32[1,past+1,32]
 // writes out f32[1,1,32]
 // at most 16.6 kB moved, 8.19 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let head = workgroup.x * 1u;
   let lane = local.x;
   let head_at = head * D4;
-  let keys = (dims.P + 1u);
+  let keys = (dims.past + 1u);
   let first = 0u;
   var highest0 = -3.4028234663852886e38;
   var sum0 = 0.0;

@@ -7,9 +7,9 @@
 // at most 388 B moved, 0 FLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -24,11 +24,11 @@ fn load_table(i: u32) -> vec4f {
 }
 
 fn load_ids(i: u32) -> i32 {
-  return ids[dims.P + i];
+  return ids[dims.past + i];
 }
 
 fn load_x3(i: u32) -> vec4f {
-  return textureLoad(x3, vec2u(((dims.P * 8u) + i) % 512u, ((dims.P * 8u) + i) / 512u));
+  return textureLoad(x3, vec2u(((dims.past * 8u) + i) % 512u, ((dims.past * 8u) + i) / 512u));
 }
 
 fn store_out(i: u32, value: vec4f) {

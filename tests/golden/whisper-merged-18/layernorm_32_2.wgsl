@@ -6,15 +6,15 @@
 //   /model/decoder/layers.0/final_layer_norm/LayerNormalization
 //   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization
 //   and 2 more
-// design 'lanes8x4' for layernorm Tx32
-// reads x f32[1,T,32], gamma f32[32], beta f32[32]
-// writes y f32[1,T,32]
+// design 'lanes8x4' for layernorm new_tokensx32
+// reads x f32[1,new_tokens,32], gamma f32[32], beta f32[32]
+// writes y f32[1,new_tokens,32]
 // at most 16.6 kB moved, 16.4 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -64,16 +64,16 @@ fn met(sum: vec4f, local: vec3u) -> vec4f {
 @compute @workgroup_size(8, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let row = workgroup.x * 4u;
-  let at0 = min(row + 0u, dims.T - 1u) * K4;
+  let at0 = min(row + 0u, dims.new_tokens - 1u) * K4;
   var sum0 = vec4f();
   var squares0 = vec4f();
-  let at1 = min(row + 1u, dims.T - 1u) * K4;
+  let at1 = min(row + 1u, dims.new_tokens - 1u) * K4;
   var sum1 = vec4f();
   var squares1 = vec4f();
-  let at2 = min(row + 2u, dims.T - 1u) * K4;
+  let at2 = min(row + 2u, dims.new_tokens - 1u) * K4;
   var sum2 = vec4f();
   var squares2 = vec4f();
-  let at3 = min(row + 3u, dims.T - 1u) * K4;
+  let at3 = min(row + 3u, dims.new_tokens - 1u) * K4;
   var sum3 = vec4f();
   var squares3 = vec4f();
   for (var k = local.x; k < K4; k += 8u) {
@@ -111,16 +111,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
     let b = load_beta(k);
-    if (row + 0u < dims.T) {
+    if (row + 0u < dims.new_tokens) {
       store_y(at0 + k, (load_x(at0 + k) - means[0]) * scales[0] * g + b);
     }
-    if (row + 1u < dims.T) {
+    if (row + 1u < dims.new_tokens) {
       store_y(at1 + k, (load_x(at1 + k) - means[1]) * scales[1] * g + b);
     }
-    if (row + 2u < dims.T) {
+    if (row + 2u < dims.new_tokens) {
       store_y(at2 + k, (load_x(at2 + k) - means[2]) * scales[2] * g + b);
     }
-    if (row + 3u < dims.T) {
+    if (row + 3u < dims.new_tokens) {
       store_y(at3 + k, (load_x(at3 + k) - means[3]) * scales[3] * g + b);
     }
   }

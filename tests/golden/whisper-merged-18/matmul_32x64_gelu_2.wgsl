@@ -3,15 +3,15 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, /model/decoder/layers.0/activation_fn/Erf, +3
 //   /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, /model/decoder/layers.1/activation_fn/Erf, +3
-// design 'rows8' for matmul_few Tx32x64
-// reads x f32[1,T,32], weight f32[64,32], bias f32[64]
-// writes y f32[1,T,64]
+// design 'rows8' for matmul_few new_tokensx32x64
+// reads x f32[1,new_tokens,32], weight f32[64,32], bias f32[64]
+// writes y f32[1,new_tokens,64]
 // at most 33 kB moved, 262 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -79,10 +79,10 @@ fn gelu(x: Number) -> Number {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgroup: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
   let row = id.y * 8u;
-  if (row >= dims.T) {
+  if (row >= dims.new_tokens) {
     return;
   }
-  let last = dims.T - 1u;
+  let last = dims.new_tokens - 1u;
   let group0 = workgroup.x * 16u + local.x;
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
@@ -238,7 +238,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   }
 
   // A row at a time: few stores keep the shader quick to compile.
-  for (var r = 0u; r < min(8u, dims.T - row); r++) {
+  for (var r = 0u; r < min(8u, dims.new_tokens - row); r++) {
     var sum0 = sum0_0;
     var sum1 = sum0_1;
     switch r {

@@ -3,15 +3,15 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, /model/decoder/layers.0/self_attn/v_proj/MatMul, +1
 //   /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, /model/decoder/layers.1/self_attn/v_proj/MatMul, +1
-// design 'rows8' for matmul_few Tx32x96
-// reads x f32[1,T,32], weight f32[96,32], bias f32[96]
-// writes y0 f32[1,T,32], y1 f32[1,P+T,32], y2 f32[1,P+T,32]
+// design 'rows8' for matmul_few new_tokensx32x96
+// reads x f32[1,new_tokens,32], weight f32[96,32], bias f32[96]
+// writes y0 f32[1,new_tokens,32], y1 f32[1,new_tokens+past,32], y2 f32[1,new_tokens+past,32]
 // at most 45.4 kB moved, 393 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -69,9 +69,9 @@ fn store(row: u32, group: u32, sum: vec4f) {
   if (n < 8u) {
     store_y0(row * 8u + n, acc);
   } else if (n < 16u) {
-    store_y1((dims.P + row) * 8u + n - 8u, acc);
+    store_y1((dims.past + row) * 8u + n - 8u, acc);
   } else {
-    store_y2((dims.P + row) * 8u + n - 16u, acc);
+    store_y2((dims.past + row) * 8u + n - 16u, acc);
   }
 }
 
@@ -79,10 +79,10 @@ fn store(row: u32, group: u32, sum: vec4f) {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgroup: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
   let row = id.y * 8u;
-  if (row >= dims.T) {
+  if (row >= dims.new_tokens) {
     return;
   }
-  let last = dims.T - 1u;
+  let last = dims.new_tokens - 1u;
   let group0 = workgroup.x * 16u + local.x;
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
@@ -238,7 +238,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   }
 
   // A row at a time: few stores keep the shader quick to compile.
-  for (var r = 0u; r < min(8u, dims.T - row); r++) {
+  for (var r = 0u; r < min(8u, dims.new_tokens - row); r++) {
     var sum0 = sum0_0;
     var sum1 = sum0_1;
     switch r {

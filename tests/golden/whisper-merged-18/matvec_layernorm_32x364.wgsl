@@ -8,9 +8,9 @@
 // at most 48.9 kB moved, 23.3 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -26,7 +26,7 @@ fn load_weight(i: u32) -> vec4f {
 }
 
 fn load_x(i: u32) -> vec4f {
-  return textureLoad(x, vec2u(((dims.T * 8u - 8u) + i) % 512u, ((dims.T * 8u - 8u) + i) / 512u));
+  return textureLoad(x, vec2u(((dims.new_tokens * 8u - 8u) + i) % 512u, ((dims.new_tokens * 8u - 8u) + i) / 512u));
 }
 
 fn load_gamma(i: u32) -> vec4f {

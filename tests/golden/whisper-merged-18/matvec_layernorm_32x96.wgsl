@@ -5,13 +5,13 @@
 //   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, +2
 // design 'rows8' for matvec_layernorm 32x96
 // reads weight f32[96,32], x f32[1,1,32], bias f32[96], gamma f32[32], beta f32[32]
-// writes y0 f32[1,1,32], y1 f32[1,P+1,32], y2 f32[1,P+1,32]
+// writes y0 f32[1,1,32], y1 f32[1,past+1,32], y2 f32[1,past+1,32]
 // at most 13.4 kB moved, 6.14 kFLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -70,9 +70,9 @@ fn store(row: u32, group: u32, sum: vec4f) {
   if (n < 8u) {
     store_y0(row * 8u + n, acc);
   } else if (n < 16u) {
-    store_y1((dims.P + row) * 8u + n - 8u, acc);
+    store_y1((dims.past + row) * 8u + n - 8u, acc);
   } else {
-    store_y2((dims.P + row) * 8u + n - 16u, acc);
+    store_y2((dims.past + row) * 8u + n - 16u, acc);
   }
 }
 

@@ -7,9 +7,9 @@
 // at most 1.56 kB moved, 0 FLOP a dispatch
 
 struct Dims {
-  P: u32,
-  T: u32,
   begin: u32,
+  new_tokens: u32,
+  past: u32,
   timed: u32,
 }
 
@@ -72,7 +72,7 @@ fn is_timestamp(token: i32) -> bool {
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let at = (dims.P + 1u);
+  let at = (dims.past + 1u);
   let timed = dims.timed == 1u;
   let count = at - dims.begin;  // tokens sampled so far
 

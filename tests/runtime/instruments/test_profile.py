@@ -99,7 +99,7 @@ def test_runs_take_any_size(plain: intaglio.Bundle, executor: Executor) -> None:
 
 
 def test_a_profile_of_every_program(bundle: intaglio.Bundle, whisper: Executor, tmp_path: Path) -> None:
-    programs = runs(whisper.plan, [], {"T": 2})
+    programs = runs(whisper.plan, [], {"new_tokens": 2})
     for run in programs:
         whisper.feed(run.program, run.inputs, run.symbols)
         assert once(whisper, run) > 0
@@ -108,18 +108,18 @@ def test_a_profile_of_every_program(bundle: intaglio.Bundle, whisper: Executor, 
         name: len(p.steps) for name, p in whisper.plan.programs.items()
     }
     assert all(t.seconds > 0 and sum(t.steps) > 0 for t in found.programs.values())
-    assert found.programs["prefill"].symbols["T"] == 2
+    assert found.programs["prefill"].symbols["new_tokens"] == 2
     assert found.ceilings.flops > 1e8 and found.ceilings.bytes > 1e7
     (tmp_path / "p.json").write_text(profiles.write(found))
     assert profiles.read(tmp_path / "p.json", whisper.plan) == found
 
 
 def test_the_time_of_a_token(whisper: Executor) -> None:
-    run = next(r for r in runs(whisper.plan, [], {"P": 1}) if r.program == "step")
+    run = next(r for r in runs(whisper.plan, [], {"past": 1}) if r.program == "step")
     whisper.feed(run.program, run.inputs, run.symbols)
     assert 0 < per_token(whisper, run, 1) < 10
     assert 0 < per_token(whisper, run, 16) < 10
-    late = next(r for r in runs(whisper.plan, [], {"P": whisper.plan.symbols["P"][1]}) if r.program == "step")
+    late = next(r for r in runs(whisper.plan, [], {"past": whisper.plan.symbols["past"][1]}) if r.program == "step")
     assert per_token(whisper, late, 16) > 0  # the steps end where the cache does
 
 

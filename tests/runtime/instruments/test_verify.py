@@ -28,7 +28,7 @@ class Programs:
         if program == "mel":
             self.kept = inputs["x"].reshape(-1)[:3]
             return {"half": inputs["x"] / 2}
-        return {"sum": self.kept + symbols["P"]}
+        return {"sum": self.kept + symbols["past"]}
 
     def read(self, name: str, symbols: dict[str, int]) -> np.ndarray:
         return {"kept": self.kept}[name]
@@ -50,7 +50,7 @@ TENSORS = {
 }
 CHECKS = [
     {"program": "mel", "symbols": {}, "inputs": ["x"], "expected": ["half"], "steps": [[0, 1, 2], [3, 2, 1]]},
-    {"program": "step", "symbols": {"P": 7}, "inputs": [], "expected": ["sum", "kept"], "steps": []},
+    {"program": "step", "symbols": {"past": 7}, "inputs": [], "expected": ["sum", "kept"], "steps": []},
 ]
 
 

@@ -72,7 +72,7 @@ class Model:
         shapes = {"tokens": ("i32", CONTEXT + 1, 1), "sampling": ("f32",), "logits": ("f32", 1, VOCABULARY)}
         sizes = {"tokens": (1, CONTEXT + 1, 1), "sampling": (5,), "logits": (1, 1, VOCABULARY)}
         buffers = [Buffer("state", 16, name, shapes[name][0], sizes[name]) for name in shapes]
-        symbols = {"P": (0, CONTEXT - 1), "T": (1, CHUNK), "seed": (0, 2**31 - 1)}
+        symbols = {"past": (0, CONTEXT - 1), "new_tokens": (1, CHUNK), "seed": (0, 2**31 - 1)}
         self.plan = SimpleNamespace(programs=dict.fromkeys(("prefill", "step")), symbols=symbols, buffers=buffers)
         self.tokens = np.full(CONTEXT + 1, -1)
         self.keys = np.full(CONTEXT, -1)
@@ -95,11 +95,11 @@ class Model:
 
     def replay(self, program: str, runs: Sequence[dict[str, int]], read: tuple[str, int, int] | None = None) -> Any:
         assert 1 <= len(runs) <= SLOTS
-        first, rows = runs[0]["P"], len(runs) if program == "step" else runs[0]["T"]
+        first, rows = runs[0]["past"], len(runs) if program == "step" else runs[0]["new_tokens"]
         self.calls.append((program, first, rows))
         for symbols in runs:
             assert all(low <= symbols.get(k, low) <= high for k, (low, high) in self.plan.symbols.items())
-            at, new = symbols["P"], symbols.get("T", 1)
+            at, new = symbols["past"], symbols.get("new_tokens", 1)
             self.keys[at : at + new] = self.tokens[at : at + new]
             self.tokens[at + new] = self.next(self.keys[: at + new].tolist(), symbols.get("seed", 0))
             self.logits[:] = np.cos(np.arange(VOCABULARY) * (at + new) * 0.7) * 3

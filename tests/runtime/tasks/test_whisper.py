@@ -69,7 +69,7 @@ class Script:
 
     def __init__(self, windows: Sequence[Sequence[int]], language: int = EN, features: str = "input_features") -> None:
         encode = SimpleNamespace(inputs={features: 0})
-        self.plan = SimpleNamespace(programs={"encode": encode}, symbols={"P": (0, 63), "T": (1, 64)})
+        self.plan = SimpleNamespace(programs={"encode": encode}, symbols={"past": (0, 63), "new_tokens": (1, 64)})
         self.windows, self.language, self.features = list(windows), language, features
         self.values: dict[str, np.ndarray] = {}
         self.heard: list[np.ndarray] = []  # what each `encode` was given
@@ -97,7 +97,7 @@ class Script:
 
     def _prefill(self, symbols: dict[str, int], read: Any) -> np.ndarray | None:
         ids = self.values["input_ids"]
-        assert ids.dtype == np.int64 and ids.shape == (1, symbols["T"]) and symbols["P"] == 0
+        assert ids.dtype == np.int64 and ids.shape == (1, symbols["new_tokens"]) and symbols["past"] == 0
         if read is None:
             logits = np.zeros((1, 1, FIRST + 51), np.float32)
             logits[..., [self.language, START]] = 1, 2
@@ -105,10 +105,10 @@ class Script:
             return None
         self.prompts.append(ids[0].tolist())
         self.left = [*self.windows.pop(0), END]
-        return self._next(symbols["T"], read)
+        return self._next(symbols["new_tokens"], read)
 
     def _step(self, symbols: dict[str, int], read: Any) -> np.ndarray:
-        return self._next(symbols["P"] + 1, read)
+        return self._next(symbols["past"] + 1, read)
 
     def _next(self, index: int, read: tuple[str, int, int]) -> np.ndarray:
         assert read == ("tokens", index, 1)
@@ -154,9 +154,9 @@ def test_a_token_takes_one_submit_that_reads_it(tokenizer):
     assert script.calls == [
         ("mel", {}, None),
         ("encode", {}, None),
-        ("prefill", {**rules, "P": 0, "T": 4}, ("tokens", 4, 1)),
-        ("step", {**rules, "P": 4}, ("tokens", 5, 1)),
-        ("step", {**rules, "P": 5}, ("tokens", 6, 1)),
+        ("prefill", {**rules, "past": 0, "new_tokens": 4}, ("tokens", 4, 1)),
+        ("step", {**rules, "past": 4}, ("tokens", 5, 1)),
+        ("step", {**rules, "past": 5}, ("tokens", 6, 1)),
     ]
 
 
@@ -186,7 +186,7 @@ def test_the_language_is_found_out_once(tokenizer, language, code):
     assert heard.language == code
     assert script.prompts == [[START, language, TRANSCRIBE, NO_TIMESTAMPS]] * 2
     asked = [symbols for program, symbols, read in script.calls if program == "prefill" and read is None]
-    assert asked == [{"P": 0, "T": 1, "begin": 1, "timed": 0}]
+    assert asked == [{"past": 0, "new_tokens": 1, "begin": 1, "timed": 0}]
     assert [program for program, *_ in script.calls if program != "step"].count("encode") == 2
 
 
@@ -196,7 +196,7 @@ def test_stops_when_the_context_is_full(tokenizer, length):
     heard = Transcriber(script, SETTINGS | {"max_length": length}, tokenizer).transcribe(sound(1), language="en")
     assert len(heard.tokens) == length - 4
     program, symbols, read = script.calls[-1]
-    assert (program, symbols["P"], read) == ("step", length - 2, ("tokens", length - 1, 1))
+    assert (program, symbols["past"], read) == ("step", length - 2, ("tokens", length - 1, 1))
 
 
 def test_silence_has_no_segments(tokenizer):

@@ -1,0 +1,29 @@
+"""The contract of names: what the programs, symbols and buffers of a bundle are called, and what they mean.
+
+The compiler builds graphs with these names and the runtime replays them, so neither spells them itself.
+docs/bundle-format.md documents them for runtimes in other languages.
+"""
+
+from __future__ import annotations
+
+# Programs of a plain model, of a Whisper, and of a language model.
+MAIN = "main"
+MEL = "mel"
+ENCODE = "encode"
+PREFILL = "prefill"
+STEP = "step"
+
+# Symbols: the fields of a program's uniform block.
+PAST = "past"  # rows of the cache that earlier runs wrote: the position of the first new token
+NEW_TOKENS = "new_tokens"  # tokens that this run reads, at rows `past` to `past + new_tokens` of the state `tokens`
+BEGIN = "begin"  # Whisper: the row of the first token that the model chose itself
+TIMED = "timed"  # Whisper: 1 where the rules of timestamps hold, else 0
+SEED = "seed"  # language models: the seed of the random numbers that tokens are drawn with
+
+# Inputs, outputs and states.
+TOKENS = "tokens"  # state i32[1, context + 1, 1]: the tokens of the text; a run writes its token behind those it read
+LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option
+SAMPLING = "sampling"  # state f32[5]: the numbers that OPTIONS names, in its order
+AUDIO = "audio"  # input f32[1, 1, samples]: the samples under a window of the spectrogram
+FEATURES = "input_features"  # spectrogram f32[1, mels, frames]
+HIDDEN = "last_hidden_state"  # output f32[1, positions, width] of the encoder
