@@ -90,8 +90,8 @@ class Bundle:
         """How a language model goes on after `prompt`, a text or token ids. Greedy unless a temperature is given.
 
         options: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, ignore_eos, logprobs and
-        more: see intaglio.runtime.tasks.options.Options. stream: gives pieces (.text, .tokens) as they come; after the last
-        one, .result is the whole. What a prompt shares with the one before is not read again.
+        more: see intaglio.runtime.tasks.options.Options. stream: gives pieces (.text, .tokens) as they come; after the
+        last one, .result is the whole. What a prompt shares with the one before is not read again.
         Raises ValueError for options that make no sense, PromptTooLong, BadBundle, NoAdapter, DeviceLimit.
         """
         from intaglio.runtime.tasks.options import Options
