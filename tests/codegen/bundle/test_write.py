@@ -21,7 +21,6 @@ from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.pipeline import FUSE, Trace
-from intaglio.runtime import plan as plans
 from intaglio.runtime import plan_file
 from intaglio.runtime.sizes import workgroups
 
@@ -160,7 +159,7 @@ def test_a_compile_that_fails_leaves_nothing_behind(
     if when == "before":
         graph.nodes[0].op = "NoSuchOperator"
     else:
-        monkeypatch.setattr(plans, "write", lambda plan: 1 / 0)
+        monkeypatch.setattr(plan_file, "write", lambda plan: 1 / 0)
     with pytest.raises((UnsupportedOperator, ZeroDivisionError)):
         compiled(graph, out)
     assert list(tmp_path.iterdir()) == ([out] if existing else [])
