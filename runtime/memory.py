@@ -105,6 +105,8 @@ class Memory:
 
     def get(self, index: int, count: int) -> np.ndarray:
         """The first `count` numbers of a buffer or a texture, as they are stored."""
+        if index not in self._buffers:
+            return self._shared.get(index, count)
         memory, dtype = self._buffers[index], stored(self._described[index])
         size = count * dtype.itemsize
         if isinstance(memory, wgpu.GPUBuffer):

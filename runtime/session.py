@@ -191,7 +191,7 @@ class Session:
         return self.content(self._names[name], 0, math.prod(shape), buffer.dtype).reshape(shape)
 
     def content(self, index: int, first: int, count: int, dtype: str) -> np.ndarray:
-        """`count` elements of a buffer from `first` on, flat. Raises BadBundle where the buffer is smaller than that."""
+        """`count` elements of a buffer from `first` on, flat. Raises BadBundle where the buffer is smaller."""
         buffer, type = self.plan.buffers[index], numpy(dtype)
         if not 0 <= first <= first + count <= buffer.bytes // buffer.each:
             raise BadBundle(f"buffer {index} of the plan does not hold the elements {first} to {first + count}")
@@ -215,7 +215,7 @@ class Session:
             return {name: self.read(name, values) for name in self.plan.programs[program].outputs}
 
     def feed(self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None) -> dict[str, int]:
-        """Write the inputs of a program as `run` does; returns a value for every symbol. Raises ValueError, as `run`."""
+        """Write the inputs of a program as `run` does; returns a value for every symbol. Raises ValueError."""
         arrays, values = check(self.plan, program, inputs, symbols or {})
         with self.lock:
             for name, array in arrays.items():

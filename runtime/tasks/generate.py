@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +19,15 @@ from intaglio.runtime.contract import NEW_TOKENS, PAST
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import SEEN, Plan
+from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.options import SAMPLING, SEEDS, Options
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from intaglio.runtime.executor import Executor
+    from intaglio.runtime.session import Session
 
 BUDGET = 0.08  # seconds that a submit may take, so that text flows and nobody waits long for the adapter
-
-Say = Callable[[str, int, int], None]  # what is being done, how much of how much
 
 
 @dataclass(frozen=True)
@@ -142,14 +141,14 @@ class Generator:
 
     def __init__(
         self,
-        executor: Executor,
+        session: Session,
         settings: Settings,
         tokenizer: Tokenizer | None,
-        say: Say = lambda what, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         self.settings = settings
-        _check(executor.plan, settings)
-        self._executor, self._tokenizer, self._say = executor, tokenizer, say
+        _check(session.plan, settings)
+        self._session, self._tokenizer, self._progress = session, tokenizer, progress
         self._held: list[int] = []  # the tokens whose keys and values lie in the cache
         self._turn = 0  # counts texts, of which only the last one can go on
         self._pace = 1  # steps of the next submit
@@ -171,8 +170,8 @@ class Generator:
         rows = np.empty((len(tokens), self.settings.vocabulary), np.float32)
         for i, token in enumerate(tokens):
             del self._held[i:]
-            self._executor.write("tokens", np.array([token]), i)
-            self._executor.submit("step", {PAST: i})
+            self._session.write("tokens", np.array([token]), i)
+            self._session.submit("step", {PAST: i})
             rows[i] = self._last_logits()
             self._held.append(token)
         return rows
@@ -196,7 +195,7 @@ class Generator:
 
     def _begin(self, options: Options) -> int:
         self._turn += 1
-        self._executor.write("sampling", options.sampling)
+        self._session.write("sampling", options.sampling)
         return self._turn
 
     # tokens
@@ -228,12 +227,12 @@ class Generator:
         for first in range(common, len(prompt), self.settings.chunk):
             part = prompt[first : first + self.settings.chunk]
             del self._held[first:]
-            self._executor.write("tokens", np.array(part), first)
+            self._session.write("tokens", np.array(part), first)
             symbols = {PAST: first, NEW_TOKENS: len(part), "seed": seed}
-            token = int(self._executor.submit("prefill", symbols, ("tokens", first + len(part), 1))[0])
+            token = int(self._session.submit("prefill", symbols, ("tokens", first + len(part), 1))[0])
             self._held += part
             if len(prompt) - common > self.settings.chunk:
-                self._say("reading the prompt", len(self._held) - common, len(prompt) - common)
+                self._progress("reading the prompt", len(self._held) - common, len(prompt) - common)
         return token
 
     def _steps(self, count: int, seed: int) -> list[int]:
@@ -241,7 +240,7 @@ class Generator:
         first = len(self._held)
         runs = [{PAST: first + i, "seed": seed} for i in range(count)]
         started = time.perf_counter()
-        tokens = self._executor.replay("step", runs, ("tokens", first + 1, count)).tolist()
+        tokens = self._session.replay("step", runs, ("tokens", first + 1, count)).tolist()
         seconds = (time.perf_counter() - started) / count
         self._pace = max(1, min(2 * self._pace, SLOTS, int(BUDGET / seconds)))
         return tokens
@@ -250,7 +249,7 @@ class Generator:
         return 1 if options.logprobs is not None else int(options.steps_per_submit or self._pace)
 
     def _last_logits(self) -> np.ndarray:
-        return self._executor.read("logits", {}).reshape(-1)
+        return self._session.read("logits", {}).reshape(-1)
 
     # text
 

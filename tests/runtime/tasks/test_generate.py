@@ -65,7 +65,7 @@ def saying(words: str | list[int], after: int) -> Next:
 
 
 class Model:
-    """An executor whose programs have a cache of keys, here the tokens themselves, and choose by `next`."""
+    """An session whose programs have a cache of keys, here the tokens themselves, and choose by `next`."""
 
     def __init__(self, next: Next = mixed) -> None:
         self.next = next
