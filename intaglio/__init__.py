@@ -26,8 +26,8 @@ Say = Callable[[str, int, int], None]  # what is being done, how much of how muc
 _LATER = {
     "AudioError": "intaglio.runtime.tasks.audio",
     "BadModel": "intaglio.compiler.ir.errors",
-    "DeviceLimit": "intaglio.runtime.device",
-    "NoAdapter": "intaglio.runtime.device",
+    "DeviceLimit": "intaglio.runtime.errors",
+    "NoAdapter": "intaglio.runtime.errors",
     "NoReference": "intaglio.ort",
     "PromptTooLong": "intaglio.runtime.tasks.generate",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",

@@ -17,6 +17,7 @@ import intaglio
 from intaglio.commands import bench, compile, device, diff, inspect, operators, run, tune, verify
 from intaglio.commands.arguments import one_line
 from intaglio.commands.progress import Progress
+from intaglio.runtime.errors import DeviceLimit, NoAdapter
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 COMMANDS = (compile, run, inspect, verify, bench, tune, diff, operators, device)
@@ -50,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _is_expected(error: Exception) -> bool:
     """Whether the cause is the user's input or the machine. Anything else is our mistake and keeps its traceback."""
-    if isinstance(error, ValueError | OSError | MemoryError | intaglio.NoCompiler):
+    if isinstance(error, ValueError | OSError | MemoryError | intaglio.NoCompiler | NoAdapter | DeviceLimit):
         return True
-    adapters, wgpu = sys.modules.get("intaglio.runtime.device"), sys.modules.get("wgpu")
-    return adapters is not None and isinstance(error, (adapters.NoAdapter, adapters.DeviceLimit, wgpu.GPUError))
+    wgpu = sys.modules.get("wgpu")
+    return wgpu is not None and isinstance(error, wgpu.GPUError)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from intaglio.commands.progress import Progress
 from intaglio.commands.text import table
 from intaglio.runtime import tuning
+from intaglio.runtime.errors import NoAdapter
 from intaglio.runtime.limits import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS, TIERS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace, progress: Progress) -> int:
     missing = None
     try:
         chosen = dict(device.choose().info)
-    except device.NoAdapter as error:
+    except NoAdapter as error:
         chosen, missing = {}, error
     for adapter in device.adapters():
         print(describe(adapter, "used" if adapter.info == chosen else "not used"))
