@@ -82,7 +82,7 @@ def tensors(tmp_path) -> list[str]:
 
 
 def one_line(status: int, error: str, message: str) -> None:
-    """ProgressLine may stand before it."""
+    """Progress may stand before it."""
     assert status == 1
     last = error.splitlines()[-1]
     assert last.startswith("intaglio: ") and message in last
@@ -471,7 +471,9 @@ def test_bench_at_another_size(cli, whisper):
     status, out, _ = cli("bench", whisper, "--runs", "3", "--size", "new_tokens=9", "--json")
     found = json.loads(out)
     assert status == 0 and found["programs"]["prefill"]["symbols"]["new_tokens"] == 9 and found["profile"] is None
-    one_line(*cli("bench", whisper, "--size", "U=9")[::2], "there is no size U; this bundle has P, T, ")
+    one_line(
+        *cli("bench", whisper, "--size", "U=9")[::2], "there is no size U; this bundle has begin, new_tokens, past"
+    )
 
 
 def test_bench_with_a_profile(cli, whisper, tmp_path):
