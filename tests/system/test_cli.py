@@ -155,14 +155,14 @@ def test_compile_tells_what_is_narrowed(cli, tmp_path):
 @pytest.mark.parametrize(
     "binds, message",
     [
-        ({"M": 2}, "M is bound, but the model's inputs and sizes are x, scale, N"),
+        ({"M": 2}, "M cannot be bound: .* x, scale, N"),
         ({"N": 0}, "the size N is bound to 0"),
         ({"N": np.zeros(2)}, "the size N is bound to"),
         ({"N": range(0, 4)}, "the size N is bound to"),
         ({"N": range(4, 4)}, "the size N is bound to"),
         ({"N": range(1, 9, 2)}, "the size N is bound to"),
         ({"N": 2**40}, "the size N is bound to"),
-        ({"scale": np.zeros(2)}, "its rank is 0"),
+        ({"scale": np.zeros(2)}, "has rank 0"),
     ],
 )
 def test_compile_refuses_to_bind(tmp_path, binds, message):
@@ -173,7 +173,7 @@ def test_compile_refuses_to_bind(tmp_path, binds, message):
 
 def test_compile_refuses_to_bind_a_whisper(cli, tmp_path):
     status, _, error = cli("compile", WHISPER, "-o", tmp_path / "a", "--bind", "N=2")
-    one_line(status, error, "nothing to bind")
+    one_line(status, error, "--bind")
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,7 @@ def test_compile_refuses_to_bind_a_whisper(cli, tmp_path):
     [
         ("missing.onnx", None, "does not exist"),
         ("broken.onnx", b"no model", "is no ONNX model"),
-        (
-            "empty",
-            {},
-            "holds neither a Whisper (encoder_model.onnx), a language model (config.json, model.onnx) nor a model.onnx",
-        ),
+        ("empty", {}, "no model.onnx; name the .onnx file"),
         ("bert", {"config.json": b'{"model_type": "bert"}', "encoder_model.onnx": b""}, "'bert', not whisper"),
         (
             "half",
