@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intaglio.bundle import Bundle
 from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators"]
-
-Say = Callable[[str, int, int], None]  # what is being done, how much of how much (0: unknown)
 
 # Exceptions whose modules need a compiler or a graphics library, imported when they are asked for.
 _LATER = {
@@ -50,7 +49,7 @@ def compile(
     tuning: Iterable[str | Path] = (),
     dump: str | Path | None = None,
     verbose: bool = False,
-    say: Say = lambda what, done, total: None,
+    say: Progress = silent,
 ) -> Bundle:
     """Compile `model` into the bundle `out`, replacing a bundle that is there.
 
@@ -96,7 +95,7 @@ def explain(
     *,
     bind: Mapping[str, Any] | None = None,
     max_length: int | None = None,
-    say: Say = lambda what, done, total: None,
+    say: Progress = silent,
 ) -> str:
     """Why a rule of the compiler did not fire on `model`, where it came nearest, for each graph.
 
@@ -134,10 +133,10 @@ def _compiler(name: str) -> Any:
         raise NoCompiler(f"to compile, {error.name} is needed: pip install 'intaglio[compiler]'") from None
 
 
-def load(path: str | Path, say: Say = lambda what, done, total: None, *, allow_edited: bool = False) -> Bundle:
+def load(path: str | Path, say: Progress = silent, *, allow_edited: bool = False) -> Bundle:
     """The bundle in the folder `path`. An adapter is opened when it first runs. Raises BadBundle.
 
-    allow_edited: take shaders that are not what was compiled; `bundle.executor.edited` lists them.
+    allow_edited: take shaders that are not what was compiled; `bundle.engine.edited` lists them.
     """
     return Bundle(Path(path), say, allow_edited=allow_edited)
 

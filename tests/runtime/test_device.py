@@ -9,7 +9,7 @@ from typing import Any
 import cffi
 import pytest
 
-from intaglio.runtime.c_types import quicken
+from intaglio.runtime.native import quicken
 
 DECLARATIONS = """
 typedef unsigned int Flags;
@@ -84,7 +84,7 @@ def test_a_process_that_uses_wgpu_already() -> None:
 
 
 def test_cffi_is_as_it_was() -> None:
-    """If this fails, starts are slow: see c_types."""
+    """If this fails, starts are slow: see native.quicken."""
 
     def called(ffi: Any) -> bool:
         return ffi._parser._parse.__name__ == "parse_quickly"

@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 
 import intaglio
 from intaglio.__main__ import main
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 
 ROOT = Path(__file__).parents[2]
 WHISPER = ROOT / "tests" / "fixtures" / "whisper-split-18"
@@ -82,7 +82,7 @@ def tensors(tmp_path) -> list[str]:
 
 
 def one_line(status: int, error: str, message: str) -> None:
-    """Progress may stand before it."""
+    """ProgressLine may stand before it."""
     assert status == 1
     last = error.splitlines()[-1]
     assert last.startswith("intaglio: ") and message in last
@@ -314,10 +314,10 @@ def test_run_refuses_tensors(cli, plain, whisper, tensors, tmp_path):
     x = tensors[:2]
     one_line(*cli("run", plain, *x)[::2], "needs the inputs scale")
     one_line(*cli("run", plain, *tensors, "--input", x[1].replace("x=", "z=", 1))[::2], "no inputs z")
-    one_line(*cli("run", plain, *tensors, "--program", "step")[::2], "there is no program 'step'")
+    one_line(*cli("run", plain, *tensors, "--program", "step")[::2], "has no program 'step'")
     one_line(*cli("run", plain, "--audio", JFK)[::2], "holds no Whisper")
     np.save(tmp_path / "x.npy", np.zeros((2, 5), np.float32))
-    one_line(*cli("run", plain, *tensors)[::2], "input x has shape [2, 5]")
+    one_line(*cli("run", plain, *tensors)[::2], "got [2, 5]")
     np.save(tmp_path / "x.npy", np.array([None]))
     one_line(*cli("run", plain, *tensors)[::2], "is no .npy file")
     np.savez(tmp_path / "x.npy", a=X)
@@ -644,7 +644,7 @@ class Terminal(io.StringIO):
     ],
 )
 def test_progress(stream, written):
-    progress = Progress(stream)
+    progress = ProgressLine(stream)
     for done in range(100):
         progress("weights", done, 1000)
     progress("pipelines", 1, 2)
