@@ -195,8 +195,8 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"
     else:
         width = storage.texture[0]
-        # what is stored as f16 is rounded here, for drivers round as they like
-        value = "quantizeToF16(value)" if storage.format == "rgba16float" else "value"
+        # textureStore may truncate, so a value is an f16 before it is stored as one
+        value = "nearest_f16(value)" if storage.format == "rgba16float" else "value"
         level = "" if ACCESS[access].image else ", 0"
         load, store = (
             _texel(name, index, vec4, width, level),
