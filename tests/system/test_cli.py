@@ -495,7 +495,7 @@ def test_bench_as_json(cli, plain):
     assert status == 0 and found["token"] == {} and found["starts"].keys() == {"cold", "warm"}
     for start in found["starts"].values():
         seconds = start["seconds"]
-        assert seconds.keys() == {"python", "device", "upload", "pipelines", "load", "warm-up", "first"}
+        assert seconds.keys() == {"python", "device", "upload", "pipelines", "load", "session", "warm-up", "first"}
         assert 0 < max(seconds["upload"], seconds["pipelines"]) <= seconds["load"] < 60 and start["peak"] > 1 << 20
     first, second = found["profile"]["programs"]["main"]
     assert first["kernel"].startswith("matmul") and first["nodes"] == ["MatMul_0"] and first["flops"] == 72
