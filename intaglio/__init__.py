@@ -26,8 +26,8 @@ __all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "o
 _LATER = {
     "AudioError": "intaglio.runtime.tasks.audio",
     "BadModel": "intaglio.compiler.ir.errors",
-    "DeviceLimit": "intaglio.runtime.device",
-    "NoAdapter": "intaglio.runtime.device",
+    "DeviceLimit": "intaglio.runtime.errors",
+    "NoAdapter": "intaglio.runtime.errors",
     "NoReference": "intaglio.ort",
     "PromptTooLong": "intaglio.runtime.tasks.generate",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",
