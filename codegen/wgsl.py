@@ -99,7 +99,9 @@ def number(value: float | int | bool, kind: str) -> str:
             value = np.float32(value)
         if not np.isfinite(value):  # WGSL has literals neither for infinities nor for NaN
             return f"from_bits({value.view(np.uint32):#x}u)"
-        short = str(value)  # the fewest digits that come back as the same float32; the largest number's round it up
+        # The fewest digits that come back as the same float32, in numpy's form or in Python's. The largest number's
+        # round it up.
+        short = min(str(value), str(float(str(value))), key=len)
         return f"{short}f" if abs(float(short)) <= _LARGEST else f"{float(value)}f"
     value = stored(np.array(int(value), np.int64 if kind == "i32" else np.uint64)).item()
     return f"{value}{kind[0]}" if value >= 0 else f"i32({value})"
