@@ -16,7 +16,7 @@ from typing import NoReturn
 import intaglio
 from intaglio.commands import bench, compile, device, diff, inspect, operators, run, tune, verify
 from intaglio.commands.arguments import one_line
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.runtime.errors import DeviceLimit, NoAdapter
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
@@ -26,7 +26,7 @@ COMMANDS = (compile, run, inspect, verify, bench, tune, diff, operators, device)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = parser().parse_args(arguments)
-    progress = Progress(sys.stderr)
+    progress = ProgressLine(sys.stderr)
     try:
         status = options.command(options, progress)
         sys.stdout.flush()

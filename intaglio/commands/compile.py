@@ -7,7 +7,7 @@ import sys
 
 import intaglio
 from intaglio.commands import arguments, inspect
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.commands.text import printable
 
 SUMMARY = "compile a model into a bundle"
@@ -57,11 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="print how much each pass changed")
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     return _explain(options, progress) if options.explain is not None else _compile(options, progress)
 
 
-def _explain(options: argparse.Namespace, progress: Progress) -> int:
+def _explain(options: argparse.Namespace, progress: ProgressLine) -> int:
     text = intaglio.explain(
         options.model, options.explain, bind=dict(options.bind), max_length=options.max_length, say=progress
     )
@@ -70,7 +70,7 @@ def _explain(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _compile(options: argparse.Namespace, progress: Progress) -> int:
+def _compile(options: argparse.Namespace, progress: ProgressLine) -> int:
     bundle = intaglio.compile(
         options.model,
         options.output,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import intaglio
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.commands.text import counted, precision, printable, size, table
 from intaglio.runtime import files
 from intaglio.runtime import plan as plans
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, with everything that is equal too")
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     differences = difference(intaglio.load(options.a), intaglio.load(options.b))
     print(json.dumps(differences) if options.json else "\n".join(map(printable, _lines(differences, options))))
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import intaglio
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.commands.text import counted, groups, size, table
 from intaglio.runtime import files
 from intaglio.runtime import plan as plans
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="FILE", type=Path, help="with --html: show times from `bench --save FILE`")
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     bundle = intaglio.load(options.bundle)
     if options.html is None:
         print(shader(bundle, options.kernel) if options.kernel else describe(bundle))

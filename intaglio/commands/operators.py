@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import intaglio
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 
 SUMMARY = "print which ONNX operators are supported, and how each is compiled"
 
@@ -14,6 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """This command has no options."""
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     print(intaglio.operators(), end="")
     return 0

@@ -9,7 +9,7 @@ REDRAW = 0.1  # seconds between changes of the line on a terminal
 REPEAT = 10.0  # seconds between lines about the same work in a log
 
 
-class Progress:
+class ProgressLine:
     """`progress(what, done, total)`: the work, how much of it is done, and how much there is (0: unknown)."""
 
     def __init__(self, stream: TextIO) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import intaglio
 from intaglio.commands import save
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.commands.text import printable, table
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime import tuning
     from intaglio.runtime.instruments.autotune import trials
     from intaglio.runtime.instruments.verify import golden

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import intaglio
 from intaglio.commands import arguments
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.commands.text import printable
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
     source = options.tolerance, options.reference, dict(options.bind)
     outputs = bundle.verify(*source)
@@ -85,7 +85,7 @@ def _fields(
 ) -> dict[str, Any]:
     return {
         "passed": wrong is None and bool(outputs) and all(r.passed for r in outputs),
-        "edited": bundle.executor.edited,
+        "edited": bundle.engine.edited,
         "outputs": [{**asdict(r), "passed": r.passed} for r in outputs],
         "steps_compared": len(steps),
         "first_wrong": asdict(wrong) if wrong else None,
@@ -109,7 +109,7 @@ def _lines(
     wrong: StepResult | None,
     every: bool,
 ) -> list[str]:
-    lines = [f"edited: {file} was edited after compiling" for file in bundle.executor.edited]
+    lines = [f"edited: {file} was edited after compiling" for file in bundle.engine.edited]
     for r in outputs:
         where = f"{r.check} {r.program} {printable(r.output)}"
         lines.append(f"{_WORDS['ok' if r.passed else 'wrong']} {where}: {_error(r)}")
@@ -127,7 +127,7 @@ def _lines(
 def _described(bundle: intaglio.Bundle, wrong: StepResult) -> list[str]:
     """Everything about the first wrong step that helps to find the cause."""
     kernel = bundle.plan.kernels[wrong.kernel]
-    edited = ", edited" if kernel.file in bundle.executor.edited else ""
+    edited = ", edited" if kernel.file in bundle.engine.edited else ""
     lines = [f"the first wrong step is {_place(wrong)}: {printable(wrong.kernel)}"]
     rows = [
         ("shader", f"{kernel.file}{edited}"),
