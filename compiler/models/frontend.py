@@ -21,7 +21,7 @@ from intaglio.compiler.models.whisper import export as whisper_export
 from intaglio.compiler.models.whisper import programs as whisper
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.merge_linear import merge_linear
-from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.passes.quantize import Precision, quantize
 from intaglio.compiler.reader import load
 from intaglio.compiler.semantics import evaluate
@@ -68,7 +68,7 @@ def _plain(
     graph = load.load(model, "main", folder=folder, bind=bound(model, bind))
     checks = _checks(graph)
     notes = precision_notes.notes(pipeline.run(graph, UNDERSTAND, trace))
-    passes = (merge_linear, partial(quantize, precision=precision, observed={}), *FUSE)
+    passes = (merge_linear, partial(quantize, precision=precision, observed={}))
     graphs = {"main": pipeline.run(graph, passes, trace)}
     return Model("model", graphs, checks=checks, precision=precision.report(None, graphs.values()), notes=notes)
 

@@ -23,7 +23,7 @@ from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.fuse_quantized import rounds_by_run
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
-from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.quantize import Precision, observe, quantize
 from intaglio.compiler.passes.widen import widen
@@ -70,7 +70,7 @@ def compile(folder: Path, trace: Trace, precision: Precision, max_length: int | 
     pipeline.run(graph, tokens, trace)
     sizes = {"prefill": dim(Symbol(NEW_TOKENS, 1, settings["chunk"])), "step": 1}
     graphs = {
-        name: pipeline.run(graph.copy(name, {NEW_TOKENS: size}), (partial(last_position, tokens=size), *FUSE), trace)
+        name: pipeline.run(graph.copy(name, {NEW_TOKENS: size}), (partial(last_position, tokens=size),), trace)
         for name, size in sizes.items()
     }
     return Model(

@@ -25,7 +25,7 @@ from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.merge_linear import merge_linear
-from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.quantize import Precision, observe, quantize
 from intaglio.compiler.passes.widen import widen
@@ -80,7 +80,8 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
         merge_linear,
     )
     pipeline.run(decoder, cached, trace)
-    pipeline.run(encoder, (merge_linear,), trace)
+    for graph in (spectrogram, encoder):
+        pipeline.run(graph, (merge_linear,), trace)
     if precision.reduced:
         trace.say("accuracy")
         observed = observe(decoder, *golden.Listener(encoder, decoder, heard).run(other))
@@ -92,10 +93,10 @@ def compile(folder: Path, trace: Trace, precision: Precision) -> Model:
     pipeline.run(decoder, (partial(sample_token, settings=export.settings, symbols=s),), trace)
     prefill, step = decoder.copy("prefill"), decoder.copy("step", {NEW_TOKENS: 1})
     graphs = {
-        "mel": pipeline.run(spectrogram, FUSE, trace),
-        "encode": pipeline.run(encoder, FUSE, trace),
-        "prefill": pipeline.run(prefill, (partial(last_position, tokens=dim(s.new)), *FUSE), trace),
-        "step": pipeline.run(step, (partial(decoders.read_tokens, past=s.past, new=1), *FUSE), trace),
+        "mel": spectrogram,
+        "encode": encoder,
+        "prefill": pipeline.run(prefill, (partial(last_position, tokens=dim(s.new)),), trace),
+        "step": pipeline.run(step, (partial(decoders.read_tokens, past=s.past, new=1),), trace),
     }
     files = {"tokenizer.json": export.tokenizer}
     report = precision.report(accuracy, graphs.values())
