@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intaglio.bundle import Bundle
 from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators"]
 
-Say = Callable[[str, int, int], None]  # what is being done, how much of how much (0: unknown)
-
 # Exceptions whose modules need a compiler or a graphics library, imported when they are asked for.
 _LATER = {
     "AudioError": "intaglio.runtime.tasks.audio",
     "BadModel": "intaglio.compiler.ir.errors",
-    "DeviceLimit": "intaglio.runtime.device",
-    "NoAdapter": "intaglio.runtime.device",
+    "DeviceLimit": "intaglio.runtime.errors",
+    "NoAdapter": "intaglio.runtime.errors",
     "NoReference": "intaglio.ort",
     "PromptTooLong": "intaglio.runtime.tasks.generate",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",
@@ -50,7 +50,7 @@ def compile(
     tuning: Iterable[str | Path] = (),
     dump: str | Path | None = None,
     verbose: bool = False,
-    say: Say = lambda what, done, total: None,
+    say: Progress = silent,
 ) -> Bundle:
     """Compile `model` into the bundle `out`, replacing a bundle that is there.
 
@@ -63,15 +63,13 @@ def compile(
     Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), ValueError for what is no tuning
     file, NoCompiler.
     """
-    parts = (
-        "compiler.models.frontend",
-        "compiler.passes.pipeline",
-        "codegen.bundle.write",
-        "compiler.passes.quantize",
-        "codegen.bundle.tunings",
-    )
-    frontend, pipeline, emit, formats, tunings = map(_compiler, parts)
-    wanted, tuned = formats.Precision(quantize, precision, keep_head), tunings.given(tuning)
+    with _compiler():
+        from intaglio.codegen.bundle import tunings, write
+        from intaglio.compiler.models import families
+        from intaglio.compiler.models.family import Request
+        from intaglio.compiler.passes.pipeline import Trace
+        from intaglio.compiler.passes.quantize import Precision
+    formats, measurements = Precision(quantize, precision, keep_head), tunings.given(tuning)
     folder = Path(out)
     if folder.exists() and not (folder / "plan.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is no bundle; remove it, or name another place")
@@ -84,9 +82,10 @@ def compile(
         else:
             say("passes", len(trace.rows), 0)
 
-    trace = pipeline.Trace(Path(dump) if dump is not None else None, note)
+    trace = Trace(Path(dump) if dump is not None else None, note)
     say("reading", 0, 0)
-    emit.write(frontend.compile(model, trace, wanted, bind, max_length), folder, trace, say, tuned)
+    compiled = families.compile(model, trace, formats, Request(bind or {}, max_length))
+    write.write(compiled, folder, trace, say, measurements)
     return load(folder)
 
 
@@ -96,24 +95,24 @@ def explain(
     *,
     bind: Mapping[str, Any] | None = None,
     max_length: int | None = None,
-    say: Say = lambda what, done, total: None,
+    say: Progress = silent,
 ) -> str:
     """Why a rule of the compiler did not fire on `model`, where it came nearest, for each graph.
 
     Raises ValueError for an unknown rule, BadModel and NoCompiler. What `compile` refuses later is no error here.
     """
-    parts = (
-        "compiler.models.frontend",
-        "compiler.passes.pipeline",
-        "compiler.passes.explain",
-        "compiler.passes.quantize",
-    )
-    frontend, pipeline, explanations, formats = map(_compiler, parts)
-    trace = pipeline.Trace(say=lambda line: say("passes", len(trace.rows), 0))
+    with _compiler():
+        from intaglio.compiler.ir.errors import BadModel
+        from intaglio.compiler.models import families
+        from intaglio.compiler.models.family import Request
+        from intaglio.compiler.passes import explain as explanations
+        from intaglio.compiler.passes.pipeline import Trace
+        from intaglio.compiler.passes.quantize import Precision
+    trace = Trace(say=lambda line: say("passes", len(trace.rows), 0))
     with explanations.watching(rule) as explanation:
         try:
-            frontend.compile(model, trace, formats.Precision(), bind, max_length)
-        except frontend.BadModel as error:
+            families.compile(model, trace, Precision(), Request(bind or {}, max_length))
+        except BadModel as error:
             if not explanation.fired:
                 raise
             return f"{explanation}\nthen: {error}"
@@ -122,22 +121,26 @@ def explain(
 
 def operators() -> str:
     """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
-    return _compiler("compiler.reader.operators").table()
+    with _compiler():
+        from intaglio.compiler.reader import operators as reader
+    return reader.table()
 
 
-def _compiler(name: str) -> Any:
+@contextmanager
+def _compiler() -> Iterator[None]:
+    """Imports of the compiler. Raises NoCompiler where a library that it needs is not installed."""
     try:
-        return importlib.import_module(f"intaglio.{name}")
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("intaglio"):
             raise
-        raise NoCompiler(f"to compile, {error.name} is needed: pip install 'intaglio[compiler]'") from None
+        raise NoCompiler(f"the compiler needs {error.name}: pip install 'intaglio[compiler]'") from None
 
 
-def load(path: str | Path, say: Say = lambda what, done, total: None, *, allow_edited: bool = False) -> Bundle:
+def load(path: str | Path, say: Progress = silent, *, allow_edited: bool = False) -> Bundle:
     """The bundle in the folder `path`. An adapter is opened when it first runs. Raises BadBundle.
 
-    allow_edited: take shaders that are not what was compiled; `bundle.executor.edited` lists them.
+    allow_edited: take shaders that are not what was compiled; `bundle.engine.edited` lists them.
     """
     return Bundle(Path(path), say, allow_edited=allow_edited)
 

@@ -17,7 +17,8 @@ import intaglio
 from intaglio.commands import bench, describe, diff, run, tune, verify
 from intaglio.commands.arguments import binding, one_line
 from intaglio.commands.describe import printable
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
+from intaglio.runtime.errors import DeviceLimit, NoAdapter
 from intaglio.runtime.instruments import profile as profiles
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
@@ -26,7 +27,7 @@ FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    progress = Progress(sys.stderr)
+    progress = ProgressLine(sys.stderr)
     try:
         status = options.command(options, progress)
         sys.stdout.flush()
@@ -51,16 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _expected(error: Exception) -> bool:
     """Whether the error is about what the user gave us or the machine we are on, and not a mistake of ours."""
-    if isinstance(error, ValueError | OSError | MemoryError | intaglio.NoCompiler):
+    if isinstance(error, ValueError | OSError | MemoryError | intaglio.NoCompiler | NoAdapter | DeviceLimit):
         return True
-    device, wgpu = sys.modules.get("intaglio.runtime.device"), sys.modules.get("wgpu")
-    return device is not None and isinstance(error, (device.NoAdapter, device.DeviceLimit, wgpu.GPUError))
+    wgpu = sys.modules.get("wgpu")  # importing it takes long, and who raised its errors has done so
+    return wgpu is not None and isinstance(error, wgpu.GPUError)
 
 
 # the commands
 
 
-def _compile(options: argparse.Namespace, progress: Progress) -> int:
+def _compile(options: argparse.Namespace, progress: ProgressLine) -> int:
     if options.explain is not None:
         text = intaglio.explain(
             options.model, options.explain, bind=dict(options.bind), max_length=options.max_length, say=progress
@@ -88,7 +89,7 @@ def _compile(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _inspect(options: argparse.Namespace, progress: Progress) -> int:
+def _inspect(options: argparse.Namespace, progress: ProgressLine) -> int:
     bundle = intaglio.load(options.bundle)
     if options.html is not None:
         from intaglio import page
@@ -101,12 +102,12 @@ def _inspect(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _operators(options: argparse.Namespace, progress: Progress) -> int:
+def _operators(options: argparse.Namespace, progress: ProgressLine) -> int:
     print(intaglio.operators(), end="")
     return 0
 
 
-def _device(options: argparse.Namespace, progress: Progress) -> int:
+def _device(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime import device
 
     missing = None

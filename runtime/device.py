@@ -1,45 +1,44 @@
-"""The adapter: found, and opened with WebGPU's default limits, so that a bundle that runs here runs anywhere, but for
-kernels that say that they need more."""
+"""The adapter: chosen, and opened with WebGPU's default limits, so that a bundle that runs here runs anywhere. Kernels
+that need more say so.
+"""
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Collection
-from contextlib import suppress
-from functools import cache
-
-from intaglio.runtime.errors import NoAdapter
-
-# Mesa complains on standard error when this is unset; no file is ever put there.
-os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
-# Mesa's software adapter cuts every dispatch into as many equal parts as it has threads. With one for each core all
-# wait for the core that is late; with two, the others take what it leaves.
-os.environ.setdefault("LP_NUM_THREADS", str(2 * (os.cpu_count() or 1)))
+from weakref import WeakKeyDictionary
 
 import wgpu
-from wgpu.backends.wgpu_native import ffi
-from wgpu.backends.wgpu_native.extras import set_instance_extras
 
-from intaglio.runtime import tuning
-from intaglio.runtime.c_types import quicken
+from intaglio.runtime import native, tuning
+from intaglio.runtime.errors import NoAdapter
 from intaglio.runtime.limits import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS
 from intaglio.runtime.plan import Plan
 
+_locks: WeakKeyDictionary[wgpu.GPUDevice, threading.RLock] = WeakKeyDictionary()
+_locks_lock = threading.Lock()
 
-@cache
-def _prepare() -> None:
-    """See that wgpu looks for no OpenGL, and for nothing that validates indirect dispatches, of which there are none:
-    that takes longer than the rest of a start. A process that used wgpu before keeps what it has.
+
+def lock(device: wgpu.GPUDevice) -> threading.RLock:
+    """The lock that a thread holds while it uses a device: one for each device, whoever shares it.
+
+    wgpu-native 29 hangs where one thread writes a texture while another submits, and ends the process where two threads
+    map one buffer. A thread may take the lock again that it holds.
     """
-    with suppress(AttributeError):
-        quicken(ffi)
-    with suppress(RuntimeError):
-        set_instance_extras(backends=["Primary"], flags=["Empty"])
+    with _locks_lock:
+        return _locks.setdefault(device, threading.RLock())
+
+
+def wait(device: wgpu.GPUDevice) -> None:
+    """Wait until all is done that was submitted: reading anything back waits for that."""
+    with lock(device):
+        word = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC)
+        device.queue.read_buffer(word)
 
 
 def adapters() -> list[wgpu.GPUAdapter]:
-    """Every adapter that wgpu finds, in its order."""
-    _prepare()
+    """Every adapter that wgpu lists, in its order."""
+    native.prepare()
     return wgpu.gpu.enumerate_adapters_sync()
 
 
@@ -48,7 +47,7 @@ def choose() -> wgpu.GPUAdapter:
 
     OpenGL does not count: wgpu falls back to it where Vulkan finds no driver, and lacks half of what is needed there.
     """
-    _prepare()
+    native.prepare()
     try:
         adapter = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
     except RuntimeError:
@@ -80,5 +79,5 @@ def needs(plan: Plan) -> set[str]:
 
 def tiers(of: wgpu.GPUAdapter | wgpu.GPUDevice) -> set[str]:
     """Those of TIERS that an adapter or a device has."""
-    larger = all(of.limits[name] >= wanted for name, wanted in LARGER_LIMITS.items())
+    larger = all(of.limits[name] >= least for name, least in LARGER_LIMITS.items())
     return {name for name, wgpus in FEATURES.items() if wgpus in of.features} | ({"larger-limits"} if larger else set())

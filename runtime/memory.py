@@ -1,7 +1,8 @@
-"""A plan's memory on an adapter: a buffer or a texture for each of its buffers, made once, written and read."""
+"""Memory on an adapter: a buffer or a texture for each of a plan's buffers, allocated once, written and read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import wgpu
 
 from intaglio.runtime.errors import DeviceLimit
 from intaglio.runtime.limits import TEXELS, WORD
-from intaglio.runtime.plan import Buffer, Plan
+from intaglio.runtime.plan import Buffer
 from intaglio.runtime.weights import row_bytes
 
 _STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
@@ -42,27 +43,35 @@ def numpy(dtype: str) -> np.dtype:
 
 
 class Memory:
-    """The buffers and textures of `plan` on `device`. Raises DeviceLimit where there is no room for them."""
+    """These buffers of a plan on `device`, by their indices, and those of `shared`, which someone else allocated.
 
-    def __init__(self, device: wgpu.GPUDevice, plan: Plan) -> None:
-        self._device, self._plan = device, plan
-        self._buffers = [self._allocate(b) for b in plan.buffers]
-        self._views = [None if b.texture else {"buffer": m} for b, m in zip(plan.buffers, self._buffers, strict=True)]
+    Raises DeviceLimit where there is no room for them.
+    """
+
+    def __init__(self, device: wgpu.GPUDevice, buffers: Mapping[int, Buffer], shared: Memory | None = None) -> None:
+        self._device, self._shared = device, shared
+        self._described = dict(buffers)
+        self._buffers = {i: self._allocate(b) for i, b in buffers.items()}
+        self._views: dict[int, Any] = {}
 
     def __getitem__(self, index: int) -> wgpu.GPUBuffer | wgpu.GPUTexture:
         return self._buffers[index]
 
     @property
     def allocated(self) -> int:
-        """Bytes."""
+        """Bytes, without those of `shared`."""
         return sum(
-            b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXELS[b.format] for b in self._buffers
+            b.size if isinstance(b, wgpu.GPUBuffer) else b.width * b.height * TEXELS[b.format]
+            for b in self._buffers.values()
         )
 
     def resource(self, index: int) -> Any:
         """What a bind group takes. A texture has one view: making it takes as long as all else of a binding."""
-        if self._views[index] is None:
-            self._views[index] = self._buffers[index].create_view()
+        if index not in self._buffers:
+            return self._shared.resource(index)
+        if index not in self._views:
+            memory = self._buffers[index]
+            self._views[index] = {"buffer": memory} if isinstance(memory, wgpu.GPUBuffer) else memory.create_view()
         return self._views[index]
 
     def _allocate(self, buffer: Buffer) -> wgpu.GPUBuffer | wgpu.GPUTexture:
@@ -73,10 +82,10 @@ class Memory:
         except (wgpu.GPUOutOfMemoryError, wgpu.GPUValidationError) as e:
             raise DeviceLimit(f"the adapter has no room for {buffer.bytes} bytes: {e}") from e
 
-    def put(self, index: int, words: np.ndarray, offset: int = 0) -> None:
+    def put(self, index: int, content: np.ndarray, offset: int = 0) -> None:
         """Copy words into a buffer from element `offset` on, or into a texture from its beginning."""
-        data = memoryview(words.reshape(-1)).cast("B")
-        row = row_bytes(self._plan.buffers[index])
+        data = memoryview(content.reshape(-1)).cast("B")
+        row = row_bytes(self._described[index])
         whole = len(data) // row * row
         if whole:
             self.put_rows(index, offset * WORD, data[:whole])
@@ -89,18 +98,20 @@ class Memory:
         if isinstance(memory, wgpu.GPUBuffer):
             self._device.queue.write_buffer(memory, first, data)
             return
-        row = row_bytes(self._plan.buffers[index])
+        row = row_bytes(self._described[index])
         target = {"texture": memory, "origin": (0, first // row, 0)}
         layout = {"bytes_per_row": row, "rows_per_image": memory.height}
         self._device.queue.write_texture(target, data, layout, (memory.width, len(data) // row, 1))
 
     def get(self, index: int, count: int) -> np.ndarray:
         """The first `count` numbers of a buffer or a texture, as they are stored."""
-        memory, dtype = self._buffers[index], stored(self._plan.buffers[index])
+        if index not in self._buffers:
+            return self._shared.get(index, count)
+        memory, dtype = self._buffers[index], stored(self._described[index])
         size = count * dtype.itemsize
         if isinstance(memory, wgpu.GPUBuffer):
             return np.frombuffer(self._device.queue.read_buffer(memory, 0, size), dtype)
-        row = row_bytes(self._plan.buffers[index])
+        row = row_bytes(self._described[index])
         rows = -(-size // row)
         layout = {"bytes_per_row": row, "rows_per_image": rows}
         read = self._device.queue.read_texture({"texture": memory}, layout, (memory.width, rows, 1))

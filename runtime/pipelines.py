@@ -20,20 +20,19 @@ UNIFORM = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A kernel on a device. `made`: when it was, by time.perf_counter."""
+    """A kernel on a device. `completed`: when its compiler was through, by time.perf_counter."""
 
     pipeline: wgpu.GPUComputePipeline
     layout: wgpu.GPUBindGroupLayout
-    made: float
+    completed: float
 
 
 @contextmanager
 def compiling(
     device: wgpu.GPUDevice, kernels: Mapping[str, Kernel], codes: Mapping[str, bytes]
 ) -> Iterator[dict[str, Future[Pipeline]]]:
-    """The pipelines of `kernels`, which are made meanwhile. Their results raise BadBundle for shaders that are refused.
-
-    What was not begun when the block is left, as by an interruption, is not begun any more.
+    """Compile the pipelines of `kernels` while the block runs. Results raise BadBundle for a shader that the adapter
+    refuses. When the block is left, as by an interruption, no more shaders are begun.
     """
     pool = ThreadPoolExecutor(os.cpu_count())
     try:

@@ -138,9 +138,19 @@ class Plan:
         return sum(b.bytes for b in self.buffers if b.kind == kind)
 
     @property
+    def engine_bytes(self) -> int:
+        """The memory that an engine allocates, once for all its sessions: the weights."""
+        return self.bytes_of("weight")
+
+    @property
+    def session_bytes(self) -> int:
+        """The memory that each session allocates: the other buffers, the uniform blocks, and a buffer for readbacks."""
+        return sum(b.bytes for b in self.buffers if b.kind != "weight") + self.uniform_bytes + STAGING
+
+    @property
     def bytes(self) -> int:
-        """All the memory that the runtime allocates: the buffers, the uniform blocks, and a buffer for readbacks."""
-        return sum(b.bytes for b in self.buffers) + self.uniform_bytes + STAGING
+        """The memory of an engine with one session."""
+        return self.engine_bytes + self.session_bytes
 
     @property
     def block(self) -> int:

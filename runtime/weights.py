@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,15 +18,14 @@ from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import TEXELS, WORD
 from intaglio.runtime.plan import Buffer, Plan
+from intaglio.runtime.progress import Progress
 
 PIECE = 4 << 20  # bytes that are on their way at once; more than a row of any texture
 HEADER = 100 << 20  # bytes that the header of a safetensors file may have
 _WIDTHS = {"F32": 4, "I32": 4, "U32": 4, "F16": 2}  # bytes of a number, of the types that weights are written in
 
-Say = Callable[[str, int, int], None]
 
-
-def stream(folder: Path, plan: Plan, say: Say) -> Iterator[tuple[int, int, memoryview]]:
+def stream(folder: Path, plan: Plan, progress: Progress) -> Iterator[tuple[int, int, memoryview]]:
     """All weights, piece by piece: a buffer, a place in it in bytes, and whole rows of what comes there, which are gone
     when the next piece is taken. Raises BadBundle, at the end of a file that was changed: run nothing before.
     """
@@ -39,7 +38,7 @@ def stream(folder: Path, plan: Plan, say: Say) -> Iterator[tuple[int, int, memor
         for index, first, piece in _file(folder, plan, name, here):
             yield index, first, piece
             done += len(piece)
-            say("weights", done, total)
+            progress("weights", done, total)
 
 
 def row_bytes(buffer: Buffer) -> int:

@@ -11,7 +11,6 @@ import numpy as np
 
 import intaglio
 from benchmarks.engines.engine import Engine, First
-from intaglio.runtime.instruments.clock import wait
 
 
 class Intaglio(Engine):
@@ -19,10 +18,10 @@ class Intaglio(Engine):
 
     def load(self, model: str) -> None:
         self._bundle = intaglio.load(self.models.bundle(model))
-        self._executor = self._bundle.executor
+        self._session = self._bundle.replays
 
     def adapter(self) -> str:
-        info = self._executor.device.adapter_info
+        info = self._session.device.adapter_info
         return f"{info['device']}, {info['backend_type']}"
 
     def encode(self, features: np.ndarray) -> np.ndarray:
@@ -39,24 +38,24 @@ class Intaglio(Engine):
 
     def logits(self, prompt: Sequence[int]) -> np.ndarray:
         self._bundle.generate(prompt, max_tokens=1, ignore_eos=True)
-        return self._executor.read("logits", {}).reshape(-1)
+        return self._session.read("logits", {}).reshape(-1)
 
     def multiply(self, x: np.ndarray) -> Callable[[], None]:
-        symbols = self._executor.feed("main", {"x": x})
+        symbols = self._session.feed("main", {"x": x})
 
         def once() -> None:
-            self._executor.submit("main", symbols)
-            wait(self._executor.device)
+            self._session.submit("main", symbols)
+            self._session.wait()
 
         return once
 
     def product(self) -> np.ndarray:
-        return self._executor.read("y", {})
+        return self._session.read("y", {})
 
     @contextmanager
     def _telling(self, first: First) -> Iterator[None]:
         """Call `first` after each prefill: it reads the first token back."""
-        replay = self._executor.replay
+        replay = self._session.replay
 
         def told(program: str, *rest: Any) -> np.ndarray | None:
             result = replay(program, *rest)
@@ -64,8 +63,8 @@ class Intaglio(Engine):
                 first()
             return result
 
-        self._executor.replay = told
+        self._session.replay = told
         try:
             yield
         finally:
-            self._executor.replay = replay
+            self._session.replay = replay

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,16 @@ from intaglio.runtime import limits, plan_file
 from intaglio.runtime import plan as plans
 from intaglio.runtime.instruments import provenance as graphs
 from intaglio.runtime.plan import Buffer, Choice, Plan, Program, Step
+from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.sizes import Grid
 from intaglio.runtime.tuning import Measured
-
-Say = Callable[[str, int, int], None]
 
 
 def write(
     model: Model,
     out: Path,
     trace: Trace,
-    say: Say = lambda what, done, total: None,
+    say: Progress = silent,
     tunings: Sequence[Measured] = (),
 ) -> None:
     """Compile a model's graphs into the bundle `out`, replacing a bundle that is there. `tunings`: for adapters.
@@ -79,7 +78,7 @@ class _Slot:
 
 
 class _Bundle:
-    def __init__(self, folder: Path, model: Model, say: Say) -> None:
+    def __init__(self, folder: Path, model: Model, say: Progress) -> None:
         self.folder, self.model, self.say = folder, model, say
         self.programs = {name: lower(graph) for name, graph in model.graphs.items()}
         found = {k: v for g in model.graphs.values() for k, v in symbols(g).items()}

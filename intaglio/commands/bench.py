@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import intaglio
 from intaglio.commands import arguments, save, startup
 from intaglio.commands.describe import printable, size, table
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.runtime.contract import PAST
 from intaglio.runtime.instruments import profile as profiles
 from intaglio.runtime.instruments.profile import Profile
 from intaglio.runtime.limits import SLOTS
+from intaglio.runtime.plan import Plan
 
 if TYPE_CHECKING:
-    from intaglio.runtime.executor import Executor
     from intaglio.runtime.instruments.measure import Run
+    from intaglio.runtime.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,50 +43,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime.device import needs, open_device
     from intaglio.runtime.instruments.clock import FEATURE
 
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
-    executor = bundle.open(open_device([FEATURE], needs(bundle.plan)))
-    bundle.plan = executor.plan  # whose steps have the designs for this adapter
-    found, programs = _measured(bundle, executor, options)
+    session = bundle.open(open_device([FEATURE], needs(bundle.plan))).session()
+    plan = session.plan  # whose steps have the designs for this adapter
+    found, programs = _measured(bundle, session, options)
     profile = None
     if options.profile or options.trace or options.save:
         from intaglio.runtime.instruments import measure
 
         digest = hashlib.sha256((bundle.folder / "plan.json").read_bytes()).hexdigest()
-        profile = measure.profile(executor, bundle.graph, programs, digest, options.runs, progress)
+        profile = measure.profile(session, bundle.graph, programs, digest, options.runs, progress)
         if options.save:
             save(options.save, profiles.write(profile))
         if options.trace:
-            save(options.trace, json.dumps(trace(profile, bundle)))
-    found |= {"adapter": executor.device.adapter_info["device"], "edited": executor.edited}
-    del executor  # what starts now has the adapter to itself
+            save(options.trace, json.dumps(trace(profile, bundle, plan)))
+    found |= {"adapter": session.device.adapter_info["device"], "edited": session.engine.edited}
+    del session  # what starts now has the adapter to itself
     found["starts"] = startup.measure(bundle.folder, dict(options.size), options.allow_edited, progress)
     progress.clear()
     if options.json:
-        print(json.dumps({**found, "profile": _dispatches(profile, bundle) if profile else None}))
+        print(json.dumps({**found, "profile": _dispatches(profile, bundle, plan) if profile else None}))
     else:
-        lines = _lines(bundle, found)
-        print("\n".join(map(printable, lines + (_tables(profile, bundle) if profile else []))))
+        lines = _lines(bundle, plan, found)
+        print("\n".join(map(printable, lines + (_tables(profile, bundle, plan) if profile else []))))
     return 0
 
 
 def _measured(
-    bundle: intaglio.Bundle, executor: Executor, options: argparse.Namespace
+    bundle: intaglio.Bundle, session: Session, options: argparse.Namespace
 ) -> tuple[dict[str, Any], list[Run]]:
     from intaglio.runtime.instruments.measure import median, once, per_token, runs
     from intaglio.runtime.instruments.verify import golden
 
-    programs, rows = runs(bundle.plan, golden(bundle.folder, bundle.plan), dict(options.size)), {}
+    programs, rows = runs(session.plan, golden(bundle.folder, bundle.plan), dict(options.size)), {}
     for made in programs:
-        executor.feed(made.program, made.inputs, made.symbols)
-        first = once(executor, made)
+        session.feed(made.program, made.inputs, made.symbols)
+        first = once(session, made)
         rows[made.program] = {
             "symbols": made.symbols,
             "first": first,
-            "median": median(partial(once, executor, made), options.runs),
+            "median": median(partial(once, session, made), options.runs),
         }
     tokens = {}
     for made in programs:
@@ -95,14 +96,14 @@ def _measured(
         }:
             room = bundle.plan.symbols[PAST][1] + 1
             for count in sorted({1, min(SLOTS, room)}):
-                tokens[count] = median(partial(per_token, executor, made, count), options.runs)
+                tokens[count] = median(partial(per_token, session, made, count), options.runs)
     return {"programs": rows, "token": tokens}, programs
 
 
 # what a profile says
 
 
-def _dispatches(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
+def _dispatches(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[str, Any]:
     """The profile with what each dispatch is, and how many operations and bytes it takes."""
     return {
         "method": profile.method,
@@ -116,21 +117,21 @@ def _dispatches(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
                     "bytes": moved,
                     "nodes": bundle.graph.operation(name, i).nodes,
                 }
-                for i, (step, seconds, flops, moved) in enumerate(_steps(profile, bundle, name))
+                for i, (step, seconds, flops, moved) in enumerate(_steps(profile, bundle, plan, name))
             ]
             for name in profile.programs
         },
     }
 
 
-def _steps(profile: Profile, bundle: intaglio.Bundle, program: str) -> list[tuple[Any, float, int, int]]:
+def _steps(profile: Profile, bundle: intaglio.Bundle, plan: Plan, program: str) -> list[tuple[Any, float, int, int]]:
     """Each step, its seconds, operations and bytes."""
-    timing, steps = profile.programs[program], bundle.plan.programs[program].steps
-    costs = [bundle.graph.cost(bundle.plan, program, i, timing.symbols) for i in range(len(steps))]
+    timing, steps = profile.programs[program], plan.programs[program].steps
+    costs = [bundle.graph.cost(plan, program, i, timing.symbols) for i in range(len(steps))]
     return [(s, t, *cost) for s, t, cost in zip(steps, timing.steps, costs, strict=True)]
 
 
-def trace(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
+def trace(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[str, Any]:
     """The profile in Chrome's trace format: a thread for each program, its dispatches one after the other."""
     events: list[dict[str, Any]] = [
         {
@@ -144,7 +145,7 @@ def trace(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
     for thread, name in enumerate(profile.programs, 1):
         events.append({"ph": "M", "pid": 1, "tid": thread, "name": "thread_name", "args": {"name": name}})
         now = 0.0
-        for i, (step, seconds, flops, moved) in enumerate(_steps(profile, bundle, name)):
+        for i, (step, seconds, flops, moved) in enumerate(_steps(profile, bundle, plan, name)):
             operation = bundle.graph.operation(name, i)
             args = {"step": i, "operator": operation.op, "nodes": operation.nodes, "flops": flops, "bytes": moved}
             place = {"pid": 1, "tid": thread, "ts": now * 1e6, "dur": seconds * 1e6}
@@ -156,9 +157,9 @@ def trace(profile: Profile, bundle: intaglio.Bundle) -> dict[str, Any]:
 # as text
 
 
-def _lines(bundle: intaglio.Bundle, found: Mapping[str, Any]) -> list[str]:
+def _lines(bundle: intaglio.Bundle, plan: Plan, found: Mapping[str, Any]) -> list[str]:
     lines = [f"edited: {file} is not what was compiled" for file in found["edited"]]
-    lines += [f"adapter    {found['adapter']}", "", *_starts(bundle, found["starts"])]
+    lines += [f"adapter    {found['adapter']}", "", *_starts(plan, found["starts"])]
     rows = [["program", "first run", "median", "sizes"]]
     for name, row in found["programs"].items():
         seen = bundle.graph.symbols(name)
@@ -171,10 +172,10 @@ def _lines(bundle: intaglio.Bundle, found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _starts(bundle: intaglio.Bundle, starts: Mapping[str, Any]) -> list[str]:
+def _starts(plan: Plan, starts: Mapping[str, Any]) -> list[str]:
     """A row each; "in all" leaves out the upload and the pipelines, which happen within the load."""
-    weights, kernels = size(bundle.plan.bytes_of("weight")), len(bundle.plan.used)
-    parts = ["python", "device", "load", "upload", "pipelines", "warm-up", "first"]
+    weights, kernels = size(plan.engine_bytes), len(plan.used)
+    parts = ["python", "device", "load", "upload", "pipelines", "session", "warm-up", "first"]
     rows = [["start", *parts, "in all", "peak memory"]]
     for name, start in starts.items():
         seconds = start["seconds"]
@@ -183,14 +184,14 @@ def _starts(bundle: intaglio.Bundle, starts: Mapping[str, Any]) -> list[str]:
     return [*table(rows), f"  weights: {weights}; pipelines: {kernels}; the load is both at the same time"]
 
 
-def _tables(profile: Profile, bundle: intaglio.Bundle) -> list[str]:
+def _tables(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> list[str]:
     """The kernels of each program, those that take most first."""
     peak = profile.ceilings
     reached = f"{peak.flops / 1e9:.3g} GFLOP/s and {peak.bytes / 1e9:.3g} GB/s"
     lines = ["", f"time by {profile.method}; the roofline is the most that plain kernels, or these, reached: {reached}"]
     for name, timing in profile.programs.items():
         by_kernel: dict[str, list[float]] = {}
-        for step, *numbers in _steps(profile, bundle, name):
+        for step, *numbers in _steps(profile, bundle, plan, name):
             total = by_kernel.setdefault(step.kernel, [0.0, 0.0, 0.0, 0.0])
             for i, number in enumerate((1, *numbers)):
                 total[i] += number

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import intaglio
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 
 if TYPE_CHECKING:
     from intaglio.runtime.tasks.generate import Completion, Stream
@@ -23,7 +23,7 @@ class Conversation:
     """`system`: what the model is told first. `options`: those of generate."""
 
     def __init__(
-        self, bundle: intaglio.Bundle, system: str | None, options: dict[str, Any], progress: Progress
+        self, bundle: intaglio.Bundle, system: str | None, options: dict[str, Any], progress: ProgressLine
     ) -> None:
         self._bundle, self._options, self._progress = bundle, options, progress
         self._first = [] if system is None else [{"role": "system", "content": system}]

@@ -11,7 +11,7 @@ from typing import Any
 
 import intaglio
 from intaglio.commands.describe import counted, precision, printable, size, table
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.runtime import files
 from intaglio.runtime import plan as plans
 from intaglio.runtime.plan import KINDS
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON: all of it, what is equal too")
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     found = difference(intaglio.load(options.a), intaglio.load(options.b))
     print(json.dumps(found) if options.json else "\n".join(map(printable, _lines(found, options))))
     return 0

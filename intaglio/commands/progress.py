@@ -9,7 +9,7 @@ REDRAW = 0.1  # seconds between changes of the line on a terminal
 REPEAT = 10.0  # seconds between lines about the same work elsewhere
 
 
-class Progress:
+class ProgressLine:
     """`progress(what, done, total)`: what is being done, how much of how much (0: unknown)."""
 
     def __init__(self, stream: TextIO) -> None:

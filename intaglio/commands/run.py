@@ -14,7 +14,7 @@ import numpy as np
 import intaglio
 from intaglio.commands.arguments import pair, read_array
 from intaglio.commands.chat import Conversation
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     kind = next(kind for kind in _OPTIONS if getattr(options, kind) is not None)
     _check(options, kind)
     bundle = intaglio.load(options.bundle, progress)
@@ -80,7 +80,7 @@ def _check(options: argparse.Namespace, kind: str) -> None:
         options.parser.error("--logprobs: only with --json")
 
 
-def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progress) -> None:
+def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
     transcript = bundle.transcribe(
         options.audio, language=options.language, task=options.task or "transcribe", timestamps=options.timestamps
     )
@@ -88,7 +88,7 @@ def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progr
     print(json.dumps(asdict(transcript), ensure_ascii=False) if options.json else transcript.text)
 
 
-def _prompt(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progress) -> None:
+def _prompt(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
     stream = bundle.generate(options.prompt, stream=True, **_sampling(bundle, options))
     for piece in stream:
         progress.clear()
@@ -98,7 +98,7 @@ def _prompt(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Prog
     print(json.dumps(asdict(stream.result), ensure_ascii=False) if options.json else "")
 
 
-def _chat(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progress) -> None:
+def _chat(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
     Conversation(bundle, options.system, _sampling(bundle, options), progress).hold(options.json)
 
 
@@ -108,7 +108,7 @@ def _sampling(bundle: intaglio.Bundle, options: argparse.Namespace) -> dict[str,
     return bundle.sampling | given if options.recommended else given
 
 
-def _input(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progress) -> None:
+def _input(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
     inputs = {name: read_array(path) for name, path in options.input}
     outputs = bundle.run(inputs, options.program or "main")
     progress.clear()

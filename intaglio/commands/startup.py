@@ -12,21 +12,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import intaglio
+from intaglio.runtime.progress import Progress
 
 # Where drivers keep shaders: Mesa's, and NVIDIA's. Others have no such variable, and are as warm as they are.
 CACHES = "MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH"
 LATER = "step"  # the program that no first result needs
 
 
-Say = Callable[[str, int, int], None]
-
-
-def measure(folder: Path, sizes: Mapping[str, int], allow_edited: bool, say: Say) -> dict[str, dict[str, Any]]:
+def measure(folder: Path, sizes: Mapping[str, int], allow_edited: bool, say: Progress) -> dict[str, dict[str, Any]]:
     """What `_measured` tells of a cold and of a warm start. Raises OSError where one fails."""
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as cache:
@@ -49,7 +47,8 @@ def measure(folder: Path, sizes: Mapping[str, int], allow_edited: bool, say: Say
 
 def _measured(folder: str, sizes: dict[str, int], allow_edited: bool, begin: float) -> dict[str, Any]:
     """Seconds, one after the other: `python` with all imports, `device`, `load` (weights and pipelines at the same
-    time, in `upload` and `pipelines`), `warm-up`, and `first`, a run of what leads to a first result. `peak`: bytes.
+    time, in `upload` and `pipelines`), `session`, `warm-up`, and `first`, a run of what leads to a first result.
+    `peak`: bytes.
     """
     from intaglio.runtime.device import needs, open_device
     from intaglio.runtime.instruments.measure import once, peak_memory, runs
@@ -60,13 +59,14 @@ def _measured(folder: str, sizes: dict[str, int], allow_edited: bool, begin: flo
     opening = time.perf_counter()
     device = open_device(needs=needs(bundle.plan))
     seconds["device"] = time.perf_counter() - opening
-    executor = bundle.open(device)
+    engine = bundle.open(device)
+    session = engine.session()
     first = 0.0
     for run in runs(bundle.plan, golden(bundle.folder, bundle.plan), sizes):
         if run.program != LATER:
-            executor.feed(run.program, run.inputs, run.symbols)
-            first += once(executor, run)
-    return {"seconds": seconds | executor.seconds | {"first": first}, "peak": peak_memory()}
+            session.feed(run.program, run.inputs, run.symbols)
+            first += once(session, run)
+    return {"seconds": seconds | engine.seconds | session.seconds | {"first": first}, "peak": peak_memory()}
 
 
 if __name__ == "__main__":

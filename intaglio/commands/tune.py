@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import intaglio
 from intaglio.commands import save
 from intaglio.commands.describe import printable, table
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.autotune import Trials
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime import tuning
     from intaglio.runtime.instruments.autotune import trials
     from intaglio.runtime.instruments.verify import golden

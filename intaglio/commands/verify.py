@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import intaglio
 from intaglio.commands import arguments
 from intaglio.commands.describe import printable
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.verify import Input, Range, Result, StepResult
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(options: argparse.Namespace, progress: Progress) -> int:
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
     source = options.tolerance, options.reference, dict(options.bind)
     outputs = bundle.verify(*source)
@@ -76,7 +76,7 @@ def _fields(
 ) -> dict[str, Any]:
     return {
         "passed": wrong is None and bool(outputs) and all(r.passed for r in outputs),
-        "edited": bundle.executor.edited,
+        "edited": bundle.engine.edited,
         "outputs": [{**asdict(r), "passed": r.passed} for r in outputs],
         "steps_compared": len(steps),
         "first_wrong": asdict(wrong) if wrong else None,
@@ -100,7 +100,7 @@ def _lines(
     wrong: StepResult | None,
     every: bool,
 ) -> list[str]:
-    lines = [f"edited: {file} is not what was compiled" for file in bundle.executor.edited]
+    lines = [f"edited: {file} is not what was compiled" for file in bundle.engine.edited]
     for r in outputs:
         where = f"{r.check} {r.program} {printable(r.output)}"
         lines.append(f"{_WORDS['ok' if r.passed else 'wrong']} {where}: {_error(r)}")
@@ -118,7 +118,7 @@ def _lines(
 def _described(bundle: intaglio.Bundle, wrong: StepResult) -> list[str]:
     """The first wrong step, for someone who is to find out why."""
     kernel = bundle.plan.kernels[wrong.kernel]
-    edited = ", edited" if kernel.file in bundle.executor.edited else ""
+    edited = ", edited" if kernel.file in bundle.engine.edited else ""
     lines = [f"the first wrong step is {_place(wrong)}: {printable(wrong.kernel)}"]
     rows = [
         ("shader", f"{kernel.file}{edited}"),

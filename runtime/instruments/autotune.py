@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.runtime.device import open_device, tiers
-from intaglio.runtime.executor import Executor
+from intaglio.runtime.engine import Engine
 from intaglio.runtime.instruments import measure
 from intaglio.runtime.instruments.clock import FEATURE, Clock, Work, clock
 from intaglio.runtime.instruments.verify import Check
 from intaglio.runtime.limits import TIERS
 from intaglio.runtime.plan import ACCESS, Plan, Program, Step
+from intaglio.runtime.progress import Progress
+from intaglio.runtime.session import Session
 from intaglio.runtime.tuning import Measured, adapter
 
-Say = Callable[[str, int, int], None]
 _ROUNDS = 5
 _FINAL_ROUNDS = 25  # of the designs that may be the best of their case
 _CLOSE = 1.4  # times as long as the best one, which they took in the first rounds
@@ -36,7 +37,7 @@ class Trials:
     wrong: tuple[tuple[str, str], ...]
 
 
-def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trials:
+def trials(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progress) -> Trials:
     """Time the designs of a bundle.
 
     A time is the sum of those at the sizes of the golden runs and at half of what sizes may reach: what a design saves
@@ -46,18 +47,18 @@ def trials(folder: Path, plan: Plan, checks: Sequence[Check], say: Say) -> Trial
     device = open_device([FEATURE], TIERS)
     listed = {name: _listed(plan, name, tiers(device)) for name in plan.programs}
     added = {_trial(name): Program({}, {}, tuple(step for *_, step in of)) for name, of in listed.items()}
-    executor = Executor(folder, replace(plan, programs=plan.programs | added, tunings=()), say, device)
+    session = Engine(folder, replace(plan, programs=plan.programs | added, tunings=()), progress, device).session()
     timer, times, wrong = clock(device), defaultdict(lambda: defaultdict(list)), {}
     half = {name: (low + high) // 2 for name, (low, high) in plan.symbols.items()}
     runs = [run for sizes in ({}, half) for run in measure.runs(plan, checks, sizes) if listed[run.program]]
     for done, run in enumerate(runs):
-        say("designs", done, len(runs))
-        trial, known = _trial(run.program), executor.feed(run.program, run.inputs, run.symbols)
+        progress("designs", done, len(runs))
+        trial, known = _trial(run.program), session.feed(run.program, run.inputs, run.symbols)
         operands = {b for *_, step in listed[run.program] for b in step.buffers if plan.buffers[b].kind != "weight"}
-        executor.randomize(operands, np.random.default_rng(0))
-        works = [partial(executor.encode, trial, known, slice(i, i + 1)) for i in range(len(listed[run.program]))]
-        executor.begin(known)
-        wrong |= dict.fromkeys(_wrong(executor, trial, known, listed[run.program]))
+        session.randomize(operands, np.random.default_rng(0))
+        works = [partial(session.encode, trial, known, slice(i, i + 1)) for i in range(len(listed[run.program]))]
+        session.begin(known)
+        wrong |= dict.fromkeys(_wrong(session, trial, known, listed[run.program]))
         for (case, design, _), seconds in zip(
             listed[run.program], _times(timer, works, listed[run.program]), strict=True
         ):
@@ -100,23 +101,23 @@ def _designs(plan: Plan, step: Step, granted: set[str]) -> Iterator[tuple[str, s
 
 
 def _wrong(
-    executor: Executor, trial: str, known: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
+    session: Session, trial: str, known: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
 ) -> Iterator[tuple[str, str]]:
     """The case and design of each step that writes something else than the first of its case. One case after the other:
     what a design reads may lie where another case writes."""
     right: dict[str, list[np.ndarray]] = {}
-    for i in executor.stepwise(trial, known, sorted(range(len(listed)), key=lambda i: listed[i][0])):
+    for i in session.stepwise(trial, known, sorted(range(len(listed)), key=lambda i: listed[i][0])):
         case, design, step = listed[i]
-        wrote = _written(executor, step)
+        wrote = _written(session, step)
         if not all(agree(a, b) for a, b in zip(wrote, right.setdefault(case, wrote), strict=True)):
             yield case, design
 
 
-def _written(executor: Executor, step: Step) -> list[np.ndarray]:
-    plan = executor.plan
+def _written(session: Session, step: Step) -> list[np.ndarray]:
+    plan = session.plan
     bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
     written = [(b, plan.buffers[b]) for b, letter in bound if ACCESS[letter].write]
-    return [executor.content(b, 0, of.bytes // of.each, "f32") for b, of in written]
+    return [session.content(b, 0, of.bytes // of.each, "f32") for b, of in written]
 
 
 def agree(found: np.ndarray, wanted: np.ndarray) -> bool:

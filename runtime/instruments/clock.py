@@ -10,7 +10,9 @@ from typing import Protocol
 
 import numpy as np
 import wgpu
-from wgpu.backends.wgpu_native import lib
+
+from intaglio.runtime.device import wait
+from intaglio.runtime.native import timestamp_period
 
 FEATURE = "timestamp-query"
 MOST = 2048  # passes whose timestamps fit a query set
@@ -40,7 +42,7 @@ class Timestamps:
 
     def __init__(self, device: wgpu.GPUDevice) -> None:
         self._device = device
-        self._period = lib.wgpuQueueGetTimestampPeriod(device.queue._internal) * 1e-9  # wgpu gives ticks, not ns
+        self._period = timestamp_period(device)
         self._queries = device.create_query_set(type="timestamp", count=2 * MOST)
         usage = wgpu.BufferUsage.QUERY_RESOLVE | wgpu.BufferUsage.COPY_SRC
         self._ticks = device.create_buffer(size=2 * MOST * 8, usage=usage)
@@ -93,9 +95,3 @@ class Replays:
         self._device.queue.submit([commands])
         wait(self._device)
         return time.perf_counter() - begin
-
-
-def wait(device: wgpu.GPUDevice) -> None:
-    """Until all is done that was submitted: reading anything back waits for that."""
-    word = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC)
-    device.queue.read_buffer(word)

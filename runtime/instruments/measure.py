@@ -21,19 +21,18 @@ import wgpu
 
 from intaglio.runtime import plan as plans
 from intaglio.runtime.contract import PAST
-from intaglio.runtime.executor import Executor
-from intaglio.runtime.instruments.clock import Clock, clock, wait
+from intaglio.runtime.instruments.clock import Clock, clock
 from intaglio.runtime.instruments.profile import Ceilings, Profile, Timing
 from intaglio.runtime.instruments.provenance import Graph
 from intaglio.runtime.instruments.verify import Check
 from intaglio.runtime.plan import Plan
+from intaglio.runtime.progress import Progress
+from intaglio.runtime.session import Session
 from intaglio.runtime.sizes import evaluate_size
 
 BUDGET = 3.0  # seconds that a measurement is repeated for, if it is not done before
 FEWEST = 3  # times that everything is measured at least
 SHORTEST = 1e-5  # seconds that a step must take for its rates to be believed
-
-Say = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,20 @@ def median(measure: Callable[[], float | Sequence[float]], most: int) -> Any:
     return [statistics.median(times) for times in zip(*found, strict=True)]
 
 
-def once(executor: Executor, run: Run) -> float:
+def once(session: Session, run: Run) -> float:
     """Seconds of a replay, by the host's clock, from the submit to its end."""
     begin = time.perf_counter()
-    executor.submit(run.program, run.symbols)
-    wait(executor.device)
+    session.submit(run.program, run.symbols)
+    session.wait()
     return time.perf_counter() - begin
 
 
-def per_token(executor: Executor, run: Run, count: int) -> float:
+def per_token(session: Session, run: Run, count: int) -> float:
     """Seconds a token, with `count` steps in a submit, after which the last token is read."""
-    first = min(run.symbols[PAST], executor.plan.symbols[PAST][1] - count + 1)
+    first = min(run.symbols[PAST], session.plan.symbols[PAST][1] - count + 1)
     steps = [{**run.symbols, PAST: first + i} for i in range(count)]
     begin = time.perf_counter()
-    executor.replay(run.program, steps, read=("tokens", first + count, 1))
+    session.replay(run.program, steps, read=("tokens", first + count, 1))
     return (time.perf_counter() - begin) / count
 
 
@@ -107,25 +106,27 @@ def peak_memory() -> int:
     return most if sys.platform == "darwin" else most << 10
 
 
-def profile(executor: Executor, graph: Graph, programs: Sequence[Run], digest: str, most: int, say: Say) -> Profile:
+def profile(
+    session: Session, graph: Graph, programs: Sequence[Run], digest: str, most: int, progress: Progress
+) -> Profile:
     """Measure every step of the programs, which have run before. `digest`: the hash of the plan."""
-    timer = clock(executor.device)
+    timer = clock(session.device)
     timings = {}
     for i, run in enumerate(programs):
-        say("profile", i, len(programs))
-        known = executor.feed(run.program, run.inputs, run.symbols)
-        executor.begin(known)
-        count = len(executor.plan.programs[run.program].steps)
-        works = [partial(executor.encode, run.program, known, slice(k, k + 1)) for k in range(count)]
+        progress("profile", i, len(programs))
+        known = session.feed(run.program, run.inputs, run.symbols)
+        session.begin(known)
+        count = len(session.plan.programs[run.program].steps)
+        works = [partial(session.encode, run.program, known, slice(k, k + 1)) for k in range(count)]
         steps = median(partial(timer.times, works), most) if works else []
-        timings[run.program] = Timing(known, median(partial(once, executor, run), most), tuple(steps))
-    name = executor.device.adapter_info["device"] or "unnamed"
+        timings[run.program] = Timing(known, median(partial(once, session, run), most), tuple(steps))
+    name = session.device.adapter_info["device"] or "unnamed"
     reached = [
-        _rates(graph.cost(executor.plan, program, i, timing.symbols), seconds)
+        _rates(graph.cost(session.plan, program, i, timing.symbols), seconds)
         for program, timing in timings.items()
         for i, seconds in enumerate(timing.steps)
     ]
-    plain = ceilings(executor.device, timer)
+    plain = ceilings(session.device, timer)
     best = Ceilings(*(max(getattr(r, what) for r in (plain, *reached)) for what in ("flops", "bytes")))
     return Profile(name, timer.name, digest, best, timings)
 

@@ -22,8 +22,8 @@ from intaglio.runtime.plan import ACCESS, SEEN, Plan, Program
 from intaglio.runtime.sizes import evaluate_size
 
 if TYPE_CHECKING:
-    from intaglio.runtime.executor import Executor
     from intaglio.runtime.instruments.provenance import Graph, Operand
+    from intaglio.runtime.session import Session
 
 FILE = "golden.safetensors"
 
@@ -187,12 +187,12 @@ def _slice(values: np.ndarray, at: np.ndarray) -> Slice:
 # running
 
 
-def outputs(executor: Executor, checks: Iterable[Check], tolerance: float | None = None) -> Iterator[Result]:
+def outputs(session: Session, checks: Iterable[Check], tolerance: float | None = None) -> Iterator[Result]:
     """Run every check and compare its outputs; `tolerance` replaces the programs' own. Raises BadBundle."""
     for i, check in enumerate(checks):
         try:
-            made = executor.run(check.program, check.inputs, check.symbols)
-            rest = {name: executor.read(name, check.symbols) for name in check.outputs.keys() - made.keys()}
+            made = session.run(check.program, check.inputs, check.symbols)
+            rest = {name: session.read(name, check.symbols) for name in check.outputs.keys() - made.keys()}
         except (KeyError, ValueError) as error:
             raise _broken(FILE, error) from error
         for name, wanted in check.outputs.items():
@@ -201,15 +201,15 @@ def outputs(executor: Executor, checks: Iterable[Check], tolerance: float | None
 
 
 def steps(
-    executor: Executor, graph: Graph, checks: Iterable[Check], tolerance: float | None = None
+    session: Session, graph: Graph, checks: Iterable[Check], tolerance: float | None = None
 ) -> Iterator[StepResult]:
     """Run every check step by step and compare what each step writes, in order. Raises BadBundle."""
     for i, check in enumerate(checks):
-        found = {run.step: result for run in _replay(executor, graph, check) if (result := run.result(i, tolerance))}
-        readers = graph.readers(executor.plan, check.program)
-        wrong = _wrong(executor.plan, executor.plan.programs[check.program], readers, found)
+        found = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i, tolerance))}
+        readers = graph.readers(session.plan, check.program)
+        wrong = _wrong(session.plan, session.plan.programs[check.program], readers, found)
         if wrong:
-            first = next(run for run in _replay(executor, graph, check) if run.step == min(wrong))
+            first = next(run for run in _replay(session, graph, check) if run.step == min(wrong))
             found[first.step] = replace(found[first.step], inputs=tuple(first.inputs(found[first.step].worst)))
         for step, result in found.items():
             verdict = "wrong" if step in wrong else "ok" if result.worst.passed else "rough"
@@ -244,24 +244,24 @@ def _bad(step: int, found: Mapping[int, StepResult]) -> bool:
     return step not in found or not found[step].worst.passed
 
 
-def _replay(executor: Executor, graph: Graph, check: Check) -> Iterator[_Run]:
+def _replay(session: Session, graph: Graph, check: Check) -> Iterator[_Run]:
     try:
-        known = executor.feed(check.program, check.inputs, check.symbols)
+        known = session.feed(check.program, check.inputs, check.symbols)
     except (KeyError, ValueError) as error:
         raise _broken(FILE, error) from error
-    for step in executor.stepwise(check.program, known):
-        yield _Run(executor, graph, check, step, known)
+    for step in session.stepwise(check.program, known):
+        yield _Run(session, graph, check, step, known)
 
 
 class _Run:
     """A step that has just run, its operands still in place."""
 
-    def __init__(self, executor: Executor, graph: Graph, check: Check, step: int, symbols: Mapping[str, int]) -> None:
-        self.step, self._executor, self._check, self._symbols = step, executor, check, symbols
+    def __init__(self, session: Session, graph: Graph, check: Check, step: int, symbols: Mapping[str, int]) -> None:
+        self.step, self._session, self._check, self._symbols = step, session, check, symbols
         self._operands = graph.work[check.program][step].operands
         self._nodes = graph.operation(check.program, step).nodes
-        self._described = executor.plan.programs[check.program].steps[step]
-        self._access = executor.plan.kernels[self._described.kernel].access
+        self._described = session.plan.programs[check.program].steps[step]
+        self._access = session.plan.kernels[self._described.kernel].access
 
     def result(self, check: int, tolerance: float | None) -> StepResult | None:
         """How the step did in the check with this number, None if there is nothing to compare with."""
@@ -282,7 +282,7 @@ class _Run:
 
     def _most(self, binding: int, right: Slice, tolerance: float | None) -> float:
         """The largest error: that of an output is one with it, and of other values is in proportion to them."""
-        if self._executor.plan.buffers[self._described.buffers[binding]].kind == "output":
+        if self._session.plan.buffers[self._described.buffers[binding]].kind == "output":
             return limit(self._check.program, right) if tolerance is None else tolerance
         return _scale(right) * (TOLERANCES.get(self._check.program, TOLERANCE) if tolerance is None else tolerance)
 
@@ -291,7 +291,7 @@ class _Run:
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
         for binding, (operand, letter) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
-            buffer = self._executor.plan.buffers[self._described.buffers[binding]]
+            buffer = self._session.plan.buffers[self._described.buffers[binding]]
             packed = math.prod(shape) > buffer.bytes // buffer.each  # into fewer words than the weight has numbers
             if ACCESS[letter].write or packed:
                 continue
@@ -303,7 +303,7 @@ class _Run:
     def _content(self, binding: int) -> np.ndarray:
         operand = self._operands[binding]
         shape, first = self._shape(operand), evaluate_size(operand.offset, self._symbols)
-        flat = self._executor.content(self._described.buffers[binding], first, math.prod(shape), operand.dtype)
+        flat = self._session.content(self._described.buffers[binding], first, math.prod(shape), operand.dtype)
         return flat.reshape(shape)
 
     def _shape(self, operand: Operand) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,15 @@ from intaglio.runtime.contract import NEW_TOKENS, PAST
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import SEEN, Plan
+from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.options import SAMPLING, SEEDS, Options
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from intaglio.runtime.executor import Executor
+    from intaglio.runtime.session import Session
 
 BUDGET = 0.08  # seconds that a submit may take, so that text flows and nobody waits long for the adapter
-
-Say = Callable[[str, int, int], None]  # what is being done, how much of how much
 
 
 @dataclass(frozen=True)
@@ -113,23 +113,29 @@ class Completion:
 
 
 class Stream(Iterator[Piece]):
-    """The pieces of a text as they come. `result` is the whole, once there are no more; None before."""
+    """The pieces of a text as they come. `result` is the whole, once there are no more; None before.
 
-    def __init__(self, pieces: Iterator[Piece]) -> None:
-        self._pieces = pieces
+    `lock` is held while a piece is made, and not between pieces: others may use the session there, and whoever drops a
+    stream leaves nothing locked.
+    """
+
+    def __init__(self, pieces: Iterator[Piece], lock: AbstractContextManager[Any]) -> None:
+        self._pieces, self._lock = pieces, lock
         self.result: Completion | None = None
 
     def __next__(self) -> Piece:
-        try:
-            return next(self._pieces)
-        except StopIteration as stop:
-            self.result = stop.value or self.result
-            raise
+        with self._lock:
+            try:
+                return next(self._pieces)
+            except StopIteration as stop:
+                self.result = stop.value or self.result
+                raise
 
     def finish(self) -> Completion:
-        """Take the pieces that are left; the whole."""
-        for _ in self:
-            pass
+        """Take the remaining pieces, and let nobody else use the session meanwhile; returns the whole."""
+        with self._lock:
+            for _ in self:
+                pass
         return self.result
 
 
@@ -137,21 +143,36 @@ class PromptTooLong(ValueError):
     """The prompt does not fit the context."""
 
 
+@dataclass
+class Row:
+    """What belongs to one row of a session, of which there is one today: batches and beams would have several.
+
+    held: the tokens whose keys and values lie in the cache. text: the number of the text that wrote there last, which
+    finds its cache and its sampling settings as it left them.
+    """
+
+    held: list[int] = field(default_factory=list)
+    text: int = 0
+
+
 class Generator:
-    """A language model on an adapter. Without a tokenizer, texts are empty. Raises BadBundle."""
+    """A language model in a session. Without a tokenizer, texts are empty. Raises BadBundle.
+
+    Texts may take turns, and others may write into the session: a text then reads again what the cache lost.
+    """
 
     def __init__(
         self,
-        executor: Executor,
+        session: Session,
         settings: Settings,
         tokenizer: Tokenizer | None,
-        say: Say = lambda what, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         self.settings = settings
-        _check(executor.plan, settings)
-        self._executor, self._tokenizer, self._say = executor, tokenizer, say
-        self._held: list[int] = []  # the tokens whose keys and values lie in the cache
-        self._turn = 0  # counts texts, of which only the last one can go on
+        _check(session.plan, settings)
+        self._session, self._tokenizer, self._progress = session, tokenizer, progress
+        self._row = Row()
+        self._writes = session.writes  # the session's count after our last write
         self._pace = 1  # steps of the next submit
 
     def generate(self, prompt: Sequence[int], options: Options) -> Stream:
@@ -162,24 +183,22 @@ class Generator:
             prompt = [self.settings.start]
         if options.stops and self._tokenizer is None:
             raise ValueError("stop strings need a tokenizer, which this bundle lacks")
-        return Stream(self._pieces(self._known(prompt), options))
+        return Stream(self._pieces(self._known(prompt), options), self._session.lock)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """f32[tokens, vocabulary]: what follows each of `tokens`, given those before it. A step for each."""
         tokens = self._known(tokens)
-        self._begin(Options())
         rows = np.empty((len(tokens), self.settings.vocabulary), np.float32)
-        for i, token in enumerate(tokens):
-            del self._held[i:]
-            self._executor.write("tokens", np.array([token]), i)
-            self._executor.submit("step", {PAST: i})
-            rows[i] = self._last_logits()
-            self._held.append(token)
+        with self._session.lock:
+            self._begin(Options())
+            for i, token in enumerate(tokens):
+                with self._writing():
+                    del self._row.held[i:]
+                    self._session.write("tokens", np.array([token]), i)
+                    self._session.submit("step", {PAST: i})
+                    self._row.held.append(token)
+                rows[i] = self._last_logits()
         return rows
-
-    def forget(self) -> None:
-        """Take nothing in the cache for known: someone else wrote it."""
-        self._held, self._turn = [], self._turn + 1
 
     def _known(self, tokens: Sequence[int]) -> list[int]:
         array = np.asarray(tokens)
@@ -194,10 +213,22 @@ class Generator:
             )
         return array.tolist()
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Stands around all that writes into the session. Where somebody else wrote since, the cache holds nothing."""
+        if self._session.writes != self._writes:
+            self._row.held, self._row.text = [], self._row.text + 1
+        try:
+            yield
+        finally:
+            self._writes = self._session.writes
+
     def _begin(self, options: Options) -> int:
-        self._turn += 1
-        self._executor.write("sampling", options.sampling)
-        return self._turn
+        """Begin a text, or go on with one after another; returns its number."""
+        with self._writing():
+            self._row.text += 1
+            self._session.write("sampling", options.sampling)
+        return self._row.text
 
     # tokens
 
@@ -206,43 +237,62 @@ class Generator:
 
         Only what surely lies in the cache counts as held, so that an interruption anywhere leaves the truth.
         """
-        turn = self._begin(options)
         seed = random.randrange(SEEDS) if options.seed is None else int(options.seed)
-        token = self._prefill(prompt, seed)
-        left = (options.max_tokens or math.inf) - 1
-        yield [token]
-        while (room := self.settings.context - len(self._held)) > 0:
-            if turn != self._turn:
-                raise RuntimeError("this text cannot go on: the model has read another one since")
-            count = int(min(self._count(options), left, room))
-            tokens = self._steps(count, seed)
-            self._held += [token, *tokens[:-1]]
-            token, left = tokens[-1], left - count
+        number = self._begin(options)
+        text = [*prompt, self._prefill(prompt, seed)]  # its last token is not in the cache yet
+        remaining = (options.max_tokens or math.inf) - 1
+        yield text[-1:]
+        while (room := self.settings.context + 1 - len(text)) > 0:
+            if number != self._row.text or self._session.writes != self._writes:
+                number = self._begin(options)
+                self._resume(text, seed)
+            count = int(min(self._count(options), remaining, room))
+            tokens = self._steps(text[-1], count, seed)
+            text += tokens
+            remaining -= count
             yield tokens
+
+    def _resume(self, text: list[int], seed: int) -> None:
+        """Bring back a text that another one pushed out: all but its last token into the cache, the last one behind.
+
+        A prefill draws a token too, which the last one replaces: the next is drawn by a step, as it would have been.
+        """
+        before = text[:-1]
+        if self._common(before) < len(before):
+            self._prefill(before, seed)
+        with self._writing():
+            del self._row.held[len(before) :]
+            self._session.write("tokens", np.array(text[-1:]), len(before))
+
+    def _common(self, tokens: Sequence[int]) -> int:
+        """How many of the first tokens the cache holds."""
+        pairs = zip(tokens, self._row.held, strict=False)
+        return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(tokens), len(self._row.held)))
 
     def _prefill(self, prompt: list[int], seed: int) -> int:
         """Read the prompt from where it parts from what is held; the last token is always read. Returns the next."""
-        both = zip(prompt[:-1], self._held, strict=False)
-        common = next((i for i, (a, b) in enumerate(both) if a != b), min(len(prompt) - 1, len(self._held)))
-        token = -1
-        for first in range(common, len(prompt), self.settings.chunk):
-            part = prompt[first : first + self.settings.chunk]
-            del self._held[first:]
-            self._executor.write("tokens", np.array(part), first)
-            symbols = {PAST: first, NEW_TOKENS: len(part), "seed": seed}
-            token = int(self._executor.submit("prefill", symbols, ("tokens", first + len(part), 1))[0])
-            self._held += part
-            if len(prompt) - common > self.settings.chunk:
-                self._say("reading the prompt", len(self._held) - common, len(prompt) - common)
+        common, chunk, token = self._common(prompt[:-1]), self.settings.chunk, -1
+        for first in range(common, len(prompt), chunk):
+            part = prompt[first : first + chunk]
+            with self._writing():
+                del self._row.held[first:]
+                self._session.write("tokens", np.array(part), first)
+                symbols = {PAST: first, NEW_TOKENS: len(part), "seed": seed}
+                token = int(self._session.submit("prefill", symbols, ("tokens", first + len(part), 1))[0])
+                self._row.held += part
+            if len(prompt) - common > chunk:
+                self._progress("reading the prompt", first + len(part) - common, len(prompt) - common)
         return token
 
-    def _steps(self, count: int, seed: int) -> list[int]:
-        """The next `count` tokens, in one submit, which sets the pace of the next one."""
-        first = len(self._held)
+    def _steps(self, last: int, count: int, seed: int) -> list[int]:
+        """The next `count` tokens after `last`, in one submit, which sets the pace of the next one."""
+        first = len(self._row.held)
         runs = [{PAST: first + i, "seed": seed} for i in range(count)]
-        started = time.perf_counter()
-        tokens = self._executor.replay("step", runs, ("tokens", first + 1, count)).tolist()
-        seconds = (time.perf_counter() - started) / count
+        begin = time.perf_counter()
+        with self._writing():
+            tokens = self._session.replay("step", runs, ("tokens", first + 1, count)).tolist()
+            self._row.held += [last, *tokens[:-1]]
+        seconds = (time.perf_counter() - begin) / count
         self._pace = max(1, min(2 * self._pace, SLOTS, int(BUDGET / seconds)))
         return tokens
 
@@ -250,7 +300,7 @@ class Generator:
         return 1 if options.logprobs is not None else int(options.steps_per_submit or self._pace)
 
     def _last_logits(self) -> np.ndarray:
-        return self._executor.read("logits", {}).reshape(-1)
+        return self._session.read("logits", {}).reshape(-1)
 
     # text
 

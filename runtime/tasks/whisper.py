@@ -6,7 +6,7 @@ whisper/transcribe.py, at temperature 0; positions in the recording are counted 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +14,17 @@ import numpy as np
 
 from intaglio.runtime.contract import NEW_TOKENS, PAST
 from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.audio import mono
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from intaglio.runtime.executor import Executor
+    from intaglio.runtime.session import Session
 
 SILENCE = -10.0  # log10 of the smallest power that the spectrogram knows
 FRAMES_PER_TIMESTAMP = 2  # the encoder halves the frames, and timestamps count its positions
 TASKS = ("transcribe", "translate")
 WELL_KNOWN = ("en", "zh", "de", "es", "fr")
-
-Say = Callable[[str, int, int], None]  # what is being done, how much of how much
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,12 @@ class Sound:
 class Transcriber:
     """`settings`: the content of generation.json. Raises BadBundle."""
 
-    def __init__(self, executor: Executor, settings: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    def __init__(self, session: Session, settings: Mapping[str, Any], tokenizer: Tokenizer) -> None:
         self.settings = Settings.parse(settings)
-        self._executor, self._tokenizer = executor, tokenizer
+        self._session, self._tokenizer = session, tokenizer
         try:
-            (self._features,) = executor.plan.programs["encode"].inputs
-            room = executor.plan.symbols[PAST][1] + 1
+            (self._features,) = session.plan.programs["encode"].inputs
+            room = session.plan.symbols[PAST][1] + 1
         except (KeyError, ValueError) as error:
             raise BadBundle("the plan is broken: it is no Whisper's; compile the model again") from error
         if self.settings.max_length > room:
@@ -148,7 +147,7 @@ class Transcriber:
         language: str | None = None,
         task: str = "transcribe",
         timestamps: bool | None = None,
-        say: Say | None = None,
+        progress: Progress = silent,
     ) -> Transcript:
         """The text of `samples`, f32[n] at the model's rate (16 kHz).
 
@@ -171,8 +170,7 @@ class Transcriber:
             pieces, advance = cut(tokens, size, s) if timed else ([Piece(0, size, tokens)], size)
             segments += [segment for piece in pieces if (segment := self._segment(seek, piece)) is not None]
             seek += advance
-            if say is not None:
-                say("transcribing", min(seek, sound.frames), sound.frames)
+            progress("transcribing", min(seek, sound.frames), sound.frames)
         tokens = [token for segment in segments for token in segment.tokens]
         return Transcript(self._tokenizer.decode(tokens).strip(), segments, language, tokens)
 
@@ -197,13 +195,13 @@ class Transcriber:
         peaks = [SILENCE]
         for first in range(0 if sound.frames > window else window, sound.audible, window):
             self._spectrogram(sound, first, SILENCE)
-            peaks.append(float(self._executor.read("peak", {}).item()))
+            peaks.append(float(self._session.read("peak", {}).item()))
         return max(peaks)
 
     def _spectrogram(self, sound: Sound, first: int, loudest: float) -> None:
-        self._executor.write("audio", sound.window(first))
-        self._executor.write("loudest", np.full((1, 1, 1), loudest, np.float32))
-        self._executor.submit("mel", {})
+        self._session.write("audio", sound.window(first))
+        self._session.write("loudest", np.full((1, 1, 1), loudest, np.float32))
+        self._session.submit("mel", {})
 
     def _listen(self, sound: Sound, seek: int, loudest: float) -> None:
         """Encode the window at `seek`.
@@ -215,24 +213,24 @@ class Transcriber:
         left = sound.frames - seek
         ends = left < self.settings.frames < sound.frames
         if ends or self._features != "input_features":
-            features = self._executor.read("input_features", {})
+            features = self._session.read("input_features", {})
             if ends:
                 features[..., left:] = 0
-            self._executor.write(self._features, features)
-        self._executor.submit("encode", {})
+            self._session.write(self._features, features)
+        self._session.submit("encode", {})
 
     def _detect_language(self) -> str:
-        self._executor.write("input_ids", np.array([[self.settings.start]]))
+        self._session.write("input_ids", np.array([[self.settings.start]]))
         symbols = {PAST: 0, NEW_TOKENS: 1, "begin": 1, "timed": 0}
-        self._executor.submit("prefill", symbols)
-        logits = self._executor.read("logits", symbols).reshape(-1)
+        self._session.submit("prefill", symbols)
+        logits = self._session.read("logits", symbols).reshape(-1)
         return max(self.settings.languages, key=lambda code: logits[self.settings.languages[code]])
 
     def _decode(self, prompt: list[int], timed: bool) -> list[int]:
         """The tokens that follow the prompt, up to the end token or the largest length."""
         count = len(prompt)
         symbols = {"begin": count, "timed": int(timed)}
-        self._executor.write("input_ids", np.array([prompt]))
+        self._session.write("input_ids", np.array([prompt]))
         token = self._submit("prefill", {**symbols, PAST: 0, NEW_TOKENS: count}, count)
         tokens = []
         while token != self.settings.end:
@@ -244,7 +242,7 @@ class Transcriber:
         return tokens
 
     def _submit(self, program: str, symbols: Mapping[str, int], index: int) -> int:
-        return int(self._executor.submit(program, symbols, read=("tokens", index, 1))[0])
+        return int(self._session.submit(program, symbols, read=("tokens", index, 1))[0])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from parity import Build, compiled, opened
 import tint
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.graph import Node
-from intaglio.runtime.executor import Executor
+from intaglio.runtime.session import Session
 
 CONTEXT = 64
 P, SEED = dim(Symbol("past", 0, CONTEXT - 1)), dim(Symbol("seed", 0, (1 << 31) - 1))
@@ -32,27 +32,27 @@ def build(vocabulary: int, folder: Path) -> Path:
 
 
 @cache
-def sampler(vocabulary: int) -> Executor:
+def sampler(vocabulary: int) -> Session:
     with tempfile.TemporaryDirectory() as folder:
         return opened(build(vocabulary, Path(folder, "bundle")))
 
 
 def choose(logits: np.ndarray, sampling: tuple[float, ...] = (), seed: int = 0, past: tuple[int, ...] = (0,)) -> int:
     """The token after `past`. sampling: temperature, top_k, top_p, min_p, repetition_penalty."""
-    executor = sampler(len(logits))
-    executor.write("logits", logits)
-    executor.write("sampling", np.resize([*sampling, *[0] * 5], 5).astype(np.float32))
-    executor.write("tokens", np.array(past))
-    return int(executor.submit("main", {"past": len(past) - 1, "seed": seed}, ("tokens", len(past), 1))[0])
+    session = sampler(len(logits))
+    session.write("logits", logits)
+    session.write("sampling", np.resize([*sampling, *[0] * 5], 5).astype(np.float32))
+    session.write("tokens", np.array(past))
+    return int(session.submit("main", {"past": len(past) - 1, "seed": seed}, ("tokens", len(past), 1))[0])
 
 
 def draw(logits: np.ndarray, sampling: tuple[float, ...], count: int, seed: int = 0) -> list[int]:
     """Tokens drawn from the same logits, sixteen positions for each seed."""
     choose(logits, sampling)
-    executor, drawn = sampler(len(logits)), []
+    session, drawn = sampler(len(logits)), []
     for i in range(-(-count // 16)):
         runs = [{"past": p, "seed": seed + i} for p in range(16)]
-        drawn += executor.replay("main", runs, ("tokens", 1, 16)).tolist()
+        drawn += session.replay("main", runs, ("tokens", 1, 16)).tolist()
     return drawn[:count]
 
 

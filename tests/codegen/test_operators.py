@@ -46,7 +46,7 @@ from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import BINARY, ELEMENTWISE, SMOOTH, UNARY, Expression, operator
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
-from intaglio.compiler.models.whisper.programs import bits
+from intaglio.compiler.models.whisper.family import bits
 from intaglio.compiler.rewrite.elementwise_chains import rounding
 
 PLAIN = """Abs Asinh Atan Ceil Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Mish
@@ -944,12 +944,12 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_against_onnxruntime(case: Case, bundle_of: Callable[[Case], Path]) -> None:
-    executors = every_design(bundle_of(case))
+    sessions = every_design(bundle_of(case))
     for size in case.sizes if case.symbols else (1,):
         feeds = case.fed(size)
         expected = onnxruntime_outputs(case.model(), feeds)
-        for executor in executors:
-            assert_equal(executor.run("main", feeds), expected, case.rtol, case.atol)
+        for session in sessions:
+            assert_equal(session.run("main", feeds), expected, case.rtol, case.atol)
 
 
 # operators that ONNX does not have, or not so; against numpy, before they are fused
@@ -1241,7 +1241,7 @@ def test_the_next_token(tmp_path: Path) -> None:
     made = b.graph.value("token", state.type)
     attrs = {"at": P + 1, "begin": begin, "timed": timed, **settings}
     b.graph.add(Node("WhisperToken", (logits, *lists, state), (made,), attrs, ("sampling",)))
-    executor = opened(compiled(b.output(), tmp_path / "bundle"))
+    session = opened(compiled(b.output(), tmp_path / "bundle"))
     for _ in range(150):
         at, count = 3, int(random.integers(0, 5))
         times = np.sort(random.integers(text + 5, size, count))
@@ -1251,9 +1251,9 @@ def test_the_next_token(tmp_path: Path) -> None:
         values[text + 5 :] += random.choice([-3, 0, 3])
         tokens = np.zeros((1, 20, 1), np.int32)
         tokens[0, at : at + count, 0] = sampled
-        executor.run("main", {"logits": values[None, None], "tokens": tokens}, symbols)
+        session.run("main", {"logits": values[None, None], "tokens": tokens}, symbols)
         expected = int(filtered(values, sampled, bool(symbols["timed"]), generation).argmax())
-        assert int(executor.read("tokens", symbols)[0, at + count, 0]) == expected, (sampled, symbols)
+        assert int(session.read("tokens", symbols)[0, at + count, 0]) == expected, (sampled, symbols)
 
 
 def test_every_operator_has_a_case() -> None:

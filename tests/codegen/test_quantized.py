@@ -251,8 +251,8 @@ def test_against_onnxruntime(name: str, bundle_of: Callable[[str], Path]) -> Non
     model, folder = MODELS[name], bundle_of(name)
     (expected,) = run(model)
     tolerance = 2e-4 if "Bnb4" in name else 2e-5  # no kernel unpacks those, and f16 holds them
-    for executor in every_design(folder):
-        np.testing.assert_allclose(executor.run("main", model.inputs)["y"], expected, rtol=1e-5, atol=tolerance)
+    for session in every_design(folder):
+        np.testing.assert_allclose(session.run("main", model.inputs)["y"], expected, rtol=1e-5, atol=tolerance)
     stored = sum(len(p.read_bytes()) for p in folder.glob("weights-*.safetensors"))
     assert stored <= model.most + 2048, "the weight is larger than its codes and scales"
 

@@ -22,7 +22,7 @@ def test_every_shader_passes_tint(whispers: dict[str, Path]) -> None:
 
 def test_every_shader_passes_naga(whispers: dict[str, Path]) -> None:
     for bundle in whispers.values():
-        made = {name for executor in every_design(bundle) for name in executor._pipelines}
+        made = {name for session in every_design(bundle) for name in session.engine.pipelines}
         assert {f"{name}.wgsl" for name in made} == {path.name for path in shaders(bundle)}
 
 

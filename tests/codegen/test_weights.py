@@ -19,12 +19,13 @@ from intaglio.codegen.kernel import MAX_BINDING, Weight
 from intaglio.codegen.ops import linear
 from intaglio.codegen.weights import packed, packed_size, rows8
 from intaglio.compiler.ir.graph import TensorType, Value, type_of
-from intaglio.compiler.models import frontend
+from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.quantize import Precision
 from intaglio.runtime import plan_file
-from intaglio.runtime.executor import Executor
+from intaglio.runtime.engine import Engine
+from intaglio.runtime.session import Session
 
 SIZES = st.integers(1, 40)
 
@@ -83,14 +84,14 @@ def matrix(rows: int, width: int) -> Value:
     return Value("matrix", TensorType("f32", (rows, width)))
 
 
-def outputs(executor: Executor) -> dict[str, np.ndarray]:
+def outputs(session: Session) -> dict[str, np.ndarray]:
     """Every program of a Whisper, once."""
     random = np.random.default_rng(0)
-    shape = executor.plan.buffers[executor.plan.programs["encode"].inputs["input_features"]].shape
-    hidden = executor.run("encode", {"input_features": random.standard_normal(shape)})
-    prefill = executor.run("prefill", {"input_ids": [[5, 9, 300]]}, {"past": 0, "begin": 3})
-    step = executor.run("step", {}, {"past": 3, "new_tokens": 1, "begin": 3})
-    tokens = executor.read("tokens", {})[:, :5]
+    shape = session.plan.buffers[session.plan.programs["encode"].inputs["input_features"]].shape
+    hidden = session.run("encode", {"input_features": random.standard_normal(shape)})
+    prefill = session.run("prefill", {"input_ids": [[5, 9, 300]]}, {"past": 0, "begin": 3})
+    step = session.run("step", {}, {"past": 3, "new_tokens": 1, "begin": 3})
+    tokens = session.read("tokens", {})[:, :5]
     return {"hidden": hidden["last_hidden_state"], "3": prefill["logits"], "1": step["logits"], "tokens": tokens}
 
 
@@ -98,13 +99,15 @@ def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monk
     """As if a binding held 16 KiB: the head has three parts, and so has the embedding. Parts are cases of their own,
     whose fastest designs may differ: all have the first."""
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
-    model = frontend.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
+    model = families.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts
     model.checks = [check for check in model.checks if check.program != "mel"]
     split = tmp_path / "split"
     write.write(model, split, Trace())
     assert sum("embed_tokens" in name for name in tensors(split)) == 3
-    one, parts = (Executor(f, replace(plan_file.read(f), tunings=()), device=device()) for f in (whisper, split))
+    one, parts = (
+        Engine(f, replace(plan_file.read(f), tunings=()), device=device()).session() for f in (whisper, split)
+    )
     expected = outputs(one)
     for name, array in outputs(parts).items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)

@@ -23,8 +23,9 @@ from safetensors.numpy import save_file
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.runtime import plan as plans
 from intaglio.runtime import plan_file
+from intaglio.runtime.engine import Engine
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.executor import Executor
+from intaglio.runtime.session import Session
 from intaglio.runtime.sizes import evaluate_size, workgroups
 
 T = dim(Symbol("new_tokens", 1, 40))
@@ -341,7 +342,7 @@ def test_what_is_accepted_is_safe(choice: st.DataObject, data: dict[str, Any], t
 
 
 def assert_safe(plan: plans.Plan) -> None:
-    """What the executor takes for granted, said once more and otherwise than in the reader."""
+    """What the session takes for granted, said once more and otherwise than in the reader."""
     assert type(plan.kind) is str
     ranges = plan.symbols
     assert all(type(n) is int for pair in ranges.values() for n in pair)
@@ -426,8 +427,8 @@ def mine(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "mine"))
 
 
-def load(folder: Path) -> Executor:
-    return Executor(folder, plan_file.read(folder), device=device())
+def load(folder: Path) -> Session:
+    return Engine(folder, plan_file.read(folder), device=device()).session()
 
 
 def any_file(folder: Path, suffix: str) -> Path:

@@ -11,7 +11,7 @@ import pytest
 from parity import Build, compiled, device, opened
 
 from intaglio.runtime import plan_file, tuning
-from intaglio.runtime.executor import Executor
+from intaglio.runtime.engine import Engine
 from intaglio.runtime.plan import Choice, Plan, Tuning
 from intaglio.runtime.tuning import Measured
 
@@ -137,9 +137,9 @@ def test_a_bundle_takes_the_design_for_this_adapter(folder: Path, tmp_path: Path
     name, driver = tuning.adapter(device().adapter_info)
     plan = replace(plan_file.read(folder), tunings=(Tuning(name, driver, {CASE: "rows4"}),))
     (folder / "plan.json").write_text(plan_file.write(plan))
-    executor = opened(folder)
-    assert design(executor.plan) == "rows4"
-    assert list(executor._pipelines) == [executor.plan.programs["main"].steps[0].kernel]
+    session = opened(folder)
+    assert design(session.plan) == "rows4"
+    assert list(session.engine.pipelines) == [session.plan.programs["main"].steps[0].kernel]
 
 
 def test_a_device_has_larger_limits_only_for_designs_that_need_them(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_device_has_larger_limits_only_for_designs_that_need_them(tmp_path: Pa
     feeds = {"q": random.standard_normal((1, 1, 32)), "k": random.standard_normal((1, 70, 32))}
     results = []
     for tunings, most in ((), 256), ((here,), 1024):
-        executor = Executor(folder, replace(plan, tunings=tunings))
-        assert executor.device.limits["max-compute-invocations-per-workgroup"] == most
-        results.append(executor.run("main", {name: x.astype(np.float32) for name, x in feeds.items()})["y0"])
+        session = Engine(folder, replace(plan, tunings=tunings)).session()
+        assert session.device.limits["max-compute-invocations-per-workgroup"] == most
+        results.append(session.run("main", {name: x.astype(np.float32) for name, x in feeds.items()})["y0"])
     np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-5)

@@ -137,16 +137,16 @@ import sys
 from pathlib import Path
 from intaglio.runtime import plan_file
 from intaglio.runtime.device import open_device
-from intaglio.runtime.executor import Executor
+from intaglio.runtime.engine import Engine
 from intaglio.runtime.instruments.measure import peak_memory
 
 def load(folder):
-    return Executor(Path(folder), plan_file.read(Path(folder)), device=device)
+    return Engine(Path(folder), plan_file.read(Path(folder)), device=device).session()
 
 device = open_device()
 load(sys.argv[1])
 before = peak_memory()
-executor = load(sys.argv[2])
+session = load(sys.argv[2])
 print(peak_memory() - before)
 """
 

@@ -30,7 +30,7 @@ from parity import assert_equal, graph_of, onnxruntime_outputs, opened
 from intaglio.codegen.bundle import write
 from intaglio.codegen.lower import lower
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.models import frontend
+from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.quantize import Precision
@@ -200,7 +200,7 @@ def fate(victim: Victim, folder: Path, run: bool) -> str:
         (folder / victim.file).unlink()
     (folder / victim.file).write_bytes(victim.content)
     if victim.export is not None:
-        for graph in frontend.compile(folder, Trace(), Precision()).graphs.values():
+        for graph in families.compile(folder, Trace(), Precision()).graphs.values():
             lower(graph)
         return "compiled"
     proto = load.read(folder / victim.file)
@@ -214,19 +214,19 @@ def fate(victim: Victim, folder: Path, run: bool) -> str:
 
 def compare(proto: onnx.ModelProto, bind: dict[str, np.ndarray], folder: Path) -> str:
     """ "equal" to onnxruntime, which may not take the model: "compiled". Raises AssertionError."""
-    executor = opened(folder)
-    program = executor.plan.programs["main"]
+    session = opened(folder)
+    program = session.plan.programs["main"]
     dice = np.random.default_rng(0)
     feeds = {}
     for name, i in program.inputs.items():
-        buffer = executor.plan.buffers[i]
+        buffer = session.plan.buffers[i]
         shape = [d if isinstance(d, int) else 3 for d in buffer.shape]
         feeds[name] = dice.integers(0, 2, shape).astype(load.DTYPES[buffer.dtype])
     try:
         expected = onnxruntime_outputs(proto, feeds | bind)
     except Exception:  # its errors have no type of their own
         return "compiled"
-    assert_equal(executor.run("main", feeds), expected, rtol=1e-3, atol=1e-3)
+    assert_equal(session.run("main", feeds), expected, rtol=1e-3, atol=1e-3)
     return "equal"
 
 

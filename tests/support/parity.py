@@ -1,4 +1,4 @@
-"""Runs small models and graphs through the passes, emit and the executor, beside onnxruntime or numpy as the oracle."""
+"""Runs small models and graphs through passes, writer and a session, beside onnxruntime or numpy as the oracle."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics import evaluate
 from intaglio.runtime import plan_file, tuning
 from intaglio.runtime.device import open_device, tiers
-from intaglio.runtime.executor import Executor
+from intaglio.runtime.engine import Engine
 from intaglio.runtime.limits import TIERS
+from intaglio.runtime.session import Session
 
 OPSET = 20
 Arrays = dict[str, np.ndarray]
@@ -201,14 +202,14 @@ def device(*needs: str) -> wgpu.GPUDevice:
     return open_device(needs=needs)
 
 
-def opened(folder: Path) -> Executor:
+def opened(folder: Path) -> Session:
     """The bundle on the device, after a check that it takes the memory that its plan says."""
-    executor = Executor(folder, plan_file.read(folder), device=device())
-    assert executor.allocated == executor.plan.bytes
-    return executor
+    session = Engine(folder, plan_file.read(folder), device=device()).session()
+    assert (session.engine.allocated, session.allocated) == (session.plan.engine_bytes, session.plan.session_bytes)
+    return session
 
 
-def every_design(folder: Path) -> list[Executor]:
+def every_design(folder: Path) -> list[Session]:
     """The bundle as it is here, as it was compiled, and again until every step has had each other design."""
     plan = replace(plan_file.read(folder), tunings=())
     choices = {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}
@@ -219,7 +220,7 @@ def every_design(folder: Path) -> list[Executor]:
     tried = [plan, *changed] if changed else []
     missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}
     assert not missing, f"this adapter runs no {missing}"
-    return [opened(folder), *(Executor(folder, p, device=able) for p in tried)]
+    return [opened(folder), *(Engine(folder, p, device=able).session() for p in tried)]
 
 
 class Program:
@@ -228,10 +229,10 @@ class Program:
     def __init__(self, graph: Graph) -> None:
         self.original, self.graph = graph.copy("original"), graph
         with tempfile.TemporaryDirectory() as folder:
-            self.executors = every_design(compiled(graph, Path(folder, "bundle")))
+            self.sessions = every_design(compiled(graph, Path(folder, "bundle")))
 
     def run(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
-        return self.executors[0].run("main", feeds, symbols)
+        return self.sessions[0].run("main", feeds, symbols)
 
     def reference(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
         return evaluate.run(self.original, feeds, symbols)
@@ -245,8 +246,8 @@ class Program:
             array = random.standard_normal(shape) if value.dtype == "f32" else random.integers(0, 4, shape)
             feeds[value.name] = array.astype(DTYPES[value.dtype])
         wanted = self.reference(feeds, symbols)
-        for executor in self.executors:
-            assert_equal(executor.run("main", feeds, symbols), wanted, rtol, atol)
+        for session in self.sessions:
+            assert_equal(session.run("main", feeds, symbols), wanted, rtol, atol)
 
 
 class Build:

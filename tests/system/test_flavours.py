@@ -102,7 +102,7 @@ def test_logits_and_greedy_tokens_agree(pair: Pair, recording: Path, timed: bool
     prompt = pair.reference.prompt(timed=timed)
     expected = pair.reference.greedy(hidden, prompt, timed, MOST)
     end = pair.reference.generation["eos_token_id"]
-    run, begin = pair.bundle.executor, len(prompt)
+    run, begin = pair.bundle.replays, len(prompt)
     run.write("input_ids", np.array([prompt]))
     symbols = {"past": 0, "new_tokens": begin, "begin": begin, "timed": int(timed)}
     sampled = [int(run.submit("prefill", symbols, ("tokens", begin, 1))[0])]

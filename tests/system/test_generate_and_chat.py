@@ -23,7 +23,7 @@ import pytest
 
 import intaglio
 from intaglio.commands.chat import Conversation
-from intaglio.commands.progress import Progress
+from intaglio.commands.progress import ProgressLine
 from intaglio.runtime.tasks.generate import Piece
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -56,13 +56,13 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> intaglio.Bundle:
 def runs(bundle: intaglio.Bundle, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     """(program, first row, rows) of every submit."""
     seen: list[tuple[str, int, int]] = []
-    replay = bundle.executor.replay
+    replay = bundle.replays.replay
 
     def spy(program: str, runs: list[dict[str, int]], read: Any = None) -> Any:
         seen.append((program, runs[0]["past"], runs[0].get("new_tokens", len(runs))))
         return replay(program, runs, read)
 
-    monkeypatch.setattr(bundle.executor, "replay", spy)
+    monkeypatch.setattr(bundle.replays, "replay", spy)
     return seen
 
 
@@ -325,7 +325,7 @@ class _Said(Iterator[Piece]):
 
 def talk(monkeypatch: pytest.MonkeyPatch, answers: Answers, lines: str, system: str | None = None) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-    Conversation(answers, system, {}, Progress(io.StringIO())).hold(as_json=False)
+    Conversation(answers, system, {}, ProgressLine(io.StringIO())).hold(as_json=False)
 
 
 def test_an_interrupted_answer_counts_as_far_as_it_came(

@@ -27,6 +27,7 @@ MAY_IMPORT = {
         "intaglio.runtime.limits",
         "intaglio.runtime.plan",
         "intaglio.runtime.plan_file",
+        "intaglio.runtime.progress",
         "intaglio.runtime.sizes",
         "intaglio.runtime.tuning",
         "intaglio.templates",
@@ -113,8 +114,8 @@ def test_import_directions(folder):
         (
             "codegen",
             "intaglio.codegen.bundle.write",
-            "from intaglio.runtime import executor",
-            ["intaglio.runtime.executor"],
+            "from intaglio.runtime import engine",
+            ["intaglio.runtime.engine"],
         ),
         (
             "codegen",

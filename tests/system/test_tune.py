@@ -44,7 +44,7 @@ def test_what_is_measured_is_what_a_bundle_gets(tmp_path: Path, capsys: pytest.C
         assert measured.tuning([choices[case]]).choices == ({case: slowest} if slowest != choices[case].design else {})
     file.write_text(tuning.write(measured))
     tuned = intaglio.compile(MODEL, tmp_path / "tuned", tuning=[file])
-    assert designs(tuned.executor.plan) == {c: min(s, key=s.__getitem__) for c, s in measured.seconds.items()}
+    assert designs(tuned.engine.plan) == {c: min(s, key=s.__getitem__) for c, s in measured.seconds.items()}
     again = intaglio.compile(MODEL, tmp_path / "again", tuning=[file])
     assert (again.folder / "plan.json").read_bytes() == (tuned.folder / "plan.json").read_bytes()
 

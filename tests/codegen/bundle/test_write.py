@@ -51,13 +51,13 @@ def test_two_compiles_are_byte_identical(tmp_path: Path) -> None:
 
 
 def test_the_report_tells_what_is_allocated(whisper: Path) -> None:
-    executor = opened(whisper)
-    plan, report = executor.plan, json.loads((whisper / "report.json").read_text())
+    session = opened(whisper)
+    plan, report = session.plan, json.loads((whisper / "report.json").read_text())
     bytes_ = report["bytes"]
-    assert bytes_["total"] == plan.bytes == executor.allocated
+    assert bytes_["total"] == plan.bytes == session.engine.allocated + session.allocated
     assert bytes_["total"] == sum(n for part, n in bytes_.items() if part != "total")
     assert bytes_["weights"] == sum(b.bytes for b in plan.buffers if b.kind == "weight")
-    assert report["kernels"] == len(plan.used) == len(executor._pipelines)
+    assert report["kernels"] == len(plan.used) == len(session.engine.pipelines)
     written = len(list((whisper / "kernels").iterdir()))
     assert report["kernels"] + report["kernels_of_other_designs"] == len(plan.kernels) == written
     assert report["dispatches"] == {name: len(p.steps) for name, p in plan.programs.items()}
@@ -192,12 +192,12 @@ def test_programs_share_what_has_one_name(tmp_path: Path) -> None:
     inner = second.Abs(second.input("shared", 4))
     second.output(second.Softmax(inner, axis=0))
     inner.name = "x"
-    executor = opened(compiled(graphs, tmp_path / "b"))
+    session = opened(compiled(graphs, tmp_path / "b"))
     x = np.array([1, -2, 3, -4], np.float32)
-    executor.run("first", {"x": x})
-    executor.submit("second", {})
-    np.testing.assert_allclose(executor.read("y0", {}), np.exp(abs(x)) / np.exp(abs(x)).sum(), rtol=1e-5)
-    np.testing.assert_array_equal(executor.read("x", {}), x)
+    session.run("first", {"x": x})
+    session.submit("second", {})
+    np.testing.assert_allclose(session.read("y0", {}), np.exp(abs(x)) / np.exp(abs(x)).sum(), rtol=1e-5)
+    np.testing.assert_array_equal(session.read("x", {}), x)
 
 
 def test_one_name_is_one_type(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from graphs import model, random
 import intaglio
 from intaglio.runtime.device import open_device
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.executor import Executor
 from intaglio.runtime.instruments import measure
 from intaglio.runtime.instruments import profile as profiles
-from intaglio.runtime.instruments.clock import FEATURE, MOST, Clock, Replays, Timestamps, clock, wait
+from intaglio.runtime.instruments.clock import FEATURE, MOST, Clock, Replays, Timestamps, clock
 from intaglio.runtime.instruments.measure import Run, median, once, per_token, runs
 from intaglio.runtime.instruments.verify import golden
+from intaglio.runtime.session import Session
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "whisper-merged-18"
 
@@ -42,8 +42,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> intaglio.Bundle:
 
 
 @pytest.fixture(scope="module")
-def executor(plain: intaglio.Bundle, device: wgpu.GPUDevice) -> Executor:
-    return plain.open(device)
+def session(plain: intaglio.Bundle, device: wgpu.GPUDevice) -> Session:
+    return plain.open(device).session()
 
 
 @pytest.fixture(scope="module")
@@ -52,22 +52,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> intaglio.Bundle:
 
 
 @pytest.fixture(scope="module")
-def whisper(bundle: intaglio.Bundle, device: wgpu.GPUDevice) -> Executor:
-    return bundle.open(device)
+def whisper(bundle: intaglio.Bundle, device: wgpu.GPUDevice) -> Session:
+    return bundle.open(device).session()
 
 
-def all_runs(executor: Executor, folder: Path, **sizes: int) -> list[Run]:
-    return runs(executor.plan, golden(folder, executor.plan), sizes)
+def all_runs(session: Session, folder: Path, **sizes: int) -> list[Run]:
+    return runs(session.plan, golden(folder, session.plan), sizes)
 
 
 @pytest.mark.parametrize("kind", [Timestamps, Replays])
-def test_both_clocks_see_the_slow_step(kind: type[Clock], plain: intaglio.Bundle, executor: Executor) -> None:
-    (run,) = all_runs(executor, plain.folder, n_n=1024)
-    known = executor.feed(run.program, run.inputs, run.symbols)
-    executor.begin(known)
-    works = [partial(executor.encode, "main", known, slice(i, i + 1)) for i in range(4)]
-    times = median(partial(kind(executor.device).times, works), 3)
-    assert [s.kernel.split("_")[0] for s in executor.plan.programs["main"].steps] == ["softmax", "matmul"] * 2
+def test_both_clocks_see_the_slow_step(kind: type[Clock], plain: intaglio.Bundle, session: Session) -> None:
+    (run,) = all_runs(session, plain.folder, n_n=1024)
+    known = session.feed(run.program, run.inputs, run.symbols)
+    session.begin(known)
+    works = [partial(session.encode, "main", known, slice(i, i + 1)) for i in range(4)]
+    times = median(partial(kind(session.device).times, works), 3)
+    assert [s.kernel.split("_")[0] for s in session.plan.programs["main"].steps] == ["softmax", "matmul"] * 2
     assert max(times) == times[1] > 0
     assert all(t < 10 for t in times)
 
@@ -79,26 +79,25 @@ def test_more_works_than_queries(device: wgpu.GPUDevice) -> None:
 def test_the_clock_is_the_best_there_is(device: wgpu.GPUDevice) -> None:
     assert clock(device).name == "timestamps"
     assert clock(open_device()).name == "replays"
-    wait(device)
 
 
-def test_runs_take_any_size(plain: intaglio.Bundle, executor: Executor) -> None:
-    (run,) = all_runs(executor, plain.folder)
+def test_runs_take_any_size(plain: intaglio.Bundle, session: Session) -> None:
+    (run,) = all_runs(session, plain.folder)
     assert run.symbols == {"n_n": 3} and run.inputs["x"].shape == (3, 256)
-    (large,) = all_runs(executor, plain.folder, n_n=7)
+    (large,) = all_runs(session, plain.folder, n_n=7)
     assert large.inputs["x"].shape == (7, 256)
     np.testing.assert_array_equal(large.inputs["x"][:3], run.inputs["x"])
-    (bare,) = runs(executor.plan, [], {})
+    (bare,) = runs(session.plan, [], {})
     assert bare.symbols == {"n_n": 1} and not bare.inputs["x"].any()
-    assert once(executor, large) > 0
+    assert once(session, large) > 0
     with pytest.raises(ValueError, match="no size m; this bundle has n_n"):
-        runs(executor.plan, [], {"m": 1})
-    (beyond,) = all_runs(executor, plain.folder, n_n=1025)
+        runs(session.plan, [], {"m": 1})
+    (beyond,) = all_runs(session, plain.folder, n_n=1025)
     with pytest.raises(ValueError, match="compiled for 1 to 1024"):
-        executor.feed(beyond.program, beyond.inputs, beyond.symbols)
+        session.feed(beyond.program, beyond.inputs, beyond.symbols)
 
 
-def test_a_profile_of_every_program(bundle: intaglio.Bundle, whisper: Executor, tmp_path: Path) -> None:
+def test_a_profile_of_every_program(bundle: intaglio.Bundle, whisper: Session, tmp_path: Path) -> None:
     programs = runs(whisper.plan, [], {"new_tokens": 2})
     for run in programs:
         whisper.feed(run.program, run.inputs, run.symbols)
@@ -114,7 +113,7 @@ def test_a_profile_of_every_program(bundle: intaglio.Bundle, whisper: Executor, 
     assert profiles.read(tmp_path / "p.json", whisper.plan) == found
 
 
-def test_the_time_of_a_token(whisper: Executor) -> None:
+def test_the_time_of_a_token(whisper: Session) -> None:
     run = next(r for r in runs(whisper.plan, [], {"past": 1}) if r.program == "step")
     whisper.feed(run.program, run.inputs, run.symbols)
     assert 0 < per_token(whisper, run, 1) < 10

@@ -17,7 +17,7 @@ from intaglio.runtime.instruments.verify import FILE, TOLERANCES, Result, Slice,
 
 
 class Programs:
-    """An executor that computes with numpy: `mel` halves x; `step` adds the symbol P to what the state `kept` holds."""
+    """An session that computes with numpy: `mel` halves x; `step` adds the symbol P to what the state `kept` holds."""
 
     def __init__(self, folder: Path) -> None:
         files = {FILE: hashlib.sha256((folder / FILE).read_bytes()).hexdigest()} if (folder / FILE).exists() else {}
@@ -61,8 +61,8 @@ def programs(folder: Path, checks: Any = CHECKS, **change: np.ndarray) -> Progra
     return Programs(folder)
 
 
-def results(executor: Programs, folder: Path, tolerance: float | None = None) -> list[Result]:
-    return list(outputs(executor, golden(folder, executor.plan), tolerance))
+def results(session: Programs, folder: Path, tolerance: float | None = None) -> list[Result]:
+    return list(outputs(session, golden(folder, session.plan), tolerance))
 
 
 def test_every_output_of_every_check(tmp_path):
@@ -146,14 +146,14 @@ def test_broken_golden_values(tmp_path, checks, change):
 
 
 def test_changed_golden_values(tmp_path):
-    executor = programs(tmp_path)
+    session = programs(tmp_path)
     (tmp_path / FILE).write_bytes(b"another")
     with pytest.raises(BadBundle, match="hash differs"):
-        results(executor, tmp_path)
+        results(session, tmp_path)
 
 
 def test_what_repeats_at_the_end_of_an_input_is_not_stored(tmp_path):
     short = np.array([[0, 1], [3, 4]], np.float32)
-    executor = programs(tmp_path, **{"0.in.x": short})
-    (check, _) = golden(tmp_path, executor.plan)
+    session = programs(tmp_path, **{"0.in.x": short})
+    (check, _) = golden(tmp_path, session.plan)
     np.testing.assert_array_equal(check.inputs["x"], [[0, 1, 1], [3, 4, 4]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -65,7 +66,7 @@ def saying(words: str | list[int], after: int) -> Next:
 
 
 class Model:
-    """An executor whose programs have a cache of keys, here the tokens themselves, and choose by `next`."""
+    """An session whose programs have a cache of keys, here the tokens themselves, and choose by `next`."""
 
     def __init__(self, next: Next = mixed) -> None:
         self.next = next
@@ -80,8 +81,10 @@ class Model:
         self.logits = np.zeros(VOCABULARY, np.float32)
         self.calls: list[tuple[str, int, int]] = []  # program, first row, rows
         self.interrupt: Callable[[], None] = lambda: None
+        self.lock, self.writes = threading.RLock(), 0
 
     def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
+        self.writes += 1
         target = getattr(self, name)
         assert array.ndim == 1 and offset >= 0 and offset + len(array) <= len(target)
         target[offset : offset + len(array)] = array
@@ -95,6 +98,7 @@ class Model:
 
     def replay(self, program: str, runs: Sequence[dict[str, int]], read: tuple[str, int, int] | None = None) -> Any:
         assert 1 <= len(runs) <= SLOTS
+        self.writes += 1
         first, rows = runs[0]["past"], len(runs) if program == "step" else runs[0]["new_tokens"]
         self.calls.append((program, first, rows))
         for symbols in runs:
@@ -252,24 +256,57 @@ def test_an_interrupted_text_leaves_the_truth(when: int) -> None:
     assert when < 2 or model.prefilled[0][0] == len(prompt) - 1
 
 
-def test_only_the_last_text_goes_on() -> None:
-    generator = Generator(Model(), SETTINGS, None)
-    first = generator.generate([1, 2], Options(steps_per_submit=1))
-    assert next(first).tokens == expected([1, 2], 1)
-    second = generator.generate([3], Options(max_tokens=3, steps_per_submit=1))
-    assert [piece.tokens[0] for piece in second] == expected([3], 3)
-    with pytest.raises(RuntimeError, match="the model has read another one"):
-        list(first)
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("other", [[3], [1, 2], [1, 2, 9, 9, 9, 9], list(range(20))])
+def test_texts_take_turns(other: list[int], steps: int) -> None:
+    """Each goes on as it would alone, whatever the other one left in the cache; what both share is not read again."""
+    model = Model()
+    generator = Generator(model, SETTINGS, None)
+    prompts = [1, 2], other
+    streams = [
+        generator.generate(prompt, Options(max_tokens=12, temperature=t, seed=1, steps_per_submit=steps))
+        for prompt, t in zip(prompts, (0.5, 0.25), strict=True)
+    ]
+    texts: list[list[int]] = [[], []]
+    for _ in range(12):
+        for i, stream in enumerate(streams):
+            texts[i] += next(stream).tokens
+    assert texts == [expected(prompt, 12, seed=1) for prompt in prompts]
+    if other[:2] == [1, 2]:
+        assert all(first >= 1 for first, _ in model.prefilled[1:])
 
 
-def test_what_others_wrote_is_forgotten() -> None:
+def test_a_text_goes_on_after_others_wrote() -> None:
+    model = Model()
+    generator = Generator(model, SETTINGS, None)
+    stream = generator.generate([1, 2, 3], Options(max_tokens=9, steps_per_submit=2))
+    tokens = []
+    for piece in stream:
+        tokens += piece.tokens
+        model.keys[:] = 77
+        model.write("tokens", np.full(CONTEXT + 1, 77))
+        model.write("sampling", np.full(5, 77))
+    assert tokens == expected([1, 2, 3], 9)
+
+
+def test_what_others_wrote_is_not_held() -> None:
     model = Model()
     generator = Generator(model, SETTINGS, None)
     complete(generator, [1, 2, 3, 4], max_tokens=2)
-    model.keys[:], model.tokens[:] = 77, 77
-    generator.forget()
+    model.keys[:] = 77
+    model.write("tokens", np.full(CONTEXT + 1, 77))
     assert complete(generator, [1, 2, 3, 5], max_tokens=2).tokens == expected([1, 2, 3, 5], 2)
     assert model.prefilled[-1] == (0, 4)
+
+
+def test_a_dropped_stream_holds_no_lock() -> None:
+    model = Model()
+    generator = Generator(model, SETTINGS, None)
+    next(generator.generate([1, 2], Options()))
+    thread = threading.Thread(target=lambda: complete(generator, [3], max_tokens=2), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 # how it ends

@@ -65,7 +65,7 @@ def at(seconds: float) -> int:
 
 
 class Script:
-    """An executor whose model says what the script says: tokens for each window, and one likeliest language."""
+    """An session whose model says what the script says: tokens for each window, and one likeliest language."""
 
     def __init__(self, windows: Sequence[Sequence[int]], language: int = EN, features: str = "input_features") -> None:
         encode = SimpleNamespace(inputs={features: 0})
@@ -245,7 +245,7 @@ def test_long_recordings_advance_by_timestamps(tokenizer):
 def test_progress_is_told(tokenizer):
     told = []
     script = Script([[at(0), at(0.5), at(0.5)], [], []])
-    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), "en", say=lambda *work: told.append(work))
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), "en", progress=lambda *work: told.append(work))
     assert told == [("transcribing", 50, 150), ("transcribing", 150, 150)]
 
 

@@ -1,4 +1,4 @@
-"""The executor: what it refuses, what it allocates, and what a run costs."""
+"""Engine and session: what they refuse, what they allocate, and what a run costs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from parity import Build, compiled, device, opened
 
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.graph import known
-from intaglio.runtime import dispatch, plan_file
+from intaglio.runtime import native, plan_file
+from intaglio.runtime.engine import Engine
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.executor import Executor
 from intaglio.runtime.limits import SLOTS
+from intaglio.runtime.session import Session
 
 P, T = dim(Symbol("past", 0, 63)), dim(Symbol("new_tokens", 1, 40))
 
@@ -35,7 +36,7 @@ def layers() -> Build:
 
 
 @pytest.fixture(scope="module")
-def executor(tmp_path_factory: pytest.TempPathFactory) -> Executor:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """Inputs of every kind, over rows that vary."""
     b = Build()
     x, n, flag = b.input("x", T, 8), b.input("n", T, 1, dtype="i64"), b.input("flag", 1, dtype="bool")
@@ -54,55 +55,55 @@ def feeds(rows: int = 3, **changed: Any) -> dict[str, Any]:
         ({"x": None}, "needs the inputs x"),
         ({"x": None, "n": None}, "needs the inputs n, x"),
         ({"z": 1}, "no inputs z"),
-        ({"x": np.ones(8)}, r"input x has shape \[8\]; \['new_tokens', 8\] is wanted"),
-        ({"x": np.ones((3, 7))}, "input x has shape"),
-        ({"x": np.ones((3, 8, 1))}, "input x has shape"),
-        ({"x": np.ones((4, 8))}, "has shape"),
+        ({"x": np.ones(8)}, r"input x: expected the shape \['new_tokens', 8\], got \[8\]"),
+        ({"x": np.ones((3, 7))}, "input x: expected the shape"),
+        ({"x": np.ones((3, 8, 1))}, "input x: expected the shape"),
+        ({"x": np.ones((4, 8))}, "expected the shape"),
         ({"x": np.ones((0, 8)), "n": np.ones((0, 1), int)}, "new_tokens is 0; this bundle was compiled for 1 to 40"),
         ({"x": np.ones((41, 8)), "n": np.ones((41, 1), int)}, "new_tokens is 41"),
-        ({"x": np.full((3, 8), "a")}, "input x holds <U1; f32 is wanted"),
-        ({"x": np.full((3, 8), None)}, "input x holds object"),
-        ({"x": np.ones((3, 8), complex)}, "input x holds complex128"),
-        ({"n": np.full((3, 1), 0.5)}, "input n holds float64; i64 is wanted"),
-        ({"n": np.full((3, 1), 2**31)}, "input n holds numbers outside of"),
-        ({"n": np.full((3, 1), -(2**40))}, "input n holds numbers outside of"),
-        ({"flag": np.array([1])}, "input flag holds int64; bool is wanted"),
+        ({"x": np.full((3, 8), "a")}, "input x: expected f32, got <U1"),
+        ({"x": np.full((3, 8), None)}, "input x: expected f32, got object"),
+        ({"x": np.ones((3, 8), complex)}, "input x: expected f32, got complex128"),
+        ({"n": np.full((3, 1), 0.5)}, "input n: expected i64, got float64"),
+        ({"n": np.full((3, 1), 2**31)}, "input n: expected numbers from"),
+        ({"n": np.full((3, 1), -(2**40))}, "input n: expected numbers from"),
+        ({"flag": np.array([1])}, "input flag: expected bool, got int64"),
     ],
 )
-def test_inputs_that_are_refused(executor: Executor, changed: dict[str, Any], message: str) -> None:
+def test_inputs_that_are_refused(session: Session, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        executor.run("main", feeds(**changed))
+        session.run("main", feeds(**changed))
 
 
-def test_inputs_that_are_taken(executor: Executor) -> None:
+def test_inputs_that_are_taken(session: Session) -> None:
     """Lists, other widths of the same kind, integers for floats, arrays in any order of memory."""
-    expected = executor.run("main", feeds())["y1"]
+    expected = session.run("main", feeds())["y1"]
     for n in ([[1], [1], [1]], np.ones((3, 1), np.uint8), np.ones((1, 3), np.int32).T, np.ones((3, 1), bool)):
-        np.testing.assert_array_equal(executor.run("main", feeds(n=n))["y1"], expected)
+        np.testing.assert_array_equal(session.run("main", feeds(n=n))["y1"], expected)
     x = np.arange(24).reshape(8, 3).T
-    as_float = executor.run("main", feeds(x=x.astype(np.float32)))["y0"]
-    np.testing.assert_array_equal(executor.run("main", feeds(x=x))["y0"], as_float)
-    np.testing.assert_array_equal(executor.run("main", feeds(x=x.astype(np.float64)))["y0"], as_float)
+    as_float = session.run("main", feeds(x=x.astype(np.float32)))["y0"]
+    np.testing.assert_array_equal(session.run("main", feeds(x=x))["y0"], as_float)
+    np.testing.assert_array_equal(session.run("main", feeds(x=x.astype(np.float64)))["y0"], as_float)
 
 
-def test_outputs_have_their_declared_types_and_shapes(executor: Executor) -> None:
-    y = executor.run("main", feeds(5, n=np.arange(5)[:, None]))
+def test_outputs_have_their_declared_types_and_shapes(session: Session) -> None:
+    y = session.run("main", feeds(5, n=np.arange(5)[:, None]))
     assert (y["y0"].dtype, y["y0"].shape) == (np.float32, (5, 8))
     assert y["y1"].dtype == np.int64 and y["y1"].tolist() == [[0], [2], [4], [6], [8]]
 
 
 @pytest.mark.parametrize("symbols", [{"new_tokens": 0}, {"new_tokens": 41}, {"new_tokens": -1}])
-def test_symbols_out_of_range(executor: Executor, symbols: dict[str, int]) -> None:
+def test_symbols_out_of_range(session: Session, symbols: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="compiled for 1 to 40"):
-        executor.submit("main", symbols)
+        session.submit("main", symbols)
 
 
-def test_symbols_that_are_not_given_are_at_their_lowest(executor: Executor) -> None:
-    executor.run("main", feeds(2, n=[[7], [8]]))
-    executor.write("n", np.array([[3]]))
-    executor.submit("main", {})
+def test_symbols_that_are_not_given_are_at_their_lowest(session: Session) -> None:
+    session.run("main", feeds(2, n=[[7], [8]]))
+    session.write("n", np.array([[3]]))
+    session.submit("main", {})
     np.testing.assert_array_equal(
-        executor.read("y1", {"new_tokens": 2}), [[6], [16]]
+        session.read("y1", {"new_tokens": 2}), [[6], [16]]
     )  # the second row is of the run before
 
 
@@ -143,32 +144,32 @@ def counter(*extra: Symbol) -> Build:
 @pytest.mark.parametrize("count", [1, 2, SLOTS])
 def test_several_runs_in_a_submit(tmp_path: Path, count: int) -> None:
     """Each sees its own symbols, and what the runs before it left."""
-    executor = opened(compiled(counter().output(), tmp_path / "bundle"))
-    executor.write("rows", np.array([100]), 3)
-    read = executor.replay("main", [{"past": 3 + i} for i in range(count)], ("rows", 3, count + 1))
+    session = opened(compiled(counter().output(), tmp_path / "bundle"))
+    session.write("rows", np.array([100]), 3)
+    read = session.replay("main", [{"past": 3 + i} for i in range(count)], ("rows", 3, count + 1))
     assert read.view(np.float32).tolist() == [100 + i for i in range(count + 1)]
 
 
 def test_more_symbols_than_fit_256_bytes(tmp_path: Path) -> None:
     extra = [Symbol(f"s{i}", 0, 1) for i in range(70)]
-    executor = opened(compiled(counter(*extra).output(), tmp_path / "bundle"))
-    assert executor.plan.block == 512 and executor.plan.uniform_bytes == 512 * SLOTS
-    read = executor.replay("main", [{"past": 0}, {"past": 1, "s69": 1}], ("rows", 0, 4))
+    session = opened(compiled(counter(*extra).output(), tmp_path / "bundle"))
+    assert session.plan.block == 512 and session.plan.uniform_bytes == 512 * SLOTS
+    read = session.replay("main", [{"past": 0}, {"past": 1, "s69": 1}], ("rows", 0, 4))
     assert read.view(np.float32).tolist() == [0, 1, 0, 2]
 
 
-def test_runs_that_are_refused(executor: Executor) -> None:
+def test_runs_that_are_refused(session: Session) -> None:
     with pytest.raises(ValueError, match="17 runs in a submit; there is room for 16"):
-        executor.replay("main", [{"new_tokens": 1}] * 17)
+        session.replay("main", [{"new_tokens": 1}] * 17)
     with pytest.raises(ValueError, match="new_tokens is 41"):
-        executor.replay("main", [{"new_tokens": 1}, {"new_tokens": 41}])
+        session.replay("main", [{"new_tokens": 1}, {"new_tokens": 41}])
 
 
 @pytest.mark.parametrize("when", ["map_sync", "read_mapped", "unmap"])
 def test_an_interrupted_wait_does_not_spoil_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    executor = opened(compiled(counter().output(), tmp_path / "bundle"))
+    session = opened(compiled(counter().output(), tmp_path / "bundle"))
 
     def interrupted(buffer: wgpu.GPUBuffer, *arguments: Any) -> None:
         if when == "map_sync":
@@ -176,34 +177,34 @@ def test_an_interrupted_wait_does_not_spoil_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(executor._staging), when, interrupted)
+        patch.setattr(type(session._staging), when, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            executor.submit("main", {"past": 0}, ("rows", 1, 1))
-    read = executor.submit("main", {"past": 1}, ("rows", 0, 3))
+            session.submit("main", {"past": 0}, ("rows", 1, 1))
+    read = session.submit("main", {"past": 1}, ("rows", 0, 3))
     assert read.view(np.float32).tolist() == [0, 1, 2]
-    assert executor.allocated == executor.plan.bytes
+    assert session.allocated == session.plan.session_bytes
 
 
 def test_a_token_costs_one_uniform_write_one_submit_and_one_small_readback(
     whisper_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing is allocated, and no bind group made, after load."""
-    executor = opened(whisper_bundle)
+    session = opened(whisper_bundle)
     calls: Counter[str] = Counter()
-    monkeypatch.setattr(executor, "device", Counting(executor.device, calls))
+    monkeypatch.setattr(session, "device", Counting(session.device, calls))
     for name in ("map_sync", "map_async", "read_mapped"):
-        counted = count(getattr(type(executor._staging), name), calls)
-        monkeypatch.setattr(type(executor._staging), name, counted)
+        counted = count(getattr(type(session._staging), name), calls)
+        monkeypatch.setattr(type(session._staging), name, counted)
     for position in range(3, 8):
         calls.clear()
-        token = executor.submit("step", {"past": position, "begin": 3}, ("tokens", position + 1, 1))
+        token = session.submit("step", {"past": position, "begin": 3}, ("tokens", position + 1, 1))
         assert token.shape == (1,) and token.dtype == np.int32
         assert not [name for name in calls if name.startswith("create_") and name != "create_command_encoder"]
         assert calls["write_buffer"] == calls["submit"] == calls["create_command_encoder"] == 1
         assert calls["map_sync"] == calls["read_mapped"] == 1
         assert not {"write_texture", "read_buffer", "read_texture", "on_submitted_work_done_sync"} & calls.keys()
     calls.clear()
-    tokens = executor.replay("step", [{"past": p, "begin": 3} for p in range(8, 12)], ("tokens", 9, 4))
+    tokens = session.replay("step", [{"past": p, "begin": 3} for p in range(8, 12)], ("tokens", 9, 4))
     assert tokens.shape == (4,) and calls["write_buffer"] == calls["submit"] == calls["map_sync"] == 1
 
 
@@ -216,37 +217,46 @@ def whisper_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_allocated_is_what_the_plan_says(whisper_bundle: Path) -> None:
-    """Counted where wgpu is asked for it."""
+    """Counted where wgpu is asked for it: weights once, and the same again for every session."""
     plan = plan_file.read(whisper_bundle)
-    made: list[int] = []
+    sizes: list[int] = []
     shared = device()
 
     class Weighing:
-        """The device, and a list of what it was asked for."""
+        """The device, and a list of what it was asked for, without the words that waits read back."""
 
         def create_buffer(self, **how: Any) -> wgpu.GPUBuffer:
-            made.append(how["size"])
+            if how["usage"] != wgpu.BufferUsage.COPY_SRC:
+                sizes.append(how["size"])
             return shared.create_buffer(**how)
 
         def create_texture(self, **how: Any) -> wgpu.GPUTexture:
             width, height, _ = how["size"]
-            made.append(width * height * 16)
+            sizes.append(width * height * 16)
             return shared.create_texture(**how)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(shared, name)
 
-    executor = Executor(whisper_bundle, plan, device=Weighing())
-    assert sum(made) == plan.bytes == executor.allocated
-    assert len(made) == len(plan.buffers) + 2, "the uniform blocks, and the buffer that readbacks go through"
+    engine = Engine(whisper_bundle, plan, device=Weighing())
+    weights = [b for b in plan.buffers if b.kind == "weight"]
+    assert sum(sizes) == plan.engine_bytes == engine.allocated > 0 and len(sizes) == len(weights)
+    for _ in range(2):
+        sizes.clear()
+        session = engine.session()
+        assert sum(sizes) == plan.session_bytes == session.allocated
+        rest = len(plan.buffers) - len(weights)
+        assert len(sizes) == rest + 2, "the uniform blocks, and the buffer that readbacks go through"
+    assert plan.bytes == plan.engine_bytes + plan.session_bytes
 
 
 def test_states_persist_between_runs(tmp_path: Path) -> None:
-    """Rows that are written come back in later runs, and two executors do not share them."""
+    """Rows that are written come back in later runs, and two sessions of an engine do not share them."""
     b = Build()
     rows = b.Write(b.input("x", 1, T, 8), b.state("rows", 1, 128, 8), at=P)
     bundle = compiled(b.output(b.Neg(rows)), tmp_path / "bundle")
-    first, second = opened(bundle), opened(bundle)
+    first = opened(bundle)
+    second = first.engine.session()
     random = np.random.default_rng(0)
     held = np.zeros((1, 0, 8), np.float32)
     for count in (3, 1, 5):
@@ -265,31 +275,31 @@ def test_textures_are_filled_and_read_in_part(rows: int, tmp_path: Path) -> None
     b = Build()
     y = b.Linear(b.input("x", varies, 8), b.weight(8, 8))
     z = b.Linear(y, b.weight(8, 8))
-    executor = opened(compiled(b.output(y, b.Linear(z, b.weight(8, 8))), tmp_path / "bundle"))
-    plan = executor.plan
+    session = opened(compiled(b.output(y, b.Linear(z, b.weight(8, 8))), tmp_path / "bundle"))
+    plan = session.plan
     assert [b.texture for b in plan.buffers if b.name in ("x", "y0")] == [(2048, 3)] * 2
     weights = [v.const for v in b.graph.values() if v.const is not None]
     x = np.random.default_rng(rows).standard_normal((rows, 8)).astype(np.float32)
-    actual = executor.run("main", {"x": x})
+    actual = session.run("main", {"x": x})
     np.testing.assert_allclose(actual["y0"], x @ weights[0].T, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(actual["y1"], x @ weights[0].T @ weights[1].T @ weights[2].T, rtol=1e-4, atol=1e-4)
 
 
 def test_a_run_is_not_disturbed_by_a_longer_one_before(tmp_path: Path) -> None:
-    executor = opened(compiled(layers().graph, tmp_path / "bundle"))
+    session = opened(compiled(layers().graph, tmp_path / "bundle"))
     x = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
-    alone = executor.run("main", {"x": x[:5]})["y0"]
-    executor.run("main", {"x": x})
-    np.testing.assert_array_equal(executor.run("main", {"x": x[:5]})["y0"], alone)
+    alone = session.run("main", {"x": x[:5]})["y0"]
+    session.run("main", {"x": x})
+    np.testing.assert_array_equal(session.run("main", {"x": x[:5]})["y0"], alone)
 
 
 def test_parts_of_a_state_can_be_written(tmp_path: Path) -> None:
     b = Build()
     state = b.state("tokens", 1, 10, 1, dtype="i32")
     graph = b.output(b.Write(b.Cast(b.input("x", 1, 1, 1), to="i32"), state, at=P))
-    executor = opened(compiled(graph, tmp_path / "bundle"))
-    executor.write("tokens", np.array([5, 6, 7]), 2)
-    read = executor.submit("main", {"past": 3}, ("tokens", 1, 4))
+    session = opened(compiled(graph, tmp_path / "bundle"))
+    session.write("tokens", np.array([5, 6, 7]), 2)
+    read = session.submit("main", {"past": 3}, ("tokens", 1, 4))
     assert read.tolist() == [0, 5, 0, 7]
 
 
@@ -328,22 +338,22 @@ def test_an_interrupted_load_leaves_nothing_running(whisper_bundle: Path, when: 
 
     before = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
-        Executor(whisper_bundle, plan_file.read(whisper_bundle), interrupt, device())
+        Engine(whisper_bundle, plan_file.read(whisper_bundle), interrupt, device()).session()
     assert set(threading.enumerate()) <= before
 
 
 def test_loading_warms_every_step_and_runs_none(whisper_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grids: list[tuple[int, ...]] = []
-    native = dispatch._dispatch
-    monkeypatch.setattr(dispatch, "_dispatch", lambda pass_, *grid: (grids.append(grid), native(pass_, *grid)))
-    executor = opened(whisper_bundle)
-    assert grids == [(0, 1, 1)] * sum(len(p.steps) for p in executor.plan.programs.values())
+    plain = native._dispatch
+    monkeypatch.setattr(native, "_dispatch", lambda pass_, *grid: (grids.append(grid), plain(pass_, *grid)))
+    session = opened(whisper_bundle)
+    assert grids == [(0, 1, 1)] * sum(len(p.steps) for p in session.plan.programs.values())
 
 
 @pytest.mark.parametrize("grid", [(1 << 20, 1, 1), (1, 1 << 16, 1)])
 def test_a_dispatch_that_wgpu_refuses(whisper_bundle: Path, grid: tuple[int, int, int]) -> None:
     """Its methods are passed by, its checks are not."""
-    executor = opened(whisper_bundle)
-    executor._programs["step"][3] = replace(executor._programs["step"][3], grid=grid, varies=False)
+    session = opened(whisper_bundle)
+    session._programs["step"][3] = replace(session._programs["step"][3], grid=grid, varies=False)
     with pytest.raises(wgpu.GPUValidationError, match="dispatch group size"):
-        executor.submit("step", {})
+        session.submit("step", {})

@@ -1,0 +1,147 @@
+"""A session of a bundle: everything that can be run, with inputs, states and a cache of its own.
+
+Sessions of one bundle share its weights. Each holds a conversation or a recording while others go on with theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from intaglio.contents import Contents
+from intaglio.lazy import lazy
+from intaglio.runtime import files
+from intaglio.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from intaglio.runtime.session import Session
+    from intaglio.runtime.tasks.generate import Completion, Generator, Stream
+    from intaglio.runtime.tasks.whisper import Transcriber, Transcript
+
+
+class BundleSession:
+    """A session of the bundle with these contents. `open`: makes its session of the engine, at first use.
+
+    Any thread may call it. Calls wait for each other; a stream holds the session only while it makes a piece.
+    """
+
+    def __init__(self, contents: Contents, open: Callable[[], Session], progress: Progress) -> None:
+        self.contents = contents
+        self._open, self._progress = open, progress
+        self._lock = RLock()
+
+    def run(
+        self, inputs: Mapping[str, Any], program: str = "main", symbols: Mapping[str, int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The outputs of a program by name. `symbols`: sizes that do not follow from the shapes of the inputs.
+
+        Raises ValueError for a program or inputs that the bundle lacks, BadBundle, NoAdapter, DeviceLimit.
+        """
+        programs = self.contents.plan.programs
+        if program not in programs:
+            raise ValueError(f"{self.contents.folder} has no program {program!r}; it has {', '.join(programs)}")
+        return self.replays.run(program, inputs, symbols)
+
+    def transcribe(
+        self,
+        audio: str | Path | BinaryIO | np.ndarray,
+        rate: float | None = None,
+        *,
+        language: str | None = None,
+        task: str = "transcribe",
+        timestamps: bool | None = None,
+    ) -> Transcript:
+        """The text of a recording: a WAV or FLAC file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
+
+        language: a code such as "en"; None lets the model find out. task: "transcribe", or "translate" into English.
+        timestamps: segments by the model's own times; None: for recordings longer than one window (30 s).
+        Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
+        """
+        self.contents.expect("whisper", "Whisper", "transcribe")
+        from intaglio.runtime.tasks import audio as sound
+        from intaglio.runtime.tasks.whisper import Settings
+
+        settings = Settings.parse(self.contents.generation)
+        settings.known(language, task)
+        if isinstance(audio, np.ndarray | list | tuple):
+            if rate is None:
+                raise ValueError("samples need their rate in Hz: transcribe(samples, rate=16000)")
+            samples = np.asarray(audio)
+        elif rate is not None:
+            raise ValueError("a recording in a file has its own rate; give rate= with samples only")
+        else:
+            samples, rate = sound.read(audio)
+        samples = sound.mono(samples, rate, settings.rate)
+        transcriber = self._transcriber
+        with self.replays.lock:
+            return transcriber.transcribe(samples, language, task, timestamps, self._progress)
+
+    def generate(self, prompt: str | Sequence[int], *, stream: bool = False, **options: Any) -> Completion | Stream:
+        """How a language model goes on after `prompt`, a text or token ids. Greedy unless a temperature is given.
+
+        options: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, ignore_eos, logprobs and
+        more: see intaglio.runtime.tasks.options.Options. stream: gives pieces (.text, .tokens) as they come; after the
+        last one, .result is the whole. What a prompt shares with the one before is not read again.
+        Raises ValueError for options that make no sense, PromptTooLong, BadBundle, NoAdapter, DeviceLimit.
+        """
+        from intaglio.runtime.tasks.options import Options
+
+        self.contents.expect("language", "language model", "generate text")
+        checked = Options(**options)
+        tokens = self.contents.tokens(prompt) if isinstance(prompt, str) else prompt
+        pieces = self._generator.generate(tokens, checked)
+        return pieces if stream else pieces.finish()
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Any] | None = None,
+        stream: bool = False,
+        **options: Any,
+    ) -> Completion | Stream:
+        """The answer to `messages`, [{"role": "user", "content": "..."}, ...], by the model's own chat template.
+
+        tools: descriptions of functions, as JSON schemas, for models that call them. Otherwise like `generate`.
+        """
+        self.contents.expect("language", "language model", "chat")
+        if not all(isinstance(m, Mapping) and isinstance(m.get("role"), str) for m in messages) or not messages:
+            raise ValueError('messages must be a list of {"role": ..., "content": ...}')
+        if self.contents.chat_template is None:
+            raise ValueError(f"{self.contents.folder} has no chat template: use generate")
+        tokens = self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
+        return self.generate(tokens, stream=stream, **options)
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        """f32[tokens, vocabulary]: a language model's scores for what follows each token, given those before it."""
+        return self._generator.logits(tokens)
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """The options that a language model's makers recommend: generate(prompt, **bundle.sampling)."""
+        return dict(self.contents.language.sampling)
+
+    @lazy
+    def replays(self) -> Session:
+        """The session of the engine that all this runs in."""
+        return self._open()
+
+    @lazy
+    def _transcriber(self) -> Transcriber:
+        from intaglio.runtime.tasks.tokenizer import Tokenizer
+        from intaglio.runtime.tasks.whisper import Transcriber
+
+        contents = self.contents
+        tokenizer = Tokenizer(files.verify_file(contents.folder, contents.plan, "tokenizer.json"))
+        return Transcriber(self.replays, contents.generation, tokenizer)
+
+    @lazy
+    def _generator(self) -> Generator:
+        from intaglio.runtime.tasks.generate import Generator
+
+        settings, tokenizer = self.contents.language, self.contents.tokenizer  # read before the weights are
+        return Generator(self.replays, settings, tokenizer, self._progress)

@@ -1,0 +1,74 @@
+"""Inputs: what users pass to a program, checked against the plan before anything is written to the adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from intaglio.runtime.limits import WORD
+from intaglio.runtime.memory import numpy
+from intaglio.runtime.plan import SEEN, Buffer, Plan
+from intaglio.runtime.sizes import evaluate_size
+
+_KINDS = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}  # numpy's kinds that an input of a kind accepts
+
+
+def complete(plan: Plan, symbols: Mapping[str, int]) -> dict[str, int]:
+    """A value for every symbol, in order; those that `symbols` lacks are at their lowest. Raises ValueError for a value
+    that is out of its range.
+    """
+    values = {name: symbols.get(name, low) for name, (low, _) in plan.symbols.items()}
+    for name, value in values.items():
+        low, high = plan.symbols[name]
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}; this bundle was compiled for {low} to {high}")
+    return values
+
+
+def check(
+    plan: Plan, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int]
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """The inputs of a program as arrays, and a value for every symbol. Sizes follow from the shapes of the inputs.
+
+    Raises ValueError for inputs that are missing, unknown, of the wrong shape or type, or too large.
+    """
+    buffers = {b.name: b for b in plan.buffers if b.kind in SEEN}
+    expected = plan.programs[program].inputs
+    if missing := sorted(expected.keys() - inputs.keys()):
+        raise ValueError(f"program {program} needs the inputs {', '.join(missing)}")
+    if unknown := sorted(inputs.keys() - buffers.keys()):
+        raise ValueError(f"program {program} has no inputs {', '.join(unknown)}; it takes {', '.join(expected)}")
+    arrays = {name: np.asarray(value) for name, value in inputs.items()}
+    sizes = {
+        symbol: size for name, array in arrays.items() for symbol, size in _sizes(plan, buffers[name], array).items()
+    }
+    values = complete(plan, sizes | dict(symbols))
+    for name, array in arrays.items():
+        _check(name, buffers[name], array, values)
+    return arrays, values
+
+
+def _sizes(plan: Plan, buffer: Buffer, array: np.ndarray) -> dict[str, int]:
+    """The symbols that are a dimension of a buffer, with the array's size there."""
+    dims = zip(buffer.shape, array.shape, strict=False)
+    return {d: size for d, size in dims if isinstance(d, str) and d in plan.symbols}
+
+
+def _check(name: str, buffer: Buffer, array: np.ndarray, values: Mapping[str, int]) -> None:
+    if array.shape != tuple(evaluate_size(d, values) for d in buffer.shape):
+        raise ValueError(f"input {name}: expected the shape {list(buffer.shape)}, got {list(array.shape)}")
+    kind = numpy(buffer.dtype).kind
+    if array.dtype.kind not in _KINDS[kind]:
+        raise ValueError(f"input {name}: expected {buffer.dtype}, got {array.dtype}")
+    if kind in "iu" and array.size:
+        low, high = _range(buffer.dtype)
+        if array.min() < low or array.max() > high:
+            raise ValueError(f"input {name}: expected numbers from {low} to {high}, got {array.min()} to {array.max()}")
+
+
+def _range(dtype: str) -> tuple[int, int]:
+    """The integers that a type has, and that fit 32 bits."""
+    bits = min(int(dtype[1:]), 8 * WORD)
+    return (0, (1 << bits) - 1) if dtype[0] == "u" else (-1 << (bits - 1), (1 << (bits - 1)) - 1)

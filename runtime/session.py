@@ -1,0 +1,245 @@
+"""A session: one run of an engine's programs, with inputs, outputs, states and scratch of its own.
+
+All is allocated when the session is made: runs write their uniform blocks, submit, and read what is asked. A session
+knows buffers and steps and no operator; what a program means is the business of the task that drives it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import wgpu
+
+from intaglio.runtime.device import wait
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.inputs import check, complete
+from intaglio.runtime.limits import SLOTS, STAGING, WORD
+from intaglio.runtime.memory import Memory, numpy, stored, words
+from intaglio.runtime.native import Dispatch, encode
+from intaglio.runtime.plan import Program
+from intaglio.runtime.progress import Progress, silent
+from intaglio.runtime.sizes import evaluate_size
+
+if TYPE_CHECKING:
+    from intaglio.runtime.engine import Engine
+
+
+class Session:
+    """One run of an engine's bundle. Sessions of one engine share its weights and pipelines, and nothing else.
+
+    Any thread may call a session. Its own methods hold the device for one upload, write or submit at a time; who does
+    several things that belong together holds `lock` meanwhile. A thread takes `lock` before the engine's, never after.
+    `writes` counts what was written and run, so that who left something in the states sees whether it is still there.
+    `seconds`: how long "session" took, its memory and bind groups, and "warm-up". Raises DeviceLimit.
+    """
+
+    def __init__(self, engine: Engine, progress: Progress = silent) -> None:
+        self.engine, self.plan, self.device = engine, engine.plan, engine.device
+        self.lock = threading.RLock()
+        self.writes = 0
+        begin = time.perf_counter()
+        self._names = {b.name: i for i, b in enumerate(self.plan.buffers) if b.kind in ("input", "output", "state")}
+        with engine.lock:
+            own = {i: b for i, b in enumerate(self.plan.buffers) if b.kind != "weight"}
+            self._memory = Memory(self.device, own, engine.weights)
+            usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
+            self._uniform = self.device.create_buffer(size=self.plan.uniform_bytes, usage=usage)
+            self._staging = self._readback()
+            self._programs = {name: self._bind(program) for name, program in self.plan.programs.items()}
+        bound = time.perf_counter()
+        progress("warm-up", 0, 0)
+        self._warm()
+        self.seconds = {"session": bound - begin, "warm-up": time.perf_counter() - bound}
+
+    @property
+    def allocated(self) -> int:
+        """Bytes on the adapter for this session alone."""
+        return self._memory.allocated + self._uniform.size + self._staging.size
+
+    def _readback(self) -> wgpu.GPUBuffer:
+        return self.device.create_buffer(size=STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST)
+
+    def _bind(self, program: Program) -> list[Dispatch]:
+        groups: dict[tuple[Any, ...], wgpu.GPUBindGroup] = {}
+        dispatches = []
+        for step in program.steps:
+            pipeline = self.engine.pipelines[step.kernel]
+            uniform = self.plan.kernels[step.kernel].uniform
+            key = (step.kernel, step.buffers)
+            if key not in groups:
+                resources = [self._memory.resource(b) for b in step.buffers]
+                resources += [{"buffer": self._uniform, "offset": 0, "size": self.plan.block}] * uniform
+                entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
+                groups[key] = self.device.create_bind_group(layout=pipeline.layout, entries=entries)
+            varies = not all(isinstance(d, int) for d in step.grid)
+            dispatches.append(Dispatch(pipeline.pipeline, groups[key], uniform, step.grid, varies))
+        return dispatches
+
+    def _warm(self) -> None:
+        """Put every step before the adapter, without any workgroups, so that what drivers leave for a pipeline's first
+        use is done now, such as compiling it, and so are the zeros that memory begins with.
+
+        A thread of its own does that, because Python can interrupt a wait for a thread, and no driver.
+        """
+        thread = ThreadPoolExecutor(1)
+        warm = thread.submit(self._put_every_step)
+        thread.shutdown(wait=False)
+        warm.result()
+
+    def _put_every_step(self) -> None:
+        with self.engine.lock:
+            encoder = self.device.create_command_encoder()
+            pass_ = encoder.begin_compute_pass()
+            for dispatches in self._programs.values():
+                encode(pass_, [replace(dispatch, grid=(0, 1, 1), varies=False) for dispatch in dispatches], {}, 0)
+            pass_.end()
+            self.device.queue.submit([encoder.finish()])
+            wait(self.device)
+
+    # running
+
+    def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
+        """Put `array` into an input or a state, starting at element `offset` (0 for those that are textures)."""
+        index = self._names[name]
+        content = np.ascontiguousarray(array, stored(self.plan.buffers[index]))
+        with self.lock, self.engine.lock:
+            self.writes += 1
+            self._memory.put(index, content, offset)
+
+    def randomize(self, buffers: Iterable[int], random: np.random.Generator) -> None:
+        """Fill these buffers with normally distributed numbers."""
+        with self.lock, self.engine.lock:
+            self.writes += 1
+            for index in buffers:
+                buffer = self.plan.buffers[index]
+                numbers = random.standard_normal(buffer.bytes // buffer.each, np.float32)
+                self._memory.put(index, numbers.astype(np.float16) if buffer.each == 2 else numbers)
+
+    def submit(
+        self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None
+    ) -> np.ndarray | None:
+        """Replay a program once: see `replay`."""
+        return self.replay(program, [symbols], read)
+
+    def replay(
+        self, program: str, runs: Sequence[Mapping[str, int]], read: tuple[str, int, int] | None = None
+    ) -> np.ndarray | None:
+        """Replay a program once for each of `runs`, up to SLOTS, in one submit.
+
+        runs: the symbols of each; those that are missing are at their lowest. read: (name, first element, count)
+        brings a few words back, as i32, after the last run. Raises ValueError for a symbol that is out of its range.
+        """
+        with self.lock, self.engine.lock:
+            values = self._begin(runs)
+            encoder = self.device.create_command_encoder()
+            pass_ = encoder.begin_compute_pass()
+            for i, symbols in enumerate(values):
+                encode(pass_, self._programs[program], symbols, i * self.plan.block)
+            pass_.end()
+            if read is None:
+                self.device.queue.submit([encoder.finish()])
+                return None
+            name, first, count = read
+            source = self._memory[self._names[name]]
+            encoder.copy_buffer_to_buffer(source, first * WORD, self._staging, 0, count * WORD)
+            self.device.queue.submit([encoder.finish()])
+            return self._wait(count)
+
+    def stepwise(self, program: str, symbols: Mapping[str, int], order: Iterable[int] | None = None) -> Iterator[int]:
+        """Replay a program a step at a time; after each, what it wrote can be read before another takes its place.
+
+        order: of the steps, where it is another one than theirs. Nobody else may use the session meanwhile.
+        """
+        values = self.begin(symbols)
+        for i in range(len(self._programs[program])) if order is None else order:
+            with self.lock, self.engine.lock:
+                encoder = self.device.create_command_encoder()
+                pass_ = encoder.begin_compute_pass()
+                self.encode(program, values, slice(i, i + 1), pass_)
+                pass_.end()
+                self.device.queue.submit([encoder.finish()])
+            yield i
+
+    def begin(self, symbols: Mapping[str, int]) -> dict[str, int]:
+        """Prepare a run whose steps the caller encodes one by one; returns a value for every symbol."""
+        with self.lock, self.engine.lock:
+            return self._begin([symbols])[0]
+
+    def encode(self, program: str, symbols: Mapping[str, int], steps: slice, pass_: wgpu.GPUComputePassEncoder) -> None:
+        """Put steps of the run that `begin` prepared into the caller's pass. The caller submits it."""
+        self.writes += 1
+        encode(pass_, self._programs[program][steps], symbols, 0)
+
+    def wait(self) -> None:
+        """Wait until the adapter has done all that was submitted."""
+        wait(self.device)
+
+    def read(self, name: str, symbols: Mapping[str, int]) -> np.ndarray:
+        """The content of an output or a state, in its declared type and shape; of bf16 as f32, of 4 bits as of 8.
+
+        wgpu takes a buffer of its size for as long as that takes.
+        """
+        buffer = self.plan.buffers[self._names[name]]
+        shape = tuple(evaluate_size(d, symbols) for d in buffer.shape)
+        return self.content(self._names[name], 0, math.prod(shape), buffer.dtype).reshape(shape)
+
+    def content(self, index: int, first: int, count: int, dtype: str) -> np.ndarray:
+        """`count` elements of a buffer from `first` on, flat. Raises BadBundle where the buffer is smaller."""
+        buffer, type = self.plan.buffers[index], numpy(dtype)
+        if not 0 <= first <= first + count <= buffer.bytes // buffer.each:
+            raise BadBundle(f"buffer {index} of the plan does not hold the elements {first} to {first + count}")
+        if not count:
+            return np.empty(0, type)
+        with self.lock, self.engine.lock:
+            content = self._memory.get(index, first + count)[first:]
+        return (content if buffer.texture else content.view(words(type))).astype(type)
+
+    def run(
+        self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Run a program on named inputs (states may be named too); returns its outputs.
+
+        Symbolic sizes follow from the shapes of the inputs; `symbols` gives those that do not, else they are at their
+        lowest. Raises ValueError for inputs that are missing, unknown, of the wrong shape or type, or too large.
+        """
+        with self.lock:
+            values = self.feed(program, inputs, symbols)
+            self.submit(program, values)
+            return {name: self.read(name, values) for name in self.plan.programs[program].outputs}
+
+    def feed(self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Write the inputs of a program as `run` does; returns a value for every symbol. Raises ValueError."""
+        arrays, values = check(self.plan, program, inputs, symbols or {})
+        with self.lock:
+            for name, array in arrays.items():
+                self.write(name, array)
+        return values
+
+    def _begin(self, runs: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
+        """Write a uniform block for each run; returns a value for every symbol of each."""
+        if len(runs) > SLOTS:
+            raise ValueError(f"{len(runs)} runs in a submit; there is room for {SLOTS}")
+        values = [complete(self.plan, symbols) for symbols in runs]
+        blocks = np.zeros((len(runs), self.plan.block // WORD), np.uint32)
+        blocks[:, : len(self.plan.symbols)] = [[*symbols.values()] for symbols in values]
+        self.writes += 1
+        self.device.queue.write_buffer(self._uniform, 0, blocks)
+        return values
+
+    def _wait(self, count: int) -> np.ndarray:
+        """`count` words of what the last submit copied, once it is through."""
+        try:
+            self._staging.map_sync(wgpu.MapMode.READ, 0, count * WORD)
+            result = np.frombuffer(self._staging.read_mapped(0, count * WORD), np.int32)
+            self._staging.unmap()
+        except BaseException:  # an interrupted wait leaves the buffer mapped, or about to be
+            self._staging = self._readback()
+            raise
+        return result
