@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parity import Build, compiled, device, opened
+from parity import Build, compiled, device, fused, opened
 from safetensors import safe_open
 
 import intaglio
@@ -19,10 +19,9 @@ from intaglio.codegen.kernel import MAX_BINDING, Weight
 from intaglio.codegen.ops import linear
 from intaglio.codegen.weights import packed, packed_size, rows8
 from intaglio.compiler.ir.graph import TensorType, Value, type_of
-from intaglio.compiler.models import frontend
+from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
-from intaglio.compiler.passes import pipeline
-from intaglio.compiler.passes.pipeline import FUSE, Trace
+from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.quantize import Precision
 from intaglio.runtime import plan_file
 from intaglio.runtime.engine import Engine
@@ -100,7 +99,7 @@ def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monk
     """As if a binding held 16 KiB: the head has three parts, and so has the embedding. Parts are cases of their own,
     whose fastest designs may differ: all have the first."""
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
-    model = frontend.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
+    model = families.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts
     model.checks = [check for check in model.checks if check.program != "mel"]
     split = tmp_path / "split"
@@ -165,7 +164,7 @@ def test_what_is_read_whole_in_one_program_and_by_ones_in_another(tmp_path: Path
     }
     for name, graph in graphs.items():
         graph.name = graph.outputs[0].name = name
-        pipeline.run(graph, FUSE, Trace())
+        fused(graph)
     write.write(Model("model", graphs), tmp_path / "bundle", Trace())
     u = np.ones((5, 8, 3), np.float32)
     y = opened(tmp_path / "bundle").run("ones", {"u": u})["ones"]
