@@ -50,7 +50,7 @@ def write(
     Raises UnsupportedOperator, and ValueError if `out` is something else than a bundle.
     """
     if out.exists() and not (out / "plan.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is no bundle; choose another name")
+        raise ValueError(f"{out} exists and is not a bundle; choose another name")
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -158,7 +158,8 @@ class _Bundle:
         result = buffer(count)
         if result.bytes > MAX_BINDING:
             raise UnsupportedOperator(
-                f"{root.value if isinstance(root, Weight) else root} takes more bytes than a binding may have"
+                f"{root.value if isinstance(root, Weight) else root} needs {result.bytes} bytes, "
+                f"more than the {MAX_BINDING} of a storage binding; bind smaller sizes"
             )
         return result
 
