@@ -86,8 +86,8 @@ class Kernel:
     `times` are factors of the floating-point operations. `touched` has the elements of those operands that are not read
     or written whole, as factors of their number.
 
-    `others` are kernels of other designs for the same operands, of which `intaglio tune` finds the fastest. Each has
-    its `design`, and `needs` features of adapters; `case` is what all compute, its family and then its sizes.
+    `others` are other variants of the kernel for the same operands, of which `intaglio tune` finds the fastest. Each
+    has its `variant`, and `needs` features of adapters; `problem` is what all compute, its family and then its sizes.
     """
 
     template: str
@@ -103,8 +103,8 @@ class Kernel:
     times: Dim = 1
     touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     most_read: str = ""
-    case: str = ""
-    design: str = ""
+    problem: str = ""
+    variant: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
 
@@ -113,14 +113,14 @@ class Kernel:
         """Whether the tail is applied to four neighbouring elements at a time, or else to one."""
         return self.template != "elementwise" and next(iter(self.writes)) in self.vec4
 
-    def designed(self, case: str, designs: dict[str, dict[str, Any]]) -> Kernel:
-        """The kernel in the first of these designs, beside the others: fields by name, `consts` in addition to those
+    def with_variants(self, problem: str, variants: dict[str, dict[str, Any]]) -> Kernel:
+        """The kernel in the first of these variants, beside the others: fields by name, `consts` in addition to those
         that the kernel has."""
         first, *others = (
-            replace(self, case=case, design=name, **fields | {"consts": self.consts | fields["consts"]})
-            for name, fields in designs.items()
+            replace(self, problem=problem, variant=name, **fields | {"consts": self.consts | fields["consts"]})
+            for name, fields in variants.items()
         )
-        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.design}") for k in others))
+        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.variant}") for k in others))
 
 
 OpFunction = Callable[[Node], Kernel | list[Kernel]]

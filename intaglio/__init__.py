@@ -72,8 +72,7 @@ def compile(
     frontend, pipeline, emit, formats, tunings = map(_compiler, parts)
     wanted, tuned = formats.Precision(quantize, precision, keep_head), tunings.given(tuning)
     folder = Path(out)
-    if folder.exists() and not (folder / "plan.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is no bundle; remove it, or name another place")
+    emit.check_place(folder)
     if dump is not None:
         Path(dump).mkdir(parents=True, exist_ok=True)
 

@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_arguments(p)
 
     bench.add_arguments(command("bench", bench.run, "time a bundle on this machine's adapter"))
-    tune.add_arguments(command("tune", tune.run, "find the fastest design of each kernel on this machine's adapter"))
+    tune.add_arguments(command("tune", tune.run, "find the fastest variant of each kernel on this machine's adapter"))
     diff.add_arguments(
         command("diff", diff.run, "compare two bundles: operators, kernels, dispatches, precision, bytes")
     )

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
 
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
     session = bundle.open(open_device([FEATURE], needs(bundle.plan))).session()
-    plan = session.plan  # whose steps have the designs for this adapter
+    plan = session.plan  # whose steps have the variants for this adapter
     found, programs = _measured(bundle, session, options)
     profile = None
     if options.profile or options.trace or options.save:

@@ -39,11 +39,12 @@ def describe(bundle: Bundle) -> str:
     uses = Counter(step.kernel for program in plan.programs.values() for step in program.steps)
     lines += ["", f"kernels: {len(plan.used)}"]
     lines += table([[name, f"{uses[name]}x", kernel.file] for name, kernel in plan.used.items()])
-    if choices := {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}:
-        lines += ["", f"designs, of which `intaglio tune` finds the fastest: {len(plan.kernels)} kernels in all"]
-        lines += table([[case, f"{c.design}, or {', '.join(c.others)}"] for case, c in choices.items()])
-    for t in plan.tunings:
-        lines += ["", f"on {t.device} ({t.driver})", *table([[case, design] for case, design in t.choices.items()])]
+    whole = bundle.whole_plan
+    if whole.alternatives:
+        lines += ["", f"variants, of which `intaglio tune` finds the fastest: {len(whole.kernels)} kernels in all"]
+        lines += table([[p, f"{of.variant}, or {', '.join(of.others)}"] for p, of in whole.alternatives.items()])
+    for t in whole.tunings:
+        lines += ["", f"on {t.device} ({t.driver})", *table([[problem, v] for problem, v in t.variants.items()])]
     lines += ["", f"memory on the adapter: {size(plan.bytes)}"]
     counts = Counter(b.kind for b in plan.buffers)
     memory = [[kind, counted(counts[kind], "buffer"), size(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]
@@ -54,12 +55,12 @@ def describe(bundle: Bundle) -> str:
             ["staging", counted(1, "buffer"), size(limits.STAGING)],
         ]
     )
-    files = sorted({b.file for b in plan.buffers if b.kind == "weight"})
+    files = sorted({file for b in plan.buffers for file in b.files})
     if files:
         lines += ["", "weights"]
     for file in files:
-        held = [b for b in plan.buffers if b.file == file]
-        lines.append(f"  {file}  {counted(len(held), 'tensor')}, {size(sum(b.bytes for b in held))}")
+        count = sum(file in b.files for b in plan.buffers)
+        lines.append(f"  {file}  {counted(count, 'tensor')}, {size(plan.files[file].bytes)}")
     if "step" in plan.programs:
         lines += ["", f"dispatches per token: {len(plan.programs['step'].steps)}"]
     return "\n".join(lines)
@@ -67,10 +68,10 @@ def describe(bundle: Bundle) -> str:
 
 def shader(bundle: Bundle, name: str) -> str:
     """The WGSL of a kernel. Raises ValueError for a name that the bundle lacks."""
-    kernels = bundle.plan.kernels
+    kernels = bundle.whole_plan.kernels
     if name not in kernels:
         raise ValueError(f"there is no kernel {name!r} in {bundle.folder}; `intaglio inspect` lists them")
-    return files.verify_file(bundle.folder, bundle.plan, kernels[name].file).decode("utf-8")
+    return files.verify_file(bundle.folder, bundle.whole_plan, kernels[name].file).decode("utf-8")
 
 
 def _value(buffer: Buffer, name: str) -> str:
@@ -143,7 +144,7 @@ def describe_adapter(adapter: wgpu.GPUAdapter, state: str) -> str:
 
 
 def known_tuning(info: Mapping[str, str]) -> str:
-    """Whether bundles know without a tuning file which designs are fast on this adapter."""
+    """Whether bundles know without a tuning file which variants are fast on this adapter."""
     from intaglio.codegen.bundle import tunings
 
     known = tuning.closest(tunings.shipped(), info)

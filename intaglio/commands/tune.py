@@ -1,4 +1,4 @@
-"""tune: which design of each kernel is the fastest on this machine's adapter, for `compile --tuning`."""
+"""tune: which variant of each kernel is the fastest on this machine's adapter, for `compile --tuning`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from intaglio.commands.describe import printable, table
 from intaglio.commands.progress import ProgressLine
 
 if TYPE_CHECKING:
-    from intaglio.runtime.instruments.autotune import Trials
+    from intaglio.runtime.instruments.autotune import Timings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,30 +25,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime import tuning
-    from intaglio.runtime.instruments.autotune import trials
+    from intaglio.runtime.instruments.autotune import autotune
     from intaglio.runtime.instruments.verify import golden
 
     bundle = intaglio.load(options.bundle)
     file = options.output or bundle.folder.with_name(f"{bundle.folder.name}.tuning.json")
     known = tuning.read(file) if file.exists() else None
-    found = trials(bundle.folder, bundle.plan, golden(bundle.folder, bundle.plan), progress)
+    found = autotune(bundle.folder, bundle.whole_plan, golden(bundle.folder, bundle.plan), progress)
     progress.clear()
     measured = found.measured
     if known is not None:
         measured = known.with_more(measured)
     save(file, tuning.write(measured))
-    choices = {s.choice.case: s.choice for p in bundle.plan.programs.values() for s in p.steps if s.choice}
-    best = found.measured.tuning(choices.values()).choices
-    rows = [row for case, choice in choices.items() for row in _rows(case, choice.design, best.get(case), found)]
+    alternatives = bundle.whole_plan.alternatives
+    best = found.measured.tuning(alternatives.values()).variants
+    rows = [row for p, of in alternatives.items() for row in _rows(p, of.variant, best.get(p), found)]
     print("\n".join(map(printable, [f"{measured.device}, {measured.driver}", *table(rows), f"written to {file}"])))
     return 0
 
 
-def _rows(case: str, design: str, best: str | None, found: Trials) -> Iterator[list[str]]:
-    """A line for each design of a case: its time, and that beside the time of the design that steps have."""
-    seconds = found.measured.seconds[case]
+def _rows(problem: str, variant: str, best: str | None, found: Timings) -> Iterator[list[str]]:
+    """A line for each variant of a problem: its time, and that beside the time of the variant that steps have."""
+    seconds = found.measured.seconds[problem]
     for i, (name, time) in enumerate(sorted(seconds.items(), key=lambda item: item[1])):
-        note = "chosen" if name == best else "as compiled" if name == design else ""
-        yield [case if i == 0 else "", name, f"{time * 1e6:.0f} µs", f"{time / seconds[design]:.2f}", note]
-    for name in (d for c, d in found.wrong if c == case):
+        note = "chosen" if name == best else "as compiled" if name == variant else ""
+        yield [problem if i == 0 else "", name, f"{time * 1e6:.0f} µs", f"{time / seconds[variant]:.2f}", note]
+    for name in (v for p, v in found.wrong if p == problem):
         yield ["", name, "", "", "computes something else here, and is left out"]

@@ -185,7 +185,7 @@ def _weights(plan: Plan, graph: Graph) -> Iterator[dict[str, Any]]:
             "dtype": operand.dtype,
             "layout": operand.layout,
             "bytes": weight.bytes,
-            "file": weight.file,
+            "file": ", ".join(weight.files),
             "buffer": buffer,
             "readers": readers[buffer],
         }

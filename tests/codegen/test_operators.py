@@ -23,7 +23,7 @@ from parity import (
     case,
     compiled,
     const,
-    every_design,
+    every_variant,
     f32,
     flags,
     given,
@@ -945,7 +945,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_against_onnxruntime(case: Case, bundle_of: Callable[[Case], Path]) -> None:
-    sessions = every_design(bundle_of(case))
+    sessions = every_variant(bundle_of(case))
     for size in case.sizes if case.symbols else (1,):
         feeds = case.fed(size)
         expected = onnxruntime_outputs(case.model(), feeds)

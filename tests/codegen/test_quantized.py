@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
-from parity import every_design
+from parity import every_variant
 
 import intaglio
 import tint
@@ -251,7 +251,7 @@ def test_against_onnxruntime(name: str, bundle_of: Callable[[str], Path]) -> Non
     model, folder = MODELS[name], bundle_of(name)
     (expected,) = run(model)
     tolerance = 2e-4 if "Bnb4" in name else 2e-5  # no kernel unpacks those, and f16 holds them
-    for session in every_design(folder):
+    for session in every_variant(folder):
         np.testing.assert_allclose(session.run("main", model.inputs)["y"], expected, rtol=1e-5, atol=tolerance)
     stored = sum(len(p.read_bytes()) for p in folder.glob("weights-*.safetensors"))
     assert stored <= model.most + 2048, "the weight is larger than its codes and scales"

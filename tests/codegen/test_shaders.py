@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from parity import every_design
+from parity import every_variant
 
 import tint
 from intaglio.runtime import plan_file
@@ -22,7 +22,7 @@ def test_every_shader_passes_tint(whispers: dict[str, Path]) -> None:
 
 def test_every_shader_passes_naga(whispers: dict[str, Path]) -> None:
     for bundle in whispers.values():
-        made = {name for session in every_design(bundle) for name in session.engine.pipelines}
+        made = {name for session in every_variant(bundle) for name in session.engine.pipelines}
         assert {f"{name}.wgsl" for name in made} == {path.name for path in shaders(bundle)}
 
 

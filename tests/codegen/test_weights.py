@@ -98,7 +98,7 @@ def outputs(session: Session) -> dict[str, np.ndarray]:
 
 def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a binding held 16 KiB: the head has three parts, and so has the embedding. Parts are cases of their own,
-    whose fastest designs may differ: all have the first."""
+    whose fastest variants may differ: all have the first."""
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
     model = frontend.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts

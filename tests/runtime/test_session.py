@@ -322,7 +322,7 @@ def broken(whisper_bundle: Path, tmp_path: Path, *names: str) -> Path:
 @pytest.mark.parametrize("which", [[0], [-1], [5], [2, 7, -1], [9, 3]])
 def test_the_first_shader_that_is_refused_is_named(whisper_bundle: Path, tmp_path: Path, which: list[int]) -> None:
     """However many are compiled at once."""
-    names = list(opened(whisper_bundle).plan.used)  # with the designs for this adapter
+    names = list(opened(whisper_bundle).plan.used)  # with the variants for this adapter
     wrong = [names[i] for i in which]
     folder = broken(whisper_bundle, tmp_path, *wrong)
     first = min(wrong, key=names.index)

@@ -25,10 +25,11 @@ from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
 from intaglio.compiler.reader import load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics import evaluate
-from intaglio.runtime import plan_file, tuning
+from intaglio.runtime import designs_file, plan_file, tuning
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.limits import TIERS
+from intaglio.runtime.plan import Plan
 from intaglio.runtime.session import Session
 
 OPSET = 20
@@ -195,21 +196,26 @@ def device(*needs: str) -> wgpu.GPUDevice:
     return open_device(needs=needs)
 
 
+def read(folder: Path) -> Plan:
+    """The whole plan of a bundle."""
+    return designs_file.read(folder, plan_file.read(folder))
+
+
 def opened(folder: Path) -> Session:
     """The bundle on the device, after a check that it takes the memory that its plan says."""
-    session = Engine(folder, plan_file.read(folder), device=device()).session()
+    session = Engine(folder, read(folder), device=device()).session()
     assert (session.engine.allocated, session.allocated) == (session.plan.engine_bytes, session.plan.session_bytes)
     return session
 
 
-def every_design(folder: Path) -> list[Session]:
-    """The bundle as it is here, as it was compiled, and again until every step has had each other design."""
-    plan = replace(plan_file.read(folder), tunings=())
-    choices = {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}
+def every_variant(folder: Path) -> list[Session]:
+    """The bundle as it is here, as it was compiled, and again until every step has had each other variant."""
+    plan = replace(read(folder), tunings=())
+    choices = plan.alternatives
     turns = itertools.zip_longest(*(choice.others for choice in choices.values()), fillvalue="")
     able = device(*TIERS)
     granted = tiers(able)
-    changed = [tuning.redesigned(plan, dict(zip(choices, turn, strict=True)), granted) for turn in turns]
+    changed = [tuning.with_variants(plan, dict(zip(choices, turn, strict=True)), granted) for turn in turns]
     tried = [plan, *changed] if changed else []
     missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}
     assert not missing, f"this adapter runs no {missing}"
@@ -222,7 +228,7 @@ class Program:
     def __init__(self, graph: Graph) -> None:
         self.original, self.graph = graph.copy("original"), graph
         with tempfile.TemporaryDirectory() as folder:
-            self.sessions = every_design(compiled(graph, Path(folder, "bundle")))
+            self.sessions = every_variant(compiled(graph, Path(folder, "bundle")))
 
     def run(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
         return self.sessions[0].run("main", feeds, symbols)

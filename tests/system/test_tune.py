@@ -23,8 +23,13 @@ from intaglio.runtime.instruments.verify import Check
 MODEL = Path(__file__).parents[1] / "fixtures" / "mlp-dynamo-18" / "model.onnx"
 
 
-def designs(plan: plans.Plan) -> dict[str, str]:
-    return {s.choice.case: s.choice.design for p in plan.programs.values() for s in p.steps if s.choice}
+def variants(plan: plans.Plan) -> dict[str, str]:
+    return {
+        s.alternatives.problem: s.alternatives.variant
+        for p in plan.programs.values()
+        for s in p.steps
+        if s.alternatives
+    }
 
 
 def test_what_is_measured_is_what_a_bundle_gets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,18 +38,22 @@ def test_what_is_measured_is_what_a_bundle_gets(tmp_path: Path, capsys: pytest.C
     file = tmp_path / "bundle.tuning.json"
     measured = tuning.read(file)
     said = capsys.readouterr().out
-    choices = {s.choice.case: s.choice for p in bundle.plan.programs.values() for s in p.steps if s.choice}
-    assert choices
-    for case, choice in choices.items():
-        assert measured.seconds[case].keys() == {choice.design, *choice.others}, "all run here, and all are right"
-        assert case in said and all(f"  {design} " in said for design in measured.seconds[case])
-    for case, times in measured.seconds.items():
+    alternatives = {
+        s.alternatives.problem: s.alternatives for p in bundle.plan.programs.values() for s in p.steps if s.alternatives
+    }
+    assert alternatives
+    for problem, each in alternatives.items():
+        assert measured.seconds[problem].keys() == {each.variant, *each.others}, "all run here, and all are right"
+        assert problem in said and all(f"  {variant} " in said for variant in measured.seconds[problem])
+    for problem, times in measured.seconds.items():
         slowest = max(times, key=times.__getitem__)
         times[slowest] = min(times.values()) / 10  # so that noise decides nothing
-        assert measured.tuning([choices[case]]).choices == ({case: slowest} if slowest != choices[case].design else {})
+        assert measured.tuning([alternatives[problem]]).variants == (
+            {problem: slowest} if slowest != alternatives[problem].variant else {}
+        )
     file.write_text(tuning.write(measured))
     tuned = intaglio.compile(MODEL, tmp_path / "tuned", tuning=[file])
-    assert designs(tuned.engine.plan) == {c: min(s, key=s.__getitem__) for c, s in measured.seconds.items()}
+    assert variants(tuned.engine.plan) == {c: min(s, key=s.__getitem__) for c, s in measured.seconds.items()}
     again = intaglio.compile(MODEL, tmp_path / "again", tuning=[file])
     assert (again.folder / "plan.json").read_bytes() == (tuned.folder / "plan.json").read_bytes()
 
@@ -52,10 +61,10 @@ def test_what_is_measured_is_what_a_bundle_gets(tmp_path: Path, capsys: pytest.C
 def test_more_is_added_to_a_file_of_this_adapter_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle, file = intaglio.compile(MODEL, tmp_path / "bundle"), tmp_path / "t.json"
     name, driver = tuning.adapter(device().adapter_info)
-    file.write_text(tuning.write(tuning.Measured(name, driver, {"conv1d 1": {"rows8": 1.0}})))
+    file.write_text(tuning.write(tuning.Measurements(name, driver, {"conv1d 1": {"rows8": 1.0}})))
     assert main(["tune", str(bundle.folder), "-o", str(file)]) == 0
-    assert tuning.read(file).seconds.keys() == {"conv1d 1", *designs(bundle.plan)}
-    file.write_text(tuning.write(tuning.Measured("another", driver, {})))
+    assert tuning.read(file).seconds.keys() == {"conv1d 1", *variants(bundle.plan)}
+    file.write_text(tuning.write(tuning.Measurements("another", driver, {})))
     before = file.read_bytes()
     assert main(["tune", str(bundle.folder), "-o", str(file)]) != 0
     assert "the tuning file is for another" in capsys.readouterr().err and file.read_bytes() == before
@@ -74,10 +83,10 @@ def spoil(folder: Path, files: Iterable[str]) -> None:
     (folder / "plan.json").write_text(json.dumps(data))
 
 
-def tried(folder: Path) -> autotune.Trials:
-    """As of a model whose golden run tells nothing: its input is zeros, of which every design makes zeros."""
+def tried(folder: Path) -> autotune.Timings:
+    """As of a model whose golden run tells nothing: its input is zeros, of which every variant makes zeros."""
     check = Check("main", {}, {"x": np.zeros((1, 40, 32), np.float32)}, {}, {})
-    return autotune.trials(folder, plan_file.read(folder), [check], lambda what, done, total: None)
+    return autotune.autotune(folder, plan_file.read(folder), [check], lambda what, done, total: None)
 
 
 def test_a_design_that_is_wrong_here_is_left_out(tmp_path: Path) -> None:
@@ -85,10 +94,10 @@ def test_a_design_that_is_wrong_here_is_left_out(tmp_path: Path) -> None:
     folder = compiled(b.output(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32))), tmp_path / "bundle")
     plan = plan_file.read(folder)
     (step,) = plan.programs["main"].steps
-    spoil(folder, [plan.kernels[step.choice.others["rows8"][0]].file])
+    spoil(folder, [plan.kernels[step.alternatives.others["rows8"][0]].file])
     found = tried(folder)
-    assert found.wrong == ((step.choice.case, "rows8"),)
-    assert "rows8" not in found.measured.seconds[step.choice.case]
+    assert found.wrong == ((step.alternatives.problem, "rows8"),)
+    assert "rows8" not in found.measured.seconds[step.alternatives.problem]
 
 
 @pytest.fixture
@@ -99,7 +108,7 @@ def chain(tmp_path: Path) -> Path:
     x = b.Softmax(b.Softmax(b.Linear(x, b.weight(64, 64)), axis=2), axis=1)
     folder = compiled(b.output(b.Softmax(b.Linear(x, b.weight(48, 64)), axis=2)), tmp_path / "chain")
     plan = plan_file.read(folder)
-    _, second, third = [step.buffers for step in plan.programs["main"].steps if step.choice]
+    _, second, third = [step.buffers for step in plan.programs["main"].steps if step.alternatives]
     assert second[0] == third[-1] and plan.buffers[second[-1]] == plan.buffers[third[-1]]
     return folder
 
@@ -110,9 +119,9 @@ def test_right_designs_are_kept_where_cases_share_memory(chain: Path) -> None:
 
 def test_wrong_designs_are_found_in_slots_of_one_size(chain: Path) -> None:
     plan = plan_file.read(chain)
-    choices = [step.choice for step in plan.programs["main"].steps if step.choice]
-    spoil(chain, {plan.kernels[choice.others["rows8"][0]].file for choice in choices})
-    assert set(tried(chain).wrong) == {(choice.case, "rows8") for choice in choices}
+    alternatives = [step.alternatives for step in plan.programs["main"].steps if step.alternatives]
+    spoil(chain, {plan.kernels[each.others["rows8"][0]].file for each in alternatives})
+    assert set(tried(chain).wrong) == {(each.problem, "rows8") for each in alternatives}
 
 
 def test_what_is_shipped_is_for_adapters_that_can_be_told_apart() -> None:
