@@ -122,6 +122,8 @@ def _file(
         try:
             yield from _tensors(pieces, weights)
             pieces.finish()
+        except BadBundle:
+            raise
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BadBundle(f"{folder / name} is broken: {error}") from error
 

@@ -88,7 +88,8 @@ def _trial(program: str) -> str:
 def _listed(plan: Plan, program: str, granted: set[str]) -> list[tuple[str, str, Step]]:
     """Problem, variant and step of all that a program's steps can be, their own variants first.
 
-    The variants of a problem lie as far apart as they can, or all but the first one would find its operands in the adapter's caches.
+    The variants of a problem lie as far apart as they can, or all but the first one would find its operands in the
+    adapter's caches.
     """
     alternatives = {step.alternatives.problem: step for step in plan.programs[program].steps if step.alternatives}
     turns = [list(_variants(plan, step, granted)) for step in alternatives.values()]
