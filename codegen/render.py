@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -98,11 +99,16 @@ class Renderer:
     def __init__(self, symbols: list[str]) -> None:
         self.symbols = symbols
         self.shaders: dict[str, Shader] = {}
+        # What was rendered, by all that a text depends on: layers differ in their weights alone.
+        self._rendered: dict[Hashable, tuple[str, bool]] = {}
 
     def shader(self, program: str, dispatch: Dispatch, storage: dict[str, Storage]) -> Shader:
         """The shader of a dispatch, whose operands are stored as `storage` says by name."""
         access = accesses(dispatch.kernel, storage)
-        code, uniform = self._render(dispatch, storage, access)
+        key = _parameters(dispatch, storage, access)
+        if key not in self._rendered:
+            self._rendered[key] = self._render(dispatch, storage, access)
+        code, uniform = self._rendered[key]
         if code not in self.shaders:
             kernel = dispatch.kernel
             self.shaders[code] = Shader(self._name(kernel), code, tuple(access.values()), uniform, kernel.needs)
@@ -129,6 +135,24 @@ class Renderer:
         uniform = "dims." in body or any("dims." in line for b in bindings for line in b["accessors"])
         code = template.render(context, bindings=bindings, uniform=uniform)
         return _with_functions(code, "vec4f" if kernel.tail and kernel.by_fours else "f32"), uniform
+
+
+def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> Hashable:
+    """All that the text of a dispatch's shader depends on."""
+    kernel, operands = dispatch.kernel, dispatch.kernel.writes | dispatch.kernel.reads
+    bindings = [
+        (name, operands[name].type, place.offset, storage[name].texture, storage[name].format, access[name])
+        for name, place in dispatch.places.items()
+    ]
+    fields = kernel.template, kernel.workgroup, kernel.vec4, kernel.tail, kernel.needs
+    return (*fields, tuple(kernel.writes), _frozen(kernel.consts), tuple(bindings))
+
+
+def _frozen(value: Any) -> Hashable:
+    """Lists and dictionaries as tuples, which can be compared and hashed."""
+    if isinstance(value, dict):
+        return tuple((name, _frozen(item)) for name, item in value.items())
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
@@ -172,8 +196,8 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"
     else:
         width = storage.texture[0]
-        # what is stored as f16 is rounded here, for drivers round as they like
-        value = "quantizeToF16(value)" if storage.format == "rgba16float" else "value"
+        # textureStore may truncate, so a value is an f16 before it is stored as one
+        value = "nearest_f16(value)" if storage.format == "rgba16float" else "value"
         level = "" if ACCESS[access].image else ", 0"
         load, store = (
             _texel(name, index, vec4, width, level),
@@ -246,20 +270,20 @@ def _functions() -> dict[str, str]:
     return {re.search(r"fn (\w+)", block)[1]: block.strip() for block in text.split("\n\n") if "fn " in block}
 
 
+_CALL = re.compile(r"(?<!fn )\b(\w+)\(")
+
+
 def _with_functions(code: str, number: str) -> str:
     """The code with the library functions that it calls, before its entry point, and tidy blank lines."""
-    needed: dict[str, str] = {}
-    todo = [code]
+    library, needed, todo = _functions(), set(), [code]
     while todo:
-        text = todo.pop()
-        for name, source in _functions().items():
-            if name not in needed and re.search(rf"(?<!fn )\b{name}\(", text):
-                needed[name] = source
-                todo.append(source)
-    library = "".join(f"{source}\n\n" for name, source in _functions().items() if name in needed)
-    if "Number" in library:
-        library = f"alias Number = {number};\n\n{library}"
-    code = code.replace("@compute", library + "@compute", 1)
+        calls = set(_CALL.findall(todo.pop())) & library.keys() - needed
+        needed |= calls
+        todo += [library[name] for name in calls]
+    functions = "".join(f"{source}\n\n" for name, source in library.items() if name in needed)
+    if "Number" in functions:
+        functions = f"alias Number = {number};\n\n{functions}"
+    code = code.replace("@compute", functions + "@compute", 1)
     code = "\n".join(line.rstrip() for line in code.splitlines())
     return re.sub(r"\n{3,}", "\n\n", code).strip() + "\n"
 

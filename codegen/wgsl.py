@@ -85,7 +85,7 @@ BY_KIND = {
     ("ShiftRight", "i32"): "{0} >> min(u32({1}), 31u)",
     ("ShiftRight", "u32"): "select(0u, {0} >> min({1}, 31u), {1} < 32u)",
 }
-_LARGEST = np.finfo(np.float32).max
+_LARGEST = float(np.finfo(np.float32).max)
 # Operators whose result may not fit an integer narrower than 32 bits, which then wraps around.
 _GROWING = frozenset({"Abs", "Add", "BitwiseNot", "Div", "Mul", "Neg", "Pow", "ShiftLeft", "Sub"})
 
@@ -99,7 +99,10 @@ def number(value: float | int | bool, kind: str) -> str:
             value = np.float32(value)
         if not np.isfinite(value):  # WGSL has literals neither for infinities nor for NaN
             return f"from_bits({value.view(np.uint32):#x}u)"
-        return f"{value}f" if abs(value) < _LARGEST else f"{float(value)}f"  # in short, unless that rounds up
+        # The fewest digits that come back as the same float32, in numpy's form or in Python's. The largest number's
+        # round it up.
+        short = min(str(value), str(float(str(value))), key=len)
+        return f"{short}f" if abs(float(short)) <= _LARGEST else f"{float(value)}f"
     value = stored(np.array(int(value), np.int64 if kind == "i32" else np.uint64)).item()
     return f"{value}{kind[0]}" if value >= 0 else f"i32({value})"
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,8 @@ __all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "o
 _LATER = {
     "AudioError": "intaglio.runtime.tasks.audio",
     "BadModel": "intaglio.compiler.ir.errors",
-    "DeviceLimit": "intaglio.runtime.device",
-    "NoAdapter": "intaglio.runtime.device",
+    "DeviceLimit": "intaglio.runtime.errors",
+    "NoAdapter": "intaglio.runtime.errors",
     "NoReference": "intaglio.ort",
     "PromptTooLong": "intaglio.runtime.tasks.generate",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",
@@ -62,15 +63,13 @@ def compile(
     Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), ValueError for what is no tuning
     file, NoCompiler.
     """
-    parts = (
-        "compiler.models.frontend",
-        "compiler.passes.pipeline",
-        "codegen.bundle.write",
-        "compiler.passes.quantize",
-        "codegen.bundle.tunings",
-    )
-    frontend, pipeline, emit, formats, tunings = map(_compiler, parts)
-    wanted, tuned = formats.Precision(quantize, precision, keep_head), tunings.given(tuning)
+    with _compiler():
+        from intaglio.codegen.bundle import tunings, write
+        from intaglio.compiler.models import families
+        from intaglio.compiler.models.family import Request
+        from intaglio.compiler.passes.pipeline import Trace
+        from intaglio.compiler.passes.quantize import Precision
+    formats, measurements = Precision(quantize, precision, keep_head), tunings.given(tuning)
     folder = Path(out)
     emit.check_place(folder)
     if dump is not None:
@@ -82,9 +81,10 @@ def compile(
         else:
             say("passes", len(trace.rows), 0)
 
-    trace = pipeline.Trace(Path(dump) if dump is not None else None, note)
+    trace = Trace(Path(dump) if dump is not None else None, note)
     say("reading", 0, 0)
-    emit.write(frontend.compile(model, trace, wanted, bind, max_length), folder, trace, say, tuned)
+    compiled = families.compile(model, trace, formats, Request(bind or {}, max_length))
+    write.write(compiled, folder, trace, say, measurements)
     return load(folder)
 
 
@@ -100,18 +100,18 @@ def explain(
 
     Raises ValueError for an unknown rule, BadModel and NoCompiler. What `compile` refuses later is no error here.
     """
-    parts = (
-        "compiler.models.frontend",
-        "compiler.passes.pipeline",
-        "compiler.passes.explain",
-        "compiler.passes.quantize",
-    )
-    frontend, pipeline, explanations, formats = map(_compiler, parts)
-    trace = pipeline.Trace(say=lambda line: say("passes", len(trace.rows), 0))
+    with _compiler():
+        from intaglio.compiler.ir.errors import BadModel
+        from intaglio.compiler.models import families
+        from intaglio.compiler.models.family import Request
+        from intaglio.compiler.passes import explain as explanations
+        from intaglio.compiler.passes.pipeline import Trace
+        from intaglio.compiler.passes.quantize import Precision
+    trace = Trace(say=lambda line: say("passes", len(trace.rows), 0))
     with explanations.watching(rule) as explanation:
         try:
-            frontend.compile(model, trace, formats.Precision(), bind, max_length)
-        except frontend.BadModel as error:
+            families.compile(model, trace, Precision(), Request(bind or {}, max_length))
+        except BadModel as error:
             if not explanation.fired:
                 raise
             return f"{explanation}\nthen: {error}"
@@ -120,16 +120,20 @@ def explain(
 
 def operators() -> str:
     """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
-    return _compiler("compiler.reader.operators").table()
+    with _compiler():
+        from intaglio.compiler.reader import operators as reader
+    return reader.table()
 
 
-def _compiler(name: str) -> Any:
+@contextmanager
+def _compiler() -> Iterator[None]:
+    """Imports of the compiler. Raises NoCompiler where a library that it needs is not installed."""
     try:
-        return importlib.import_module(f"intaglio.{name}")
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("intaglio"):
             raise
-        raise NoCompiler(f"to compile, {error.name} is needed: pip install 'intaglio[compiler]'") from None
+        raise NoCompiler(f"the compiler needs {error.name}: pip install 'intaglio[compiler]'") from None
 
 
 def load(path: str | Path, say: Progress = silent, *, allow_edited: bool = False) -> Bundle:

@@ -18,6 +18,7 @@ from intaglio.commands import bench, describe, diff, run, tune, verify
 from intaglio.commands.arguments import binding, one_line
 from intaglio.commands.describe import printable
 from intaglio.commands.progress import ProgressLine
+from intaglio.runtime.errors import DeviceLimit, NoAdapter
 from intaglio.runtime.instruments import profile as profiles
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
@@ -51,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _expected(error: Exception) -> bool:
     """Whether the error is about what the user gave us or the machine we are on, and not a mistake of ours."""
-    if isinstance(error, ValueError | OSError | MemoryError | intaglio.NoCompiler):
+    if isinstance(error, ValueError | OSError | MemoryError | intaglio.NoCompiler | NoAdapter | DeviceLimit):
         return True
-    device, wgpu = sys.modules.get("intaglio.runtime.device"), sys.modules.get("wgpu")
-    return device is not None and isinstance(error, (device.NoAdapter, device.DeviceLimit, wgpu.GPUError))
+    wgpu = sys.modules.get("wgpu")  # importing it takes long, and who raised its errors has done so
+    return wgpu is not None and isinstance(error, wgpu.GPUError)
 
 
 # the commands

@@ -40,10 +40,10 @@ def checks(
     from another model.
     """
     try:
-        from intaglio.compiler.models import reference
+        from intaglio.compiler.models import families
     except ModuleNotFoundError as error:
         raise NoReference(f"to read the model, {error.name} is needed: pip install 'intaglio[reference]'") from None
-    opened = reference.open(model, bind)
+    opened = families.reference(model, bind)
     if opened.parts.keys() != graph.models.keys():
         raise ValueError(f"the bundle was compiled from another model: one of the parts {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)

@@ -6,6 +6,11 @@ docs/bundle-format.md documents them for runtimes in other languages.
 
 from __future__ import annotations
 
+# Kinds of bundles: what a bundle can be asked for. A plain model is one of none of the other families.
+WHISPER = "whisper"
+LANGUAGE = "language"
+PLAIN = "model"
+
 # Programs of a plain model, of a Whisper, and of a language model.
 MAIN = "main"
 MEL = "mel"

@@ -17,6 +17,7 @@ from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph, Node, TensorType, Value, known
 from intaglio.compiler.reader import load
 from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.runtime.contract import TOKENS
 
 _WHOLE = ("i64", "i32")
 
@@ -179,8 +180,15 @@ def _fill(graph: Graph, value: Value, make: Callable[[Graph, Value], Node]) -> N
 
 def add_tokens(graph: Graph, context: int) -> Value:
     """The state `tokens` i32[1,context+1,1], a row for each position: where runs read tokens and write the next one."""
-    tokens = graph.value("tokens", TensorType("i32", (1, context + 1, 1)))
+    tokens = graph.value(TOKENS, TensorType("i32", (1, context + 1, 1)))
     graph.states.append(tokens)
+    return tokens
+
+
+def tokens_state(ids: np.ndarray, context: int) -> np.ndarray:
+    """The state with the tokens `ids` [1, n] in its first rows."""
+    tokens = np.zeros((1, context + 1, 1), np.int32)
+    tokens[0, : ids.shape[1], 0] = ids[0]
     return tokens
 
 
@@ -188,7 +196,7 @@ def read_tokens(graph: Graph, past: Dim, new: Dim) -> int:
     """Let the graph read its `new` tokens where they lie, behind the `past` ones; returns 1."""
     ids = next(v for v in graph.inputs if v.name == "input_ids")
     graph.inputs.remove(ids)
-    tokens = next(v for v in graph.states if v.name == "tokens")
+    tokens = next(v for v in graph.states if v.name == TOKENS)
     builder = GraphBuilder(graph, graph.consumers(ids)[0])
     bounds = (known([past], (1,)), known([past + new], (1,)), np.array([1]))
     rows = builder.Slice(tokens, *map(builder.constant, bounds))

@@ -1,18 +1,21 @@
-"""What the front ends hand to codegen: graphs that share weights, and what a bundle needs beside them."""
+"""What the families hand on: golden runs, and graphs that share weights with what a bundle needs beside them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.semantics import evaluate
+from intaglio.runtime.contract import NEW_TOKENS, PAST
 
 
 @dataclass(frozen=True)
 class Check:
-    """One golden run: a program, the symbols and tensors it is given, and outputs (or parts of them) as they must be.
+    """One golden run: a program, its symbols and input tensors, and the outputs (or parts of them) that are right.
 
     `expected` maps an output or state to (flat indices, values), computed by the ONNX reference implementation.
     """
@@ -39,11 +42,27 @@ class Model:
     notes: list[str] = field(default_factory=list)
 
 
-def sample(array: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    """Evenly spread flat indices into `array`, at most `most`, and the values there.
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder as numpy runs it, with or without its caches. `encoded`: what an encoder computed for it, by name."""
 
-    Where the reference has infinities or no number, adapters need not agree: those are left out.
+    graph: Graph
+    encoded: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def feeds(self, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """Inputs and symbols for ids i64[1, n] and nothing before them."""
+        return {"input_ids": ids, **evaluate.zeros(self.graph), **self.encoded}, {PAST: 0, NEW_TOKENS: ids.shape[1]}
+
+    def logits(self, ids: np.ndarray) -> np.ndarray:
+        """f32[1, n, vocabulary] for ids i64[1, n]."""
+        return evaluate.run(self.graph, *self.feeds(ids))["logits"]
+
+
+def sample(array: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    """Evenly spread flat indices into `array`, up to `most`, and the values there.
+
+    Adapters need not agree where the reference has infinities or NaN: those are left out.
     """
     indices = np.unique(np.linspace(0, max(array.size - 1, 0), min(most, array.size)).astype(np.int64))
-    kept = indices[np.isfinite(array.reshape(-1)[indices])]
-    return kept, array.reshape(-1)[kept]
+    finite = indices[np.isfinite(array.reshape(-1)[indices])]
+    return finite, array.reshape(-1)[finite]

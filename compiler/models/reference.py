@@ -1,7 +1,8 @@
-"""The reference: a model's own ONNX files, with the values between its nodes as outputs too, and what to feed them in
-each of a bundle's golden runs.
+"""The reference: a model's own ONNX files, with the values between their nodes as outputs too, and what to feed them
+in each golden run of a bundle.
 
-Nothing here has been through a pass, or through the loader. What runs the files is the caller's business.
+Nothing here has been through a pass, or through the loader. The caller runs the files. Each family has its own
+reference.
 """
 
 from __future__ import annotations
@@ -9,21 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import ml_dtypes
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from intaglio.compiler.models import decoder_inputs, frontend
-from intaglio.compiler.models.language import export as language_export
-from intaglio.compiler.models.whisper import export as whisper_export
-from intaglio.compiler.models.whisper import mel
-from intaglio.compiler.reader import load
-from intaglio.runtime.contract import NEW_TOKENS, PAST
-
-_NARROW = (np.float16, ml_dtypes.bfloat16)
 _CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 Arrays = Mapping[str, np.ndarray]
@@ -53,82 +45,6 @@ class Reference(Protocol):
 
     def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
         """What the parts of which `program` is made compute in a golden run; these come in order."""
-
-
-def open(source: str | Path | ModelProto, bind: Mapping[str, Any] | None = None) -> Reference:
-    """The reference of what `frontend.compile` compiles. Raises BadModel."""
-    if isinstance(source, ModelProto):
-        return _Plain(source, None, bind or {})
-    path = Path(source)
-    if path.is_dir() and whisper_export.is_whisper(path):
-        return _Whisper(whisper_export.read(path))
-    if path.is_dir() and language_export.is_language(path):
-        files = language_export.read(path)
-        return _Language(files.decoder, files.sizes)
-    file = path / "model.onnx" if path.is_dir() else path
-    return _Plain(load.read(file), file.parent, bind or {})
-
-
-class _Plain:
-    def __init__(self, model: ModelProto, folder: Path | None, bind: Mapping[str, Any]) -> None:
-        model = in_f32(model)
-        bound = frontend.bound(model, bind)
-        self._fixed = {name: value for name, value in bound.items() if isinstance(value, np.ndarray)}
-        self.parts = {"main": Part(inlined(model, self._fixed), folder)}
-
-    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
-        wide = {name: a.astype(np.float32) if a.dtype in _NARROW else a for name, a in inputs.items()}
-        return {"main": Seen(run("main", {**self._fixed, **wide}), symbols)}
-
-
-class _Language:
-    """The decoder computes all tokens so far, which lie in the state `tokens`."""
-
-    def __init__(self, file: Path, sizes: Mapping[str, int], encoder: bool = False) -> None:
-        self._model, self._sizes = in_f32(load.read(file)), sizes
-        fixed = decoder_inputs.inputs(self._model, encoder).fixed
-        self.parts = {"decode": Part(inlined(self._model, fixed), file.parent)}
-
-    def see(
-        self,
-        program: str,
-        symbols: Mapping[str, int],
-        inputs: Arrays,
-        run: Run,
-        rows: np.ndarray | None = None,
-        encoded: Arrays | None = None,
-    ) -> dict[str, Seen]:
-        count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
-        ids = inputs["tokens"][..., :count, 0] if "tokens" in inputs else inputs["input_ids"]
-        feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes)
-        return {"decode": Seen(run("decode", feeds), {NEW_TOKENS: count})}
-
-
-class _Whisper:
-    """Keeps what the encoder makes from one run to the next, as the programs keep what they make of them."""
-
-    def __init__(self, files: whisper_export.Export) -> None:
-        encoder = in_f32(load.read(files.encoder))
-        self._decoder, self._start = _Language(files.decoder, {}, encoder=True), np.array([[files.settings["start"]]])
-        self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
-        self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
-        mels = Part(mel.model(files.mels, 2 * files.positions), None)
-        self.parts = {"mel": mels, "encode": Part(encoder, files.encoder.parent), **self._decoder.parts}
-
-    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
-        if program == "mel":
-            return {"mel": Seen(run("mel", inputs), {})}
-        if program == "encode":
-            (features,) = inputs.values()
-            self._encoded = run("encode", {self._features: features})
-            return {
-                "encode": Seen(self._encoded, {}),
-                **self._decode(program, {PAST: 0}, {"input_ids": self._start}, run),
-            }
-        return self._decode(program, symbols, inputs, run)
-
-    def _decode(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
-        return self._decoder.see(program, symbols, inputs, run, self._encoded[self._rows], self._encoded)
 
 
 def exposed(part: Part, names: Collection[str]) -> ModelProto:

@@ -155,6 +155,11 @@ fn round_bf16(x: f32) -> f32 {
   return bitcast<f32>(select(rounded, bits, is_nan(x) == 1u));
 }
 
+// Numbers in the precision of an f16, rounded to the nearest, ties to even: quantizeToF16 truncates on some adapters.
+fn nearest_f16(x: vec4f) -> vec4f {
+  return vec4f(unpack2x16float(pack2x16float(x.xy)), unpack2x16float(pack2x16float(x.zw)));
+}
+
 // Infinities and NaN, for which there are no literals.
 fn from_bits(bits: u32) -> f32 {
   return bitcast<f32>(bits);

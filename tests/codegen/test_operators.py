@@ -45,7 +45,7 @@ from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import BINARY, ELEMENTWISE, SMOOTH, UNARY, Expression, operator
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
-from intaglio.compiler.models.whisper.programs import bits
+from intaglio.compiler.models.whisper.family import bits
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.pipeline import FUSE, Trace
 from intaglio.compiler.rewrite.elementwise_chains import rounding

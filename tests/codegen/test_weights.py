@@ -19,7 +19,7 @@ from intaglio.codegen.kernel import MAX_BINDING, Weight
 from intaglio.codegen.ops import linear
 from intaglio.codegen.weights import packed, packed_size, rows8
 from intaglio.compiler.ir.graph import TensorType, Value, type_of
-from intaglio.compiler.models import frontend
+from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.pipeline import FUSE, Trace
@@ -100,7 +100,7 @@ def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monk
     """As if a binding held 16 KiB: the head has three parts, and so has the embedding. Parts are cases of their own,
     whose fastest variants may differ: all have the first."""
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
-    model = frontend.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
+    model = families.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts
     model.checks = [check for check in model.checks if check.program != "mel"]
     split = tmp_path / "split"

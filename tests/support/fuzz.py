@@ -30,7 +30,7 @@ from parity import assert_equal, graph_of, onnxruntime_outputs, opened
 from intaglio.codegen.bundle import write
 from intaglio.codegen.lower import lower
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.models import frontend
+from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.quantize import Precision
@@ -200,7 +200,7 @@ def fate(victim: Victim, folder: Path, run: bool) -> str:
         (folder / victim.file).unlink()
     (folder / victim.file).write_bytes(victim.content)
     if victim.export is not None:
-        for graph in frontend.compile(folder, Trace(), Precision()).graphs.values():
+        for graph in families.compile(folder, Trace(), Precision()).graphs.values():
             lower(graph)
         return "compiled"
     proto = load.read(folder / victim.file)

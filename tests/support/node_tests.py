@@ -34,7 +34,7 @@ from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 
-LISTS = Path(__file__).parents[1] / "node_tests"
+LISTS = Path(__file__).parent / "node_tests"
 VERDICTS = "passed", "unsupported", "wrong", "crashed"
 
 # Inputs that decide shapes, or what is computed at all: they are constants in real models, and are bound.

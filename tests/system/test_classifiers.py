@@ -52,7 +52,7 @@ def test_a_batch_that_is_bound(name: str, tmp_path: Path) -> None:
     assert not bundle.plan.symbols
     inputs = feeds(model, 3)
     assert_equal(bundle.run(inputs), onnxruntime_outputs(model, inputs), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match=r"\[3, .* is wanted"):
+    with pytest.raises(ValueError, match=r"expected the shape \[3, "):
         bundle.run(feeds(model, 2))
 
 

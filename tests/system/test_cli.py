@@ -82,7 +82,7 @@ def tensors(tmp_path) -> list[str]:
 
 
 def one_line(status: int, error: str, message: str) -> None:
-    """ProgressLine may stand before it."""
+    """Progress may stand before it."""
     assert status == 1
     last = error.splitlines()[-1]
     assert last.startswith("intaglio: ") and message in last
@@ -155,14 +155,14 @@ def test_compile_tells_what_is_narrowed(cli, tmp_path):
 @pytest.mark.parametrize(
     "binds, message",
     [
-        ({"M": 2}, "M is bound, but the model's inputs and sizes are x, scale, N"),
+        ({"M": 2}, "M cannot be bound: .* x, scale, N"),
         ({"N": 0}, "the size N is bound to 0"),
         ({"N": np.zeros(2)}, "the size N is bound to"),
         ({"N": range(0, 4)}, "the size N is bound to"),
         ({"N": range(4, 4)}, "the size N is bound to"),
         ({"N": range(1, 9, 2)}, "the size N is bound to"),
         ({"N": 2**40}, "the size N is bound to"),
-        ({"scale": np.zeros(2)}, "its rank is 0"),
+        ({"scale": np.zeros(2)}, "has rank 0"),
     ],
 )
 def test_compile_refuses_to_bind(tmp_path, binds, message):
@@ -173,7 +173,7 @@ def test_compile_refuses_to_bind(tmp_path, binds, message):
 
 def test_compile_refuses_to_bind_a_whisper(cli, tmp_path):
     status, _, error = cli("compile", WHISPER, "-o", tmp_path / "a", "--bind", "N=2")
-    one_line(status, error, "nothing to bind")
+    one_line(status, error, "--bind")
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,7 @@ def test_compile_refuses_to_bind_a_whisper(cli, tmp_path):
     [
         ("missing.onnx", None, "does not exist"),
         ("broken.onnx", b"no model", "is no ONNX model"),
-        (
-            "empty",
-            {},
-            "holds neither a Whisper (encoder_model.onnx), a language model (config.json, model.onnx) nor a model.onnx",
-        ),
+        ("empty", {}, "no model.onnx; name the .onnx file"),
         ("bert", {"config.json": b'{"model_type": "bert"}', "encoder_model.onnx": b""}, "'bert', not whisper"),
         (
             "half",
@@ -471,7 +467,9 @@ def test_bench_at_another_size(cli, whisper):
     status, out, _ = cli("bench", whisper, "--runs", "3", "--size", "new_tokens=9", "--json")
     found = json.loads(out)
     assert status == 0 and found["programs"]["prefill"]["symbols"]["new_tokens"] == 9 and found["profile"] is None
-    one_line(*cli("bench", whisper, "--size", "U=9")[::2], "there is no size U; this bundle has P, T, ")
+    one_line(
+        *cli("bench", whisper, "--size", "U=9")[::2], "there is no size U; this bundle has begin, new_tokens, past"
+    )
 
 
 def test_bench_with_a_profile(cli, whisper, tmp_path):
@@ -497,7 +495,7 @@ def test_bench_as_json(cli, plain):
     assert status == 0 and found["token"] == {} and found["starts"].keys() == {"cold", "warm"}
     for start in found["starts"].values():
         seconds = start["seconds"]
-        assert seconds.keys() == {"python", "device", "upload", "pipelines", "load", "warm-up", "first"}
+        assert seconds.keys() == {"python", "device", "upload", "pipelines", "load", "session", "warm-up", "first"}
         assert 0 < max(seconds["upload"], seconds["pipelines"]) <= seconds["load"] < 60 and start["peak"] > 1 << 20
     first, second = found["profile"]["programs"]["main"]
     assert first["kernel"].startswith("matmul") and first["nodes"] == ["MatMul_0"] and first["flops"] == 72

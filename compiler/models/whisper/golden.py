@@ -1,21 +1,33 @@
-"""Golden values of a Whisper: what the reference implementation of ONNX makes of the export, before any pass; or, where
-its numbers are stored in fewer bits, what numpy makes of those.
-"""
+"""Golden values of a Whisper: what numpy computes for a tone, and a few tokens, on the graphs as they are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from intaglio.compiler.ir.graph import Graph
-from intaglio.compiler.models.model import Check, sample
+from intaglio.compiler.models.decoder_inputs import tokens_state
+from intaglio.compiler.models.model import Check, Decoder, sample
 from intaglio.compiler.models.whisper import mel
-from intaglio.compiler.models.whisper.export import Export
 from intaglio.compiler.passes.fuse_quantized import rounds_by_run
 from intaglio.compiler.semantics import evaluate
-from intaglio.runtime.contract import NEW_TOKENS, PAST
+from intaglio.runtime.contract import (
+    AUDIO,
+    BEGIN,
+    ENCODE,
+    FEATURES,
+    HIDDEN,
+    LOGITS,
+    MEL,
+    NEW_TOKENS,
+    PAST,
+    PREFILL,
+    STEP,
+    TOKENS,
+)
 
 
 @dataclass(frozen=True)
@@ -26,63 +38,46 @@ class Tone:
     features: dict[str, np.ndarray]
 
 
-def tone(export: Export, spectrogram: Graph) -> Tone:
+def tone(spectrogram: Graph) -> Tone:
     samples = np.arange(mel.RATE, dtype=np.float64) / mel.RATE
-    audio = np.zeros((1, 1, 2 * export.positions * mel.HOP + mel.N_FFT), np.float32)
+    audio = np.zeros(next(v.shape for v in spectrogram.inputs if v.name == AUDIO), np.float32)
     rising = 0.5 * np.sin(2 * np.pi * (200 + 900 * samples) * samples)
     audio[0, 0, mel.N_FFT // 2 : mel.N_FFT // 2 + len(rising)] = rising[: audio.size - mel.N_FFT]
-    inputs = {"audio": audio, "loudest": np.full((1, 1, 1), -10, np.float32)}
+    inputs = {AUDIO: audio, "loudest": np.full((1, 1, 1), -10, np.float32)}
     return Tone(inputs, evaluate.run(spectrogram, inputs))
 
 
-class Listener:
-    """An encoder that has heard a tone, and a decoder, by numpy: as they were exported, or with caches."""
-
-    def __init__(self, encoder: Graph, decoder: Graph, heard: Tone) -> None:
-        features = {v.name: heard.features["input_features"] for v in encoder.inputs}
-        wanted = (*encoder.outputs, *(out for node in encoder.nodes for out in node.written))
-        values = {v: (features | evaluate.zeros(encoder))[v.name] for v in (*encoder.inputs, *encoder.states)}
-        made = evaluate.compute(encoder, encoder.nodes, values, {}, wanted)
-        self.hidden = made[encoder.outputs[0]]
-        self.decoder = decoder
-        self._states = {s.name: made[out] for node in encoder.nodes for out, s in node.written.items()}
-
-    def run(self, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-        """Inputs and symbols of the decoder for ids i64[1, n]."""
-        feeds = {"input_ids": ids, "encoder_hidden_states": self.hidden}
-        return feeds | evaluate.zeros(self.decoder) | self._states, {PAST: 0, NEW_TOKENS: ids.shape[1]}
-
-    def logits(self, ids: np.ndarray) -> np.ndarray:
-        """f32[1, n, vocabulary] for ids i64[1, n]."""
-        return evaluate.run(self.decoder, *self.run(ids))["logits"]
+def encoded(encoder: Graph, features: np.ndarray) -> dict[str, np.ndarray]:
+    """What the encoder leaves for the decoder: its rows, and the states that it writes, by name."""
+    outputs = (*encoder.outputs, *(out for node in encoder.nodes for out in node.written))
+    feeds = {v.name: features for v in encoder.inputs} | evaluate.zeros(encoder)
+    values = {v: feeds[v.name] for v in (*encoder.inputs, *encoder.states)}
+    arrays = evaluate.compute(encoder, encoder.nodes, values, {}, outputs)
+    states = {s.name: arrays[out] for node in encoder.nodes for out, s in node.written.items()}
+    return {"encoder_hidden_states": arrays[encoder.outputs[0]], **states}
 
 
-def prompt(settings: dict[str, Any]) -> list[int]:
+def prompt(settings: Mapping[str, Any]) -> list[int]:
     return [settings["start"], settings["no_timestamps"]]
 
 
-def checks(export: Export, heard: Tone, listener: Listener) -> list[Check]:
-    """The tone through every program, and a few tokens, as `listener` has it."""
-    settings = export.settings
-    more = [] if rounds_by_run(listener.decoder) else _ordinary_tokens(settings)
+def checks(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Decoder) -> list[Check]:
+    """The tone through every program, and a few tokens."""
+    # Where a run's own numbers set the range that it rounds in, a step is not what the export computes for all tokens.
+    more = [] if rounds_by_run(decoder.graph) else _ordinary_tokens(settings)
     ids = np.array([[*prompt(settings), *more]], np.int64)
-    logits = listener.logits(ids)
-    features = heard.features["input_features"]
+    logits = decoder.logits(ids)
+    hidden = {HIDDEN: sample(decoder.encoded["encoder_hidden_states"])}
     result = [
-        Check("mel", {}, heard.inputs, {name: sample(y) for name, y in heard.features.items()}),
-        Check("encode", {}, {"input_features": features}, {"last_hidden_state": sample(listener.hidden)}),
-        Check(
-            "prefill", {PAST: 0, NEW_TOKENS: 2, "begin": 2}, {"input_ids": ids[:, :2]}, {"logits": sample(logits[:, 1])}
-        ),
+        Check(MEL, {}, tone.inputs, {name: sample(y) for name, y in tone.features.items()}),
+        Check(ENCODE, {}, {FEATURES: tone.features[FEATURES]}, hidden),
+        Check(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, {"input_ids": ids[:, :2]}, {LOGITS: sample(logits[:, 1])}),
     ]
+    tokens = {TOKENS: tokens_state(ids, context)}
     for position in range(2, ids.shape[1]):
-        tokens = np.zeros((1, export.context + 1, 1), np.int32)
-        tokens[0, : ids.shape[1], 0] = ids[0]
-        result.append(
-            Check("step", {PAST: position, "begin": 2}, {"tokens": tokens}, {"logits": sample(logits[:, position])})
-        )
+        result.append(Check(STEP, {PAST: position, BEGIN: 2}, tokens, {LOGITS: sample(logits[:, position])}))
     return result
 
 
-def _ordinary_tokens(settings: dict[str, Any]) -> list[int]:
+def _ordinary_tokens(settings: Mapping[str, Any]) -> list[int]:
     return [i for i in range(settings["end"]) if i not in settings["suppress"]][-2:]

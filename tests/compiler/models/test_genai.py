@@ -14,8 +14,8 @@ import pytest
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import decoder_inputs, genai
-from intaglio.compiler.models.language import export as language_export
-from intaglio.compiler.models.whisper import export as whisper_export
+from intaglio.compiler.models.language import folder as language_folder
+from intaglio.compiler.models.whisper import folder as whisper_folder
 from intaglio.compiler.reader import load
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -38,8 +38,8 @@ def change(folder: Path, **settings: Any) -> None:
 
 def test_a_language_model() -> None:
     folder = FIXTURES / "gemma2-genai"
-    assert language_export.is_language(folder) and not whisper_export.is_whisper(folder)
-    found = language_export.read(folder)
+    assert language_folder.matches(folder) and not whisper_folder.matches(folder)
+    found = language_folder.read(folder)
     assert found.decoder == folder / "model.onnx"
     assert found.context == 512
     assert found.settings["end"] == [300, 302] and found.settings["start"] == 300
@@ -50,8 +50,8 @@ def test_a_language_model() -> None:
 
 def test_a_whisper() -> None:
     folder = FIXTURES / "whisper-genai"
-    assert whisper_export.is_whisper(folder) and not language_export.is_language(folder)
-    found = whisper_export.read(folder)
+    assert whisper_folder.matches(folder) and not language_folder.matches(folder)
+    found = whisper_folder.read(folder)
     assert (found.encoder.name, found.decoder.name) == ("encoder.onnx", "decoder.onnx")
     assert (found.mels, found.positions, found.context) == (80, 50, 64)
     assert found.settings["suppress"] == [] and "no generation_config.json" in found.notes[0]
@@ -65,7 +65,7 @@ def test_other_configurations_come_first(folder) -> None:
     (copy / "model.onnx").rename(copy / "named.onnx")
     decoder = json.loads((copy / genai.NAME).read_text())["model"]["decoder"]
     change(copy, decoder=decoder | {"filename": "named.onnx"})
-    found = language_export.read(copy)
+    found = language_folder.read(copy)
     assert found.decoder.name == "named.onnx" and found.settings["end"] == [7]
 
 
@@ -83,14 +83,14 @@ def test_broken_configurations(folder, settings: dict[str, Any], why: str) -> No
     copy = folder("llama-genai")
     change(copy, **settings)
     with pytest.raises(BadModel, match=why):
-        language_export.read(copy)
+        language_folder.read(copy)
 
 
 def test_no_model_in_the_configuration(folder) -> None:
     copy = folder("llama-genai")
     (copy / genai.NAME).write_text('{"search": {}}')
     with pytest.raises(BadModel, match="no section model"):
-        language_export.is_language(copy)
+        language_folder.matches(copy)
 
 
 def test_an_encoder_of_unknown_sizes(folder) -> None:
@@ -99,7 +99,7 @@ def test_an_encoder_of_unknown_sizes(folder) -> None:
     encoder.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "frames"
     onnx.save(encoder, copy / "encoder.onnx")
     with pytest.raises(BadModel, match="declares no sizes of a spectrogram"):
-        whisper_export.read(copy)
+        whisper_folder.read(copy)
 
 
 def test_an_encoder_without_what_the_decoder_takes() -> None:

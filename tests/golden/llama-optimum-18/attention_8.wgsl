@@ -56,7 +56,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   var out0_0 = vec4f(); var out0_1 = vec4f();
   // A loop with a switch instead of many loads keeps the shader quick to compile.
   for (var i = 0u; i < D4; i++) {
-    let part0 = load_q(at0 + i) * 0.3535533547401428f;
+    let part0 = load_q(at0 + i) * 0.35355335f;
     switch i {
       case 0u: {
         q0_0 = part0;

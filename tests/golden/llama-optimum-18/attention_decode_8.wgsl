@@ -88,7 +88,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       let key7 = min(s7, end - 1u) * KV_STRIDE + head_at;
       var score0_7 = 0.0;
       for (var i = 0u; i < D4; i++) {
-        let q0 = load_q((head + 0u) * D4 + i) * 0.3535533547401428f;
+        let q0 = load_q((head + 0u) * D4 + i) * 0.35355335f;
         let k0 = load_k(key0 + i);
         score0_0 += dot(q0, k0);
         let k1 = load_k(key1 + i);

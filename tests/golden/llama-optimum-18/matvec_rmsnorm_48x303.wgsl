@@ -59,7 +59,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     let x = load_x(k);
     squares += x * x;
   }
-  let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 9.999999974752427e-07f);
+  let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 1e-06f);
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {

@@ -82,7 +82,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     dot(squares3, vec4f(1.0)),
   );
   let squares = met(own_squares, local.yxz);
-  let scales = inverseSqrt(squares / 48.0 + 9.999999974752427e-07f);
+  let scales = inverseSqrt(squares / 48.0 + 1e-06f);
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
     if (row + 0u < dims.new_tokens) {

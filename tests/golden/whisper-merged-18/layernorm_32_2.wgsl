@@ -107,7 +107,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     dot(squares3, vec4f(1.0)),
   );
   let squares = met(own_squares, local.yxz);
-  let scales = inverseSqrt(squares / 32.0 + 9.999999747378752e-06f);
+  let scales = inverseSqrt(squares / 32.0 + 1e-05f);
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
     let b = load_beta(k);

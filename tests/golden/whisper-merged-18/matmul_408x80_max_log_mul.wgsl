@@ -42,9 +42,9 @@ fn store(row: u32, group: u32, sum: vec4f) {
   }
   let n = group;  // in vec4s, as is i
   let acc = sum;
-  let t0 = max(acc, vec4f(1.000000013351432e-10f));
+  let t0 = max(acc, vec4f(1e-10f));
   let t1 = log(t0);
-  let t2 = t1 * vec4f(0.4342944920063019f);
+  let t2 = t1 * vec4f(0.4342945f);
   store_y(row * 20u + n, t2);
 }
 

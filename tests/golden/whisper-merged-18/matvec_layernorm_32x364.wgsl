@@ -70,7 +70,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     let d = load_x(k) - mean;
     squares += d * d;
   }
-  let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 32.0 + 9.999999747378752e-06f);
+  let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 32.0 + 1e-05f);
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {

@@ -20,7 +20,7 @@ SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 @dataclass(frozen=True)
-class Export:
+class Folder:
     """A language model as an exporter leaves it, with room for `context` tokens. `files` go into the bundle as is."""
 
     decoder: Path
@@ -31,7 +31,7 @@ class Export:
     sizes: dict[str, int]  # of dimensions that the file gives names
 
 
-def is_language(folder: Path) -> bool:
+def matches(folder: Path) -> bool:
     """Whether the folder's config.json says that the model continues texts, or GenAI's builder left it."""
     config = read_json(folder / "config.json", required=False)
     if not config:
@@ -40,7 +40,7 @@ def is_language(folder: Path) -> bool:
     return _decoder(folder) is not None and any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures)
 
 
-def read(folder: Path, max_length: int | None = None) -> Export:
+def read(folder: Path, max_length: int | None = None) -> Folder:
     """`max_length`: tokens of prompt and answer together. Raises BadModel, naming the file or setting at fault."""
     built = genai.read(folder)
     config = read_json(folder / "config.json", required=built is None) or built.config
@@ -60,7 +60,7 @@ def read(folder: Path, max_length: int | None = None) -> Export:
         "sampling": {k: generation[k] for k in SAMPLING if isinstance(generation.get(k), int | float)},
         "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
     }
-    return Export(_decoder(folder), context, settings, _files(folder, tokenizer), notes, built.sizes if built else {})
+    return Folder(_decoder(folder), context, settings, _files(folder, tokenizer), notes, built.sizes if built else {})
 
 
 def _decoder(folder: Path) -> Path | None:

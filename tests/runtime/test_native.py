@@ -1,4 +1,4 @@
-"""How wgpu is started: no more of it than is needed."""
+"""How wgpu is started, with no more of it than is needed; and what of it is private, which upgrades may change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import cffi
 import pytest
+import wgpu
 
+from intaglio.runtime import device, native
 from intaglio.runtime.native import quicken
 
 DECLARATIONS = """
@@ -91,7 +93,50 @@ def test_cffi_is_as_it_was() -> None:
 
     from wgpu.backends.wgpu_native import ffi
 
-    from intaglio.runtime import device
-
     device.choose()
     assert called(ffi)
+
+
+# what an upgrade of wgpu-py may change: read native.py again, then change WGPU
+
+
+def test_the_version_of_wgpu() -> None:
+    assert wgpu.__version__.rpartition(".")[0] == native.WGPU
+
+
+@pytest.mark.parametrize(
+    "function, signature",
+    [
+        ("wgpuComputePassEncoderSetPipeline", "void(*)(WGPUComputePassEncoderImpl *, WGPUComputePipelineImpl *)"),
+        (
+            "wgpuComputePassEncoderSetBindGroup",
+            "void(*)(WGPUComputePassEncoderImpl *, uint32_t, WGPUBindGroupImpl *, size_t, uint32_t *)",
+        ),
+        (
+            "wgpuComputePassEncoderDispatchWorkgroups",
+            "void(*)(WGPUComputePassEncoderImpl *, uint32_t, uint32_t, uint32_t)",
+        ),
+        ("wgpuQueueGetTimestampPeriod", "float(*)(WGPUQueueImpl *)"),
+    ],
+)
+def test_native_functions_take_what_they_took(function: str, signature: str) -> None:
+    type = native.ffi.typeof(getattr(native.lib, function))
+    short = type.cname.replace("struct ", "").replace(" const *", " *")
+    assert short == signature
+
+
+def test_objects_show_their_native_handles() -> None:
+    opened = device.open_device()
+    pass_ = opened.create_command_encoder().begin_compute_pass()
+    assert native.ffi.typeof(pass_._internal) and native.ffi.typeof(opened.queue._internal)
+    assert 0 < native.timestamp_period(opened) < 1e-3
+    pass_.end()
+
+
+def test_no_variable_of_the_environment_changes_before_an_adapter_is_asked_for() -> None:
+    program = (
+        "import os; before = dict(os.environ)\n"
+        "from intaglio.runtime import device, engine, native\n"
+        "print(dict(os.environ) == before); device.choose(); print('LP_NUM_THREADS' in os.environ)"
+    )
+    assert alone(program).split() == ["True", "True"]

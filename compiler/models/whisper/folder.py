@@ -18,7 +18,7 @@ DECODERS = ("decoder_model_merged.onnx", "decoder_model.onnx")
 
 
 @dataclass(frozen=True)
-class Export:
+class Folder:
     """A Whisper as an exporter leaves it: `mels` bands, `positions` of two frames in the encoder, `context` tokens."""
 
     encoder: Path
@@ -31,7 +31,7 @@ class Export:
     notes: list[str]
 
 
-def is_whisper(folder: Path) -> bool:
+def matches(folder: Path) -> bool:
     """Whether the folder's configuration says Whisper, or its files look like an encoder and a decoder."""
     config = read_json(folder / "config.json", required=False)
     if not config and (built := genai.read(folder)) is not None:
@@ -39,7 +39,7 @@ def is_whisper(folder: Path) -> bool:
     return config.get("model_type") == "whisper" or (folder / "encoder_model.onnx").exists()
 
 
-def read(folder: Path) -> Export:
+def read(folder: Path) -> Folder:
     """Raises BadModel, naming the file or setting that is missing and where it comes from."""
     built = genai.read(folder)
     config = read_json(folder / "config.json", required=built is None) or built.config
@@ -65,7 +65,7 @@ def read(folder: Path) -> Export:
     except (TypeError, ValueError, AttributeError, IndexError) as e:
         raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
     settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": 2 * sizes[1]}
-    return Export(encoder, decoder, *sizes, settings, tokenizer, notes)
+    return Folder(encoder, decoder, *sizes, settings, tokenizer, notes)
 
 
 def _files(folder: Path) -> tuple[Path, Path]:

@@ -1,0 +1,35 @@
+"""The reference of a decoder: its ONNX file on all tokens so far; the programs of a bundle read the new ones only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from intaglio.compiler.models import decoder_inputs
+from intaglio.compiler.models.reference import Arrays, Part, Run, Seen, in_f32, inlined
+from intaglio.compiler.reader import load
+from intaglio.runtime.contract import NEW_TOKENS, PAST, TOKENS
+
+DECODE = "decode"  # the part
+
+
+class DecoderReference:
+    """`encoder`: whether there is one before it. Raises BadModel."""
+
+    def __init__(self, file: Path, sizes: Mapping[str, int], encoder: bool = False) -> None:
+        self._model, self._sizes = in_f32(load.read(file)), sizes
+        fixed = decoder_inputs.inputs(self._model, encoder).fixed
+        self.parts = {DECODE: Part(inlined(self._model, fixed), file.parent)}
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
+        return self.decode(inputs[TOKENS][..., :count, 0], run)
+
+    def decode(
+        self, ids: np.ndarray, run: Run, rows: np.ndarray | None = None, encoded: Arrays | None = None
+    ) -> dict[str, Seen]:
+        """For the tokens `ids` [1, n], an encoder's rows, and whatever else it computes, by name."""
+        feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes)
+        return {DECODE: Seen(run(DECODE, feeds), {NEW_TOKENS: ids.shape[1]})}

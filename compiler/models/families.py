@@ -1,0 +1,87 @@
+"""The families, and the recipe by which a model of any of them becomes programs.
+
+The first family that matches a model compiles it, so the plain one, which takes any model, comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from intaglio.compiler.models.accuracy import compare
+from intaglio.compiler.models.family import Family, Passes, Request, Source
+from intaglio.compiler.models.language.family import LanguageModel
+from intaglio.compiler.models.model import Check, Model
+from intaglio.compiler.models.plain.family import PlainModel
+from intaglio.compiler.models.reference import Reference
+from intaglio.compiler.models.whisper.family import Whisper
+from intaglio.compiler.passes import pipeline
+from intaglio.compiler.passes.merge_linear import merge_linear
+from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.compiler.passes.quantize import Precision, observe, quantize
+
+FAMILIES: tuple[type[Family], ...] = (Whisper, LanguageModel, PlainModel)
+
+
+def family_of(source: Source) -> type[Family]:
+    """Raises BadModel for a configuration that cannot be read."""
+    return next(family for family in FAMILIES if family.matches(source))
+
+
+def reference(source: Source, bind: Mapping[str, Any] | None = None) -> Reference:
+    """The reference of what `compile` compiles. Raises BadModel."""
+    return family_of(source).reference(source, bind or {})
+
+
+def compile(source: Source, trace: Trace, precision: Precision, request: Request | None = None) -> Model:
+    """The programs of a model: a folder as exporters leave it, a .onnx file, or a model in memory.
+
+    Raises BadModel, UnsupportedOperator.
+    """
+    model = family_of(source).read(source if not isinstance(source, str) else Path(source), request or Request())
+    # Phase 1, prepare: the family makes the graphs such that numpy can run them.
+    _apply(model, model.prepare(), trace)
+    # Phase 2, golden values: those of the export, before any pass that could be wrong.
+    trace.say("golden values")
+    checks = model.golden(model.decoder())
+    # Phase 3, understand: what the exporter meant.
+    _apply(model, dict.fromkeys(model.graphs, UNDERSTAND), trace)
+    # Phase 4, derive: what the family adds to that, such as caches.
+    _apply(model, model.derive(), trace)
+    # Phase 5, merge: after caches, because layers that were cut at them are one layer by now.
+    _apply(model, dict.fromkeys(model.graphs, (merge_linear,)), trace)
+    # Phase 6, fewer bits: the golden values are those of the numbers as they are stored.
+    accuracy = None
+    if precision.reduced:
+        accuracy, checks = _reduce(model, precision, trace, checks)
+    # Phase 7, programs: copies of the graphs for each use.
+    graphs = {name: pipeline.run(graph, FUSE, trace) for name, graph in model.programs(trace).items()}
+    report = precision.report(accuracy, graphs.values())
+    return Model(model.kind, graphs, model.settings, model.files, checks, report, model.notes)
+
+
+def _reduce(
+    model: Family, precision: Precision, trace: Trace, checks: list[Check]
+) -> tuple[dict[str, Any] | None, list[Check]]:
+    """Store numbers in fewer bits; what that does to the accuracy of a decoder, and the golden values of it.
+
+    Without a decoder there is no text to measure on, and the golden values stay those of the export.
+    """
+    trace.say("accuracy")
+    decoder = model.decoder()
+    if decoder is None:
+        _apply(model, dict.fromkeys(model.reduces, (partial(quantize, precision=precision, observed={}),)), trace)
+        return None, checks
+    ids, others = model.texts()
+    expected = decoder.logits(ids)
+    observed = observe(decoder.graph, *decoder.feeds(others))
+    _apply(model, dict.fromkeys(model.reduces, (partial(quantize, precision=precision, observed=observed),)), trace)
+    packed = model.decoder()
+    return compare(expected, packed.logits(ids), ids), model.golden(packed)
+
+
+def _apply(model: Family, passes: Passes, trace: Trace) -> None:
+    for name, steps in passes.items():
+        pipeline.run(model.graphs[name], steps, trace)

@@ -1,0 +1,115 @@
+"""Language models: the folder that an exporter left becomes {prefill, step}, which share weights and caches.
+
+The decoder is read without its cache, which the passes derive again. Tokens lie in a state: the host puts a prompt
+there, and each run reads its own tokens from it and writes the next one behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.graph import Graph, Node, TensorType
+from intaglio.compiler.models import decoder_inputs
+from intaglio.compiler.models.accuracy import text_tokens
+from intaglio.compiler.models.decoder_reference import DECODE, DecoderReference
+from intaglio.compiler.models.family import Family, Passes, Request, Source
+from intaglio.compiler.models.language import folder as folders
+from intaglio.compiler.models.language.folder import Folder
+from intaglio.compiler.models.model import Check, Decoder, sample
+from intaglio.compiler.models.reference import Reference
+from intaglio.compiler.passes import pipeline
+from intaglio.compiler.passes.fold import fold
+from intaglio.compiler.passes.fuse_quantized import rounds_by_run
+from intaglio.compiler.passes.kv_cache import kv_cache, last_position
+from intaglio.compiler.passes.pipeline import Trace
+from intaglio.compiler.passes.positions import positions
+from intaglio.compiler.passes.widen import widen
+from intaglio.runtime.contract import LANGUAGE, LOGITS, NEW_TOKENS, PAST, PREFILL, SAMPLING, SEED, STEP, TOKENS
+
+_SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
+_CHECKED = 6  # tokens of the golden run
+
+
+class LanguageModel(Family):
+    kind = LANGUAGE
+    reduces = (DECODE,)
+
+    def __init__(self, folder: Folder) -> None:
+        self._context = folder.context
+        self._past, self._new = dim(Symbol(PAST, 0, folder.context - 1)), Symbol(NEW_TOKENS, 1, folder.context)
+        graph = decoder_inputs.read(folder.decoder, dim(self._new))
+        self.graphs = {DECODE: graph}
+        self.settings = folder.settings | {"vocabulary": graph.outputs[0].shape[-1]}
+        self.files, self.notes = folder.files, folder.notes
+
+    @classmethod
+    def matches(cls, source: Source) -> bool:
+        return isinstance(source, str | Path) and Path(source).is_dir() and folders.matches(Path(source))
+
+    @classmethod
+    def read(cls, source: Source, request: Request) -> Self:
+        request.refuse_bind(source)
+        return cls(folders.read(Path(source), request.max_length))
+
+    def prepare(self) -> Passes:
+        return {DECODE: (partial(widen, whole=True),)}
+
+    def derive(self) -> Passes:
+        past, new = self._past, self._new
+        return {DECODE: (partial(positions, tokens=new, past=past), fold, partial(kv_cache, tokens=new, past=past))}
+
+    def decoder(self) -> Decoder:
+        return Decoder(self.graphs[DECODE])
+
+    def texts(self) -> tuple[np.ndarray, np.ndarray]:
+        return text_tokens(self.files.get("tokenizer.json"), self.settings["vocabulary"], self._context)
+
+    def golden(self, decoder: Decoder | None) -> list[Check]:
+        """A few tokens through both programs. Their logits are those of the export, or of the packed weights."""
+        count = min(_CHECKED, self._context)
+        ids = np.random.default_rng(0).integers(0, self.settings["vocabulary"], (1, count))
+        logits = decoder.logits(ids)
+        tokens = decoder_inputs.tokens_state(ids, self._context)
+        # Where a run's own numbers set the range that it rounds in, only a run of all tokens is what the export is.
+        first = count if rounds_by_run(decoder.graph) else min(count, self.settings["chunk"], count - 1 or 1)
+        runs = [(PREFILL, {PAST: 0, NEW_TOKENS: first}), *((STEP, {PAST: p}) for p in range(first, count))]
+        last = [symbols[PAST] + symbols.get(NEW_TOKENS, 1) - 1 for _, symbols in runs]
+        return [
+            Check(program, symbols, {TOKENS: tokens}, {LOGITS: sample(logits[:, i])})
+            for (program, symbols), i in zip(runs, last, strict=True)
+        ]
+
+    def programs(self, trace: Trace) -> dict[str, Graph]:
+        past, new = self._past, dim(self._new)
+        tokens = (
+            partial(sample_token, at=past + new, context=self._context),
+            partial(decoder_inputs.read_tokens, past=past, new=new),
+        )
+        graph = pipeline.run(self.graphs[DECODE], tokens, trace)
+        sizes: dict[str, Dim] = {PREFILL: dim(Symbol(NEW_TOKENS, 1, self.settings["chunk"])), STEP: 1}
+        return {
+            name: pipeline.run(graph.copy(name, {NEW_TOKENS: size}), (partial(last_position, tokens=size),), trace)
+            for name, size in sizes.items()
+        }
+
+    @classmethod
+    def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
+        folder = folders.read(Path(source))
+        return DecoderReference(folder.decoder, folder.sizes)
+
+
+def sample_token(graph: Graph, at: Dim, context: int) -> int:
+    """Append the choice of the next token, written into the state `tokens` at row `at`; returns 1."""
+    tokens = decoder_inputs.add_tokens(graph, context)
+    sampling = graph.value(SAMPLING, TensorType("f32", (_SAMPLING,)))
+    graph.states.append(sampling)
+    attrs = {"at": at, "seed": dim(Symbol(SEED, 0, (1 << 31) - 1))}
+    token = graph.value("token", tokens.type)
+    graph.add(Node("SampleToken", (graph.outputs[0], sampling, tokens), (token,), attrs, ("sampling",)))
+    return 1

@@ -1,0 +1,129 @@
+"""Plain models: any ONNX model that no other family takes becomes the one program `main`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import ml_dtypes
+import numpy as np
+from onnx import ModelProto
+
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph
+from intaglio.compiler.models import precision_notes
+from intaglio.compiler.models.family import Family, Request, Source
+from intaglio.compiler.models.model import Check, Decoder, sample
+from intaglio.compiler.models.reference import Arrays, Part, Reference, Run, Seen, in_f32, inlined
+from intaglio.compiler.passes.pipeline import Trace
+from intaglio.compiler.reader import load
+from intaglio.compiler.semantics import evaluate
+from intaglio.runtime.contract import MAIN, PLAIN
+
+FILE = "model.onnx"  # in a folder
+SEED = 0
+SMALL = 3  # for sizes that are not known
+MAX_SIZE = 1 << 31
+
+_NARROW = (np.float16, ml_dtypes.bfloat16)
+
+
+class PlainModel(Family):
+    kind = PLAIN
+    reduces = (MAIN,)
+
+    def __init__(self, graph: Graph) -> None:
+        self.graphs = {MAIN: graph}
+        self.settings: dict[str, Any] = {}
+        self.files: dict[str, bytes] = {}
+        self.notes: list[str] = []
+
+    @classmethod
+    def matches(cls, source: Source) -> bool:
+        return True
+
+    @classmethod
+    def read(cls, source: Source, request: Request) -> Self:
+        request.refuse_max_length(source)
+        model, folder = _open(source)
+        return cls(load.load(model, MAIN, folder=folder, bind=bound(model, request.bind)))
+
+    def golden(self, decoder: Decoder | None) -> list[Check]:
+        """One run on random inputs, at small sizes; none where the reference implementation refuses it."""
+        graph = self.graphs[MAIN]
+        symbols = {s.name: max(s.low, min(s.high, SMALL)) for v in graph.inputs for s in v.type.symbols}
+        random = np.random.default_rng(SEED)
+        inputs = {}
+        for v in graph.inputs:
+            shape = tuple(dims.substitute(d, symbols) for d in v.shape)
+            array = random.standard_normal(shape) if v.dtype in FLOATS else random.integers(0, 2, shape)
+            inputs[v.name] = array.astype(DTYPES[v.dtype])
+        try:
+            outputs = evaluate.run(graph, inputs, symbols)
+        except Exception:  # whatever it raises: random indices, or sizes, may not be valid ones
+            return []
+        samples = {name: sample(y) for name, y in outputs.items()}
+        return [Check(MAIN, symbols, inputs, {name: (at, values) for name, (at, values) in samples.items() if at.size})]
+
+    def programs(self, trace: Trace) -> dict[str, Graph]:
+        self.notes = precision_notes.notes(self.graphs[MAIN])
+        return self.graphs
+
+    @classmethod
+    def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
+        return PlainReference(*_open(source), bind)
+
+
+class PlainReference:
+    def __init__(self, model: ModelProto, folder: Path | None, bind: Mapping[str, Any]) -> None:
+        model = in_f32(model)
+        self._fixed = {name: value for name, value in bound(model, bind).items() if isinstance(value, np.ndarray)}
+        self.parts = {MAIN: Part(inlined(model, self._fixed), folder)}
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        wide = {name: a.astype(np.float32) if a.dtype in _NARROW else a for name, a in inputs.items()}
+        return {MAIN: Seen(run(MAIN, {**self._fixed, **wide}), symbols)}
+
+
+def _open(source: Source) -> tuple[ModelProto, Path | None]:
+    """The model, and the folder of its external data."""
+    if isinstance(source, ModelProto):
+        return source, None
+    path = Path(source)
+    if path.is_dir() and not (path / FILE).is_file():
+        raise BadModel(
+            f"{path} has no Whisper (encoder_model.onnx), no language model (config.json, model.onnx) and no {FILE}; "
+            "name the .onnx file"
+        )
+    file = path / FILE if path.is_dir() else path
+    return load.read(file), file.parent
+
+
+def bound(model: ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
+    """`bind` with arrays of the type of the inputs they replace. Raises BadModel for names that the model lacks."""
+    inputs = load.input_types(model)
+    sizes = {d.dim_param for i in model.graph.input for d in i.type.tensor_type.shape.dim} - {""}
+    result: dict[str, Any] = {}
+    for name, value in bind.items():
+        if name in inputs:
+            dtype, rank = inputs[name]
+            result[name] = np.asarray(value).astype(DTYPES[dtype])
+            if result[name].ndim != rank:
+                raise BadModel(f"the input {name} has rank {rank}, and it is bound to a value of rank {np.ndim(value)}")
+        elif name not in sizes:
+            raise BadModel(
+                f"{name} cannot be bound: the model's inputs and sizes are {', '.join([*inputs, *sorted(sizes)])}"
+            )
+        elif not _is_size(value):
+            raise BadModel(f"the size {name} is bound to {value}: expected a number from 1, or a range of them")
+        else:
+            result[name] = value
+    return result
+
+
+def _is_size(value: Any) -> bool:
+    if isinstance(value, range):
+        return value.step == 1 and 1 <= value.start < value.stop <= MAX_SIZE
+    return isinstance(value, int) and 1 <= value < MAX_SIZE

@@ -1,0 +1,208 @@
+"""Whisper: the folder that an exporter left becomes {mel, encode, prefill, step}.
+
+Only the decoder without a cache is read; the passes derive the cache from it, so split, merged and one-file exports are
+one case. What depends on the audio alone, the keys and values of cross-attention, moves into `encode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.graph import FLOATS, Graph, Node
+from intaglio.compiler.models import decoder_inputs
+from intaglio.compiler.models.accuracy import text_tokens
+from intaglio.compiler.models.decoder_reference import DECODE
+from intaglio.compiler.models.family import Family, Passes, Request, Source
+from intaglio.compiler.models.model import Check, Decoder
+from intaglio.compiler.models.reference import Reference
+from intaglio.compiler.models.whisper import folder as folders
+from intaglio.compiler.models.whisper import golden, mel
+from intaglio.compiler.models.whisper.folder import Folder
+from intaglio.compiler.models.whisper.reference import WhisperReference
+from intaglio.compiler.passes import pipeline
+from intaglio.compiler.passes.fold import fold
+from intaglio.compiler.passes.kv_cache import kv_cache, last_position
+from intaglio.compiler.passes.pipeline import Trace
+from intaglio.compiler.passes.positions import positions
+from intaglio.compiler.passes.widen import widen
+from intaglio.compiler.reader import load
+from intaglio.compiler.rewrite.builder import GraphBuilder
+from intaglio.runtime.contract import (
+    BEGIN,
+    ENCODE,
+    FEATURES,
+    HIDDEN,
+    MEL,
+    NEW_TOKENS,
+    PAST,
+    PREFILL,
+    STEP,
+    TIMED,
+    WHISPER,
+)
+
+
+@dataclass(frozen=True)
+class Symbols:
+    past: Dim
+    new: Symbol
+    begin: Dim
+    timed: Dim
+
+
+def symbols(context: int) -> Symbols:
+    return Symbols(
+        dim(Symbol(PAST, 0, context - 1)),
+        Symbol(NEW_TOKENS, 1, context),
+        dim(Symbol(BEGIN, 0, context)),
+        dim(Symbol(TIMED, 0, 1)),
+    )
+
+
+class Whisper(Family):
+    kind = WHISPER
+    reduces = (DECODE, ENCODE)
+
+    def __init__(self, folder: Folder) -> None:
+        self._context, self._symbols = folder.context, symbols(folder.context)
+        spectrogram = load.load(mel.model(folder.mels, 2 * folder.positions), MEL)
+        encoder = _encoder(folder)
+        decoder = decoder_inputs.read(folder.decoder, dim(self._symbols.new), encoder)
+        self.graphs = {MEL: spectrogram, ENCODE: encoder, DECODE: decoder}
+        self.settings, self.notes = folder.settings, folder.notes
+        self.files = {"tokenizer.json": folder.tokenizer}
+        self._tone = golden.tone(spectrogram)
+
+    @classmethod
+    def matches(cls, source: Source) -> bool:
+        return isinstance(source, str | Path) and Path(source).is_dir() and folders.matches(Path(source))
+
+    @classmethod
+    def read(cls, source: Source, request: Request) -> Self:
+        request.refuse_bind(source)
+        request.refuse_max_length(source)
+        return cls(folders.read(Path(source)))
+
+    def prepare(self) -> Passes:
+        return dict.fromkeys((ENCODE, DECODE), (partial(widen, whole=True),))
+
+    def derive(self) -> Passes:
+        s = self._symbols
+        cache = (
+            partial(positions, tokens=s.new, past=s.past),
+            fold,
+            partial(move_to_encoder, encoder=self.graphs[ENCODE]),
+            partial(kv_cache, tokens=s.new, past=s.past),
+        )
+        return {DECODE: cache}
+
+    def decoder(self) -> Decoder:
+        return Decoder(self.graphs[DECODE], golden.encoded(self.graphs[ENCODE], self._tone.features[FEATURES]))
+
+    def texts(self) -> tuple[np.ndarray, np.ndarray]:
+        begin = golden.prompt(self.settings)
+        vocabulary = self.graphs[DECODE].outputs[0].shape[-1]
+        texts = text_tokens(self.files["tokenizer.json"], vocabulary, self._context - len(begin))
+        ids, others = (np.concatenate([[begin], text], axis=1) for text in texts)
+        return ids, others
+
+    def golden(self, decoder: Decoder | None) -> list[Check]:
+        return golden.checks(self._context, self.settings, self._tone, decoder)
+
+    def programs(self, trace: Trace) -> dict[str, Graph]:
+        s, decoder = self._symbols, self.graphs[DECODE]
+        pipeline.run(decoder, (partial(sample_token, settings=self.settings, symbols=s),), trace)
+        prefill, step = decoder.copy(PREFILL), decoder.copy(STEP, {NEW_TOKENS: 1})
+        return {
+            MEL: self.graphs[MEL],
+            ENCODE: self.graphs[ENCODE],
+            PREFILL: pipeline.run(prefill, (partial(last_position, tokens=dim(s.new)),), trace),
+            STEP: pipeline.run(step, (partial(decoder_inputs.read_tokens, past=s.past, new=1),), trace),
+        }
+
+    @classmethod
+    def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
+        return WhisperReference(folders.read(Path(source)))
+
+
+def _encoder(folder: Folder) -> Graph:
+    """The encoder: input_features f32[1,mels,frames] -> last_hidden_state f32[1,positions,width].
+
+    It may also have outputs with keys and values of cross-attention [1,heads,positions,head_dim].
+    """
+    model = load.read(folder.encoder)
+    inputs = load.input_types(model)
+    features = [name for name, (dtype, rank) in inputs.items() if dtype in FLOATS and rank == 3]
+    if len(features) != 1:
+        raise BadModel(f"the encoder takes {', '.join(inputs)}: expected one spectrogram [batch, mels, frames]")
+    shapes = {features[0]: (1, folder.mels, 2 * folder.positions)}
+    graph = load.load(model, ENCODE, folder=folder.encoder.parent, shapes=shapes)
+    graph.outputs.sort(key=lambda v: len(v.shape))
+    if [v.shape[:2] for v in graph.outputs if len(v.shape) != 4] != [(1, folder.positions)]:
+        outputs = ", ".join(map(str, graph.outputs))
+        raise BadModel(f"the encoder's outputs are {outputs}: expected rows [1, {folder.positions}, width]")
+    graph.inputs[0].name, graph.outputs[0].name = FEATURES, HIDDEN
+    return graph
+
+
+def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
+    """Move what depends on the encoder's rows alone into the encoder's graph, its results into shared states."""
+    rows = next(v for v in decoder.inputs if len(v.shape) == 3)
+    hidden = encoder.outputs[0]
+    moved: set[Node] = set()
+    for node in decoder.nodes:
+        makers = [(v, decoder.producer(v)) for v in node.inputs if v is not None]
+        from_rows = [v is rows or maker in moved for v, maker in makers if v.const is None]
+        if from_rows and all(from_rows):
+            moved.add(node)
+    cut = [(n, v) for n in decoder.nodes if n in moved for v in n.outputs if set(decoder.consumers(v)) - moved]
+    for node in [n for n in decoder.nodes if n in moved]:
+        encoder.add(
+            Node(
+                node.op, tuple(hidden if v is rows else v for v in node.inputs), node.outputs, node.attrs, node.sources
+            )
+        )
+    for i, (node, value) in enumerate(cut):
+        state = decoder.value(f"cross.{i // 2}.{('key', 'value')[i % 2]}", value.type)
+        decoder.states.append(state)
+        decoder.redirect(value, state)
+        encoder.states.append(state)
+        GraphBuilder(encoder, node).Write(value, state, at=0)
+    decoder.prune()
+    decoder.inputs.remove(rows)
+    return len(cut)
+
+
+def sample_token(graph: Graph, settings: dict[str, Any], symbols: Symbols) -> int:
+    """Append the choice of the next token, written into the state `tokens` behind the new ones; returns 1."""
+    s = symbols
+    logits = graph.outputs[0]
+    vocabulary = logits.shape[-1]
+    state = decoder_inputs.add_tokens(graph, s.new.high)
+    lists = [graph.constant(bits(settings[k], vocabulary), k) for k in ("suppress", "suppress_first")]
+    graph.add(
+        Node(
+            "WhisperToken",
+            (logits, *lists, state),
+            (graph.value("token", state.type),),
+            {"at": s.past + dim(s.new), "begin": s.begin, "timed": s.timed}
+            | {k: settings[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")},
+            ("sampling",),
+        )
+    )
+    return 1
+
+
+def bits(tokens: list[int], vocabulary: int) -> np.ndarray:
+    """A set of tokens as u32[ceil(vocabulary / 32)], token i in bit i % 32 of word i // 32."""
+    flags = np.zeros(-(-vocabulary // 32) * 32, np.uint8)
+    flags[[t for t in tokens if t < vocabulary]] = 1
+    return np.packbits(flags, bitorder="little").view("<u4")

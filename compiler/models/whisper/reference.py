@@ -1,0 +1,39 @@
+"""The reference of a Whisper: the spectrogram's own model, the exporter's encoder, and its decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from intaglio.compiler.models.decoder_reference import DecoderReference
+from intaglio.compiler.models.reference import Arrays, Part, Run, Seen, in_f32
+from intaglio.compiler.models.whisper import mel
+from intaglio.compiler.models.whisper.folder import Folder
+from intaglio.compiler.reader import load
+from intaglio.runtime.contract import ENCODE, MEL, NEW_TOKENS, PAST, TOKENS
+
+
+class WhisperReference:
+    """Keeps what the encoder computes from one run to the next, as the programs keep what they make of it."""
+
+    def __init__(self, folder: Folder) -> None:
+        encoder = in_f32(load.read(folder.encoder))
+        self._decoder, self._start = DecoderReference(folder.decoder, {}, encoder=True), folder.settings["start"]
+        self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
+        self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
+        spectrogram = Part(mel.model(folder.mels, 2 * folder.positions), None)
+        self.parts = {MEL: spectrogram, ENCODE: Part(encoder, folder.encoder.parent), **self._decoder.parts}
+
+    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+        if program == MEL:
+            return {MEL: Seen(run(MEL, inputs), {})}
+        if program == ENCODE:
+            (features,) = inputs.values()
+            self._encoded = run(ENCODE, {self._features: features})
+            return {ENCODE: Seen(self._encoded, {}), **self._decode(np.array([[self._start]]), run)}
+        count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
+        return self._decode(inputs[TOKENS][..., :count, 0] if TOKENS in inputs else inputs["input_ids"], run)
+
+    def _decode(self, ids: np.ndarray, run: Run) -> dict[str, Seen]:
+        return self._decoder.decode(ids, run, self._encoded[self._rows], self._encoded)
