@@ -71,7 +71,7 @@ def compile(
         from intaglio.compiler.passes.quantize import Precision
     formats, measurements = Precision(quantize, precision, keep_head), tunings.given(tuning)
     folder = Path(out)
-    emit.check_place(folder)
+    write.check_place(folder)
     if dump is not None:
         Path(dump).mkdir(parents=True, exist_ok=True)
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import wgpu
+from bundles import whole_plan
 
 from intaglio.codegen.bundle import write
 from intaglio.compiler.ir import dims
@@ -25,11 +26,10 @@ from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
 from intaglio.compiler.reader import load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics import evaluate
-from intaglio.runtime import designs_file, plan_file, tuning
+from intaglio.runtime import tuning
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.limits import TIERS
-from intaglio.runtime.plan import Plan
 from intaglio.runtime.session import Session
 
 OPSET = 20
@@ -196,26 +196,21 @@ def device(*needs: str) -> wgpu.GPUDevice:
     return open_device(needs=needs)
 
 
-def read(folder: Path) -> Plan:
-    """The whole plan of a bundle."""
-    return designs_file.read(folder, plan_file.read(folder))
-
-
 def opened(folder: Path) -> Session:
     """The bundle on the device, after a check that it takes the memory that its plan says."""
-    session = Engine(folder, read(folder), device=device()).session()
+    session = Engine(folder, whole_plan(folder), device=device()).session()
     assert (session.engine.allocated, session.allocated) == (session.plan.engine_bytes, session.plan.session_bytes)
     return session
 
 
 def every_variant(folder: Path) -> list[Session]:
     """The bundle as it is here, as it was compiled, and again until every step has had each other variant."""
-    plan = replace(read(folder), tunings=())
-    choices = plan.alternatives
-    turns = itertools.zip_longest(*(choice.others for choice in choices.values()), fillvalue="")
+    plan = replace(whole_plan(folder), tunings=())
+    alternatives = plan.alternatives
+    turns = itertools.zip_longest(*(each.others for each in alternatives.values()), fillvalue="")
     able = device(*TIERS)
     granted = tiers(able)
-    changed = [tuning.with_variants(plan, dict(zip(choices, turn, strict=True)), granted) for turn in turns]
+    changed = [tuning.with_variants(plan, dict(zip(alternatives, turn, strict=True)), granted) for turn in turns]
     tried = [plan, *changed] if changed else []
     missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}
     assert not missing, f"this adapter runs no {missing}"

@@ -12,7 +12,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from intaglio.runtime import designs_file, plan_file
+from bundles import whole_plan
+
 from intaglio.runtime.limits import ENABLES, FEATURES
 
 HERE = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ def wrong(bundles: Iterable[Path]) -> dict[str, list[str]]:
     """The shaders of bundles that have errors, each with the tiers that its bundle says it needs."""
     found: dict[tuple[str, ...], dict[str, Path]] = {}
     for bundle in bundles:
-        for kernel in designs_file.read(bundle, plan_file.read(bundle)).kernels.values():
+        for kernel in whole_plan(bundle).kernels.values():
             path = bundle / kernel.file
             found.setdefault(kernel.needs, {})[path.read_text()] = path
     checked = {path: e for needs, texts in found.items() for path, e in check(texts.values(), needs).items()}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import accept, whole_plan
 from parity import Build, compiled, device
 
 import intaglio
@@ -16,7 +15,7 @@ from intaglio.__main__ import main
 from intaglio.codegen.bundle import tunings
 from intaglio.commands import describe
 from intaglio.runtime import plan as plans
-from intaglio.runtime import plan_file, tuning
+from intaglio.runtime import tuning
 from intaglio.runtime.instruments import autotune
 from intaglio.runtime.instruments.verify import Check
 
@@ -24,12 +23,7 @@ MODEL = Path(__file__).parents[1] / "fixtures" / "mlp-dynamo-18" / "model.onnx"
 
 
 def variants(plan: plans.Plan) -> dict[str, str]:
-    return {
-        s.alternatives.problem: s.alternatives.variant
-        for p in plan.programs.values()
-        for s in p.steps
-        if s.alternatives
-    }
+    return {problem: each.variant for problem, each in plan.alternatives.items()}
 
 
 def test_what_is_measured_is_what_a_bundle_gets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,9 +32,7 @@ def test_what_is_measured_is_what_a_bundle_gets(tmp_path: Path, capsys: pytest.C
     file = tmp_path / "bundle.tuning.json"
     measured = tuning.read(file)
     said = capsys.readouterr().out
-    alternatives = {
-        s.alternatives.problem: s.alternatives for p in bundle.plan.programs.values() for s in p.steps if s.alternatives
-    }
+    alternatives = bundle.whole_plan.alternatives
     assert alternatives
     for problem, each in alternatives.items():
         assert measured.seconds[problem].keys() == {each.variant, *each.others}, "all run here, and all are right"
@@ -55,7 +47,7 @@ def test_what_is_measured_is_what_a_bundle_gets(tmp_path: Path, capsys: pytest.C
     tuned = intaglio.compile(MODEL, tmp_path / "tuned", tuning=[file])
     assert variants(tuned.engine.plan) == {c: min(s, key=s.__getitem__) for c, s in measured.seconds.items()}
     again = intaglio.compile(MODEL, tmp_path / "again", tuning=[file])
-    assert (again.folder / "plan.json").read_bytes() == (tuned.folder / "plan.json").read_bytes()
+    assert (again.folder / "designs.json").read_bytes() == (tuned.folder / "designs.json").read_bytes()
 
 
 def test_more_is_added_to_a_file_of_this_adapter_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +55,7 @@ def test_more_is_added_to_a_file_of_this_adapter_only(tmp_path: Path, capsys: py
     name, driver = tuning.adapter(device().adapter_info)
     file.write_text(tuning.write(tuning.Measurements(name, driver, {"conv1d 1": {"rows8": 1.0}})))
     assert main(["tune", str(bundle.folder), "-o", str(file)]) == 0
-    assert tuning.read(file).seconds.keys() == {"conv1d 1", *variants(bundle.plan)}
+    assert tuning.read(file).seconds.keys() == {"conv1d 1", *variants(bundle.whole_plan)}
     file.write_text(tuning.write(tuning.Measurements("another", driver, {})))
     before = file.read_bytes()
     assert main(["tune", str(bundle.folder), "-o", str(file)]) != 0
@@ -72,27 +64,24 @@ def test_more_is_added_to_a_file_of_this_adapter_only(tmp_path: Path, capsys: py
 
 def spoil(folder: Path, files: Iterable[str]) -> None:
     """Shaders of products that are 1 % too large, with the hashes that they then have."""
-    data = json.loads((folder / "plan.json").read_text())
-    for file in files:
-        text = (folder / file).read_text()
-        (folder / file).write_text(text.replace("return load_x(at);", "return load_x(at) * 1.01;"))
-        assert (folder / file).read_text() != text
-        digest = hashlib.sha256((folder / file).read_bytes()).hexdigest()
-        data["files"][file] = digest
-        next(k for k in data["kernels"].values() if k["file"] == file)["sha256"] = digest
-    (folder / "plan.json").write_text(json.dumps(data))
+    paths = [folder / file for file in files]
+    for path in paths:
+        text = path.read_text()
+        path.write_text(text.replace("return load_x(at);", "return load_x(at) * 1.01;"))
+        assert path.read_text() != text
+    accept(folder, *paths)
 
 
 def tried(folder: Path) -> autotune.Timings:
     """As of a model whose golden run tells nothing: its input is zeros, of which every variant makes zeros."""
     check = Check("main", {}, {"x": np.zeros((1, 40, 32), np.float32)}, {}, {})
-    return autotune.autotune(folder, plan_file.read(folder), [check], lambda what, done, total: None)
+    return autotune.autotune(folder, whole_plan(folder), [check], lambda what, done, total: None)
 
 
-def test_a_design_that_is_wrong_here_is_left_out(tmp_path: Path) -> None:
+def test_a_variant_that_is_wrong_here_is_left_out(tmp_path: Path) -> None:
     b = Build()
     folder = compiled(b.output(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32))), tmp_path / "bundle")
-    plan = plan_file.read(folder)
+    plan = whole_plan(folder)
     (step,) = plan.programs["main"].steps
     spoil(folder, [plan.kernels[step.alternatives.others["rows8"][0]].file])
     found = tried(folder)
@@ -107,18 +96,18 @@ def chain(tmp_path: Path) -> Path:
     x = b.Softmax(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32)), axis=2)
     x = b.Softmax(b.Softmax(b.Linear(x, b.weight(64, 64)), axis=2), axis=1)
     folder = compiled(b.output(b.Softmax(b.Linear(x, b.weight(48, 64)), axis=2)), tmp_path / "chain")
-    plan = plan_file.read(folder)
+    plan = whole_plan(folder)
     _, second, third = [step.buffers for step in plan.programs["main"].steps if step.alternatives]
     assert second[0] == third[-1] and plan.buffers[second[-1]] == plan.buffers[third[-1]]
     return folder
 
 
-def test_right_designs_are_kept_where_cases_share_memory(chain: Path) -> None:
+def test_right_variants_are_kept_where_problems_share_memory(chain: Path) -> None:
     assert tried(chain).wrong == ()
 
 
-def test_wrong_designs_are_found_in_slots_of_one_size(chain: Path) -> None:
-    plan = plan_file.read(chain)
+def test_wrong_variants_are_found_in_slots_of_one_size(chain: Path) -> None:
+    plan = whole_plan(chain)
     alternatives = [step.alternatives for step in plan.programs["main"].steps if step.alternatives]
     spoil(chain, {plan.kernels[each.others["rows8"][0]].file for each in alternatives})
     assert set(tried(chain).wrong) == {(each.problem, "rows8") for each in alternatives}
