@@ -15,6 +15,7 @@ from intaglio.codegen.bundle.assemble import Assembled, assemble
 from intaglio.codegen.bundle.checkpoints import checkpoints
 from intaglio.codegen.bundle.golden import save_golden
 from intaglio.codegen.bundle.provenance import describe as provenance
+from intaglio.codegen.fuse.pipeline import fuse
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.runtime import designs_file, plan_file
@@ -36,9 +37,12 @@ def write(
 ) -> None:
     """Compile a model's graphs into the bundle `out`, replacing a bundle that is there. `tunings`: for adapters.
 
+    The graphs are fused in place.
+
     Raises UnsupportedOperator, and FileExistsError if `out` is something else than a bundle.
     """
     check_place(out)
+    fuse(model.graphs, trace)
     with _replacing(out) as folder:
         _write(model, folder, trace, progress, tunings)
 

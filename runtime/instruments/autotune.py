@@ -121,7 +121,7 @@ def _wrong(
 def _written(session: Session, step: Step) -> list[np.ndarray]:
     plan = session.plan
     bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-    written = [(b, plan.buffers[b]) for b, letter in bound if ACCESS[letter].write]
+    written = [(b, plan.buffers[b]) for b, access in bound if ACCESS[access].write]
     return [session.content(b, 0, of.bytes // of.each, "f32") for b, of in written]
 
 
