@@ -235,7 +235,7 @@ def test_compile_overwrites_nothing_but_bundles(cli, tmp_path, kind):
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("kept")
     status, _, error = cli("compile", WHISPER, "-o", kept if kind == "file" else kept.parent)
-    one_line(status, error, "exists and is no bundle")
+    one_line(status, error, "exists and is not a bundle")
     assert kept.read_text() == "kept"
 
 
@@ -533,7 +533,7 @@ def test_no_adapter(whisper):
 def test_no_bundle(cli, tmp_path):
     for command in ["inspect"], ["verify"], ["run", "--audio", JFK]:
         status, _, error = cli(command[0], tmp_path, *command[1:])
-        one_line(status, error, "is no bundle")
+        one_line(status, error, "is not a bundle")
 
 
 @pytest.mark.parametrize(

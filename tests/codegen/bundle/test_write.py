@@ -151,7 +151,7 @@ def test_nothing_else_is_replaced(existing: str, tmp_path: Path) -> None:
     thesis = out if existing == "a file" else out / "thesis.txt"
     thesis.parent.mkdir(exist_ok=True)
     thesis.write_text("mine")
-    with pytest.raises(ValueError, match="no bundle"):
+    with pytest.raises(FileExistsError, match="is not a bundle"):
         compiled(doubled(), out)
     assert thesis.read_text() == "mine" and list(tmp_path.iterdir()) == [out]
 
