@@ -155,6 +155,42 @@ def test_ancestors_stop():
     assert [n.output for n in g.ancestors(c, stop=(a,))] == [b, c]
 
 
+def test_ancestors_sort_no_more_than_themselves(monkeypatch):
+    """Rules ask for a few ancestors at every layer: sorting all nodes each time would take the square of the layers."""
+    g, (*_, before, last) = chain(100)
+    sizes = []
+    sort = Graph._sorted
+    monkeypatch.setattr(Graph, "_sorted", lambda self, nodes: sizes.append(len(nodes)) or sort(self, nodes))
+    g.ancestors(last, stop=(before,))
+    assert sizes == [1]
+
+
+def test_pruning_keeps_the_order_that_was_sorted(monkeypatch):
+    g, (_, a, _) = chain(2)
+    g.add(Node("Abs", (a,), (g.value("dead", ROWS),)))
+    assert [n.op for n in g.nodes] == ["Relu", "Relu", "Abs"]
+    monkeypatch.setattr(Graph, "_sorted", lambda self, nodes: pytest.fail("it was sorted again"))
+    assert g.prune() == 1
+    assert [n.op for n in g.nodes] == ["Relu", "Relu"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_oldest_node_that_may_be_next_is_next(seed):
+    rng = np.random.default_rng(seed)
+    g = Graph()
+    values = [g.value("x", ROWS) for _ in range(40)]
+    rank = rng.permutation(len(values))
+    for i in rng.permutation(range(1, len(values))):  # nodes are added in any order, readers before makers too
+        inputs = tuple(values[k] for k in rng.choice(len(values), 3) if rank[k] < rank[i])
+        g.add(Node("Op", inputs or (None,), (values[i],), {"age": len(g.nodes)}))
+    rest, expected = sorted(g.nodes, key=lambda n: n.attrs["age"]), []
+    while rest:
+        unmade = {n.output for n in rest}
+        expected.append(next(n for n in rest if not unmade & set(n.inputs)))
+        rest.remove(expected[-1])
+    assert g.nodes == expected
+
+
 # pruning
 
 
