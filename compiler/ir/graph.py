@@ -185,7 +185,7 @@ class Graph:
         self._age: dict[Node, int] = {}
         self._clock = itertools.count()
         self._taken: dict[str, int] = {}
-        self._order: list[Node] | None = None
+        self._order: dict[Node, int] | None = None  # where each node stands, in order; None after a change
 
     # building
 
@@ -260,9 +260,12 @@ class Graph:
     @property
     def nodes(self) -> list[Node]:
         """All nodes, in an order in which values are made before they are read: the oldest that may be next is next."""
+        return list(self._places())
+
+    def _places(self) -> dict[Node, int]:
         if self._order is None:
-            self._order = self._sorted(self._age)
-        return list(self._order)
+            self._order = {node: i for i, node in enumerate(self._sorted(self._age))}
+        return self._order
 
     def _sorted(self, nodes: Collection[Node]) -> list[Node]:
         """Some of the nodes, in order of what they read of one another. Raises BadModel where they form a cycle."""
@@ -295,10 +298,7 @@ class Graph:
                     yield value
 
     def ancestors(self, value: Value, stop: Iterable[Value] = ()) -> list[Node]:
-        """The nodes that `value` is computed by, in order, not looking behind the values in `stop`.
-
-        Only these are sorted: rules ask at every layer, and the whole graph grows with the number of layers.
-        """
+        """The nodes that `value` is computed by, in the graph's order, not looking behind the values in `stop`."""
         barrier, seen, todo = set(map(id, stop)), set(), [value]
         while todo:
             v = todo.pop()
@@ -306,16 +306,18 @@ class Graph:
             if node is not None and node not in seen:
                 seen.add(node)
                 todo.extend(x for x in node.inputs if x is not None)
-        return self._sorted(seen)
+        if self._order is None and not barrier:
+            return self._sorted(seen)  # nothing but them decides their order, and the whole graph has many layers
+        return sorted(seen, key=self._places().__getitem__)
 
     def prune(self) -> int:
         """Remove nodes whose outputs nobody reads; returns how many."""
-        outputs, order = set(self.outputs), self.nodes
+        outputs, order = set(self.outputs), self._places()
         for node in reversed(order):
             if not node.written and not any(v in outputs or self._net.out_degree(v) for v in node.outputs):
                 self._net.remove_nodes_from(node.outputs)
                 self.remove(node)
-        self._order = [node for node in order if node in self._age]  # nobody read what has gone: the others stay put
+        self._order = {n: i for n, i in order.items() if n in self._age}  # nobody read what has gone: the rest stay put
         return len(order) - len(self._order)
 
     def copy(self, name: str, symbols: Mapping[str, Dim] | None = None) -> Graph:

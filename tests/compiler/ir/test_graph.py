@@ -157,12 +157,24 @@ def test_ancestors_stop():
 
 def test_ancestors_sort_no_more_than_themselves(monkeypatch):
     """Rules ask for a few ancestors at every layer: sorting all nodes each time would take the square of the layers."""
-    g, (*_, before, last) = chain(100)
+    g, (x, *_) = chain(100)
+    first = g.add(Node("Abs", (x,), (g.value("first", ROWS),)))
+    second = g.add(Node("Add", (x, first.output), (g.value("second", ROWS),)))
     sizes = []
     sort = Graph._sorted
     monkeypatch.setattr(Graph, "_sorted", lambda self, nodes: sizes.append(len(nodes)) or sort(self, nodes))
-    g.ancestors(last, stop=(before,))
-    assert sizes == [1]
+    assert g.ancestors(second.output) == [first, second]
+    assert sizes == [2]
+
+
+def test_ancestors_stand_in_the_order_of_the_graph_whatever_they_stop_at():
+    """`late` waits for the oldest nodes, so the younger `early` comes first, though neither reads the other."""
+    g, (*_, before, _) = chain(5)
+    late = g.value("late", ROWS)
+    early = g.add(Node("Abs", (g.inputs[0],), (g.value("early", ROWS),)))
+    both = g.add(Node("Add", (late, early.output), (g.value("both", ROWS),)))
+    last = g.replace(g.producer(g.outputs[0]), Node("Relu", (before,), (late,)))
+    assert g.ancestors(both.output, stop=(before,)) == [n for n in g.nodes if n in (last, early, both)]
 
 
 def test_pruning_keeps_the_order_that_was_sorted(monkeypatch):
