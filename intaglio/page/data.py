@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from intaglio.bundle import Bundle
-from intaglio.commands.describe import groups, precision
+from intaglio.commands.text import groups, precision
 from intaglio.page.layout import layout
 from intaglio.runtime import files, tuning
 from intaglio.runtime import plan as plans
@@ -28,7 +28,7 @@ def page(bundle: Bundle, profile: Profile | None) -> dict[str, Any]:
     return {
         "name": bundle.folder.resolve().name,
         "kind": plan.kind,
-        "precision": precision(bundle),
+        "precision": precision(bundle.report),
         "passes": bundle.report.get("passes"),
         "symbols": plan.symbols,
         "models": {name: _drawn(outline) for name, outline in graph.models.items()},

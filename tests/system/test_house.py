@@ -191,6 +191,25 @@ def test_every_package_is_installed():
     assert found == code == installed
 
 
+def test_every_data_file_is_installed():
+    """What is not Python is only in the wheel if a pattern of pyproject.toml matches it."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {
+        path for name, globs in patterns.items() for glob in globs for path in (ROOT / folder_of(name)).glob(glob)
+    }
+    files = {path for folder in MAY_IMPORT for path in (ROOT / folder).rglob("*") if path.is_file()}
+    data = {path for path in files if path.suffix not in (".py", ".pyc")}
+    assert not sorted(str(path.relative_to(ROOT)) for path in data - packed)
+
+
+@pytest.mark.parametrize("folder", sorted(MAY_IMPORT.keys() - {"intaglio"}))
+def test_tools_see_the_folder(folder):
+    """An editor looks for intaglio.compiler in intaglio/compiler; the import hook of an install only helps Python."""
+    link = ROOT / "intaglio" / folder
+    advice = f"intaglio/{folder} is not a link to {folder}: ln -s ../{folder} intaglio/{folder}"
+    assert link.is_symlink() and link.samefile(ROOT / folder), advice
+
+
 def test_the_runtime_loads_no_compiler():
     """In a process of its own: the face, its command line and all of the runtime, without what compiles."""
     names = [name for folder in ("intaglio", "runtime") for name, _ in modules(folder)]
