@@ -12,11 +12,11 @@ from typing import Any
 import jinja2
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.bundle.traffic import moved
 from intaglio.codegen.kernel import Kernel, Operand, Weight, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.storage import Storage
 from intaglio.codegen.tidy import tidy
+from intaglio.codegen.traffic import moved
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType

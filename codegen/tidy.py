@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import islice
 
 _PRIMARY = r"(?:[\w.]*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|[\w.]+(?:\[[^][]*\])?)"  # a name, number, call or (...)
 _PRODUCT = rf"{_PRIMARY}(?: [*/%] {_PRIMARY})*"
@@ -75,7 +76,7 @@ def _without_unused(code: str) -> str:
     """The code without constants that are named nowhere else, comments aside."""
     bare = re.sub("//.*", "", code)
     for match in reversed(list(_CONSTANT.finditer(code))):
-        if len(re.findall(rf"\b{match[1]}\b", bare)) == 1:
+        if len(list(islice(re.finditer(rf"\b{match[1]}\b", bare), 2))) == 1:
             code = code[: match.start()] + code[match.end() :]
             bare = re.sub("//.*", "", code)
     return code
