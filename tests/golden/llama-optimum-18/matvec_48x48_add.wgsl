@@ -1,4 +1,5 @@
 // Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
+// Fused: y = x3 + acc.
 //
 // step, 2 dispatches:
 //   /model/layers.0/self_attn/o_proj/MatMul, /model/layers.0/Add

@@ -1,4 +1,5 @@
 // RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 16 outputs.
+// Fused: y = acc * sigmoid(acc) * acc1.
 //
 // step, 2 dispatches:
 //   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +8

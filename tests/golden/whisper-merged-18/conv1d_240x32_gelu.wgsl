@@ -1,4 +1,5 @@
 // Convolution over time: y[t, n] = x[t * 1 - 1 ..] . weight[n], a matrix product whose rows overlap.
+// Fused: y = gelu(acc).
 //
 // encode, 1 dispatch:
 //   /conv1/Conv, /Div, /Erf, /Add, +2

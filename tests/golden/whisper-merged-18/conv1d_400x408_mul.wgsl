@@ -1,4 +1,5 @@
 // Convolution over time: y[t, n] = x[t * 160 - 0 ..] . weight[n], a matrix product whose rows overlap.
+// Fused: y = acc * acc.
 //
 // mel, 1 dispatch:
 //   mel/waves, mel/power

@@ -1,4 +1,5 @@
 // Convolution over time: y[t, n] = x[t * 2 - 1 ..] . weight[n], a matrix product whose rows overlap.
+// Fused: y = gelu(acc) + x3.
 //
 // encode, 1 dispatch:
 //   /conv2/Conv, /Div_1, /Erf_1, /Add_1, +3

@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Elementwise: out = x0 * 0.25.
 //
 // mel, 1 dispatch:
 //   mel/scaled, mel/input_features

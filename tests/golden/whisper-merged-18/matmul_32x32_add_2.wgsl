@@ -1,4 +1,5 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 8 columns.
+// Fused: y = x3 + acc.
 //
 // prefill, 4 dispatches:
 //   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add

@@ -1,4 +1,5 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 16 rows and 8 columns.
+// Fused: y = gelu(acc).
 //
 // encode, 2 dispatches:
 //   /layers.0/fc1/MatMul, /layers.0/fc1/Add, /layers.0/activation_fn/Div, /layers.0/activation_fn/Erf, +3

@@ -1,4 +1,5 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 16 rows and 8 columns.
+// Fused: y = log(max(acc, 1e-10)) * 0.4342945.
 //
 // mel, 1 dispatch:
 //   mel/mel, mel/clipped, mel/natural, mel/log

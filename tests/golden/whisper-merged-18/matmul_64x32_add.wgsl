@@ -1,4 +1,5 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 16 rows and 8 columns.
+// Fused: y = x3 + acc.
 //
 // encode, 2 dispatches:
 //   /layers.0/fc2/MatMul, /layers.0/fc2/Add, /layers.0/Add_1

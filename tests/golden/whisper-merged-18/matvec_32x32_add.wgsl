@@ -1,4 +1,5 @@
 // Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
+// Fused: y = x3 + acc.
 //
 // step, 4 dispatches:
 //   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add

@@ -1,4 +1,5 @@
 // Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
+// Fused: y = x3 + acc.
 //
 // step, 2 dispatches:
 //   /model/decoder/layers.0/fc2/MatMul, /model/decoder/layers.0/fc2/Add, /model/decoder/layers.0/Add_2
