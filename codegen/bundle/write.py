@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from intaglio.codegen.bundle.checkpoints import Checkpoint, checkpoints
 from intaglio.codegen.bundle.provenance import describe
+from intaglio.codegen.fuse.pipeline import fuse
 from intaglio.codegen.kernel import MAX_BINDING, Groups, Kernel, Weight, stored
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
@@ -44,6 +45,8 @@ def write(
 ) -> None:
     """Compile a model's graphs into the bundle `out`, replacing a bundle that is there. `tunings`: for adapters.
 
+    The graphs are fused in place.
+
     Raises UnsupportedOperator, and ValueError if `out` is something else than a bundle.
     """
     if out.exists() and not (out / "plan.json").is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -51,6 +54,7 @@ def write(
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
+        fuse(model.graphs, trace)
         _Bundle(building, model, say).write(trace, tunings)
         for path in (building, *building.rglob("*")):  # temporary folders and safetensors are closed to others
             path.chmod(0o755 if path.is_dir() else 0o644)

@@ -19,7 +19,7 @@ from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper.family import Whisper
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.merge_linear import merge_linear
-from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.passes.quantize import Precision, observe, quantize
 
 FAMILIES: tuple[type[Family], ...] = (Whisper, LanguageModel, PlainModel)
@@ -57,7 +57,7 @@ def compile(source: Source, trace: Trace, precision: Precision, request: Request
     if precision.reduced:
         accuracy, checks = _reduce(model, precision, trace, checks)
     # Phase 7, programs: copies of the graphs for each use.
-    graphs = {name: pipeline.run(graph, FUSE, trace) for name, graph in model.programs(trace).items()}
+    graphs = model.programs(trace)
     report = precision.report(accuracy, graphs.values())
     return Model(model.kind, graphs, model.settings, model.files, checks, report, model.notes)
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from intaglio.compiler.ir.graph import Graph, Node, Value, argument
-from intaglio.compiler.passes import pipeline
 from intaglio.compiler.rewrite.pattern import Bound, Chain, OneOf, Op, Outcome, Pattern, Rule, Variable, match, watched
 
 _LISTED = 3  # refusals
@@ -47,12 +46,11 @@ class Miss:
 
 
 def rules() -> dict[str, type[Rule]]:
-    """The rules of the passes, by name."""
-    passes = f"{pipeline.__package__}."
+    """The rules of the passes and fusions that are imported, by name."""
     return {
         rule.__name__: rule
         for rule in sorted(_subclasses(Rule), key=lambda rule: rule.__name__)
-        if rule.__module__.startswith(passes)
+        if rule.__module__.startswith("intaglio.")
     }
 
 

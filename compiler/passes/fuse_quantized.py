@@ -14,7 +14,6 @@ from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import is_rounding, rounding
 from intaglio.compiler.rewrite.pattern import Rule, apply
 
 _INFINITE = (
@@ -59,15 +58,6 @@ def _back(graph: Graph, node: Node) -> bool:
     attrs = {"low": float(ends.min), "high": float(ends.max)}
     graph.replace(node, Node("FakeQuantize", (maker.inputs[0], scale, zero), node.outputs, attrs, node.sources))
     return True
-
-
-def unfuse_quantized(graph: Graph) -> int:
-    """A rounding to known steps is elementwise, and can be the tail of a layer; returns how many there are."""
-    nodes = [n for n in graph.nodes if is_rounding(n)]
-    for node in nodes:
-        steps = {"steps": rounding(node, "x0")}
-        graph.replace(node, Node("Elementwise", node.inputs[:1], node.outputs, steps, node.sources))
-    return len(nodes)
 
 
 class Table(Rule):

@@ -1,32 +1,26 @@
 """Merge linear layers: those that read the same rows become one, with the columns of its result going to several
-outputs.
-
-Rows that are written into a state are written there by the layer itself, so a cache costs no dispatch of its own.
-"""
+outputs."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph, Node
 from intaglio.compiler.ir.packed import stacked
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import slices
 
-MAX_PARTS = 3  # q, k, v: with the inputs of a fused norm these are the 8 storage buffers that a shader may bind
+MAX_PARTS = 3  # queries, keys and values
 
 
 def merge_linear(graph: Graph) -> int:
-    """Returns the number of layers and writes that were absorbed."""
+    """Returns the number of layers and cuts that were absorbed."""
     changed = sum(_split(graph, node) for node in graph.nodes if node.op == "Linear" and not node.attrs)
     for node in graph.nodes:
         if graph.producer(node.output) is node and _plain(graph, node):
             group = [n for n in graph.consumers(node.inputs[0]) if _plain(graph, n)][:MAX_PARTS]
             if len(group) > 1 and node is group[0]:
                 changed += _merge(graph, group)
-    for node in graph.nodes:
-        if node.op == "Write":
-            changed += _absorb(graph, node)
     return changed + graph.prune()
 
 
@@ -81,22 +75,3 @@ def _merge(graph: Graph, group: list[Node]) -> int:
     splits = tuple(w.shape[0] for w in weights)
     graph.add(Node("Linear", inputs, outputs, {"splits": splits}, tuple(s for n in group for s in n.sources)))
     return len(group) - 1
-
-
-def _absorb(graph: Graph, write: Node) -> bool:
-    new, state = write.inputs
-    maker = graph.producer(new)
-    if maker is None or maker.op != "Linear" or len(graph.consumers(new)) != 1 or new in graph.outputs:
-        return False
-    at = maker.attrs.get("at", write.attrs["at"])
-    if at != write.attrs["at"] or "window" in maker.attrs:
-        return False
-    inputs = maker.inputs if len(maker.inputs) > 2 else (*maker.inputs, None)
-    states = list(maker.attrs.get("states", [0] * len(maker.outputs)))
-    states[maker.outputs.index(new)] = len(inputs)
-    splits = maker.attrs.get("splits", tuple(v.shape[-1] for v in maker.outputs))
-    attrs = maker.attrs | {"splits": splits, "states": tuple(states), "at": at}
-    outputs: tuple[Value, ...] = tuple(write.output if v is new else v for v in maker.outputs)
-    graph.remove(write)
-    graph.replace(maker, Node("Linear", (*inputs, state), outputs, attrs, maker.sources))
-    return True

@@ -1,4 +1,7 @@
-"""The passes, in order: the table of contents of the compiler. After each the graph is verified, counted and dumped."""
+"""The passes, in order: the table of contents of the compiler. After each the graph is verified, counted and dumped.
+
+The compiler ends at what a model means; how it runs well is the fusions' (see codegen/fuse/pipeline.py).
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,10 @@ from intaglio.compiler.passes.float_scale import float_scale
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.fuse_activation import fuse_activation
 from intaglio.compiler.passes.fuse_attention import fuse_attention
-from intaglio.compiler.passes.fuse_elementwise import fuse_elementwise
-from intaglio.compiler.passes.fuse_gate import fuse_gate
 from intaglio.compiler.passes.fuse_norm import fuse_norm
-from intaglio.compiler.passes.fuse_prologue import fuse_prologue
-from intaglio.compiler.passes.fuse_quantized import fuse_quantized, unfuse_quantized
+from intaglio.compiler.passes.fuse_quantized import fuse_quantized
 from intaglio.compiler.passes.fuse_rope import fuse_rope
-from intaglio.compiler.passes.fuse_rotary import fuse_rotary
 from intaglio.compiler.passes.linear import linear
-from intaglio.compiler.passes.merge_linear import merge_linear
-from intaglio.compiler.passes.merge_rotary import merge_rotary
 from intaglio.compiler.passes.widen import widen
 
 Pass = Callable[[Graph], int]
@@ -48,17 +45,6 @@ UNDERSTAND: tuple[Pass, ...] = (
     canonical,
     linear,
     canonical,
-)
-
-# How it runs: fewer, larger kernels.
-FUSE: tuple[Pass, ...] = (
-    unfuse_quantized,
-    merge_linear,
-    merge_rotary,
-    fuse_prologue,
-    fuse_rotary,
-    fuse_elementwise,
-    fuse_gate,
 )
 
 

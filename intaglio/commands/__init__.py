@@ -1,4 +1,4 @@
-"""Commands that are more than a call: each module has `add_arguments` and `run`, and what it prints."""
+"""The commands: each is a module with `SUMMARY`, `add_arguments` and `run`. The other modules serve them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def save(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = file.with_name(f"{file.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
+    """Write a text file, whole or not at all."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)

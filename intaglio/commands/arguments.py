@@ -1,4 +1,4 @@
-"""What the options of commands are made of, and what is said where one is wrong."""
+"""Types of command-line options (NAME=VALUE and arrays in files), and errors as one line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 
 def read_array(path: str) -> np.ndarray:
-    """The array in a .npy file. Raises ValueError."""
+    """The array in a .npy file. Raises ValueError if it is not one."""
     try:
         content = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy file: {error}") from error
+        raise ValueError(f"{path} is not a .npy file: {error}") from error
     if not isinstance(content, np.ndarray):
-        raise ValueError(f"{path} holds several arrays; a .npy file with one is wanted")
+        raise ValueError(f"{path} holds several arrays; expected a .npy file with one")
     return content
 
 
@@ -24,12 +24,12 @@ def pair(text: str) -> tuple[str, str]:
     """NAME=VALUE."""
     name, _, value = text.partition("=")
     if not name or not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
     return name, value
 
 
 def binding(text: str) -> tuple[str, Any]:
-    """NAME=NUMBER, NAME=LOW..HIGH or NAME=FILE.npy, the file read."""
+    """NAME=NUMBER, NAME=LOW..HIGH (both included) or NAME=FILE.npy, whose array is read."""
     name, value = pair(text)
     if re.fullmatch(r"[+-]?\d+", value):
         return name, int(value)
@@ -40,19 +40,19 @@ def binding(text: str) -> tuple[str, Any]:
             return name, read_array(value)
         except (ValueError, OSError) as error:
             raise argparse.ArgumentTypeError(one_line(error)) from error
-    raise argparse.ArgumentTypeError(f"{value!r} is neither a whole number, a range such as 1..64, nor a .npy file")
+    raise argparse.ArgumentTypeError(f"expected an integer, a range such as 1..64 or a .npy file, got {value!r}")
 
 
 def whole(text: str) -> tuple[str, int]:
     """NAME=NUMBER."""
     name, value = pair(text)
     if not re.fullmatch(r"\d+", value):
-        raise argparse.ArgumentTypeError(f"{value!r} is no whole number")
+        raise argparse.ArgumentTypeError(f"expected an integer that is not negative, got {value!r}")
     return name, int(value)
 
 
 def one_line(error: Exception) -> str:
-    """What is wrong, without line breaks."""
+    """The message of an error, without line breaks."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)

@@ -1,4 +1,4 @@
-"""bench: starts, medians of programs, time a token; with --profile every dispatch, by kernel, and as a trace."""
+"""bench: times of starts, programs and tokens; with --profile also of every dispatch, as a table or as a trace."""
 
 from __future__ import annotations
 
@@ -12,34 +12,39 @@ from typing import TYPE_CHECKING, Any
 
 import intaglio
 from intaglio.commands import arguments, save, startup
-from intaglio.commands.describe import printable, size, table
 from intaglio.commands.progress import ProgressLine
-from intaglio.runtime.contract import PAST
+from intaglio.runtime.contract import PAST, STEP, TOKENS
 from intaglio.runtime.instruments import profile as profiles
 from intaglio.runtime.instruments.profile import Profile
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import Plan
+from intaglio.text import duration, printable, size, table
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.measure import Run
     from intaglio.runtime.session import Session
 
 
+SUMMARY = "time a bundle on this machine's adapter"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE")
-    parser.add_argument("--profile", action="store_true", help="measure every dispatch too")
+    parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
+    parser.add_argument("--profile", action="store_true", help="also measure every dispatch")
     parser.add_argument(
         "--size",
         metavar="NAME=N",
         type=arguments.whole,
         action="append",
         default=[],
-        help="a size to run at, such as new_tokens=128 (default: those of the golden runs)",
+        help="run at this size, such as new_tokens=128 (default: the sizes of the golden runs)",
     )
-    parser.add_argument("--runs", metavar="N", type=int, default=20, help="times to run at most (default: 20)")
-    parser.add_argument("--trace", metavar="FILE", type=Path, help="write the profile as a trace, for ui.perfetto.dev")
+    parser.add_argument(
+        "--runs", metavar="N", type=int, default=20, help="run each program up to N times (default: 20)"
+    )
+    parser.add_argument("--trace", metavar="FILE", type=Path, help="write the profile as a trace for ui.perfetto.dev")
     parser.add_argument("--save", metavar="FILE", type=Path, help="write the profile for `inspect --html`")
-    parser.add_argument("--allow-edited", action="store_true", help="take shaders that are not what was compiled")
+    parser.add_argument("--allow-edited", action="store_true", help="accept shaders that were edited after compiling")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -49,8 +54,8 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
 
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
     session = bundle.open(open_device([FEATURE], needs(bundle.plan))).session()
-    plan = session.plan  # whose steps have the designs for this adapter
-    found, programs = _measured(bundle, session, options)
+    plan = session.plan  # its steps have the variants for this adapter
+    results, programs = _measured(bundle, session, options)
     profile = None
     if options.profile or options.trace or options.save:
         from intaglio.runtime.instruments import measure
@@ -61,14 +66,14 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
             save(options.save, profiles.write(profile))
         if options.trace:
             save(options.trace, json.dumps(trace(profile, bundle, plan)))
-    found |= {"adapter": session.device.adapter_info["device"], "edited": session.engine.edited}
-    del session  # what starts now has the adapter to itself
-    found["starts"] = startup.measure(bundle.folder, dict(options.size), options.allow_edited, progress)
+    results |= {"adapter": session.device.adapter_info["device"], "edited": session.engine.edited}
+    del session  # the starts below have the adapter to themselves
+    results["starts"] = startup.measure(bundle.folder, dict(options.size), options.allow_edited, progress)
     progress.clear()
     if options.json:
-        print(json.dumps({**found, "profile": _dispatches(profile, bundle, plan) if profile else None}))
+        print(json.dumps({**results, "profile": _dispatches(profile, bundle, plan) if profile else None}))
     else:
-        lines = _lines(bundle, plan, found)
+        lines = _lines(bundle, plan, results)
         print("\n".join(map(printable, lines + (_tables(profile, bundle, plan) if profile else []))))
     return 0
 
@@ -80,31 +85,31 @@ def _measured(
     from intaglio.runtime.instruments.verify import golden
 
     programs, rows = runs(session.plan, golden(bundle.folder, bundle.plan), dict(options.size)), {}
-    for made in programs:
-        session.feed(made.program, made.inputs, made.symbols)
-        first = once(session, made)
-        rows[made.program] = {
-            "symbols": made.symbols,
+    for run in programs:
+        session.feed(run.program, run.inputs, run.symbols)
+        first = once(session, run)
+        rows[run.program] = {
+            "symbols": run.symbols,
             "first": first,
-            "median": median(partial(once, session, made), options.runs),
+            "median": median(partial(once, session, run), options.runs),
         }
     tokens = {}
-    for made in programs:
-        if made.program == "step" and {PAST, "tokens"} <= {
+    for run in programs:
+        if run.program == STEP and {PAST, TOKENS} <= {
             *bundle.plan.symbols,
             *(b.name for b in bundle.plan.buffers),
         }:
             room = bundle.plan.symbols[PAST][1] + 1
             for count in sorted({1, min(SLOTS, room)}):
-                tokens[count] = median(partial(per_token, session, made, count), options.runs)
+                tokens[count] = median(partial(per_token, session, run, count), options.runs)
     return {"programs": rows, "token": tokens}, programs
 
 
-# what a profile says
+# the profile, as data
 
 
 def _dispatches(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[str, Any]:
-    """The profile with what each dispatch is, and how many operations and bytes it takes."""
+    """The profile as JSON: each dispatch with its kernel, seconds, FLOPs, bytes and ONNX nodes."""
     return {
         "method": profile.method,
         "ceilings": {"flops": profile.ceilings.flops, "bytes": profile.ceilings.bytes},
@@ -125,14 +130,14 @@ def _dispatches(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[s
 
 
 def _steps(profile: Profile, bundle: intaglio.Bundle, plan: Plan, program: str) -> list[tuple[Any, float, int, int]]:
-    """Each step, its seconds, operations and bytes."""
+    """Each step with its seconds, FLOPs and bytes."""
     timing, steps = profile.programs[program], plan.programs[program].steps
     costs = [bundle.graph.cost(plan, program, i, timing.symbols) for i in range(len(steps))]
     return [(s, t, *cost) for s, t, cost in zip(steps, timing.steps, costs, strict=True)]
 
 
 def trace(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[str, Any]:
-    """The profile in Chrome's trace format: a thread for each program, its dispatches one after the other."""
+    """The profile in Chrome's trace format: a thread for each program, its dispatches in sequence."""
     events: list[dict[str, Any]] = [
         {
             "ph": "M",
@@ -157,38 +162,41 @@ def trace(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[str, An
 # as text
 
 
-def _lines(bundle: intaglio.Bundle, plan: Plan, found: Mapping[str, Any]) -> list[str]:
-    lines = [f"edited: {file} is not what was compiled" for file in found["edited"]]
-    lines += [f"adapter    {found['adapter']}", "", *_starts(plan, found["starts"])]
+def _lines(bundle: intaglio.Bundle, plan: Plan, results: Mapping[str, Any]) -> list[str]:
+    lines = [f"edited: {file} was edited after compiling" for file in results["edited"]]
+    lines += [f"adapter    {results['adapter']}", "", *_starts(plan, results["starts"])]
     rows = [["program", "first run", "median", "sizes"]]
-    for name, row in found["programs"].items():
+    for name, row in results["programs"].items():
         seen = bundle.graph.symbols(name)
         sizes = " ".join(f"{symbol}={value}" for symbol, value in row["symbols"].items() if symbol in seen)
-        rows.append([name, _time(row["first"]), _time(row["median"]), sizes])
+        rows.append([name, duration(row["first"]), duration(row["median"]), sizes])
     lines += ["", *table(rows)]
-    for count, seconds in found["token"].items():
-        way = "one a submit" if count == 1 else f"{count} a submit"
-        lines += [f"  a token, {way}: {_time(seconds)}, {1 / seconds:.1f} a second"]
+    for count, seconds in results["token"].items():
+        way = "one per submit" if count == 1 else f"{count} per submit"
+        lines += [f"  a token, {way}: {duration(seconds)}, {1 / seconds:.1f} per second"]
     return lines
 
 
 def _starts(plan: Plan, starts: Mapping[str, Any]) -> list[str]:
-    """A row each; "in all" leaves out the upload and the pipelines, which happen within the load."""
+    """A row for each start. "total" does not add the upload and the pipelines, because they are part of the load."""
     weights, kernels = size(plan.engine_bytes), len(plan.used)
     parts = ["python", "device", "load", "upload", "pipelines", "session", "warm-up", "first"]
-    rows = [["start", *parts, "in all", "peak memory"]]
+    rows = [["start", *parts, "total", "peak memory"]]
     for name, start in starts.items():
         seconds = start["seconds"]
         whole = sum(seconds[part] for part in parts if part not in ("upload", "pipelines"))
-        rows.append([name, *(_time(seconds[part]) for part in parts), _time(whole), size(start["peak"])])
-    return [*table(rows), f"  weights: {weights}; pipelines: {kernels}; the load is both at the same time"]
+        rows.append([name, *(duration(seconds[part]) for part in parts), duration(whole), size(start["peak"])])
+    return [*table(rows), f"  weights: {weights}; pipelines: {kernels}; the load does both at the same time"]
 
 
 def _tables(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> list[str]:
-    """The kernels of each program, those that take most first."""
+    """The kernels of each program, the slowest first."""
     peak = profile.ceilings
     reached = f"{peak.flops / 1e9:.3g} GFLOP/s and {peak.bytes / 1e9:.3g} GB/s"
-    lines = ["", f"time by {profile.method}; the roofline is the most that plain kernels, or these, reached: {reached}"]
+    lines = [
+        "",
+        f"time by {profile.method}; the roofline is the fastest that simple kernels, or these, reached: {reached}",
+    ]
     for name, timing in profile.programs.items():
         by_kernel: dict[str, list[float]] = {}
         for step, *numbers in _steps(profile, bundle, plan, name):
@@ -196,18 +204,13 @@ def _tables(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> list[str]:
             for i, number in enumerate((1, *numbers)):
                 total[i] += number
         total = sum(timing.steps)
-        rows = [["kernel", "uses", "time", "share", "GFLOP/s", "GB/s", "of the roofline"]]
+        rows = [["kernel", "uses", "time", "share", "GFLOP/s", "GB/s", "of roofline"]]
         for kernel, (uses, seconds, flops, moved) in sorted(by_kernel.items(), key=lambda item: -item[1][1]):
             least = max(flops / peak.flops, moved / peak.bytes)
             per = max(seconds, 1e-12)
             rates = [f"{flops / per / 1e9:.3g}", f"{moved / per / 1e9:.3g}", f"{100 * least / per:.0f} %"]
-            rows.append([kernel, f"{uses:.0f}", _time(seconds), f"{100 * seconds / max(total, 1e-12):.1f} %", *rates])
-        lines += ["", f"program {name}: {_time(total)} in {len(timing.steps)} dispatches", *table(rows)]
+            rows.append(
+                [kernel, f"{uses:.0f}", duration(seconds), f"{100 * seconds / max(total, 1e-12):.1f} %", *rates]
+            )
+        lines += ["", f"program {name}: {duration(total)} in {len(timing.steps)} dispatches", *table(rows)]
     return lines
-
-
-def _time(seconds: float) -> str:
-    for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"

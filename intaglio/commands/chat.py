@@ -1,6 +1,6 @@
-"""A conversation on the command line: a line is a message, and its answer is written as it comes.
+"""A conversation on the command line: each line is a message, and its answer is printed as it is generated.
 
-Every message is sent with all before it, which costs little: what was said stays in the model's cache.
+Every message is sent with all earlier ones. This costs little, because they are still in the model's cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """`system`: what the model is told first. `options`: those of generate."""
+    """`system`: the system message, if any. `options`: as for Bundle.generate."""
 
     def __init__(
         self, bundle: intaglio.Bundle, system: str | None, options: dict[str, Any], progress: ProgressLine
@@ -30,7 +30,7 @@ class Conversation:
         self.messages: list[dict[str, str]] = []
 
     def hold(self, as_json: bool) -> None:
-        """Answer the lines of standard input until it ends. Ctrl-C ends an answer, and the conversation goes on."""
+        """Answer each line of standard input until it ends. Ctrl-C stops an answer, not the conversation."""
         terminal = sys.stdin.isatty() and sys.stdout.isatty()
         for line in _typed() if terminal else map(str.strip, sys.stdin):
             if not line:
@@ -50,31 +50,31 @@ class Conversation:
                 self._note(str(error))
 
     def answer(self, text: str, show: bool = True) -> Completion:
-        """Say `text`, and write the answer.
+        """Send `text`, and print the answer.
 
-        An answer that is interrupted counts as far as it came. Where nothing came, nothing was said.
+        An interrupted answer is kept as far as it came. If nothing came, the message is dropped too.
         """
         self.messages.append({"role": "user", "content": text})
-        said = ""
+        answer = ""
         try:
             stream = self._stream()
             for piece in stream:
                 self._progress.clear()
-                said += piece.text
+                answer += piece.text
                 if show:
                     print(piece.text, end="", flush=True)
             self._progress.clear()
         except BaseException:
-            if said:
-                self.messages.append({"role": "assistant", "content": said})
+            if answer:
+                self.messages.append({"role": "assistant", "content": answer})
             else:
                 self.messages.pop()
             raise
-        self.messages.append({"role": "assistant", "content": said})
+        self.messages.append({"role": "assistant", "content": answer})
         return stream.result
 
     def _stream(self) -> Stream:
-        """The answer to the last message, for which the oldest ones are forgotten where they do not fit."""
+        """The answer to the last message. If the conversation is too long, its oldest messages are dropped."""
         while True:
             try:
                 return self._bundle.chat([*self._first, *self.messages], stream=True, **self._options)
@@ -82,7 +82,7 @@ class Conversation:
                 if len(self.messages) < 3:
                     raise
                 del self.messages[:2]
-                self._note("the context is full: the oldest message and its answer are forgotten")
+                self._note("the context is full: the oldest message and its answer were dropped")
 
     def _note(self, text: str) -> None:
         self._progress.clear()
@@ -90,8 +90,8 @@ class Conversation:
 
 
 def _typed() -> Iterator[str]:
-    """The lines that a person types. Ctrl-C empties the line, Ctrl-D ends."""
-    with suppress(ImportError):  # not everywhere
+    """The lines that a person types. Ctrl-C clears the line, Ctrl-D ends."""
+    with suppress(ImportError):  # not on every platform
         import readline  # noqa: F401 (makes input() editable)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""diff: what two bundles do differently: operators, kernels, dispatches, precision, bytes. Equal things go unsaid."""
+"""diff: the differences between two bundles: operators, kernels, dispatches, precision, bytes."""
 
 from __future__ import annotations
 
@@ -10,34 +10,37 @@ from collections.abc import Mapping
 from typing import Any
 
 import intaglio
-from intaglio.commands.describe import counted, precision, printable, size, table
 from intaglio.commands.progress import ProgressLine
 from intaglio.runtime import files
 from intaglio.runtime import plan as plans
 from intaglio.runtime.plan import KINDS
+from intaglio.text import counted, precision, printable, size, table
 
-Pair = tuple[Any, Any]  # what the one has, and the other
+Pair = tuple[Any, Any]  # a fact about A, and about B
+
+
+SUMMARY = "compare two bundles: operators, kernels, dispatches, precision, bytes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", metavar="A", help="a bundle")
-    parser.add_argument("b", metavar="B", help="the bundle to compare it with")
-    parser.add_argument("--json", action="store_true", help="print JSON: all of it, what is equal too")
+    parser.add_argument("a", metavar="A", help="the folder of a bundle")
+    parser.add_argument("b", metavar="B", help="the folder of the bundle to compare it with")
+    parser.add_argument("--json", action="store_true", help="print JSON, with everything that is equal too")
 
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
-    found = difference(intaglio.load(options.a), intaglio.load(options.b))
-    print(json.dumps(found) if options.json else "\n".join(map(printable, _lines(found, options))))
+    differences = difference(intaglio.load(options.a), intaglio.load(options.b))
+    print(json.dumps(differences) if options.json else "\n".join(map(printable, _lines(differences, options))))
     return 0
 
 
 def difference(a: intaglio.Bundle, b: intaglio.Bundle) -> dict[str, Any]:
-    """Facts about both bundles in pairs, and the names of kernels that only one has or whose code differs."""
+    """Facts about both bundles in pairs; and the kernels that only one has, or whose code differs."""
     codes = _codes(a), _codes(b)
     return {
         "facts": _pairs(_facts(a), _facts(b), None),
         "programs": {
-            name: {what: _pairs(*made) if what == "operators" else made for what, made in both.items()}
+            name: {what: _pairs(*pair) if what == "operators" else pair for what, pair in both.items()}
             for name, both in _programs(a, b).items()
         },
         "kernels": {
@@ -60,13 +63,13 @@ def _facts(bundle: intaglio.Bundle) -> dict[str, Any]:
     seen = {b.name: f"{b.kind} {b.dtype}{list(b.shape)}" for b in plan.buffers if b.kind in plans.SEEN}
     hashes = "".join(plan.files[file] for file in sorted({b.file for b in plan.buffers if b.kind == "weight"}))
     weights = {"weight files": hashlib.sha256(hashes.encode()).hexdigest()[:12]}
-    return {"kind": plan.kind, "precision": precision(bundle), **weights, **symbols, **seen}
+    return {"kind": plan.kind, "precision": precision(bundle.report), **weights, **symbols, **seen}
 
 
 def _programs(a: intaglio.Bundle, b: intaglio.Bundle) -> dict[str, dict[str, Pair]]:
     names = dict.fromkeys((*a.plan.programs, *b.plan.programs))
-    made = {name: (_program(a, name), _program(b, name)) for name in names}
-    return {name: {what: (one[what], other[what]) for what in one} for name, (one, other) in made.items()}
+    counts = {name: (_program(a, name), _program(b, name)) for name in names}
+    return {name: {what: (one[what], other[what]) for what in one} for name, (one, other) in counts.items()}
 
 
 def _program(bundle: intaglio.Bundle, name: str) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def _program(bundle: intaglio.Bundle, name: str) -> dict[str, Any]:
 
 
 def _codes(bundle: intaglio.Bundle) -> dict[str, str]:
-    """The code of each kernel, whose comments say where it is used."""
+    """The code of each kernel without its comments, because those say where it is used."""
     edited: list[str] = []
     texts = {
         name: files.verify_file(bundle.folder, bundle.plan, kernel.file, edited).decode("utf-8", "replace")
@@ -94,7 +97,7 @@ def _codes(bundle: intaglio.Bundle) -> dict[str, str]:
 
 
 def _bytes(bundle: intaglio.Bundle) -> dict[str, int]:
-    return {kind: bundle.plan.bytes_of(kind) for kind in KINDS} | {"in all": bundle.plan.bytes}
+    return {kind: bundle.plan.bytes_of(kind) for kind in KINDS} | {"total": bundle.plan.bytes}
 
 
 def _weights(bundle: intaglio.Bundle) -> dict[str, int]:
@@ -114,11 +117,11 @@ def _weights(bundle: intaglio.Bundle) -> dict[str, int]:
 # as text
 
 
-def _lines(found: Mapping[str, Any], options: argparse.Namespace) -> list[str]:
+def _lines(differences: Mapping[str, Any], options: argparse.Namespace) -> list[str]:
     lines = [f"A  {options.a}", f"B  {options.b}"]
     same = len(lines)
-    lines += _rows(found["facts"], str)
-    for name, program in found["programs"].items():
+    lines += _rows(differences["facts"], str)
+    for name, program in differences["programs"].items():
         if not all(program["dispatches"]):
             which = "A" if program["dispatches"][0] else "B"
             lines += ["", f"program {name}: only in {which}, {counted(max(program['dispatches']), 'dispatch', 'es')}"]
@@ -127,19 +130,19 @@ def _lines(found: Mapping[str, Any], options: argparse.Namespace) -> list[str]:
         rows += _rows(program["operators"], str)
         lines += ["", f"program {name}", *rows] if rows else []
     kernels = {
-        what: found["kernels"][key]
+        what: differences["kernels"][key]
         for what, key in (("only in A", "only_a"), ("only in B", "only_b"), ("changed", "changed"))
     }
     for what, names in kernels.items():
         lines += ["", f"{counted(len(names), 'kernel')} {what}: {', '.join(names)}"] if names else []
     for what in ("bytes", "weights"):
-        rows = _rows(found[what], size)
+        rows = _rows(differences[what], size)
         lines += ["", what, *rows] if rows else []
-    return lines if len(lines) > same else [*lines, "both do the same, in the same way"]
+    return lines if len(lines) > same else [*lines, "no differences"]
 
 
 def _rows(pairs: Mapping[str, Pair], shown: Any) -> list[str]:
-    """A line for each pair that differs, with how many percent more or less it is in B."""
+    """A line for each pair that differs, with the change from A to B in percent."""
     rows = []
     for name, (a, b) in pairs.items():
         if a != b:

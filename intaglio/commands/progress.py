@@ -1,4 +1,4 @@
-"""Progress on standard error: one line that is rewritten on a terminal; elsewhere a line now and then, for logs."""
+"""Progress on standard error: on a terminal one line that is rewritten; in a log a new line every ten seconds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from typing import TextIO
 
 REDRAW = 0.1  # seconds between changes of the line on a terminal
-REPEAT = 10.0  # seconds between lines about the same work elsewhere
+REPEAT = 10.0  # seconds between lines about the same work in a log
 
 
 class ProgressLine:
-    """`progress(what, done, total)`: what is being done, how much of how much (0: unknown)."""
+    """`progress(what, done, total)`: the work, how much of it is done, and how much there is (0: unknown)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._terminal = stream, stream.isatty()
@@ -30,7 +30,7 @@ class ProgressLine:
         self._stream.flush()
 
     def clear(self) -> None:
-        """Leave the terminal's line empty for what comes next."""
+        """Clear the terminal's line, so that other text can be printed."""
         if self._terminal and self._what:
             self._stream.write("\r\x1b[2K")
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""The command `run`. What a bundle is run on says what comes out: a recording, a prompt, a conversation, or tensors."""
+"""run: a bundle on a recording, a prompt, a conversation, or tensors. The input decides which options apply."""
 
 from __future__ import annotations
 
@@ -16,40 +16,68 @@ from intaglio.commands.arguments import pair, read_array
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
 
+SUMMARY = "run a bundle: on a recording, a prompt, a conversation, or tensors"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--audio", metavar="FILE", help="a WAV or FLAC recording to transcribe")
-    source.add_argument("--prompt", metavar="TEXT", help="a text to go on with")
-    source.add_argument("--chat", action="store_true", default=None, help="talk: a message a line, Ctrl-D ends")
-    source.add_argument("--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor")
+    source.add_argument("--prompt", metavar="TEXT", help="a text to continue")
+    source.add_argument(
+        "--chat", action="store_true", default=None, help="chat interactively, one message per line; Ctrl-D quits"
+    )
+    source.add_argument(
+        "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
+    )
     speech = parser.add_argument_group("with --audio")
-    speech.add_argument("--language", metavar="xx", help="the language spoken, such as en (default: detected)")
-    speech.add_argument("--task", choices=["transcribe", "translate"], help="translate is into English")
+    speech.add_argument("--language", metavar="xx", help="the spoken language, such as en (default: detected)")
+    speech.add_argument("--task", choices=["transcribe", "translate"], help="translate: into English")
     speech.add_argument(
         "--timestamps",
         action=argparse.BooleanOptionalAction,
-        help="segments by the model's own times, shown by --json (default: for recordings longer than 30 s)",
+        help="let the model set the times of segments, which --json shows (default: for recordings over 30 s)",
     )
     text = parser.add_argument_group("with --prompt or --chat")
-    text.add_argument("--max-tokens", metavar="N", type=int, help="end after so many tokens (default: a full context)")
-    text.add_argument("--temperature", metavar="X", type=float, help="0: the likeliest token each time (default)")
-    text.add_argument("--top-k", metavar="N", type=int, help="draw from the N likeliest tokens only")
-    text.add_argument("--top-p", metavar="P", type=float, help="from the likeliest that have this probability together")
-    text.add_argument("--min-p", metavar="P", type=float, help="from those so likely, compared with the likeliest")
-    text.add_argument("--repetition-penalty", metavar="X", type=float, help="above 1: say less what was said before")
-    text.add_argument("--recommended", action="store_true", default=None, help="sample as the model's makers recommend")
-    text.add_argument("--seed", metavar="N", type=int, help="draw the same text each time")
-    text.add_argument("--stop", metavar="TEXT", action="append", help="end before this text (may be repeated)")
-    text.add_argument("--ignore-eos", action="store_true", default=None, help="go on after the model's end token")
-    text.add_argument("--logprobs", metavar="N", type=int, help="with --json: probabilities, and N alternatives")
-    text.add_argument("--steps-per-submit", metavar="N", type=int, help="tokens at a time (default: as measured)")
+    text.add_argument(
+        "--max-tokens", metavar="N", type=int, help="stop after N tokens (default: when the context is full)"
+    )
+    text.add_argument("--temperature", metavar="X", type=float, help="0: always take the likeliest token (default)")
+    text.add_argument("--top-k", metavar="N", type=int, help="sample from the N likeliest tokens only")
+    text.add_argument(
+        "--top-p", metavar="P", type=float, help="sample from the likeliest tokens that together have probability P"
+    )
+    text.add_argument(
+        "--min-p", metavar="P", type=float, help="drop tokens less than P times as likely as the likeliest one"
+    )
+    text.add_argument(
+        "--repetition-penalty", metavar="X", type=float, help="above 1: penalise tokens that already occurred"
+    )
+    text.add_argument(
+        "--recommended",
+        action="store_true",
+        default=None,
+        help="use the sampling options that the model's makers recommend",
+    )
+    text.add_argument(
+        "--seed", metavar="N", type=int, help="make sampling repeatable: the same seed gives the same text"
+    )
+    text.add_argument("--stop", metavar="TEXT", action="append", help="stop before this text (may be repeated)")
+    text.add_argument("--ignore-eos", action="store_true", default=None, help="continue after the model's end token")
+    text.add_argument(
+        "--logprobs",
+        metavar="N",
+        type=int,
+        help="with --json: log-probabilities of each token and of its N best alternatives",
+    )
+    text.add_argument(
+        "--steps-per-submit", metavar="N", type=int, help="tokens per submit to the adapter (default: measured)"
+    )
     talk = parser.add_argument_group("with --chat")
-    talk.add_argument("--system", metavar="TEXT", help="what the model is told first")
+    talk.add_argument("--system", metavar="TEXT", help="the system message: instructions for the model")
     tensors = parser.add_argument_group("with --input")
-    tensors.add_argument("--program", metavar="NAME", help="which program to run (default: main)")
-    tensors.add_argument("--output", metavar="DIR", type=Path, help="write the outputs to this folder, as .npy files")
+    tensors.add_argument("--program", metavar="NAME", help="the program to run (default: main)")
+    tensors.add_argument("--output", metavar="DIR", type=Path, help="write the outputs to this folder as .npy files")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -71,13 +99,13 @@ _OPTIONS = {
 
 
 def _check(options: argparse.Namespace, kind: str) -> None:
-    """Options of another kind of run are an error, not ignored."""
+    """Options that belong to another kind of input are an error; they are not ignored."""
     for name in sorted({name for names in _OPTIONS.values() for name in names} - {*_OPTIONS[kind]}):
         if getattr(options, name) is not None:
             kinds = " or ".join(f"--{kind}" for kind, names in _OPTIONS.items() if name in names)
-            options.parser.error(f"--{name.replace('_', '-')}: only with {kinds}")
+            options.parser.error(f"--{name.replace('_', '-')} works only with {kinds}")
     if options.logprobs is not None and not options.json:
-        options.parser.error("--logprobs: only with --json")
+        options.parser.error("--logprobs works only with --json")
 
 
 def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
@@ -103,9 +131,9 @@ def _chat(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progre
 
 
 def _sampling(bundle: intaglio.Bundle, options: argparse.Namespace) -> dict[str, Any]:
-    """The options that were given, over those that the model's makers recommend, if these are wanted."""
-    given = {name: value for name in _TEXT.split() if (value := getattr(options, name)) is not None}
-    return bundle.sampling | given if options.recommended else given
+    """The options on the command line; with --recommended, also those of the model's makers that they leave open."""
+    explicit = {name: value for name in _TEXT.split() if (value := getattr(options, name)) is not None}
+    return bundle.sampling | explicit if options.recommended else explicit
 
 
 def _input(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
@@ -124,13 +152,13 @@ def _input(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progr
 
 
 def _save(outputs: dict[str, np.ndarray], folder: Path) -> None:
-    """Each output as a .npy file, whole or not at all. Names come from the bundle, so they may be no file names."""
+    """Each output as a .npy file, whole or not at all. A bundle's names may not be valid file names."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: re.sub(r"[^\w.-]", "_", name).lstrip(".") or "output" for name in outputs}
     if len(set(files.values())) < len(files):
         files = {name: f"{i}-{file}" for i, (name, file) in enumerate(files.items())}
     for name, file in files.items():
-        beside = folder / f"{file}.npy.partial"
-        with beside.open("wb") as stream:
+        partial = folder / f"{file}.npy.partial"
+        with partial.open("wb") as stream:
             np.save(stream, outputs[name])
-        beside.replace(folder / f"{file}.npy")
+        partial.replace(folder / f"{file}.npy")

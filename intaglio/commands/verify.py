@@ -1,4 +1,4 @@
-"""verify: the outputs of every golden run, and the steps behind them where one is wrong or more is asked for."""
+"""verify: the outputs of every golden run, and, if one is wrong or on request, each step behind them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import intaglio
 from intaglio.commands import arguments
-from intaglio.commands.describe import printable
 from intaglio.commands.progress import ProgressLine
+from intaglio.text import printable
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.verify import Input, Range, Result, StepResult
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 _WORDS = {"ok": "ok   ", "rough": "rough", "wrong": "FAIL "}
 
 
+SUMMARY = "check the numbers that a bundle computes on this machine's adapter"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
     parser.add_argument(
-        "--reference", metavar="MODEL", help="compare with what onnxruntime computes, from the model that was compiled"
+        "--reference", metavar="MODEL", help="compare with onnxruntime, which runs MODEL: the model that was compiled"
     )
     parser.add_argument(
         "--bind",
@@ -31,16 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.binding,
         action="append",
         default=[],
-        help="with --reference: what was bound when the bundle was compiled",
+        help="with --reference: the same --bind as when the bundle was compiled",
     )
     parser.add_argument(
         "--tolerance",
         metavar="X",
         type=float,
-        help="the largest error of an output; of values on the way to it, where they are above 1, in proportion",
+        help="largest allowed absolute error of an output (relative for intermediate values above 1)",
     )
-    parser.add_argument("--all", action="store_true", help="list every step, not just the first wrong one")
-    parser.add_argument("--allow-edited", action="store_true", help="take shaders that are not what was compiled")
+    parser.add_argument(
+        "--all", action="store_true", help="compare and list every step, not only up to the first wrong one"
+    )
+    parser.add_argument("--allow-edited", action="store_true", help="accept shaders that were edited after compiling")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -62,8 +67,12 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     else:
         print("\n".join(_lines(bundle, outputs, steps, wrong, options.all)))
     if wrong or failed or not outputs:
-        what = f"{len(failed)} of {len(outputs)} outputs are wrong" if outputs else "the bundle holds no golden values"
-        raise ValueError(f"{options.bundle}: {what}" + (f", from {_place(wrong)} on" if wrong else ""))
+        what = (
+            f"{len(failed)} of {len(outputs)} outputs are wrong"
+            if outputs
+            else "the bundle has no golden values to compare with; compile the model again"
+        )
+        raise ValueError(f"{options.bundle}: {what}" + (f"; the first error is in {_place(wrong)}" if wrong else ""))
     return 0
 
 
@@ -85,7 +94,7 @@ def _fields(
 
 
 def _numbers(value: Any) -> Any:
-    """`value` with null for what JSON has no number for."""
+    """`value` with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {name: _numbers(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -100,7 +109,7 @@ def _lines(
     wrong: StepResult | None,
     every: bool,
 ) -> list[str]:
-    lines = [f"edited: {file} is not what was compiled" for file in bundle.engine.edited]
+    lines = [f"edited: {file} was edited after compiling" for file in bundle.engine.edited]
     for r in outputs:
         where = f"{r.check} {r.program} {printable(r.output)}"
         lines.append(f"{_WORDS['ok' if r.passed else 'wrong']} {where}: {_error(r)}")
@@ -111,25 +120,25 @@ def _lines(
     if wrong is not None:
         lines += _described(bundle, wrong)
     elif steps:
-        lines.append(f"{len(steps)} steps compared, none of them wrong")
+        lines.append(f"{len(steps)} steps compared, none is wrong")
     return lines
 
 
 def _described(bundle: intaglio.Bundle, wrong: StepResult) -> list[str]:
-    """The first wrong step, for someone who is to find out why."""
+    """Everything about the first wrong step that helps to find the cause."""
     kernel = bundle.plan.kernels[wrong.kernel]
     edited = ", edited" if kernel.file in bundle.engine.edited else ""
     lines = [f"the first wrong step is {_place(wrong)}: {printable(wrong.kernel)}"]
     rows = [
         ("shader", f"{kernel.file}{edited}"),
-        ("computes", printable(", ".join(dict.fromkeys(wrong.nodes)) or "nothing of the model's own")),
-        ("wrote", f"{printable(wrong.worst.output)}, {_range(wrong.wrote)}; right is {_range(wrong.right)}"),
+        ("computes", printable(", ".join(dict.fromkeys(wrong.nodes)) or "no node of the model")),
+        ("wrote", f"{printable(wrong.worst.output)}, {_range(wrong.wrote)}; expected {_range(wrong.right)}"),
         ("worst", f"{_element(wrong.worst)} ({_error(wrong.worst)})"),
         *(("read", _read(i)) for i in wrong.inputs),
     ]
     lines += [f"  {word:9} {text}" for word, text in rows]
     if wrong.doubtful:
-        lines.append(f"  rests on  {', '.join(map(str, wrong.doubtful))}, which may be wrong themselves")
+        lines.append(f"  unsure    steps {', '.join(map(str, wrong.doubtful))} before it may be wrong too")
     return lines
 
 
@@ -138,7 +147,7 @@ def _place(step: StepResult) -> str:
 
 
 def _error(r: Result) -> str:
-    return f"error {r.error:.2g} of {r.tolerance:.2g} in {r.count} values"
+    return f"error {r.error:.2g}, allowed {r.tolerance:.2g}, in {r.count} values"
 
 
 def _element(r: Result) -> str:
@@ -146,10 +155,10 @@ def _element(r: Result) -> str:
 
 
 def _range(r: Range) -> str:
-    odd = f" and {r.odd} that are infinite or no number" if r.odd else ""
+    odd = f" and {r.odd} that are infinite or NaN" if r.odd else ""
     return f"{r.low:.4g} to {r.high:.4g}{odd}" if r.low < r.high else f"{r.low:.4g}{odd}"
 
 
 def _read(i: Input) -> str:
-    near = f"; for that element {_range(i.near)}" if i.near else ""
-    return f"{i.name}, {printable(i.value)}: {i.type} of {_range(i.range)}{near}"
+    near = f"; for this element {_range(i.near)}" if i.near else ""
+    return f"{i.name}, {printable(i.value)}: {i.type}, {_range(i.range)}{near}"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import readable
 from parity import (
     OPSET,
     Build,
@@ -26,6 +27,7 @@ from parity import (
     every_design,
     f32,
     flags,
+    fused,
     given,
     graph_of,
     i32,
@@ -46,8 +48,6 @@ from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import BINARY, ELEMENTWISE, SMOOTH, UNARY, Expression, operator
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
 from intaglio.compiler.models.whisper.family import bits
-from intaglio.compiler.passes import pipeline
-from intaglio.compiler.passes.pipeline import FUSE, Trace
 from intaglio.compiler.rewrite.elementwise_chains import rounding
 
 PLAIN = """Abs Asinh Atan Ceil Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Mish
@@ -1260,7 +1260,7 @@ def test_the_next_token(tmp_path: Path) -> None:
 def test_every_operator_has_a_case() -> None:
     """Every operator that has a kernel, or is written as others here, occurs above."""
     graphs = [graph_of(case.model()) for case in CASES]
-    graphs += [pipeline.run(layer.build(), FUSE, Trace()) for layer in LAYERS.values()]
+    graphs += [fused(layer.build()) for layer in LAYERS.values()]
     found = {"SampleToken", "WhisperToken"}  # these have tests of their own
     for node in (n for g in graphs for n in g.nodes):
         steps = [step for key in ("steps", "tail") for step in node.attrs.get(key, ())]
@@ -1293,9 +1293,10 @@ def test_refused(text: str, inputs: dict, message: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_every_shader_passes_tint(bundle_of: Callable[[Case], Path], tmp_path: Path) -> None:
-    """What naga takes, and so ran above, Chrome's compiler takes too."""
+def test_every_shader_passes_tint_and_reads_well(bundle_of: Callable[[Case], Path], tmp_path: Path) -> None:
+    """What naga takes, and so ran above, Chrome's compiler takes too; and nothing is left of the templates."""
     folders = [bundle_of(case) for case in CASES]
     for i, layer in enumerate(LAYERS.values()):
-        folders.append(compiled(pipeline.run(layer.build(), FUSE, Trace()), tmp_path / str(i)))
+        folders.append(compiled(fused(layer.build()), tmp_path / str(i)))
     assert not tint.wrong(folders)
+    assert not readable.residue(folders)

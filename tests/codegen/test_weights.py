@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parity import Build, compiled, device, opened
+from parity import Build, compiled, device, fused, opened
 from safetensors import safe_open
 
 import intaglio
@@ -21,8 +21,7 @@ from intaglio.codegen.weights import packed, packed_size, rows8
 from intaglio.compiler.ir.graph import TensorType, Value, type_of
 from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
-from intaglio.compiler.passes import pipeline
-from intaglio.compiler.passes.pipeline import FUSE, Trace
+from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.quantize import Precision
 from intaglio.runtime import plan_file
 from intaglio.runtime.engine import Engine
@@ -165,7 +164,7 @@ def test_what_is_read_whole_in_one_program_and_by_ones_in_another(tmp_path: Path
     }
     for name, graph in graphs.items():
         graph.name = graph.outputs[0].name = name
-        pipeline.run(graph, FUSE, Trace())
+        fused(graph)
     write.write(Model("model", graphs), tmp_path / "bundle", Trace())
     u = np.ones((5, 8, 3), np.float32)
     y = opened(tmp_path / "bundle").run("ones", {"u": u})["ones"]

@@ -16,12 +16,14 @@ import onnxruntime
 import wgpu
 
 from intaglio.codegen.bundle import write
+from intaglio.codegen.fuse.pipeline import FUSE
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import DTYPES, Graph, Node, TensorType, Value
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes import pipeline
-from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.compiler.passes.merge_linear import merge_linear
+from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.reader import load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics import evaluate
@@ -176,15 +178,20 @@ def onnxruntime_outputs(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
 
 
 def graph_of(model: onnx.ModelProto, bind: Mapping[str, Any] | None = None) -> Graph:
-    """The graph of a model after all passes."""
-    return pipeline.run(load.load(model, bind=bind), UNDERSTAND + FUSE, Trace())
+    """The graph of a model after all passes and fusions."""
+    return fused(pipeline.run(load.load(model, bind=bind), UNDERSTAND, Trace()))
+
+
+def fused(graph: Graph) -> Graph:
+    """The graph, which is fused in place."""
+    return pipeline.run(graph, (merge_linear, *FUSE), Trace())
 
 
 def compiled(graphs: Graph | Mapping[str, Graph], folder: Path) -> Path:
     """The graphs, which are fused in place, as a bundle in `folder`."""
     named = {"main": graphs} if isinstance(graphs, Graph) else dict(graphs)
     for graph in named.values():
-        pipeline.run(graph, FUSE, Trace())
+        fused(graph)
     write.write(Model("model", named), folder, Trace())
     return folder
 

@@ -296,8 +296,8 @@ def test_transcribe_takes_files_and_samples(whisper):
         (["--audio", __file__], "is not a WAV or FLAC file"),
         (["--audio", JFK, "--language", "xx"], "'xx' is unknown; this model knows 5, such as en, zh, de, es, fr"),
         (["--input", "x=missing.npy"], "missing.npy: No such file"),
-        (["--input", f"x={__file__}"], "is no .npy file"),
-        (["--input", f"x={JFK}", "--program", "sing"], "is no .npy file"),
+        (["--input", f"x={__file__}"], "is not a .npy file"),
+        (["--input", f"x={JFK}", "--program", "sing"], "is not a .npy file"),
     ],
 )
 def test_run_refuses(cli, whisper, arguments, message):
@@ -315,7 +315,7 @@ def test_run_refuses_tensors(cli, plain, whisper, tensors, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 5), np.float32))
     one_line(*cli("run", plain, *tensors)[::2], "got [2, 5]")
     np.save(tmp_path / "x.npy", np.array([None]))
-    one_line(*cli("run", plain, *tensors)[::2], "is no .npy file")
+    one_line(*cli("run", plain, *tensors)[::2], "is not a .npy file")
     np.savez(tmp_path / "x.npy", a=X)
     (tmp_path / "x.npy.npz").rename(tmp_path / "x.npy")
     one_line(*cli("run", plain, *tensors)[::2], "several arrays")
@@ -340,7 +340,7 @@ def test_inspect_a_kernel(cli, whisper):
     for name, kernel in intaglio.load(whisper).plan.kernels.items():
         assert cli("inspect", whisper, "--kernel", name) == (0, (whisper / kernel.file).read_text() + "\n", "")
     status, _, error = cli("inspect", whisper, "--kernel", "sing")
-    one_line(status, error, "there is no kernel 'sing'")
+    one_line(status, error, "has no kernel 'sing'")
 
 
 def test_verify(cli, whisper, plain):
@@ -365,7 +365,7 @@ def wrong(plain, tmp_path) -> Path:
 def test_verify_names_the_first_wrong_step(cli, wrong):
     one_line(*cli("verify", wrong)[::2], "its hash differs; compile the model again, or verify it with --allow-edited")
     status, out, error = cli("verify", wrong, "--allow-edited")
-    one_line(status, error, "1 of 1 outputs are wrong, from step 1 of main on")
+    one_line(status, error, "1 of 1 outputs are wrong; the first error is in step 1 of main")
     edited, output, _, step, *described = out.splitlines()
     assert edited.startswith("edited: kernels/elementwise")
     assert output.startswith("FAIL  0 main /out/y: error ")
@@ -400,7 +400,7 @@ def test_verify_as_json(cli, plain, wrong):
 def test_verify_lists_every_step(cli, plain):
     status, out, _ = cli("verify", plain, "--all")
     lines = out.splitlines()
-    assert status == 0 and lines[-1] == "2 steps compared, none of them wrong"
+    assert status == 0 and lines[-1] == "2 steps compared, none is wrong"
     assert lines[1].startswith("ok    0 main 0 matmul") and lines[2].startswith("ok    0 main 1 elementwise")
 
 
@@ -408,9 +408,9 @@ def test_verify_against_the_model(cli, plain, wrong, tmp_path):
     onnx.save(model(), tmp_path / "model.onnx")
     reference = ["--reference", tmp_path / "model.onnx"]
     status, out, _ = cli("verify", plain, *reference)
-    assert status == 0 and out.endswith("2 steps compared, none of them wrong\n")
+    assert status == 0 and out.endswith("2 steps compared, none is wrong\n")
     status, _, error = cli("verify", wrong, *reference, "--allow-edited")
-    one_line(status, error, "from step 1 of main on")
+    one_line(status, error, "the first error is in step 1 of main")
     assert cli("verify", plain, *reference, "--tolerance", "0")[0] == 0  # so small a model is exact
     assert cli("verify", wrong, *reference, "--allow-edited", "--tolerance", "100")[0] == 0
 
@@ -420,7 +420,7 @@ def test_verify_against_another_model(cli, plain, tmp_path):
     other.graph.initializer[0].CopyFrom(numpy_helper.from_array(WEIGHT + 1, "w"))
     onnx.save(other, tmp_path / "weights.onnx")
     status, _, error = cli("verify", plain, "--reference", tmp_path / "weights.onnx")
-    one_line(status, error, "from step 0 of main on")
+    one_line(status, error, "the first error is in step 0 of main")
     wide = model()
     wide.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((4, 5), np.float32), "w"))
     onnx.save(wide, tmp_path / "wide.onnx")
@@ -455,12 +455,12 @@ def test_bench(cli, whisper):
     lines = out.splitlines()
     rows = {line.split()[0]: line for line in lines if line}
     assert status == 0 and lines[0].startswith("adapter ") and {"start", "cold", "warm"} < rows.keys()
-    assert re.search(r" first +in all +peak memory$", rows["start"]) and re.search(
+    assert re.search(r" first +total +peak memory$", rows["start"]) and re.search(
         r" m?s +\d[\d.]* [MG]B$", rows["cold"]
     )
     assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
     assert "new_tokens=2" in rows["prefill"] and "past=3" in rows["step"] and rows["mel"].endswith("s")
-    assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 a submit: ")
+    assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 per submit: ")
 
 
 def test_bench_at_another_size(cli, whisper):
@@ -478,7 +478,7 @@ def test_bench_with_a_profile(cli, whisper, tmp_path):
     assert status == 0 and {path.name for path in tmp_path.iterdir()} == {"trace.json", "profile.json"}
     for name, program in plan.programs.items():
         assert f"in {len(program.steps)} dispatches" in out and f"program {name}: " in out
-    assert all(kernel in out for kernel in plan.used) and "of the roofline" in out
+    assert all(kernel in out for kernel in plan.used) and "of roofline" in out
     events = json.loads(files[0].read_text())["traceEvents"]
     dispatches = [e for e in events if e["ph"] == "X"]
     assert [e["name"] for e in dispatches] == [s.kernel for p in plan.programs.values() for s in p.steps]

@@ -38,7 +38,7 @@ def rows(text: str) -> list[list[str]]:
 
 def test_equal_bundles(diff, tmp_path):
     a, b = bundle(tmp_path / "a"), bundle(tmp_path / "b")
-    assert diff(a, b).splitlines() == [f"A  {a}", f"B  {b}", "both do the same, in the same way"]
+    assert diff(a, b).splitlines() == [f"A  {a}", f"B  {b}", "no differences"]
 
 
 def test_other_operators_and_kernels(diff, tmp_path):
@@ -48,7 +48,7 @@ def test_other_operators_and_kernels(diff, tmp_path):
     assert ["Softmax", "0", "1"] in said
     assert not any(row[0] == "Linear" for row in said)
     assert "2 kernels only in B: matmul_8x4, softmax".split() in said
-    assert any(row[0] == "scratch" for row in said) and any(row[:2] == ["in", "all"] for row in said)
+    assert any(row[0] == "scratch" for row in said) and any(row[0] == "total" for row in said)
 
 
 def test_other_sizes(diff, tmp_path):
@@ -73,7 +73,7 @@ def test_a_kernel_of_the_same_name(diff, tmp_path):
     shader = b / used.file
     text = shader.read_text()
     shader.write_text("// mine\n" + text)
-    assert diff(a, b).endswith("in the same way\n")
+    assert diff(a, b).endswith("no differences\n")
     shader.write_text(text.replace("fn main", "// mine\nfn  main"))
     assert rows(diff(a, b)) == [["1", "kernel", "changed:", shader.stem]]
 

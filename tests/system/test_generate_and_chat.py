@@ -264,12 +264,12 @@ def test_run_refuses(cli: Callable[..., Any], folder: Path, arguments: list[Any]
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--prompt", "x", "--system", "y"], "--system: only with --chat"),
-        (["--prompt", "x", "--language", "en"], "--language: only with --audio"),
-        (["--audio", "x", "--max-tokens", "3"], "--max-tokens: only with --prompt or --chat"),
-        (["--input", "x=y", "--recommended"], "--recommended: only with --prompt or --chat"),
-        (["--chat", "--output", "x"], "--output: only with --input"),
-        (["--chat", "--logprobs", "1"], "--logprobs: only with --json"),
+        (["--prompt", "x", "--system", "y"], "--system works only with --chat"),
+        (["--prompt", "x", "--language", "en"], "--language works only with --audio"),
+        (["--audio", "x", "--max-tokens", "3"], "--max-tokens works only with --prompt or --chat"),
+        (["--input", "x=y", "--recommended"], "--recommended works only with --prompt or --chat"),
+        (["--chat", "--output", "x"], "--output works only with --input"),
+        (["--chat", "--logprobs", "1"], "--logprobs works only with --json"),
         (["--chat", "--prompt", "x"], "not allowed with argument"),
         (["--prompt", "x", "--max-tokens", "many"], "invalid int value"),
     ],
@@ -348,7 +348,7 @@ def test_the_oldest_messages_are_forgotten(monkeypatch: pytest.MonkeyPatch, caps
     talk(monkeypatch, answers, "aaaa\nbbbb\ncccc\n", system="SSSS")
     assert answers.asked == [["SSSS", "aaaa"], ["SSSS", "aaaa", "1111", "bbbb"], ["SSSS", "bbbb", "2222", "cccc"]]
     assert capsys.readouterr().err.splitlines() == [
-        "intaglio: the context is full: the oldest message and its answer are forgotten"
+        "intaglio: the context is full: the oldest message and its answer were dropped"
     ]
 
 

@@ -7,9 +7,10 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,54 @@ def wrong(folder: str, names: Iterator[str]) -> list[str]:
     ]
 
 
+def room(module: str, package: str) -> str:
+    """Which child of `package` a module is, or is in; `package` itself is its __init__."""
+    return module.removeprefix(f"{package}.").partition(".")[0] if module != package else "__init__"
+
+
+def circles(arrows: Iterable[tuple[str, str]]) -> list[list[str]]:
+    graph = nx.DiGraph((a, b) for a, b in arrows if a != b)
+    return sorted(sorted(c) for c in nx.strongly_connected_components(graph) if len(c) > 1)
+
+
+def arrows(sources: Mapping[str, Path]) -> set[tuple[str, str]]:
+    """Which module imports which, at any depth of its code, and for type checkers alone too."""
+    found = set()
+    for module, path in sources.items():
+        for name in imports(module, path.read_text(), path.name == "__init__.py"):
+            while name not in sources and "." in name:
+                name = name.rpartition(".")[0]
+            if name in sources:
+                found.add((module, name))
+    return found
+
+
+SOURCES = {module: path for folder in MAY_IMPORT for module, path in modules(folder)}
+PACKAGES = sorted(module for module, path in SOURCES.items() if path.name == "__init__.py")
+# The compiler in the order in which a model goes through it: each stage may import itself and those before it.
+STAGES = ["ir", "semantics", "rewrite", "expansions", "reader", "passes", "models"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_circles(package):
+    """Among the modules and sub-packages of a package, each sub-package taken as one."""
+    inner = {m: path for m, path in SOURCES.items() if within(m, {package})}
+    assert not circles((room(a, package), room(b, package)) for a, b in arrows(inner))
+
+
+def test_circles_are_seen():
+    assert circles([("a", "b"), ("b", "a.c"), ("a.c", "a"), ("d", "d")]) == [["a", "a.c", "b"]]
+    assert (room("x.a.b", "x"), room("x", "x")) == ("a", "__init__")
+
+
+def test_stages_of_the_compiler_import_no_later_one():
+    compiler = "intaglio.compiler"
+    inner = {m: path for m, path in SOURCES.items() if within(m, {compiler}) and m != compiler}
+    assert {room(m, compiler) for m in inner} == set(STAGES)
+    later = [(a, b) for a, b in arrows(inner) if STAGES.index(room(a, compiler)) < STAGES.index(room(b, compiler))]
+    assert not later
+
+
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_import_directions(folder):
     found = {
@@ -140,6 +189,25 @@ def test_every_package_is_installed():
     code = {str(path.parent.relative_to(ROOT)) for folder in MAY_IMPORT for _, path in modules(folder)}
     installed = {str(folder_of(name)) for name in listed}
     assert found == code == installed
+
+
+def test_every_data_file_is_installed():
+    """What is not Python is only in the wheel if a pattern of pyproject.toml matches it."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {
+        path for name, globs in patterns.items() for glob in globs for path in (ROOT / folder_of(name)).glob(glob)
+    }
+    files = {path for folder in MAY_IMPORT for path in (ROOT / folder).rglob("*") if path.is_file()}
+    data = {path for path in files if path.suffix not in (".py", ".pyc")}
+    assert not sorted(str(path.relative_to(ROOT)) for path in data - packed)
+
+
+@pytest.mark.parametrize("folder", sorted(MAY_IMPORT.keys() - {"intaglio"}))
+def test_tools_see_the_folder(folder):
+    """An editor looks for intaglio.compiler in intaglio/compiler; the import hook of an install only helps Python."""
+    link = ROOT / "intaglio" / folder
+    advice = f"intaglio/{folder} is not a link to {folder}: ln -s ../{folder} intaglio/{folder}"
+    assert link.is_symlink() and link.samefile(ROOT / folder), advice
 
 
 def test_the_runtime_loads_no_compiler():

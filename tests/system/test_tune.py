@@ -14,7 +14,7 @@ from parity import Build, compiled, device
 import intaglio
 from intaglio.__main__ import main
 from intaglio.codegen.bundle import tunings
-from intaglio.commands import describe
+from intaglio.commands.device import shipped_tuning
 from intaglio.runtime import plan as plans
 from intaglio.runtime import plan_file, tuning
 from intaglio.runtime.instruments import autotune
@@ -121,12 +121,12 @@ def test_what_is_shipped_is_for_adapters_that_can_be_told_apart() -> None:
     assert all(m.seconds for m in shipped)
 
 
-def test_what_is_known_of_an_adapter() -> None:
+def test_whether_a_tuning_for_an_adapter_is_built_in() -> None:
     m = tunings.shipped()[0]
-    assert describe.known_tuning({"device": m.device, "description": m.driver}) == "comes with bundles"
-    other = describe.known_tuning({"device": m.device, "description": "another driver"})
-    assert other == f"comes with bundles, from {m.device}, {m.driver or 'unknown driver'}"
-    assert describe.known_tuning({"device": "another", "description": m.driver}).startswith("none comes with bundles")
+    assert shipped_tuning({"device": m.device, "description": m.driver}) == "built in"
+    other = shipped_tuning({"device": m.device, "description": "another driver"})
+    assert other == f"built in, measured on {m.device}, {m.driver or 'unknown driver'}"
+    assert shipped_tuning({"device": "another", "description": m.driver}).startswith("none is built in")
 
 
 def test_no_tuning_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

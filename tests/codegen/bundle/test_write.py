@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity import Build, Program, case, compiled, f32, graph_of, opened, weight
+from parity import Build, Program, case, compiled, f32, fused, graph_of, opened, weight
 
 import intaglio
 from intaglio.codegen.bundle import write
@@ -19,8 +19,7 @@ from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.models.model import Model
-from intaglio.compiler.passes import pipeline
-from intaglio.compiler.passes.pipeline import FUSE, Trace
+from intaglio.compiler.passes.pipeline import Trace
 from intaglio.runtime import plan_file
 from intaglio.runtime.sizes import workgroups
 
@@ -179,7 +178,7 @@ def test_every_operator_without_a_kernel_is_told_at_once(tmp_path: Path) -> None
 
 def test_progress_is_told(tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
-    graph = pipeline.run(doubled(), FUSE, Trace())
+    graph = fused(doubled())
     write.write(Model("model", {"main": graph}), tmp_path / "b", Trace(), lambda *what: heard.append(what))
     assert heard == [("main: kernels and weights", 1, 1)]
 

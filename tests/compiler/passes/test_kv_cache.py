@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from graphs import T, graph, ops, random, unchanged
 
+from intaglio.codegen.fuse.pipeline import FUSE
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
@@ -13,7 +14,8 @@ from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
-from intaglio.compiler.passes.pipeline import FUSE, UNDERSTAND, Trace
+from intaglio.compiler.passes.merge_linear import merge_linear
+from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.semantics import evaluate
 
@@ -120,7 +122,7 @@ def test_the_states(derived):
 
 
 @pytest.mark.parametrize("pieces", [[5], [3, 1, 1], [1, 1, 1, 1, 1], [2, 3], [4, 1]])
-@pytest.mark.parametrize("fuse", [(), FUSE], ids=["as derived", "fused"])
+@pytest.mark.parametrize("fuse", [(), (merge_linear, *FUSE)], ids=["as derived", "fused"])
 def test_pieces_say_what_the_whole_says(derived, expected, pieces, fuse):
     prefill, step = derived.copy("prefill"), derived.copy("step", {"T": 1})
     for g in (prefill, step):

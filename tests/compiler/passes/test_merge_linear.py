@@ -1,19 +1,15 @@
-"""Layers over the same rows become one, and rows are written into a state by the layer that makes them."""
+"""Layers over the same rows become one."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import feeds, graph, ops, random, unchanged
+from graphs import graph, ops, random, unchanged
 
-from intaglio.compiler.ir.dims import Symbol, dim
-from intaglio.compiler.ir.graph import Graph, TensorType
+from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import MAX_PARTS, merge_linear
-from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.semantics import evaluate
 
-P = dim(Symbol("P", 0, 40))
 W = {
     "wq": random(8, 8, seed=1),
     "wk": random(8, 4, seed=2),
@@ -77,84 +73,3 @@ def test_layers_that_stay_apart(body, outputs, inputs):
     g = layers(body, outputs, inputs)
     assert unchanged(g, merge_linear) == 0
     assert ops(g)["Linear"] == 2
-
-
-# writes
-
-
-def cached(body: str, outputs: str, states: dict[str, tuple[str, object]]) -> Graph:
-    """`states` maps a value to the state that its rows are written into, and the row they begin at.
-
-    What reads the value reads all rows up to the new ones, as attention does.
-    """
-    g = layers(body, outputs)
-    for name, (state_name, at) in states.items():
-        value = next(v for v in g.values() if v.name == name)
-        state = g.value(state_name, TensorType("f32", (1, 64, value.shape[-1])))
-        g.states.append(state)
-        readers = g.consumers(value)
-        written = GraphBuilder(g, g.producer(value)).Write(value, state, at=at)
-        for reader in readers:
-            g.replace(reader, type(reader)(reader.op, (written,), reader.outputs, reader.attrs, reader.sources))
-            reader.outputs[0].type = written.type
-    return g
-
-
-def states_after(g: Graph, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-    inputs = feeds(g, sizes)
-    values = {v: inputs[v.name] for v in (*g.inputs, *g.states)}
-    results = evaluate.compute(g, g.nodes, values, sizes)
-    return {state.name: results[out] for n in g.nodes for out, state in n.written.items()}
-
-
-SIZES = ({"T": 5, "P": 3}, {"T": 1, "P": 0}, {"T": 1, "P": 12})
-
-
-def test_a_layer_writes_its_rows_itself():
-    g = cached(
-        QKV + "a = Abs(q) b = Abs(k) c = Abs(v)", "float a, float b, float c", {"k": ("key", P), "v": ("value", P)}
-    )
-    before = [states_after(g, s) for s in SIZES]
-    assert ops(g)["Write"] == 2
-    assert unchanged(g, merge_linear, SIZES) == 4
-    assert ops(g) == {"Linear": 1, "Abs": 3}
-    (node,) = [n for n in g.nodes if n.op == "Linear"]
-    assert {out.shape[1] for out in node.written} == {P + g.inputs[0].shape[1]}
-    assert [s.name for s in node.written.values()] == ["key", "value"]
-    for sizes, expected in zip(SIZES, before, strict=True):
-        actual = states_after(g, sizes)
-        assert actual.keys() == expected.keys() == {"key", "value"}
-        for name in expected:
-            np.testing.assert_allclose(actual[name], expected[name], rtol=1e-5, atol=1e-5)
-
-
-def test_a_single_layer_writes_too():
-    g = cached("k = MatMul(x, wk) b = Abs(k)", "float b", {"k": ("key", P)})
-    assert unchanged(g, merge_linear, SIZES) == 1
-    assert ops(g) == {"Linear": 1, "Abs": 1}
-
-
-def test_writes_at_different_rows_are_not_one():
-    g = cached(QKV + "b = Abs(k) c = Abs(v)", "float b, float c", {"k": ("key", P), "v": ("value", P + 1)})
-    unchanged(g, merge_linear, SIZES)
-    assert ops(g) == {"Linear": 1, "Write": 1, "Abs": 2}
-
-
-def test_rows_that_are_read_before_they_are_written_stay():
-    g = layers("k = MatMul(x, wk) a = Abs(k)", "float a")
-    k = g.nodes[0].output
-    state = g.value("key", TensorType("f32", (1, 64, 4)))
-    g.states.append(state)
-    g.outputs.append(GraphBuilder(g, g.nodes[0]).Write(k, state, at=P))
-    assert unchanged(g, merge_linear, SIZES) == 0
-
-
-def test_windows_do_not_write():
-    g = graph("main (float[1,6,20] x) => (float y) { y = Conv(x, w) }", {"w": random(4, 6, 3)})
-    linear(g)
-    layer = next(n for n in g.nodes if n.op == "Linear")
-    state = g.value("key", TensorType("f32", (1, 64, 4)))
-    g.states.append(state)
-    g.outputs = [GraphBuilder(g, layer).Write(layer.output, state, at=0)]
-    g.prune()
-    assert unchanged(g, merge_linear) == 0

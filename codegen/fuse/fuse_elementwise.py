@@ -6,9 +6,9 @@ An expression is data (see compiler/ir/expression.py), so any kernel can host on
 
 from __future__ import annotations
 
+from intaglio.codegen.fuse.fuse_prologue import MAX_BINDINGS
 from intaglio.compiler.ir.expression import ELEMENTWISE, SMOOTH, Expression, shifted, step
 from intaglio.compiler.ir.graph import Graph, Node, Value
-from intaglio.compiler.passes.fuse_prologue import MAX_BINDINGS
 
 _ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # whose kernels finish one element at a time
 

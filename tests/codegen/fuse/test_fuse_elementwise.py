@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from graphs import graph, ops, random, unchanged
 
+from intaglio.codegen.fuse.fuse_elementwise import fuse_elementwise
 from intaglio.compiler.ir.expression import shifted, text
 from intaglio.compiler.ir.graph import Graph
-from intaglio.compiler.passes.fuse_elementwise import fuse_elementwise
 from intaglio.compiler.passes.linear import linear
 
 W = {

@@ -4,8 +4,8 @@ them: an invocation has both columns of a pair.
 
 from __future__ import annotations
 
+from intaglio.codegen.fuse.fuse_prologue import one_row
 from intaglio.compiler.ir.graph import Graph, Node
-from intaglio.compiler.passes.fuse_prologue import one_row
 
 
 def fuse_rotary(graph: Graph) -> int:

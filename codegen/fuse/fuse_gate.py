@@ -5,9 +5,9 @@ SwiGLU and GeGLU (Shazeer 2020) spell it act(x W) * (x V); any elementwise expre
 
 from __future__ import annotations
 
+from intaglio.codegen.fuse.fuse_elementwise import by_fours
 from intaglio.compiler.ir.expression import shifted
 from intaglio.compiler.ir.graph import Graph, Node
-from intaglio.compiler.passes.fuse_elementwise import by_fours
 
 
 def fuse_gate(graph: Graph) -> int:

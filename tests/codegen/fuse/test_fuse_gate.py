@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from graphs import graph, ops, random, unchanged
 
+from intaglio.codegen.fuse.fuse_elementwise import fuse_elementwise
+from intaglio.codegen.fuse.fuse_gate import fuse_gate
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.fold import fold
-from intaglio.compiler.passes.fuse_elementwise import fuse_elementwise
-from intaglio.compiler.passes.fuse_gate import fuse_gate
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear
 

@@ -1,0 +1,1 @@
+"""Fusion: fewer, larger kernels. The compiler says what a model means; these passes say how it runs well."""

@@ -1,0 +1,15 @@
+"""Roundings to known steps are written as the arithmetic that they are, so that they can be the tail of a layer."""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.rewrite.elementwise_chains import is_rounding, rounding
+
+
+def spell_roundings(graph: Graph) -> int:
+    """Returns the number of roundings that became elementwise expressions."""
+    nodes = [n for n in graph.nodes if is_rounding(n)]
+    for node in nodes:
+        steps = {"steps": rounding(node, "x0")}
+        graph.replace(node, Node("Elementwise", node.inputs[:1], node.outputs, steps, node.sources))
+    return len(nodes)

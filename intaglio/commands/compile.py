@@ -1,0 +1,91 @@
+"""compile: a model becomes a bundle; with --explain, the reason why a rewrite rule did not match a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import intaglio
+from intaglio.commands import arguments, inspect
+from intaglio.commands.progress import ProgressLine
+from intaglio.text import printable
+
+SUMMARY = "compile a model into a bundle"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a .onnx file, or the folder that an exporter wrote")
+    purpose = parser.add_mutually_exclusive_group(required=True)
+    purpose.add_argument(
+        "-o", "--output", metavar="BUNDLE", help="the folder to write; an existing bundle there is replaced"
+    )
+    purpose.add_argument(
+        "--explain", metavar="RULE", help="show where this rewrite rule came closest to matching; write nothing"
+    )
+    parser.add_argument(
+        "--bind",
+        metavar="NAME=VALUE",
+        type=arguments.binding,
+        action="append",
+        default=[],
+        help="fix a dynamic dimension (N=8), limit it to a range (N=1..64), or fix an input (x=1 or x=file.npy)",
+    )
+    parser.add_argument(
+        "--quantize", choices=["q8", "q4"], help="store the weights in 8 or 4 bits, in groups of 32 with one scale each"
+    )
+    parser.add_argument("--keep-head", action="store_true", help="leave the output layer unquantized")
+    parser.add_argument(
+        "--precision",
+        choices=["f32", "f16"],
+        default="f32",
+        help="storage type of the KV cache and of unquantized weights (default: f32)",
+    )
+    parser.add_argument(
+        "--max-length",
+        metavar="N",
+        type=int,
+        help="context length of a language model: prompt plus answer (default: the model's own, up to 2,048)",
+    )
+    parser.add_argument(
+        "--tuning",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a file that `intaglio tune` wrote on an adapter (may be repeated)",
+    )
+    parser.add_argument("--dump", metavar="DIR", help="write the graph after each pass to this folder")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print how much each pass changed")
+
+
+def run(options: argparse.Namespace, progress: ProgressLine) -> int:
+    return _explain(options, progress) if options.explain is not None else _compile(options, progress)
+
+
+def _explain(options: argparse.Namespace, progress: ProgressLine) -> int:
+    text = intaglio.explain(
+        options.model, options.explain, bind=dict(options.bind), max_length=options.max_length, say=progress
+    )
+    progress.clear()
+    print(printable(text))
+    return 0
+
+
+def _compile(options: argparse.Namespace, progress: ProgressLine) -> int:
+    bundle = intaglio.compile(
+        options.model,
+        options.output,
+        bind=dict(options.bind),
+        quantize=options.quantize,
+        precision=options.precision,
+        keep_head=options.keep_head,
+        max_length=options.max_length,
+        dump=options.dump,
+        verbose=options.verbose,
+        tuning=options.tuning,
+        say=progress,
+    )
+    progress.clear()
+    for note in bundle.report["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{options.output}: {inspect.summary(bundle)}", file=sys.stderr)
+    return 0
