@@ -11,11 +11,12 @@ from typing import Any
 
 import jinja2
 
-from intaglio.codegen import wgsl
-from intaglio.codegen.bundle.traffic import moved
+from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import Kernel, Operand, Weight, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.storage import Storage
+from intaglio.codegen.tidy import tidy
+from intaglio.codegen.traffic import moved
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType
@@ -43,18 +44,21 @@ class Shader:
     def text(self) -> str:
         """The file: the header stands after the title, and says what this shader is part of."""
         title, rest = self.code.split("\n", 1)
+        title = f"// {self.uses[0][1].kernel.title}." if self.uses[0][1].kernel.title else title
         return "\n".join([title, *(f"// {line}".rstrip() for line in self._header()), "", rest.lstrip("\n")])
 
     def _header(self) -> list[str]:
         programs: dict[str, list[str]] = {}
         for program, dispatch in self.uses:
             programs.setdefault(program, []).append(_origin(dispatch))
-        lines = [""]
+        kernel = self.uses[0][1].kernel
+        fused = kernel.tail and kernel.template != "elementwise"
+        lines = [f"Fused: {next(iter(kernel.writes))} = {titles.formula(kernel.tail)}."] if fused else []
+        lines.append("")
         for program, nodes in programs.items():
             count = f"{len(nodes)} dispatches" if len(nodes) > 1 else "1 dispatch"
             more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
             lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
-        kernel = self.uses[0][1].kernel
         if kernel.problem:
             lines.append(
                 f"variant {kernel.variant!r} for {kernel.problem}" + "".join(f", needs {n}" for n in kernel.needs)
@@ -134,7 +138,7 @@ class Renderer:
             b["accessors"] = [line for name, lines in b["functions"].items() if f"{name}(" in body for line in lines]
         uniform = "dims." in body or any("dims." in line for b in bindings for line in b["accessors"])
         code = template.render(context, bindings=bindings, uniform=uniform)
-        return _with_functions(code, "vec4f" if kernel.tail and kernel.by_fours else "f32"), uniform
+        return _with_functions(tidy(code), "vec4f" if kernel.tail and kernel.by_fours else "f32"), uniform
 
 
 def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> Hashable:

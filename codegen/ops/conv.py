@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import (
     MAX_TRIPS,
     MAX_WORKGROUPS,
@@ -62,7 +62,7 @@ def convolve(node: Node) -> list[Kernel]:
     reads = {"x": operand(x), "w": packed} | ({"bias": operand(bias)} if bias is not None else {}) | tail
     transposed = node.op == "ConvTranspose"
     consts = {
-        "title": "Transposed convolution" if transposed else "Convolution",
+        "title": f"{'Transposed convolution' if transposed else 'Convolution'} of {_described(slid, group)}",
         "transposed": transposed,
         "deep": deep,
         "channels": channels,
@@ -90,6 +90,15 @@ def convolve(node: Node) -> list[Kernel]:
         flops=node.output.type.size * (2 * c * taps),
     )
     return [*before, kernel.with_variants(f"{label}{_kind(slid, group)} {_sizes(node)}", variants)]
+
+
+def _described(slid: list[Window], group: int) -> str:
+    """3x3 windows, stride 2, 4 groups."""
+    strides, dilations = ([getattr(w, name) for w in slid] for name in ("stride", "dilation"))
+    text = f"{titles.sizes(w.kernel for w in slid)} windows"
+    text += f", stride {titles.sizes(strides)}" if max(strides) > 1 else ""
+    text += f", dilation {titles.sizes(dilations)}" if max(dilations) > 1 else ""
+    return text + (f", {group} groups" if group > 1 else "")
 
 
 def _kind(slid: list[Window], group: int) -> str:
