@@ -19,6 +19,7 @@ from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import FLOATS, Node, TensorType, Value, type_of
 from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.reader import kernels
 
 MAX_WORKGROUPS = 65_535
 _LANES = 64
@@ -86,8 +87,10 @@ class Kernel:
     `times` are factors of the floating-point operations. `touched` has the elements of those operands that are not read
     or written whole, as factors of their number.
 
-    `others` are kernels of other designs for the same operands, of which `intaglio tune` finds the fastest. Each has
-    its `design`, and `needs` features of adapters; `case` is what all compute, its family and then its sizes.
+    `title` says what it computes, where the template does not; it may differ where the code is the same.
+
+    `others` are other variants of the kernel for the same operands, of which `intaglio tune` finds the fastest. Each
+    has its `variant`, and `needs` features of adapters; `problem` is what all compute, its family and then its sizes.
     """
 
     template: str
@@ -103,24 +106,25 @@ class Kernel:
     times: Dim = 1
     touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     most_read: str = ""
-    case: str = ""
-    design: str = ""
+    problem: str = ""
+    variant: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
+    title: str = ""
 
     @property
     def by_fours(self) -> bool:
         """Whether the tail is applied to four neighbouring elements at a time, or else to one."""
         return self.template != "elementwise" and next(iter(self.writes)) in self.vec4
 
-    def designed(self, case: str, designs: dict[str, dict[str, Any]]) -> Kernel:
-        """The kernel in the first of these designs, beside the others: fields by name, `consts` in addition to those
+    def with_variants(self, problem: str, variants: dict[str, dict[str, Any]]) -> Kernel:
+        """The kernel in the first of these variants, beside the others: fields by name, `consts` in addition to those
         that the kernel has."""
         first, *others = (
-            replace(self, case=case, design=name, **fields | {"consts": self.consts | fields["consts"]})
-            for name, fields in designs.items()
+            replace(self, problem=problem, variant=name, **fields | {"consts": self.consts | fields["consts"]})
+            for name, fields in variants.items()
         )
-        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.design}") for k in others))
+        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.variant}") for k in others))
 
 
 OpFunction = Callable[[Node], Kernel | list[Kernel]]
@@ -132,6 +136,7 @@ def op(*names: str) -> Callable[[OpFunction], OpFunction]:
 
     def register(function: OpFunction) -> OpFunction:
         OPS.update(dict.fromkeys(names, function))
+        kernels.register(*names)
         return function
 
     return register
@@ -163,13 +168,14 @@ def per_element(
     consts: dict[str, Any],
     label: str,
     flops: Dim = 0,
+    title: str = "",
 ) -> Kernel:
     """A kernel with an invocation for each of `count` elements; which one is its own it is told as `index`."""
     grid: tuple[Groups, ...] = (Groups((count,), _LANES),)
     index = "id.x"
     if grid[0].at(dims.high) > MAX_WORKGROUPS:
         grid, index = (Groups((_ROW,)), groups(count, per=_ROW * _LANES)), f"id.y * {_ROW * _LANES}u + id.x"
-    return Kernel(template, reads, writes, grid, (_LANES,), {**consts, "index": index}, label, flops=flops)
+    return Kernel(template, reads, writes, grid, (_LANES,), {**consts, "index": index}, label, flops=flops, title=title)
 
 
 def most(type: TensorType) -> int:

@@ -41,16 +41,16 @@ def norm(node: Node) -> Kernel:
     reads |= tail_operands(node)
     vec4 = frozenset({*reads, "y"})
 
-    def design(lanes: int, tile: int, subgroup: bool = False) -> dict[str, Any]:
+    def variant(lanes: int, tile: int, subgroup: bool = False) -> dict[str, Any]:
         sharing = {"lanes": lanes, "meeting": 1} if subgroup else {"lanes": 1, "meeting": lanes}
         sizes = {"tile": tile, "subgroup": subgroup, **sharing}
         return {"grid": (groups(rows, per=tile),), "workgroup": (lanes,), "consts": sizes}
 
-    designs = {name: design(*sizes) for name, sizes in _LANES.items()}
-    designs["subgroup"] = design(8, 4, subgroup=True) | {"needs": ("subgroups",)}
+    variants = {name: variant(*sizes) for name, sizes in _LANES.items()}
+    variants["subgroup"] = variant(8, 4, subgroup=True) | {"needs": ("subgroups",)}
     tail = node.attrs.get("tail", ())
     kernel = Kernel(template, reads, {"y": node.output}, consts=consts, label=label, vec4=vec4, tail=tail, flops=flops)
-    return kernel.designed(f"{template} {rows}x{width}", designs)
+    return kernel.with_variants(f"{template} {rows}x{width}", variants)
 
 
 @op("Softmax", "LogSoftmax")

@@ -11,10 +11,10 @@ from typing import Any
 
 import intaglio
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import counted, precision, printable, size, table
 from intaglio.runtime import files
 from intaglio.runtime import plan as plans
 from intaglio.runtime.plan import KINDS
+from intaglio.text import counted, precision, printable, size, table
 
 Pair = tuple[Any, Any]  # a fact about A, and about B
 
@@ -61,7 +61,7 @@ def _facts(bundle: intaglio.Bundle) -> dict[str, Any]:
     plan = bundle.plan
     symbols = {f"size {name}": f"{low} to {high}" for name, (low, high) in plan.symbols.items()}
     seen = {b.name: f"{b.kind} {b.dtype}{list(b.shape)}" for b in plan.buffers if b.kind in plans.SEEN}
-    hashes = "".join(plan.files[file] for file in sorted({b.file for b in plan.buffers if b.kind == "weight"}))
+    hashes = "".join(plan.files[file].sha256 for file in sorted({file for b in plan.buffers for file in b.files}))
     weights = {"weight files": hashlib.sha256(hashes.encode()).hexdigest()[:12]}
     return {"kind": plan.kind, "precision": precision(bundle.report), **weights, **symbols, **seen}
 

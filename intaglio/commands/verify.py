@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import intaglio
 from intaglio.commands import arguments
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import printable
+from intaglio.text import printable
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.verify import Input, Range, Result, StepResult
@@ -126,7 +126,7 @@ def _lines(
 
 def _described(bundle: intaglio.Bundle, wrong: StepResult) -> list[str]:
     """Everything about the first wrong step that helps to find the cause."""
-    kernel = bundle.plan.kernels[wrong.kernel]
+    kernel = bundle.whole_plan.kernels[wrong.kernel]
     edited = ", edited" if kernel.file in bundle.engine.edited else ""
     lines = [f"the first wrong step is {_place(wrong)}: {printable(wrong.kernel)}"]
     rows = [
