@@ -17,12 +17,16 @@ from intaglio.compiler.semantics import evaluate
 from intaglio.runtime.contract import (
     AUDIO,
     BEGIN,
+    DETECT,
     ENCODE,
     FEATURES,
     HIDDEN,
     LOGITS,
+    LOUDEST,
     MEL,
     NEW_TOKENS,
+    OPENING,
+    PADDING,
     PAST,
     PREFILL,
     STEP,
@@ -32,10 +36,17 @@ from intaglio.runtime.contract import (
 
 @dataclass(frozen=True)
 class Tone:
-    """One second of a rising tone: the inputs of the program mel, and the spectrogram that it gives."""
+    """A second of a rising tone: the inputs of the program mel, and the spectrogram that it gives.
+
+    `runs`: the symbols of every golden run, and its outputs. The first run has nothing before and after it.
+    """
 
     inputs: dict[str, np.ndarray]
-    features: dict[str, np.ndarray]
+    runs: list[tuple[dict[str, int], dict[str, np.ndarray]]]
+
+    @property
+    def features(self) -> np.ndarray:
+        return self.runs[0][1][FEATURES]
 
 
 def tone(spectrogram: Graph) -> Tone:
@@ -43,8 +54,10 @@ def tone(spectrogram: Graph) -> Tone:
     audio = np.zeros(next(v.shape for v in spectrogram.inputs if v.name == AUDIO), np.float32)
     rising = 0.5 * np.sin(2 * np.pi * (200 + 900 * samples) * samples)
     audio[0, 0, mel.N_FFT // 2 : mel.N_FFT // 2 + len(rising)] = rising[: audio.size - mel.N_FFT]
-    inputs = {AUDIO: audio, "loudest": np.full((1, 1, 1), -10, np.float32)}
-    return Tone(inputs, evaluate.run(spectrogram, inputs))
+    inputs = {AUDIO: audio, LOUDEST: np.full((1, 1, 1), mel.SILENCE, np.float32)}
+    frames = spectrogram.outputs[0].shape[-1]
+    symbols = [{OPENING: 0, PADDING: 0}, {OPENING: 1, PADDING: frames - frames // 30}]
+    return Tone(inputs, [(values, evaluate.run(spectrogram, inputs, values)) for values in symbols])
 
 
 def encoded(encoder: Graph, features: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,16 +77,18 @@ def prompt(settings: Mapping[str, Any]) -> list[int]:
 def checks(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Decoder) -> list[Check]:
     """The tone through every program, and a few tokens."""
     # Where a run's own numbers set the range that it rounds in, a step is not what the export computes for all tokens.
-    more = [] if rounds_by_run(decoder.graph) else _ordinary_tokens(settings)
-    ids = np.array([[*prompt(settings), *more]], np.int64)
+    rounds = rounds_by_run(decoder.graph)
+    ids = np.array([[*prompt(settings), *([] if rounds else _ordinary_tokens(settings))]], np.int64)
+    tokens = {TOKENS: tokens_state(ids, context)}
     logits = decoder.logits(ids)
     hidden = {HIDDEN: sample(decoder.encoded["encoder_hidden_states"])}
     result = [
-        Check(MEL, {}, tone.inputs, {name: sample(y) for name, y in tone.features.items()}),
-        Check(ENCODE, {}, {FEATURES: tone.features[FEATURES]}, hidden),
-        Check(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, {"input_ids": ids[:, :2]}, {LOGITS: sample(logits[:, 1])}),
+        *(Check(MEL, values, tone.inputs, {FEATURES: sample(run[FEATURES])}) for values, run in tone.runs),
+        Check(ENCODE, {}, {FEATURES: tone.features}, hidden),
     ]
-    tokens = {TOKENS: tokens_state(ids, context)}
+    if settings["multilingual"] and not rounds:
+        result.append(Check(DETECT, {PAST: 0, BEGIN: 1}, tokens, {LOGITS: sample(logits[:, 0])}))
+    result.append(Check(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, tokens, {LOGITS: sample(logits[:, 1])}))
     for position in range(2, ids.shape[1]):
         result.append(Check(STEP, {PAST: position, BEGIN: 2}, tokens, {LOGITS: sample(logits[:, position])}))
     return result
