@@ -19,6 +19,7 @@ from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import FLOATS, Node, TensorType, Value, type_of
 from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.reader import kernels
 
 MAX_WORKGROUPS = 65_535
 _LANES = 64
@@ -132,6 +133,7 @@ def op(*names: str) -> Callable[[OpFunction], OpFunction]:
 
     def register(function: OpFunction) -> OpFunction:
         OPS.update(dict.fromkeys(names, function))
+        kernels.register(*names)
         return function
 
     return register

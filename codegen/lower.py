@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from intaglio.codegen import ops, wgsl
 from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight, fours, most, refuse
+from intaglio.codegen.ops import elementwise
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
@@ -98,10 +99,10 @@ def _prepared(kernel: Kernel, node: Node, places: dict[Value, Place]) -> Iterato
         value = operand.value if isinstance(operand, Weight) else operand
         own = Value(f"{value.name}.copy", value.type)
         if value.const is not None and value.const.dtype == object and value not in places:
-            yield _dispatch(ops.elementwise.sizes(value, own), node, places)
+            yield _dispatch(elementwise.sizes(value, own), node, places)
             places[value] = Place(own)
         if name in kernel.vec4 and not fours(_place(places, operand).offset):
-            yield _dispatch(ops.elementwise.copy(value, own), node, places)
+            yield _dispatch(elementwise.copy(value, own), node, places)
             places[value] = Place(own)
 
 

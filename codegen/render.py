@@ -12,10 +12,11 @@ from typing import Any
 import jinja2
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.bundle.traffic import moved
 from intaglio.codegen.kernel import Kernel, Operand, Weight, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.storage import Storage
+from intaglio.codegen.tidy import tidy
+from intaglio.codegen.traffic import moved
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType
@@ -132,7 +133,7 @@ class Renderer:
             b["accessors"] = [line for name, lines in b["functions"].items() if f"{name}(" in body for line in lines]
         uniform = "dims." in body or any("dims." in line for b in bindings for line in b["accessors"])
         code = template.render(context, bindings=bindings, uniform=uniform)
-        return _with_functions(code, "vec4f" if kernel.tail and kernel.by_fours else "f32"), uniform
+        return _with_functions(tidy(code), "vec4f" if kernel.tail and kernel.by_fours else "f32"), uniform
 
 
 def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> Hashable:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intaglio.bundle import Bundle
+from intaglio.errors import NoCompiler
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.progress import Progress, silent
 
@@ -32,10 +33,6 @@ _LATER = {
     "PromptTooLong": "intaglio.runtime.tasks.generate",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",
 }
-
-
-class NoCompiler(ImportError):
-    """Only the runtime is installed."""
 
 
 def compile(
@@ -102,12 +99,14 @@ def explain(
     Raises ValueError for an unknown rule, BadModel and NoCompiler. What `compile` refuses later is no error here.
     """
     with _compiler():
+        from intaglio.codegen import ops
         from intaglio.compiler.ir.errors import BadModel
         from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
         from intaglio.compiler.passes import explain as explanations
         from intaglio.compiler.passes.pipeline import Trace
         from intaglio.compiler.passes.quantize import Precision
+    assert ops  # importing it registered the kernels
     trace = Trace(say=lambda line: say("passes", len(trace.rows), 0))
     with explanations.watching(rule) as explanation:
         try:
@@ -122,7 +121,9 @@ def explain(
 def operators() -> str:
     """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
     with _compiler():
+        from intaglio.codegen import ops
         from intaglio.compiler.reader import operators as reader
+    assert ops  # importing it registered the kernels
     return reader.table()
 
 

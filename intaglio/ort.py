@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from intaglio import NoCompiler
+from intaglio.errors import NoCompiler
 from intaglio.runtime.instruments.provenance import Graph, Operand
 from intaglio.runtime.instruments.verify import Check, Slice
 from intaglio.runtime.plan import Plan

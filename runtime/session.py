@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import wgpu
@@ -23,12 +23,23 @@ from intaglio.runtime.inputs import check, complete
 from intaglio.runtime.limits import SLOTS, STAGING, WORD
 from intaglio.runtime.memory import Memory, numpy, stored, words
 from intaglio.runtime.native import Dispatch, encode
-from intaglio.runtime.plan import Program
+from intaglio.runtime.pipelines import Pipeline
+from intaglio.runtime.plan import Plan, Program
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.sizes import evaluate_size
 
-if TYPE_CHECKING:
-    from intaglio.runtime.engine import Engine
+
+class Opened(Protocol):
+    """What all sessions of a bundle share: an engine (see runtime/engine.py)."""
+
+    plan: Plan
+    device: wgpu.GPUDevice
+    lock: threading.RLock
+    weights: Memory
+    pipelines: dict[str, Pipeline]
+    edited: list[str]
+
+    def session(self, progress: Progress = silent) -> Session: ...
 
 
 class Session:
@@ -40,7 +51,7 @@ class Session:
     `seconds`: how long "session" took, its memory and bind groups, and "warm-up". Raises DeviceLimit.
     """
 
-    def __init__(self, engine: Engine, progress: Progress = silent) -> None:
+    def __init__(self, engine: Opened, progress: Progress = silent) -> None:
         self.engine, self.plan, self.device = engine, engine.plan, engine.device
         self.lock = threading.RLock()
         self.writes = 0

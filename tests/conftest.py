@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from intaglio.codegen import ops
+
+assert ops  # importing it registers the kernels, without which no model is read
+
 ROOT = Path(__file__).parents[1]
 Cli = Callable[..., tuple[int, str, str]]
 COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/plan_file.py"

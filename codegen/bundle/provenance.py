@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from intaglio.codegen.bundle.traffic import touched
 from intaglio.codegen.kernel import Weight
 from intaglio.codegen.lower import Dispatch
+from intaglio.codegen.traffic import touched
 from intaglio.compiler.ir import graph
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.summary import Outline, outline

@@ -1,37 +1,7 @@
-"""One module a family of operators; importing this package fills the registry."""
+"""One module a family of operators; importing this package imports them all, which fills the registry."""
 
-from intaglio.codegen.ops import (
-    attention,
-    conv,
-    elementwise,
-    fake_quantize,
-    gather,
-    grid_sample,
-    linear,
-    matmul,
-    next_token,
-    norm,
-    pool,
-    recurrent,
-    reduce,
-    rotary,
-    scatter,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "attention",
-    "conv",
-    "elementwise",
-    "fake_quantize",
-    "gather",
-    "grid_sample",
-    "linear",
-    "matmul",
-    "next_token",
-    "norm",
-    "pool",
-    "recurrent",
-    "reduce",
-    "rotary",
-    "scatter",
-]
+for family in iter_modules(__path__):
+    import_module(f"{__name__}.{family.name}")

@@ -4,19 +4,8 @@ One module a family; each maps operators to functions from a node to the values 
 None where the node is left as it is.
 """
 
-from intaglio.compiler.expansions import (
-    deform,
-    einsum,
-    index,
-    norm,
-    place,
-    pool,
-    quantize,
-    recurrent,
-    reduce,
-    resize,
-    spectral,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-_FAMILIES = deform, einsum, index, norm, place, pool, quantize, recurrent, reduce, resize, spectral
+_FAMILIES = [import_module(f"{__name__}.{family.name}") for family in iter_modules(__path__)]
 EXPANSIONS = {op: write_out for family in _FAMILIES for op, write_out in family.EXPANSIONS.items()}

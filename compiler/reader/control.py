@@ -5,23 +5,39 @@ Conditions and trip counts follow from shapes and from inputs that are bound.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from onnx import GraphProto, NodeProto
 
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import axis_of
-
-if TYPE_CHECKING:
-    from intaglio.compiler.reader.load import Loader, Scope
 
 MOST_UNROLLED = 20_000  # nodes that loops become
 
 Inputs = tuple[Value | None, ...]
+Scope = ChainMap[str, Value | None]
+
+
+class Loader(Protocol):
+    """What reads the nodes of the graphs inside a node: see compiler/reader/load.py."""
+
+    graph: Graph
+    opset: int
+
+    def define(self, name: str, value: Value | None, scope: Scope) -> None: ...
+
+    def initializers(self, proto: GraphProto, scope: Scope) -> None: ...
+
+    def body(self, proto: GraphProto, scope: Scope) -> None: ...
+
+    def get(self, name: str, scope: Scope, reader: str) -> Value: ...
+
+    def unroll(self, nodes: int) -> None: ...
 
 
 def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:

@@ -20,7 +20,7 @@ from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import DTYPES, OPSET, Graph, Node, Origin, TensorType, Value
 from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.reader import contrib, enum_attributes, onnx_functions
-from intaglio.compiler.reader.control import CONTROL, MOST_UNROLLED
+from intaglio.compiler.reader.control import CONTROL, MOST_UNROLLED, Scope
 from intaglio.compiler.reader.operators import how
 from intaglio.compiler.reader.opsets import OLDEST, normalise
 from intaglio.compiler.reader.tensors import array, attribute
@@ -29,7 +29,6 @@ from intaglio.compiler.semantics.types import element
 
 MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
 
-Scope = ChainMap[str, Value | None]
 _LOST = Value("", TensorType("f32", ()))  # what a node that is refused makes
 
 _OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional

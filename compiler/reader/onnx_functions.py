@@ -12,17 +12,19 @@ from intaglio.compiler.expansions import EXPANSIONS
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.expression import ELEMENTWISE
 from intaglio.compiler.ir.graph import OPSET, Node
+from intaglio.compiler.reader.kernels import has_kernel
 from intaglio.compiler.semantics import operators
 from intaglio.compiler.semantics.types import proto_type
 
-_KERNELS = "LayerNormalization LogSoftmax Range ReduceL1 ReduceL2 ReduceLogSum ReduceSumSquare Softmax".split()
-_WHOLE = ELEMENTWISE | EXPANSIONS.keys() | set(_KERNELS)
+_WHOLE = ELEMENTWISE | EXPANSIONS.keys()
+_NARROWER = frozenset({"RMSNormalization"})  # ONNX's scale may broadcast, that of the kernel may not: see fuse_norm
 _NEVER = frozenset({"Bernoulli", "SequenceMap"})  # of random numbers and of sequences
 
 
 def defines(op: str) -> bool:
     """Whether nodes of an operator are written out."""
-    if op in _WHOLE or op in _NEVER or not onnx.defs.has(op):
+    whole = op in _WHOLE or (has_kernel(op) and op not in _NARROWER)
+    if whole or op in _NEVER or not onnx.defs.has(op):
         return False
     schema = onnx.defs.get_schema(op, OPSET)
     return schema.has_function or schema.has_context_dependent_function

@@ -12,15 +12,9 @@ from intaglio.compiler.ir.graph import OPSET
 from intaglio.compiler.reader import onnx_functions
 from intaglio.compiler.reader.contrib import BEFORE, CONTRIB, DOMAIN
 from intaglio.compiler.reader.control import CONTROL
+from intaglio.compiler.reader.kernels import has_kernel
 from intaglio.compiler.reader.opsets import OLDEST
 
-# Those that codegen has a kernel for.
-KERNELS = frozenset(
-    """ArgMax ArgMin AveragePool Concat ConstantOfShape Conv ConvTranspose CumProd CumSum Det Expand Gather
-    GatherElements GatherND GridSample LayerNormalization LogSoftmax LpPool MatMul MaxPool Pad RMSNormalization
-    Range ReduceL1 ReduceL2 ReduceLogSum ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-    RoiAlign ScatterElements ScatterND Slice Softmax Tile TopK Transpose""".split()
-)
 _KNOWN = frozenset({"Constant", "Identity", "Shape", "Size"})  # their results are known when the model is read
 _VIEWS = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 _CANONICAL = frozenset({"Gemm", "Mean", "Split", "Sum"})  # see passes/canonical
@@ -41,7 +35,7 @@ def how(op: str) -> str:
         return "an expression, in the kernel around it"
     if onnx_functions.defines(op):
         return "written as other operators, by ONNX's own definition"
-    if op in KERNELS:
+    if has_kernel(op):
         return "a kernel"
     return "written as other operators" if op in EXPANSIONS or op in _CANONICAL else ""
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import intaglio
 from intaglio.commands import arguments, save, startup
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import duration, printable, size, table
 from intaglio.runtime.contract import PAST, STEP, TOKENS
 from intaglio.runtime.instruments import profile as profiles
 from intaglio.runtime.instruments.profile import Profile
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import Plan
+from intaglio.text import duration, printable, size, table
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.measure import Run

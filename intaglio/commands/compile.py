@@ -8,7 +8,7 @@ import sys
 import intaglio
 from intaglio.commands import arguments, inspect
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import printable
+from intaglio.text import printable
 
 SUMMARY = "compile a model into a bundle"
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import table
 from intaglio.runtime import tuning
 from intaglio.runtime.errors import NoAdapter
 from intaglio.runtime.limits import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS, TIERS
+from intaglio.text import table
 
 if TYPE_CHECKING:
     import wgpu

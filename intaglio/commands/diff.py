@@ -11,10 +11,10 @@ from typing import Any
 
 import intaglio
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import counted, precision, printable, size, table
 from intaglio.runtime import files
 from intaglio.runtime import plan as plans
 from intaglio.runtime.plan import KINDS
+from intaglio.text import counted, precision, printable, size, table
 
 Pair = tuple[Any, Any]  # a fact about A, and about B
 

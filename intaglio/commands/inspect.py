@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import intaglio
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import counted, groups, size, table
 from intaglio.runtime import files
 from intaglio.runtime import plan as plans
 from intaglio.runtime.contract import STEP
 from intaglio.runtime.instruments import profile as profiles
 from intaglio.runtime.limits import STAGING
 from intaglio.runtime.plan import KINDS, Buffer, Plan, Step
+from intaglio.text import counted, groups, size, table
 
 if TYPE_CHECKING:
     from intaglio.bundle import Bundle

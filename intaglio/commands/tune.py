@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import intaglio
 from intaglio.commands import save
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import printable, table
+from intaglio.text import printable, table
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.autotune import Trials

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import intaglio
 from intaglio.commands import arguments
 from intaglio.commands.progress import ProgressLine
-from intaglio.commands.text import printable
+from intaglio.text import printable
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.verify import Input, Range, Result, StepResult

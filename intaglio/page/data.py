@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from intaglio.bundle import Bundle
-from intaglio.commands.text import groups, precision
 from intaglio.page.layout import layout
 from intaglio.runtime import files, tuning
 from intaglio.runtime import plan as plans
@@ -14,6 +13,7 @@ from intaglio.runtime.instruments.profile import Profile
 from intaglio.runtime.instruments.provenance import Graph, Operand, Outline
 from intaglio.runtime.plan import ACCESS, Plan, Step
 from intaglio.runtime.sizes import evaluate_size
+from intaglio.text import groups, precision
 
 LETTER = 6.5  # the width of a letter of the page's small print
 LONGEST = 28  # letters of a name in a node

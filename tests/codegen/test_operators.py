@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import readable
 from parity import (
     OPSET,
     Build,
@@ -1292,9 +1293,10 @@ def test_refused(text: str, inputs: dict, message: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_every_shader_passes_tint(bundle_of: Callable[[Case], Path], tmp_path: Path) -> None:
-    """What naga takes, and so ran above, Chrome's compiler takes too."""
+def test_every_shader_passes_tint_and_reads_well(bundle_of: Callable[[Case], Path], tmp_path: Path) -> None:
+    """What naga takes, and so ran above, Chrome's compiler takes too; and nothing is left of the templates."""
     folders = [bundle_of(case) for case in CASES]
     for i, layer in enumerate(LAYERS.values()):
         folders.append(compiled(fused(layer.build()), tmp_path / str(i)))
     assert not tint.wrong(folders)
+    assert not readable.residue(folders)

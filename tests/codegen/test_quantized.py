@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import readable
 from onnx import helper, numpy_helper
 from parity import every_design
 
@@ -257,8 +258,9 @@ def test_against_onnxruntime(name: str, bundle_of: Callable[[str], Path]) -> Non
     assert stored <= model.most + 2048, "the weight is larger than its codes and scales"
 
 
-def test_every_shader_passes_tint(bundle_of: Callable[[str], Path]) -> None:
+def test_every_shader_passes_tint_and_reads_well(bundle_of: Callable[[str], Path]) -> None:
     assert not tint.wrong(map(bundle_of, MODELS))
+    assert not readable.residue(map(bundle_of, MODELS))
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import readable
 from parity import every_design
 
 import tint
@@ -44,6 +45,10 @@ def test_every_shader_says_what_it_is(whisper: Path) -> None:
 def test_every_shader_is_tidy(whisper: Path, unwanted: str) -> None:
     untidy = [path.name for path in shaders(whisper) if re.search(unwanted, path.read_text(), re.M)]
     assert not untidy
+
+
+def test_nothing_is_left_of_a_template(whispers: dict[str, Path]) -> None:
+    assert not readable.residue(whispers.values())
 
 
 def test_layers_share_shaders(whisper: Path) -> None:

@@ -7,9 +7,10 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,54 @@ def wrong(folder: str, names: Iterator[str]) -> list[str]:
         for name in names
         if within(name, NEVER[folder]) or (within(name, ours) and not within(name, MAY_IMPORT[folder]))
     ]
+
+
+def room(module: str, package: str) -> str:
+    """Which child of `package` a module is, or is in; `package` itself is its __init__."""
+    return module.removeprefix(f"{package}.").partition(".")[0] if module != package else "__init__"
+
+
+def circles(arrows: Iterable[tuple[str, str]]) -> list[list[str]]:
+    graph = nx.DiGraph((a, b) for a, b in arrows if a != b)
+    return sorted(sorted(c) for c in nx.strongly_connected_components(graph) if len(c) > 1)
+
+
+def arrows(sources: Mapping[str, Path]) -> set[tuple[str, str]]:
+    """Which module imports which, at any depth of its code, and for type checkers alone too."""
+    found = set()
+    for module, path in sources.items():
+        for name in imports(module, path.read_text(), path.name == "__init__.py"):
+            while name not in sources and "." in name:
+                name = name.rpartition(".")[0]
+            if name in sources:
+                found.add((module, name))
+    return found
+
+
+SOURCES = {module: path for folder in MAY_IMPORT for module, path in modules(folder)}
+PACKAGES = sorted(module for module, path in SOURCES.items() if path.name == "__init__.py")
+# The compiler in the order in which a model goes through it: each stage may import itself and those before it.
+STAGES = ["ir", "semantics", "rewrite", "expansions", "reader", "passes", "models"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_circles(package):
+    """Among the modules and sub-packages of a package, each sub-package taken as one."""
+    inner = {m: path for m, path in SOURCES.items() if within(m, {package})}
+    assert not circles((room(a, package), room(b, package)) for a, b in arrows(inner))
+
+
+def test_circles_are_seen():
+    assert circles([("a", "b"), ("b", "a.c"), ("a.c", "a"), ("d", "d")]) == [["a", "a.c", "b"]]
+    assert (room("x.a.b", "x"), room("x", "x")) == ("a", "__init__")
+
+
+def test_stages_of_the_compiler_import_no_later_one():
+    compiler = "intaglio.compiler"
+    inner = {m: path for m, path in SOURCES.items() if within(m, {compiler}) and m != compiler}
+    assert {room(m, compiler) for m in inner} == set(STAGES)
+    later = [(a, b) for a, b in arrows(inner) if STAGES.index(room(a, compiler)) < STAGES.index(room(b, compiler))]
+    assert not later
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)

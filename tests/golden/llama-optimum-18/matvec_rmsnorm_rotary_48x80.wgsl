@@ -78,12 +78,12 @@ fn store(row: u32, group: u32, sum: vec4f, sum1: vec4f) {
   let acc1 = sum1;
   if (n < 12u) {
     let at = row * 12u + n;
-    let head = turned((dims.past + row), n, acc, acc1);
+    let head = turned(dims.past + row, n, acc, acc1);
     store_y0(at, head[0]);
     store_y0(at + HALF, head[1]);
   } else if (n < 16u) {
     let at = (dims.past + row) * 4u + n - 12u;
-    let head = turned((dims.past + row), n, acc, acc1);
+    let head = turned(dims.past + row, n, acc, acc1);
     store_y1(at, head[0]);
     store_y1(at + HALF, head[1]);
   } else {
@@ -111,13 +111,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight(w1 + k * 8u + 0u)),
+      dot(a, load_weight(w1 + k * 8u)),
       dot(a, load_weight(w1 + k * 8u + 1u)),
       dot(a, load_weight(w1 + k * 8u + 2u)),
       dot(a, load_weight(w1 + k * 8u + 3u)),

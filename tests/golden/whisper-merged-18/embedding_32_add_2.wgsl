@@ -30,7 +30,7 @@ fn load_ids(i: u32) -> i32 {
 }
 
 fn load_x3(i: u32) -> vec4f {
-  return textureLoad(x3, vec2u(((dims.past * 8u) + i) % 512u, ((dims.past * 8u) + i) / 512u));
+  return textureLoad(x3, vec2u((dims.past * 8u + i) % 512u, (dims.past * 8u + i) / 512u));
 }
 
 fn store_out(i: u32, value: vec4f) {

@@ -66,7 +66,7 @@ fn met(sum: vec4f, local: vec3u) -> vec4f {
 @compute @workgroup_size(8, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let row = workgroup.x * 4u;
-  let at0 = min(row + 0u, dims.new_tokens - 1u) * K4;
+  let at0 = min(row, dims.new_tokens - 1u) * K4;
   var sum0 = vec4f();
   var squares0 = vec4f();
   let at1 = min(row + 1u, dims.new_tokens - 1u) * K4;
@@ -113,7 +113,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
     let b = load_beta(k);
-    if (row + 0u < dims.new_tokens) {
+    if (row < dims.new_tokens) {
       store_y(at0 + k, (load_x(at0 + k) - means[0]) * scales[0] * g + b);
     }
     if (row + 1u < dims.new_tokens) {

@@ -63,13 +63,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight(w1 + k * 8u + 0u)),
+      dot(a, load_weight(w1 + k * 8u)),
       dot(a, load_weight(w1 + k * 8u + 1u)),
       dot(a, load_weight(w1 + k * 8u + 2u)),
       dot(a, load_weight(w1 + k * 8u + 3u)),

@@ -1,4 +1,4 @@
-"""Pieces of printed text that several commands share: tables, sizes, times, and names that are safe to print."""
+"""Printed text that the commands and the page share: tables, sizes, times, and names that are safe to print."""
 
 from __future__ import annotations
 
