@@ -14,6 +14,7 @@ from intaglio.compiler.semantics.shapes import broadcast_strides, content, paddi
 
 _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)
+_SELF = {"x0": "i"}  # element i comes from element i
 
 
 def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, **consts: object) -> Kernel:
@@ -23,10 +24,16 @@ def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, 
     return _over(out.type, count, inputs, steps, label, out, vec4=vec4, index="i", **consts)
 
 
-def _into(out: Value, value: Value, target: str, label: str) -> Kernel:
-    """A copy of all of `value` to where `target` says in `out`."""
-    consts = {"index": target, "vec4": False, "indices": {"x0": "i"}}
-    return _over(value.type, value.type.size, [value], _COPY, label, out, **consts)
+def _into(out: Value, value: Value, label: str, strides: tuple[Dim, ...], offset: Dim) -> Kernel:
+    """A copy of `value` into `out`, where it moves by `strides` from `offset` on; by vec4s where those stay whole."""
+    vec4 = out.dtype == "f32" and bool(value.shape) and strides[-1] == 1
+    vec4 = vec4 and all(map(fours, (value.shape[-1], offset, *strides[:-1])))
+    if not vec4:
+        target = wgsl.affine("i", value.shape, strides, offset)
+        return _over(value.type, value.type.size, [value], _COPY, label, out, vec4=False, index=target, indices=_SELF)
+    shape, steps = (*value.shape[:-1], value.shape[-1] // 4), (*(s // 4 for s in strides[:-1]), 1)
+    target = wgsl.affine("i", shape, steps, offset // 4)
+    return _over(value.type, value.type.size // 4, [value], _COPY, label, out, vec4=True, index=target, indices=_SELF)
 
 
 def _over(
@@ -107,8 +114,7 @@ def concat(node: Node) -> list[Kernel]:
     kernels, at = [], 0
     for value in node.inputs:
         if most(value.type):
-            target = wgsl.affine("i", value.shape, strides, at * strides[axis])
-            kernels.append(_into(node.output, value, target, "concat"))
+            kernels.append(_into(node.output, value, "concat", strides, at * strides[axis]))
         at = at + value.shape[axis]
     return kernels
 
@@ -125,7 +131,7 @@ def pad(node: Node) -> list[Kernel]:
         filled = _kernel(node.output, [], (("Identity", fill.scalar if fill is not None else 0),), "fill")
     strides = wgsl.strides(node.output.shape)
     offset = sum((first * s for (first, _), s in zip(before, strides, strict=True)), 0)
-    return [filled, _into(node.output, x, wgsl.affine("i", x.shape, strides, offset), "pad")]
+    return [filled, _into(node.output, x, "pad", strides, offset)]
 
 
 @op("ConstantOfShape")
@@ -148,9 +154,4 @@ def count_up(node: Node) -> Kernel:
 def write(node: Node) -> Kernel:
     """Rows into a state, from row `at` on."""
     new = node.inputs[0]
-    return _into(
-        node.output,
-        new,
-        wgsl.affine("i", new.shape, wgsl.strides(new.shape), node.attrs["at"] * new.shape[-1]),
-        "write",
-    )
+    return _into(node.output, new, "write", wgsl.strides(new.shape), node.attrs["at"] * new.shape[-1])

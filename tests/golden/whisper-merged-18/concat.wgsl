@@ -7,13 +7,13 @@
 // at most 1.6 kB moved, 200 FLOP a dispatch
 
 @group(0) @binding(0) var<storage, read> x0: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<vec4f>;
 
 fn load_x0(i: u32) -> f32 {
   return x0[i];
 }
 
-fn store_out(i: u32, value: f32) {
+fn store_out(i: u32, value: vec4f) {
   out[i] = value;
 }
 
@@ -25,7 +25,8 @@ fn element(i: u32) -> f32 {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
-  if (i < 200u) {
-    store_out(i, element(i));
+  if (i < 50u) {
+    let j = 4u * i;
+    store_out(i, vec4f(element(j), element(j + 1u), element(j + 2u), element(j + 3u)));
   }
 }

@@ -16,15 +16,15 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<storage, read> x0: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var out: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(2) var<uniform> dims: Dims;
 
 fn load_x0(i: u32) -> f32 {
-  return x0[(dims.opening * 200u) + i];
+  return x0[dims.opening * 200u + i];
 }
 
-fn store_out(i: u32, value: f32) {
-  out[i] = value;
+fn store_out(i: u32, value: vec4f) {
+  textureStore(out, vec2u(i % 2048u, i / 2048u), value);
 }
 
 fn element(i: u32) -> f32 {
@@ -35,7 +35,8 @@ fn element(i: u32) -> f32 {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
-  if (i < 200u) {
-    store_out(i, element(i));
+  if (i < 50u) {
+    let j = 4u * i;
+    store_out(i, vec4f(element(j), element(j + 1u), element(j + 2u), element(j + 3u)));
   }
 }

@@ -7,12 +7,12 @@
 // writes y f32[1,101,408]
 // at most 883 kB moved, 33 MFLOP a dispatch
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var y: texture_storage_2d<rgba32float, write>;
 
 fn load_x(i: u32) -> vec4f {
-  return x[i];
+  return textureLoad(x, vec2u(i % 2048u, i / 2048u));
 }
 
 fn load_weight(i: u32) -> vec4f {

@@ -28,7 +28,7 @@ fn load_weight(i: u32) -> vec4f {
 }
 
 fn load_x(i: u32) -> vec4f {
-  return textureLoad(x, vec2u(((dims.new_tokens * 8u - 8u) + i) % 512u, ((dims.new_tokens * 8u - 8u) + i) / 512u));
+  return textureLoad(x, vec2u((dims.new_tokens * 8u - 8u + i) % 512u, (dims.new_tokens * 8u - 8u + i) / 512u));
 }
 
 fn load_gamma(i: u32) -> vec4f {
