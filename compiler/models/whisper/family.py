@@ -21,7 +21,7 @@ from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
 from intaglio.compiler.models.family import Family, Passes, Request, Source
-from intaglio.compiler.models.model import Check, Decoder
+from intaglio.compiler.models.model import Decoder, GoldenRun
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper import folder as folders
 from intaglio.compiler.models.whisper import golden, mel
@@ -114,7 +114,7 @@ class Whisper(Family):
         ids, others = (np.concatenate([[begin], text], axis=1) for text in texts)
         return ids, others
 
-    def golden(self, decoder: Decoder | None) -> list[Check]:
+    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
         return golden.checks(self._context, self.settings, self._tone, decoder)
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
