@@ -89,8 +89,8 @@ class Kernel:
 
     `title` says what it computes, where the template does not; it may differ where the code is the same.
 
-    `others` are kernels of other designs for the same operands, of which `intaglio tune` finds the fastest. Each has
-    its `design`, and `needs` features of adapters; `case` is what all compute, its family and then its sizes.
+    `others` are other variants of the kernel for the same operands, of which `intaglio tune` finds the fastest. Each
+    has its `variant`, and `needs` features of adapters; `problem` is what all compute, its family and then its sizes.
     """
 
     template: str
@@ -106,8 +106,8 @@ class Kernel:
     times: Dim = 1
     touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     most_read: str = ""
-    case: str = ""
-    design: str = ""
+    problem: str = ""
+    variant: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
     title: str = ""
@@ -117,14 +117,14 @@ class Kernel:
         """Whether the tail is applied to four neighbouring elements at a time, or else to one."""
         return self.template != "elementwise" and next(iter(self.writes)) in self.vec4
 
-    def designed(self, case: str, designs: dict[str, dict[str, Any]]) -> Kernel:
-        """The kernel in the first of these designs, beside the others: fields by name, `consts` in addition to those
+    def with_variants(self, problem: str, variants: dict[str, dict[str, Any]]) -> Kernel:
+        """The kernel in the first of these variants, beside the others: fields by name, `consts` in addition to those
         that the kernel has."""
         first, *others = (
-            replace(self, case=case, design=name, **fields | {"consts": self.consts | fields["consts"]})
-            for name, fields in designs.items()
+            replace(self, problem=problem, variant=name, **fields | {"consts": self.consts | fields["consts"]})
+            for name, fields in variants.items()
         )
-        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.design}") for k in others))
+        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.variant}") for k in others))
 
 
 OpFunction = Callable[[Node], Kernel | list[Kernel]]
@@ -156,7 +156,7 @@ def groups(*of: Dim, per: int = 1) -> Groups:
     """Workgroups for `per` elements each; raises UnsupportedOperator beyond the limit of a dimension."""
     result = Groups(of, per)
     if result.at(dims.high) > MAX_WORKGROUPS:
-        raise UnsupportedOperator(f"a kernel over {' x '.join(map(str, of))} elements needs too many workgroups")
+        raise UnsupportedOperator(f"{' x '.join(map(str, of))} elements need too many workgroups; bind smaller sizes")
     return result
 
 
@@ -213,7 +213,7 @@ def stored(array: np.ndarray) -> np.ndarray:
         bounds = np.iinfo(target)
         array = np.clip(array, bounds.min, bounds.max) if _sentinel(array) else array
         if array.min() < bounds.min or array.max() > bounds.max:
-            raise UnsupportedOperator("an integer constant does not fit 32 bits")
+            raise UnsupportedOperator("an integer constant does not fit in 32 bits")
     return np.ascontiguousarray(array, target)
 
 

@@ -36,7 +36,7 @@ class Shader:
 
     name: str
     code: str
-    access: str
+    access: tuple[str, ...]
     uniform: bool
     needs: tuple[str, ...]
     uses: list[tuple[str, Dispatch]] = field(default_factory=list)
@@ -60,8 +60,10 @@ class Shader:
             count = f"{len(nodes)} dispatches" if len(nodes) > 1 else "1 dispatch"
             more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
             lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
-        if kernel.case:
-            lines.append(f"design {kernel.design!r} for {kernel.case}" + "".join(f", needs {n}" for n in kernel.needs))
+        if kernel.problem:
+            lines.append(
+                f"variant {kernel.variant!r} for {kernel.problem}" + "".join(f", needs {n}" for n in kernel.needs)
+            )
         lines.append("reads " + ", ".join(f"{name} {_stored(v)}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
         bytes = max(moved(dispatch) for _, dispatch in self.uses)
@@ -114,7 +116,7 @@ class Renderer:
         code, uniform = self._rendered[key]
         if code not in self.shaders:
             kernel = dispatch.kernel
-            self.shaders[code] = Shader(self._name(kernel), code, "".join(access.values()), uniform, kernel.needs)
+            self.shaders[code] = Shader(self._name(kernel), code, tuple(access.values()), uniform, kernel.needs)
         shader = self.shaders[code]
         shader.uses.append((program, dispatch))
         return shader
@@ -158,23 +160,22 @@ def _frozen(value: Any) -> Hashable:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
-_IMAGES = {"rgba32float": "i", "rgba16float": "h", "rgba32uint": "n"}  # letters of ACCESS, for textures that are read
-_SAMPLED = {"rgba32float": "t", "rgba16float": "t", "rgba32uint": "m"}
-_STORED = {"rgba32float": "s", "rgba16float": "g"}
-
-
 def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
-    """A letter for each operand, as in the plan. Of textures that are read, as many as may be are read as storage
-    textures, the first operands first: without a sampler in the way that is three times as fast on software adapters.
+    """The words of ACCESS for each operand. Of textures that are read, as many as may be are read as storage textures,
+    the first operands first: without a sampler in the way that is three times as fast on software adapters.
     """
-    letters = {name: _STORED[storage[name].format] if storage[name].texture else "w" for name in kernel.writes}
-    left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - sum(s != "w" for s in letters.values())
-    read = dict.fromkeys(kernel.reads, "r")
+    written = {
+        name: f"write image {storage[name].format}" if storage[name].texture else "write buffer"
+        for name in kernel.writes
+    }
+    left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - sum(ACCESS[a].image for a in written.values())
+    read = dict.fromkeys(kernel.reads, "read buffer")
     for name in sorted(kernel.reads, key=lambda name: name != kernel.most_read):
-        if storage[name].texture:
-            read[name] = (_IMAGES if left > 0 else _SAMPLED)[storage[name].format]
+        if format := storage[name].format:
+            sampled = "read texture u32" if format == "rgba32uint" else "read texture f32"
+            read[name] = f"read image {format}" if left > 0 else sampled
             left -= 1
-    return read | letters
+    return read | written
 
 
 def _declared(access: str) -> tuple[str, str]:

@@ -50,6 +50,11 @@ class Bundle(BundleSession):
         return self.contents.plan
 
     @property
+    def whole_plan(self) -> Plan:
+        """The plan with the variants of its steps, profiles and tunings. Raises BadBundle."""
+        return self.contents.whole_plan
+
+    @property
     def graph(self) -> Graph:
         """What every step computes, and of which ONNX nodes. Raises BadBundle, also for a bundle that does not say."""
         return self.contents.graph
@@ -112,7 +117,7 @@ class Bundle(BundleSession):
         """The bundle on an adapter, anew; on `device`, if it is given. Raises BadBundle, NoAdapter, DeviceLimit."""
         from intaglio.runtime.engine import Engine
 
-        return Engine(self.folder, self.plan, self._progress, device, self._allow_edited)
+        return Engine(self.folder, self.whole_plan, self._progress, device, self._allow_edited)
 
     def _new(self) -> Session:
         return self.engine.session(self._progress)

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime.instruments.clock import FEATURE
 
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
-    session = bundle.open(open_device([FEATURE], needs(bundle.plan))).session()
+    session = bundle.open(open_device([FEATURE], needs(bundle.whole_plan))).session()
     plan = session.plan  # its steps have the variants for this adapter
     results, programs = _measured(bundle, session, options)
     profile = None

@@ -56,7 +56,7 @@ def _measured(folder: str, sizes: dict[str, int], allow_edited: bool, begin: flo
     bundle = intaglio.load(folder, allow_edited=allow_edited)
     seconds = {"python": time.monotonic() - begin}
     opening = time.perf_counter()
-    device = open_device(needs=needs(bundle.plan))
+    device = open_device(needs=needs(bundle.whole_plan))
     seconds["device"] = time.perf_counter() - opening
     engine = bundle.open(device)
     session = engine.session()

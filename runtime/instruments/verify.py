@@ -224,7 +224,7 @@ def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], found: Map
     spread: set[int] = set()
     for i, step in reversed(list(enumerate(program.steps))):
         bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-        kept = any(ACCESS[letter].write and plan.buffers[b].kind in SEEN for b, letter in bound)
+        kept = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
         if (kept or readers[i] & spread) and _bad(i, found):
             spread.add(i)
     excess = {i: found[i].worst.excess for i in spread & found.keys()}
@@ -289,11 +289,11 @@ class _Run:
     def inputs(self, worst: Result) -> Iterator[Input]:
         """What the step read."""
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
-        for binding, (operand, letter) in enumerate(zip(self._operands, self._access, strict=True)):
+        for binding, (operand, access) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
             buffer = self._session.plan.buffers[self._described.buffers[binding]]
             packed = math.prod(shape) > buffer.bytes // buffer.each  # into fewer words than the weight has numbers
-            if ACCESS[letter].write or packed:
+            if ACCESS[access].write or packed:
                 continue
             content = self._content(binding)
             near = None if operand.layout not in ("", "flat") else _near(content, worst.index, written)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.files import describe
 from intaglio.runtime.instruments.verify import FILE, TOLERANCES, Result, Slice, compare, golden, limit, outputs
 
 
@@ -20,7 +20,7 @@ class Programs:
     """An session that computes with numpy: `mel` halves x; `step` adds the symbol P to what the state `kept` holds."""
 
     def __init__(self, folder: Path) -> None:
-        files = {FILE: hashlib.sha256((folder / FILE).read_bytes()).hexdigest()} if (folder / FILE).exists() else {}
+        files = {FILE: describe((folder / FILE).read_bytes())} if (folder / FILE).exists() else {}
         self.plan = SimpleNamespace(files=files, buffers=[SimpleNamespace(name="x", shape=(2, 3))])
         self.kept = np.zeros(3, np.float32)
 
