@@ -156,7 +156,7 @@ def groups(*of: Dim, per: int = 1) -> Groups:
     """Workgroups for `per` elements each; raises UnsupportedOperator beyond the limit of a dimension."""
     result = Groups(of, per)
     if result.at(dims.high) > MAX_WORKGROUPS:
-        raise UnsupportedOperator(f"a kernel over {' x '.join(map(str, of))} elements needs too many workgroups")
+        raise UnsupportedOperator(f"{' x '.join(map(str, of))} elements need too many workgroups; bind smaller sizes")
     return result
 
 
@@ -213,7 +213,7 @@ def stored(array: np.ndarray) -> np.ndarray:
         bounds = np.iinfo(target)
         array = np.clip(array, bounds.min, bounds.max) if _sentinel(array) else array
         if array.min() < bounds.min or array.max() > bounds.max:
-            raise UnsupportedOperator("an integer constant does not fit 32 bits")
+            raise UnsupportedOperator("an integer constant does not fit in 32 bits")
     return np.ascontiguousarray(array, target)
 
 

@@ -135,7 +135,8 @@ class _Assembly:
         result = buffer(count)
         if result.bytes > MAX_BINDING:
             raise UnsupportedOperator(
-                f"{root.value if isinstance(root, Weight) else root} takes more bytes than a binding may have"
+                f"{root.value if isinstance(root, Weight) else root} needs {result.bytes} bytes, "
+                f"more than the {MAX_BINDING} of a storage binding; bind smaller sizes"
             )
         return result
 

@@ -27,12 +27,12 @@ def attention(node: Node) -> Kernel | list[Kernel]:
     q, k = node.inputs[:2]
     keys, head_dim = k.shape[-2], q.shape[-1] // node.attrs["heads"]
     if dims.product(q.shape[:-2]) != 1:
-        raise refuse(node, f"a batch of queries {q.type}")
+        raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = any(name in node.attrs for name in ("scored", "masked", "weighed"))
     if node.input(3) is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
         return in_steps(node)
     if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
-        raise refuse(node, f"{keys} keys")
+        raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
     if rounded:
         return _many_rounded(node)
     return _one_query(node) if q.shape[-2] == 1 else _many_queries(node)

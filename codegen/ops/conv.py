@@ -49,14 +49,14 @@ def convolve(node: Node) -> list[Kernel]:
     channels = node.output.shape[1]
     c, each, taps = x.shape[1] // group, channels // group, int(np.prod([w.kernel for w in slid]))
     if trips(c, slid) > MAX_TRIPS:
-        raise refuse(node, f"{c} channels and {taps} taps for one result")
+        raise refuse(node, f"{c} channels times {taps} taps need more than {MAX_TRIPS} loop iterations")
     scalar = wgsl_type(node.output.type)
     packable = weight.const is not None and scalar == "f32" and each > 1 and (group == 1 or each % _DEEP == 0)
     deep = _DEEP if packable else 1
     tiles = _tiles(node, slid[-1].count, deep)
     variants = _variants(node, slid, tiles, deep)
     if not variants:
-        raise refuse(node, f"{node.output.type} needs too many workgroups")
+        raise refuse(node, f"its output {node.output.type} needs too many workgroups; bind smaller sizes")
     before, packed = _weight(node, deep, max(high for _, high in tiles))
     tail = tail_operands(node)
     reads = {"x": operand(x), "w": packed} | ({"bias": operand(bias)} if bias is not None else {}) | tail

@@ -129,7 +129,7 @@ def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""
     x, fill, before = node.inputs[0], node.input(2), paddings(node)
     if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
-        raise refuse(node, "a padding that is computed from the size of what is padded")
+        raise refuse(node, "a padding that depends on a dynamic size is not supported; bind that size")
     if fill is not None and fill.const is None:
         filled = moved(fill, node.output, "fill", (0,) * len(x.shape))
     else:
@@ -157,7 +157,7 @@ def count_up(node: Node) -> Kernel:
     """start + i * delta, of numbers that are known."""
     start, delta = node.inputs[0].scalar, node.inputs[2].scalar
     if start is None or delta is None:
-        raise refuse(node, "its start is no number")
+        raise refuse(node, "its start is not a constant")
     steps: Expression = (("Cast", "i", node.output.dtype), ("Mul", "t0", delta), ("Add", "t1", start))
     return _kernel(node.output, [], steps, "range", f"Range: out[i] = {titles.formula(steps)}")
 

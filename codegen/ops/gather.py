@@ -20,7 +20,7 @@ def gather(node: Node) -> Kernel:
     if axis == 0 and len(data.shape) == 2 and data.const is not None and data.dtype == "f32" and data.shape[1] % 4 == 0:
         return _embedding(node)
     if node.attrs.get("tail"):
-        raise refuse(node, "a fused tail on anything but a table of rows")
+        raise refuse(node, "a fused tail needs a table of rows")
     steps, places = wgsl.strides(data.shape), wgsl.strides(indices.shape)
     base = (*steps[:axis], *(0 for _ in places), *steps[axis + 1 :])
     at = (*(0 for _ in steps[:axis]), *places, *(0 for _ in steps[axis + 1 :]))
@@ -112,7 +112,7 @@ def _embedding(node: Node) -> Kernel:
     }
     reads = {**weights, "ids": operand(ids), **tail_operands(node)}
     if wgsl_type(ids.type) == "f32":
-        raise refuse(node, "indices that are no integers")
+        raise refuse(node, "its indices are not integers")
     grid = (groups(size, per=64),)
     template = f"embedding{unpacking['packing']}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})

@@ -34,15 +34,15 @@ def linear(node: Node) -> list[Kernel]:
     """A kernel for each part of the weight that fits a binding, usually one."""
     x, weight = node.inputs[:2]
     if weight.dtype != "f32" or x.dtype != "f32":
-        raise refuse(node, f"{x.dtype} times {weight.dtype}")
+        raise refuse(node, f"a product of {x.dtype} and {weight.dtype} is not supported")
     if "window" in node.attrs and not isinstance(x.type.size, int):
-        raise refuse(node, f"a convolution over {x.type}, whose size varies")
+        raise refuse(node, f"a convolution over {x.type}, whose size is dynamic, is not supported; bind it")
     if not 0 < weight.shape[1] <= MAX_TRIPS:
-        raise refuse(node, f"{weight.shape[1]} columns")
+        raise refuse(node, f"{weight.shape[1]} columns need more than {MAX_TRIPS} loop iterations")
     one_row = _is_one_row(node) and "window" not in node.attrs
     make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul
     if {"norm", "rotary"} & node.attrs.keys() and make is not _matvec:
-        raise refuse(node, "a norm before, or a rotary embedding after, anything but one row of whole vec4s")
+        raise refuse(node, "a fused norm or rotary embedding needs a single row whose width is a multiple of 4")
     return [make(node, start, end) for start, end in parts(_columns(node), weight, _head_dim(node) or 8)]
 
 
@@ -247,7 +247,7 @@ def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
     consts["odd"] = not _is_one_row(node) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):
-        raise refuse(node, "several outputs whose widths are no multiples of 4")
+        raise refuse(node, "several outputs need widths that are multiples of 4")
     return reads, consts
 
 

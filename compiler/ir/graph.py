@@ -355,12 +355,13 @@ class Graph:
             for v in node.inputs:
                 if v is not None and v.const is None and id(v) not in known_values:
                     raise BadModel(
-                        f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, which nothing makes"
+                        f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, "
+                        "which no node produces"
                     )
             known_values.update(map(id, node.outputs))
         for v in self.outputs:
             if v.const is None and id(v) not in known_values:
-                raise BadModel(f"output {v.name} is made by nothing")
+                raise BadModel(f"no node produces the output {v.name}")
 
     def __str__(self) -> str:
         lines = [f"graph {self.name}"]

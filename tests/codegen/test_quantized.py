@@ -282,7 +282,7 @@ def test_groups_in_any_order_have_zero_points(bits: int, tmp_path: Path) -> None
 def test_groups_of_different_sizes_are_refused(tmp_path: Path) -> None:
     model = ordered(4, 5)
     model.constants["g"][:] = 0
-    with pytest.raises(intaglio.UnsupportedOperator, match="groups of different sizes"):
+    with pytest.raises(intaglio.UnsupportedOperator, match="groups of equal size"):
         intaglio.compile(model.proto(), tmp_path / "bundle")
 
 

@@ -117,13 +117,13 @@ def bound(model: ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
             dtype, rank = inputs[name]
             result[name] = np.asarray(value).astype(DTYPES[dtype])
             if result[name].ndim != rank:
-                raise BadModel(f"the input {name} has rank {rank}, and it is bound to a value of rank {np.ndim(value)}")
+                raise BadModel(f"--bind {name}: the input has rank {rank}, the value rank {np.ndim(value)}")
         elif name not in sizes:
             raise BadModel(
                 f"{name} cannot be bound: the model's inputs and sizes are {', '.join([*inputs, *sorted(sizes)])}"
             )
         elif not _is_size(value):
-            raise BadModel(f"the size {name} is bound to {value}: expected a number from 1, or a range of them")
+            raise BadModel(f"--bind {name}={value}: expected an integer from 1, or a range such as 1..64")
         else:
             result[name] = value
     return result

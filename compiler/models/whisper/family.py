@@ -142,13 +142,13 @@ def _encoder(folder: Folder) -> Graph:
     inputs = load.input_types(model)
     features = [name for name, (dtype, rank) in inputs.items() if dtype in FLOATS and rank == 3]
     if len(features) != 1:
-        raise BadModel(f"the encoder takes {', '.join(inputs)}: expected one spectrogram [batch, mels, frames]")
+        raise BadModel(f"the encoder's inputs are {', '.join(inputs)}; expected one spectrogram [batch, mels, frames]")
     shapes = {features[0]: (1, folder.mels, 2 * folder.positions)}
     graph = load.load(model, ENCODE, folder=folder.encoder.parent, shapes=shapes)
     graph.outputs.sort(key=lambda v: len(v.shape))
     if [v.shape[:2] for v in graph.outputs if len(v.shape) != 4] != [(1, folder.positions)]:
         outputs = ", ".join(map(str, graph.outputs))
-        raise BadModel(f"the encoder's outputs are {outputs}: expected rows [1, {folder.positions}, width]")
+        raise BadModel(f"the encoder's outputs are {outputs}; expected rows [1, {folder.positions}, width]")
     graph.inputs[0].name, graph.outputs[0].name = FEATURES, HIDDEN
     return graph
 
