@@ -27,12 +27,12 @@ def attention(node: Node) -> Kernel | list[Kernel]:
     q, k = node.inputs[:2]
     keys, head_dim = k.shape[-2], q.shape[-1] // node.attrs["heads"]
     if dims.product(q.shape[:-2]) != 1:
-        raise refuse(node, f"a batch of queries {q.type}")
+        raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = any(name in node.attrs for name in ("scored", "masked", "weighed"))
     if node.input(3) is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
         return in_steps(node)
     if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
-        raise refuse(node, f"{keys} keys")
+        raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
     if rounded:
         return _many_rounded(node)
     return _one_query(node) if q.shape[-2] == 1 else _many_queries(node)
@@ -42,35 +42,35 @@ def _one_query(node: Node) -> Kernel:
     keys, heads = node.inputs[1].shape[-2], node.attrs["heads"]
     d4, most, together = node.inputs[0].shape[-1] // heads // 4, dims.high(keys), heads // node.attrs["kv_heads"]
 
-    def design(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
+    def variant(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
         left = shared - 24 * group * lanes  # bytes, beside what lanes find
         block = min(most, _BLOCK // group, left // (4 * group))
         sizes = {"lanes": lanes, "splits": lanes // d4, "tile": tile, "group": group, "block": block}
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
-    designs = {name: design(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
-    designs["lanes1024x1"] = design(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
+    variants = {name: variant(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
+    variants["lanes1024x1"] = variant(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
     subgroup = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
-    designs["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
+    variants["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
     if 1 < together <= _TOGETHER:
         tile, grid = max(1, 16 // together), (groups(heads, per=together),)
-        designs |= {name: design(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
-        designs["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
+        variants |= {name: variant(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
+        variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
     kernel = _kernel("attention_decode", node, {})
-    return kernel.designed(_case(kernel, "1"), designs)
+    return kernel.with_variants(_problem(kernel, "1"), variants)
 
 
 def _many_queries(node: Node) -> Kernel:
     q = node.inputs[0]
     rows, d4 = q.shape[-2], q.shape[-1] // node.attrs["heads"] // 4
-    design = partial(_queries, node)
+    variant = partial(_queries, node)
     tile = max(1, min(8, _REGISTERS // d4))
     shared = {"template": "attention_subgroup", "needs": ("subgroups",)}
-    many, few = {"queries8": design(tile, 8, _KEYS)}, {"query32": design(1, 32, 1)}
-    designs = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
+    many, few = {"queries8": variant(tile, 8, _KEYS)}, {"query32": variant(1, 32, 1)}
+    variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     kernel = _kernel("attention", node, _of_rows(node))
-    designs |= {"query64": design(1, 64, _KEYS), "subgroup": design(-(-tile // 2), 8, _KEYS) | shared}
-    return kernel.designed(_case(kernel, str(rows)), designs)
+    variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
+    return kernel.with_variants(_problem(kernel, str(rows)), variants)
 
 
 def _many_rounded(node: Node) -> Kernel:
@@ -79,7 +79,7 @@ def _many_rounded(node: Node) -> Kernel:
     many = {"queries4": _queries(node, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(node, 1, 32, 1)}
     kernel = _kernel("attention_rounded", node, _of_rows(node) | changes(node))
-    return kernel.designed(_case(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
+    return kernel.with_variants(_problem(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
 
 
 def _queries(node: Node, tile: int, lanes: int, block: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _of_rows(node: Node) -> dict[str, Any]:
     }
 
 
-def _case(kernel: Kernel, rows: str) -> str:
+def _problem(kernel: Kernel, rows: str) -> str:
     q, k = kernel.reads["q"].type, kernel.reads["k"].type
     return f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{k.shape[-1]}"
 

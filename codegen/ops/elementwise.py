@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, refuse, wgsl_type
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
@@ -14,31 +15,37 @@ from intaglio.compiler.semantics.shapes import broadcast_strides, content, paddi
 
 _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)
-_SELF = {"x0": "i"}  # element i comes from element i
 
 
-def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, **consts: object) -> Kernel:
+def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, title: str, **consts: object) -> Kernel:
     """`steps` for each element of `out`, four at a time where they are a whole number of vec4s."""
     vec4 = out.dtype == "f32" and fours(out.type.size)
     count = out.type.size // 4 if vec4 else out.type.size
-    return _over(out.type, count, inputs, steps, label, out, vec4=vec4, index="i", **consts)
+    return _over(out.type, count, inputs, steps, (label, title), out, vec4=vec4, index="i", **consts)
 
 
-def _into(out: Value, value: Value, label: str, strides: tuple[Dim, ...], offset: Dim) -> Kernel:
+def _into(out: Value, value: Value, label: str, title: str, strides: tuple[Dim, ...], offset: Dim) -> Kernel:
     """A copy of `value` into `out`, where it moves by `strides` from `offset` on; by vec4s where those stay whole."""
     vec4 = out.dtype == "f32" and bool(value.shape) and strides[-1] == 1
     vec4 = vec4 and all(map(fours, (value.shape[-1], offset, *strides[:-1])))
-    if not vec4:
-        target = wgsl.affine("i", value.shape, strides, offset)
-        return _over(value.type, value.type.size, [value], _COPY, label, out, vec4=False, index=target, indices=_SELF)
-    shape, steps = (*value.shape[:-1], value.shape[-1] // 4), (*(s // 4 for s in strides[:-1]), 1)
-    target = wgsl.affine("i", shape, steps, offset // 4)
-    return _over(value.type, value.type.size // 4, [value], _COPY, label, out, vec4=True, index=target, indices=_SELF)
+    shape, count = value.shape, value.type.size
+    if vec4:
+        shape, strides = (*shape[:-1], shape[-1] // 4), (*(stride // 4 for stride in strides[:-1]), 1)
+        offset, count = offset // 4, count // 4
+    consts = {"index": wgsl.affine("i", shape, strides, offset), "vec4": vec4, "indices": {"x0": "i"}}
+    return _over(value.type, count, [value], _COPY, (label, title), out, **consts)
 
 
 def _over(
-    type: TensorType, count: Dim, inputs: Sequence[Value], steps: Expression, label: str, out: Value, **consts: object
+    type: TensorType,
+    count: Dim,
+    inputs: Sequence[Value],
+    steps: Expression,
+    names: tuple[str, str],
+    out: Value,
+    **consts: object,
 ) -> Kernel:
+    """A kernel for `count` elements of a type; `names` are its label and its title."""
     each = max(1, -(-dims.high(count) // (MAX_WORKGROUPS * _LANES)))
     consts |= {"size": wgsl.size(type.size), "each": each, "type": wgsl_type(type)}
     reads = {f"x{i}": operand(v) for i, v in enumerate(inputs)}
@@ -46,21 +53,21 @@ def _over(
     grid = (groups(count, per=_LANES * each),)
     flops = type.size * len(steps)
     touched = {name: type.shape for name, v in (reads | {"out": out}).items() if most(v.type) > most(type)}
-    return Kernel(
-        "elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, flops, touched=touched
-    )
+    label, title = names
+    kernel = Kernel("elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, flops)
+    return replace(kernel, touched=touched, title=title)
 
 
 @op("Elementwise")
 def elementwise(node: Node) -> Kernel:
     steps = node.attrs["steps"]
     label = "_".join(["elementwise", *(s[0].lower() for s in steps)][:4])
-    return _kernel(node.output, node.inputs, steps, label)
+    return _kernel(node.output, node.inputs, steps, label, f"Elementwise: out = {titles.formula(steps)}")
 
 
 def copy(value: Value, out: Value) -> Kernel:
     """All of `value` as it is, in memory of its own."""
-    return _kernel(out, [value], _COPY, "copy")
+    return _kernel(out, [value], _COPY, "copy", f"Copy of {titles.shape(value)}")
 
 
 def sizes(value: Value, out: Value) -> Kernel:
@@ -71,7 +78,8 @@ def sizes(value: Value, out: Value) -> Kernel:
 
 def moved(x: Value, out: Value, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
     """A copy whose source moves by `strides` along the axes of the output."""
-    return _kernel(out, [x], _COPY, label, indices={"x0": wgsl.affine("i", out.shape, strides, offset)})
+    title = f"{label.capitalize()} {titles.shape(x)} to {titles.shape(out)}"
+    return _kernel(out, [x], _COPY, label, title, indices={"x0": wgsl.affine("i", out.shape, strides, offset)})
 
 
 @op("Transpose")
@@ -94,7 +102,8 @@ def tile(node: Node) -> Kernel:
     x, repeats = node.inputs[0], content(node.inputs[1], "the repeats")
     shape = tuple(d for pair in zip(repeats, x.shape, strict=True) for d in pair)
     strides = tuple(s for stride in wgsl.strides(x.shape) for s in (0, stride))
-    return _kernel(node.output, [x], _COPY, "tile", indices={"x0": wgsl.affine("i", shape, strides)})
+    title = f"Tile {titles.shape(x)} to {titles.shape(node.output)}"
+    return _kernel(node.output, [x], _COPY, "tile", title, indices={"x0": wgsl.affine("i", shape, strides)})
 
 
 @op("Slice")
@@ -114,7 +123,8 @@ def concat(node: Node) -> list[Kernel]:
     kernels, at = [], 0
     for value in node.inputs:
         if most(value.type):
-            kernels.append(_into(node.output, value, "concat", strides, at * strides[axis]))
+            title = f"Concat: {titles.shape(value)} into {titles.shape(node.output)}, from {at} on along axis {axis}"
+            kernels.append(_into(node.output, value, "concat", title, strides, at * strides[axis]))
         at = at + value.shape[axis]
     return kernels
 
@@ -124,20 +134,27 @@ def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""
     x, fill, before = node.inputs[0], node.input(2), paddings(node)
     if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
-        raise refuse(node, "a padding that is computed from the size of what is padded")
+        raise refuse(node, "a padding that depends on a dynamic size is not supported; bind that size")
     if fill is not None and fill.const is None:
         filled = moved(fill, node.output, "fill", (0,) * len(x.shape))
     else:
-        filled = _kernel(node.output, [], (("Identity", fill.scalar if fill is not None else 0),), "fill")
+        filled = _filled(node.output, fill.scalar if fill is not None else 0)
     strides = wgsl.strides(node.output.shape)
     offset = sum((first * s for (first, _), s in zip(before, strides, strict=True)), 0)
-    return [filled, _into(node.output, x, "pad", strides, offset)]
+    title = f"Pad: {titles.shape(x)} into {titles.shape(node.output)}, which holds the padding"
+    return [filled, _into(node.output, x, "pad", title, strides, offset)]
 
 
 @op("ConstantOfShape")
 def constant_of_shape(node: Node) -> Kernel:
     value = node.attrs.get("value")
-    return _kernel(node.output, [], (("Identity", value.item() if value is not None else 0),), "fill")
+    return _filled(node.output, value.item() if value is not None else 0)
+
+
+def _filled(out: Value, number: float | int | bool) -> Kernel:
+    """The same number everywhere."""
+    expression: Expression = (("Identity", number),)
+    return _kernel(out, [], expression, "fill", f"Fill {titles.shape(out)} with {titles.formula(expression)}")
 
 
 @op("Range")
@@ -145,13 +162,14 @@ def count_up(node: Node) -> Kernel:
     """start + i * delta, of numbers that are known."""
     start, delta = node.inputs[0].scalar, node.inputs[2].scalar
     if start is None or delta is None:
-        raise refuse(node, "its start is no number")
+        raise refuse(node, "its start is not a constant")
     steps: Expression = (("Cast", "i", node.output.dtype), ("Mul", "t0", delta), ("Add", "t1", start))
-    return _kernel(node.output, [], steps, "range")
+    return _kernel(node.output, [], steps, "range", f"Range: out[i] = {titles.formula(steps)}")
 
 
 @op("Write")
 def write(node: Node) -> Kernel:
     """Rows into a state, from row `at` on."""
-    new = node.inputs[0]
-    return _into(node.output, new, "write", wgsl.strides(new.shape), node.attrs["at"] * new.shape[-1])
+    new, at = node.inputs[0], node.attrs["at"]
+    title = f"Write {titles.shape(new)} into the state {titles.shape(node.output)}, from row {at} on"
+    return _into(node.output, new, "write", title, wgsl.strides(new.shape), at * new.shape[-1])

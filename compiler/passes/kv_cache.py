@@ -27,7 +27,9 @@ def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
     layers = [n for n in graph.nodes if n.op == "Attention" and n.attrs["past"] is not None]
     for i, node in enumerate(layers):
         if node.attrs["past"] != 0:
-            raise UnsupportedOperator(f"Attention ({', '.join(node.sources)}) has keys before those of the tokens")
+            raise UnsupportedOperator(
+                f"Attention ({', '.join(node.sources)}) has keys that no token wrote; no cache fits it"
+            )
         builder = GraphBuilder(graph, node)
         q, k, v = node.inputs
         cached = [
@@ -52,7 +54,8 @@ def _check(graph: Graph, tokens: Symbol) -> None:
         if over and not _apart(node, over, tokens):
             where = ", ".join(node.sources)
             raise UnsupportedOperator(
-                f"{node.op} ({where}) mixes tokens, and is no causal attention that is understood"
+                f"{node.op} ({where}) mixes tokens and is not a causal attention that the compiler recognises; "
+                "try `intaglio compile MODEL --explain Attention`"
             )
 
 

@@ -99,7 +99,7 @@ class Linear(Rule):
 
     def rewrite(op, out, x, weight):
         if weight.const is None or len(weight.shape) != 2 or len(x.shape) < 2:
-            op.decline(f"{weight.name} is no constant matrix")
+            op.decline(f"{weight.name} is not a constant matrix")
         return op.node("Linear", (x, _matrix(op, weight, weight.const.T)))[0]
 
 
@@ -109,6 +109,6 @@ class Bias(Rule):
 
     def rewrite(op, out, x, weight, bias):
         if bias.const is None or bias.const.shape != weight.shape[:1]:
-            op.decline(f"{bias.name} is no constant row")
+            op.decline(f"{bias.name} is not a constant row")
         attrs = next(n.attrs for v in op.root.inputs if (n := op.graph.producer(v)) and n.op == "Linear")
         return op.node("Linear", (x, weight, bias), **attrs)[0]

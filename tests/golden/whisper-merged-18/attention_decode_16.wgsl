@@ -6,7 +6,7 @@
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
 //   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
-// design 'lanes64x8' for attention_decode_16 1x32xpast+1x32
+// variant 'lanes64x8' for attention_decode_16 1x32xpast+1x32
 // reads q f32[1,1,32], k f32[1,past+1,32], v f32[1,past+1,32]
 // writes out f32[1,1,32]
 // at most 16.6 kB moved, 8.19 kFLOP a dispatch

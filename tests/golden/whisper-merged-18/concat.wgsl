@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Concat: [1,1,200] into [1,1,400], from 0 on along axis 2.
 //
 // mel, 1 dispatch:
 //   mel/either

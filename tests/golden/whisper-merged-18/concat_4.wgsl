@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Concat: [1,1,16200] into [1,1,16400], from 200 on along axis 2.
 //
 // mel, 1 dispatch:
 //   mel/samples

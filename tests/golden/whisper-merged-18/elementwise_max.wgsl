@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Elementwise: out = max(x0, x1).
 //
 // mel, 1 dispatch:
 //   mel/loudest_now

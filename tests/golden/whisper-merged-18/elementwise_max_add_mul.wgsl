@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Elementwise: out = (max(x0, x1) + 4) * 0.25 * x2.
 //
 // mel, 1 dispatch:
 //   mel/ranged, mel/shifted, mel/scaled, mel/masked

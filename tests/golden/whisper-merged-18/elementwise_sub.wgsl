@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Elementwise: out = x0 - 8.
 //
 // mel, 1 dispatch:
 //   mel/bottom

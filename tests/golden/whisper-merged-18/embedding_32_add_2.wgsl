@@ -1,4 +1,5 @@
 // Embedding: out[t] = table[ids[t]], where a negative id counts from the end of the table.
+// Fused: out = acc + x3.
 //
 // prefill, 1 dispatch:
 //   /model/decoder/embed_tokens/Gather, /model/decoder/Add

@@ -1,11 +1,12 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 8 columns.
+// Fused: y = x3 + acc.
 //
 // prefill, 4 dispatches:
 //   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
 //   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
 //   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
 //   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
-// design 'rows8' for matmul_few new_tokensx32x32
+// variant 'rows8' for matmul_few new_tokensx32x32
 // reads x f32[1,new_tokens,32], weight f32[32,32], bias f32[32], x3 f32[1,new_tokens,32]
 // writes y f32[1,new_tokens,32]
 // at most 28.8 kB moved, 131 kFLOP a dispatch

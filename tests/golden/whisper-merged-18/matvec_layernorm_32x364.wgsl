@@ -4,7 +4,7 @@
 //   /model/decoder/layer_norm/LayerNormalization, /proj_out/MatMul
 // step, 1 dispatch:
 //   /model/decoder/layer_norm/LayerNormalization, /proj_out/MatMul
-// design 'rows8' for matvec_layernorm 32x364
+// variant 'rows8' for matvec_layernorm 32x364
 // reads weight f32[364,32], x f32[1,1,32], gamma f32[32], beta f32[32]
 // writes y f32[1,1,364]
 // at most 48.9 kB moved, 23.3 kFLOP a dispatch

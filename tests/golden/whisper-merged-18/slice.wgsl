@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Slice [1,1,16400] to [1,1,200].
 //
 // mel, 1 dispatch:
 //   mel/mirrored

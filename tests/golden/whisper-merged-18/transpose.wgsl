@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Transpose [1,100,80] to [1,80,100].
 //
 // mel, 1 dispatch:
 //   mel/input_features

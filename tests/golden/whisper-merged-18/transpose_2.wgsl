@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Transpose [1,80,100] to [1,100,80].
 //
 // encode, 1 dispatch:
 //   /conv1/Conv

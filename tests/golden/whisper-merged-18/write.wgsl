@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Write [1,1,1] into the state [1,1,1], from row 0 on.
 //
 // mel, 1 dispatch:
 //   mel/loudest_now
