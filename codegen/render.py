@@ -27,6 +27,7 @@ from intaglio.runtime.plan import ACCESS
 _USES = 4  # dispatches whose origin a header tells
 _NODES = 4  # ONNX nodes that it names for each
 _STEPS = 8  # steps of a tail that a name tells
+_TEMPLATE = ".wgsl.jinja"
 
 
 @dataclass
@@ -131,7 +132,7 @@ class Renderer:
         context: dict[str, Any] = {**kernel.consts, **_tail(kernel)}
         context["workgroup"] = [*kernel.workgroup, 1, 1][:3]
         context |= {"symbols": self.symbols, "needs": kernel.needs}
-        template = _environment().get_template(f"{kernel.template}.wgsl.jinja")
+        template = _environment().get_template(_templates()[kernel.template])
         bindings = [_binding(name, dispatch, storage[name], access[name]) for name in dispatch.places]
         body = template.render(context, bindings=[], uniform=False)
         for b in bindings:
@@ -252,6 +253,14 @@ def _index(operand: tuple[Dim, ...], out: tuple[Dim, ...], wide: bool) -> str:
     operand, out = (*operand[:-1], operand[-1] // 4), (*out[:-1], out[-1] // 4)
     text = wgsl.affine("i", out, broadcast_strides(operand, out))
     return "n" if text == f"i % {wgsl.size(out[-1])}" else text
+
+
+@cache
+def _templates() -> dict[str, str]:
+    """Where each template lies, by its name: in the folder of its family."""
+    families = (f for f in resources.files("intaglio.templates").iterdir() if f.is_dir())
+    paths = [f"{family.name}/{file.name}" for family in families for file in family.iterdir()]
+    return {path.split("/")[1].removesuffix(_TEMPLATE): path for path in paths if path.endswith(_TEMPLATE)}
 
 
 @cache
