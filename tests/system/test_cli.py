@@ -97,7 +97,7 @@ def one_line(status: int, error: str, message: str) -> None:
 def test_compile(cli, tmp_path):
     status, out, error = cli("compile", WHISPER, "-o", tmp_path / "a.bundle")
     assert (status, out) == (0, "")
-    assert "4 programs" in error.splitlines()[-1]
+    assert "5 programs" in error.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"a.bundle"}
 
 
