@@ -5,6 +5,7 @@ from __future__ import annotations
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, op, operand
 from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 SLICE = 8192  # tokens among which a workgroup looks for the best one
 
@@ -30,7 +31,7 @@ def sample_token(node: Node) -> list[Kernel]:
     name = node.output.name
     scores = Value(f"{name}.scores", TensorType("f32", (vocabulary + -vocabulary % 4,)))
     best = Value(f"{name}.best", TensorType("u32", (slices, 2)))
-    consts = {"vocabulary": vocabulary, "slice": SLICE, "slices": slices}
+    consts = {"vocabulary": vocabulary, "slice": SLICE, "slices": slices, "sampling": SAMPLING_OPTIONS}
     consts |= {k: wgsl.size(node.attrs[k]) for k in ("at", "seed")}
     reads = {"logits": logits, "sampling": sampling, "tokens": tokens}
     return [

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from intaglio.runtime.contract import NEW_TOKENS, PAST
+from intaglio.runtime.contract import NEW_TOKENS, PAST, SAMPLING_OPTIONS
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import SEEN, Plan
 from intaglio.runtime.progress import Progress, silent
-from intaglio.runtime.tasks.options import SAMPLING, SEEDS, Options
+from intaglio.runtime.tasks.options import SEEDS, Options
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
@@ -69,8 +69,11 @@ class Settings:
             raise BadBundle("generation.json is broken: a token is no number; compile the model again")
         if any(type(text) is not str for text in made.special.values()):
             raise BadBundle("generation.json is broken: a special token is no text; compile the model again")
-        if not made.sampling.keys() <= SAMPLING:
-            raise BadBundle("generation.json is broken: it recommends what no option is; compile the model again")
+        if not made.sampling.keys() <= {*SAMPLING_OPTIONS}:
+            raise BadBundle("generation.json is broken: unknown sampling option; compile the model again")
+        if data.get("sampling_order") != [*SAMPLING_OPTIONS]:
+            order = ", ".join(SAMPLING_OPTIONS)
+            raise BadBundle(f"generation.json is broken: sampling_order is not {order}; compile the model again")
         return made
 
 
@@ -349,7 +352,7 @@ def _check(plan: Plan, s: Settings) -> None:
     shapes = {b.name: (b.dtype, *b.shape) for b in plan.buffers if b.kind in SEEN}
     wanted = {
         "tokens": ("i32", 1, s.context + 1, 1),
-        "sampling": ("f32", 5),
+        "sampling": ("f32", len(SAMPLING_OPTIONS)),
         "logits": ("f32", 1, 1, s.vocabulary),
     }
     sizes = {PAST: (0, s.context - 1), NEW_TOKENS: (1, s.chunk), "seed": (0, SEEDS - 1)}

@@ -30,9 +30,19 @@ from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.widen import widen
-from intaglio.runtime.contract import LANGUAGE, LOGITS, NEW_TOKENS, PAST, PREFILL, SAMPLING, SEED, STEP, TOKENS
+from intaglio.runtime.contract import (
+    LANGUAGE,
+    LOGITS,
+    NEW_TOKENS,
+    PAST,
+    PREFILL,
+    SAMPLING,
+    SAMPLING_OPTIONS,
+    SEED,
+    STEP,
+    TOKENS,
+)
 
-_SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
 _CHECKED = 6  # tokens of the golden run
 _TOLERANCE = 2e-3  # the largest error of its logits
 
@@ -108,7 +118,7 @@ class LanguageModel(Family):
 def sample_token(graph: Graph, at: Dim, context: int) -> int:
     """Append the choice of the next token, written into the state `tokens` at row `at`; returns 1."""
     tokens = decoder_inputs.add_tokens(graph, context)
-    sampling = graph.value(SAMPLING, TensorType("f32", (_SAMPLING,)))
+    sampling = graph.value(SAMPLING, TensorType("f32", (len(SAMPLING_OPTIONS),)))
     graph.states.append(sampling)
     attrs = {"at": at, "seed": dim(Symbol(SEED, 0, (1 << 31) - 1))}
     token = graph.value("token", tokens.type)
