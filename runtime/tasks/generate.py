@@ -59,6 +59,7 @@ class Settings:
                 dict(data["sampling"]),
                 dict(data["special"]),
             )
+            order = data["sampling_order"]
         except (KeyError, TypeError, ValueError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
         tokens = [*made.end, *([] if made.start is None else [made.start])]
@@ -71,9 +72,8 @@ class Settings:
             raise BadBundle("generation.json is broken: a special token is no text; compile the model again")
         if not made.sampling.keys() <= {*SAMPLING_OPTIONS}:
             raise BadBundle("generation.json is broken: unknown sampling option; compile the model again")
-        if data.get("sampling_order") != [*SAMPLING_OPTIONS]:
-            order = ", ".join(SAMPLING_OPTIONS)
-            raise BadBundle(f"generation.json is broken: sampling_order is not {order}; compile the model again")
+        if order != [*SAMPLING_OPTIONS]:
+            raise BadBundle(f"generation.json is broken: sampling_order is {order}; compile the model again")
         return made
 
 
