@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, own, refuse, wgsl_type
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.operators import Elementwise, Write
 from intaglio.compiler.semantics.shapes import broadcast_strides, content, paddings, slices
 
 _LANES = 64
@@ -44,11 +45,11 @@ def _over(
     )
 
 
-@op("Elementwise")
-def elementwise(node: Node) -> Kernel:
-    steps = node.attrs["steps"]
+@own(Elementwise)
+def elementwise(node: Node, of: Elementwise[Value]) -> Kernel:
+    steps = of.steps
     label = "_".join(["elementwise", *(s[0].lower() for s in steps)][:4])
-    return _kernel(node.output, node.inputs, steps, label)
+    return _kernel(node.output, of.operands, steps, label)
 
 
 def copy(value: Value, out: Value) -> Kernel:
@@ -144,13 +145,9 @@ def count_up(node: Node) -> Kernel:
     return _kernel(node.output, [], steps, "range")
 
 
-@op("Write")
-def write(node: Node) -> Kernel:
+@own(Write)
+def write(node: Node, of: Write[Value]) -> Kernel:
     """Rows into a state, from row `at` on."""
-    new = node.inputs[0]
-    return _into(
-        node.output,
-        new,
-        wgsl.affine("i", new.shape, wgsl.strides(new.shape), node.attrs["at"] * new.shape[-1]),
-        "write",
-    )
+    shape = of.rows.shape
+    target = wgsl.affine("i", shape, wgsl.strides(shape), of.at * shape[-1])
+    return _into(node.output, of.rows, target, "write")

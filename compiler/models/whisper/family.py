@@ -17,6 +17,7 @@ import numpy as np
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import FLOATS, Graph, Node
+from intaglio.compiler.ir.operators import WhisperToken
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
@@ -165,11 +166,7 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
             moved.add(node)
     cut = [(n, v) for n in decoder.nodes if n in moved for v in n.outputs if set(decoder.consumers(v)) - moved]
     for node in [n for n in decoder.nodes if n in moved]:
-        encoder.add(
-            Node(
-                node.op, tuple(hidden if v is rows else v for v in node.inputs), node.outputs, node.attrs, node.sources
-            )
-        )
+        encoder.add(node.reading({rows: hidden}))
     for i, (node, value) in enumerate(cut):
         state = decoder.value(f"cross.{i // 2}.{('key', 'value')[i % 2]}", value.type)
         decoder.states.append(state)
@@ -188,16 +185,9 @@ def sample_token(graph: Graph, settings: dict[str, Any], symbols: Symbols) -> in
     vocabulary = logits.shape[-1]
     state = decoder_inputs.add_tokens(graph, s.new.high)
     lists = [graph.constant(bits(settings[k], vocabulary), k) for k in ("suppress", "suppress_first")]
-    graph.add(
-        Node(
-            "WhisperToken",
-            (logits, *lists, state),
-            (graph.value("token", state.type),),
-            {"at": s.past + dim(s.new), "begin": s.begin, "timed": s.timed}
-            | {k: settings[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")},
-            ("sampling",),
-        )
-    )
+    constants = {k: settings[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")}
+    choice = WhisperToken(logits, *lists, state, at=s.past + dim(s.new), begin=s.begin, timed=s.timed, **constants)
+    graph.add(Node.of(choice, (graph.value("token", state.type),), ("sampling",)))
     return 1
 
 
