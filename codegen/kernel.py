@@ -87,8 +87,10 @@ class Kernel:
     `times` are factors of the floating-point operations. `touched` has the elements of those operands that are not read
     or written whole, as factors of their number.
 
-    `others` are kernels of other designs for the same operands, of which `intaglio tune` finds the fastest. Each has
-    its `design`, and `needs` features of adapters; `case` is what all compute, its family and then its sizes.
+    `title` says what it computes, where the template does not; it may differ where the code is the same.
+
+    `others` are other variants of the kernel for the same operands, of which `intaglio tune` finds the fastest. Each
+    has its `variant`, and `needs` features of adapters; `problem` is what all compute, its family and then its sizes.
     """
 
     template: str
@@ -104,24 +106,25 @@ class Kernel:
     times: Dim = 1
     touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     most_read: str = ""
-    case: str = ""
-    design: str = ""
+    problem: str = ""
+    variant: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
+    title: str = ""
 
     @property
     def by_fours(self) -> bool:
         """Whether the tail is applied to four neighbouring elements at a time, or else to one."""
         return self.template != "elementwise" and next(iter(self.writes)) in self.vec4
 
-    def designed(self, case: str, designs: dict[str, dict[str, Any]]) -> Kernel:
-        """The kernel in the first of these designs, beside the others: fields by name, `consts` in addition to those
+    def with_variants(self, problem: str, variants: dict[str, dict[str, Any]]) -> Kernel:
+        """The kernel in the first of these variants, beside the others: fields by name, `consts` in addition to those
         that the kernel has."""
         first, *others = (
-            replace(self, case=case, design=name, **fields | {"consts": self.consts | fields["consts"]})
-            for name, fields in designs.items()
+            replace(self, problem=problem, variant=name, **fields | {"consts": self.consts | fields["consts"]})
+            for name, fields in variants.items()
         )
-        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.design}") for k in others))
+        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.variant}") for k in others))
 
 
 Made = Kernel | list[Kernel]
@@ -165,7 +168,7 @@ def groups(*of: Dim, per: int = 1) -> Groups:
     """Workgroups for `per` elements each; raises UnsupportedOperator beyond the limit of a dimension."""
     result = Groups(of, per)
     if result.at(dims.high) > MAX_WORKGROUPS:
-        raise UnsupportedOperator(f"a kernel over {' x '.join(map(str, of))} elements needs too many workgroups")
+        raise UnsupportedOperator(f"{' x '.join(map(str, of))} elements need too many workgroups; bind smaller sizes")
     return result
 
 
@@ -177,13 +180,14 @@ def per_element(
     consts: dict[str, Any],
     label: str,
     flops: Dim = 0,
+    title: str = "",
 ) -> Kernel:
     """A kernel with an invocation for each of `count` elements; which one is its own it is told as `index`."""
     grid: tuple[Groups, ...] = (Groups((count,), _LANES),)
     index = "id.x"
     if grid[0].at(dims.high) > MAX_WORKGROUPS:
         grid, index = (Groups((_ROW,)), groups(count, per=_ROW * _LANES)), f"id.y * {_ROW * _LANES}u + id.x"
-    return Kernel(template, reads, writes, grid, (_LANES,), {**consts, "index": index}, label, flops=flops)
+    return Kernel(template, reads, writes, grid, (_LANES,), {**consts, "index": index}, label, flops=flops, title=title)
 
 
 def most(type: TensorType) -> int:
@@ -221,7 +225,7 @@ def stored(array: np.ndarray) -> np.ndarray:
         bounds = np.iinfo(target)
         array = np.clip(array, bounds.min, bounds.max) if _sentinel(array) else array
         if array.min() < bounds.min or array.max() > bounds.max:
-            raise UnsupportedOperator("an integer constant does not fit 32 bits")
+            raise UnsupportedOperator("an integer constant does not fit in 32 bits")
     return np.ascontiguousarray(array, target)
 
 

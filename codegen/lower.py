@@ -10,7 +10,7 @@ from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight, fours, most, r
 from intaglio.codegen.ops import elementwise
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.errors import UNDECIDED, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Elementwise
 from intaglio.compiler.ir.refusals import Refusals
@@ -78,13 +78,13 @@ def _all_kernels(graph: Graph) -> dict[Node, list[Kernel]]:
 def _kernels(node: Node) -> list[Kernel]:
     """The kernels of a node, less those that would write nothing."""
     if node.op not in OPS:
-        raise refuse(node, "it is not known")
+        raise refuse(node, "")
     if not any(most(v.type) for v in node.outputs):
         return []
     try:
         made = OPS[node.op](node)
     except dims.NotLinear as e:
-        raise refuse(node, f"sizes that vary are multiplied, {e}; fix one of them when you compile") from e
+        raise refuse(node, UNDECIDED.format(e)) from e
     kernels = made if isinstance(made, list) else [made]
     return [k for k in kernels if all(most(v.type) for v in k.writes.values())]
 

@@ -28,12 +28,12 @@ def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
     q, k = of.q, of.k
     keys, head_dim = k.shape[-2], q.shape[-1] // of.heads
     if dims.product(q.shape[:-2]) != 1:
-        raise refuse(node, f"a batch of queries {q.type}")
+        raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = bool(of.scored or of.masked or of.weighed)
     if of.mask is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
         return in_steps(node, of)
     if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
-        raise refuse(node, f"{keys} keys")
+        raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
     if rounded:
         return _many_rounded(node, of)
     return _one_query(node, of) if q.shape[-2] == 1 else _many_queries(node, of)
@@ -43,34 +43,34 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
     keys, heads = of.k.shape[-2], of.heads
     d4, most, together = of.q.shape[-1] // heads // 4, dims.high(keys), heads // of.kv_heads
 
-    def design(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
+    def variant(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
         left = shared - 24 * group * lanes  # bytes, beside what lanes find
         block = min(most, _BLOCK // group, left // (4 * group))
         sizes = {"lanes": lanes, "splits": lanes // d4, "tile": tile, "group": group, "block": block}
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
-    designs = {name: design(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
-    designs["lanes1024x1"] = design(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
+    variants = {name: variant(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
+    variants["lanes1024x1"] = variant(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
     subgroup = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
-    designs["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
+    variants["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
     if 1 < together <= _TOGETHER:
         tile, grid = max(1, 16 // together), (groups(heads, per=together),)
-        designs |= {name: design(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
-        designs["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
+        variants |= {name: variant(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
+        variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
     kernel = _kernel("attention_decode", node, of, {})
-    return kernel.designed(_case(kernel, "1"), designs)
+    return kernel.with_variants(_problem(kernel, "1"), variants)
 
 
 def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     rows, d4 = of.q.shape[-2], of.q.shape[-1] // of.heads // 4
-    design = partial(_queries, of)
+    variant = partial(_queries, of)
     tile = max(1, min(8, _REGISTERS // d4))
     shared = {"template": "attention_subgroup", "needs": ("subgroups",)}
-    many, few = {"queries8": design(tile, 8, _KEYS)}, {"query32": design(1, 32, 1)}
-    designs = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
+    many, few = {"queries8": variant(tile, 8, _KEYS)}, {"query32": variant(1, 32, 1)}
+    variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     kernel = _kernel("attention", node, of, _of_rows(of))
-    designs |= {"query64": design(1, 64, _KEYS), "subgroup": design(-(-tile // 2), 8, _KEYS) | shared}
-    return kernel.designed(_case(kernel, str(rows)), designs)
+    variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
+    return kernel.with_variants(_problem(kernel, str(rows)), variants)
 
 
 def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
@@ -79,7 +79,7 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(of, 1, 32, 1)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
-    return kernel.designed(_case(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
+    return kernel.with_variants(_problem(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
 
 
 def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _of_rows(of: Attention[Value]) -> dict[str, Any]:
     }
 
 
-def _case(kernel: Kernel, rows: str) -> str:
+def _problem(kernel: Kernel, rows: str) -> str:
     q, k = kernel.reads["q"].type, kernel.reads["k"].type
     return f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{k.shape[-1]}"
 

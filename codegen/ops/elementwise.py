@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, own, refuse, wgsl_type
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
@@ -17,22 +18,29 @@ _LANES = 64
 _COPY: Expression = (("Identity", "x0"),)
 
 
-def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, **consts: object) -> Kernel:
+def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, title: str, **consts: object) -> Kernel:
     """`steps` for each element of `out`, four at a time where they are a whole number of vec4s."""
     vec4 = out.dtype == "f32" and fours(out.type.size)
     count = out.type.size // 4 if vec4 else out.type.size
-    return _over(out.type, count, inputs, steps, label, out, vec4=vec4, index="i", **consts)
+    return _over(out.type, count, inputs, steps, (label, title), out, vec4=vec4, index="i", **consts)
 
 
-def _into(out: Value, value: Value, target: str, label: str) -> Kernel:
+def _into(out: Value, value: Value, target: str, label: str, title: str) -> Kernel:
     """A copy of all of `value` to where `target` says in `out`."""
     consts = {"index": target, "vec4": False, "indices": {"x0": "i"}}
-    return _over(value.type, value.type.size, [value], _COPY, label, out, **consts)
+    return _over(value.type, value.type.size, [value], _COPY, (label, title), out, **consts)
 
 
 def _over(
-    type: TensorType, count: Dim, inputs: Sequence[Value], steps: Expression, label: str, out: Value, **consts: object
+    type: TensorType,
+    count: Dim,
+    inputs: Sequence[Value],
+    steps: Expression,
+    names: tuple[str, str],
+    out: Value,
+    **consts: object,
 ) -> Kernel:
+    """A kernel for `count` elements of a type; `names` are its label and its title."""
     each = max(1, -(-dims.high(count) // (MAX_WORKGROUPS * _LANES)))
     consts |= {"size": wgsl.size(type.size), "each": each, "type": wgsl_type(type)}
     reads = {f"x{i}": operand(v) for i, v in enumerate(inputs)}
@@ -40,21 +48,21 @@ def _over(
     grid = (groups(count, per=_LANES * each),)
     flops = type.size * len(steps)
     touched = {name: type.shape for name, v in (reads | {"out": out}).items() if most(v.type) > most(type)}
-    return Kernel(
-        "elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, flops, touched=touched
-    )
+    label, title = names
+    kernel = Kernel("elementwise", reads, {"out": out}, grid, (_LANES,), consts, label, vec4, steps, flops)
+    return replace(kernel, touched=touched, title=title)
 
 
 @own(Elementwise)
 def elementwise(node: Node, of: Elementwise[Value]) -> Kernel:
     steps = of.steps
     label = "_".join(["elementwise", *(s[0].lower() for s in steps)][:4])
-    return _kernel(node.output, of.operands, steps, label)
+    return _kernel(node.output, of.operands, steps, label, f"Elementwise: out = {titles.formula(steps)}")
 
 
 def copy(value: Value, out: Value) -> Kernel:
     """All of `value` as it is, in memory of its own."""
-    return _kernel(out, [value], _COPY, "copy")
+    return _kernel(out, [value], _COPY, "copy", f"Copy of {titles.shape(value)}")
 
 
 def sizes(value: Value, out: Value) -> Kernel:
@@ -65,7 +73,8 @@ def sizes(value: Value, out: Value) -> Kernel:
 
 def moved(x: Value, out: Value, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
     """A copy whose source moves by `strides` along the axes of the output."""
-    return _kernel(out, [x], _COPY, label, indices={"x0": wgsl.affine("i", out.shape, strides, offset)})
+    title = f"{label.capitalize()} {titles.shape(x)} to {titles.shape(out)}"
+    return _kernel(out, [x], _COPY, label, title, indices={"x0": wgsl.affine("i", out.shape, strides, offset)})
 
 
 @op("Transpose")
@@ -88,7 +97,8 @@ def tile(node: Node) -> Kernel:
     x, repeats = node.inputs[0], content(node.inputs[1], "the repeats")
     shape = tuple(d for pair in zip(repeats, x.shape, strict=True) for d in pair)
     strides = tuple(s for stride in wgsl.strides(x.shape) for s in (0, stride))
-    return _kernel(node.output, [x], _COPY, "tile", indices={"x0": wgsl.affine("i", shape, strides)})
+    title = f"Tile {titles.shape(x)} to {titles.shape(node.output)}"
+    return _kernel(node.output, [x], _COPY, "tile", title, indices={"x0": wgsl.affine("i", shape, strides)})
 
 
 @op("Slice")
@@ -109,7 +119,8 @@ def concat(node: Node) -> list[Kernel]:
     for value in node.inputs:
         if most(value.type):
             target = wgsl.affine("i", value.shape, strides, at * strides[axis])
-            kernels.append(_into(node.output, value, target, "concat"))
+            title = f"Concat: {titles.shape(value)} into {titles.shape(node.output)}, from {at} on along axis {axis}"
+            kernels.append(_into(node.output, value, target, "concat", title))
         at = at + value.shape[axis]
     return kernels
 
@@ -119,20 +130,27 @@ def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""
     x, fill, before = node.inputs[0], node.input(2), paddings(node)
     if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
-        raise refuse(node, "a padding that is computed from the size of what is padded")
+        raise refuse(node, "a padding that depends on a dynamic size is not supported; bind that size")
     if fill is not None and fill.const is None:
         filled = moved(fill, node.output, "fill", (0,) * len(x.shape))
     else:
-        filled = _kernel(node.output, [], (("Identity", fill.scalar if fill is not None else 0),), "fill")
+        filled = _filled(node.output, fill.scalar if fill is not None else 0)
     strides = wgsl.strides(node.output.shape)
     offset = sum((first * s for (first, _), s in zip(before, strides, strict=True)), 0)
-    return [filled, _into(node.output, x, wgsl.affine("i", x.shape, strides, offset), "pad")]
+    title = f"Pad: {titles.shape(x)} into {titles.shape(node.output)}, which holds the padding"
+    return [filled, _into(node.output, x, wgsl.affine("i", x.shape, strides, offset), "pad", title)]
 
 
 @op("ConstantOfShape")
 def constant_of_shape(node: Node) -> Kernel:
     value = node.attrs.get("value")
-    return _kernel(node.output, [], (("Identity", value.item() if value is not None else 0),), "fill")
+    return _filled(node.output, value.item() if value is not None else 0)
+
+
+def _filled(out: Value, number: float | int | bool) -> Kernel:
+    """The same number everywhere."""
+    expression: Expression = (("Identity", number),)
+    return _kernel(out, [], expression, "fill", f"Fill {titles.shape(out)} with {titles.formula(expression)}")
 
 
 @op("Range")
@@ -140,9 +158,9 @@ def count_up(node: Node) -> Kernel:
     """start + i * delta, of numbers that are known."""
     start, delta = node.inputs[0].scalar, node.inputs[2].scalar
     if start is None or delta is None:
-        raise refuse(node, "its start is no number")
+        raise refuse(node, "its start is not a constant")
     steps: Expression = (("Cast", "i", node.output.dtype), ("Mul", "t0", delta), ("Add", "t1", start))
-    return _kernel(node.output, [], steps, "range")
+    return _kernel(node.output, [], steps, "range", f"Range: out[i] = {titles.formula(steps)}")
 
 
 @own(Write)
@@ -150,4 +168,5 @@ def write(node: Node, of: Write[Value]) -> Kernel:
     """Rows into a state, from row `at` on."""
     shape = of.rows.shape
     target = wgsl.affine("i", shape, wgsl.strides(shape), of.at * shape[-1])
-    return _into(node.output, of.rows, target, "write")
+    title = f"Write {titles.shape(of.rows)} into the state {titles.shape(node.output)}, from row {of.at} on"
+    return _into(node.output, of.rows, target, "write", title)

@@ -15,7 +15,7 @@ def fake_quantize(node: Node, of: FakeQuantize[Value]) -> list[Kernel]:
     x = of.x
     rows, width, size = rows_of(x.shape), x.shape[-1], x.type.size
     if dims.high(2 * rows) > MAX_TRIPS or dims.high(width) > MAX_TRIPS:
-        raise refuse(node, f"the range of {x.type}")
+        raise refuse(node, f"{x.type} needs more than {MAX_TRIPS} loop iterations")
     ends = Value(f"{x.name}.ends", TensorType("f32", (rows, 2)))
     range_ = Value(f"{x.name}.range", TensorType("f32", (1, 2)))
     vec4 = fours(size)

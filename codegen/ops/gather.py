@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, own, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.linear import label, parts, tail_operands
 from intaglio.codegen.weights import packed_size, stored_rows
@@ -21,25 +21,29 @@ def gather(node: Node) -> Kernel:
     if axis == 0 and len(data.shape) == 2 and data.const is not None and data.dtype == "f32" and data.shape[1] % 4 == 0:
         return _embedding(node)
     if node.tail is not None:
-        raise refuse(node, "a fused tail on anything but a table of rows")
+        raise refuse(node, "a fused tail needs a table of rows")
     steps, places = wgsl.strides(data.shape), wgsl.strides(indices.shape)
     base = (*steps[:axis], *(0 for _ in places), *steps[axis + 1 :])
     at = (*(0 for _ in steps[:axis]), *places, *(0 for _ in steps[axis + 1 :]))
-    return _gathered(node, chosen(data, [axis], node.output.shape, base, at))
+    return _gathered(node, chosen(data, [axis], node.output.shape, base, at), f"along axis {axis}")
 
 
 @op("GatherElements", "GatherND")
 def gather_elements(node: Node) -> Kernel:
-    return _gathered(node, elements(node, node.output) if node.op == "GatherElements" else tuples(node, node.output))
+    if node.op == "GatherElements":
+        axis = node.attrs.get("axis", 0) % len(node.inputs[0].shape)
+        return _gathered(node, elements(node, node.output), f"along axis {axis}, each by an index of its own")
+    return _gathered(node, tuples(node, node.output), "by tuples of indices")
 
 
-def _gathered(node: Node, place: dict[str, str]) -> Kernel:
+def _gathered(node: Node, place: dict[str, str], how: str) -> Kernel:
     data, indices = node.inputs[:2]
     size = node.output.type.size
     reads = {"data": operand(data), "indices": operand(indices)}
     consts = {"size": wgsl.size(size), **place}
     kernel = per_element("gather", reads, {"out": node.output}, size, consts, node.op.lower())
-    return replace(kernel, touched={"data": node.output.shape})
+    title = f"Gather {titles.shape(node.output)} from {titles.shape(data)} {how}"
+    return replace(kernel, touched={"data": node.output.shape}, title=title)
 
 
 def elements(node: Node, of: Value) -> dict[str, str]:
@@ -109,7 +113,7 @@ def _embedding(node: Node) -> Kernel:
     }
     reads = {**weights, "ids": operand(ids), **tail_operands(node)}
     if wgsl_type(ids.type) == "f32":
-        raise refuse(node, "indices that are no integers")
+        raise refuse(node, "its indices are not integers")
     grid = (groups(size, per=64),)
     template = f"embedding{unpacking['packing']}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})

@@ -37,15 +37,15 @@ def linear(node: Node, layer: Linear[Value]) -> list[Kernel]:
     """A kernel for each part of the weight that fits a binding, usually one."""
     x, weight = layer.x, layer.weight
     if weight.dtype != "f32" or x.dtype != "f32":
-        raise refuse(node, f"{x.dtype} times {weight.dtype}")
+        raise refuse(node, f"a product of {x.dtype} and {weight.dtype} is not supported")
     if layer.window and not isinstance(x.type.size, int):
-        raise refuse(node, f"a convolution over {x.type}, whose size varies")
+        raise refuse(node, f"a convolution over {x.type}, whose size is dynamic, is not supported; bind it")
     if not 0 < weight.shape[1] <= MAX_TRIPS:
-        raise refuse(node, f"{weight.shape[1]} columns")
+        raise refuse(node, f"{weight.shape[1]} columns need more than {MAX_TRIPS} loop iterations")
     one_row = _is_one_row(node, layer) and not layer.window
     make = _unaligned if not _by_fours(layer) else _matvec if one_row else _matmul
     if (layer.prologue or layer.rotary) and make is not _matvec:
-        raise refuse(node, "a norm before, or a rotary embedding after, anything but one row of whole vec4s")
+        raise refuse(node, "a fused norm or rotary embedding needs a single row whose width is a multiple of 4")
     return [make(node, layer, start, end) for start, end in parts(_columns(layer), weight, _head_dim(layer) or 8)]
 
 
@@ -101,7 +101,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     rows, pair = end - start, len(consts["weights"])
     turned = bool(consts["half"])
 
-    def design(lanes: int, tile: int, meeting: int, product: str = "matvec") -> dict[str, Any]:
+    def variant(lanes: int, tile: int, meeting: int, product: str = "matvec") -> dict[str, Any]:
         """`lanes` invocations take `tile` groups of 4 rows each, and `meeting` share the columns of each out."""
         sharing = {"lanes": lanes, "meeting": meeting, "subgroup": product == "matvec_subgroup"}
         return {
@@ -114,10 +114,12 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     tiles = {"rows16": 4, "rows8": 2, "rows4": 1} if rows > _WIDE else {"rows8": 2, "rows16": 4, "rows4": 1}
     least = 2 if turned else 1  # groups: two have the pairs
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
-    designs = {name: design(8, tile, 1) for name, tile in tiles.items()}
-    designs |= {"meet8": design(8, least, 8), "meet32": design(2, least, 32)}
+    variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
+    variants |= {"meet8": variant(8, least, 8), "meet32": variant(2, least, 32)}
     if consts["shared"]:
-        designs |= {f"subgroup{4 * tile}": design(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()}
+        variants |= {
+            f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
+        }
     name = label(template, weight) + ("_rotary" if turned else "")
     kernel = Kernel(
         template,
@@ -129,8 +131,8 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         tail=_tail(node, layer),
         flops=2 * width * rows * pair,
     )
-    case = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.designed(case, designs)
+    problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
+    return kernel.with_variants(problem, variants)
 
 
 def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
@@ -151,7 +153,9 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         }
     name = label(("conv1d" if window else "matmul") + consts["packing"], weight)
 
-    def design(product: str, tile: tuple[int, int], lanes: tuple[int, int], tile_type: str = "vec4f") -> dict[str, Any]:
+    def variant(
+        product: str, tile: tuple[int, int], lanes: tuple[int, int], tile_type: str = "vec4f"
+    ) -> dict[str, Any]:
         """Invocations each take a tile of rows and groups of 4 columns; a workgroup has `lanes` along columns, rows.
         tile_type: what a weight is in workgroup memory."""
         (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
@@ -166,15 +170,15 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
 
     many = dims.low(rows) >= 32
     tiles = _ROWS if many else {name: _ROWS[name] for name in ("rows8", "rows16", "rows4")}
-    designs = {name: design("matmul", *sizes) for name, sizes in tiles.items()}
-    designs |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
+    variants = {name: variant("matmul", *sizes) for name, sizes in tiles.items()}
+    variants |= {name: variant("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
     if Weight(weight).format == "f16":
         halves = {"needs": ("shader-f16",)}
-        designs |= {
-            f"{name}_f16": design("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
+        variants |= {
+            f"{name}_f16": variant("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
         }
     if consts["shared"]:
-        designs["subgroup"] = design("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
+        variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     kernel = Kernel(
         "matmul",
         reads,
@@ -185,8 +189,8 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         tail=_tail(node, layer),
         flops=rows * (2 * width * columns * pair),
     )
-    case = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
-    return kernel.designed(case, designs)
+    problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
+    return kernel.with_variants(problem, variants)
 
 
 def label(template: str, weight: Value) -> str:
@@ -249,7 +253,7 @@ def _shared(node: Node, layer: Linear[Value], start: int, end: int) -> tuple[dic
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(layer)}
     consts["odd"] = not _is_one_row(node, layer) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or _tail(node, layer)):
-        raise refuse(node, "several outputs whose widths are no multiples of 4")
+        raise refuse(node, "several outputs need widths that are multiples of 4")
     return reads, consts
 
 

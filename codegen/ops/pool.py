@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, op, operand, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.conv import tap, trips
 from intaglio.compiler.ir import dims
@@ -17,11 +17,13 @@ from intaglio.compiler.semantics.windows import Window, windows
 @op("MaxPool")
 def max_pool(node: Node) -> list[Kernel]:
     """The largest elements, and where they lie."""
-    combine, shape = "select(max(best, value), value, count == 0u)", node.inputs[0].shape[2:]
-    kernels = [_kernel("pool", node, node.output, {"combine": combine, "finish": "best"})]
+    shape = node.inputs[0].shape[2:]
+    consts = {"total": "highest", "combine": "select(max(highest, value), value, count == 0u)", "finish": "highest"}
+    kernels = [_kernel("pool", node, node.output, consts, "Maximum")]
     if len(node.outputs) > 1:
         steps = wgsl.strides(shape[::-1])[::-1] if node.attrs.get("storage_order") else wgsl.strides(shape)
-        kernels.append(_kernel("pool_index", node, node.outputs[1], {"steps": [wgsl.size(s) for s in steps]}))
+        consts = {"total": "highest", "steps": [wgsl.size(s) for s in steps]}
+        kernels.append(_kernel("pool_index", node, node.outputs[1], consts, "Where in x the maximum lies,"))
     return kernels
 
 
@@ -30,16 +32,18 @@ def average_pool(node: Node) -> Kernel:
     count = "count"
     if node.attrs.get("count_include_pad"):
         count = " * ".join(_covered(w, f"o{i}") for i, w in enumerate(windows(node)))
-    return _kernel("pool", node, node.output, {"combine": "best + value", "finish": f"best / f32({count})"})
+    consts = {"total": "sum", "combine": "sum + value", "finish": f"sum / f32({count})"}
+    return _kernel("pool", node, node.output, consts, "Mean")
 
 
 @op("LpPool")
 def lp_pool(node: Node) -> Kernel:
     p = node.attrs.get("p", 2)
     if p < 1:
-        raise refuse(node, f"a norm of order {p}")
-    finish = f"pow(best, {wgsl.number(1 / p, 'f32')})"
-    return _kernel("pool", node, node.output, {"combine": f"best + pow(abs(value), {p}.0)", "finish": finish})
+        raise refuse(node, f"a norm of order {p} is not supported")
+    finish = f"pow(sum, {wgsl.number(1 / p, 'f32')})"
+    consts = {"total": "sum", "combine": f"sum + pow(abs(value), {p}.0)", "finish": finish}
+    return _kernel("pool", node, node.output, consts, f"Norm of order {p}")
 
 
 def _covered(window: Window, o: str) -> str:
@@ -51,10 +55,12 @@ def _covered(window: Window, o: str) -> str:
     return f"min({window.kernel}u, ({left}) / {window.dilation}u)"
 
 
-def _kernel(template: str, node: Node, out: Value, consts: dict[str, Any]) -> Kernel:
+def _kernel(template: str, node: Node, out: Value, consts: dict[str, Any], what: str) -> Kernel:
     x, slid = node.inputs[0], windows(node)
     if trips(1, slid) > MAX_TRIPS:
-        raise refuse(node, f"windows of {' x '.join(str(w.kernel) for w in slid)}")
+        raise refuse(
+            node, f"windows of {' x '.join(str(w.kernel) for w in slid)} need more than {MAX_TRIPS} loop iterations"
+        )
     size, steps = dims.product(out.shape[2:]), wgsl.strides(x.shape[2:])
     places = wgsl.coordinates("i", (dims.product(out.shape[:2]), *out.shape[2:]))[1:]
     consts |= {
@@ -66,4 +72,5 @@ def _kernel(template: str, node: Node, out: Value, consts: dict[str, Any]) -> Ke
     }
     label = f"{node.op.lower()}{len(slid)}d" + "_index" * (template == "pool_index")
     flops = out.type.size * int(np.prod([w.kernel for w in slid]))
-    return per_element(template, {"x": operand(x)}, {"out": out}, out.type.size, consts, label, flops)
+    title = f"{what} of each {titles.sizes(w.kernel for w in slid)} window of {titles.shape(x)}"
+    return per_element(template, {"x": operand(x)}, {"out": out}, out.type.size, consts, label, flops, title)

@@ -27,7 +27,7 @@ def recurrent(node: Node, layer: Recurrent[Value]) -> Kernel:
     lanes = min(_LANES, hidden + -hidden % 8)
     units, passes = -(-hidden // lanes), 2 if cell == "GRU" else 1
     if hidden > _MOST_HIDDEN or dims.high(steps) * (1 + units * (passes * (k4 + 1) + 1)) > MAX_TRIPS:
-        raise refuse(node, f"{steps} steps of {hidden} units")
+        raise refuse(node, f"{steps} steps of {hidden} units need more than {MAX_TRIPS} loop iterations")
     names = ("gate", "candidate", "result")
     consts = {
         "steps": wgsl.size(steps),

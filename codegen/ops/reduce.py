@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import (
     MAX_TRIPS,
     MAX_WORKGROUPS,
@@ -28,36 +29,49 @@ from intaglio.compiler.semantics.shapes import axis_of, content
 _LONG = 4096  # elements from which a result is worth a workgroup
 _LANES = 64
 
-# operator: the value to begin with (none: the first element), how one more element combines, what is done at the end
+
+@dataclass(frozen=True)
+class _Kind:
+    """A reduction: its title, the name of what is accumulated, the value to begin with (none: the first element), how
+    one more element combines, and what is done at the end."""
+
+    title: str
+    total: str
+    start: str
+    combine: str
+    finish: str
+
+
 _KINDS = {
-    "ReduceSum": ("0", "sum + value", "sum"),
-    "ReduceMean": ("0", "sum + value", "sum / {type}({length})"),
-    "ReduceMax": ("", "max(sum, value)", "sum"),
-    "ReduceMin": ("", "min(sum, value)", "sum"),
-    "ReduceProd": ("1", "sum * value", "sum"),
-    "ReduceSumSquare": ("0", "sum + value * value", "sum"),
-    "ReduceL1": ("0", "sum + abs(value)", "sum"),
-    "ReduceL2": ("0", "sum + value * value", "sqrt({float})"),
-    "ReduceLogSum": ("0", "sum + value", "log({float})"),
+    "ReduceSum": _Kind("Sum", "sum", "0", "sum + value", "sum"),
+    "ReduceMean": _Kind("Mean", "sum", "0", "sum + value", "sum / {type}({length})"),
+    "ReduceMax": _Kind("Maximum", "highest", "", "max(highest, value)", "highest"),
+    "ReduceMin": _Kind("Minimum", "lowest", "", "min(lowest, value)", "lowest"),
+    "ReduceProd": _Kind("Product", "product", "1", "product * value", "product"),
+    "ReduceSumSquare": _Kind("Sum of squares", "sum", "0", "sum + value * value", "sum"),
+    "ReduceL1": _Kind("Sum of magnitudes", "sum", "0", "sum + abs(value)", "sum"),
+    "ReduceL2": _Kind("Root of the sum of squares", "sum", "0", "sum + value * value", "sqrt({float})"),
+    "ReduceLogSum": _Kind("Logarithm of the sum", "sum", "0", "sum + value", "log({float})"),
 }
 
 
 @op(*_KINDS)
 def reduce(node: Node) -> Kernel:
     x, axes = node.inputs[0], _axes(node)
-    start, combine, finish = _KINDS[node.op]
+    kind = _KINDS[node.op]
     type, length = wgsl_type(x.type), dims.product(tuple(x.shape[a] for a in axes))
-    finish = finish.format(type=type, length=wgsl.size(length), float="sum" if type == "f32" else "f32(sum)")
+    finish = kind.finish.format(type=type, length=wgsl.size(length), float="sum" if type == "f32" else "f32(sum)")
     consts = _walk(node, axes) | {
-        "start": f"{type}({start})" if start else "load_x(first)" if dims.low(length) else _of_nothing(node),
-        "combine": combine,
+        "total": kind.total,
+        "start": f"{type}({kind.start})" if kind.start else "load_x(first)" if dims.low(length) else _of_nothing(node),
+        "combine": kind.combine,
         "finish": wgsl.wrapped(finish if type == "f32" or "f32" not in finish else f"{type}({finish})", x.dtype),
     }
     if _is_wide(length, node.output):
-        return _wide(node, consts)
+        return _wide(node, consts, f"{_title(node, kind.title, axes)}, a workgroup for each result")
     if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements for one result")
-    return _kernel(node, "reduce", consts)
+        raise refuse(node, f"reducing {length} elements to one needs more than {MAX_TRIPS} loop iterations")
+    return _kernel(node, "reduce", consts, f"{_title(node, kind.title, axes)}, an invocation for each result")
 
 
 def _is_wide(length: Dim, out: Value) -> bool:
@@ -65,14 +79,19 @@ def _is_wide(length: Dim, out: Value) -> bool:
     return _LONG < dims.high(length) <= _LANES * MAX_TRIPS and most(out.type) <= MAX_WORKGROUPS
 
 
-def _wide(node: Node, consts: dict[str, Any]) -> Kernel:
+def _title(node: Node, what: str, axes: list[int]) -> str:
+    along = "axis" if len(axes) == 1 else "axes"
+    return f"{what} of {titles.shape(node.inputs[0])} along {along} {', '.join(map(str, axes))}"
+
+
+def _wide(node: Node, consts: dict[str, Any], title: str) -> Kernel:
     """A workgroup for each result, whose partial results are then combined: those of squares, for one, are summed."""
     x, out, combine = node.inputs[0], node.output, consts["combine"]
     merge = combine if node.op in ("ReduceMax", "ReduceMin", "ReduceProd") else "sum + value"
     consts |= {"lanes": _LANES, "merge": merge, "type": wgsl_type(x.type)}
     grid, label = (groups(out.type.size),), f"{node.op.lower()}_wide"
     reads = {"x": operand(x)}
-    return Kernel("reduce_wide", reads, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size)
+    return Kernel("reduce_wide", reads, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size, title=title)
 
 
 def _of_nothing(node: Node) -> str:
@@ -94,13 +113,16 @@ def arg(node: Node) -> Kernel:
     axis = node.attrs.get("axis", 0) % len(x.shape)
     strictly = ">" if node.op == "ArgMax" else "<"
     consts = _walk(node, [axis]) | {"better": strictly + "=" * last}
+    of = f"the {'last' if last else 'first'} {'largest' if node.op == 'ArgMax' else 'smallest'} element"
+    title = _title(node, f"{node.op}: the index of {of}", [axis])
     if _is_wide(x.shape[axis], out):
         consts |= {"strictly": strictly, "sooner": ">" if last else "<", "lanes": _LANES, "type": wgsl_type(x.type)}
         grid, label = (groups(out.type.size),), f"{node.op.lower()}_wide"
-        return Kernel("arg_wide", {"x": operand(x)}, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size)
+        reads, title = {"x": operand(x)}, f"{title}, a workgroup for each result"
+        return Kernel("arg_wide", reads, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size, title=title)
     if dims.high(x.shape[axis]) > MAX_TRIPS:
-        raise refuse(node, f"{x.shape[axis]} elements for one result")
-    return _kernel(node, "arg", consts)
+        raise refuse(node, f"reducing {x.shape[axis]} elements to one needs more than {MAX_TRIPS} loop iterations")
+    return _kernel(node, "arg", consts, f"{title}, an invocation for each result")
 
 
 @op("TopK")
@@ -109,7 +131,7 @@ def top_k(node: Node) -> Kernel:
     axis = node.attrs.get("axis", -1) % len(x.shape)
     length = x.shape[axis]
     if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements in a row")
+        raise refuse(node, f"rows of {length} elements need more than {MAX_TRIPS} loop iterations")
     consts = {
         "size": wgsl.size(x.type.size),
         "length": wgsl.size(length),
@@ -127,26 +149,31 @@ def running(node: Node) -> Kernel:
     """Totals of the elements up to each one, or from each one on."""
     x, axis = node.inputs[0], node.inputs[1].scalar
     if axis is None:
-        raise refuse(node, "an axis that is computed at run time")
+        raise refuse(node, "its axis is computed at run time; it must be a constant")
     axis = axis_of(axis, len(x.shape))
     shape, strides, length = x.shape, wgsl.strides(x.shape), x.shape[axis]
     if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements in a row")
+        raise refuse(node, f"rows of {length} elements need more than {MAX_TRIPS} loop iterations")
     others = [a for a in range(len(shape)) if a != axis]
     rows = tuple(shape[a] for a in others)
-    start, combine, _ = _KINDS["ReduceSum" if node.op == "CumSum" else "ReduceProd"]
+    kind = _KINDS["ReduceSum" if node.op == "CumSum" else "ReduceProd"]
     place = f"({wgsl.size(length - 1)} - j)" if node.attrs.get("reverse") else "j"
     consts = {
         "rows": wgsl.size(dims.product(rows)),
         "first": wgsl.affine("i", rows, tuple(strides[a] for a in others)),
         "length": wgsl.size(length),
         "at": f"first + {place}" + (f" * {wgsl.size(strides[axis])}" if strides[axis] != 1 else ""),
-        "start": f"{wgsl_type(x.type)}({start})",
-        "combine": combine,
+        "total": kind.total,
+        "start": f"{wgsl_type(x.type)}({kind.start})",
+        "combine": kind.combine,
         "exclusive": bool(node.attrs.get("exclusive")),
     }
-    count, flops = dims.product(rows), x.type.size
-    return per_element("running", {"x": operand(x)}, {"out": node.output}, count, consts, node.op.lower(), flops)
+    which = f"the elements {'from each one on' if node.attrs.get('reverse') else 'up to each one'}"
+    title = _title(
+        node, f"{node.op}: {kind.title.lower()} of {which}{', itself left out' * consts['exclusive']},", [axis]
+    )
+    reads, label = {"x": operand(x)}, node.op.lower()
+    return per_element("running", reads, {"out": node.output}, dims.product(rows), consts, label, x.type.size, title)
 
 
 def _axes(node: Node) -> list[int]:
@@ -154,7 +181,7 @@ def _axes(node: Node) -> list[int]:
     if given is None or (given.const is not None and not given.const.size):
         return [] if node.attrs.get("noop_with_empty_axes") else list(range(len(node.inputs[0].shape)))
     if given.const is None:
-        raise refuse(node, "axes that are computed at run time")
+        raise refuse(node, "its axes are computed at run time; they must be constants")
     return sorted(int(a) % len(node.inputs[0].shape) for a in content(given, "the axes"))
 
 
@@ -172,6 +199,6 @@ def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
     }
 
 
-def _kernel(node: Node, template: str, consts: dict[str, Any]) -> Kernel:
-    x, out = node.inputs[0], node.output
-    return per_element(template, {"x": operand(x)}, {"out": out}, out.type.size, consts, node.op.lower(), x.type.size)
+def _kernel(node: Node, template: str, consts: dict[str, Any], title: str) -> Kernel:
+    x, out, label = node.inputs[0], node.output, node.op.lower()
+    return per_element(template, {"x": operand(x)}, {"out": out}, out.type.size, consts, label, x.type.size, title)

@@ -76,8 +76,8 @@ def _check(node: Node) -> None:
         if node.input(i) is not None and node.inputs[i].shape != shape
     ]
     if not fits or wrong:
-        given = ", ".join(wrong) or f"{weight} and {r}"
-        raise BadModel(f"{node.op} ({node.name}): {given} do not fit {x} and {hidden} units")
+        inputs = ", ".join(wrong) or f"{weight} and {r}"
+        raise BadModel(f"{node.op} ({node.name}): the shapes of {inputs} do not match {x} and {hidden} units")
 
 
 def activations(node: Node, directions: int) -> list[list[tuple[str, float, float]]]:
@@ -87,12 +87,12 @@ def activations(node: Node, directions: int) -> list[list[tuple[str, float, floa
     made = []
     for name in names:
         if name not in _PARAMETERS:
-            raise BadModel(f"{node.op} ({node.name}): there is no activation {name}")
+            raise BadModel(f"{node.op} ({node.name}): the activation {name} is not supported")
         values = [given[k].pop(0) if given[k] else d for k, d in zip(given, _PARAMETERS[name], strict=False)]
         made.append((name, *values))
     each = len(_CELLS[node.op][1])
     if len(made) != each * directions:
-        raise BadModel(f"{node.op} ({node.name}): {len(made)} activations for {directions} directions")
+        raise BadModel(f"{node.op} ({node.name}): got {len(made)} activations, expected {each * directions}")
     return [made[i * each : (i + 1) * each] for i in range(directions)]
 
 

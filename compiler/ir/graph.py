@@ -5,8 +5,9 @@ A Value outlives the node that makes it: a rewrite puts a new producer under the
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, Self, TypeVar
 
@@ -340,7 +341,7 @@ class Graph:
         self._age: dict[Node, int] = {}
         self._clock = itertools.count()
         self._taken: dict[str, int] = {}
-        self._order: list[Node] | None = None
+        self._order: dict[Node, int] | None = None  # where each node stands, in order; None after a change
 
     # building
 
@@ -406,25 +407,42 @@ class Graph:
     # reading
 
     def producer(self, value: Value) -> Node | None:
-        return next(iter(self._net.pred[value]), None) if value in self._net else None
+        return next(self._net.predecessors(value), None) if value in self._net else None
 
     def consumers(self, value: Value) -> list[Node]:
         """The nodes that read `value`, each once, oldest first."""
-        return sorted(self._net.succ[value], key=self._age.__getitem__) if value in self._net else []
+        return sorted(self._net.successors(value), key=self._age.__getitem__) if value in self._net else []
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes, in an order in which values are made before they are read."""
+        """All nodes, in an order in which values are made before they are read: the oldest that may be next is next."""
+        return list(self._places())
+
+    def _places(self) -> dict[Node, int]:
         if self._order is None:
-            rank = {n: (age, "") for n, age in self._age.items()}
-            order = nx.lexicographical_topological_sort(
-                self._net, key=lambda x: rank.get(x, (-1, getattr(x, "name", "")))
-            )
-            try:
-                self._order = [n for n in order if isinstance(n, Node)]
-            except nx.NetworkXUnfeasible as e:
-                raise BadModel(f"graph {self.name} has a cycle") from e
-        return list(self._order)
+            self._order = {node: i for i, node in enumerate(self._sorted(self._age))}
+        return self._order
+
+    def _sorted(self, nodes: Collection[Node]) -> list[Node]:
+        """Some of the nodes, in order of what they read of one another. Raises BadModel where they form a cycle."""
+        net, age = self._net, self._age
+        # For each node, how many of the values that it reads are not made yet.
+        missing = {node: sum(self.producer(v) in nodes for v in net.predecessors(node)) for node in nodes}
+        by_age = {age[node]: node for node in nodes}
+        ready = [when for when, node in by_age.items() if not missing[node]]
+        heapq.heapify(ready)
+        result: list[Node] = []
+        while ready:
+            node = by_age[heapq.heappop(ready)]
+            result.append(node)
+            for reader in itertools.chain.from_iterable(map(net.successors, net.successors(node))):
+                if reader in missing:
+                    missing[reader] -= 1
+                    if not missing[reader]:
+                        heapq.heappush(ready, age[reader])
+        if len(result) < len(missing):
+            raise BadModel(f"graph {self.name} has a cycle")
+        return result
 
     def values(self) -> Iterator[Value]:
         """Every value that some node reads or makes, in order."""
@@ -436,7 +454,7 @@ class Graph:
                     yield value
 
     def ancestors(self, value: Value, stop: Iterable[Value] = ()) -> list[Node]:
-        """The nodes that `value` is computed by, in order, not looking behind the values in `stop`."""
+        """The nodes that `value` is computed by, in the graph's order, not looking behind the values in `stop`."""
         barrier, seen, todo = set(map(id, stop)), set(), [value]
         while todo:
             v = todo.pop()
@@ -444,18 +462,19 @@ class Graph:
             if node is not None and node not in seen:
                 seen.add(node)
                 todo.extend(x for x in node.reads if x is not None)
-        return sorted(seen, key={n: i for i, n in enumerate(self.nodes)}.__getitem__)
+        if self._order is None and not barrier:
+            return self._sorted(seen)  # nothing but them decides their order, and the whole graph has many layers
+        return sorted(seen, key=self._places().__getitem__)
 
     def prune(self) -> int:
         """Remove nodes whose outputs nobody reads; returns how many."""
-        kept, removed = set(map(id, self.outputs)), 0
-        for node in reversed(self.nodes):
-            if not node.written and not any(id(v) in kept or self._net.out_degree(v) for v in node.outputs):
-                for v in node.outputs:
-                    self._net.remove_node(v)
+        outputs, order = set(self.outputs), self._places()
+        for node in reversed(order):
+            if not node.written and not any(v in outputs or self._net.out_degree(v) for v in node.outputs):
+                self._net.remove_nodes_from(node.outputs)
                 self.remove(node)
-                removed += 1
-        return removed
+        self._order = {n: i for n, i in order.items() if n in self._age}  # nobody read what has gone: the rest stay put
+        return len(order) - len(self._order)
 
     def copy(self, name: str, symbols: Mapping[str, Dim] | None = None) -> Graph:
         """An independent graph that shares the constants, with dimensions substituted by symbol name."""
@@ -490,12 +509,13 @@ class Graph:
             for v in node.reads:
                 if v is not None and v.const is None and id(v) not in known_values:
                     raise BadModel(
-                        f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, which nothing makes"
+                        f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, "
+                        "which no node produces"
                     )
             known_values.update(map(id, node.outputs))
         for v in self.outputs:
             if v.const is None and id(v) not in known_values:
-                raise BadModel(f"output {v.name} is made by nothing")
+                raise BadModel(f"no node produces the output {v.name}")
 
     def __str__(self) -> str:
         lines = [f"graph {self.name}"]

@@ -26,7 +26,7 @@ class RoundingTwice(Rule):
         first = op.graph.producer(op.root.inputs[0])
         grids = [list(map(identity, grid)) for grid in ((scale, zero), (again_scale, again_zero))]
         if grids[0] != grids[1] or first.own.settings != op.root.own.settings:
-            op.decline("the steps are others")
+            op.decline("the two roundings use different scales")
         return op.like(first, {})
 
 
@@ -38,7 +38,7 @@ class RoundingOfChoice(Rule):
 
     def rewrite(op, out, x, scale, zero, choice, other):
         if other.scalar is None or x.type != out.type:
-            op.decline(f"{other.name} is no number")
+            op.decline(f"{other.name} is not a constant scalar")
         kept, number = (op.like(op.root, {op.root.own.x: v}) for v in (x, other))
         return op.Where(choice, kept, number)
 
@@ -73,7 +73,7 @@ class FactorBeforeView(Rule):
 
     def rewrite(op, out, x, factor, scale, zero, shape=None):
         if factor.scalar is None or len(factor.shape) > len(x.shape):
-            op.decline(f"the factor {factor.name} is no known number")
+            op.decline(f"the factor {factor.name} is not a constant scalar")
         product = op.graph.producer(op.root.inputs[0])
         view = next(n for v in product.inputs if (n := op.graph.producer(v)) is not None and n.inputs[0] is x)
         return _seen(op, view, op.like(op.root, {op.root.own.x: op.Mul(x, factor)}))

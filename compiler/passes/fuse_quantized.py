@@ -70,7 +70,7 @@ class Table(Rule):
 
     def rewrite(op, out, table, ids, scale, zero=None):
         if any(v is not None and (v.const is None or v.const.size != 1) for v in (scale, zero)) or table.const is None:
-            op.decline(f"{table.name} has more than one scale")
+            op.decline(f"{table.name} is not a constant with one scale")
         lookup = op.graph.producer(op.root.inputs[0])
         points = (zero,) if zero is not None else ()
         return op.Gather(op.DequantizeLinear(table, scale, *points), ids, **lookup.attrs)
@@ -99,13 +99,13 @@ def _rounded(op: GraphBuilder, x: Value, scale: Value, zero: Value) -> Value:
     """What DynamicQuantizeLinear read, rounded as it does."""
     maker: Node | None = op.graph.producer(x)
     if maker is None or maker.op != "DynamicQuantizeLinear" or maker.outputs != (x, scale, zero):
-        op.decline(f"{x.name}, {scale.name} and {zero.name} are not quantized together")
+        op.decline(f"{x.name}, {scale.name} and {zero.name} are not outputs of one DynamicQuantizeLinear")
     return op.FakeQuantize(maker.inputs[0])
 
 
 def _weight(op: GraphBuilder, weight: Value, scale: Value, zero: Value, axis: int) -> Value:
     if any(v.const is None for v in (weight, scale, zero)):
-        op.decline(f"{weight.name} is no constant")
+        op.decline(f"{weight.name} is not a constant")
     count = max(scale.const.size, zero.const.size)
     grid = (op.constant(np.broadcast_to(v.const.reshape(-1), count)) for v in (scale, zero))
     return op.DequantizeLinear(weight, *grid, axis=axis)

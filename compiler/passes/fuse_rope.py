@@ -32,20 +32,22 @@ _SIZES = (1, 3, 5)
 def fuse_rope(graph: Graph) -> int:
     """Returns the number of operands of attention that were rewritten."""
     free = data_free(graph)
-    understood: dict[object, _Heads | None] = {}
-    tables: dict[bytes, Value] = {}
-    changed = 0
+    operands: dict[Value, _Operand] = {}  # of all layers before the first is rewritten, while the graph keeps its order
     for node in graph.nodes:
         if node.op == "MatMul" and all(v.const is None and len(v.shape) == 4 for v in node.inputs):
             for value in node.inputs:
-                operand = _operand(graph, _before_roundings(graph, value), free)
-                if operand is not None:
-                    key = operand.signature
-                    if key not in understood:
-                        understood[key] = _understand(operand)
-                    if (heads := understood[key]) is not None:
-                        _rewrite(operand, heads, tables)
-                        changed += 1
+                if (operand := _operand(graph, _before_roundings(graph, value), free)) is not None:
+                    operands[operand.value] = operand
+    understood: dict[object, _Heads | None] = {}
+    tables: dict[bytes, Value] = {}
+    changed = 0
+    for operand in operands.values():
+        key = operand.signature
+        if key not in understood:
+            understood[key] = _understand(operand)
+        if (heads := understood[key]) is not None:
+            _rewrite(operand, heads, tables)
+            changed += 1
     graph.prune()
     return changed
 

@@ -30,7 +30,9 @@ def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
     layers = [(n, of) for n in graph.nodes if (of := Attention.of(n)) and of.past is not None]
     for i, (node, attention) in enumerate(layers):
         if attention.past != 0:
-            raise UnsupportedOperator(f"Attention ({', '.join(node.sources)}) has keys before those of the tokens")
+            raise UnsupportedOperator(
+                f"Attention ({', '.join(node.sources)}) has keys that no token wrote; no cache fits it"
+            )
         builder = GraphBuilder(graph, node)
         k = _write(builder, attention.k, f"self.{i}.key", tokens.high, past)
         v = _write(builder, attention.v, f"self.{i}.value", tokens.high, past)
@@ -53,7 +55,8 @@ def _check(graph: Graph, tokens: Symbol) -> None:
         if over and not _apart(node, over, tokens):
             where = ", ".join(node.sources)
             raise UnsupportedOperator(
-                f"{node.op} ({where}) mixes tokens, and is no causal attention that is understood"
+                f"{node.op} ({where}) mixes tokens and is not a causal attention that the compiler recognises; "
+                "try `intaglio compile MODEL --explain Attention`"
             )
 
 

@@ -103,7 +103,7 @@ class Linear(Rule):
 
     def rewrite(op, out, x, weight):
         if weight.const is None or len(weight.shape) != 2 or len(x.shape) < 2:
-            op.decline(f"{weight.name} is no constant matrix")
+            op.decline(f"{weight.name} is not a constant matrix")
         return op.Linear(x, _matrix(op, weight, weight.const.T))
 
 
@@ -113,6 +113,6 @@ class Bias(Rule):
 
     def rewrite(op, out, x, weight, bias):
         if bias.const is None or bias.const.shape != weight.shape[:1]:
-            op.decline(f"{bias.name} is no constant row")
+            op.decline(f"{bias.name} is not a constant row")
         layer = next(own for v in op.root.inputs if (own := LinearLayer.of(op.graph.producer(v))))
         return op.add(replace(layer, bias=bias))

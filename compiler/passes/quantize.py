@@ -38,7 +38,7 @@ class Precision:
 
     def __post_init__(self) -> None:
         if self.quantize not in (None, "q8", "q4") or self.storage not in ("f32", "f16"):
-            raise ValueError(f"weights can be quantized to q8 or q4, and stored in f32 or f16, not in {self.name}")
+            raise ValueError(f"{self.name} is not supported; expected quantize q8 or q4, and precision f32 or f16")
 
     @property
     def reduced(self) -> bool:

@@ -80,7 +80,7 @@ class GraphBuilder:
     def rebind(self, out: Value, result: Value) -> None:
         """Let `out` be computed the way `result` is, instead of as it was."""
         if result.type != out.type:
-            raise ValueError(f"a rewrite made {result.type} of {out}")
+            raise ValueError(f"a rewrite changed the type of {out} to {result.type}")
         graph = self.graph
         if result not in self.made:
             graph.redirect(out, result)

@@ -272,7 +272,7 @@ def _check_private(graph: Graph, found: Match, root: Node) -> None:
     for node in found.nodes:
         for value in node.outputs if node is not root else ():
             if value in graph.outputs or any(reader not in found.nodes for reader in graph.consumers(value)):
-                raise Declined(f"{value.name} inside the match is also read elsewhere")
+                raise Declined(f"{value.name} is also read outside of the match")
 
 
 def _rewrite(graph: Graph, rule: type[Rule], found: Match, root: Node) -> None:
@@ -282,7 +282,7 @@ def _rewrite(graph: Graph, rule: type[Rule], found: Match, root: Node) -> None:
     try:
         result = rule.rewrite(builder, out, **found.values)
         if result.type != out.type:
-            builder.decline(f"it would make {result.type} of {out}")
+            builder.decline(f"it would change the type of {out} to {result.type}")
     except Declined:
         if builder.made:
             graph.prune()  # what the rewrite began must not be seen as a reader

@@ -116,8 +116,8 @@ def test_convolution_in_tiles(
 ) -> None:
     """Tiles that workgroups share, at the edges of channels, results and taps."""
     program = Program(convolution((2, c, 13, 23), columns, kernel, True, group=group, strides=strides))
-    designs = {s.choice.design for e in program.sessions for s in e.plan.programs["main"].steps}
-    assert any(design.startswith("tiles") for design in designs)
+    variants = {s.alternatives.variant for e in program.sessions for s in e.plan.programs["main"].steps}
+    assert any(variant.startswith("tiles") for variant in variants)
     program.check()
 
 

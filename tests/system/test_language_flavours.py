@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+import readable
 from language_reference import LanguageReference
 from onnx.reference import ReferenceEvaluator
 
@@ -52,6 +53,10 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = FIXTURES / request.param
     bundle = intaglio.compile(folder, tmp_path_factory.mktemp("bundles") / request.param)
     return Pair(LanguageReference(folder, exact=True), bundle)
+
+
+def test_nothing_is_left_of_a_template(pair: Pair) -> None:
+    assert not readable.residue([pair.bundle.folder])
 
 
 def test_logits_agree(pair: Pair) -> None:

@@ -22,7 +22,7 @@ from intaglio.compiler.models.decoder_reference import DECODE, DecoderReference
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language import folder as folders
 from intaglio.compiler.models.language.folder import Folder
-from intaglio.compiler.models.model import Check, Decoder, sample
+from intaglio.compiler.models.model import Decoder, GoldenRun, expected
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.fold import fold
@@ -35,6 +35,7 @@ from intaglio.runtime.contract import LANGUAGE, LOGITS, NEW_TOKENS, PAST, PREFIL
 
 _SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
 _CHECKED = 6  # tokens of the golden run
+_TOLERANCE = 2e-3  # the largest error of its logits
 
 
 class LanguageModel(Family):
@@ -71,7 +72,7 @@ class LanguageModel(Family):
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
         return text_tokens(self.files.get("tokenizer.json"), self.settings["vocabulary"], self._context)
 
-    def golden(self, decoder: Decoder | None) -> list[Check]:
+    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
         """A few tokens through both programs. Their logits are those of the export, or of the packed weights."""
         count = min(_CHECKED, self._context)
         ids = np.random.default_rng(0).integers(0, self.settings["vocabulary"], (1, count))
@@ -82,7 +83,7 @@ class LanguageModel(Family):
         runs = [(PREFILL, {PAST: 0, NEW_TOKENS: first}), *((STEP, {PAST: p}) for p in range(first, count))]
         last = [symbols[PAST] + symbols.get(NEW_TOKENS, 1) - 1 for _, symbols in runs]
         return [
-            Check(program, symbols, {TOKENS: tokens}, {LOGITS: sample(logits[:, i])})
+            GoldenRun(program, symbols, {TOKENS: tokens}, {LOGITS: expected(logits[:, i], _TOLERANCE)}, _TOLERANCE)
             for (program, symbols), i in zip(runs, last, strict=True)
         ]
 

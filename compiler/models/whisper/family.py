@@ -22,7 +22,7 @@ from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
 from intaglio.compiler.models.family import Family, Passes, Request, Source
-from intaglio.compiler.models.model import Check, Decoder
+from intaglio.compiler.models.model import Decoder, GoldenRun
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper import folder as folders
 from intaglio.compiler.models.whisper import golden, mel
@@ -115,7 +115,7 @@ class Whisper(Family):
         ids, others = (np.concatenate([[begin], text], axis=1) for text in texts)
         return ids, others
 
-    def golden(self, decoder: Decoder | None) -> list[Check]:
+    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
         return golden.checks(self._context, self.settings, self._tone, decoder)
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
@@ -143,13 +143,13 @@ def _encoder(folder: Folder) -> Graph:
     inputs = load.input_types(model)
     features = [name for name, (dtype, rank) in inputs.items() if dtype in FLOATS and rank == 3]
     if len(features) != 1:
-        raise BadModel(f"the encoder takes {', '.join(inputs)}: expected one spectrogram [batch, mels, frames]")
+        raise BadModel(f"the encoder's inputs are {', '.join(inputs)}; expected one spectrogram [batch, mels, frames]")
     shapes = {features[0]: (1, folder.mels, 2 * folder.positions)}
     graph = load.load(model, ENCODE, folder=folder.encoder.parent, shapes=shapes)
     graph.outputs.sort(key=lambda v: len(v.shape))
     if [v.shape[:2] for v in graph.outputs if len(v.shape) != 4] != [(1, folder.positions)]:
         outputs = ", ".join(map(str, graph.outputs))
-        raise BadModel(f"the encoder's outputs are {outputs}: expected rows [1, {folder.positions}, width]")
+        raise BadModel(f"the encoder's outputs are {outputs}; expected rows [1, {folder.positions}, width]")
     graph.inputs[0].name, graph.outputs[0].name = FEATURES, HIDDEN
     return graph
 

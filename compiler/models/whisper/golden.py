@@ -10,7 +10,7 @@ import numpy as np
 
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.models.decoder_inputs import tokens_state
-from intaglio.compiler.models.model import Check, Decoder, sample
+from intaglio.compiler.models.model import Decoder, GoldenRun, expected
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.passes.fuse_quantized import rounds_by_run
 from intaglio.compiler.semantics import evaluate
@@ -61,22 +61,33 @@ def prompt(settings: Mapping[str, Any]) -> list[int]:
     return [settings["start"], settings["no_timestamps"]]
 
 
-def checks(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Decoder) -> list[Check]:
+def checks(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Decoder) -> list[GoldenRun]:
     """The tone through every program, and a few tokens."""
     # Where a run's own numbers set the range that it rounds in, a step is not what the export computes for all tokens.
     more = [] if rounds_by_run(decoder.graph) else _ordinary_tokens(settings)
     ids = np.array([[*prompt(settings), *more]], np.int64)
     logits = decoder.logits(ids)
-    hidden = {HIDDEN: sample(decoder.encoded["encoder_hidden_states"])}
-    result = [
-        Check(MEL, {}, tone.inputs, {name: sample(y) for name, y in tone.features.items()}),
-        Check(ENCODE, {}, {FEATURES: tone.features[FEATURES]}, hidden),
-        Check(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, {"input_ids": ids[:, :2]}, {LOGITS: sample(logits[:, 1])}),
-    ]
+    hidden = decoder.encoded["encoder_hidden_states"]
     tokens = {TOKENS: tokens_state(ids, context)}
-    for position in range(2, ids.shape[1]):
-        result.append(Check(STEP, {PAST: position, BEGIN: 2}, tokens, {LOGITS: sample(logits[:, position])}))
-    return result
+    return [
+        _run(MEL, {}, tone.inputs, tone.features, 1e-4),
+        _run(ENCODE, {}, {FEATURES: tone.features[FEATURES]}, {HIDDEN: hidden}, 1e-3),
+        _run(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, {"input_ids": ids[:, :2]}, {LOGITS: logits[:, 1]}, 2e-3),
+        *(
+            _run(STEP, {PAST: position, BEGIN: 2}, tokens, {LOGITS: logits[:, position]}, 2e-3)
+            for position in range(2, ids.shape[1])
+        ),
+    ]
+
+
+def _run(
+    program: str,
+    symbols: dict[str, int],
+    inputs: dict[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    tolerance: float,
+) -> GoldenRun:
+    return GoldenRun(program, symbols, inputs, {n: expected(y, tolerance) for n, y in outputs.items()}, tolerance)
 
 
 def _ordinary_tokens(settings: Mapping[str, Any]) -> list[int]:

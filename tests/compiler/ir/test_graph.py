@@ -156,6 +156,54 @@ def test_ancestors_stop():
     assert [n.output for n in g.ancestors(c, stop=(a,))] == [b, c]
 
 
+def test_ancestors_sort_no_more_than_themselves(monkeypatch):
+    """Rules ask for a few ancestors at every layer: sorting all nodes each time would take the square of the layers."""
+    g, (x, *_) = chain(100)
+    first = g.add(Node("Abs", (x,), (g.value("first", ROWS),)))
+    second = g.add(Node("Add", (x, first.output), (g.value("second", ROWS),)))
+    sizes = []
+    sort = Graph._sorted
+    monkeypatch.setattr(Graph, "_sorted", lambda self, nodes: sizes.append(len(nodes)) or sort(self, nodes))
+    assert g.ancestors(second.output) == [first, second]
+    assert sizes == [2]
+
+
+def test_ancestors_stand_in_the_order_of_the_graph_whatever_they_stop_at():
+    """`late` waits for the oldest nodes, so the younger `early` comes first, though neither reads the other."""
+    g, (*_, before, _) = chain(5)
+    late = g.value("late", ROWS)
+    early = g.add(Node("Abs", (g.inputs[0],), (g.value("early", ROWS),)))
+    both = g.add(Node("Add", (late, early.output), (g.value("both", ROWS),)))
+    last = g.replace(g.producer(g.outputs[0]), Node("Relu", (before,), (late,)))
+    assert g.ancestors(both.output, stop=(before,)) == [n for n in g.nodes if n in (last, early, both)]
+
+
+def test_pruning_keeps_the_order_that_was_sorted(monkeypatch):
+    g, (_, a, _) = chain(2)
+    g.add(Node("Abs", (a,), (g.value("dead", ROWS),)))
+    assert [n.op for n in g.nodes] == ["Relu", "Relu", "Abs"]
+    monkeypatch.setattr(Graph, "_sorted", lambda self, nodes: pytest.fail("it was sorted again"))
+    assert g.prune() == 1
+    assert [n.op for n in g.nodes] == ["Relu", "Relu"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_oldest_node_that_may_be_next_is_next(seed):
+    rng = np.random.default_rng(seed)
+    g = Graph()
+    values = [g.value("x", ROWS) for _ in range(40)]
+    rank = rng.permutation(len(values))
+    for i in rng.permutation(range(1, len(values))):  # nodes are added in any order, readers before makers too
+        inputs = tuple(values[k] for k in rng.choice(len(values), 3) if rank[k] < rank[i])
+        g.add(Node("Op", inputs or (None,), (values[i],), {"age": len(g.nodes)}))
+    rest, expected = sorted(g.nodes, key=lambda n: n.attrs["age"]), []
+    while rest:
+        unmade = {n.output for n in rest}
+        expected.append(next(n for n in rest if not unmade & set(n.inputs)))
+        rest.remove(expected[-1])
+    assert g.nodes == expected
+
+
 # pruning
 
 

@@ -3,7 +3,7 @@
 // step, 2 dispatches:
 //   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
 //   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
-// design 'lanes64x8' for attention_decode_8 1x48xpast+1x16
+// variant 'lanes64x8' for attention_decode_8 1x48xpast+1x16
 // reads q f32[1,1,48], k f32[1,past+1,16], v f32[1,past+1,16]
 // writes out f32[1,1,48]
 // at most 65.9 kB moved, 98.3 kFLOP a dispatch
@@ -42,17 +42,17 @@ const BLOCK = 512u;  // keys whose weights are in workgroup memory at a time
 const LANES = 64u;
 const SPLITS = 32u;  // the rows of v are shared out to so many groups of D4 lanes
 
-var<workgroup> weights: array<f32, 1u * BLOCK>;  // scores, then exp(score - highest)
-var<workgroup> lane_highest: array<f32, 1u * LANES>;
-var<workgroup> lane_sum: array<f32, 1u * LANES>;
-var<workgroup> lane_out: array<vec4f, 1u * LANES>;
+var<workgroup> weights: array<f32, BLOCK>;  // scores, then exp(score - highest)
+var<workgroup> lane_highest: array<f32, LANES>;
+var<workgroup> lane_sum: array<f32, LANES>;
+var<workgroup> lane_out: array<vec4f, LANES>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let head = workgroup.x * 1u;
+  let head = workgroup.x;
   let lane = local.x;
   let head_at = head / 3u * D4;
-  let keys = (dims.past + 1u);
+  let keys = dims.past + 1u;
   let first = 0u;
   var highest0 = -3.4028234663852886e38;
   var sum0 = 0.0;
@@ -63,10 +63,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     let before0 = highest0;
     // Scores: lanes over keys.
     for (var s = start + lane; s < end; s += LANES * 8u) {
-      let s0 = s + LANES * 0u;
+      let s0 = s;
       let key0 = min(s0, end - 1u) * KV_STRIDE + head_at;
       var score0_0 = 0.0;
-      let s1 = s + LANES * 1u;
+      let s1 = s + LANES;
       let key1 = min(s1, end - 1u) * KV_STRIDE + head_at;
       var score0_1 = 0.0;
       let s2 = s + LANES * 2u;
@@ -88,7 +88,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       let key7 = min(s7, end - 1u) * KV_STRIDE + head_at;
       var score0_7 = 0.0;
       for (var i = 0u; i < D4; i++) {
-        let q0 = load_q((head + 0u) * D4 + i) * 0.35355335f;
+        let q0 = load_q(head * D4 + i) * 0.35355335f;
         let k0 = load_k(key0 + i);
         score0_0 += dot(q0, k0);
         let k1 = load_k(key1 + i);
@@ -107,49 +107,49 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
         score0_7 += dot(q0, k7);
       }
       if (s0 < end) {
-        weights[0u * BLOCK + s0 - start] = score0_0;
+        weights[s0 - start] = score0_0;
         highest0 = max(highest0, score0_0);
       }
       if (s1 < end) {
-        weights[0u * BLOCK + s1 - start] = score0_1;
+        weights[s1 - start] = score0_1;
         highest0 = max(highest0, score0_1);
       }
       if (s2 < end) {
-        weights[0u * BLOCK + s2 - start] = score0_2;
+        weights[s2 - start] = score0_2;
         highest0 = max(highest0, score0_2);
       }
       if (s3 < end) {
-        weights[0u * BLOCK + s3 - start] = score0_3;
+        weights[s3 - start] = score0_3;
         highest0 = max(highest0, score0_3);
       }
       if (s4 < end) {
-        weights[0u * BLOCK + s4 - start] = score0_4;
+        weights[s4 - start] = score0_4;
         highest0 = max(highest0, score0_4);
       }
       if (s5 < end) {
-        weights[0u * BLOCK + s5 - start] = score0_5;
+        weights[s5 - start] = score0_5;
         highest0 = max(highest0, score0_5);
       }
       if (s6 < end) {
-        weights[0u * BLOCK + s6 - start] = score0_6;
+        weights[s6 - start] = score0_6;
         highest0 = max(highest0, score0_6);
       }
       if (s7 < end) {
-        weights[0u * BLOCK + s7 - start] = score0_7;
+        weights[s7 - start] = score0_7;
         highest0 = max(highest0, score0_7);
       }
     }
-    lane_highest[0u * LANES + lane] = highest0;
+    lane_highest[lane] = highest0;
     workgroupBarrier();
-    if (lane < 1u) {
+    if (lane == 0u) {
       for (var i = 1u; i < LANES; i++) {
         lane_highest[lane * LANES] = max(lane_highest[lane * LANES], lane_highest[lane * LANES + i]);
       }
     }
     workgroupBarrier();
-    highest0 = lane_highest[0u * LANES];
+    highest0 = lane_highest[0u];
     for (var s = lane; s < end - start; s += LANES) {
-      weights[0u * BLOCK + s] = exp(weights[0u * BLOCK + s] - highest0);
+      weights[s] = exp(weights[s] - highest0);
     }
     workgroupBarrier();
 
@@ -160,21 +160,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       out0 *= keep0;
       for (var s = lane / D4; s < end - start; s += SPLITS) {
         let v = load_v((start + s) * KV_STRIDE + head_at + lane % D4);
-        let weight0 = weights[0u * BLOCK + s];
+        let weight0 = weights[s];
         sum0 += weight0;
         out0 += weight0 * v;
       }
     }
     workgroupBarrier();
   }
-  lane_sum[0u * LANES + lane] = sum0;
-  lane_out[0u * LANES + lane] = out0;
+  lane_sum[lane] = sum0;
+  lane_out[lane] = out0;
   workgroupBarrier();
   if (lane < D4) {
     for (var i = 1u; i < SPLITS; i++) {
-      sum0 += lane_sum[0u * LANES + lane + i * D4];
-      out0 += lane_out[0u * LANES + lane + i * D4];
+      sum0 += lane_sum[lane + i * D4];
+      out0 += lane_out[lane + i * D4];
     }
-    store_out((head + 0u) * D4 + lane, out0 / sum0);
+    store_out(head * D4 + lane, out0 / sum0);
   }
 }

@@ -42,7 +42,7 @@ fn table_part(row: u32, k: u32) -> vec4f {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
-  if (i >= (dims.new_tokens * 12u)) {
+  if (i >= dims.new_tokens * 12u) {
     return;
   }
   let n = i % K4;

@@ -1,9 +1,10 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 8 columns.
+// Fused: y = acc * sigmoid(acc) * acc1.
 //
 // prefill, 2 dispatches:
 //   /model/layers.0/mlp/gate_proj/MatMul, /model/layers.0/mlp/up_proj/MatMul, /model/layers.0/mlp/act_fn/Sigmoid, /model/layers.0/mlp/act_fn/Mul, +1
 //   /model/layers.1/mlp/gate_proj/MatMul, /model/layers.1/mlp/up_proj/MatMul, /model/layers.1/mlp/act_fn/Sigmoid, /model/layers.1/mlp/act_fn/Mul, +1
-// design 'rows8' for matmul_gate_few new_tokensx48x80
+// variant 'rows8' for matmul_gate_few new_tokensx48x80
 // reads x f32[1,new_tokens,48], weight f32[160,48], weight1 f32[160,48]
 // writes y f32[1,new_tokens,80]
 // at most 162 kB moved, 3.93 MFLOP a dispatch
@@ -74,7 +75,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  let x0 = row_start(min(row + 0u, last));
+  let x0 = row_start(min(row, last));
   let x1 = row_start(min(row + 1u, last));
   let x2 = row_start(min(row + 2u, last));
   let x3 = row_start(min(row + 3u, last));
@@ -117,11 +118,11 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
     var part7_0 = vec4f();
     var part7_1 = vec4f();
     for (var k = block; k < end; k++) {
-      let b0 = load_weight(w0 + k * 8u + 0u);
+      let b0 = load_weight(w0 + k * 8u);
       let b1 = load_weight(w0 + k * 8u + 1u);
       let b2 = load_weight(w0 + k * 8u + 2u);
       let b3 = load_weight(w0 + k * 8u + 3u);
-      let b4 = load_weight1(w1 + k * 8u + 0u);
+      let b4 = load_weight1(w1 + k * 8u);
       let b5 = load_weight1(w1 + k * 8u + 1u);
       let b6 = load_weight1(w1 + k * 8u + 2u);
       let b7 = load_weight1(w1 + k * 8u + 3u);

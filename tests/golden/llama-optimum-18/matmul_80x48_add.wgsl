@@ -1,9 +1,10 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 8 columns.
+// Fused: y = x3 + acc.
 //
 // prefill, 2 dispatches:
 //   /model/layers.0/mlp/down_proj/MatMul, /model/layers.0/Add_1
 //   /model/layers.1/mlp/down_proj/MatMul, /model/layers.1/Add_1
-// design 'rows8' for matmul_few new_tokensx80x48
+// variant 'rows8' for matmul_few new_tokensx80x48
 // reads x f32[1,new_tokens,80], weight f32[48,80], x3 f32[1,new_tokens,48]
 // writes y f32[1,new_tokens,48]
 // at most 196 kB moved, 1.97 MFLOP a dispatch
@@ -72,7 +73,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  let x0 = row_start(min(row + 0u, last));
+  let x0 = row_start(min(row, last));
   let x1 = row_start(min(row + 1u, last));
   let x2 = row_start(min(row + 2u, last));
   let x3 = row_start(min(row + 3u, last));
@@ -115,11 +116,11 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
     var part7_0 = vec4f();
     var part7_1 = vec4f();
     for (var k = block; k < end; k++) {
-      let b0 = load_weight(w0 + k * 8u + 0u);
+      let b0 = load_weight(w0 + k * 8u);
       let b1 = load_weight(w0 + k * 8u + 1u);
       let b2 = load_weight(w0 + k * 8u + 2u);
       let b3 = load_weight(w0 + k * 8u + 3u);
-      let b4 = load_weight(w1 + k * 8u + 0u);
+      let b4 = load_weight(w1 + k * 8u);
       let b5 = load_weight(w1 + k * 8u + 1u);
       let b6 = load_weight(w1 + k * 8u + 2u);
       let b7 = load_weight(w1 + k * 8u + 3u);

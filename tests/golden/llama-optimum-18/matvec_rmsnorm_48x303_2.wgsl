@@ -2,7 +2,7 @@
 //
 // step, 1 dispatch:
 //   /model/norm/Pow, /model/norm/ReduceMean, /model/norm/Add, /model/norm/Sqrt, +4
-// design 'rows8' for matvec_rmsnorm 48x303
+// variant 'rows8' for matvec_rmsnorm 48x303
 // reads weight f32[303,48], x f32[1,1,48], gamma f32[48]
 // writes y f32[1,1,303]
 // at most 60 kB moved, 29.1 kFLOP a dispatch
@@ -58,13 +58,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight(w1 + k * 8u + 0u)),
+      dot(a, load_weight(w1 + k * 8u)),
       dot(a, load_weight(w1 + k * 8u + 1u)),
       dot(a, load_weight(w1 + k * 8u + 2u)),
       dot(a, load_weight(w1 + k * 8u + 3u)),

@@ -1,9 +1,10 @@
 // RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 16 outputs.
+// Fused: y = acc * sigmoid(acc) * acc1.
 //
 // step, 2 dispatches:
 //   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +8
 //   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +8
-// design 'rows8' for matvec_rmsnorm_gate 48x80
+// variant 'rows8' for matvec_rmsnorm_gate 48x80
 // reads weight f32[160,48], weight1 f32[160,48], x f32[1,1,48], gamma f32[48]
 // writes y f32[1,1,80]
 // at most 31.4 kB moved, 15.4 kFLOP a dispatch
@@ -74,25 +75,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight1(w1 + k * 8u + 0u)),
+      dot(a, load_weight1(w1 + k * 8u)),
       dot(a, load_weight1(w1 + k * 8u + 1u)),
       dot(a, load_weight1(w1 + k * 8u + 2u)),
       dot(a, load_weight1(w1 + k * 8u + 3u)),
     );
     sum2 += vec4f(
-      dot(a, load_weight(w2 + k * 8u + 0u)),
+      dot(a, load_weight(w2 + k * 8u)),
       dot(a, load_weight(w2 + k * 8u + 1u)),
       dot(a, load_weight(w2 + k * 8u + 2u)),
       dot(a, load_weight(w2 + k * 8u + 3u)),
     );
     sum3 += vec4f(
-      dot(a, load_weight1(w3 + k * 8u + 0u)),
+      dot(a, load_weight1(w3 + k * 8u)),
       dot(a, load_weight1(w3 + k * 8u + 1u)),
       dot(a, load_weight1(w3 + k * 8u + 2u)),
       dot(a, load_weight1(w3 + k * 8u + 3u)),

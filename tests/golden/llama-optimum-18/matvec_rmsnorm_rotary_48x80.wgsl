@@ -3,7 +3,7 @@
 // step, 2 dispatches:
 //   /model/layers.0/input_layernorm/Pow, /model/layers.0/input_layernorm/ReduceMean, /model/layers.0/input_layernorm/Add, /model/layers.0/input_layernorm/Sqrt, +38
 //   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +38
-// design 'rows8' for matvec_rmsnorm_rotary 48x80
+// variant 'rows8' for matvec_rmsnorm_rotary 48x80
 // reads weight f32[80,48], x f32[1,1,48], cos f32[512,4], sin f32[512,4], gamma f32[48]
 // writes y0 f32[1,1,48], y1 f32[1,past+1,16], y2 f32[1,past+1,16]
 // at most 32.4 kB moved, 7.68 kFLOP a dispatch
@@ -78,12 +78,12 @@ fn store(row: u32, group: u32, sum: vec4f, sum1: vec4f) {
   let acc1 = sum1;
   if (n < 12u) {
     let at = row * 12u + n;
-    let head = turned((dims.past + row), n, acc, acc1);
+    let head = turned(dims.past + row, n, acc, acc1);
     store_y0(at, head[0]);
     store_y0(at + HALF, head[1]);
   } else if (n < 16u) {
     let at = (dims.past + row) * 4u + n - 12u;
-    let head = turned((dims.past + row), n, acc, acc1);
+    let head = turned(dims.past + row, n, acc, acc1);
     store_y1(at, head[0]);
     store_y1(at + HALF, head[1]);
   } else {
@@ -111,13 +111,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight(w1 + k * 8u + 0u)),
+      dot(a, load_weight(w1 + k * 8u)),
       dot(a, load_weight(w1 + k * 8u + 1u)),
       dot(a, load_weight(w1 + k * 8u + 2u)),
       dot(a, load_weight(w1 + k * 8u + 3u)),

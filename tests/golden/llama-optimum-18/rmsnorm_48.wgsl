@@ -5,7 +5,7 @@
 //   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +3
 //   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +3
 //   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +3
-// design 'lanes8x4' for rmsnorm new_tokensx48
+// variant 'lanes8x4' for rmsnorm new_tokensx48
 // reads x f32[1,new_tokens,48], gamma f32[48]
 // writes y f32[1,new_tokens,48]
 // at most 98.5 kB moved, 98.3 kFLOP a dispatch
@@ -57,7 +57,7 @@ fn met(sum: vec4f, local: vec3u) -> vec4f {
 @compute @workgroup_size(8, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let row = workgroup.x * 4u;
-  let at0 = min(row + 0u, dims.new_tokens - 1u) * K4;
+  let at0 = min(row, dims.new_tokens - 1u) * K4;
   var squares0 = vec4f();
   let at1 = min(row + 1u, dims.new_tokens - 1u) * K4;
   var squares1 = vec4f();
@@ -85,7 +85,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let scales = inverseSqrt(squares / 48.0 + 1e-06f);
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
-    if (row + 0u < dims.new_tokens) {
+    if (row < dims.new_tokens) {
       let n = k;
       let i = at0 + n;
       let acc = load_x(i) * scales[0] * g;

@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       atomicStore(&seen[word], 0u);
     }
     workgroupBarrier();
-    for (var row = lane; row < (dims.past + 1u); row += LANES) {
+    for (var row = lane; row < dims.past + 1u; row += LANES) {
       let token = u32(load_tokens(row)) - first;
       if (token < SLICE) {
         atomicOr(&seen[token / 32u], 1u << (token % 32u));

@@ -163,7 +163,7 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
       floor = max(floor, highest + log(min_p));
     }
 
-    let draw = pcg(pcg(vec4u(dims.seed)) ^ vec4u((dims.past + 1u)));
+    let draw = pcg(pcg(vec4u(dims.seed)) ^ vec4u(dims.past + 1u));
     var value = LOWEST;
     for (var i = lane; i < GROUPS; i += LANES) {
       let x = load_scores(i);
@@ -192,6 +192,6 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
     token = lane_token[0];
   }
   if (lane == 0u) {
-    store_tokens((dims.past + 1u), i32(token));
+    store_tokens(dims.past + 1u, i32(token));
   }
 }

@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape, /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
 //   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape, /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
-// design 'query32' for attention_16 new_tokensx32x50x32
+// variant 'query32' for attention_16 new_tokensx32x50x32
 // reads q f32[1,new_tokens,32], k f32[1,50,32], v f32[1,50,32]
 // writes out f32[1,new_tokens,32]
 // at most 29.2 kB moved, 410 kFLOP a dispatch
@@ -40,16 +40,15 @@ fn store_out(i: u32, value: vec4f) {
 const D4 = 4u;  // vec4s in a head
 const Q_STRIDE = 8u;  // vec4s in a row of q and out
 const KV_STRIDE = 8u;  // vec4s in a row of k and v
-const LANES = 32u;
 const LOWEST = -3.4028234663852886e38;
 
 @compute @workgroup_size(32, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let head = workgroup.y;
   let start = workgroup.x * 32u;
-  let first = start + local.x;  // this invocation's queries are first, first + LANES, ...
+  let first = start + local.x;  // this invocation's queries are first, first + 32, ...
   let last = dims.new_tokens - 1u;
-  let t0 = min(first + 0u, last);
+  let t0 = min(first, last);
   let at0 = t0 * Q_STRIDE + head * D4;
   var highest0 = LOWEST;
   var sum0 = 0.0;
@@ -77,9 +76,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
   let keys = 50u;
   for (var s = 0u; s < keys; s += 1u) {
-    let at_key0 = min(s + 0u, keys - 1u) * KV_STRIDE + head * D4;
+    let at_key0 = min(s, keys - 1u) * KV_STRIDE + head * D4;
     var products0_0 = vec4f();
-    let k0_0 = load_k(at_key0 + 0u);
+    let k0_0 = load_k(at_key0);
     let k1_0 = load_k(at_key0 + 1u);
     let k2_0 = load_k(at_key0 + 2u);
     let k3_0 = load_k(at_key0 + 3u);
@@ -87,13 +86,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     products0_0 = fma(q0_1, k1_0, products0_0);
     products0_0 = fma(q0_2, k2_0, products0_0);
     products0_0 = fma(q0_3, k3_0, products0_0);
-    let score0_0 = select(LOWEST, (dot(products0_0, vec4f(1.0))), s + 0u < keys);
+    let score0_0 = select(LOWEST, dot(products0_0, vec4f(1.0)), s < keys);
     let before0 = highest0;
     highest0 = max(highest0, score0_0);
     let keep0 = exp(before0 - highest0);
     let p0_0 = exp(score0_0 - highest0);
     sum0 = fma(sum0, keep0, p0_0);
-    let v0_0 = load_v(at_key0 + 0u);
+    let v0_0 = load_v(at_key0);
     out0_0 = fma(out0_0, vec4f(keep0), p0_0 * v0_0);
     let v1_0 = load_v(at_key0 + 1u);
     out0_1 = fma(out0_1, vec4f(keep0), p0_0 * v1_0);
@@ -116,7 +115,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       }
       default: {}
     }
-    if (first + 0u < dims.new_tokens) {
+    if (first < dims.new_tokens) {
       store_out(at0 + i, result0 / sum0);
     }
   }

@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Elementwise: out = max(x0, x1) - 8.
 //
 // mel, 1 dispatch:
 //   mel/top, mel/bottom
@@ -31,7 +31,7 @@ fn element(i: u32) -> f32 {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
-  if (i < 1u) {
+  if (i == 0u) {
     store_out(i, element(i));
   }
 }

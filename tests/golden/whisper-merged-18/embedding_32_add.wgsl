@@ -1,4 +1,5 @@
 // Embedding: out[t] = table[ids[t]], where a negative id counts from the end of the table.
+// Fused: out = acc + x3.
 //
 // prefill, 1 dispatch:
 //   /model/decoder/embed_tokens/Gather, /model/decoder/Add
@@ -28,7 +29,7 @@ fn load_ids(i: u32) -> i32 {
 }
 
 fn load_x3(i: u32) -> vec4f {
-  return textureLoad(x3, vec2u(((dims.past * 8u) + i) % 512u, ((dims.past * 8u) + i) / 512u));
+  return textureLoad(x3, vec2u((dims.past * 8u + i) % 512u, (dims.past * 8u + i) / 512u));
 }
 
 fn store_out(i: u32, value: vec4f) {
@@ -48,7 +49,7 @@ fn table_part(row: u32, k: u32) -> vec4f {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
-  if (i >= (dims.new_tokens * 8u)) {
+  if (i >= dims.new_tokens * 8u) {
     return;
   }
   let n = i % K4;

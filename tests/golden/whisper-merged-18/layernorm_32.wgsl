@@ -6,7 +6,7 @@
 //   /layers.1/self_attn_layer_norm/LayerNormalization
 //   /layers.1/final_layer_norm/LayerNormalization
 //   and 1 more
-// design 'lanes8x4' for layernorm 50x32
+// variant 'lanes8x4' for layernorm 50x32
 // reads x f32[1,50,32], gamma f32[32], beta f32[32]
 // writes y f32[1,50,32]
 // at most 13.1 kB moved, 12.8 kFLOP a dispatch
@@ -56,16 +56,16 @@ fn met(sum: vec4f, local: vec3u) -> vec4f {
 @compute @workgroup_size(8, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let row = workgroup.x * 4u;
-  let at0 = min(row + 0u, 50u - 1u) * K4;
+  let at0 = min(row, 49u) * K4;
   var sum0 = vec4f();
   var squares0 = vec4f();
-  let at1 = min(row + 1u, 50u - 1u) * K4;
+  let at1 = min(row + 1u, 49u) * K4;
   var sum1 = vec4f();
   var squares1 = vec4f();
-  let at2 = min(row + 2u, 50u - 1u) * K4;
+  let at2 = min(row + 2u, 49u) * K4;
   var sum2 = vec4f();
   var squares2 = vec4f();
-  let at3 = min(row + 3u, 50u - 1u) * K4;
+  let at3 = min(row + 3u, 49u) * K4;
   var sum3 = vec4f();
   var squares3 = vec4f();
   for (var k = local.x; k < K4; k += 8u) {
@@ -103,7 +103,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
     let b = load_beta(k);
-    if (row + 0u < 50u) {
+    if (row < 50u) {
       store_y(at0 + k, (load_x(at0 + k) - means[0]) * scales[0] * g + b);
     }
     if (row + 1u < 50u) {

@@ -6,7 +6,7 @@
 //   /model/decoder/layers.0/final_layer_norm/LayerNormalization
 //   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization
 //   and 2 more
-// design 'lanes8x4' for layernorm new_tokensx32
+// variant 'lanes8x4' for layernorm new_tokensx32
 // reads x f32[1,new_tokens,32], gamma f32[32], beta f32[32]
 // writes y f32[1,new_tokens,32]
 // at most 16.6 kB moved, 16.4 kFLOP a dispatch
@@ -64,7 +64,7 @@ fn met(sum: vec4f, local: vec3u) -> vec4f {
 @compute @workgroup_size(8, 1, 1)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let row = workgroup.x * 4u;
-  let at0 = min(row + 0u, dims.new_tokens - 1u) * K4;
+  let at0 = min(row, dims.new_tokens - 1u) * K4;
   var sum0 = vec4f();
   var squares0 = vec4f();
   let at1 = min(row + 1u, dims.new_tokens - 1u) * K4;
@@ -111,7 +111,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);
     let b = load_beta(k);
-    if (row + 0u < dims.new_tokens) {
+    if (row < dims.new_tokens) {
       store_y(at0 + k, (load_x(at0 + k) - means[0]) * scales[0] * g + b);
     }
     if (row + 1u < dims.new_tokens) {

@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
 //   /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
-// design 'rows8' for matmul_few new_tokensx32x32
+// variant 'rows8' for matmul_few new_tokensx32x32
 // reads x f32[1,new_tokens,32], weight f32[32,32], bias f32[32]
 // writes y f32[1,new_tokens,32]
 // at most 20.6 kB moved, 131 kFLOP a dispatch
@@ -71,7 +71,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  let x0 = row_start(min(row + 0u, last));
+  let x0 = row_start(min(row, last));
   let x1 = row_start(min(row + 1u, last));
   let x2 = row_start(min(row + 2u, last));
   let x3 = row_start(min(row + 3u, last));
@@ -114,11 +114,11 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
     var part7_0 = vec4f();
     var part7_1 = vec4f();
     for (var k = block; k < end; k++) {
-      let b0 = load_weight(w0 + k * 8u + 0u);
+      let b0 = load_weight(w0 + k * 8u);
       let b1 = load_weight(w0 + k * 8u + 1u);
       let b2 = load_weight(w0 + k * 8u + 2u);
       let b3 = load_weight(w0 + k * 8u + 3u);
-      let b4 = load_weight(w1 + k * 8u + 0u);
+      let b4 = load_weight(w1 + k * 8u);
       let b5 = load_weight(w1 + k * 8u + 1u);
       let b6 = load_weight(w1 + k * 8u + 2u);
       let b7 = load_weight(w1 + k * 8u + 3u);

@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, /model/decoder/layers.0/self_attn/v_proj/MatMul, +1
 //   /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, /model/decoder/layers.1/self_attn/v_proj/MatMul, +1
-// design 'rows8' for matmul_few new_tokensx32x96
+// variant 'rows8' for matmul_few new_tokensx32x96
 // reads x f32[1,new_tokens,32], weight f32[96,32], bias f32[96]
 // writes y0 f32[1,new_tokens,32], y1 f32[1,new_tokens+past,32], y2 f32[1,new_tokens+past,32]
 // at most 45.4 kB moved, 393 kFLOP a dispatch
@@ -87,7 +87,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  let x0 = row_start(min(row + 0u, last));
+  let x0 = row_start(min(row, last));
   let x1 = row_start(min(row + 1u, last));
   let x2 = row_start(min(row + 2u, last));
   let x3 = row_start(min(row + 3u, last));
@@ -130,11 +130,11 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
     var part7_0 = vec4f();
     var part7_1 = vec4f();
     for (var k = block; k < end; k++) {
-      let b0 = load_weight(w0 + k * 8u + 0u);
+      let b0 = load_weight(w0 + k * 8u);
       let b1 = load_weight(w0 + k * 8u + 1u);
       let b2 = load_weight(w0 + k * 8u + 2u);
       let b3 = load_weight(w0 + k * 8u + 3u);
-      let b4 = load_weight(w1 + k * 8u + 0u);
+      let b4 = load_weight(w1 + k * 8u);
       let b5 = load_weight(w1 + k * 8u + 1u);
       let b6 = load_weight(w1 + k * 8u + 2u);
       let b7 = load_weight(w1 + k * 8u + 3u);

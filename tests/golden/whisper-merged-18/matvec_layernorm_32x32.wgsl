@@ -3,7 +3,7 @@
 // step, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
 //   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
-// design 'rows8' for matvec_layernorm 32x32
+// variant 'rows8' for matvec_layernorm 32x32
 // reads weight f32[32,32], x f32[1,1,32], bias f32[32], gamma f32[32], beta f32[32]
 // writes y f32[1,1,32]
 // at most 4.74 kB moved, 2.05 kFLOP a dispatch
@@ -74,13 +74,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = (load_x(k) - mean) * scale * load_gamma(k) + load_beta(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight(w1 + k * 8u + 0u)),
+      dot(a, load_weight(w1 + k * 8u)),
       dot(a, load_weight(w1 + k * 8u + 1u)),
       dot(a, load_weight(w1 + k * 8u + 2u)),
       dot(a, load_weight(w1 + k * 8u + 3u)),

@@ -2,7 +2,7 @@
 //
 // prefill, 1 dispatch:
 //   /model/decoder/layer_norm/LayerNormalization
-// design 'rows8' for matvec_layernorm 32x364
+// variant 'rows8' for matvec_layernorm 32x364
 // reads weight f32[364,32], x f32[1,1,32], gamma f32[32], beta f32[32]
 // writes y f32[1,1,364]
 // at most 48.9 kB moved, 23.3 kFLOP a dispatch
@@ -26,7 +26,7 @@ fn load_weight(i: u32) -> vec4f {
 }
 
 fn load_x(i: u32) -> vec4f {
-  return textureLoad(x, vec2u(((dims.new_tokens * 8u - 8u) + i) % 512u, ((dims.new_tokens * 8u - 8u) + i) / 512u));
+  return textureLoad(x, vec2u((dims.new_tokens * 8u - 8u + i) % 512u, (dims.new_tokens * 8u - 8u + i) / 512u));
 }
 
 fn load_gamma(i: u32) -> vec4f {
@@ -76,13 +76,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = (load_x(k) - mean) * scale * load_gamma(k) + load_beta(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight(w1 + k * 8u + 0u)),
+      dot(a, load_weight(w1 + k * 8u)),
       dot(a, load_weight(w1 + k * 8u + 1u)),
       dot(a, load_weight(w1 + k * 8u + 2u)),
       dot(a, load_weight(w1 + k * 8u + 3u)),

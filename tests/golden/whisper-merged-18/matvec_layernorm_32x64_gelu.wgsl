@@ -1,9 +1,10 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
+// Fused: y = gelu(acc).
 //
 // step, 2 dispatches:
 //   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
 //   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4
-// design 'rows8' for matvec_layernorm 32x64
+// variant 'rows8' for matvec_layernorm 32x64
 // reads weight f32[64,32], x f32[1,1,32], bias f32[64], gamma f32[32], beta f32[32]
 // writes y f32[1,1,64]
 // at most 9.09 kB moved, 4.1 kFLOP a dispatch
@@ -90,13 +91,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = (load_x(k) - mean) * scale * load_gamma(k) + load_beta(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight(w1 + k * 8u + 0u)),
+      dot(a, load_weight(w1 + k * 8u)),
       dot(a, load_weight(w1 + k * 8u + 1u)),
       dot(a, load_weight(w1 + k * 8u + 2u)),
       dot(a, load_weight(w1 + k * 8u + 3u)),

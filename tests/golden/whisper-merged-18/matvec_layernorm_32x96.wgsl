@@ -3,7 +3,7 @@
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, +2
 //   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, +2
-// design 'rows8' for matvec_layernorm 32x96
+// variant 'rows8' for matvec_layernorm 32x96
 // reads weight f32[96,32], x f32[1,1,32], bias f32[96], gamma f32[32], beta f32[32]
 // writes y0 f32[1,1,32], y1 f32[1,past+1,32], y2 f32[1,past+1,32]
 // at most 13.4 kB moved, 6.14 kFLOP a dispatch
@@ -98,13 +98,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < K4; k += 1u) {
     let a = (load_x(k) - mean) * scale * load_gamma(k) + load_beta(k);
     sum0 += vec4f(
-      dot(a, load_weight(w0 + k * 8u + 0u)),
+      dot(a, load_weight(w0 + k * 8u)),
       dot(a, load_weight(w0 + k * 8u + 1u)),
       dot(a, load_weight(w0 + k * 8u + 2u)),
       dot(a, load_weight(w0 + k * 8u + 3u)),
     );
     sum1 += vec4f(
-      dot(a, load_weight(w1 + k * 8u + 0u)),
+      dot(a, load_weight(w1 + k * 8u)),
       dot(a, load_weight(w1 + k * 8u + 1u)),
       dot(a, load_weight(w1 + k * 8u + 2u)),
       dot(a, load_weight(w1 + k * 8u + 3u)),

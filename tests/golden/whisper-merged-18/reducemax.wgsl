@@ -1,4 +1,4 @@
-// Reduction, an invocation for each result.
+// Maximum of [1,100,80] along axis 2, an invocation for each result.
 //
 // mel, 1 dispatch:
 //   mel/row_peak
@@ -24,10 +24,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     return;
   }
   let first = i * 80u;
-  var sum = load_x(first);
+  var highest = load_x(first);
   for (var j = 0u; j < 80u; j++) {
     let value = load_x(first + j);
-    sum = max(sum, value);
+    highest = max(highest, value);
   }
-  store_out(i, sum);
+  store_out(i, highest);
 }

@@ -1,4 +1,4 @@
-// Element by element: out[i] = element(i).
+// Transpose [1,80,100] to [1,100,80].
 //
 // encode, 1 dispatch:
 //   /conv1/Conv
@@ -25,7 +25,7 @@ fn element(i: u32) -> f32 {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
-  if (i < 8000u / 4u) {
+  if (i < 2000u) {
     let j = 4u * i;
     store_out(i, vec4f(element(j), element(j + 1u), element(j + 2u), element(j + 3u)));
   }

@@ -72,7 +72,7 @@ fn is_timestamp(token: i32) -> bool {
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let at = (dims.new_tokens + dims.past);
+  let at = dims.new_tokens + dims.past;
   let timed = dims.timed == 1u;
   let count = at - dims.begin;  // tokens sampled so far
 

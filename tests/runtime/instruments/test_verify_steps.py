@@ -14,7 +14,9 @@ from parity import device
 import intaglio
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.instruments.verify import Check, Slice, StepResult, golden, steps
+from intaglio.runtime.instruments import golden
+from intaglio.runtime.instruments.golden import Slice
+from intaglio.runtime.instruments.verify import StepResult, steps
 from intaglio.runtime.plan import ACCESS
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "whisper-merged-18"
@@ -35,7 +37,7 @@ def edited(whisper: Path, tmp_path: Path) -> Path:
 def found(bundle: Path, tolerance: float | None = None) -> list[StepResult]:
     opened = intaglio.load(bundle)
     session = Engine(bundle, replace(opened.plan, tunings=()), device=device(), allow_edited=True).session()
-    return list(steps(session, opened.graph, golden(bundle, opened.plan), tolerance))
+    return list(steps(session, opened.graph, golden.read(bundle, opened.plan), tolerance))
 
 
 def test_every_step_but_sampling_is_compared(whisper: Path) -> None:
@@ -105,7 +107,7 @@ def test_what_heals_is_rough(whisper: Path) -> None:
     """A step is not blamed for an error that reaches no output: here the expected values of an inner one are wrong."""
     opened = intaglio.load(whisper)
     session = Engine(whisper, opened.plan, device=device()).session()
-    mel, *rest = golden(whisper, opened.plan)
+    mel, *rest = golden.read(whisper, opened.plan)
     place = next(p for p in mel.steps if p[0] == 2)
     shifted = Slice(mel.steps[place].values + 1, mel.steps[place].at)
     results = list(steps(session, opened.graph, [replace(mel, steps={**mel.steps, place: shifted}), *rest]))
@@ -117,7 +119,7 @@ def test_doubtful_steps_are_named(whisper: Path) -> None:
     """Two that have no value to compare, and the logarithm (1), which is rough by itself."""
     opened = intaglio.load(whisper)
     session = Engine(whisper, opened.plan, device=device()).session()
-    mel = golden(whisper, opened.plan)[0]
+    mel = golden.read(whisper, opened.plan)[0]
     few = {p: s for p, s in mel.steps.items() if p[0] not in (3, 4)}
     few |= {p: Slice(s.values + 1, s.at) for p, s in few.items() if p[0] >= 5}
     results = list(steps(session, opened.graph, [replace(mel, steps=few)]))
@@ -136,15 +138,15 @@ def test_a_tolerance_is_in_proportion(whisper: Path) -> None:
 def test_values_for_steps_that_are_not_there(whisper: Path, place: tuple[int, int]) -> None:
     opened = intaglio.load(whisper)
     session = Engine(whisper, opened.plan, device=device()).session()
-    mel = golden(whisper, opened.plan)[0]
-    check = Check(mel.program, mel.symbols, mel.inputs, {}, {place: next(iter(mel.steps.values()))})
+    mel = golden.read(whisper, opened.plan)[0]
+    check = replace(mel, outputs={}, steps={place: next(iter(mel.steps.values()))})
     assert not list(steps(session, opened.graph, [check]))
 
 
 def test_values_that_do_not_fit(whisper: Path) -> None:
     opened = intaglio.load(whisper)
     session = Engine(whisper, opened.plan, device=device()).session()
-    mel = golden(whisper, opened.plan)[0]
+    mel = golden.read(whisper, opened.plan)[0]
     far = {place: Slice(s.values, s.at + 10**6) for place, s in mel.steps.items()}
     with pytest.raises(BadBundle, match="golden"):
         list(steps(session, opened.graph, [replace(mel, steps=far)]))
@@ -159,7 +161,7 @@ def test_operands_beyond_their_buffer(edited: Path) -> None:
     moved = replace(work[0], operands=(*work[0].operands[:-1], replace(last, offset=10**9)))
     graph = replace(opened.graph, work={**opened.graph.work, "mel": (moved, *work[1:])})
     with pytest.raises(BadBundle, match="does not hold"):
-        list(steps(session, graph, golden(edited, opened.plan)))
+        list(steps(session, graph, golden.read(edited, opened.plan)))
 
 
 def test_readers(whisper: Path) -> None:

@@ -1,0 +1,93 @@
+"""Titles: what a kernel computes, in one line for the reader. A kernel's identity is its code; titles are no part."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+from intaglio.codegen import wgsl
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.expression import Expression
+from intaglio.compiler.ir.graph import Value
+
+_LONGEST = 72  # characters of a formula, beyond which its operators are listed instead
+
+# operator: sign, how tightly it binds, whether its right side may bind as loosely
+_SIGNS = {
+    "Add": ("+", 2, True),
+    "Sub": ("-", 2, False),
+    "Mul": ("*", 3, True),
+    "Div": ("/", 3, False),
+    "And": ("&", 1, True),
+    "Or": ("|", 1, True),
+    "Equal": ("==", 0, False),
+    "Less": ("<", 0, False),
+    "LessOrEqual": ("<=", 0, False),
+    "Greater": (">", 0, False),
+    "GreaterOrEqual": (">=", 0, False),
+}
+_ALONE = 9  # binds as tightly as a name
+
+
+def shape(value: Value) -> str:
+    """[3000,80]: the shape of a value."""
+    return f"[{','.join(map(str, value.shape))}]"
+
+
+def sizes(dims: Iterable[Dim]) -> str:
+    """3x3: sizes side by side."""
+    return "x".join(map(str, dims))
+
+
+def formula(expression: Expression) -> str:
+    """An expression as a person would write it, such as max(x0, x1) + 4; its operators, where that would be long."""
+    texts: list[tuple[str, int]] = []
+
+    def argument(value: str | float | int | bool | None) -> tuple[str, int]:
+        if isinstance(value, str) and re.fullmatch(r"t\d+", value):
+            return texts[int(value[1:])]
+        if value is None or isinstance(value, str):
+            return str(value or ""), _ALONE
+        return _number(value), _ALONE
+
+    for op, *args in expression:
+        texts.append(_applied(op, [argument(a) for a in args]))
+        if len(texts[-1][0]) > _LONGEST:
+            return ", ".join(_words(op) for op, *_ in expression if op != "Identity")
+    return texts[-1][0]
+
+
+def _applied(op: str, args: list[tuple[str, int]]) -> tuple[str, int]:
+    """The text of an operator applied to texts, and how tightly it binds."""
+    if op == "Identity":
+        return args[0]
+    if op == "Neg":
+        return f"-{_within(args[0], 4)}", 4
+    if op == "Cast":
+        return f"{args[1][0]}({args[0][0]})", _ALONE
+    if op == "Clip" and len(args) == 3 and not (args[1][0] and args[2][0]):
+        op = "Min" if args[2][0] else "Max"
+    if op == "Pow" and args[1][0] == "2":
+        return f"{_within(args[0], _ALONE)}^2", 5
+    if op in _SIGNS:
+        sign, level, loose = _SIGNS[op]
+        return f"{_within(args[0], level)} {sign} {_within(args[1], level if loose else level + 1)}", level
+    return f"{_words(op)}({', '.join(text for text, _ in args if text)})", _ALONE
+
+
+def _within(argument: tuple[str, int], level: int) -> str:
+    text, own = argument
+    return text if own >= level else f"({text})"
+
+
+def _number(value: float | int | bool) -> str:
+    """A number with few digits, whole where it is."""
+    if not math.isfinite(value):
+        return str(float(value))
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else wgsl.number(value, "f32").rstrip("f")
+
+
+def _words(op: str) -> str:
+    """TanhGelu as tanh_gelu."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", op).lower()
