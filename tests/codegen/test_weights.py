@@ -91,7 +91,8 @@ def outputs(session: Session) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     shape = session.plan.buffers[session.plan.programs["encode"].inputs["input_features"]].shape
     hidden = session.run("encode", {"input_features": random.standard_normal(shape)})
-    prefill = session.run("prefill", {"input_ids": [[5, 9, 300]]}, {"past": 0, "begin": 3})
+    session.write("tokens", np.array([5, 9, 300]))
+    prefill = session.run("prefill", {}, {"past": 0, "new_tokens": 3, "begin": 3})
     step = session.run("step", {}, {"past": 3, "new_tokens": 1, "begin": 3})
     tokens = session.read("tokens", {})[:, :5]
     return {"hidden": hidden["last_hidden_state"], "3": prefill["logits"], "1": step["logits"], "tokens": tokens}

@@ -90,8 +90,8 @@ class LanguageModel(Family):
     def programs(self, trace: Trace) -> dict[str, Graph]:
         past, new = self._past, dim(self._new)
         tokens = (
-            partial(sample_token, at=past + new, context=self._context),
-            partial(decoder_inputs.read_tokens, past=past, new=new),
+            partial(decoder_inputs.read_tokens, past=past, new=new, context=self._context),
+            partial(sample_token, at=past + new),
         )
         graph = pipeline.run(self.graphs[DECODE], tokens, trace)
         sizes: dict[str, Dim] = {PREFILL: dim(Symbol(NEW_TOKENS, 1, self.settings["chunk"])), STEP: 1}
@@ -106,9 +106,9 @@ class LanguageModel(Family):
         return DecoderReference(folder.decoder, folder.sizes)
 
 
-def sample_token(graph: Graph, at: Dim, context: int) -> int:
+def sample_token(graph: Graph, at: Dim) -> int:
     """Append the choice of the next token, written into the state `tokens` at row `at`; returns 1."""
-    tokens = decoder_inputs.add_tokens(graph, context)
+    tokens = next(v for v in graph.states if v.name == TOKENS)
     sampling = graph.value(SAMPLING, TensorType("f32", (_SAMPLING,)))
     graph.states.append(sampling)
     choice = SampleToken(graph.outputs[0], sampling, tokens, at=at, seed=dim(Symbol(SEED, 0, (1 << 31) - 1)))
