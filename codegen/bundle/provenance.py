@@ -14,7 +14,7 @@ from intaglio.runtime.instruments import provenance
 from intaglio.runtime.instruments.provenance import Operand, Operation, Origin, Outline, Work
 from intaglio.runtime.sizes import Size
 
-_EXPRESSIONS = ("steps", "tail", "scored", "masked", "weighed")  # attributes that hold one
+_EXPRESSIONS = ("steps", "tail", "gate", "scored", "masked", "weighed")  # attributes that hold one
 
 
 def describe(
@@ -40,10 +40,9 @@ def outline(g: graph.Graph) -> Outline:
 
 
 def _operation(g: graph.Graph, node: graph.Node) -> Operation:
-    consts = [v is not None and v.const is not None and g.producer(v) is None for v in node.inputs]
+    consts = [v is not None and v.const is not None and g.producer(v) is None for v in node.reads]
     reads = [
-        "" if v is None else graph.argument(v) if const else v.name
-        for v, const in zip(node.inputs, consts, strict=True)
+        "" if v is None else graph.argument(v) if const else v.name for v, const in zip(node.reads, consts, strict=True)
     ]
     return Operation(
         node.op,
@@ -52,7 +51,7 @@ def _operation(g: graph.Graph, node: graph.Node) -> Operation:
         tuple(reads),
         tuple(i for i, const in enumerate(consts) if const),
         tuple(v.name for v in node.outputs),
-        ", ".join(f"{k}={text(a) if k in _EXPRESSIONS else graph.short(a)}" for k, a in sorted(node.attrs.items())),
+        ", ".join(f"{k}={text(a) if k in _EXPRESSIONS else graph.short(a)}" for k, a in sorted(node.settings.items())),
     )
 
 

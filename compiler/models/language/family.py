@@ -15,6 +15,7 @@ import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.graph import Graph, Node, TensorType
+from intaglio.compiler.ir.operators import SampleToken
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE, DecoderReference
@@ -120,7 +121,6 @@ def sample_token(graph: Graph, at: Dim) -> int:
     tokens = next(v for v in graph.states if v.name == TOKENS)
     sampling = graph.value(SAMPLING, TensorType("f32", (len(SAMPLING_OPTIONS),)))
     graph.states.append(sampling)
-    attrs = {"at": at, "seed": dim(Symbol(SEED, 0, (1 << 31) - 1))}
-    token = graph.value("token", tokens.type)
-    graph.add(Node("SampleToken", (graph.outputs[0], sampling, tokens), (token,), attrs, ("sampling",)))
+    choice = SampleToken(graph.outputs[0], sampling, tokens, at=at, seed=dim(Symbol(SEED, 0, (1 << 31) - 1)))
+    graph.add(Node.of(choice, (graph.value("token", tokens.type),), ("sampling",)))
     return 1
