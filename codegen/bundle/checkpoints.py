@@ -70,9 +70,9 @@ def _evaluated(
 ) -> Iterator[tuple[Value, np.ndarray]]:
     """Every value of the graph, in order, but for what no numpy function computes, and what depends on that."""
     nodes = graph.nodes
-    last = {value: i for i, node in enumerate(nodes) for value in node.inputs}
+    last = {value: i for i, node in enumerate(nodes) for value in node.reads}
     for i, node in enumerate(nodes):
-        if all(v is None or v.const is not None or v in values for v in node.inputs):
+        if all(v is None or v.const is not None or v in values for v in node.reads):
             try:
                 made = evaluate.compute(graph, [node], values, symbols)
             except BadModel:
@@ -80,6 +80,6 @@ def _evaluated(
             for value in node.outputs:
                 values[value] = made[value]
                 yield value, made[value]
-        for value in set(node.inputs):
+        for value in set(node.reads):
             if last[value] == i:
                 values.pop(value, None)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, own, refuse, wgsl_type
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.operators import Elementwise, Write
 from intaglio.compiler.semantics.shapes import broadcast_strides, content, paddings, slices
 
 _LANES = 64
@@ -58,11 +59,11 @@ def _over(
     return replace(kernel, touched=touched, title=title)
 
 
-@op("Elementwise")
-def elementwise(node: Node) -> Kernel:
-    steps = node.attrs["steps"]
+@own(Elementwise)
+def elementwise(node: Node, of: Elementwise[Value]) -> Kernel:
+    steps = of.steps
     label = "_".join(["elementwise", *(s[0].lower() for s in steps)][:4])
-    return _kernel(node.output, node.inputs, steps, label, f"Elementwise: out = {titles.formula(steps)}")
+    return _kernel(node.output, of.operands, steps, label, f"Elementwise: out = {titles.formula(steps)}")
 
 
 def copy(value: Value, out: Value) -> Kernel:
@@ -167,9 +168,8 @@ def count_up(node: Node) -> Kernel:
     return _kernel(node.output, [], steps, "range", f"Range: out[i] = {titles.formula(steps)}")
 
 
-@op("Write")
-def write(node: Node) -> Kernel:
+@own(Write)
+def write(node: Node, of: Write[Value]) -> Kernel:
     """Rows into a state, from row `at` on."""
-    new, at = node.inputs[0], node.attrs["at"]
-    title = f"Write {titles.shape(new)} into the state {titles.shape(node.output)}, from row {at} on"
-    return _into(node.output, new, "write", title, wgsl.strides(new.shape), at * new.shape[-1])
+    title = f"Write {titles.shape(of.rows)} into the state {titles.shape(node.output)}, from row {of.at} on"
+    return _into(node.output, of.rows, "write", title, wgsl.strides(of.rows.shape), of.at * of.rows.shape[-1])

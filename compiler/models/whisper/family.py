@@ -17,6 +17,7 @@ import numpy as np
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import FLOATS, Graph, Node, known
+from intaglio.compiler.ir.operators import WhisperToken
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
@@ -190,11 +191,7 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
             moved.add(node)
     cut = [(n, v) for n in decoder.nodes if n in moved for v in n.outputs if set(decoder.consumers(v)) - moved]
     for node in [n for n in decoder.nodes if n in moved]:
-        encoder.add(
-            Node(
-                node.op, tuple(hidden if v is rows else v for v in node.inputs), node.outputs, node.attrs, node.sources
-            )
-        )
+        encoder.add(node.reading({rows: hidden}))
     for i, (node, value) in enumerate(cut):
         state = decoder.value(f"cross.{i // 2}.{('key', 'value')[i % 2]}", value.type)
         decoder.states.append(state)
@@ -222,10 +219,10 @@ def sample_token(graph: Graph, rules: Mapping[str, Any], symbols: Symbols, new: 
     """
     logits = graph.outputs[0]
     state = next(v for v in graph.states if v.name == TOKENS)
-    lists = [graph.constant(rules[k], k) for k in ("suppress", "suppress_first")]
-    attrs = {k: rule for k, rule in rules.items() if k not in ("suppress", "suppress_first")}
-    attrs |= {"at": symbols.past + new, "begin": symbols.begin, "timed": symbols.timed}
-    graph.add(Node("WhisperToken", (logits, *lists, state), (graph.value("token", state.type),), attrs, ("sampling",)))
+    lists = {k: graph.constant(rules[k], k) for k in ("suppress", "suppress_first")}
+    s = symbols
+    choice = WhisperToken(logits, **rules | lists, tokens=state, at=s.past + new, begin=s.begin, timed=s.timed)
+    graph.add(Node.of(choice, (graph.value("token", state.type),), ("sampling",)))
     return 1
 
 
