@@ -17,7 +17,7 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import FLOATS, Node, TensorType, Value, type_of
+from intaglio.compiler.ir.graph import FLOATS, Node, Operator, TensorType, Value, type_of
 from intaglio.compiler.ir.packed import Packed
 from intaglio.compiler.reader import kernels
 
@@ -127,16 +127,28 @@ class Kernel:
         return replace(first, others=tuple(others))
 
 
-OpFunction = Callable[[Node], Kernel | list[Kernel]]
+Made = Kernel | list[Kernel]
+OpFunction = Callable[[Node], Made]
+OwnFunction = Callable[[Node, Any], Made]
 OPS: dict[str, OpFunction] = {}
 
 
 def op(*names: str) -> Callable[[OpFunction], OpFunction]:
-    """Register the function that makes kernels for operators of these names."""
+    """Register the function that makes kernels for operators of ONNX of these names."""
 
     def register(function: OpFunction) -> OpFunction:
         OPS.update(dict.fromkeys(names, function))
         kernels.register(*names)
+        return function
+
+    return register
+
+
+def own(operator: type[Operator[Any]]) -> Callable[[OwnFunction], OwnFunction]:
+    """Register the function that makes kernels for one of our own operators, from its node and itself."""
+
+    def register(function: OwnFunction) -> OwnFunction:
+        OPS[operator.__name__] = lambda node: function(node, node.own)
         return function
 
     return register

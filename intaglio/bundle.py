@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import wgpu
 
     from intaglio.runtime.engine import Engine
-    from intaglio.runtime.instruments.verify import Check, Result, StepResult
+    from intaglio.runtime.instruments.golden import Check
+    from intaglio.runtime.instruments.verify import Result, StepResult
     from intaglio.runtime.session import Session
     from intaglio.runtime.tasks.tokenizer import Tokenizer
 
@@ -99,9 +100,9 @@ class Bundle(BundleSession):
         return steps(self.engine.session(), self.graph, self._checks(reference, bind), tolerance)
 
     def _checks(self, reference: Any, bind: Mapping[str, Any] | None) -> Iterable[Check]:
-        from intaglio.runtime.instruments.verify import golden
+        from intaglio.runtime.instruments import golden
 
-        checks = golden(self.folder, self.plan)
+        checks = golden.read(self.folder, self.plan)
         if reference is None:
             return checks
         from intaglio import ort as references

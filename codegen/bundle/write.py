@@ -12,14 +12,14 @@ from pathlib import Path
 
 from intaglio.codegen.bundle import report
 from intaglio.codegen.bundle.assemble import Assembled, assemble
-from intaglio.codegen.bundle.checkpoints import checkpoints
-from intaglio.codegen.bundle.golden import save_golden
+from intaglio.codegen.bundle.checkpoints import checks
 from intaglio.codegen.bundle.provenance import describe as provenance
 from intaglio.codegen.fuse.pipeline import fuse
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.runtime import designs_file, plan_file
 from intaglio.runtime.files import describe
+from intaglio.runtime.instruments import golden
 from intaglio.runtime.instruments import provenance as graphs
 from intaglio.runtime.plan import File
 from intaglio.runtime.progress import Progress, silent
@@ -72,8 +72,8 @@ def _write(model: Model, folder: Path, trace: Trace, progress: Progress, tunings
     plan = assembled.plan
     tuned = (m.tuning(plan.alternatives.values()) for m in tunings)
     plan = replace(plan, tunings=tuple(t for t in tuned if t.variants))
-    (folder / designs_file.FOLDER).mkdir(parents=True)
     for name, text in assembled.shaders.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     files: dict[str, File] = {}
     for name, content in _contents(model, assembled, trace, progress).items():
@@ -95,10 +95,9 @@ def _contents(model: Model, assembled: Assembled, trace: Trace, progress: Progre
     if model.settings:
         texts["generation.json"] = json.dumps(model.settings, indent=2, ensure_ascii=False) + "\n"
     contents = model.files | {name: text.encode() for name, text in texts.items()}
-    if model.checks:
+    if model.golden:
         progress("golden values", 0, 0)
-        steps = checkpoints(model.checks, model.graphs, assembled.dispatches)
         seen = (v for g in model.graphs.values() for v in (*g.inputs, *g.states))
         fixed = {v.name for v in seen if all(isinstance(d, int) for d in v.shape)}
-        contents["golden.safetensors"] = save_golden(model.checks, steps, fixed)
+        contents[golden.FILE] = golden.write(checks(model.golden, model.graphs, assembled.dispatches), fixed)
     return contents

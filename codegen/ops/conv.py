@@ -86,7 +86,7 @@ def convolve(node: Node) -> list[Kernel]:
         consts=consts,
         label=label,
         vec4=frozenset({"w"} if deep > 1 else ()),
-        tail=node.attrs.get("tail", ()),
+        tail=node.tail.steps if node.tail is not None else (),
         flops=node.output.type.size * (2 * c * taps),
     )
     return [*before, kernel.with_variants(f"{label}{_kind(slid, group)} {_sizes(node)}", variants)]

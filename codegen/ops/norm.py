@@ -48,7 +48,7 @@ def norm(node: Node) -> Kernel:
 
     variants = {name: variant(*sizes) for name, sizes in _LANES.items()}
     variants["subgroup"] = variant(8, 4, subgroup=True) | {"needs": ("subgroups",)}
-    tail = node.attrs.get("tail", ())
+    tail = node.tail.steps if node.tail is not None else ()
     kernel = Kernel(template, reads, {"y": node.output}, consts=consts, label=label, vec4=vec4, tail=tail, flops=flops)
     return kernel.with_variants(f"{template} {rows}x{width}", variants)
 

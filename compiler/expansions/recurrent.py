@@ -47,7 +47,7 @@ def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
         lengths = op.Expand(op.dimensions(steps), op.dimensions(batch))
     extra = _late_bias(op, node, x) if after else peepholes
     inputs = (op.Reshape(taken, op.dimensions(steps, batch, directions, gates, hidden)), _packed(op, r, gates))
-    attrs = {"cell": node.op, "activations": first, "clip": node.attrs.get("clip"), "after": after}
+    attrs = {"cell": node.op, "activations": tuple(first), "clip": node.attrs.get("clip"), "after": after}
     attrs |= {"direction": node.attrs.get("direction", "forward"), "coupled": bool(node.attrs.get("input_forget"))}
     y, final = op.node("Recurrent", (*inputs, op.Concat(*states, axis=0), lengths, extra), 2, **attrs)
     finals = op.node("Split", (final,), count, axis=0, num_outputs=count)

@@ -180,13 +180,6 @@ def _fill(graph: Graph, value: Value, make: Callable[[Graph, Value], Node]) -> N
     graph.add(Node("Cast", (made,), (value,), {"to": value.dtype}, (value.name,)))
 
 
-def add_tokens(graph: Graph, context: int) -> Value:
-    """The state `tokens` i32[1,context+1,1], a row for each position: where runs read tokens and write the next one."""
-    tokens = graph.value(TOKENS, TensorType("i32", (1, context + 1, 1)))
-    graph.states.append(tokens)
-    return tokens
-
-
 def tokens_state(ids: np.ndarray, context: int) -> np.ndarray:
     """The state with the tokens `ids` [1, n] in its first rows."""
     tokens = np.zeros((1, context + 1, 1), np.int32)
@@ -194,11 +187,15 @@ def tokens_state(ids: np.ndarray, context: int) -> np.ndarray:
     return tokens
 
 
-def read_tokens(graph: Graph, past: Dim, new: Dim) -> int:
-    """Let the graph read its `new` tokens where they lie, behind the `past` ones; returns 1."""
+def read_tokens(graph: Graph, past: Dim, new: Dim, context: int) -> int:
+    """Let the graph read its `new` tokens behind the `past` ones in the state `tokens`; returns 1.
+
+    The state is i32[1, context + 1, 1]: a row for each position, where runs read tokens and write the next one.
+    """
     ids = next(v for v in graph.inputs if v.name == "input_ids")
     graph.inputs.remove(ids)
-    tokens = next(v for v in graph.states if v.name == TOKENS)
+    tokens = graph.value(TOKENS, TensorType("i32", (1, context + 1, 1)))
+    graph.states.append(tokens)
     builder = GraphBuilder(graph, graph.consumers(ids)[0])
     bounds = (known([past], (1,)), known([past + new], (1,)), np.array([1]))
     rows = builder.Slice(tokens, *map(builder.constant, bounds))

@@ -12,6 +12,7 @@ import itertools
 import numpy as np
 
 from intaglio.compiler.ir import dims
+from intaglio.compiler.ir import operators as own
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Graph, Value, known
 from intaglio.compiler.rewrite import views
@@ -59,8 +60,7 @@ class OneMask(Rule):
         hidden = op.Where(visible, op.number(0, scores), lowest)
         scores = op.Add(scores, op.Add(hidden, mask))
         for node in beneath(op.graph, masked)[1] if masked is not None else ():
-            inputs = (scores if v is changed(node) else v for v in node.inputs)
-            (scores,) = op.node(node.op, tuple(inputs), **node.attrs)
+            scores = op.like(node, {changed(node): scores})
         return op.Softmax(scores, axis=-1)
 
 
@@ -97,10 +97,8 @@ class Attention(Rule):
         attrs |= {name: expression(beneath(op.graph, x)[1]) for name, x in chains.items() if x is not None}
         if mask is not None:
             known_mask = seen(op.graph, mask, q.shape[2], k.shape[3])
-            attrs |= known_mask or {}
-            if known_mask is None:
-                rows = (*rows, _additive(op, mask))
-        y = op.node("Attention", rows, **attrs)[0]
+            attrs |= {"mask": _additive(op, mask)} if known_mask is None else known_mask
+        y = op.add(own.Attention(*rows, **attrs))
         shape = (1, q.shape[2], heads, q.shape[3])
         return op.Transpose(op.Reshape(y, op.constant(known(shape, (4,))), allowzero=1), perm=[0, 2, 1, 3])
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import FakeQuantize
 from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.rewrite.builder import GraphBuilder
@@ -31,7 +32,7 @@ def fuse_quantized(graph: Graph) -> int:
 
 def rounds_by_run(graph: Graph) -> bool:
     """Whether numbers are rounded in the range that those of all tokens in a run have, so that the others matter."""
-    return any(n.op == "DynamicQuantizeLinear" or (n.op == "FakeQuantize" and len(n.inputs) == 1) for n in graph.nodes)
+    return any(n.op == "DynamicQuantizeLinear" or (FakeQuantize.of(n) and len(n.inputs) == 1) for n in graph.nodes)
 
 
 def _check(graph: Graph) -> None:
@@ -46,7 +47,7 @@ def _back(graph: Graph, node: Node) -> bool:
     """Let what is quantized and dequantized with the same numbers be rounded by one operator."""
     maker = graph.producer(node.inputs[0])
     if maker is not None and maker.op == "DynamicQuantizeLinear" and maker.outputs == node.inputs:
-        graph.replace(node, Node("FakeQuantize", maker.inputs, node.outputs, {}, node.sources))
+        graph.replace(node, Node.of(FakeQuantize(maker.inputs[0]), node.outputs, node.sources))
         return True
     if maker is None or maker.op != "QuantizeLinear" or len(node.inputs) != 3 or len(maker.inputs) != 3:
         return False
@@ -55,8 +56,8 @@ def _back(graph: Graph, node: Node) -> bool:
         return False
     ends = ml_dtypes.iinfo(grid[1].const.dtype)
     scale, zero = (graph.constant(np.float32(v.scalar), v.name) for v in grid)
-    attrs = {"low": float(ends.min), "high": float(ends.max)}
-    graph.replace(node, Node("FakeQuantize", (maker.inputs[0], scale, zero), node.outputs, attrs, node.sources))
+    rounding = FakeQuantize(maker.inputs[0], scale, zero, low=float(ends.min), high=float(ends.max))
+    graph.replace(node, Node.of(rounding, node.outputs, node.sources))
     return True
 
 

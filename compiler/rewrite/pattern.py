@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from intaglio.compiler.ir import operators as own
 from intaglio.compiler.ir.graph import Graph, Node, Value, type_of
 from intaglio.compiler.rewrite.builder import Declined, GraphBuilder
 from intaglio.compiler.rewrite.elementwise_chains import beneath, changed
@@ -96,6 +97,8 @@ class PatternBuilder:
         return Chain(last.name, inner)
 
     def __getattr__(self, name: str) -> Any:
+        if name not in operators.KNOWN:
+            raise AttributeError(f"{name} is not an operator of ONNX, nor one of ours")
         return lambda *args, **attrs: Op(name, args, attrs)
 
 
@@ -112,7 +115,8 @@ class NumpyBuilder:
         def compute(*args: Any, **attrs: Any) -> np.ndarray:
             arrays = [a if isinstance(a, np.ndarray) else _array(a) for a in args]
             values = tuple(Value("", type_of(a), a) for a in arrays)
-            return operators.evaluate(Node(name, values, (Value("", values[0].type),), attrs), arrays)[0]
+            node = own.node(name, values, (Value("", values[0].type),), attrs)
+            return operators.evaluate(node, arrays)[0]
 
         return compute
 

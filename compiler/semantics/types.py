@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import ELEMENTWISE, PREDICATES
 from intaglio.compiler.ir.graph import DTYPES, OPSET, Node, TensorType, Value, type_of
+from intaglio.compiler.ir.operators import Linear, Recurrent, Resample, Write
 from intaglio.compiler.semantics import operators
 from intaglio.compiler.semantics.resize import resized
 from intaglio.compiler.semantics.shapes import DataDependent, axis_of, broadcast, content, integers, paddings, slices
@@ -29,6 +31,8 @@ MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
 
 def types(node: Node) -> list[TensorType]:
     """The types of a node's outputs. Raises DataDependent, NotLinear, and BadModel for inputs that do not fit."""
+    if node.own is not None:
+        return _OURS[node.op](node.own)
     if node.op in ELEMENTWISE:
         return [_elementwise(node)]
     if node.op in _TYPES:
@@ -228,29 +232,26 @@ def _resize(node: Node) -> list[TensorType]:
     return [TensorType(node.inputs[0].dtype, tuple(axis.count for axis in resized(node)))]
 
 
-def _resample(node: Node) -> list[TensorType]:
-    x, axis = node.inputs[0], node.attrs["axis"]
-    return [TensorType(x.dtype, (*x.shape[:axis], node.inputs[1].shape[0], *x.shape[axis + 1 :]))]
+def _resample(of: Resample[Value]) -> list[TensorType]:
+    shape = (*of.x.shape[: of.axis], of.places.shape[0], *of.x.shape[of.axis + 1 :])
+    return [TensorType(of.x.dtype, shape)]
 
 
-def _recurrent(node: Node) -> list[TensorType]:
-    steps, batch, directions, _, hidden = node.inputs[0].shape
-    return [TensorType("f32", (steps, directions, batch, hidden)), node.inputs[2].type]
+def _recurrent(layer: Recurrent[Value]) -> list[TensorType]:
+    steps, batch, directions, _, hidden = layer.taken.shape
+    return [TensorType("f32", (steps, directions, batch, hidden)), layer.initial.type]
 
 
-def _linear(node: Node) -> list[TensorType]:
-    x, weight = node.inputs[:2]
-    rows = x.shape[:-1]
-    if window := node.attrs.get("window"):
-        kernel, stride, pad = window
-        rows = (*rows[:-1], (rows[-1] + 2 * pad - kernel) // stride + 1)
-    columns = weight.shape[0] // 2 if node.attrs.get("paired") else weight.shape[0]
-    return [TensorType("f32", (*rows, n)) for n in node.attrs.get("splits", (columns,))]
+def _linear(layer: Linear[Value]) -> list[TensorType]:
+    rows, columns = layer.x.shape[:-1], layer.weight.shape[0]
+    if window := layer.window:
+        rows = (*rows[:-1], (rows[-1] + 2 * window.pad - window.kernel) // window.stride + 1)
+    return [TensorType("f32", (*rows, n)) for n in layer.splits or (columns // 2 if layer.gate else columns,)]
 
 
-def _write(node: Node) -> list[TensorType]:
-    new, state = node.inputs
-    return [TensorType(new.dtype, (*state.shape[:-2], node.attrs["at"] + new.shape[-2], state.shape[-1]))]
+def _write(write: Write[Value]) -> list[TensorType]:
+    state = write.state.shape
+    return [TensorType(write.rows.dtype, (*state[:-2], write.at + write.rows.shape[-2], state[-1]))]
 
 
 def _gemm(node: Node) -> list[TensorType]:
@@ -290,14 +291,18 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Resize": _resize,
     "DFT": transformed,
     "STFT": framed,
+    "RMSNormalization": lambda node: [node.inputs[0].type],
+}
+
+
+_OURS: dict[str, Callable[[Any], list[TensorType]]] = {
+    "Attention": lambda node: [node.q.type],
+    "FakeQuantize": lambda node: [node.x.type],
     "Linear": _linear,
     "Recurrent": _recurrent,
     "Resample": _resample,
+    "Rotary": lambda node: [x.type for x in node.rows],
     "Write": _write,
-    "Attention": lambda node: [node.inputs[0].type],
-    "FakeQuantize": lambda node: [node.inputs[0].type],
-    "Rotary": lambda node: [x.type for x in node.inputs[2 : 2 + len(node.outputs)]],
-    "RMSNormalization": lambda node: [node.inputs[0].type],
 }
 
 

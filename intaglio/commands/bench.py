@@ -81,10 +81,10 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
 def _measured(
     bundle: intaglio.Bundle, session: Session, options: argparse.Namespace
 ) -> tuple[dict[str, Any], list[Run]]:
+    from intaglio.runtime.instruments import golden
     from intaglio.runtime.instruments.measure import median, once, per_token, runs
-    from intaglio.runtime.instruments.verify import golden
 
-    programs, rows = runs(session.plan, golden(bundle.folder, bundle.plan), dict(options.size)), {}
+    programs, rows = runs(session.plan, golden.read(bundle.folder, bundle.plan), dict(options.size)), {}
     for run in programs:
         session.feed(run.program, run.inputs, run.symbols)
         first = once(session, run)

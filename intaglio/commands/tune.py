@@ -32,13 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime import tuning
+    from intaglio.runtime.instruments import golden
     from intaglio.runtime.instruments.autotune import autotune
-    from intaglio.runtime.instruments.verify import golden
 
     bundle = intaglio.load(options.bundle)
     file = options.output or bundle.folder.with_name(f"{bundle.folder.name}.tuning.json")
     earlier = tuning.read(file) if file.exists() else None
-    results = autotune(bundle.folder, bundle.whole_plan, golden(bundle.folder, bundle.plan), progress)
+    results = autotune(bundle.folder, bundle.whole_plan, golden.read(bundle.folder, bundle.plan), progress)
     progress.clear()
     measured = results.measured
     if earlier is not None:

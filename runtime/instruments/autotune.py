@@ -16,7 +16,7 @@ from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.instruments import measure
 from intaglio.runtime.instruments.clock import FEATURE, Clock, Work, clock
-from intaglio.runtime.instruments.verify import Check
+from intaglio.runtime.instruments.golden import Check
 from intaglio.runtime.limits import TIERS
 from intaglio.runtime.plan import ACCESS, Plan, Program, Step
 from intaglio.runtime.progress import Progress

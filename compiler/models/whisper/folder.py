@@ -14,6 +14,7 @@ from intaglio.compiler.models.json_file import read_json
 from intaglio.compiler.models.whisper import mel
 
 MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
+FRAMES_PER_POSITION = 2  # the encoder halves the frames of the spectrogram, and timestamps count its positions
 DECODERS = ("decoder_model_merged.onnx", "decoder_model.onnx")
 
 
@@ -68,7 +69,8 @@ def read(folder: Path) -> Folder:
         raise
     except (TypeError, ValueError, AttributeError, IndexError) as e:
         raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
-    settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": 2 * sizes[1]}
+    settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": FRAMES_PER_POSITION * sizes[1]}
+    settings |= {"silence": mel.SILENCE, "frames_per_timestamp": FRAMES_PER_POSITION}
     return Folder(encoder, decoder, *sizes, settings, tokenizer, notes)
 
 

@@ -239,7 +239,7 @@ def test_attention_is_whole_again(body: str, attrs: dict[str, float | None], rot
     assert unchanged(g, lambda g: len(pipeline.run(g, UNDERSTAND, Trace()).nodes), [5, 1, 24])
     assert ops(g)["Rotary"] == rotary and not ops(g).keys() & {"Softmax", "Tanh"}
     (node,) = [node for node in g.nodes if node.op == "Attention"]
-    assert node.attrs == {name: pytest.approx(value) for name, value in attrs.items()}
+    assert node.settings == {name: pytest.approx(value) for name, value in attrs.items()}
 
 
 @pytest.mark.parametrize(

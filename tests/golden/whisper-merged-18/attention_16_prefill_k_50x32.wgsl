@@ -11,6 +11,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

@@ -1,5 +1,8 @@
 // Attention of one query: out = softmax(q . k[s] * scale) v[s], a workgroup for every head.
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
+//   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
 //   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
@@ -11,6 +14,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

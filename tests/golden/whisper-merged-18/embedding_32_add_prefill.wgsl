@@ -3,13 +3,15 @@
 //
 // prefill, 1 dispatch:
 //   /model/decoder/embed_tokens/Gather, /model/decoder/Add
-// reads table f32[364,32], ids i64[1,new_tokens], x3 f32[1,new_tokens,32]
+// reads table f32[364,32], ids i32[1,new_tokens], x3 f32[1,new_tokens,32]
 // writes out f32[1,new_tokens,32]
 // at most 24.8 kB moved, 0 FLOP a dispatch
 
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }
@@ -25,7 +27,7 @@ fn load_table(i: u32) -> vec4f {
 }
 
 fn load_ids(i: u32) -> i32 {
-  return ids[i];
+  return ids[dims.past + i];
 }
 
 fn load_x3(i: u32) -> vec4f {

@@ -1,6 +1,11 @@
 // Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
 // Fused: y = x3 + acc.
 //
+// detect, 4 dispatches:
+//   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
+//   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
+//   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
+//   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
 // step, 4 dispatches:
 //   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
 //   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1

@@ -1,6 +1,9 @@
 // Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
 // Fused: y = x3 + acc.
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/fc2/MatMul, /model/decoder/layers.0/fc2/Add, /model/decoder/layers.0/Add_2
+//   /model/decoder/layers.1/fc2/MatMul, /model/decoder/layers.1/fc2/Add, /model/decoder/layers.1/Add_2
 // step, 2 dispatches:
 //   /model/decoder/layers.0/fc2/MatMul, /model/decoder/layers.0/fc2/Add, /model/decoder/layers.0/Add_2
 //   /model/decoder/layers.1/fc2/MatMul, /model/decoder/layers.1/fc2/Add, /model/decoder/layers.1/Add_2

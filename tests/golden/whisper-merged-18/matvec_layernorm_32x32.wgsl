@@ -1,5 +1,8 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
+//   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
 // step, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
 //   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add

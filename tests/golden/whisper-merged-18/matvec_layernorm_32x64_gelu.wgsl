@@ -1,6 +1,9 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 // Fused: y = gelu(acc).
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
+//   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4
 // step, 2 dispatches:
 //   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
 //   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4

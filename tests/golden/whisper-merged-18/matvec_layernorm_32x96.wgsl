@@ -1,5 +1,8 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, +2
+//   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, +2
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, +2
 //   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, +2
@@ -11,6 +14,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

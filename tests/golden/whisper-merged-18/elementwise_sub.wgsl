@@ -1,21 +1,16 @@
-// Elementwise: out = max(x0, x1) - 8.
+// Elementwise: out = x0 - 8.
 //
 // mel, 1 dispatch:
-//   mel/top, mel/bottom
-// reads x0 f32[1,1,1], x1 f32[1,1,1]
+//   mel/bottom
+// reads x0 f32[1,1,1]
 // writes out f32[1,1,1]
-// at most 12 B moved, 2 FLOP a dispatch
+// at most 8 B moved, 1 FLOP a dispatch
 
 @group(0) @binding(0) var<storage, read> x0: array<f32>;
-@group(0) @binding(1) var<storage, read> x1: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
 
 fn load_x0(i: u32) -> f32 {
   return x0[i];
-}
-
-fn load_x1(i: u32) -> f32 {
-  return x1[i];
 }
 
 fn store_out(i: u32, value: f32) {
@@ -23,9 +18,8 @@ fn store_out(i: u32, value: f32) {
 }
 
 fn element(i: u32) -> f32 {
-  let t0 = max(load_x0(0u), load_x1(0u));
-  let t1 = t0 - 8.0f;
-  return t1;
+  let t0 = load_x0(0u) - 8.0f;
+  return t0;
 }
 
 @compute @workgroup_size(64, 1, 1)

@@ -1,5 +1,7 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
+// detect, 1 dispatch:
+//   /model/decoder/layer_norm/LayerNormalization, /proj_out/MatMul
 // step, 1 dispatch:
 //   /model/decoder/layer_norm/LayerNormalization, /proj_out/MatMul
 // variant 'rows8' for matvec_layernorm 32x364

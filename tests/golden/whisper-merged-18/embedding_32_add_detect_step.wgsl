@@ -1,6 +1,8 @@
 // Embedding: out[t] = table[ids[t]], where a negative id counts from the end of the table.
 // Fused: out = acc + x3.
 //
+// detect, 1 dispatch:
+//   /model/decoder/embed_tokens/Gather, /model/decoder/Add
 // step, 1 dispatch:
 //   /model/decoder/embed_tokens/Gather, /model/decoder/Add
 // reads table f32[364,32], ids i32[1,1], x3 f32[1,1,32]
@@ -10,6 +12,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

@@ -1,5 +1,7 @@
 // The next token: the likeliest that Whisper's rules allow, as in the reference implementation's logit filters.
 //
+// detect, 1 dispatch:
+//   sampling
 // step, 1 dispatch:
 //   sampling
 // reads logits f32[1,1,364], suppress u32[12], suppress_first u32[12]
@@ -9,6 +11,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }
