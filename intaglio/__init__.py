@@ -62,6 +62,7 @@ def compile(
     """
     with _compiler():
         from intaglio.codegen.bundle import tunings, write
+        from intaglio.codegen.bundle.provenance import outline
         from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
         from intaglio.compiler.passes.pipeline import Trace
@@ -78,7 +79,7 @@ def compile(
         else:
             say("passes", len(trace.rows), 0)
 
-    trace = Trace(Path(dump) if dump is not None else None, note)
+    trace = Trace(Path(dump) if dump is not None else None, note, outline)
     say("reading", 0, 0)
     compiled = families.compile(model, trace, formats, Request(bind or {}, max_length))
     write.write(compiled, folder, trace, say, measurements)

@@ -74,7 +74,7 @@ def needs(plan: Plan) -> set[str]:
     """Those of TIERS that a plan's kernels need, in the variants for the adapter. Raises NoAdapter."""
     adapter = choose()
     plan = tuning.tuned(plan, adapter.info, tiers(adapter))
-    return {need for kernel in plan.used.values() for need in kernel.needs}
+    return set(plan.needs)
 
 
 def tiers(of: wgpu.GPUAdapter | wgpu.GPUDevice) -> set[str]:

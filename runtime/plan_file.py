@@ -34,7 +34,7 @@ def write(plan: Plan) -> str:
     fields = [
         f'"format": {line(FORMAT)}',
         f'"kind": {line(plan.kind)}',
-        f'"needs": {line({"tiers": plan.needs, "language": plan.language})}',
+        f'"needs": {line({"features": plan.needs, "language": plan.language})}',
         f'"symbols": {line(plan.symbols)}',
         f'"files": {block(described(plan.files), "{}", "  ")}',
         f'"kernels": {block(described(plan.used), "{}", "  ")}',
@@ -83,7 +83,7 @@ def read(folder: Path) -> Plan:
     with broken(path):
         plan = _parse(data)
         _check(plan)
-        expect(data["needs"] == {"tiers": [*plan.needs], "language": [*plan.language]}, "what it needs")
+        expect(data["needs"] == {"features": [*plan.needs], "language": [*plan.language]}, "what it needs")
     return plan
 
 

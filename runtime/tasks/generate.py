@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from intaglio.runtime.contract import LOGITS, NEW_TOKENS, PAST, SAMPLING, SEED
+from intaglio.runtime.contract import LOGITS, NEW_TOKENS, PAST, SAMPLING, SAMPLING_OPTIONS, SEED
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.plan import SEEN, Plan
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.decode import Decoder, Request
-from intaglio.runtime.tasks.options import SAMPLING_OPTIONS, SEEDS, Options
+from intaglio.runtime.tasks.options import SEEDS, Options
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
@@ -54,6 +54,7 @@ class Settings:
                 dict(data["sampling"]),
                 dict(data["special"]),
             )
+            order = data["sampling_order"]
         except (KeyError, TypeError, ValueError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
         tokens = [*made.end, *([] if made.start is None else [made.start])]
@@ -64,8 +65,10 @@ class Settings:
             raise BadBundle("generation.json is broken: a token is no number; compile the model again")
         if any(type(text) is not str for text in made.special.values()):
             raise BadBundle("generation.json is broken: a special token is no text; compile the model again")
-        if not made.sampling.keys() <= SAMPLING_OPTIONS:
-            raise BadBundle("generation.json is broken: it recommends what no option is; compile the model again")
+        if not made.sampling.keys() <= {*SAMPLING_OPTIONS}:
+            raise BadBundle("generation.json is broken: unknown sampling option; compile the model again")
+        if order != [*SAMPLING_OPTIONS]:
+            raise BadBundle(f"generation.json is broken: sampling_order is {order}; compile the model again")
         return made
 
 
@@ -248,7 +251,7 @@ def _check(plan: Plan, s: Settings) -> None:
     shapes = {b.name: (b.dtype, *b.shape) for b in plan.buffers if b.kind in SEEN}
     wanted = {
         "tokens": ("i32", 1, s.context + 1, 1),
-        "sampling": ("f32", 5),
+        "sampling": ("f32", len(SAMPLING_OPTIONS)),
         "logits": ("f32", 1, 1, s.vocabulary),
     }
     sizes = {PAST: (0, s.context - 1), NEW_TOKENS: (1, s.chunk), "seed": (0, SEEDS - 1)}

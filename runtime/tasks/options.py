@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from intaglio.runtime.contract import SAMPLING_OPTIONS
 from intaglio.runtime.limits import SLOTS
 
-SAMPLING_OPTIONS = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty"}  # options that shape what is drawn
 SEEDS = 1 << 31
 COLDEST = 1e-4  # the lowest temperature: below, only the best token has a chance, and numbers overflow
 
@@ -65,10 +65,11 @@ class Options:
 
     @property
     def sampling(self) -> np.ndarray:
-        """f32[5] as the sampling kernels read it."""
-        temperature = self.temperature if self.temperature >= COLDEST else 0
-        numbers = temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty
-        return np.array(numbers, np.float32)
+        """The state `sampling`, f32[5]."""
+        values = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
+        if self.temperature < COLDEST:
+            values["temperature"] = 0
+        return np.array([*values.values()], np.float32)
 
 
 def _range(low: float, high: float) -> str:

@@ -9,13 +9,13 @@ from typing import Any
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai
 from intaglio.compiler.models.json_file import read_json
+from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 FILES = ("model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx")
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
 LONGEST = 2048  # tokens that a cache is made for unless the user asks for more
 MOST = 8192  # tokens that masks can be understood for
 CHUNK = 256  # tokens that prefill takes at a time
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -57,7 +57,8 @@ def read(folder: Path, max_length: int | None = None) -> Folder:
         "chunk": min(CHUNK, context),
         "end": sorted({int(i) for i in (end if isinstance(end, list) else [end]) if i is not None}),
         "start": generation.get("bos_token_id", config.get("bos_token_id")),
-        "sampling": {k: generation[k] for k in SAMPLING if isinstance(generation.get(k), int | float)},
+        "sampling": {k: generation[k] for k in SAMPLING_OPTIONS if isinstance(generation.get(k), int | float)},
+        "sampling_order": [*SAMPLING_OPTIONS],
         "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
     }
     return Folder(_decoder(folder), context, settings, _files(folder, tokenizer), notes, built.sizes if built else {})

@@ -31,6 +31,7 @@ CONTENT = {
     "chunk": CHUNK,
     "vocabulary": VOCABULARY,
     "sampling": {"temperature": 0.5, "top_p": 0.9},
+    "sampling_order": ["temperature", "top_k", "top_p", "min_p", "repetition_penalty"],
     "special": {"bos_token": "<s>", "eos_token": "</s>"},
 }
 SETTINGS = Settings.parse(CONTENT)
@@ -554,6 +555,8 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
         {"vocabulary": 512},
         {"sampling": {"warmth": 1}},
         {"sampling": [1]},
+        {"sampling_order": ["temperature", "top_p", "top_k", "min_p", "repetition_penalty"]},
+        {"sampling_order": None},
         {"special": {"bos_token": 3}},
         {"special": None},
     ],
