@@ -212,7 +212,9 @@ def _is_operand(item: Any) -> bool:
 
 @dataclass(eq=False)
 class Node:
-    """An operation. Of its ordered `inputs` an optional one that is absent is None: ask `input(i)` for those. `sources` names the ONNX nodes it comes from.
+    """An operation. `sources` names the ONNX nodes it comes from.
+
+    Of its ordered `inputs` an optional one that is absent is None, though the type does not say so: `input(i)` does.
 
     `own`: the operator, if it is one of ours, whose name and operands are then `op` and `inputs`; else `attrs` has the
     attributes of an operator of ONNX. `tail`: what is done to each element of the result.
