@@ -1,4 +1,4 @@
-"""JSON from strangers, type by type: each function gives what it is asked for, or raises TypeError."""
+"""JSON from strangers, type by type: each function returns a value of the expected type, or raises TypeError."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 def typed(value: Any, *types: type) -> Any:
     """`value`, which is of one of these types, and not of a subclass as True is of int."""
     if type(value) not in types:
-        raise TypeError(f"{str(value)[:40]!r} is no {' or '.join(t.__name__ for t in types)}")
+        raise TypeError(f"expected {' or '.join(t.__name__ for t in types)}, got {str(value)[:40]!r}")
     return value
 
 

@@ -54,7 +54,8 @@ def choose() -> wgpu.GPUAdapter:
         adapter = None
     if adapter is None or adapter.info["backend_type"] == "OpenGL":
         raise NoAdapter(
-            "no WebGPU adapter was found; install a Vulkan driver (Debian, Ubuntu: apt install mesa-vulkan-drivers)"
+            "no WebGPU adapter; install the Vulkan driver of your GPU, or Mesa's software one: "
+            "apt install mesa-vulkan-drivers (see docs/troubleshooting.md)"
         )
     return adapter
 

@@ -80,7 +80,9 @@ class Memory:
                 return self._device.create_texture(size=(*buffer.texture, 1), format=buffer.format, usage=_TEXTURE)
             return self._device.create_buffer(size=buffer.bytes, usage=_STORAGE)
         except (wgpu.GPUOutOfMemoryError, wgpu.GPUValidationError) as e:
-            raise DeviceLimit(f"the adapter has no room for {buffer.bytes} bytes: {e}") from e
+            raise DeviceLimit(
+                f"the adapter cannot allocate {buffer.bytes} bytes: {e}; quantize, or use a shorter --max-length"
+            ) from e
 
     def put(self, index: int, content: np.ndarray, offset: int = 0) -> None:
         """Copy words into a buffer from element `offset` on, or into a texture from its beginning."""

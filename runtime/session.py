@@ -205,7 +205,7 @@ class Session:
         """`count` elements of a buffer from `first` on, flat. Raises BadBundle where the buffer is smaller."""
         buffer, type = self.plan.buffers[index], numpy(dtype)
         if not 0 <= first <= first + count <= buffer.bytes // buffer.each:
-            raise BadBundle(f"buffer {index} of the plan does not hold the elements {first} to {first + count}")
+            raise BadBundle(f"the plan is broken: buffer {index} is too short for elements {first} to {first + count}")
         if not count:
             return np.empty(0, type)
         with self.lock, self.engine.lock:
@@ -236,7 +236,7 @@ class Session:
     def _begin(self, runs: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
         """Write a uniform block for each run; returns a value for every symbol of each."""
         if len(runs) > SLOTS:
-            raise ValueError(f"{len(runs)} runs in a submit; there is room for {SLOTS}")
+            raise ValueError(f"expected up to {SLOTS} runs in a submit, got {len(runs)}")
         values = [complete(self.plan, symbols) for symbols in runs]
         blocks = np.zeros((len(runs), self.plan.block // WORD), np.uint32)
         blocks[:, : len(self.plan.symbols)] = [[*symbols.values()] for symbols in values]

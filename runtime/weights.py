@@ -125,13 +125,13 @@ def _file(
         except BadBundle:
             raise
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise BadBundle(f"{folder / name} is broken: {error}") from error
+            raise BadBundle(f"{folder / name} is broken: {error}; compile the model again") from error
 
 
 def _tensors(file: _Pieces, weights: Mapping[str, _Weight]) -> Iterator[tuple[int, int, memoryview]]:
     tensors = list(_header(file))
     if missing := sorted(weights.keys() - {tensor.name for tensor in tensors}):
-        raise ValueError(f"it has no tensor {missing[0]}")
+        raise ValueError(f"it lacks the tensor {missing[0]}")
     for tensor in tensors:
         weight = weights.get(tensor.name)
         if weight is None:

@@ -47,7 +47,7 @@ class Run:
 def runs(plan: Plan, checks: Sequence[Check], sizes: Mapping[str, int]) -> list[Run]:
     """A run of every program, at the sizes of its last check unless `sizes` says otherwise. Raises ValueError."""
     if unknown := sorted(sizes.keys() - plan.symbols.keys()):
-        raise ValueError(f"there is no size {', '.join(unknown)}; this bundle has {', '.join(plan.symbols) or 'none'}")
+        raise ValueError(f"unknown size {', '.join(unknown)}; this bundle has {', '.join(plan.symbols) or 'none'}")
     last = {check.program: check for check in checks}
     return [_run(plan, name, last.get(name), sizes) for name in plan.programs]
 
