@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.expression import Expression, operator
 from intaglio.compiler.ir.graph import DTYPES, OPSET, Node, Value
+from intaglio.compiler.semantics.erf import erf
 
 
 def proto(node: Node) -> onnx.NodeProto:
@@ -184,8 +185,7 @@ def _gelu(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     (x,) = inputs
     if node.attrs.get("approximate") == "tanh":
         return [(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))).astype(x.dtype)]
-    (erf,) = evaluate(Node("Erf", node.inputs, node.outputs), [(x * math.sqrt(0.5)).astype(x.dtype)])
-    return [(0.5 * x * (1 + erf)).astype(x.dtype)]
+    return [(0.5 * x * (1 + erf((x * math.sqrt(0.5)).astype(x.dtype)))).astype(x.dtype)]
 
 
 def _resample(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
@@ -271,6 +271,7 @@ def _rms_norm(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
 
 OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Gelu": _gelu,
+    "Erf": lambda node, inputs: [erf(inputs[0])],
     "Softmax": _softmax,
     "Linear": _linear,
     "Conv": _convolution,
