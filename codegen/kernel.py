@@ -17,7 +17,7 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import FLOATS, Node, TensorType, Value, type_of
+from intaglio.compiler.ir.graph import FLOATS, Node, Operator, TensorType, Value, type_of
 from intaglio.compiler.ir.packed import Packed
 from intaglio.compiler.reader import kernels
 
@@ -89,8 +89,8 @@ class Kernel:
 
     `title` says what it computes, where the template does not; it may differ where the code is the same.
 
-    `others` are kernels of other designs for the same operands, of which `intaglio tune` finds the fastest. Each has
-    its `design`, and `needs` features of adapters; `case` is what all compute, its family and then its sizes.
+    `others` are other variants of the kernel for the same operands, of which `intaglio tune` finds the fastest. Each
+    has its `variant`, and `needs` features of adapters; `problem` is what all compute, its family and then its sizes.
     """
 
     template: str
@@ -106,8 +106,8 @@ class Kernel:
     times: Dim = 1
     touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     most_read: str = ""
-    case: str = ""
-    design: str = ""
+    problem: str = ""
+    variant: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
     title: str = ""
@@ -117,26 +117,38 @@ class Kernel:
         """Whether the tail is applied to four neighbouring elements at a time, or else to one."""
         return self.template != "elementwise" and next(iter(self.writes)) in self.vec4
 
-    def designed(self, case: str, designs: dict[str, dict[str, Any]]) -> Kernel:
-        """The kernel in the first of these designs, beside the others: fields by name, `consts` in addition to those
+    def with_variants(self, problem: str, variants: dict[str, dict[str, Any]]) -> Kernel:
+        """The kernel in the first of these variants, beside the others: fields by name, `consts` in addition to those
         that the kernel has."""
         first, *others = (
-            replace(self, case=case, design=name, **fields | {"consts": self.consts | fields["consts"]})
-            for name, fields in designs.items()
+            replace(self, problem=problem, variant=name, **fields | {"consts": self.consts | fields["consts"]})
+            for name, fields in variants.items()
         )
-        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.design}") for k in others))
+        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.variant}") for k in others))
 
 
-OpFunction = Callable[[Node], Kernel | list[Kernel]]
+Made = Kernel | list[Kernel]
+OpFunction = Callable[[Node], Made]
+OwnFunction = Callable[[Node, Any], Made]
 OPS: dict[str, OpFunction] = {}
 
 
 def op(*names: str) -> Callable[[OpFunction], OpFunction]:
-    """Register the function that makes kernels for operators of these names."""
+    """Register the function that makes kernels for operators of ONNX of these names."""
 
     def register(function: OpFunction) -> OpFunction:
         OPS.update(dict.fromkeys(names, function))
         kernels.register(*names)
+        return function
+
+    return register
+
+
+def own(operator: type[Operator[Any]]) -> Callable[[OwnFunction], OwnFunction]:
+    """Register the function that makes kernels for one of our own operators, from its node and itself."""
+
+    def register(function: OwnFunction) -> OwnFunction:
+        OPS[operator.__name__] = lambda node: function(node, node.own)
         return function
 
     return register
@@ -156,7 +168,7 @@ def groups(*of: Dim, per: int = 1) -> Groups:
     """Workgroups for `per` elements each; raises UnsupportedOperator beyond the limit of a dimension."""
     result = Groups(of, per)
     if result.at(dims.high) > MAX_WORKGROUPS:
-        raise UnsupportedOperator(f"a kernel over {' x '.join(map(str, of))} elements needs too many workgroups")
+        raise UnsupportedOperator(f"{' x '.join(map(str, of))} elements need too many workgroups; bind smaller sizes")
     return result
 
 
@@ -213,7 +225,7 @@ def stored(array: np.ndarray) -> np.ndarray:
         bounds = np.iinfo(target)
         array = np.clip(array, bounds.min, bounds.max) if _sentinel(array) else array
         if array.min() < bounds.min or array.max() > bounds.max:
-            raise UnsupportedOperator("an integer constant does not fit 32 bits")
+            raise UnsupportedOperator("an integer constant does not fit in 32 bits")
     return np.ascontiguousarray(array, target)
 
 

@@ -10,8 +10,9 @@ from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight, fours, most, r
 from intaglio.codegen.ops import elementwise
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.errors import UNDECIDED, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import Elementwise
 from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.semantics.shapes import slices
 
@@ -77,13 +78,13 @@ def _all_kernels(graph: Graph) -> dict[Node, list[Kernel]]:
 def _kernels(node: Node) -> list[Kernel]:
     """The kernels of a node, less those that would write nothing."""
     if node.op not in OPS:
-        raise refuse(node, "it is not known")
+        raise refuse(node, "")
     if not any(most(v.type) for v in node.outputs):
         return []
     try:
         made = OPS[node.op](node)
     except dims.NotLinear as e:
-        raise refuse(node, f"sizes that vary are multiplied, {e}; fix one of them when you compile") from e
+        raise refuse(node, UNDECIDED.format(e)) from e
     kernels = made if isinstance(made, list) else [made]
     return [k for k in kernels if all(most(v.type) for v in k.writes.values())]
 
@@ -137,16 +138,15 @@ def _own_outputs(graph: Graph) -> None:
         if node is None or _view(node) is not None or value in graph.outputs[:i] or value in node.written:
             name, value.name = value.name, f"{value.name}.source"
             copy = Value(name, value.type)
-            graph.add(
-                Node("Elementwise", (value,), (copy,), {"steps": (("Identity", "x0"),)}, node.sources if node else ())
-            )
+            same = Elementwise((value,), (("Identity", "x0"),))
+            graph.add(Node.of(same, (copy,), node.sources if node else ()))
             graph.outputs[i] = copy
 
 
 def symbols(graph: Graph) -> dict[str, tuple[int, int]]:
     """The symbols of a graph with their ranges."""
     found = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
-    found |= {s for n in graph.nodes for a in n.attrs.values() for s in dims.symbols(a)}
+    found |= {s for n in graph.nodes for s in n.symbols}
     consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.const.reshape(-1))
     found |= {s for d in consts for s in dims.symbols(d)}
     return {s.name: (s.low, s.high) for s in found}

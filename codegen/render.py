@@ -27,6 +27,7 @@ from intaglio.runtime.plan import ACCESS
 _USES = 4  # dispatches whose origin a header tells
 _NODES = 4  # ONNX nodes that it names for each
 _STEPS = 8  # steps of a tail that a name tells
+_TEMPLATE = ".wgsl.jinja"
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Shader:
 
     name: str
     code: str
-    access: str
+    access: tuple[str, ...]
     uniform: bool
     needs: tuple[str, ...]
     uses: list[tuple[str, Dispatch]] = field(default_factory=list)
@@ -59,8 +60,10 @@ class Shader:
             count = f"{len(nodes)} dispatches" if len(nodes) > 1 else "1 dispatch"
             more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
             lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
-        if kernel.case:
-            lines.append(f"design {kernel.design!r} for {kernel.case}" + "".join(f", needs {n}" for n in kernel.needs))
+        if kernel.problem:
+            lines.append(
+                f"variant {kernel.variant!r} for {kernel.problem}" + "".join(f", needs {n}" for n in kernel.needs)
+            )
         lines.append("reads " + ", ".join(f"{name} {_stored(v)}" for name, v in kernel.reads.items()))
         lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
         bytes = max(moved(dispatch) for _, dispatch in self.uses)
@@ -113,7 +116,7 @@ class Renderer:
         code, uniform = self._rendered[key]
         if code not in self.shaders:
             kernel = dispatch.kernel
-            self.shaders[code] = Shader(self._name(kernel), code, "".join(access.values()), uniform, kernel.needs)
+            self.shaders[code] = Shader(self._name(kernel), code, tuple(access.values()), uniform, kernel.needs)
         shader = self.shaders[code]
         shader.uses.append((program, dispatch))
         return shader
@@ -129,7 +132,7 @@ class Renderer:
         context: dict[str, Any] = {**kernel.consts, **_tail(kernel)}
         context["workgroup"] = [*kernel.workgroup, 1, 1][:3]
         context |= {"symbols": self.symbols, "needs": kernel.needs}
-        template = _environment().get_template(f"{kernel.template}.wgsl.jinja")
+        template = _environment().get_template(_templates()[kernel.template])
         bindings = [_binding(name, dispatch, storage[name], access[name]) for name in dispatch.places]
         body = template.render(context, bindings=[], uniform=False)
         for b in bindings:
@@ -157,23 +160,22 @@ def _frozen(value: Any) -> Hashable:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
-_IMAGES = {"rgba32float": "i", "rgba16float": "h", "rgba32uint": "n"}  # letters of ACCESS, for textures that are read
-_SAMPLED = {"rgba32float": "t", "rgba16float": "t", "rgba32uint": "m"}
-_STORED = {"rgba32float": "s", "rgba16float": "g"}
-
-
 def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
-    """A letter for each operand, as in the plan. Of textures that are read, as many as may be are read as storage
-    textures, the first operands first: without a sampler in the way that is three times as fast on software adapters.
+    """The words of ACCESS for each operand. Of textures that are read, as many as may be are read as storage textures,
+    the first operands first: without a sampler in the way that is three times as fast on software adapters.
     """
-    letters = {name: _STORED[storage[name].format] if storage[name].texture else "w" for name in kernel.writes}
-    left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - sum(s != "w" for s in letters.values())
-    read = dict.fromkeys(kernel.reads, "r")
+    written = {
+        name: f"write image {storage[name].format}" if storage[name].texture else "write buffer"
+        for name in kernel.writes
+    }
+    left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - sum(ACCESS[a].image for a in written.values())
+    read = dict.fromkeys(kernel.reads, "read buffer")
     for name in sorted(kernel.reads, key=lambda name: name != kernel.most_read):
-        if storage[name].texture:
-            read[name] = (_IMAGES if left > 0 else _SAMPLED)[storage[name].format]
+        if format := storage[name].format:
+            sampled = "read texture u32" if format == "rgba32uint" else "read texture f32"
+            read[name] = f"read image {format}" if left > 0 else sampled
             left -= 1
-    return read | letters
+    return read | written
 
 
 def _declared(access: str) -> tuple[str, str]:
@@ -251,6 +253,14 @@ def _index(operand: tuple[Dim, ...], out: tuple[Dim, ...], wide: bool) -> str:
     operand, out = (*operand[:-1], operand[-1] // 4), (*out[:-1], out[-1] // 4)
     text = wgsl.affine("i", out, broadcast_strides(operand, out))
     return "n" if text == f"i % {wgsl.size(out[-1])}" else text
+
+
+@cache
+def _templates() -> dict[str, str]:
+    """Where each template lies, by its name: in the folder of its family."""
+    families = (f for f in resources.files("intaglio.templates").iterdir() if f.is_dir())
+    paths = [f"{family.name}/{file.name}" for family in families for file in family.iterdir()]
+    return {path.split("/")[1].removesuffix(_TEMPLATE): path for path in paths if path.endswith(_TEMPLATE)}
 
 
 @cache

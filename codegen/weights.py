@@ -9,16 +9,21 @@ Packed matrices are laid out alike, in units of texels, and have their scales in
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from intaglio.codegen.kernel import COLUMNS, Weight, stored
 from intaglio.compiler.ir.packed import Packed
+from intaglio.runtime.files import describe
+from intaglio.runtime.plan import File
 
-SHARD = 64 << 20  # bytes of a weight file, more only if a single tensor is larger
+FILE_BYTES = 16 << 20  # of a weight file, header and all
+_DESCRIBED = 200  # bytes, at most, that a header spends on a tensor beside its name
 
 
 def rows8(matrix: np.ndarray) -> np.ndarray:
@@ -101,37 +106,55 @@ def stored_rows(weight: Weight) -> int:
     return -(-rows // 8) * 8
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Where a weight is: the tensor `name` of `files`, one part after the other."""
+
+    name: str
+    files: tuple[str, ...]
+
+
 class WeightStore:
-    """Collects weights, writing a shard whenever enough has come together, so that little is held twice."""
+    """Collects weights, writing a file whenever enough has come together, so that little is held twice.
+
+    A weight that is too large for what is left of a file goes on in the next one, as a tensor of the same name.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files: dict[str, str] = {}
-        self._by_content: dict[str, tuple[str, str, int]] = {}
-        self._by_identity: dict[tuple, tuple[str, str, int]] = {}
-        self._kept: list[np.ndarray] = []  # identities hold only while the arrays live
-        self._shard: dict[str, np.ndarray] = {}
+        self.files: dict[str, File] = {}
+        self._by_content: dict[str, Stored] = {}
+        self._by_identity: dict[tuple, Stored] = {}
+        self._alive: list[np.ndarray] = []  # identities hold only while the arrays live
+        self._pending: dict[str, np.ndarray] = {}
+        self._left = FILE_BYTES
         self._names: set[str] = set()
 
-    def add(self, weight: Weight, texture: bool) -> tuple[str, str, int]:
-        """File, tensor name and number of words under which the weight is stored. What equals it shares that, unless
-        only one of them is for a texture: a tensor is read into one place."""
-        identity = (*weight_identity(weight), texture)
+    def add(self, weight: Weight, row: int) -> Stored:
+        """Where the weight is stored, whose bytes are read in whole rows of `row` bytes. What equals it shares that,
+        unless only one of them is for a texture: a tensor is read into one place."""
+        identity = (*weight_identity(weight), row)
         if identity not in self._by_identity:
             words = packed(weight)
-            content = hashlib.sha256(words.tobytes() + f"{words.dtype} {texture}".encode()).hexdigest()
+            content = hashlib.sha256(words.tobytes() + f"{words.dtype} {row}".encode()).hexdigest()
             if content not in self._by_content:
-                self._by_content[content] = self._store(weight, words)
+                self._by_content[content] = self._store(self._unique(weight.value.name), words, row)
             self._by_identity[identity] = self._by_content[content]
-            self._kept.append(weight.value.const)
+            self._alive.append(weight.value.const)
         return self._by_identity[identity]
 
-    def _store(self, weight: Weight, words: np.ndarray) -> tuple[str, str, int]:
-        if self._shard and sum(a.nbytes for a in self._shard.values()) + words.nbytes > SHARD:
-            self.flush()
-        name = self._unique(weight.value.name)
-        self._shard[name] = words
-        return self._file, name, words.size
+    def _store(self, name: str, words: np.ndarray, row: int) -> Stored:
+        files = []
+        described = _DESCRIBED + len(json.dumps(name))
+        while words.size or not files:
+            count = max(self._left - described, 0) // row * row // words.itemsize
+            if count or not words.size:
+                self._pending[name], words = words[:count], words[count:]
+                self._left -= self._pending[name].nbytes + described
+                files.append(self._file)
+            if words.size:
+                self.flush()
+        return Stored(name, tuple(files))
 
     @property
     def _file(self) -> str:
@@ -145,12 +168,11 @@ class WeightStore:
 
     def flush(self) -> None:
         """Write what is pending."""
-        if self._shard:
-            path = self.folder / self._file
-            save_file(self._shard, path)
-            with path.open("rb") as file:
-                self.files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-            self._shard = {}
+        if self._pending:
+            content = save(self._pending)
+            (self.folder / self._file).write_bytes(content)
+            self.files[self._file] = describe(content, pieces=True)
+        self._pending, self._left = {}, FILE_BYTES
 
 
 def weight_identity(weight: Weight) -> tuple:

@@ -226,7 +226,7 @@ def _stored(kind: str) -> str:
 def _row(op: str, kind: str) -> str:
     row = OPERATORS.get(op) or BY_KIND.get((op, kind))
     if row is None:
-        raise UnsupportedOperator(f"no kernel of {kind}", op)
+        raise UnsupportedOperator(f"{kind} is not supported", op)
     return row
 
 

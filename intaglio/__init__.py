@@ -68,8 +68,7 @@ def compile(
         from intaglio.compiler.passes.quantize import Precision
     formats, measurements = Precision(quantize, precision, keep_head), tunings.given(tuning)
     folder = Path(out)
-    if folder.exists() and not (folder / "plan.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is no bundle; remove it, or name another place")
+    write.check_place(folder)
     if dump is not None:
         Path(dump).mkdir(parents=True, exist_ok=True)
 

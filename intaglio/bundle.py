@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import wgpu
 
     from intaglio.runtime.engine import Engine
-    from intaglio.runtime.instruments.verify import Check, Result, StepResult
+    from intaglio.runtime.instruments.golden import Check
+    from intaglio.runtime.instruments.verify import Result, StepResult
     from intaglio.runtime.session import Session
     from intaglio.runtime.tasks.tokenizer import Tokenizer
 
@@ -48,6 +49,11 @@ class Bundle(BundleSession):
     @property
     def plan(self) -> Plan:
         return self.contents.plan
+
+    @property
+    def whole_plan(self) -> Plan:
+        """The plan with the variants of its steps, profiles and tunings. Raises BadBundle."""
+        return self.contents.whole_plan
 
     @property
     def graph(self) -> Graph:
@@ -94,9 +100,9 @@ class Bundle(BundleSession):
         return steps(self.engine.session(), self.graph, self._checks(reference, bind), tolerance)
 
     def _checks(self, reference: Any, bind: Mapping[str, Any] | None) -> Iterable[Check]:
-        from intaglio.runtime.instruments.verify import golden
+        from intaglio.runtime.instruments import golden
 
-        checks = golden(self.folder, self.plan)
+        checks = golden.read(self.folder, self.plan)
         if reference is None:
             return checks
         from intaglio import ort as references
@@ -112,7 +118,7 @@ class Bundle(BundleSession):
         """The bundle on an adapter, anew; on `device`, if it is given. Raises BadBundle, NoAdapter, DeviceLimit."""
         from intaglio.runtime.engine import Engine
 
-        return Engine(self.folder, self.plan, self._progress, device, self._allow_edited)
+        return Engine(self.folder, self.whole_plan, self._progress, device, self._allow_edited)
 
     def _new(self) -> Session:
         return self.engine.session(self._progress)

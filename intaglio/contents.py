@@ -8,7 +8,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from intaglio.lazy import lazy
-from intaglio.runtime import files, plan_file
+from intaglio.runtime import designs_file, files, plan_file
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.instruments import provenance
 from intaglio.runtime.instruments.provenance import Graph
@@ -27,6 +27,11 @@ class Contents:
         self.folder = folder
         self.plan: Plan = plan_file.read(folder)
         self._lock = RLock()
+
+    @lazy
+    def whole_plan(self) -> Plan:
+        """The plan with the variants of its steps, profiles and tunings."""
+        return designs_file.read(self.folder, self.plan)
 
     @lazy
     def graph(self) -> Graph:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from intaglio.errors import NoCompiler
+from intaglio.runtime.instruments.golden import Check, Slice
 from intaglio.runtime.instruments.provenance import Graph, Operand
-from intaglio.runtime.instruments.verify import Check, Slice
 from intaglio.runtime.plan import Plan
 from intaglio.runtime.sizes import evaluate_size
 
@@ -110,7 +111,7 @@ def _expected(check: Check, graph: Graph, plan: Plan, seen: Mapping[str, Seen]) 
             if found is not None:
                 steps[i, binding] = found
                 outputs |= {names[buffer]: found} if buffer in names else {}
-    return Check(check.program, check.symbols, check.inputs, outputs, steps)
+    return replace(check, outputs=outputs, steps=steps)
 
 
 def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | None:

@@ -11,18 +11,21 @@ WHISPER = "whisper"
 LANGUAGE = "language"
 PLAIN = "model"
 
-# Programs of a plain model, of a Whisper, and of a language model.
+# Programs: MAIN of a plain model, PREFILL and STEP of a language model, all but MAIN of a Whisper.
 MAIN = "main"
-MEL = "mel"
-ENCODE = "encode"
-PREFILL = "prefill"
-STEP = "step"
+MEL = "mel"  # the spectrogram of a window
+ENCODE = "encode"  # the spectrogram becomes keys and values that the decoder's programs attend to
+DETECT = "detect"  # multilingual Whispers: a step that writes the likeliest of the language tokens
+PREFILL = "prefill"  # reads several tokens, and writes the next one
+STEP = "step"  # reads one token, and writes the next one
 
 # Symbols: the fields of a program's uniform block.
 PAST = "past"  # rows of the cache that earlier runs wrote: the position of the first new token
 NEW_TOKENS = "new_tokens"  # tokens that this run reads, at rows `past` to `past + new_tokens` of the state `tokens`
 BEGIN = "begin"  # Whisper: the row of the first token that the model chose itself
 TIMED = "timed"  # Whisper: 1 where the rules of timestamps hold, else 0
+OPENING = "opening"  # Whisper: 1 where a window opens the recording: the samples before it mirror those after its start
+PADDING = "padding"  # Whisper: the frames at the end of a window that lie after the recording; their features are zeros
 SEED = "seed"  # language models: the seed of the random numbers that tokens are drawn with
 
 # Inputs, outputs and states.
@@ -30,5 +33,6 @@ TOKENS = "tokens"  # state i32[1, context + 1, 1]: the tokens of the text; a run
 LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option
 SAMPLING = "sampling"  # state f32[5]: the numbers that OPTIONS names, in its order
 AUDIO = "audio"  # input f32[1, 1, samples]: the samples under a window of the spectrogram
+LOUDEST = "loudest"  # state f32[1, 1, 1]: the largest log10 power of the windows since the host wrote its least value
 FEATURES = "input_features"  # spectrogram f32[1, mels, frames]
 HIDDEN = "last_hidden_state"  # output f32[1, positions, width] of the encoder

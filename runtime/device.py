@@ -71,7 +71,7 @@ def open_device(features: Collection[str] = (), needs: Collection[str] = ()) -> 
 
 
 def needs(plan: Plan) -> set[str]:
-    """Those of TIERS that a plan's kernels need, in the designs for the adapter. Raises NoAdapter."""
+    """Those of TIERS that a plan's kernels need, in the variants for the adapter. Raises NoAdapter."""
     adapter = choose()
     plan = tuning.tuned(plan, adapter.info, tiers(adapter))
     return {need for kernel in plan.used.values() for need in kernel.needs}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.plan import Plan
+from intaglio.runtime.limits import PIECE
+from intaglio.runtime.plan import File, Plan
 
 
 def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = None) -> bytes:
@@ -16,7 +17,7 @@ def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = 
     """
     with open_file(folder, name) as file:
         content = file.read()
-    if hashlib.sha256(content).hexdigest() != plan.files.get(name):
+    if name not in plan.files or hashlib.sha256(content).hexdigest() != plan.files[name].sha256:
         if edited is None:
             raise changed(folder / name)
         edited.append(name)
@@ -36,6 +37,13 @@ def open_file(folder: Path, name: str) -> BinaryIO:
         return path.open("rb")
     except OSError as e:
         raise BadBundle(f"{path} is unreadable: {e.strerror}") from e
+
+
+def describe(content: bytes, pieces: bool = False) -> File:
+    """What a plan says of a file; `pieces`: with the hash of each, as weight files have them."""
+    parts = (content[i : i + PIECE] for i in range(0, len(content), PIECE)) if pieces else ()
+    hashes = tuple(hashlib.sha256(part).hexdigest() for part in parts)
+    return File(hashlib.sha256(content).hexdigest(), len(content), hashes)
 
 
 def changed(path: Path) -> BadBundle:

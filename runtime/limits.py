@@ -6,6 +6,9 @@ TEXELS = {"rgba32float": 16, "rgba16float": 8, "rgba32uint": 16}  # formats of t
 STAGING = 4096  # bytes of the buffer that small readbacks go through
 SLOTS = 16  # runs that one submit may replay, each with a uniform block of its own
 OFFSET = 256  # bytes: dynamic offsets of uniform blocks are multiples of this, by WebGPU's default limits
+PIECE = (
+    4 << 20
+)  # bytes of a weight file that are hashed, and are on their way, together; more than a row of any texture
 WORD = 4  # bytes of every element on the adapter: f32, i32 or u32
 # WebGPU's default limits, which every implementation grants.
 DEFAULT_LIMITS = {
@@ -30,3 +33,8 @@ LARGER_LIMITS = {
 # What kernels may need beyond the defaults: features, with wgpu's names for them, and those limits.
 FEATURES = {"shader-f16": "shader-f16", "subgroups": "subgroup"}
 TIERS = (*FEATURES, "larger-limits")
+# The WGSL extension that a tier enables, where the implementation wants to read so: Tint refuses subgroup operations
+# without the line, naga refuses the line. Whoever compiles a shader puts it on top of the text when it is wanted.
+ENABLES = {"subgroups": "enable subgroups;"}
+# The WGSL language feature of storage textures that are read: every implementation that bundles run on has it.
+READ_ONLY_IMAGES = "readonly_and_readwrite_storage_textures"

@@ -42,7 +42,7 @@ def compiling(
 
 
 def _compile(device: wgpu.GPUDevice, name: str, kernel: Kernel, code: bytes) -> Pipeline:
-    bindings = [_layout(ACCESS[letter]) for letter in kernel.access] + [UNIFORM] * kernel.uniform
+    bindings = [_layout(ACCESS[access]) for access in kernel.access] + [UNIFORM] * kernel.uniform
     entries = [{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | b for i, b in enumerate(bindings)]
     layout = device.create_bind_group_layout(entries=entries)
     try:

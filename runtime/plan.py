@@ -5,9 +5,9 @@ A bundle is data from strangers, so every index, size, name and hash is checked 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from intaglio.runtime.limits import OFFSET, SLOTS, STAGING, TEXELS, WORD
+from intaglio.runtime.limits import OFFSET, READ_ONLY_IMAGES, SLOTS, STAGING, TEXELS, WORD
 from intaglio.runtime.sizes import Grid, Size
 
 KINDS = ("weight", "input", "output", "scratch", "state")
@@ -17,41 +17,57 @@ DTYPES = ("f32", "f16", "f64", "bf16", "i64", "i32", "i16", "i8", "i4", "u64", "
 
 @dataclass(frozen=True)
 class Access:
-    """How a shader uses a binding: a buffer, or a texture of one of `formats`; image: without a sampler in the way."""
+    """How a shader uses a binding: a buffer, or a texture of one of `formats`. image: a storage texture."""
 
     write: bool
     formats: tuple[str, ...] = ()
     image: bool = False
 
 
+# The words of a kernel's bindings. A texture is `texture_2d`, an image is `texture_storage_2d` of the format named.
 ACCESS = {
-    "r": Access(False),
-    "w": Access(True),
-    "t": Access(False, ("rgba32float", "rgba16float")),
-    "m": Access(False, ("rgba32uint",)),
-    "i": Access(False, ("rgba32float",), image=True),
-    "h": Access(False, ("rgba16float",), image=True),
-    "n": Access(False, ("rgba32uint",), image=True),
-    "s": Access(True, ("rgba32float",), image=True),
-    "g": Access(True, ("rgba16float",), image=True),
+    "read buffer": Access(False),
+    "write buffer": Access(True),
+    "read texture f32": Access(False, ("rgba32float", "rgba16float")),
+    "read texture u32": Access(False, ("rgba32uint",)),
+    "read image rgba32float": Access(False, ("rgba32float",), image=True),
+    "read image rgba16float": Access(False, ("rgba16float",), image=True),
+    "read image rgba32uint": Access(False, ("rgba32uint",), image=True),
+    "write image rgba32float": Access(True, ("rgba32float",), image=True),
+    "write image rgba16float": Access(True, ("rgba16float",), image=True),
 }
 
 
 @dataclass(frozen=True)
+class File:
+    """A file of the bundle: the SHA-256 of the whole, its size, and the SHA-256 of each of its PIECE bytes in turn,
+    which only weight files have: their pieces are checked as they arrive."""
+
+    sha256: str
+    bytes: int
+    pieces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Kernel:
-    """A shader. `access` has a letter per binding, see ACCESS; `uniform`: the block of symbols is bound after them;
-    `needs`: those of TIERS that an adapter must have."""
+    """A shader. `access` has words for each binding, see ACCESS; `uniform`: the block of symbols is bound after them.
+    `needs`: the tiers (see limits.TIERS) that a device must have."""
 
     file: str
-    sha256: str
-    access: str
+    access: tuple[str, ...]
     uniform: bool
     needs: tuple[str, ...] = ()
+
+    @property
+    def language(self) -> tuple[str, ...]:
+        """The WGSL language features that the shader uses."""
+        return (READ_ONLY_IMAGES,) if any(ACCESS[a].image and not ACCESS[a].write for a in self.access) else ()
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory on the adapter. A weight names its tensor in a file; `dtype` and `shape` say what users see in the others.
+    """Memory on the adapter. A weight is the tensor `name` of its files, one part after the other; `dtype` and `shape`
+    say what users see in inputs, outputs and states.
 
     `texture` is (width, height) where the memory is a texture of vec4s, vec4 i at (i % width, i / width), and `format`
     is what they are made of.
@@ -62,7 +78,7 @@ class Buffer:
     name: str = ""
     dtype: str = ""
     shape: tuple[Size, ...] = ()
-    file: str = ""
+    files: tuple[str, ...] = ()
     texture: tuple[int, int] | tuple[()] = ()
     format: str = ""
 
@@ -73,15 +89,15 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a step could do instead: `others` has kernels for the same bindings, with their grids, by design.
+class Alternatives:
+    """The other variants of a step: kernels for the same bindings, with their grids, by variant.
 
-    `case` names what is computed, its family and then its sizes, as "matvec_rmsnorm_q4 576x1536"; `design`: what the
-    step does.
+    `problem` names what is computed, its family and then its sizes, as "matvec_rmsnorm_q4 576x1536"; `variant`: the
+    one that the step runs.
     """
 
-    case: str
-    design: str
+    problem: str
+    variant: str
     others: dict[str, tuple[str, Grid]]
 
 
@@ -92,16 +108,16 @@ class Step:
     kernel: str
     buffers: tuple[int, ...]
     grid: Grid
-    choice: Choice | None = None
+    alternatives: Alternatives | None = None
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The fastest design for each case on an adapter with this driver, where that is not the one that steps have."""
+    """The fastest variant of each problem on an adapter with this driver, where that is not the one that steps have."""
 
     device: str
     driver: str
-    choices: dict[str, str]
+    variants: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -116,22 +132,43 @@ class Program:
 @dataclass(frozen=True)
 class Plan:
     """Everything the runtime needs to know. `symbols` (name -> range, inclusive) are the fields of a uniform block,
-    u32 each, in order; `files` are the other files of the bundle with their hashes; `tunings` are for adapters that it
-    was tuned on."""
+    u32 each, in order; `files` are the other files of the bundle.
+
+    What plan.json leaves to designs.json is missing until `designs_file.read`: the variants of steps, their kernels and
+    files, `profiles` (class of adapters -> problem -> variant), and `tunings`, for adapters that the bundle was tuned
+    on.
+    """
 
     kind: str
     symbols: dict[str, tuple[int, int]]
     kernels: dict[str, Kernel]
     buffers: tuple[Buffer, ...]
     programs: dict[str, Program]
-    files: dict[str, str]
+    files: dict[str, File]
+    profiles: dict[str, dict[str, str]] = field(default_factory=dict)
     tunings: tuple[Tuning, ...] = ()
 
     @property
     def used(self) -> dict[str, Kernel]:
-        """The kernels that steps have, without those of other designs."""
+        """The kernels that steps have, without those of other variants."""
         names = {step.kernel for program in self.programs.values() for step in program.steps}
         return {name: kernel for name, kernel in self.kernels.items() if name in names}
+
+    @property
+    def alternatives(self) -> dict[str, Alternatives]:
+        """The alternatives of steps by problem."""
+        steps = (step for program in self.programs.values() for step in program.steps)
+        return {step.alternatives.problem: step.alternatives for step in steps if step.alternatives}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The tiers that the kernels of its steps need."""
+        return tuple(sorted({need for kernel in self.used.values() for need in kernel.needs}))
+
+    @property
+    def language(self) -> tuple[str, ...]:
+        """The WGSL language features that the kernels of its steps use."""
+        return tuple(sorted({name for kernel in self.used.values() for name in kernel.language}))
 
     def bytes_of(self, kind: str) -> int:
         """The memory that buffers of one kind take together."""

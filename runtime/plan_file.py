@@ -5,98 +5,100 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.limits import DEFAULT_LIMITS, TEXELS, TIERS, WORD
-from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, Choice, Kernel, Plan, Program, Step, Tuning
+from intaglio.runtime.limits import DEFAULT_LIMITS, PIECE, TEXELS, TIERS, WORD
+from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, File, Kernel, Plan, Program, Step
 from intaglio.runtime.sizes import Grid, largest
 
-FORMAT = "intaglio-1"
+FORMAT = "intaglio-2"
+_NAME = r"(kernels/)?\w[\w.-]*"  # of files: no other folders, nothing hidden
 
 
 def write(plan: Plan) -> str:
-    """The text of plan.json: a line for each kernel, buffer and step, so that differences read well."""
+    """The text of plan.json: a line for each file, kernel, buffer and step, so that differences read well.
 
-    def line(value: Any) -> str:
-        return json.dumps(value, separators=(", ", ": "), ensure_ascii=False)
-
-    def block(items: list[str], brackets: str, indent: str) -> str:
-        if not items:
-            return brackets
-        return f"{brackets[0]}\n{indent}  " + f",\n{indent}  ".join(items) + f"\n{indent}{brackets[1]}"
-
-    buffers = [line(_told(b)) for b in plan.buffers]
-    kernels = [f"{line(name)}: {line(_told(k))}" for name, k in plan.kernels.items()]
+    Of variants of steps it says nothing: see designs_file.
+    """
     programs = []
     for name, p in plan.programs.items():
-        steps = block([_listed(s, line) for s in p.steps], "[]", "      ")
+        steps = block([line([s.kernel, s.buffers, s.grid]) for s in p.steps], "[]", "      ")
         head = f'"inputs": {line(p.inputs)},\n      "outputs": {line(p.outputs)}'
         programs.append(f'{line(name)}: {{\n      {head},\n      "steps": {steps}\n    }}')
     fields = [
         f'"format": {line(FORMAT)}',
         f'"kind": {line(plan.kind)}',
+        f'"needs": {line({"tiers": plan.needs, "language": plan.language})}',
         f'"symbols": {line(plan.symbols)}',
-        f'"files": {block([f"{line(k)}: {line(v)}" for k, v in plan.files.items()], "{}", "  ")}',
-        f'"kernels": {block(kernels, "{}", "  ")}',
-        f'"buffers": {block(buffers, "[]", "  ")}',
+        f'"files": {block(described(plan.files), "{}", "  ")}',
+        f'"kernels": {block(described(plan.used), "{}", "  ")}',
+        f'"buffers": {block([line(filled(b)) for b in plan.buffers], "[]", "  ")}',
         f'"programs": {block(programs, "{}", "  ")}',
-        f'"tunings": {block([_tuned(t, line) for t in plan.tunings], "[]", "  ")}',
     ]
     return block(fields, "{}", "") + "\n"
 
 
-def _told(of: Kernel | Buffer) -> dict[str, Any]:
+def line(value: Any) -> str:
+    return json.dumps(value, separators=(", ", ": "), ensure_ascii=False)
+
+
+def block(items: list[str], brackets: str, indent: str) -> str:
+    """A list or an object with a line for each item."""
+    if not items:
+        return brackets
+    return f"{brackets[0]}\n{indent}  " + f",\n{indent}  ".join(items) + f"\n{indent}{brackets[1]}"
+
+
+def described(of: Mapping[str, File | Kernel]) -> list[str]:
+    """A line for each file or kernel."""
+    return [f"{line(name)}: {line(filled(item))}" for name, item in of.items()]
+
+
+def filled(of: File | Kernel | Buffer) -> dict[str, Any]:
+    """The fields that say something."""
     return {k: v for k, v in asdict(of).items() if v not in ("", ())}
 
 
-def _listed(step: Step, line: Callable[[Any], str]) -> str:
-    """A step, with a line more for each of its other designs."""
-    text = line([step.kernel, step.buffers, step.grid])
-    if step.choice is None:
-        return text
-    others = [f"{line(design)}: {line(other)}" for design, other in step.choice.others.items()]
-    head = f'"case": {line(step.choice.case)}, "design": {line(step.choice.design)}, "others": {{'
-    return f"{text[:-1]}, {{{head}\n          " + ",\n          ".join(others) + "}}]"
-
-
-def _tuned(tuning: Tuning, line: Callable[[Any], str]) -> str:
-    """A tuning, with a line for each choice."""
-    head = f'"device": {line(tuning.device)}, "driver": {line(tuning.driver)}'
-    choices = ",\n      ".join(f"{line(case)}: {line(design)}" for case, design in tuning.choices.items())
-    return f'{{{head}, "choices": {{\n      {choices}}}}}'
-
-
 def read(folder: Path) -> Plan:
-    """The checked plan of a bundle. Raises BadBundle."""
+    """The checked plan of a bundle, as plan.json has it: without variants of steps. Raises BadBundle."""
     path = folder / "plan.json"
     try:
         if path.is_symlink():
             raise BadBundle(f"{path} is a link; a bundle holds its files itself")
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise BadBundle(f"{folder} is no bundle: it has no plan.json; make one with `intaglio compile`") from None
+        raise BadBundle(f"{folder} is not a bundle: it has no plan.json; make one with `intaglio compile`") from None
     except BadBundle:
         raise
     except (OSError, ValueError, RecursionError) as e:
         raise BadBundle(f"{path} is broken: {e}") from e
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise BadBundle(f"{path} is not of format {FORMAT}; compile the model again")
-    try:
+        raise BadBundle(f"{path} does not have the format {FORMAT}; compile again: intaglio compile MODEL -o {folder}")
+    with broken(path):
         plan = _parse(data)
         _check(plan)
-    except BadBundle:
-        raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as e:
-        raise BadBundle(f"{path} is broken: {type(e).__name__} {e}") from e
+        expect(data["needs"] == {"tiers": [*plan.needs], "language": [*plan.language]}, "what it needs")
     return plan
 
 
-def _expect(condition: object, what: str) -> None:
+@contextmanager
+def broken(path: Path) -> Iterator[None]:
+    """Errors of reading a file of strangers, as BadBundle."""
+    try:
+        yield
+    except BadBundle:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as e:
+        raise BadBundle(f"{path} is broken: {type(e).__name__} {e}") from e
+
+
+def expect(condition: object, what: str) -> None:
     if not condition:
         raise BadBundle(f"the plan is broken: {what}")
 
@@ -105,17 +107,27 @@ def _parse(data: dict[str, Any]) -> Plan:
     return Plan(
         kind=typed(data["kind"], str),
         symbols={name: items(ends, int) for name, ends in named(data["symbols"], list).items()},
-        kernels={name: _kernel(**k) for name, k in named(data["kernels"], dict).items()},
+        kernels=kernels(data["kernels"]),
         buffers=tuple(_buffer(**b) for b in items(data["buffers"], dict)),
         programs={name: _program(**p) for name, p in named(data["programs"], dict).items()},
-        files=named(data["files"], str),
-        tunings=tuple(_tuning(**t) for t in items(data.get("tunings", []), dict)),
+        files=files(data["files"]),
     )
 
 
-def _kernel(file: str, sha256: str, access: str, uniform: bool, needs: Any = ()) -> Kernel:
-    needs = items(needs or [], str)
-    return Kernel(typed(file, str), typed(sha256, str), typed(access, str), typed(uniform, bool), needs)
+def files(data: Any) -> dict[str, File]:
+    return {name: _file(**f) for name, f in named(data, dict).items()}
+
+
+def kernels(data: Any) -> dict[str, Kernel]:
+    return {name: _kernel(**k) for name, k in named(data, dict).items()}
+
+
+def _file(sha256: str, bytes: int, pieces: Any = ()) -> File:
+    return File(typed(sha256, str), typed(bytes, int), items(pieces or [], str))
+
+
+def _kernel(file: str, access: Any, uniform: bool, needs: Any = ()) -> Kernel:
+    return Kernel(typed(file, str), items(access, str), typed(uniform, bool), items(needs or [], str))
 
 
 def _buffer(
@@ -124,102 +136,107 @@ def _buffer(
     name: str = "",
     dtype: str = "",
     shape: Any = (),
-    file: str = "",
+    files: Any = (),
     texture: Any = (),
     format: str = "",
 ) -> Buffer:
-    kind, name, dtype, file, format = (typed(text, str) for text in (kind, name, dtype, file, format))
-    shape, texture = items(shape or [], int, str), items(texture or [], int)
-    return Buffer(kind, typed(bytes, int), name, dtype, shape, file, texture, format)
+    kind, name, dtype, format = (typed(text, str) for text in (kind, name, dtype, format))
+    shape, files, texture = items(shape or [], int, str), items(files or [], str), items(texture or [], int)
+    return Buffer(kind, typed(bytes, int), name, dtype, shape, files, texture, format)
 
 
 def _program(inputs: Any, outputs: Any, steps: Any) -> Program:
     return Program(named(inputs, int), named(outputs, int), tuple(_step(*step) for step in items(steps, list)))
 
 
-def _step(kernel: str, buffers: Any, grid: Any, choice: Any = None) -> Step:
-    return Step(typed(kernel, str), items(buffers, int), _grid(grid), None if choice is None else _choice(**choice))
+def _step(kernel: str, buffers: Any, size: Any) -> Step:
+    return Step(typed(kernel, str), items(buffers, int), grid(size))
 
 
-def _choice(case: str, design: str, others: Any) -> Choice:
-    found = {name: (typed(kernel, str), _grid(grid)) for name, (kernel, grid) in named(others, list).items()}
-    return Choice(typed(case, str), typed(design, str), found)
-
-
-def _tuning(device: str, driver: str, choices: Any) -> Tuning:
-    return Tuning(typed(device, str), typed(driver, str), named(choices, str))
-
-
-def _grid(grid: Any) -> Grid:
-    return tuple(_groups(d) for d in items(grid, int, dict))
+def grid(data: Any) -> Grid:
+    return tuple(_groups(d) for d in items(data, int, dict))
 
 
 def _groups(d: Any) -> int | dict[str, Any]:
     if isinstance(d, int):
         return d
-    _expect(d.keys() == {"of", "per"}, "a grid")
+    expect(d.keys() == {"of", "per"}, "a grid")
     return {"of": items(d["of"], int, str), "per": typed(d["per"], int)}
 
 
 def _check(plan: Plan) -> None:
-    _expect(WORD * len(plan.symbols) <= DEFAULT_LIMITS["max-uniform-buffer-binding-size"], "too many symbols")
+    expect(WORD * len(plan.symbols) <= DEFAULT_LIMITS["max-uniform-buffer-binding-size"], "too many symbols")
     for name, (low, high) in plan.symbols.items():
-        _expect(name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31, f"symbol {name}")
-    for name, digest in plan.files.items():
-        _expect(re.fullmatch(r"(kernels/)?\w[\w.-]*", name), f"the file name {name!r}")
-        _expect(re.fullmatch(r"[0-9a-f]{64}", digest), f"the hash of {name}")
+        expect(name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31, f"symbol {name}")
+    check_files(plan.files, _NAME)
     for name, kernel in plan.kernels.items():
-        _expect(set(kernel.access) <= ACCESS.keys(), f"the access of kernel {name}")
-        _expect(set(kernel.needs) <= set(TIERS), f"what kernel {name} needs")
-        kinds = Counter((bool(a.formats), a.image) for a in map(ACCESS.__getitem__, kernel.access))
-        within = kinds[False, False] <= 8 and kinds[True, False] <= 16 and kinds[True, True] <= 4
-        _expect(within, f"the bindings of kernel {name}")
-        _expect(kernel.file in plan.files and plan.files[kernel.file] == kernel.sha256, f"the file of kernel {name}")
+        check_kernel(name, kernel, plan.files)
     for i, b in enumerate(plan.buffers):
         _check_buffer(plan, b, i)
     names = Counter(b.name for b in plan.buffers if b.kind in SEEN)
     for name, program in plan.programs.items():
         for seen, i in (*program.inputs.items(), *program.outputs.items()):
-            _expect(0 <= i < len(plan.buffers), f"program {name}")
-            _expect(plan.buffers[i].kind in SEEN and plan.buffers[i].name == seen, f"{seen} of program {name}")
+            expect(0 <= i < len(plan.buffers), f"program {name}")
+            expect(plan.buffers[i].kind in SEEN and plan.buffers[i].name == seen, f"{seen} of program {name}")
         for step in program.steps:
-            _expect(not plan.kernels[step.kernel].needs, f"what a step of {step.kernel} needs")
-            for kernel, grid in ((step.kernel, step.grid), *(step.choice.others.values() if step.choice else ())):
-                _check_step(plan, kernel, step.buffers, grid)
-    _expect(all(count == 1 for count in names.values()), "two tensors have one name")
+            expect(not plan.kernels[step.kernel].needs, f"what a step of {step.kernel} needs")
+            check_step(plan, step.kernel, step.buffers, step.grid)
+    expect(all(count == 1 for count in names.values()), "two tensors have one name")
+
+
+def check_files(files: Mapping[str, File], name: str) -> None:
+    """`name`: the pattern of their names."""
+    for path, file in files.items():
+        expect(re.fullmatch(name, path), f"the file name {path!r}")
+        for digest in (file.sha256, *file.pieces):
+            expect(re.fullmatch(r"[0-9a-f]{64}", digest), f"a hash of {path}")
+        expect(0 <= file.bytes < 1 << 53, f"the size of {path}")
+        expect(not file.pieces or len(file.pieces) == -(-file.bytes // PIECE), f"the pieces of {path}")
+
+
+def check_kernel(name: str, kernel: Kernel, files: Mapping[str, File]) -> None:
+    """`files`: those that it may be."""
+    expect(set(kernel.access) <= ACCESS.keys(), f"the access of kernel {name}")
+    expect(set(kernel.needs) <= set(TIERS), f"what kernel {name} needs")
+    kinds = Counter((bool(a.formats), a.image) for a in map(ACCESS.__getitem__, kernel.access))
+    within = kinds[False, False] <= 8 and kinds[True, False] <= 16 and kinds[True, True] <= 4
+    expect(within, f"the bindings of kernel {name}")
+    expect(kernel.file in files and kernel.file.endswith(".wgsl"), f"the file of kernel {name}")
 
 
 def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
-    _expect(b.kind in KINDS, f"the kind of buffer {i}")
-    _expect(b.bytes > 0 and b.bytes % WORD == 0, f"the size of buffer {i}")
+    expect(b.kind in KINDS, f"the kind of buffer {i}")
+    expect(b.bytes > 0 and b.bytes % WORD == 0, f"the size of buffer {i}")
     if b.texture:
         width, height = b.texture
         side = DEFAULT_LIMITS["max-texture-dimension-2d"]
-        _expect(0 < width <= side and 0 < height <= side, f"the texture of buffer {i}")
-        _expect(b.format in TEXELS and b.bytes == TEXELS[b.format] * width * height, f"the size of buffer {i}")
+        expect(0 < width <= side and 0 < height <= side, f"the texture of buffer {i}")
+        expect(b.format in TEXELS and b.bytes == TEXELS[b.format] * width * height, f"the size of buffer {i}")
     else:
-        _expect(b.bytes <= DEFAULT_LIMITS["max-storage-buffer-binding-size"], f"the size of buffer {i}")
-        _expect(not b.format, f"the format of buffer {i}")
-    _expect(b.kind != "weight" or b.file in plan.files, f"the file of buffer {i}")
+        expect(b.bytes <= DEFAULT_LIMITS["max-storage-buffer-binding-size"], f"the size of buffer {i}")
+        expect(not b.format, f"the format of buffer {i}")
+    if b.kind == "weight":
+        expect(b.files and [*b.files] == sorted(set(b.files)), f"the files of buffer {i}")
+        expect(all(file in plan.files and plan.files[file].pieces for file in b.files), f"the files of buffer {i}")
     if b.kind in SEEN:
-        _expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
-        _expect(largest(b.shape, plan.symbols) * b.each <= b.bytes, f"the shape of buffer {i}")
+        expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
+        expect(largest(b.shape, plan.symbols) * b.each <= b.bytes, f"the shape of buffer {i}")
 
 
-def _check_step(plan: Plan, name: str, buffers: tuple[int, ...], grid: Grid) -> None:
+def check_step(plan: Plan, name: str, buffers: tuple[int, ...], size: Grid) -> None:
     kernel = plan.kernels[name]
     where = f"a step of {name}"
-    _expect(len(buffers) == len(kernel.access), where)
-    _expect(all(0 <= b < len(plan.buffers) for b in buffers), where)
-    bound = [(b, ACCESS[letter]) for b, letter in zip(buffers, kernel.access, strict=True)]
-    _expect(all(plan.buffers[b].format in (access.formats or ("",)) for b, access in bound), where)
+    expect(len(buffers) == len(kernel.access), where)
+    expect(all(0 <= b < len(plan.buffers) for b in buffers), where)
+    bound = [(b, ACCESS[words]) for b, words in zip(buffers, kernel.access, strict=True)]
+    expect(all(plan.buffers[b].format in (access.formats or ("",)) for b, access in bound), where)
     written = [b for b, access in bound if access.write]
-    _expect(
+    expect(
         all(buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written),
         f"{where} writes what it reads",
     )
-    _expect(len(grid) == 3, where)
-    for d in grid:
+    expect(len(size) == 3, where)
+    for d in size:
         of, per = ((d,), 1) if isinstance(d, int) else (d["of"], d["per"])
         limit = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
-        _expect(per > 0 and largest(of, plan.symbols) <= limit * per, f"the grid of {where}")
+        expect(per > 0 and largest(of, plan.symbols) <= limit * per, f"the grid of {where}")

@@ -1,13 +1,15 @@
 """Weights on their way from files to the adapter, in one pass: a piece is read, hashed and handed on before the next.
 
-So memory never holds them twice, and no file is read again to see whether it is what was compiled. Files are
-safetensors: eight bytes that tell the length of a JSON header, the header, and the tensors one after the other.
+So memory never holds them twice, and nothing is handed on that is not what was compiled. Files are safetensors: eight
+bytes that tell the length of a JSON header, the header, and the tensors one after the other. A weight that goes on in
+the next file has a tensor of the same name there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,26 +18,29 @@ from typing import Any, BinaryIO
 from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.limits import TEXELS, WORD
-from intaglio.runtime.plan import Buffer, Plan
+from intaglio.runtime.limits import DEFAULT_LIMITS, PIECE, TEXELS, WORD
+from intaglio.runtime.plan import Buffer, File, Plan
 from intaglio.runtime.progress import Progress
 
-PIECE = 4 << 20  # bytes that are on their way at once; more than a row of any texture
+_ROW = DEFAULT_LIMITS["max-texture-dimension-2d"] * max(TEXELS.values())  # bytes of the widest row
 HEADER = 100 << 20  # bytes that the header of a safetensors file may have
 _WIDTHS = {"F32": 4, "I32": 4, "U32": 4, "F16": 2}  # bytes of a number, of the types that weights are written in
 
 
 def stream(folder: Path, plan: Plan, progress: Progress) -> Iterator[tuple[int, int, memoryview]]:
     """All weights, piece by piece: a buffer, a place in it in bytes, and whole rows of what comes there, which are gone
-    when the next piece is taken. Raises BadBundle, at the end of a file that was changed: run nothing before.
+    when the next piece is taken. Raises BadBundle before anything of a piece that was changed is handed on.
     """
-    weights = [(i, b) for i, b in enumerate(plan.buffers) if b.kind == "weight"]
-    total, done = sum(b.bytes for _, b in weights), 0
-    if len({(b.file, b.name) for _, b in weights}) < len(weights):
-        raise BadBundle("the plan is broken: two weights are one tensor")
-    for name in sorted({b.file for _, b in weights}):
-        here: dict[str, tuple[int, Buffer]] = {b.name: (i, b) for i, b in weights if b.file == name}
-        for index, first, piece in _file(folder, plan, name, here):
+    weights = [_Weight(i, b) for i, b in enumerate(plan.buffers) if b.kind == "weight"]
+    total, done = sum(w.buffer.bytes for w in weights), 0
+    for name in sorted({file for w in weights for file in w.buffer.files}):
+        here: dict[str, _Weight] = {}
+        for weight in weights:
+            if name in weight.buffer.files:
+                if weight.buffer.name in here:
+                    raise BadBundle(f"the plan is broken: two weights are the tensor {weight.buffer.name} of {name}")
+                here[weight.buffer.name] = weight
+        for index, first, piece in _file(folder, name, plan.files[name], here):
             yield index, first, piece
             done += len(piece)
             progress("weights", done, total)
@@ -46,6 +51,15 @@ def row_bytes(buffer: Buffer) -> int:
     return buffer.texture[0] * TEXELS[buffer.format] if buffer.texture else WORD
 
 
+@dataclass
+class _Weight:
+    """A buffer of the plan, filled from its beginning; `filled`: bytes so far."""
+
+    index: int
+    buffer: Buffer
+    filled: int = 0
+
+
 @dataclass(frozen=True)
 class _Tensor:
     name: str
@@ -53,70 +67,94 @@ class _Tensor:
     bytes: int
 
 
-class _Hashed:
-    """A file that is read once, from beginning to end."""
+class _Pieces:
+    """A file that is read once, from beginning to end; each piece is compared with its hash before it is handed on."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._hash = file, hashlib.sha256()
-        self._piece = memoryview(bytearray(PIECE))
+    def __init__(self, file: BinaryIO, path: Path, described: File) -> None:
+        self._file, self._path, self._hashes = file, path, iter(described.pieces)
+        self._left = described.bytes  # that were not read yet
+        if os.fstat(file.fileno()).st_size != self._left:
+            raise files.changed(path)
+        self._room = memoryview(bytearray(PIECE + _ROW))
+        self._ready = self._room[:0]
 
     def read(self, size: int) -> bytes:
-        content = self._file.read(size)
-        self._hash.update(content)
-        if len(content) < size:
-            raise ValueError("it is too short")
-        return content
+        """The next `size` bytes."""
+        content = bytearray()
+        while len(content) < size:
+            content += self.rows(size - len(content), 1)
+        return bytes(content)
 
-    def piece(self, size: int, room: int) -> memoryview:
-        """The next `size` bytes, and zeros up to `room`, which is at most PIECE. The next piece takes their place."""
-        count = self._file.readinto(self._piece[:size])
-        self._hash.update(self._piece[:count])
-        if count < size:
+    def rows(self, size: int, row: int) -> memoryview:
+        """Some of the next `size` bytes, at least one: whole rows, or all of them. The next ones take their place."""
+        if len(self._ready) < min(size, row):
+            self._fill()
+        if len(self._ready) < min(size, row):
             raise ValueError("it is too short")
-        self._piece[size:room] = bytes(room - size)
-        return self._piece[:room]
+        ready = min(len(self._ready), size)
+        count = ready if ready == size else ready // row * row
+        rows, self._ready = self._ready[:count], self._ready[count:]
+        return rows
 
-    def digest(self) -> str:
-        """The hash of all of the file; what was not read yet is."""
-        while size := self._file.readinto(self._piece):
-            self._hash.update(self._piece[:size])
-        return self._hash.hexdigest()
+    def finish(self) -> None:
+        """Compare the rest of the file, which nothing reads."""
+        while self._left:
+            self._ready = self._ready[:0]
+            self._fill()
+
+    def _fill(self) -> None:
+        """Put the next piece behind what is left of the one before."""
+        kept, size = len(self._ready), min(PIECE, self._left)
+        self._room[:kept] = bytes(self._ready)
+        piece = self._room[kept : kept + size]
+        if self._file.readinto(piece) < size or (size and hashlib.sha256(piece).hexdigest() != next(self._hashes)):
+            raise files.changed(self._path)
+        self._left -= size
+        self._ready = self._room[: kept + size]
 
 
 def _file(
-    folder: Path, plan: Plan, name: str, wanted: Mapping[str, tuple[int, Buffer]]
+    folder: Path, name: str, described: File, weights: Mapping[str, _Weight]
 ) -> Iterator[tuple[int, int, memoryview]]:
     """The pieces of a file. A file that was changed is told from one that was written wrongly."""
     with files.open_file(folder, name) as file:
-        hashed, wrong = _Hashed(file), None
+        pieces = _Pieces(file, folder / name, described)
         try:
-            yield from _pieces(hashed, wanted)
+            yield from _tensors(pieces, weights)
+            pieces.finish()
+        except BadBundle:
+            raise
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            wrong = error
-        if hashed.digest() != plan.files[name]:
-            raise files.changed(folder / name)
-    if wrong is not None:
-        raise BadBundle(f"{folder / name} is broken: {wrong}") from wrong
+            raise BadBundle(f"{folder / name} is broken: {error}") from error
 
 
-def _pieces(file: _Hashed, wanted: Mapping[str, tuple[int, Buffer]]) -> Iterator[tuple[int, int, memoryview]]:
+def _tensors(file: _Pieces, weights: Mapping[str, _Weight]) -> Iterator[tuple[int, int, memoryview]]:
     tensors = list(_header(file))
-    if missing := sorted(wanted.keys() - {tensor.name for tensor in tensors}):
+    if missing := sorted(weights.keys() - {tensor.name for tensor in tensors}):
         raise ValueError(f"it has no tensor {missing[0]}")
     for tensor in tensors:
-        index, buffer = wanted.get(tensor.name, (None, None))
-        if buffer and (tensor.bytes > buffer.bytes or tensor.width != buffer.each):
-            raise ValueError(f"{tensor.name} has {tensor.bytes} bytes, the plan says {buffer.bytes}")
-        row = row_bytes(buffer) if buffer else 1
-        most = PIECE // row * row
-        for first in range(0, tensor.bytes, most):
-            size = min(most, tensor.bytes - first)
-            piece = file.piece(size, -(-size // row) * row)
-            if buffer:
-                yield index, first, piece
+        weight = weights.get(tensor.name)
+        if weight is None:
+            for _ in _chunks(file, tensor.bytes, 1):
+                pass
+            continue
+        buffer, row = weight.buffer, row_bytes(weight.buffer)
+        if weight.filled + tensor.bytes > buffer.bytes or tensor.width != buffer.each or weight.filled % row:
+            raise ValueError(f"{tensor.name} has {tensor.bytes} bytes of {tensor.width}, the plan says {buffer.bytes}")
+        for chunk in _chunks(file, tensor.bytes, row):
+            yield weight.index, weight.filled, chunk
+            weight.filled += len(chunk)
 
 
-def _header(file: _Hashed) -> Iterator[_Tensor]:
+def _chunks(file: _Pieces, size: int, row: int) -> Iterator[memoryview]:
+    """The next `size` bytes in whole rows, with zeros after the last one."""
+    while size:
+        chunk = file.rows(size, row)
+        size -= len(chunk)
+        yield chunk if len(chunk) % row == 0 else memoryview(bytes(chunk).ljust(-(-len(chunk) // row) * row, b"\0"))
+
+
+def _header(file: _Pieces) -> Iterator[_Tensor]:
     """The tensors in the order of their bytes, which leave no gap."""
     length = int.from_bytes(file.read(8), "little")
     if length > HEADER:

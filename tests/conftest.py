@@ -16,7 +16,7 @@ assert ops  # importing it registers the kernels, without which no model is read
 
 ROOT = Path(__file__).parents[1]
 Cli = Callable[..., tuple[int, str, str]]
-COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/plan_file.py"
+COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/plan_file.py", "runtime/designs_file.py"
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from importlib import resources
 from pathlib import Path
 
 from intaglio.runtime import tuning
-from intaglio.runtime.tuning import Measured
+from intaglio.runtime.tuning import Measurements
 
 
-def given(files: Iterable[str | Path]) -> list[Measured]:
+def given(files: Iterable[str | Path]) -> list[Measurements]:
     """What these files say, and what is known without them. Raises ValueError for what is no tuning file."""
     return [*(tuning.read(Path(file)) for file in files), *shipped()]
 
 
-def shipped() -> list[Measured]:
+def shipped() -> list[Measurements]:
     """What was measured on some adapters that many have."""
     with resources.as_file(resources.files("intaglio.runtime") / "tunings") as folder:
         return [tuning.read(path) for path in sorted(folder.glob("*.json"))]

@@ -3,28 +3,28 @@ of its own."""
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from dataclasses import replace
+
+from intaglio.compiler.ir.graph import CacheWrite, Graph, Node, Value
+from intaglio.compiler.ir.operators import Linear, Write
 
 
 def absorb_writes(graph: Graph) -> int:
     """Returns the number of writes that were absorbed."""
-    return sum(_absorb(graph, node) for node in graph.nodes if node.op == "Write") + graph.prune()
+    writes = [(node, write) for node in graph.nodes if (write := Write.of(node))]
+    return sum(_absorb(graph, node, write) for node, write in writes) + graph.prune()
 
 
-def _absorb(graph: Graph, write: Node) -> bool:
-    new, state = write.inputs
-    maker = graph.producer(new)
-    if maker is None or maker.op != "Linear" or len(graph.consumers(new)) != 1 or new in graph.outputs:
+def _absorb(graph: Graph, node: Node, write: Write[Value]) -> bool:
+    maker = graph.producer(write.rows)
+    layer = Linear.of(maker)
+    if layer is None or graph.consumers(write.rows) != [node] or write.rows in graph.outputs:
         return False
-    at = maker.attrs.get("at", write.attrs["at"])
-    if at != write.attrs["at"] or "window" in maker.attrs:
+    if layer.window or any(other.at != write.at for other in layer.cached):
         return False
-    inputs = maker.inputs if len(maker.inputs) > 2 else (*maker.inputs, None)
-    states = list(maker.attrs.get("states", [0] * len(maker.outputs)))
-    states[maker.outputs.index(new)] = len(inputs)
-    splits = maker.attrs.get("splits", tuple(v.shape[-1] for v in maker.outputs))
-    attrs = maker.attrs | {"splits": splits, "states": tuple(states), "at": at}
-    outputs: tuple[Value, ...] = tuple(write.output if v is new else v for v in maker.outputs)
-    graph.remove(write)
-    graph.replace(maker, Node("Linear", (*inputs, state), outputs, attrs, maker.sources))
+    cached = (*layer.cached, CacheWrite(maker.outputs.index(write.rows), write.state, write.at))
+    splits = layer.splits or (write.rows.shape[-1],)
+    outputs = tuple(node.output if v is write.rows else v for v in maker.outputs)
+    graph.remove(node)
+    graph.replace(maker, Node.of(replace(layer, splits=splits, cached=cached), outputs, maker.sources))
     return True

@@ -6,9 +6,12 @@ An expression is data (see compiler/ir/expression.py), so any kernel can host on
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intaglio.codegen.fuse.fuse_prologue import MAX_BINDINGS
-from intaglio.compiler.ir.expression import ELEMENTWISE, SMOOTH, Expression, shifted, step
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.expression import ELEMENTWISE, SMOOTH, shifted, step
+from intaglio.compiler.ir.graph import Graph, Node, Tail, Value
+from intaglio.compiler.ir.operators import Elementwise, Linear
 
 _ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # whose kernels finish one element at a time
 
@@ -20,7 +23,7 @@ def fuse_elementwise(graph: Graph) -> int:
             graph.replace(node, _expression(node))
     changed = 0
     for node in graph.nodes:
-        while node.op == "Elementwise" and (host := _host(graph, node)) is not None:
+        while Elementwise.of(node) and (host := _host(graph, node)) is not None:
             node = _join(graph, host, node)
             changed += 1
     return changed
@@ -33,7 +36,7 @@ def _expression(node: Node) -> Node:
     args = [f"x{inputs.index(v)}" if v in inputs else _number(v) for v in node.inputs]
     if node.op == "Cast":
         args.append(node.attrs["to"])
-    return Node("Elementwise", inputs, node.outputs, {"steps": (step(node.op, node.attrs, args),)}, node.sources)
+    return Node.of(Elementwise(inputs, (step(node.op, node.attrs, args),)), node.outputs, node.sources)
 
 
 def _is_number(node: Node, i: int, tensors: list[Value]) -> bool:
@@ -60,7 +63,7 @@ def _host(graph: Graph, node: Node) -> Node | None:
         ):
             continue
         hosts = maker.op in _ONE_BY_ONE or (_takes_a_tail(maker) and by_fours(node))
-        bindings = len({v for v in (*maker.inputs, *node.inputs) if v is not None}) - 1 + len(maker.outputs)
+        bindings = len({v for v in (*maker.reads, *node.inputs) if v is not None}) - 1 + len(maker.outputs)
         if hosts and bindings <= MAX_BINDINGS:
             return maker
     return None
@@ -68,8 +71,8 @@ def _host(graph: Graph, node: Node) -> Node | None:
 
 def _takes_a_tail(node: Node) -> bool:
     """Whether the node's kernel finishes four neighbouring elements at a time: layers, RMS norms, tables of rows do."""
-    if node.op == "Linear":
-        return "splits" not in node.attrs
+    if layer := Linear.of(node):
+        return not layer.splits and not layer.gate
     if node.op == "RMSNormalization":
         return node.attrs.get("axis", -1) in (-1, len(node.inputs[0].shape) - 1)
     table = node.inputs[0]
@@ -84,25 +87,28 @@ def by_fours(node: Node) -> bool:
         isinstance(width, int)
         and width % 4 == 0
         and all(v.dtype == "f32" and v.shape and v.shape[-1] == width for v in node.inputs)
-        and all(op in SMOOTH for op, *_ in node.attrs["steps"])
+        and all(op in SMOOTH for op, *_ in Elementwise.of(node).steps)
     )
 
 
 def _join(graph: Graph, host: Node, node: Node) -> Node:
     """`node`'s expression appended to that of `host`; returns the joint node."""
-    key = "steps" if host.op == "Elementwise" else "tail"
-    before: Expression = host.attrs.get(key, ())
-    inputs = list(host.inputs)
-    if host.op != "Elementwise" and len(inputs) == 2:
-        inputs.append(None)
+    own = Elementwise.of(host)
+    before = own.steps if own is not None else host.tail.steps if host.tail is not None else ()
+    reads = [*(host if own is not None or host.tail is not None else replace(host, tail=Tail(()))).reads]
+    first = len(reads)
     names: dict[str, str | float] = {}
     for i, value in enumerate(node.inputs):
         if value is host.output:
             names[f"x{i}"] = f"t{len(before) - 1}" if before else "acc"
             continue
-        if value not in inputs:
-            inputs.append(value)
-        names[f"x{i}"] = f"x{inputs.index(value)}"
-    attrs = host.attrs | {key: before + shifted(node.attrs["steps"], len(before), names)}
+        if value not in reads:
+            reads.append(value)
+        names[f"x{i}"] = f"x{reads.index(value)}"
+    steps = before + shifted(Elementwise.of(node).steps, len(before), names)
+    sources = (*host.sources, *node.sources)
     graph.remove(node)
-    return graph.replace(host, Node(host.op, tuple(inputs), node.outputs, attrs, (*host.sources, *node.sources)))
+    if own is not None:
+        return graph.replace(host, Node.of(Elementwise(tuple(reads), steps), node.outputs, sources))
+    operands = (*(host.tail.operands if host.tail is not None else ()), *reads[first:])
+    return graph.replace(host, replace(host, outputs=node.outputs, sources=sources, tail=Tail(steps, operands)))

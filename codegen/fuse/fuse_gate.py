@@ -5,30 +5,33 @@ SwiGLU and GeGLU (Shazeer 2020) spell it act(x W) * (x V); any elementwise expre
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intaglio.codegen.fuse.fuse_elementwise import by_fours
 from intaglio.compiler.ir.expression import shifted
-from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import Elementwise, Linear
 
 
 def fuse_gate(graph: Graph) -> int:
     """Returns the number of expressions that were absorbed."""
-    return sum(_absorb(graph, node) for node in graph.nodes if node.op == "Elementwise" and len(node.inputs) == 2)
+    expressions = [(node, of) for node in graph.nodes if (of := Elementwise.of(node)) and len(of.operands) == 2]
+    return sum(_absorb(graph, node, of) for node, of in expressions)
 
 
-def _absorb(graph: Graph, node: Node) -> bool:
-    layer = graph.producer(node.inputs[0])
-    if layer is None or layer is not graph.producer(node.inputs[1]) or not _gives_halves(graph, layer, node):
+def _absorb(graph: Graph, node: Node, of: Elementwise[Value]) -> bool:
+    maker = graph.producer(of.operands[0])
+    layer = Linear.of(maker)
+    if layer is None or maker is not graph.producer(of.operands[1]) or not _gives_halves(graph, maker, layer, node):
         return False
-    names = {f"x{node.inputs.index(half)}": acc for half, acc in zip(layer.outputs, ("acc", "acc1"), strict=True)}
-    attrs = {k: v for k, v in layer.attrs.items() if k != "splits"}
-    attrs |= {"paired": True, "tail": shifted(node.attrs["steps"], 0, names)}
+    names = {f"x{of.operands.index(half)}": acc for half, acc in zip(maker.outputs, ("acc", "acc1"), strict=True)}
+    gated = replace(layer, splits=(), gate=shifted(of.steps, 0, names))
     graph.remove(node)
-    graph.replace(layer, Node("Linear", layer.inputs, node.outputs, attrs, (*layer.sources, *node.sources)))
+    graph.replace(maker, Node.of(gated, node.outputs, (*maker.sources, *node.sources)))
     return True
 
 
-def _gives_halves(graph: Graph, layer: Node, reader: Node) -> bool:
-    widths = layer.attrs.get("splits", ())
-    private = all(graph.consumers(v) == [reader] and v not in graph.outputs for v in layer.outputs)
-    whole = layer.op == "Linear" and layer.inputs[1].shape[1] % 4 == 0 and by_fours(reader)
-    return whole and len(widths) == 2 and widths[0] == widths[1] and private and not layer.written
+def _gives_halves(graph: Graph, maker: Node, layer: Linear[Value], reader: Node) -> bool:
+    private = all(graph.consumers(v) == [reader] and v not in graph.outputs for v in maker.outputs)
+    halves = len(layer.splits) == 2 and layer.splits[0] == layer.splits[1]
+    return private and halves and layer.weight.shape[1] % 4 == 0 and by_fours(reader) and not layer.cached

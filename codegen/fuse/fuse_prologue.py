@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import Linear, Prologue
 
 _KINDS = {"LayerNormalization": "layernorm", "RMSNormalization": "rmsnorm"}
 MAX_BINDINGS = 8  # storage buffers that a shader may bind under WebGPU's default limits
@@ -15,7 +18,7 @@ def fuse_prologue(graph: Graph) -> int:
     for node in graph.nodes:
         if node.op in _KINDS and node.output not in graph.outputs and one_row(node.output.shape):
             readers = graph.consumers(node.output)
-            if readers and all(_can_host(n, node.output) for n in readers):
+            if readers and all(_can_host(n, Linear.of(n), node.output) for n in readers):
                 for reader in readers:
                     _absorb(graph, node, reader)
                 changed += 1
@@ -28,34 +31,18 @@ def one_row(shape: tuple[Dim, ...]) -> bool:
     return all(d == 1 for d in shape[:-1])
 
 
-def _can_host(node: Node, x: Value) -> bool:
-    bindings = (
-        sum(v is not None for v in node.inputs) - sum(map(bool, node.attrs.get("states", ()))) + len(node.outputs)
-    )
+def _can_host(node: Node, layer: Linear[Value] | None, x: Value) -> bool:
+    if layer is None or layer.x is not x or layer.prologue or layer.window or node.tail:
+        return False
+    bindings = sum(v is not None for v in node.inputs) - len(layer.cached) + len(node.outputs)
     return (
-        node.op == "Linear"
-        and node.inputs[0] is x
-        and x.shape[-1] % 4 == 0  # the layer reads four numbers at a time
-        and not {"norm", "window", "tail"} & node.attrs.keys()
-        and all(w % 4 == 0 for w in node.attrs.get("splits", ()))  # or the rows of a cache begin anywhere
+        x.shape[-1] % 4 == 0  # the layer reads four numbers at a time
+        and all(w % 4 == 0 for w in layer.splits)  # or the rows of a cache begin anywhere
         and bindings + 2 <= MAX_BINDINGS
     )
 
 
 def _absorb(graph: Graph, norm: Node, reader: Node) -> None:
-    x, scale, *shift = norm.inputs
-    inputs = reader.inputs if len(reader.inputs) > 2 else (*reader.inputs, None)
-    spec = {
-        "kind": _KINDS[norm.op],
-        "epsilon": norm.attrs.get("epsilon", 1e-5),
-        "scale": len(inputs),
-        "shift": len(inputs) + 1 if shift else None,
-    }
-    merged = Node(
-        "Linear",
-        (x, *inputs[1:], scale, *shift),
-        reader.outputs,
-        reader.attrs | {"norm": spec},
-        (*norm.sources, *reader.sources),
-    )
-    graph.replace(reader, merged)
+    prologue = Prologue(_KINDS[norm.op], norm.attrs.get("epsilon", 1e-5), norm.inputs[1], norm.input(2))
+    layer = replace(Linear.of(reader), x=norm.inputs[0], prologue=prologue)
+    graph.replace(reader, Node.of(layer, reader.outputs, (*norm.sources, *reader.sources)))

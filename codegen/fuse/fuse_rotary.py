@@ -4,50 +4,48 @@ them: an invocation has both columns of a pair.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intaglio.codegen.fuse.fuse_prologue import one_row
-from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import Linear, Rotary, RotaryTail
 
 
 def fuse_rotary(graph: Graph) -> int:
     """Returns the number of rotary embeddings that were absorbed."""
-    return sum(_absorb(graph, node) for node in graph.nodes if node.op == "Rotary" and "states" in node.attrs)
+    rotaries = [(node, rotary) for node in graph.nodes if (rotary := Rotary.of(node)) and rotary.cached]
+    return sum(_absorb(graph, node, rotary) for node, rotary in rotaries)
 
 
-def _absorb(graph: Graph, node: Node) -> bool:
-    layer = graph.producer(node.inputs[2])
-    if layer is None or not _can_host(graph, layer, node):
+def _absorb(graph: Graph, node: Node, rotary: Rotary[Value]) -> bool:
+    maker = graph.producer(rotary.rows[0])
+    layer = Linear.of(maker)
+    if layer is None or not _can_host(graph, maker, layer, node, rotary):
         return False
-    tables, rows = node.inputs[:2], node.inputs[2 : 2 + len(node.outputs)]
-    inputs = layer.inputs if len(layer.inputs) > 2 else (*layer.inputs, None)
-    rotary = {"tables": len(inputs), "outputs": tuple(layer.outputs.index(x) for x in rows)}
-    inputs += tables
-    states = list(layer.attrs.get("states", [0] * len(layer.outputs)))
-    for i, state in zip(rotary["outputs"], node.attrs["states"], strict=True):
-        if state:
-            states[i] = len(inputs)
-            inputs += (node.inputs[state],)
-    turned = dict(zip(rows, node.outputs, strict=True))
-    attrs = layer.attrs | {"states": tuple(states), "at": node.attrs["past"], "rotary": rotary}
-    outputs = tuple(turned.get(x, x) for x in layer.outputs)
+    places = tuple(maker.outputs.index(x) for x in rotary.rows)
+    cached = (*layer.cached, *(replace(write, output=places[write.output]) for write in rotary.cached))
+    tail = RotaryTail(rotary.cos, rotary.sin, places, rotary.past)
+    rotated = dict(zip(rotary.rows, node.outputs, strict=True))
+    outputs = tuple(rotated.get(x, x) for x in maker.outputs)
     graph.remove(node)
-    graph.replace(layer, Node("Linear", inputs, outputs, attrs, (*layer.sources, *node.sources)))
+    layer = replace(layer, rotary=tail, cached=cached)
+    graph.replace(maker, Node.of(layer, outputs, (*maker.sources, *node.sources)))
     return True
 
 
-def _can_host(graph: Graph, layer: Node, node: Node) -> bool:
-    """Whether the layer makes what is turned, in whole heads and for nobody else."""
-    cos, rows, heads = node.inputs[0], node.inputs[2 : 2 + len(node.outputs)], node.attrs["heads"]
-    head_dim = 2 * cos.shape[1]  # of heads that are turned whole
+def _can_host(graph: Graph, maker: Node, layer: Linear[Value], node: Node, rotary: Rotary[Value]) -> bool:
+    """Whether the layer makes what is rotated, in whole heads and for nobody else."""
+    head_dim = 2 * rotary.cos.shape[1]  # of heads that are rotated whole
     return (
-        layer.op == "Linear"
-        and one_row(layer.output.shape)
-        and layer.inputs[1].shape[1] % 4 == 0
-        and not {"window", "tail", "paired"} & layer.attrs.keys()
-        and layer.attrs.get("at", node.attrs["past"]) == node.attrs["past"]
-        and not node.attrs["interleaved"]
-        and "norm" not in node.attrs
+        one_row(maker.output.shape)
+        and layer.weight.shape[1] % 4 == 0
+        and not (layer.window or layer.gate or maker.tail)
+        and all(write.at == rotary.past for write in (*layer.cached, *rotary.cached))
+        and not rotary.interleaved
+        and rotary.norm is None
         and head_dim % 8 == 0  # the halves of a head are whole vec4s
-        and all(w % head_dim == 0 for w in layer.attrs.get("splits", ()))
-        and all(x in layer.outputs and x.shape[-1] == n * head_dim for x, n in zip(rows, heads, strict=True))
-        and all(graph.consumers(x) == [node] and x not in graph.outputs for x in rows)
+        and all(w % head_dim == 0 for w in layer.splits)
+        and all(x in maker.outputs for x in rotary.rows)
+        and all(x.shape[-1] == n * head_dim for x, n in zip(rotary.rows, rotary.heads, strict=True))
+        and all(graph.consumers(x) == [node] and x not in graph.outputs for x in rotary.rows)
     )

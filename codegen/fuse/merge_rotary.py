@@ -5,7 +5,10 @@ Norms of heads before them (Qwen 3, Gemma 3) are taken by the kernel as it reads
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from dataclasses import replace
+
+from intaglio.compiler.ir.graph import CacheWrite, Graph, Node, Value
+from intaglio.compiler.ir.operators import Attention, HeadNorm, Rotary, Write
 from intaglio.compiler.passes.canonical import reshape
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
@@ -14,42 +17,42 @@ def merge_rotary(graph: Graph) -> int:
     """Returns the number of nodes that were absorbed."""
     changed = 0
     for node in graph.nodes:
-        if node.op == "Attention":
-            makers = [graph.producer(v) for v in node.inputs[:2]]
-            changed += _merge(graph, *makers) if None not in makers else 0
-    changed += sum(_absorb_norms(graph, node) for node in graph.nodes if node.op == "Rotary" and "states" in node.attrs)
+        if attention := Attention.of(node):
+            changed += _merge(graph, graph.producer(attention.q), graph.producer(attention.k))
+    rotaries = [(node, rotary) for node in graph.nodes if (rotary := Rotary.of(node)) and rotary.cached]
+    changed += sum(_absorb_norms(graph, node, rotary) for node, rotary in rotaries)
     graph.prune()
     return changed
 
 
-def _merge(graph: Graph, queries: Node, write: Node) -> int:
-    """`queries` turns the queries of an attention, `write` caches its keys."""
-    turned, state = write.inputs if write.op == "Write" else (None, None)
-    keys = graph.producer(turned) if turned is not None else None
-    if keys is None or any(n.op != "Rotary" or "states" in n.attrs for n in (queries, keys)):
+def _merge(graph: Graph, rotates: Node | None, writes: Node | None) -> int:
+    """`rotates` makes the queries of an attention, `writes` its keys."""
+    queries, write = Rotary.of(rotates), Write.of(writes)
+    rotates_keys = graph.producer(write.rows) if write is not None else None
+    keys = Rotary.of(rotates_keys)
+    if queries is None or keys is None or queries.cached or keys.cached:
         return 0
-    if queries.inputs[:2] != keys.inputs[:2] or queries.attrs["interleaved"] != keys.attrs["interleaved"]:
+    if replace(keys, rows=queries.rows, heads=queries.heads) != queries or write.at != queries.past:
         return 0
-    if graph.consumers(turned) != [write] or turned in graph.outputs:
+    if graph.consumers(write.rows) != [writes] or write.rows in graph.outputs:
         return 0
-    inputs = (*queries.inputs, keys.inputs[2], state)
-    attrs = queries.attrs | {"heads": queries.attrs["heads"] + keys.attrs["heads"], "states": (0, len(inputs) - 1)}
-    outputs: tuple[Value, ...] = (queries.output, write.output)
-    for node in (write, keys, queries):
+    rows, heads = queries.rows + keys.rows, queries.heads + keys.heads
+    cached = (CacheWrite(len(queries.rows), write.state, write.at),)
+    for node in (writes, rotates_keys, rotates):
         graph.remove(node)
-    graph.add(Node("Rotary", inputs, outputs, attrs, (*queries.sources, *keys.sources)))
+    merged = replace(queries, rows=rows, heads=heads, cached=cached)
+    graph.add(Node.of(merged, (*rotates.outputs, writes.output), (*rotates.sources, *rotates_keys.sources)))
     return 2
 
 
-def _absorb_norms(graph: Graph, node: Node) -> bool:
+def _absorb_norms(graph: Graph, node: Node, rotary: Rotary[Value]) -> bool:
     """Let the kernel take the norms of the heads of queries and keys; whether there are such."""
-    if "norm" in node.attrs:
+    if rotary.norm is not None:
         return False
-    cos, sin, q, k, state = node.inputs
-    views = [graph.producer(x) for x in (q, k)]
+    views = [graph.producer(x) for x in rotary.rows]
     norms = [graph.producer(v.inputs[0]) if v is not None and v.op == "Reshape" else None for v in views]
-    head_dim = q.shape[-1] // node.attrs["heads"][0]
-    if head_dim % 4 or cos.shape[1] % (2 if node.attrs["interleaved"] else 4):
+    head_dim = rotary.rows[0].shape[-1] // rotary.heads[0]
+    if head_dim % 4 or rotary.cos.shape[1] % (2 if rotary.interleaved else 4):
         return False
     if any(n is None or n.op != "RMSNormalization" or n.inputs[1].shape != (head_dim,) for n in norms):
         return False
@@ -58,9 +61,8 @@ def _absorb_norms(graph: Graph, node: Node) -> bool:
     if not private or len({n.attrs["epsilon"] for n in norms}) > 1:
         return False
     builder = GraphBuilder(graph, node)
-    rows = [reshape(builder, n.inputs[0], x) for n, x in zip(norms, (q, k), strict=True)]
-    attrs = node.attrs | {"norm": {"epsilon": norms[0].attrs["epsilon"], "scales": (5, 6)}}
-    inputs = (cos, sin, *rows, state, *(n.inputs[1] for n in norms))
+    rows = tuple(reshape(builder, n.inputs[0], x) for n, x in zip(norms, rotary.rows, strict=True))
+    norm = HeadNorm(norms[0].attrs["epsilon"], tuple(n.inputs[1] for n in norms))
     sources = (*(s for n in norms for s in n.sources), *node.sources)
-    graph.replace(node, Node("Rotary", inputs, node.outputs, attrs, sources))
+    graph.replace(node, Node.of(replace(rotary, rows=rows, norm=norm), node.outputs, sources))
     return True

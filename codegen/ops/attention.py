@@ -6,10 +6,11 @@ from functools import partial
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, refuse
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, own, refuse
 from intaglio.codegen.ops.attention_steps import changes, in_steps
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.operators import Attention
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that are taken in at a time
@@ -22,75 +23,74 @@ _HEAD = 256  # the widest head
 _SHARED, _LARGE_SHARED = 16_384, 32_768  # bytes of workgroup memory
 
 
-@op("Attention")
-def attention(node: Node) -> Kernel | list[Kernel]:
-    q, k = node.inputs[:2]
-    keys, head_dim = k.shape[-2], q.shape[-1] // node.attrs["heads"]
+@own(Attention)
+def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
+    q, k = of.q, of.k
+    keys, head_dim = k.shape[-2], q.shape[-1] // of.heads
     if dims.product(q.shape[:-2]) != 1:
-        raise refuse(node, f"a batch of queries {q.type}")
-    rounded = any(name in node.attrs for name in ("scored", "masked", "weighed"))
-    if node.input(3) is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
-        return in_steps(node)
+        raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
+    rounded = bool(of.scored or of.masked or of.weighed)
+    if of.mask is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
+        return in_steps(node, of)
     if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
-        raise refuse(node, f"{keys} keys")
+        raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
     if rounded:
-        return _many_rounded(node)
-    return _one_query(node) if q.shape[-2] == 1 else _many_queries(node)
+        return _many_rounded(node, of)
+    return _one_query(node, of) if q.shape[-2] == 1 else _many_queries(node, of)
 
 
-def _one_query(node: Node) -> Kernel:
-    keys, heads = node.inputs[1].shape[-2], node.attrs["heads"]
-    d4, most, together = node.inputs[0].shape[-1] // heads // 4, dims.high(keys), heads // node.attrs["kv_heads"]
+def _one_query(node: Node, of: Attention[Value]) -> Kernel:
+    keys, heads = of.k.shape[-2], of.heads
+    d4, most, together = of.q.shape[-1] // heads // 4, dims.high(keys), heads // of.kv_heads
 
-    def design(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
+    def variant(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
         left = shared - 24 * group * lanes  # bytes, beside what lanes find
         block = min(most, _BLOCK // group, left // (4 * group))
         sizes = {"lanes": lanes, "splits": lanes // d4, "tile": tile, "group": group, "block": block}
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
-    designs = {name: design(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
-    designs["lanes1024x1"] = design(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
+    variants = {name: variant(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
+    variants["lanes1024x1"] = variant(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
     subgroup = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
-    designs["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
+    variants["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
     if 1 < together <= _TOGETHER:
         tile, grid = max(1, 16 // together), (groups(heads, per=together),)
-        designs |= {name: design(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
-        designs["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
-    kernel = _kernel("attention_decode", node, {})
-    return kernel.designed(_case(kernel, "1"), designs)
+        variants |= {name: variant(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
+        variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
+    kernel = _kernel("attention_decode", node, of, {})
+    return kernel.with_variants(_problem(kernel, "1"), variants)
 
 
-def _many_queries(node: Node) -> Kernel:
-    q = node.inputs[0]
-    rows, d4 = q.shape[-2], q.shape[-1] // node.attrs["heads"] // 4
-    design = partial(_queries, node)
+def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
+    rows, d4 = of.q.shape[-2], of.q.shape[-1] // of.heads // 4
+    variant = partial(_queries, of)
     tile = max(1, min(8, _REGISTERS // d4))
     shared = {"template": "attention_subgroup", "needs": ("subgroups",)}
-    many, few = {"queries8": design(tile, 8, _KEYS)}, {"query32": design(1, 32, 1)}
-    designs = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
-    kernel = _kernel("attention", node, _of_rows(node))
-    designs |= {"query64": design(1, 64, _KEYS), "subgroup": design(-(-tile // 2), 8, _KEYS) | shared}
-    return kernel.designed(_case(kernel, str(rows)), designs)
+    many, few = {"queries8": variant(tile, 8, _KEYS)}, {"query32": variant(1, 32, 1)}
+    variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
+    kernel = _kernel("attention", node, of, _of_rows(of))
+    variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
+    return kernel.with_variants(_problem(kernel, str(rows)), variants)
 
 
-def _many_rounded(node: Node) -> Kernel:
+def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     """Scores are computed twice, instead of being stored."""
-    rows, d4 = node.inputs[0].shape[-2], node.inputs[0].shape[-1] // node.attrs["heads"] // 4
-    many = {"queries4": _queries(node, max(1, min(4, _REGISTERS // d4)), 8, 2)}
-    few = {"query32": _queries(node, 1, 32, 1)}
-    kernel = _kernel("attention_rounded", node, _of_rows(node) | changes(node))
-    return kernel.designed(_case(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
+    rows, d4 = of.q.shape[-2], of.q.shape[-1] // of.heads // 4
+    many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
+    few = {"query32": _queries(of, 1, 32, 1)}
+    kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
+    return kernel.with_variants(_problem(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
 
 
-def _queries(node: Node, tile: int, lanes: int, block: int) -> dict[str, Any]:
+def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
     """Invocations take `tile` queries of a head each, and `block` keys at a time."""
     consts = {"tile": tile, "lanes": lanes, "block": block}
-    grid = (groups(node.inputs[0].shape[-2], per=tile * lanes), groups(node.attrs["heads"]))
+    grid = (groups(of.q.shape[-2], per=tile * lanes), groups(of.heads))
     return {"grid": grid, "workgroup": (lanes,), "consts": consts}
 
 
-def _of_rows(node: Node) -> dict[str, Any]:
-    q, past = node.inputs[0], node.attrs["past"]
+def _of_rows(of: Attention[Value]) -> dict[str, Any]:
+    q, past = of.q, of.past
     return {
         "rows": wgsl.size(q.shape[-2]),
         "causal": past is not None,
@@ -99,23 +99,22 @@ def _of_rows(node: Node) -> dict[str, Any]:
     }
 
 
-def _case(kernel: Kernel, rows: str) -> str:
+def _problem(kernel: Kernel, rows: str) -> str:
     q, k = kernel.reads["q"].type, kernel.reads["k"].type
     return f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{k.shape[-1]}"
 
 
-def _kernel(template: str, node: Node, consts: dict[str, Any]) -> Kernel:
-    q, k, v = node.inputs[:3]
-    heads, kv_heads = node.attrs["heads"], node.attrs["kv_heads"]
-    head_dim = q.shape[-1] // heads
+def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, Any]) -> Kernel:
+    q, k, v = of.q, of.k, of.v
+    head_dim = q.shape[-1] // of.heads
     consts |= {
         "d4": head_dim // 4,
         "kv_stride4": k.shape[-1] // 4,
-        "heads_per_kv": heads // kv_heads,
-        "scale": wgsl.number(node.attrs["scale"], "f32"),
+        "heads_per_kv": of.heads // of.kv_heads,
+        "scale": wgsl.number(of.scale, "f32"),
         "keys": wgsl.size(k.shape[-2]),
-        "cap": wgsl.number(node.attrs["cap"], "f32") if "cap" in node.attrs else None,
-        "window": node.attrs.get("window"),
+        "cap": wgsl.number(of.cap, "f32") if of.cap is not None else None,
+        "window": of.window,
     }
     return Kernel(
         template,

@@ -11,35 +11,35 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import MAX_TRIPS, Kernel, operand, per_element, refuse
 from intaglio.codegen.ops.norm import softmax_of
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.expression import shifted
+from intaglio.compiler.ir.expression import Expression, shifted
 from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.operators import Attention
 from intaglio.compiler.semantics.operators import expression
 from intaglio.compiler.semantics.shapes import broadcast_strides
 
 
-def in_steps(node: Node) -> list[Kernel]:
-    q, k, v = node.inputs[:3]
-    mask, past, heads = node.input(3), node.attrs["past"], node.attrs["heads"]
+def in_steps(node: Node, of: Attention[Value]) -> list[Kernel]:
+    q, k, v, mask, past, heads = of.q, of.k, of.v, of.mask, of.past, of.heads
     rows, keys = q.shape[-2], k.shape[-2]
     if 3 * dims.high(keys) > MAX_TRIPS:
-        raise refuse(node, f"{keys} keys")
+        raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
     stride = keys if isinstance(rows, int) or isinstance(keys, int) else dims.high(keys)
     shape = (heads, rows, stride)
     scores, weights = (Value(f"{node.output.name}.{name}", TensorType("f32", shape)) for name in ("scores", "weights"))
     consts = {
         "heads": heads,
-        "heads_per_kv": heads // node.attrs["kv_heads"],
+        "heads_per_kv": heads // of.kv_heads,
         "head_dim": q.shape[-1] // heads,
         "rows": wgsl.size(rows),
         "keys": wgsl.size(keys),
         "stride": wgsl.size(stride),
         "q_stride": q.shape[-1],
         "kv_stride": k.shape[-1],
-        "cap": wgsl.number(node.attrs["cap"], "f32") if "cap" in node.attrs else None,
-        "window": node.attrs.get("window"),
-        "scale": wgsl.number(node.attrs["scale"], "f32"),
+        "cap": wgsl.number(of.cap, "f32") if of.cap is not None else None,
+        "window": of.window,
+        "scale": wgsl.number(of.scale, "f32"),
         "past": wgsl.size(past) if past is not None else None,
-        **changes(node),
+        **changes(of),
         "mask": wgsl.affine("i", shape, broadcast_strides(mask.shape[-3:], shape)) if mask is not None else None,
     }
     reads = {"q": q, "k": k} | ({"mask": operand(mask)} if mask is not None else {})
@@ -53,26 +53,30 @@ def in_steps(node: Node) -> list[Kernel]:
     ]
 
 
-def changes(node: Node) -> dict[str, Any]:
+def changes(of: Attention[Value]) -> dict[str, Any]:
     """What is done to scores and weights, as lines, and the score of a key that is not seen."""
-    lines = {"scored": "score", "masked": "score", "weighed": "weight"}
-    hidden = wgsl.number(_hidden(node), "f32")
-    return {name: _steps(node, name, of) for name, of in lines.items()} | {"hidden": hidden}
+    return {
+        "scored": _steps(of.scored, "scored", "score"),
+        "masked": _steps(of.masked, "masked", "score"),
+        "weighed": _steps(of.weighed, "weighed", "weight"),
+        "hidden": wgsl.number(_hidden(of), "f32"),
+    }
 
 
-def _steps(node: Node, name: str, of: str) -> list[str]:
-    """Lines that do to the number `of` what the expression of this name says."""
-    if name not in node.attrs:
+def _steps(expression: Expression, name: str, number: str) -> list[str]:
+    """Lines that do to a number what an expression of that name says."""
+    if not expression:
         return []
-    lines, result = wgsl.body(shifted(node.attrs[name], 0, {"acc": of}), {of: "f32"}, str, names=f"{name}_")
-    return [*lines, f"{of} = {result};"]
+    steps = shifted(expression, 0, {"acc": number})
+    lines, result = wgsl.body(steps, {number: "f32"}, str, names=f"{name}_")
+    return [*lines, f"{number} = {result};"]
 
 
-def _hidden(node: Node) -> float:
+def _hidden(of: Attention[Value]) -> float:
     """The score of a key that is not seen: the lowest, rounded as the others are."""
     lowest = np.full((), np.finfo(np.float32).min)
     with np.errstate(over="ignore"):
-        score = expression(node.attrs["masked"], [lowest], []) if "masked" in node.attrs else lowest
+        score = expression(of.masked, [lowest], []) if of.masked else lowest
     return max(float(score), float(lowest))
 
 

@@ -49,14 +49,14 @@ def convolve(node: Node) -> list[Kernel]:
     channels = node.output.shape[1]
     c, each, taps = x.shape[1] // group, channels // group, int(np.prod([w.kernel for w in slid]))
     if trips(c, slid) > MAX_TRIPS:
-        raise refuse(node, f"{c} channels and {taps} taps for one result")
+        raise refuse(node, f"{c} channels times {taps} taps need more than {MAX_TRIPS} loop iterations")
     scalar = wgsl_type(node.output.type)
     packable = weight.const is not None and scalar == "f32" and each > 1 and (group == 1 or each % _DEEP == 0)
     deep = _DEEP if packable else 1
     tiles = _tiles(node, slid[-1].count, deep)
-    designs = _designs(node, slid, tiles, deep)
-    if not designs:
-        raise refuse(node, f"{node.output.type} needs too many workgroups")
+    variants = _variants(node, slid, tiles, deep)
+    if not variants:
+        raise refuse(node, f"its output {node.output.type} needs too many workgroups; bind smaller sizes")
     before, packed = _weight(node, deep, max(high for _, high in tiles))
     tail = tail_operands(node)
     reads = {"x": operand(x), "w": packed} | ({"bias": operand(bias)} if bias is not None else {}) | tail
@@ -86,10 +86,10 @@ def convolve(node: Node) -> list[Kernel]:
         consts=consts,
         label=label,
         vec4=frozenset({"w"} if deep > 1 else ()),
-        tail=node.attrs.get("tail", ()),
+        tail=node.tail.steps if node.tail is not None else (),
         flops=node.output.type.size * (2 * c * taps),
     )
-    return [*before, kernel.designed(f"{label}{_kind(slid, group)} {_sizes(node)}", designs)]
+    return [*before, kernel.with_variants(f"{label}{_kind(slid, group)} {_sizes(node)}", variants)]
 
 
 def _described(slid: list[Window], group: int) -> str:
@@ -118,14 +118,14 @@ def _tiles(node: Node, width: Dim, deep: int) -> list[tuple[int, int]]:
     return [(wide, high) for wide, high in tiles if wide < 2 * reach and _fits(node, high)]
 
 
-def _designs(node: Node, slid: list[Window], tiles: list[tuple[int, int]], deep: int) -> dict[str, dict[str, Any]]:
-    """The designs that have no more workgroups than there may be."""
-    designs = {f"wide{wide}x{high}": _run(node, slid, wide, high, deep) for wide, high in tiles}
+def _variants(node: Node, slid: list[Window], tiles: list[tuple[int, int]], deep: int) -> dict[str, dict[str, Any]]:
+    """The variants that have no more workgroups than there may be."""
+    variants = {f"wide{wide}x{high}": _run(node, slid, wide, high, deep) for wide, high in tiles}
     results = dims.high(dims.product(node.output.shape[2:]))
     for name, (lanes, (wide, high), step) in _SHARED.items():
         if deep > 1 and _fits(node, lanes[1] * high) and results > lanes[0] * wide // 2:
-            designs[name] = _shared(node, slid, lanes, (wide, high), step)
-    return {name: d for name, d in designs.items() if all(g.at(dims.high) <= MAX_WORKGROUPS for g in d["grid"])}
+            variants[name] = _shared(node, slid, lanes, (wide, high), step)
+    return {name: d for name, d in variants.items() if all(g.at(dims.high) <= MAX_WORKGROUPS for g in d["grid"])}
 
 
 def _fits(node: Node, high: int) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, refuse, wgsl_type
+from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, own, refuse, wgsl_type
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.operators import Elementwise, Write
 from intaglio.compiler.semantics.shapes import broadcast_strides, content, paddings, slices
 
 _LANES = 64
@@ -24,10 +25,16 @@ def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, 
     return _over(out.type, count, inputs, steps, (label, title), out, vec4=vec4, index="i", **consts)
 
 
-def _into(out: Value, value: Value, target: str, label: str, title: str) -> Kernel:
-    """A copy of all of `value` to where `target` says in `out`."""
-    consts = {"index": target, "vec4": False, "indices": {"x0": "i"}}
-    return _over(value.type, value.type.size, [value], _COPY, (label, title), out, **consts)
+def _into(out: Value, value: Value, label: str, title: str, strides: tuple[Dim, ...], offset: Dim) -> Kernel:
+    """A copy of `value` into `out`, where it moves by `strides` from `offset` on; by vec4s where those stay whole."""
+    vec4 = out.dtype == "f32" and bool(value.shape) and strides[-1] == 1
+    vec4 = vec4 and all(map(fours, (value.shape[-1], offset, *strides[:-1])))
+    shape, count = value.shape, value.type.size
+    if vec4:
+        shape, strides = (*shape[:-1], shape[-1] // 4), (*(stride // 4 for stride in strides[:-1]), 1)
+        offset, count = offset // 4, count // 4
+    consts = {"index": wgsl.affine("i", shape, strides, offset), "vec4": vec4, "indices": {"x0": "i"}}
+    return _over(value.type, count, [value], _COPY, (label, title), out, **consts)
 
 
 def _over(
@@ -52,11 +59,11 @@ def _over(
     return replace(kernel, touched=touched, title=title)
 
 
-@op("Elementwise")
-def elementwise(node: Node) -> Kernel:
-    steps = node.attrs["steps"]
+@own(Elementwise)
+def elementwise(node: Node, of: Elementwise[Value]) -> Kernel:
+    steps = of.steps
     label = "_".join(["elementwise", *(s[0].lower() for s in steps)][:4])
-    return _kernel(node.output, node.inputs, steps, label, f"Elementwise: out = {titles.formula(steps)}")
+    return _kernel(node.output, of.operands, steps, label, f"Elementwise: out = {titles.formula(steps)}")
 
 
 def copy(value: Value, out: Value) -> Kernel:
@@ -117,9 +124,8 @@ def concat(node: Node) -> list[Kernel]:
     kernels, at = [], 0
     for value in node.inputs:
         if most(value.type):
-            target = wgsl.affine("i", value.shape, strides, at * strides[axis])
             title = f"Concat: {titles.shape(value)} into {titles.shape(node.output)}, from {at} on along axis {axis}"
-            kernels.append(_into(node.output, value, target, "concat", title))
+            kernels.append(_into(node.output, value, "concat", title, strides, at * strides[axis]))
         at = at + value.shape[axis]
     return kernels
 
@@ -129,7 +135,7 @@ def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""
     x, fill, before = node.inputs[0], node.input(2), paddings(node)
     if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
-        raise refuse(node, "a padding that is computed from the size of what is padded")
+        raise refuse(node, "a padding that depends on a dynamic size is not supported; bind that size")
     if fill is not None and fill.const is None:
         filled = moved(fill, node.output, "fill", (0,) * len(x.shape))
     else:
@@ -137,7 +143,7 @@ def pad(node: Node) -> list[Kernel]:
     strides = wgsl.strides(node.output.shape)
     offset = sum((first * s for (first, _), s in zip(before, strides, strict=True)), 0)
     title = f"Pad: {titles.shape(x)} into {titles.shape(node.output)}, which holds the padding"
-    return [filled, _into(node.output, x, wgsl.affine("i", x.shape, strides, offset), "pad", title)]
+    return [filled, _into(node.output, x, "pad", title, strides, offset)]
 
 
 @op("ConstantOfShape")
@@ -157,15 +163,13 @@ def count_up(node: Node) -> Kernel:
     """start + i * delta, of numbers that are known."""
     start, delta = node.inputs[0].scalar, node.inputs[2].scalar
     if start is None or delta is None:
-        raise refuse(node, "its start is no number")
+        raise refuse(node, "its start is not a constant")
     steps: Expression = (("Cast", "i", node.output.dtype), ("Mul", "t0", delta), ("Add", "t1", start))
     return _kernel(node.output, [], steps, "range", f"Range: out[i] = {titles.formula(steps)}")
 
 
-@op("Write")
-def write(node: Node) -> Kernel:
+@own(Write)
+def write(node: Node, of: Write[Value]) -> Kernel:
     """Rows into a state, from row `at` on."""
-    new, at = node.inputs[0], node.attrs["at"]
-    target = wgsl.affine("i", new.shape, wgsl.strides(new.shape), at * new.shape[-1])
-    title = f"Write {titles.shape(new)} into the state {titles.shape(node.output)}, from row {at} on"
-    return _into(node.output, new, target, "write", title)
+    title = f"Write {titles.shape(of.rows)} into the state {titles.shape(node.output)}, from row {of.at} on"
+    return _into(node.output, of.rows, "write", title, wgsl.strides(of.rows.shape), of.at * of.rows.shape[-1])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, fours, groups, op, refuse, rows_of
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, fours, groups, own, refuse, rows_of
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.operators import FakeQuantize
 
 
-@op("FakeQuantize")
-def fake_quantize(node: Node) -> list[Kernel]:
-    (x,) = node.inputs
+@own(FakeQuantize)
+def fake_quantize(node: Node, of: FakeQuantize[Value]) -> list[Kernel]:
+    x = of.x
     rows, width, size = rows_of(x.shape), x.shape[-1], x.type.size
     if dims.high(2 * rows) > MAX_TRIPS or dims.high(width) > MAX_TRIPS:
-        raise refuse(node, f"the range of {x.type}")
+        raise refuse(node, f"{x.type} needs more than {MAX_TRIPS} loop iterations")
     ends = Value(f"{x.name}.ends", TensorType("f32", (rows, 2)))
     range_ = Value(f"{x.name}.range", TensorType("f32", (1, 2)))
     vec4 = fours(size)

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, per_element, refuse, wgsl_type
+from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, own, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.linear import label, parts, tail_operands
 from intaglio.codegen.weights import packed_size, stored_rows
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.operators import Resample
 
 
 @op("Gather")
@@ -19,8 +20,8 @@ def gather(node: Node) -> Kernel:
     axis = node.attrs.get("axis", 0) % len(data.shape)
     if axis == 0 and len(data.shape) == 2 and data.const is not None and data.dtype == "f32" and data.shape[1] % 4 == 0:
         return _embedding(node)
-    if node.attrs.get("tail"):
-        raise refuse(node, "a fused tail on anything but a table of rows")
+    if node.tail is not None:
+        raise refuse(node, "a fused tail needs a table of rows")
     steps, places = wgsl.strides(data.shape), wgsl.strides(indices.shape)
     base = (*steps[:axis], *(0 for _ in places), *steps[axis + 1 :])
     at = (*(0 for _ in steps[:axis]), *places, *(0 for _ in steps[axis + 1 :]))
@@ -78,10 +79,10 @@ def chosen(
     return {"at": wgsl.affine("i", shape, at), "place": wgsl.sum_of(*terms)}
 
 
-@op("Resample")
-def resample(node: Node) -> Kernel:
-    x, places, weights = node.inputs
-    axis, size = node.attrs["axis"], node.output.type.size
+@own(Resample)
+def resample(node: Node, of: Resample[Value]) -> Kernel:
+    x, places, weights = of.x, of.places, of.weights
+    axis, size = of.axis, node.output.type.size
     consts = {
         "size": wgsl.size(size),
         "inner": wgsl.size(wgsl.strides(x.shape)[axis]),
@@ -112,11 +113,11 @@ def _embedding(node: Node) -> Kernel:
     }
     reads = {**weights, "ids": operand(ids), **tail_operands(node)}
     if wgsl_type(ids.type) == "f32":
-        raise refuse(node, "indices that are no integers")
+        raise refuse(node, "its indices are not integers")
     grid = (groups(size, per=64),)
     template = f"embedding{unpacking['packing']}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
-    tail = node.attrs.get("tail", ())
+    tail = node.tail.steps if node.tail is not None else ()
     touched = {name: (*ids.shape, packed_size(w) // stored_rows(w)) for name, w in weights.items()}
     return Kernel(
         template,

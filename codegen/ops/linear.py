@@ -13,13 +13,16 @@ from intaglio.codegen.kernel import (
     Weight,
     fours,
     groups,
-    op,
     operand,
+    own,
     refuse,
     rows_of,
 )
 from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.operators import Linear
 
 # rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along columns and rows
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
@@ -29,48 +32,51 @@ _BITS = {"f32": 32, "f16": 16, "q8": 8, "q4": 4}  # of a number in a packed matr
 _WIDE = 8192  # outputs from which a matrix-vector product has work for invocations that compute many
 
 
-@op("Linear")
-def linear(node: Node) -> list[Kernel]:
+@own(Linear)
+def linear(node: Node, layer: Linear[Value]) -> list[Kernel]:
     """A kernel for each part of the weight that fits a binding, usually one."""
-    x, weight = node.inputs[:2]
+    x, weight = layer.x, layer.weight
     if weight.dtype != "f32" or x.dtype != "f32":
-        raise refuse(node, f"{x.dtype} times {weight.dtype}")
-    if "window" in node.attrs and not isinstance(x.type.size, int):
-        raise refuse(node, f"a convolution over {x.type}, whose size varies")
+        raise refuse(node, f"a product of {x.dtype} and {weight.dtype} is not supported")
+    if layer.window and not isinstance(x.type.size, int):
+        raise refuse(node, f"a convolution over {x.type}, whose size is dynamic, is not supported; bind it")
     if not 0 < weight.shape[1] <= MAX_TRIPS:
-        raise refuse(node, f"{weight.shape[1]} columns")
-    one_row = _is_one_row(node) and "window" not in node.attrs
-    make = _unaligned if not _by_fours(node) else _matvec if one_row else _matmul
-    if {"norm", "rotary"} & node.attrs.keys() and make is not _matvec:
-        raise refuse(node, "a norm before, or a rotary embedding after, anything but one row of whole vec4s")
-    return [make(node, start, end) for start, end in parts(_columns(node), weight, _head_dim(node) or 8)]
+        raise refuse(node, f"{weight.shape[1]} columns need more than {MAX_TRIPS} loop iterations")
+    one_row = _is_one_row(node, layer) and not layer.window
+    make = _unaligned if not _by_fours(layer) else _matvec if one_row else _matmul
+    if (layer.prologue or layer.rotary) and make is not _matvec:
+        raise refuse(node, "a fused norm or rotary embedding needs a single row whose width is a multiple of 4")
+    return [make(node, layer, start, end) for start, end in parts(_columns(layer), weight, _head_dim(layer) or 8)]
 
 
-def _is_one_row(node: Node) -> bool:
+def _is_one_row(node: Node, layer: Linear[Value]) -> bool:
     """Whether there is one row, of whole vec4s or alone in its memory, which rows of a cache are not."""
-    alone = not node.written or all(w % 4 == 0 for w in node.attrs["splits"])
-    return rows_of(node.output.shape if "window" in node.attrs else node.inputs[0].shape) == 1 and alone
+    alone = not layer.cached or all(w % 4 == 0 for w in layer.splits)
+    return _rows(node, layer) == 1 and alone
 
 
-def _columns(node: Node) -> int:
+def _rows(node: Node, layer: Linear[Value]) -> Dim:
+    return rows_of(node.output.shape if layer.window else layer.x.shape)
+
+
+def _columns(layer: Linear[Value]) -> int:
     """Columns of the result: half as many as the weight has rows, where one half gates the other."""
-    return node.inputs[1].shape[0] // (2 if node.attrs.get("paired") else 1)
+    return layer.weight.shape[0] // (2 if layer.gate else 1)
 
 
-def _by_fours(node: Node) -> bool:
+def _by_fours(layer: Linear[Value]) -> bool:
     """Whether every row that is multiplied begins at a multiple of 4 and is as long."""
-    width = node.inputs[1].shape[1]
-    if "window" not in node.attrs:
+    width, window = layer.weight.shape[1], layer.window
+    if window is None:
         return width % 4 == 0
-    kernel, stride, pad = node.attrs["window"]
-    channels = width // kernel
-    return width % 4 == 0 and stride * channels % 4 == 0 and pad * channels % 4 == 0 and fours(node.inputs[0].type.size)
+    channels = width // window.kernel
+    whole = width % 4 == 0 and window.stride * channels % 4 == 0 and window.pad * channels % 4 == 0
+    return whole and fours(layer.x.type.size)
 
 
-def _head_dim(node: Node) -> int:
+def _head_dim(layer: Linear[Value]) -> int:
     """Columns of a head, if they are turned; else 0."""
-    rotary = node.attrs.get("rotary")
-    return 2 * node.inputs[rotary["tables"]].shape[1] if rotary else 0
+    return 2 * layer.rotary.cos.shape[1] if layer.rotary else 0
 
 
 def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
@@ -80,22 +86,22 @@ def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
     return [(start, min(start + each, rows)) for start in range(0, rows, each)]
 
 
-def _matvec(node: Node, start: int, end: int) -> Kernel:
-    weight = node.inputs[1]
+def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
+    weight = layer.weight
     width = weight.shape[1]
-    reads, consts = _shared(node, start, end)
+    reads, consts = _shared(node, layer, start, end)
     reads = {name: value for name, value in reads.items() if name.startswith("weight")} | reads
-    norm = node.attrs.get("norm")
-    template = f"matvec_{norm['kind']}" if norm else f"matvec{consts['packing']}"
+    norm = layer.prologue
+    template = f"matvec_{norm.kind}" if norm else f"matvec{consts['packing']}"
     if norm:
-        reads["gamma"] = operand(node.inputs[norm["scale"]])
-        if norm["shift"]:
-            reads["beta"] = operand(node.inputs[norm["shift"]])
-        consts |= {"width": width, "epsilon": wgsl.number(norm["epsilon"], "f32"), "beta": bool(norm["shift"])}
+        reads["gamma"] = operand(norm.scale)
+        if norm.shift is not None:
+            reads["beta"] = operand(norm.shift)
+        consts |= {"width": width, "epsilon": wgsl.number(norm.epsilon, "f32"), "beta": norm.shift is not None}
     rows, pair = end - start, len(consts["weights"])
     turned = bool(consts["half"])
 
-    def design(lanes: int, tile: int, meeting: int, product: str = "matvec") -> dict[str, Any]:
+    def variant(lanes: int, tile: int, meeting: int, product: str = "matvec") -> dict[str, Any]:
         """`lanes` invocations take `tile` groups of 4 rows each, and `meeting` share the columns of each out."""
         sharing = {"lanes": lanes, "meeting": meeting, "subgroup": product == "matvec_subgroup"}
         return {
@@ -108,10 +114,12 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
     tiles = {"rows16": 4, "rows8": 2, "rows4": 1} if rows > _WIDE else {"rows8": 2, "rows16": 4, "rows4": 1}
     least = 2 if turned else 1  # groups: two have the pairs
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
-    designs = {name: design(8, tile, 1) for name, tile in tiles.items()}
-    designs |= {"meet8": design(8, least, 8), "meet32": design(2, least, 32)}
+    variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
+    variants |= {"meet8": variant(8, least, 8), "meet32": variant(2, least, 32)}
     if consts["shared"]:
-        designs |= {f"subgroup{4 * tile}": design(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()}
+        variants |= {
+            f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
+        }
     name = label(template, weight) + ("_rotary" if turned else "")
     kernel = Kernel(
         template,
@@ -120,31 +128,34 @@ def _matvec(node: Node, start: int, end: int) -> Kernel:
         consts=consts | {"k4": width // 4},
         label=f"{name}_{width}x{rows}",
         vec4=_vec4(node, reads),
-        tail=node.attrs.get("tail", ()),
+        tail=_tail(node, layer),
         flops=2 * width * rows * pair,
     )
-    case = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.designed(case, designs)
+    problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
+    return kernel.with_variants(problem, variants)
 
 
-def _matmul(node: Node, start: int, end: int) -> Kernel:
-    x, weight = node.inputs[:2]
+def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
+    x, weight, window = layer.x, layer.weight, layer.window
     width, columns = weight.shape[1], end - start
-    rows = rows_of(node.output.shape if "window" in node.attrs else x.shape)
-    reads, consts = _shared(node, start, end)
-    pair, window = len(consts["weights"]), node.attrs.get("window")
+    rows = _rows(node, layer)
+    reads, consts = _shared(node, layer, start, end)
+    pair = len(consts["weights"])
     consts |= {"k4": width // 4, "rows": wgsl.size(rows)}
     if window:
-        kernel, consts["stride"], consts["pad"] = window
-        channels = width // kernel
+        channels = width // window.kernel
         consts |= {
+            "stride": window.stride,
+            "pad": window.pad,
             "x_size4": x.shape[-2] * channels // 4,
-            "row_step4": consts["stride"] * channels // 4,
-            "pad4": consts["pad"] * channels // 4,
+            "row_step4": window.stride * channels // 4,
+            "pad4": window.pad * channels // 4,
         }
     name = label(("conv1d" if window else "matmul") + consts["packing"], weight)
 
-    def design(product: str, tile: tuple[int, int], lanes: tuple[int, int], tile_type: str = "vec4f") -> dict[str, Any]:
+    def variant(
+        product: str, tile: tuple[int, int], lanes: tuple[int, int], tile_type: str = "vec4f"
+    ) -> dict[str, Any]:
         """Invocations each take a tile of rows and groups of 4 columns; a workgroup has `lanes` along columns, rows.
         tile_type: what a weight is in workgroup memory."""
         (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
@@ -159,15 +170,15 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
 
     many = dims.low(rows) >= 32
     tiles = _ROWS if many else {name: _ROWS[name] for name in ("rows8", "rows16", "rows4")}
-    designs = {name: design("matmul", *sizes) for name, sizes in tiles.items()}
-    designs |= {name: design("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
+    variants = {name: variant("matmul", *sizes) for name, sizes in tiles.items()}
+    variants |= {name: variant("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
     if Weight(weight).format == "f16":
         halves = {"needs": ("shader-f16",)}
-        designs |= {
-            f"{name}_f16": design("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
+        variants |= {
+            f"{name}_f16": variant("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
         }
     if consts["shared"]:
-        designs["subgroup"] = design("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
+        variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     kernel = Kernel(
         "matmul",
         reads,
@@ -175,11 +186,11 @@ def _matmul(node: Node, start: int, end: int) -> Kernel:
         consts=consts,
         label=f"{name}_{width}x{columns}",
         vec4=_factors(reads) if consts["odd"] else _vec4(node, reads),
-        tail=node.attrs.get("tail", ()),
+        tail=_tail(node, layer),
         flops=rows * (2 * width * columns * pair),
     )
-    case = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
-    return kernel.designed(case, designs)
+    problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
+    return kernel.with_variants(problem, variants)
 
 
 def label(template: str, weight: Value) -> str:
@@ -195,31 +206,31 @@ def _tiles(weights: list[str], groups: int, lanes: int) -> dict[str, Any]:
     return {"tiles": tiles, "span": groups * lanes}
 
 
-def _unaligned(node: Node, start: int, end: int) -> Kernel:
+def _unaligned(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     """Slower, for widths that are no multiple of 4."""
-    x, width = node.inputs[0], node.inputs[1].shape[1]
+    x, width = layer.x, layer.weight.shape[1]
     rows = rows_of(node.output.shape)
-    reads, consts = _shared(node, start, end)
+    reads, consts = _shared(node, layer, start, end)
     consts |= {"width": width, "k4": -(-width // 4), "rows": wgsl.size(rows)}
     consts["window"] = None
-    if window := node.attrs.get("window"):
-        kernel, stride, pad = window
-        channels = width // kernel
-        consts["window"] = {"step": stride * channels, "pad": pad * channels, "size": x.shape[-2] * channels}
+    if window := layer.window:
+        channels = width // window.kernel
+        sizes = {"step": window.stride * channels, "pad": window.pad * channels, "size": x.shape[-2] * channels}
+        consts["window"] = sizes
     vec4 = frozenset({"weight"}) if consts["odd"] else _vec4(node, reads) - {"x"}
     grid = (groups(end - start, per=32), groups(rows, per=8))
     label = f"matmul_{width}x{end - start}"
     flops = rows * (2 * width * (end - start))
     return Kernel(
-        "matmul_unaligned", reads, _writes(node), grid, (8, 8), consts, label, vec4, node.attrs.get("tail", ()), flops
+        "matmul_unaligned", reads, _writes(node), grid, (8, 8), consts, label, vec4, _tail(node, layer), flops
     )
 
 
-def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[str, Any]]:
+def _shared(node: Node, layer: Linear[Value], start: int, end: int) -> tuple[dict[str, Operand], dict[str, Any]]:
     """Operands and parameters that all products have."""
-    x, weight, bias = node.inputs[0], node.inputs[1], node.input(2)
-    total = _columns(node)
-    first = {"weight": 0, "weight1": total} if node.attrs.get("paired") else {"weight": 0}  # rows where each begins
+    x, weight, bias, rotary = layer.x, layer.weight, layer.bias, layer.rotary
+    total = _columns(layer)
+    first = {"weight": 0, "weight1": total} if layer.gate else {"weight": 0}  # rows where each begins
     reads: dict[str, Operand] = {"x": x}
     unpacking = Weight(weight).unpacking
     for name, at in first.items():
@@ -231,19 +242,18 @@ def _shared(node: Node, start: int, end: int) -> tuple[dict[str, Operand], dict[
     if bias is not None:
         reads["bias"] = operand(bias)
     reads |= tail_operands(node)
-    half = _head_dim(node) // 8
-    if half:
-        tables = node.attrs["rotary"]["tables"]
-        reads |= {name: operand(v) for name, v in zip(("cos", "sin"), node.inputs[tables : tables + 2], strict=True)}
+    half = _head_dim(layer) // 8
+    if rotary:
+        reads |= {"cos": operand(rotary.cos), "sin": operand(rotary.sin)}
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
     vec4s = weight.shape[1] // 4
     # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else as many as divide a row
     consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
     consts |= {"half": half, "sums": 2 if half else len(first)}
-    consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(node)}
-    consts["odd"] = not _is_one_row(node) and any(p["width"] % 4 for p in consts["parts"])
-    if consts["odd"] and (len(consts["parts"]) > 1 or node.attrs.get("tail")):
-        raise refuse(node, "several outputs whose widths are no multiples of 4")
+    consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(layer)}
+    consts["odd"] = not _is_one_row(node, layer) and any(p["width"] % 4 for p in consts["parts"])
+    if consts["odd"] and (len(consts["parts"]) > 1 or _tail(node, layer)):
+        raise refuse(node, "several outputs need widths that are multiples of 4")
     return reads, consts
 
 
@@ -256,19 +266,22 @@ def _factors(reads: dict[str, Operand]) -> frozenset[str]:
     return frozenset(name for name in reads if name == "x" or name.startswith("weight"))
 
 
-def _parts(node: Node) -> list[dict[str, Any]]:
+def _parts(layer: Linear[Value]) -> list[dict[str, Any]]:
     """Which columns go to which output, and where in it: `first`, `width`, `name`, `row`; and the row's `position`, if
     they are turned by that."""
-    splits = node.attrs.get("splits", (_columns(node),))
-    states = node.attrs.get("states", (0,) * len(splits))
-    turned = node.attrs.get("rotary", {"outputs": ()})["outputs"]
-    at = f"({wgsl.size(node.attrs['at'])} + row)" if node.attrs.get("at", 0) != 0 else "row"
+    splits = layer.splits or (_columns(layer),)
+    cached = {write.output: write.at for write in layer.cached}
+    turned = dict.fromkeys(layer.rotary.outputs, layer.rotary.at) if layer.rotary else {}
     result, first = [], 0
-    for i, (width, state) in enumerate(zip(splits, states, strict=True)):
-        part = {"name": _name(i, len(splits)), "first": first, "width": width, "row": at if state else "row"}
-        result.append(part | {"position": at if i in turned else None})
+    for i, width in enumerate(splits):
+        part = {"name": _name(i, len(splits)), "first": first, "width": width, "row": _row(cached.get(i, 0))}
+        result.append(part | {"position": _row(turned[i]) if i in turned else None})
         first += width
     return result
+
+
+def _row(at: Dim) -> str:
+    return f"({wgsl.size(at)} + row)" if at != 0 else "row"
 
 
 def _name(i: int, count: int) -> str:
@@ -279,7 +292,12 @@ def _writes(node: Node) -> dict[str, Value]:
     return {_name(i, len(node.outputs)): v for i, v in enumerate(node.outputs)}
 
 
+def _tail(node: Node, layer: Linear[Value]) -> Expression:
+    return node.tail.steps if node.tail is not None else layer.gate
+
+
 def tail_operands(node: Node) -> dict[str, Operand]:
     """The inputs that a node's fused tail reads, under the names that it gives them."""
-    used = {a for _, *args in node.attrs.get("tail", ()) for a in args if isinstance(a, str) and a.startswith("x")}
-    return {name: operand(node.inputs[int(name[1:])]) for name in sorted(used, key=lambda n: int(n[1:]))}
+    steps = node.tail.steps if node.tail is not None else ()
+    used = {a for _, *args in steps for a in args if isinstance(a, str) and a.startswith("x")}
+    return {name: operand(node.reads[int(name[1:])]) for name in sorted(used, key=lambda n: int(n[1:]))}

@@ -21,7 +21,7 @@ def matmul(node: Node) -> Kernel:
     right = (*b.shape, 1) if len(b.shape) == 1 else b.shape
     m, k, n = left[-2], left[-1], right[-1]
     if dims.high(k) > MAX_TRIPS:
-        raise refuse(node, f"{k} columns")
+        raise refuse(node, f"{k} columns need more than {MAX_TRIPS} loop iterations")
     size, type = node.output.type.size, wgsl_type(node.output.type)
     batch = broadcast(left[:-2], right[:-2]) if len(left) + len(right) > 4 else ()
     rows, columns = _at_most(_TILE, m), _at_most(_TILE, -(-n // _LANES) if isinstance(n, int) else n)
@@ -48,7 +48,7 @@ def determinant(node: Node) -> Kernel:
     (x,) = node.inputs
     n, count = x.shape[-1], node.output.type.size
     if not isinstance(n, int) or n > _MOST_ROWS:
-        raise refuse(node, f"matrices of {n} rows")
+        raise refuse(node, f"matrices of {n} rows are too large")
     consts = {"count": wgsl.size(count), "n": n}
     reads = {"x": operand(x)}
     return per_element("det", reads, {"out": node.output}, count, consts, f"det_{n}", count * (2 * n**3 // 3))

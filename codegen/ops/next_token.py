@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, groups, op, operand
+from intaglio.codegen.kernel import Kernel, groups, operand, own
 from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.operators import SampleToken, WhisperToken
 
 SLICE = 8192  # tokens among which a workgroup looks for the best one
 
 
-@op("WhisperToken")
-def whisper_token(node: Node) -> Kernel:
-    logits, suppress, suppress_first, _ = node.inputs
-    a = node.attrs
-    consts = {k: wgsl.size(a[k]) for k in ("at", "begin", "timed")}
-    consts |= {k: a[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")}
-    consts["vocabulary"] = logits.shape[-1]
-    reads = {"logits": logits, "suppress": operand(suppress), "suppress_first": operand(suppress_first)}
+@own(WhisperToken)
+def whisper_token(node: Node, of: WhisperToken[Value]) -> Kernel:
+    consts: dict[str, Any] = {"at": wgsl.size(of.at), "begin": wgsl.size(of.begin), "timed": wgsl.size(of.timed)}
+    consts |= {"end": of.end, "no_timestamps": of.no_timestamps, "first_timestamp": of.first_timestamp}
+    consts |= {"max_initial_timestamp": of.max_initial_timestamp, "vocabulary": of.logits.shape[-1]}
+    reads = {"logits": of.logits, "suppress": operand(of.suppress), "suppress_first": operand(of.suppress_first)}
     writes, touched = {"tokens": node.output}, {"tokens": (1,)}
     return Kernel("whisper_token", reads, writes, (groups(1),), (256,), consts, "whisper_token", touched=touched)
 
 
-@op("SampleToken")
-def sample_token(node: Node) -> list[Kernel]:
+@own(SampleToken)
+def sample_token(node: Node, of: SampleToken[Value]) -> list[Kernel]:
     """The best token of each slice, then the best of those; or a token drawn, which takes the scores of all of them."""
-    logits, sampling, tokens = node.inputs
+    logits, sampling, tokens = of.logits, of.sampling, of.tokens
     vocabulary = logits.shape[-1]
     slices = -(-vocabulary // SLICE)
     name = node.output.name
     scores = Value(f"{name}.scores", TensorType("f32", (vocabulary + -vocabulary % 4,)))
     best = Value(f"{name}.best", TensorType("u32", (slices, 2)))
     consts = {"vocabulary": vocabulary, "slice": SLICE, "slices": slices}
-    consts |= {k: wgsl.size(node.attrs[k]) for k in ("at", "seed")}
+    consts |= {"at": wgsl.size(of.at), "seed": wgsl.size(of.seed)}
     reads = {"logits": logits, "sampling": sampling, "tokens": tokens}
     return [
         Kernel(

@@ -22,9 +22,9 @@ def norm(node: Node) -> Kernel:
     axis = node.attrs.get("axis", -1) % len(x.shape)
     rows, width = dims.product(x.shape[:axis]), dims.product(x.shape[axis:])
     if len(node.outputs) > 1:
-        raise refuse(node, "the mean and the deviation as outputs")
+        raise refuse(node, "the mean and the deviation as outputs are not supported")
     if not isinstance(width, int) or 3 * width > MAX_TRIPS or any(v.type.size != width for v in (scale, bias) if v):
-        raise refuse(node, f"rows of {width} with a scale {scale.type}")
+        raise refuse(node, f"the shape of the scale {scale.type} does not match rows of {width}")
     reads = {"x": x, "gamma": operand(scale)} | ({"beta": operand(bias)} if bias is not None else {})
     consts = {
         "rows": wgsl.size(rows),
@@ -41,16 +41,16 @@ def norm(node: Node) -> Kernel:
     reads |= tail_operands(node)
     vec4 = frozenset({*reads, "y"})
 
-    def design(lanes: int, tile: int, subgroup: bool = False) -> dict[str, Any]:
+    def variant(lanes: int, tile: int, subgroup: bool = False) -> dict[str, Any]:
         sharing = {"lanes": lanes, "meeting": 1} if subgroup else {"lanes": 1, "meeting": lanes}
         sizes = {"tile": tile, "subgroup": subgroup, **sharing}
         return {"grid": (groups(rows, per=tile),), "workgroup": (lanes,), "consts": sizes}
 
-    designs = {name: design(*sizes) for name, sizes in _LANES.items()}
-    designs["subgroup"] = design(8, 4, subgroup=True) | {"needs": ("subgroups",)}
-    tail = node.attrs.get("tail", ())
+    variants = {name: variant(*sizes) for name, sizes in _LANES.items()}
+    variants["subgroup"] = variant(8, 4, subgroup=True) | {"needs": ("subgroups",)}
+    tail = node.tail.steps if node.tail is not None else ()
     kernel = Kernel(template, reads, {"y": node.output}, consts=consts, label=label, vec4=vec4, tail=tail, flops=flops)
-    return kernel.designed(f"{template} {rows}x{width}", designs)
+    return kernel.with_variants(f"{template} {rows}x{width}", variants)
 
 
 @op("Softmax", "LogSoftmax")
@@ -59,7 +59,7 @@ def softmax(node: Node) -> Kernel:
     axis = node.attrs.get("axis", -1) % len(x.shape)
     length, stride = x.shape[axis], dims.product(x.shape[axis + 1 :])
     if 3 * dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements in a row")
+        raise refuse(node, f"rows of {length} elements need more than {MAX_TRIPS} loop iterations")
     kept = (*x.shape[:axis], *x.shape[axis + 1 :])
     steps = wgsl.strides(x.shape)
     first = wgsl.affine("i", kept, (*steps[:axis], *steps[axis + 1 :]))

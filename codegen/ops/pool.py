@@ -40,7 +40,7 @@ def average_pool(node: Node) -> Kernel:
 def lp_pool(node: Node) -> Kernel:
     p = node.attrs.get("p", 2)
     if p < 1:
-        raise refuse(node, f"a norm of order {p}")
+        raise refuse(node, f"a norm of order {p} is not supported")
     finish = f"pow(sum, {wgsl.number(1 / p, 'f32')})"
     consts = {"total": "sum", "combine": f"sum + pow(abs(value), {p}.0)", "finish": finish}
     return _kernel("pool", node, node.output, consts, f"Norm of order {p}")
@@ -58,7 +58,9 @@ def _covered(window: Window, o: str) -> str:
 def _kernel(template: str, node: Node, out: Value, consts: dict[str, Any], what: str) -> Kernel:
     x, slid = node.inputs[0], windows(node)
     if trips(1, slid) > MAX_TRIPS:
-        raise refuse(node, f"windows of {' x '.join(str(w.kernel) for w in slid)}")
+        raise refuse(
+            node, f"windows of {' x '.join(str(w.kernel) for w in slid)} need more than {MAX_TRIPS} loop iterations"
+        )
     size, steps = dims.product(out.shape[2:]), wgsl.strides(x.shape[2:])
     places = wgsl.coordinates("i", (dims.product(out.shape[:2]), *out.shape[2:]))[1:]
     consts |= {

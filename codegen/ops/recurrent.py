@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
+from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, operand, own, refuse
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.operators import Recurrent
 
 _LANES = 256
 _MOST_HIDDEN = 2048  # whose states fit workgroup memory twice
@@ -18,33 +19,33 @@ _ACTIVATIONS = {
 }
 
 
-@op("Recurrent")
-def recurrent(node: Node) -> Kernel:
-    taken, r, initial, lengths, extra = (node.input(i) for i in range(5))
+@own(Recurrent)
+def recurrent(node: Node, layer: Recurrent[Value]) -> Kernel:
+    taken, cell = layer.taken, layer.cell
     steps, batch, directions, gates, hidden = taken.shape
-    cell, k4 = node.attrs["cell"], r.shape[2]
+    k4 = layer.weight.shape[2]
     lanes = min(_LANES, hidden + -hidden % 8)
     units, passes = -(-hidden // lanes), 2 if cell == "GRU" else 1
     if hidden > _MOST_HIDDEN or dims.high(steps) * (1 + units * (passes * (k4 + 1) + 1)) > MAX_TRIPS:
-        raise refuse(node, f"{steps} steps of {hidden} units")
+        raise refuse(node, f"{steps} steps of {hidden} units need more than {MAX_TRIPS} loop iterations")
     names = ("gate", "candidate", "result")
     consts = {
         "steps": wgsl.size(steps),
         "batch": wgsl.size(batch),
         "directions": directions,
-        "backward": _BACKWARD[node.attrs["direction"]],
+        "backward": _BACKWARD[layer.direction],
         "hidden": hidden,
         "k4": k4,
         "gates": gates,
         "lanes": lanes,
-        "coupled": node.attrs["coupled"],
-        "peepholes": cell == "LSTM" and extra is not None,
-        "activations": {n: _activation(node, *a) for n, a in zip(names, node.attrs["activations"], strict=False)},
+        "coupled": layer.coupled,
+        "peepholes": cell == "LSTM" and layer.extra is not None,
+        "activations": {n: _activation(layer.clip, *a) for n, a in zip(names, layer.activations, strict=False)},
     }
-    reads = {"x": taken, "r": r, "initial": initial, "lengths": lengths}
-    if extra is not None:
-        reads["bias" if node.attrs["after"] else "peepholes"] = extra
-    template = "gru_linear" if node.attrs["after"] else cell.lower()
+    reads = {"x": taken, "r": layer.weight, "initial": layer.initial, "lengths": layer.lengths}
+    if layer.extra is not None:
+        reads["bias" if layer.after else "peepholes"] = layer.extra
+    template = "gru_linear" if layer.after else cell.lower()
     return Kernel(
         template,
         {name: operand(value) for name, value in reads.items()},
@@ -58,8 +59,7 @@ def recurrent(node: Node) -> Kernel:
     )
 
 
-def _activation(node: Node, name: str, *parameters: float) -> str:
-    clip = node.attrs["clip"]
+def _activation(clip: float | None, name: str, *parameters: float) -> str:
     x = f"clamp(x, -{wgsl.number(clip, 'f32')}, {wgsl.number(clip, 'f32')})" if clip else "x"
     text = _ACTIVATIONS.get(name) or wgsl.OPERATORS[name]
     return text.format(x, *(wgsl.number(p, "f32") for p in parameters), zero="0.0", one="1.0")

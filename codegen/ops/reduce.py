@@ -70,7 +70,7 @@ def reduce(node: Node) -> Kernel:
     if _is_wide(length, node.output):
         return _wide(node, consts, f"{_title(node, kind.title, axes)}, a workgroup for each result")
     if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements for one result")
+        raise refuse(node, f"reducing {length} elements to one needs more than {MAX_TRIPS} loop iterations")
     return _kernel(node, "reduce", consts, f"{_title(node, kind.title, axes)}, an invocation for each result")
 
 
@@ -121,7 +121,7 @@ def arg(node: Node) -> Kernel:
         reads, title = {"x": operand(x)}, f"{title}, a workgroup for each result"
         return Kernel("arg_wide", reads, {"out": out}, grid, (_LANES,), consts, label, flops=x.type.size, title=title)
     if dims.high(x.shape[axis]) > MAX_TRIPS:
-        raise refuse(node, f"{x.shape[axis]} elements for one result")
+        raise refuse(node, f"reducing {x.shape[axis]} elements to one needs more than {MAX_TRIPS} loop iterations")
     return _kernel(node, "arg", consts, f"{title}, an invocation for each result")
 
 
@@ -131,7 +131,7 @@ def top_k(node: Node) -> Kernel:
     axis = node.attrs.get("axis", -1) % len(x.shape)
     length = x.shape[axis]
     if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements in a row")
+        raise refuse(node, f"rows of {length} elements need more than {MAX_TRIPS} loop iterations")
     consts = {
         "size": wgsl.size(x.type.size),
         "length": wgsl.size(length),
@@ -149,11 +149,11 @@ def running(node: Node) -> Kernel:
     """Totals of the elements up to each one, or from each one on."""
     x, axis = node.inputs[0], node.inputs[1].scalar
     if axis is None:
-        raise refuse(node, "an axis that is computed at run time")
+        raise refuse(node, "its axis is computed at run time; it must be a constant")
     axis = axis_of(axis, len(x.shape))
     shape, strides, length = x.shape, wgsl.strides(x.shape), x.shape[axis]
     if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} elements in a row")
+        raise refuse(node, f"rows of {length} elements need more than {MAX_TRIPS} loop iterations")
     others = [a for a in range(len(shape)) if a != axis]
     rows = tuple(shape[a] for a in others)
     kind = _KINDS["ReduceSum" if node.op == "CumSum" else "ReduceProd"]
@@ -181,7 +181,7 @@ def _axes(node: Node) -> list[int]:
     if given is None or (given.const is not None and not given.const.size):
         return [] if node.attrs.get("noop_with_empty_axes") else list(range(len(node.inputs[0].shape)))
     if given.const is None:
-        raise refuse(node, "axes that are computed at run time")
+        raise refuse(node, "its axes are computed at run time; they must be constants")
     return sorted(int(a) % len(node.inputs[0].shape) for a in content(given, "the axes"))
 
 

@@ -5,30 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, groups, op, operand
-from intaglio.compiler.ir.graph import Node
+from intaglio.codegen.kernel import Kernel, groups, operand, own
+from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.operators import Rotary
 
 _LANES = 64
 
 
-@op("Rotary")
-def rotary(node: Node) -> Kernel:
-    cos, sin, *rest = node.inputs
-    xs, norm = rest[: len(node.outputs)], node.attrs.get("norm")
-    past, interleaved, rotated = node.attrs["past"], node.attrs["interleaved"], 2 * cos.shape[1]
-    rows, head_dim = xs[0].shape[-2], xs[0].shape[-1] // node.attrs["heads"][0]
+@own(Rotary)
+def rotary(node: Node, of: Rotary[Value]) -> Kernel:
+    xs, norm, interleaved, rotated = of.rows, of.norm, of.interleaved, 2 * of.cos.shape[1]
+    rows, head_dim = xs[0].shape[-2], xs[0].shape[-1] // of.heads[0]
     by = 4 if head_dim % 4 == 0 and rotated % (4 if interleaved else 8) == 0 else 1
-    reads = {"cos": operand(cos), "sin": operand(sin)} | {f"x{i}": x for i, x in enumerate(xs)}
+    reads = {"cos": operand(of.cos), "sin": operand(of.sin)} | {f"x{i}": x for i, x in enumerate(xs)}
     if norm is not None:
-        reads |= {f"gamma{i}": operand(node.inputs[at]) for i, at in enumerate(norm["scales"])}
+        reads |= {f"gamma{i}": operand(scale) for i, scale in enumerate(norm.scales)}
     writes = {f"y{i}": y for i, y in enumerate(node.outputs)}
-    parts = _parts(node, [x.shape[-1] // by for x in xs])
+    parts = _parts(of, [x.shape[-1] // by for x in xs])
     total = sum(part["width"] for part in parts)
-    consts: dict[str, Any] = {"rows": wgsl.size(rows), "past": wgsl.size(past), "parts": parts}
+    consts: dict[str, Any] = {"rows": wgsl.size(rows), "past": wgsl.size(of.past), "parts": parts}
     if by == 4:
         template = "rotary_interleaved" if interleaved else "rotary"
         consts |= {"d4": head_dim // 4, "rotated4": rotated // 4, "total4": total}
-        consts["epsilon"] = wgsl.number(norm["epsilon"], "f32") if norm is not None else None
+        consts["epsilon"] = wgsl.number(norm.epsilon, "f32") if norm is not None else None
         vec4 = frozenset((*reads, *writes)) - (frozenset({"cos", "sin"}) if interleaved else frozenset())
     else:
         template, vec4 = "rotary_unaligned", frozenset()
@@ -37,13 +36,13 @@ def rotary(node: Node) -> Kernel:
     return Kernel(template, reads, writes, grid, (_LANES,), consts, f"{template}_{head_dim}", vec4, flops=flops)
 
 
-def _parts(node: Node, widths: list[int]) -> list[dict[str, Any]]:
+def _parts(of: Rotary[Value], widths: list[int]) -> list[dict[str, Any]]:
     """Which columns of a joint row are whose, and the row of the output that a part is written to."""
-    past, states = node.attrs["past"], node.attrs.get("states", (0,) * len(widths))
+    cached = {write.output: write.at for write in of.cached}
     parts, first = [], 0
-    for i, (width, state) in enumerate(zip(widths, states, strict=True)):
-        row = f"({wgsl.size(past)} + row)" if state and past != 0 else "row"
-        gamma = f"gamma{i}" if "norm" in node.attrs else None
+    for i, width in enumerate(widths):
+        row = f"({wgsl.size(cached[i])} + row)" if cached.get(i, 0) != 0 else "row"
+        gamma = f"gamma{i}" if of.norm is not None else None
         parts.append({"x": f"x{i}", "y": f"y{i}", "gamma": gamma, "first": first, "width": width, "row": row})
         first += width
     return parts

@@ -48,6 +48,6 @@ def _lanes(node: Node) -> tuple[Dim, dict[str, str]]:
     (met, steps), (shape, places) = along(meeting), along([a for a in range(rank) if a not in meeting])
     length = dims.product(met)
     if dims.high(length) > MAX_TRIPS:
-        raise refuse(node, f"{length} updates that may meet")
+        raise refuse(node, f"{length} updates of one element need more than {MAX_TRIPS} loop iterations")
     walk = {"first": wgsl.affine("lane", shape, places), "next": wgsl.affine("j", met, steps)}
     return dims.product(shape), walk | {"length": wgsl.size(length)}

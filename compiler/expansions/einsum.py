@@ -30,7 +30,7 @@ def _einsum(op: GraphBuilder, node: Node) -> list[Value]:
         if sizes.setdefault(label, d) == 1:
             sizes[label] = d
         elif d not in (1, sizes[label]):
-            raise BadModel(f"{label} is {sizes[label]} and {d} in {node.attrs['equation']}")
+            raise BadModel(f"Einsum {node.attrs['equation']}: {label} has the two sizes {sizes[label]} and {d}")
     terms = [_squeezed(op, _diagonal(op, t), sizes) for t in terms]
     result, *rest = terms
     result = _summed(op, result, {*out, *(label for t in rest for label in t.labels)})

@@ -31,7 +31,9 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
         return [op.node("Pad", (x, op.integers(*(n for side in zip(*added, strict=True) for n in side)), fill))[0]]
     for axis, pair in enumerate(added):
         if pair != (0, 0) and x.shape[axis] == 0:
-            raise BadModel(f"Pad ({node.name}): {node.inputs[0].type} has nothing to repeat along axis {axis}")
+            raise BadModel(
+                f"Pad ({node.name}): axis {axis} of {node.inputs[0].type} is empty, so no element can be repeated"
+            )
         if pair != (0, 0):
             x = op.Gather(x, op.integers(*np.pad(np.arange(x.shape[axis]), pair, mode)), axis=axis)
     return [x]
@@ -88,7 +90,7 @@ def _max_unpool(op: GraphBuilder, node: Node) -> list[Value]:
     empty = op.Reshape(op.Expand(op.number(0, x), size), flat)
     y = op.Reshape(op.ScatterElements(empty, op.Reshape(indices, flat), op.Reshape(x, flat), axis=0), size)
     if len(node.output.shape) != len(pooled) or indices.shape != x.shape:
-        raise BadModel(f"MaxUnpool ({node.name}): {x.type} and {indices.type} do not fit {node.output.type}")
+        raise BadModel(f"MaxUnpool ({node.name}): {x.type} with indices {indices.type} cannot give {node.output.type}")
     missing = [wanted - d for wanted, d in zip(node.output.shape, pooled, strict=True)]
     return [op.Pad(y, op.dimensions(*[0] * len(missing), *missing))]
 

@@ -52,7 +52,7 @@ def _scaled(op: GraphBuilder, convolution: Node, factor: Value) -> Value:
 def _instance(op: GraphBuilder, node: Node) -> list[Value]:
     x, scale, bias = node.inputs
     if len(x.shape) < 3:
-        raise BadModel(f"InstanceNormalization ({node.name}): {x.type} has no instances of channels")
+        raise BadModel(f"InstanceNormalization ({node.name}): expected an input [batch, channels, ...], got {x.type}")
     mean, variance = _moments(op, x, *range(2, len(x.shape)))
     deviation = op.Sqrt(op.Add(variance, op.number(node.attrs.get("epsilon", 1e-5), x)))
     y = op.Mul(op.Div(op.Sub(x, mean), deviation), _by_channel(op, scale, x))

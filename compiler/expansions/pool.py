@@ -25,7 +25,7 @@ def _lp(op: GraphBuilder, node: Node) -> list[Value] | None:
 
 def _spatial(op: GraphBuilder, node: Node) -> Value:
     if len(node.inputs[0].shape) < 3:
-        raise BadModel(f"{node.op} ({node.name}): {node.inputs[0].type} has nothing but channels")
+        raise BadModel(f"{node.op} ({node.name}): expected an input [batch, channels, ...], got {node.inputs[0].type}")
     return op.integers(*range(2, len(node.inputs[0].shape)))
 
 

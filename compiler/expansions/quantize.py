@@ -101,7 +101,7 @@ def _along(op: GraphBuilder, value: Value | None, x: Value, node: Node) -> Value
 def _rounded(op: GraphBuilder, y: Value, zero_point: Value | None, dtype: str) -> Value:
     """A number as the nearest one of an integer type, beyond whose ends there is none."""
     if dtype[0] not in "iu":
-        raise UnsupportedOperator(f"numbers quantized to {dtype}")
+        raise UnsupportedOperator(f"quantization to {dtype} is not supported")
     ends = ml_dtypes.iinfo(DTYPES[dtype])
     y = op.Round(y)
     if zero_point is not None:

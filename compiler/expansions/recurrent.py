@@ -47,7 +47,7 @@ def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
         lengths = op.Expand(op.dimensions(steps), op.dimensions(batch))
     extra = _late_bias(op, node, x) if after else peepholes
     inputs = (op.Reshape(taken, op.dimensions(steps, batch, directions, gates, hidden)), _packed(op, r, gates))
-    attrs = {"cell": node.op, "activations": first, "clip": node.attrs.get("clip"), "after": after}
+    attrs = {"cell": node.op, "activations": tuple(first), "clip": node.attrs.get("clip"), "after": after}
     attrs |= {"direction": node.attrs.get("direction", "forward"), "coupled": bool(node.attrs.get("input_forget"))}
     y, final = op.node("Recurrent", (*inputs, op.Concat(*states, axis=0), lengths, extra), 2, **attrs)
     finals = op.node("Split", (final,), count, axis=0, num_outputs=count)
@@ -76,8 +76,8 @@ def _check(node: Node) -> None:
         if node.input(i) is not None and node.inputs[i].shape != shape
     ]
     if not fits or wrong:
-        given = ", ".join(wrong) or f"{weight} and {r}"
-        raise BadModel(f"{node.op} ({node.name}): {given} do not fit {x} and {hidden} units")
+        inputs = ", ".join(wrong) or f"{weight} and {r}"
+        raise BadModel(f"{node.op} ({node.name}): the shapes of {inputs} do not match {x} and {hidden} units")
 
 
 def activations(node: Node, directions: int) -> list[list[tuple[str, float, float]]]:
@@ -87,12 +87,12 @@ def activations(node: Node, directions: int) -> list[list[tuple[str, float, floa
     made = []
     for name in names:
         if name not in _PARAMETERS:
-            raise BadModel(f"{node.op} ({node.name}): there is no activation {name}")
+            raise BadModel(f"{node.op} ({node.name}): the activation {name} is not supported")
         values = [given[k].pop(0) if given[k] else d for k, d in zip(given, _PARAMETERS[name], strict=False)]
         made.append((name, *values))
     each = len(_CELLS[node.op][1])
     if len(made) != each * directions:
-        raise BadModel(f"{node.op} ({node.name}): {len(made)} activations for {directions} directions")
+        raise BadModel(f"{node.op} ({node.name}): got {len(made)} activations, expected {each * directions}")
     return [made[i * each : (i + 1) * each] for i in range(directions)]
 
 

@@ -1,4 +1,4 @@
-"""Dimensions: an int, or a linear expression over symbols such as P+T.
+"""Dimensions: an int, or a linear expression over symbols such as past+new_tokens.
 
 A linear form is all that a transformer's shapes need, and it is decidable: equal expressions are equal objects,
 and a comparison holds if it holds over the whole declared range of every symbol.
@@ -7,8 +7,11 @@ and a comparison holds if it holds over the whole declared range of every symbol
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+PREFIX = "n_"  # of the names that the user's dimensions have in programs, so that they clash with no word of WGSL
 
 
 @dataclass(frozen=True, order=True)
@@ -48,7 +51,7 @@ class Expr:
 
     def __mul__(self, other: Dim) -> Dim:
         if isinstance(other, Expr):
-            raise NotLinear(f"({self}) * ({other})")
+            raise NotLinear(f"the product ({plain(self)}) * ({plain(other)}) of dynamic sizes")
         factor = operator.index(other)
         return _normal({s: c * factor for s, c in self.terms}, self.constant * factor)
 
@@ -56,11 +59,11 @@ class Expr:
         if self == other:
             return 1
         if isinstance(other, Expr) or other == 0 or any(c % other for _, c in self.terms) or self.constant % other:
-            raise NotLinear(f"({self}) / ({other})")
+            raise NotLinear(f"the quotient ({plain(self)}) / ({plain(other)})")
         return _normal({s: c // other for s, c in self.terms}, self.constant // other)
 
     def __rfloordiv__(self, other: int) -> Dim:
-        raise NotLinear(f"{other} / ({self})")
+        raise NotLinear(f"the quotient {other} / ({plain(self)})")
 
     def __neg__(self) -> Dim:
         return self * -1
@@ -87,7 +90,7 @@ Dim = int | Expr
 
 
 class NotLinear(ArithmeticError):
-    """The result of an operation on dimensions is no linear expression."""
+    """The result of an operation on dimensions is not a linear expression."""
 
 
 def _normal(coefficients: Mapping[Symbol, int], constant: int) -> Dim:
@@ -98,6 +101,11 @@ def _normal(coefficients: Mapping[Symbol, int], constant: int) -> Dim:
 def dim(symbol: Symbol) -> Expr:
     """The dimension that is just `symbol`."""
     return Expr(((symbol, 1),))
+
+
+def plain(d: Dim) -> str:
+    """`d` in the user's own names, for errors."""
+    return re.sub(rf"\b{PREFIX}", "", str(d))
 
 
 def low(d: Dim) -> int:
@@ -125,7 +133,7 @@ def same(a: Dim, b: Dim) -> bool | None:
 
 
 def product(dims: tuple[Dim, ...]) -> Dim:
-    """The number of elements of a shape; raises NotLinear where two symbols meet."""
+    """The number of elements of a shape; raises NotLinear if two symbols are multiplied."""
     size: Dim = 1
     for d in dims:
         size = size * d

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
 import ml_dtypes
 import networkx as nx
@@ -19,6 +19,7 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol
 from intaglio.compiler.ir.encoded import Quantized
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.packed import Packed
 
 DTYPES = {
@@ -118,27 +119,157 @@ class Value:
         return f"{self.name}: {self.type}"
 
 
+T = TypeVar("T")  # what stands for an operand: a Value in a graph, an array where it is evaluated
+_SLOT = "T | None"  # the annotation of an operand that may be absent
+
+
+@dataclass(frozen=True)
+class CacheWrite(Generic[T]):
+    """Output number `output` is `state` with new rows in it, from row `at` on."""
+
+    output: int
+    state: T
+    at: Dim
+
+
+@dataclass(frozen=True)
+class Tail(Generic[T]):
+    """An elementwise expression of what a node computes, "acc" in it; of its operands x3 is the first of `operands`,
+    x0 to x2 are the node's own."""
+
+    steps: Expression
+    operands: tuple[T, ...] = ()
+
+
+class Operator(Generic[T]):
+    """One of our own operators: a frozen dataclass that names its operands, of type T, and its attributes.
+
+    Both may lie in tuples, and in dataclasses inside it.
+    """
+
+    @classmethod
+    def of(cls, node: Node | None) -> Self | None:
+        """What `node` computes, if it is this operator."""
+        return node.own if node is not None and isinstance(node.own, cls) else None
+
+    @property
+    def inputs(self) -> tuple[T | None, ...]:
+        """Its operands in order. One that is absent is None, or left out at the end."""
+        found: list[T | None] = []
+        for f in fields(self):
+            part = getattr(self, f.name)
+            found += [None] if part is None and f.type == _SLOT else [v for v in leaves(part) if isinstance(v, Value)]
+        while found and found[-1] is None:
+            found.pop()
+        return tuple(found)
+
+    @property
+    def writes(self) -> tuple[CacheWrite[T], ...]:
+        """The outputs that are states with rows written into them."""
+        return ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All but the operands, and but attributes that are as they are by default."""
+        items = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        return {
+            name: item
+            for name, (item, default) in items.items()
+            if item is not default and item != default and not _is_operand(item)
+        }
+
+    def with_inputs(self, inputs: Mapping[Any, Any]) -> Self:
+        """The same with its operands replaced, such as by arrays."""
+        return replaced(self, lambda leaf: inputs.get(leaf, leaf) if isinstance(leaf, Value) else leaf)
+
+    def with_sizes(self, sizes: Mapping[str, Dim]) -> Self:
+        """The same with symbols replaced."""
+        return replaced(self, lambda leaf: dims.substitute(leaf, sizes) if isinstance(leaf, dims.Expr) else leaf)
+
+
+def leaves(part: Any) -> Iterator[Any]:
+    """What an operator is made of, in order."""
+    if is_dataclass(part) and not isinstance(part, Value | dims.Expr):
+        for f in fields(part):
+            yield from leaves(getattr(part, f.name))
+    elif isinstance(part, tuple):
+        for item in part:
+            yield from leaves(item)
+    else:
+        yield part
+
+
+def replaced(part: Any, change: Callable[[Any], Any]) -> Any:
+    """An operator with each of its leaves changed."""
+    if is_dataclass(part) and not isinstance(part, Value | dims.Expr):
+        return replace(part, **{f.name: replaced(getattr(part, f.name), change) for f in fields(part)})
+    return tuple(replaced(item, change) for item in part) if isinstance(part, tuple) else change(part)
+
+
+def _is_operand(item: Any) -> bool:
+    return isinstance(item, Value) or (isinstance(item, tuple) and any(isinstance(v, Value) for v in item))
+
+
 @dataclass(eq=False)
 class Node:
-    """An operation. Of its ordered `inputs` an absent one is None. `sources` names the ONNX nodes it comes from."""
+    """An operation. Of its ordered `inputs` an absent one is None. `sources` names the ONNX nodes it comes from.
+
+    `own`: the operator, if it is one of ours, whose name and operands are then `op` and `inputs`; else `attrs` has the
+    attributes of an operator of ONNX. `tail`: what is done to each element of the result.
+    """
 
     op: str
     inputs: tuple[Value | None, ...]
     outputs: tuple[Value, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    own: Operator[Value] | None = None
+    tail: Tail[Value] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        own: Operator[Value],
+        outputs: tuple[Value, ...],
+        sources: tuple[str, ...] = (),
+        tail: Tail[Value] | None = None,
+    ) -> Node:
+        """A node of one of our own operators."""
+        return cls(type(own).__name__, own.inputs, outputs, {}, sources, own, tail)
 
     @property
     def output(self) -> Value:
         return self.outputs[0]
 
     @property
+    def reads(self) -> tuple[Value | None, ...]:
+        """The inputs and, from the fourth on at the earliest, the operands of the tail."""
+        if self.tail is None:
+            return self.inputs
+        return (*self.inputs, *[None] * (3 - len(self.inputs)), *self.tail.operands)
+
+    @property
     def written(self) -> dict[Value, Value]:
         """The outputs that are states with rows written into them: output -> state."""
-        if self.op in ("Write", "WhisperToken", "SampleToken"):
-            return {self.output: self.inputs[-1]}
-        states = self.attrs.get("states", ())
-        return {out: self.inputs[i] for out, i in zip(self.outputs, states, strict=False) if i}
+        return {self.outputs[w.output]: w.state for w in self.own.writes} if self.own is not None else {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that says what is computed, but for the inputs."""
+        own = self.own.settings if self.own is not None else {}
+        return self.attrs | own | ({"tail": self.tail.steps} if self.tail is not None else {})
+
+    @property
+    def computes(self) -> Hashable:
+        """What it does to its inputs, whatever they are: equal for nodes that do the same."""
+        own = self.own.with_inputs({v: i for i, v in enumerate(self.inputs)}) if self.own is not None else None
+        return self.op, repr(sorted(self.attrs.items())), own, len(self.outputs)
+
+    @property
+    def symbols(self) -> set[Symbol]:
+        """Those that the operator depends on, its operands aside."""
+        parts = [*self.attrs.values(), *(leaves(self.own) if self.own is not None else ())]
+        return {s for part in parts for s in dims.symbols(part)}
 
     @property
     def name(self) -> str:
@@ -149,10 +280,26 @@ class Node:
         """The i-th input, None if it is absent."""
         return self.inputs[i] if i < len(self.inputs) else None
 
+    def reading(self, change: Mapping[Value, Value], outputs: tuple[Value, ...] | None = None) -> Node:
+        """The same operation on other values, with the same outputs unless others are given."""
+        made = self.outputs if outputs is None else outputs
+        tail = replaced(self.tail, lambda leaf: change.get(leaf, leaf) if isinstance(leaf, Value) else leaf)
+        if self.own is not None:
+            return Node.of(self.own.with_inputs(change), made, self.sources, tail)
+        inputs = tuple(change.get(v, v) if v is not None else None for v in self.inputs)
+        return Node(self.op, inputs, made, self.attrs, self.sources, None, tail)
+
+    def with_sizes(self, sizes: Mapping[str, Dim]) -> Node:
+        """The same operation with symbols of its attributes replaced."""
+        if self.own is not None:
+            return Node.of(self.own.with_sizes(sizes), self.outputs, self.sources, self.tail)
+        attrs = {k: dims.substitute(a, sizes) if isinstance(a, dims.Expr) else a for k, a in self.attrs.items()}
+        return replace(self, attrs=attrs)
+
     def __str__(self) -> str:
-        ins = ", ".join(argument(v) for v in self.inputs)
-        attrs = "".join(f" {k}={short(v)}" for k, v in sorted(self.attrs.items()))
-        return f"{', '.join(map(str, self.outputs))} = {self.op}({ins}){attrs}"
+        ins = ", ".join(argument(v) for v in self.reads)
+        settings = "".join(f" {k}={short(v)}" for k, v in sorted(self.settings.items()))
+        return f"{', '.join(map(str, self.outputs))} = {self.op}({ins}){settings}"
 
 
 def argument(value: Value | None) -> str:
@@ -165,8 +312,17 @@ def argument(value: Value | None) -> str:
 
 
 def short(attr: Any) -> str:
-    """An attribute, for people: of an array the type."""
-    return str(attr) if not isinstance(attr, np.ndarray) else str(type_of(attr))
+    """An attribute, for people: of an array the type, of a value the name."""
+    if isinstance(attr, np.ndarray):
+        return str(type_of(attr))
+    if isinstance(attr, Value):
+        return attr.name
+    if isinstance(attr, tuple) and any(map(is_dataclass, attr)):
+        return f"[{', '.join(map(short, attr))}]"
+    if is_dataclass(attr) and not isinstance(attr, dims.Expr):
+        parts = [(f.name, getattr(attr, f.name)) for f in fields(attr)]
+        return f"({', '.join(f'{name}={short(part)}' for name, part in parts if part is not None)})"
+    return str(attr)
 
 
 class Graph:
@@ -206,7 +362,7 @@ class Graph:
         """Insert a node whose inputs may be new to the graph."""
         self._order = None
         self._age[node] = next(self._clock)
-        for value in node.inputs:
+        for value in node.reads:
             if value is not None:
                 self._net.add_edge(value, node)
         for value in node.outputs:
@@ -236,7 +392,7 @@ class Graph:
         if new.origin is None and new.shape == old.shape:
             new.origin = old.origin
         for reader in self.consumers(old):
-            self.replace(reader, _reading(reader, {old: new}))
+            self.replace(reader, reader.reading({old: new}))
         if old in self.outputs and self.is_named(new):
             maker = self.producer(old)
             self.replace(maker, Node("Identity", (new,), (old,), {}, maker.sources))
@@ -292,7 +448,7 @@ class Graph:
         """Every value that some node reads or makes, in order."""
         seen: set[int] = set()
         for node in self.nodes:
-            for value in (*node.inputs, *node.outputs):
+            for value in (*node.reads, *node.outputs):
                 if value is not None and id(value) not in seen:
                     seen.add(id(value))
                     yield value
@@ -305,7 +461,7 @@ class Graph:
             node = None if id(v) in barrier else self.producer(v)
             if node is not None and node not in seen:
                 seen.add(node)
-                todo.extend(x for x in node.inputs if x is not None)
+                todo.extend(x for x in node.reads if x is not None)
         if self._order is None and not barrier:
             return self._sorted(seen)  # nothing but them decides their order, and the whole graph has many layers
         return sorted(seen, key=self._places().__getitem__)
@@ -325,9 +481,7 @@ class Graph:
         renamed: dict[Value, Value] = {}
         change = symbols or {}
 
-        def of(value: Value | None) -> Value | None:
-            if value is None:
-                return None
+        def of(value: Value) -> Value:
             if value not in renamed:
                 const = value.const
                 if const is not None and const.dtype == object:
@@ -344,23 +498,24 @@ class Graph:
             [of(v) for v in vs] for vs in (self.inputs, self.outputs, self.states)
         )
         for n in self.nodes:
-            attrs = {k: dims.substitute(a, change) if isinstance(a, dims.Expr) else a for k, a in n.attrs.items()}
-            result.add(Node(n.op, tuple(map(of, n.inputs)), tuple(map(of, n.outputs)), attrs, n.sources))
+            inner = {v: of(v) for v in n.reads if v is not None}
+            result.add(n.with_sizes(change).reading(inner, tuple(map(of, n.outputs))))
         return result
 
     def verify(self) -> None:
         """Raise BadModel where an invariant of the class is broken."""
         known_values = {id(v) for v in (*self.inputs, *self.states)}
         for node in self.nodes:
-            for v in node.inputs:
+            for v in node.reads:
                 if v is not None and v.const is None and id(v) not in known_values:
                     raise BadModel(
-                        f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, which nothing makes"
+                        f"{node.op} ({', '.join(node.sources) or node.output.name}) reads {v.name}, "
+                        "which no node produces"
                     )
             known_values.update(map(id, node.outputs))
         for v in self.outputs:
             if v.const is None and id(v) not in known_values:
-                raise BadModel(f"output {v.name} is made by nothing")
+                raise BadModel(f"no node produces the output {v.name}")
 
     def __str__(self) -> str:
         lines = [f"graph {self.name}"]
@@ -380,11 +535,6 @@ def known(items: Iterable[Any], shape: tuple[int, ...]) -> np.ndarray:
     array = np.empty(len(items), object)
     array[:] = items
     return array.reshape(shape)
-
-
-def _reading(node: Node, change: Mapping[Value, Value]) -> Node:
-    inputs = tuple(change.get(v, v) if v is not None else None for v in node.inputs)
-    return Node(node.op, inputs, node.outputs, node.attrs, node.sources)
 
 
 OPSET = 28  # the operator versions that load.py normalises to

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.errors import UnsupportedOperator, refusal
 
-_NAMED = 8  # nodes that are named for each operator
+_NAMED = 3  # nodes that are named for each operator
 
 
 class Refusals:
-    """Collects why nodes are refused; the same reason for the same operator is told once."""
+    """Collects why nodes are refused. Nodes of the same operator with the same reason share one entry."""
 
     def __init__(self) -> None:
         self._nodes: dict[tuple[str, str], list[str]] = {}
@@ -24,8 +24,8 @@ class Refusals:
         """Raise UnsupportedOperator if there are any. `of`: what they are operators of, such as "opset 17"."""
         if not self._nodes:
             return
-        told = [f"{op} ({_listed(nodes)}): {why}" for (op, why), nodes in sorted(self._nodes.items())]
-        raise UnsupportedOperator(f"no kernel for {'; for '.join(told)}{f'; this is {of}' if of else ''}")
+        reasons = [refusal(op, _listed(nodes), why) for (op, why), nodes in sorted(self._nodes.items())]
+        raise UnsupportedOperator("; ".join(reasons) + (f" (the model uses {of})" if of else ""))
 
 
 def _listed(nodes: list[str]) -> str:

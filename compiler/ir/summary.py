@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from intaglio.compiler.ir.expression import text
 from intaglio.compiler.ir.graph import Graph, Node, argument, short
 
-_EXPRESSIONS = ("steps", "tail", "scored", "masked", "weighed")
+_EXPRESSIONS = ("steps", "tail", "gate", "scored", "masked", "weighed")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def outline(graph: Graph) -> Outline:
 
 
 def _operation(graph: Graph, node: Node) -> Operation:
-    known = [v is not None and v.const is not None and graph.producer(v) is None for v in node.inputs]
-    reads = ["" if v is None else argument(v) if const else v.name for v, const in zip(node.inputs, known, strict=True)]
+    known = [v is not None and v.const is not None and graph.producer(v) is None for v in node.reads]
+    reads = ["" if v is None else argument(v) if const else v.name for v, const in zip(node.reads, known, strict=True)]
     return Operation(
         node.op,
         next((v.origin.model for v in node.outputs if v.origin), graph.model),
@@ -56,5 +56,5 @@ def _operation(graph: Graph, node: Node) -> Operation:
         tuple(reads),
         tuple(i for i, const in enumerate(known) if const),
         tuple(v.name for v in node.outputs),
-        ", ".join(f"{k}={text(a) if k in _EXPRESSIONS else short(a)}" for k, a in sorted(node.attrs.items())),
+        ", ".join(f"{k}={text(a) if k in _EXPRESSIONS else short(a)}" for k, a in sorted(node.settings.items())),
     )

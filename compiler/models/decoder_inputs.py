@@ -61,7 +61,9 @@ def inputs(model: ModelProto, encoder: bool, sizes: Mapping[str, int] | None = N
             rows = 0 if declared[name][2].dim_value else rows
             fixed[name] = np.zeros((1, heads, rows, head_dim), DTYPES[dtype])
         else:
-            raise BadModel(f"the decoder takes {name}: {dtype} of rank {rank}, which no decoder known here does")
+            raise BadModel(
+                f"the decoder's input {name} ({dtype}, rank {rank}) is not supported; export the model with Optimum"
+            )
     return Inputs(**{role: tuple(names) for role, names in found.items()}, fixed=fixed)
 
 
@@ -120,7 +122,7 @@ def _across(names: Collection[str], encoder: Graph) -> dict[str, Value]:
     """The outputs of the encoder that a decoder takes under these names."""
     made = {v.name: v for v in encoder.outputs}
     if missing := [name for name in names if _made_as(name) not in made]:
-        raise BadModel(f"the decoder takes {', '.join(missing)}, and the encoder makes {', '.join(made)}")
+        raise BadModel(f"the decoder needs {', '.join(missing)}, but the encoder's outputs are {', '.join(made)}")
     return {name: made[_made_as(name)] for name in names}
 
 
@@ -144,12 +146,12 @@ def _checked(graph: Graph, roles: dict[int, str]) -> Graph:
     """The graph with the logits as its one output, and with the inputs that `roles` names by their rank."""
     graph.outputs = [v for v in graph.outputs if len(v.shape) == 3][:1]
     if not graph.outputs:
-        raise BadModel("the decoder has no output logits [batch, tokens, vocabulary]")
+        raise BadModel("the decoder has no output of shape [batch, tokens, vocabulary]; export it with its head")
     graph.prune()
     graph.inputs = [v for v in graph.inputs if graph.consumers(v)]
     if sorted(len(v.shape) for v in graph.inputs) != sorted(roles):
-        found = ", ".join(v.name for v in graph.inputs)
-        raise BadModel(f"the decoder reads {found}; {' and '.join(roles.values())} are wanted")
+        inputs = ", ".join(v.name for v in graph.inputs)
+        raise BadModel(f"the decoder reads {inputs}; expected {' and '.join(roles.values())}")
     for value in graph.inputs:
         value.name = roles[len(value.shape)]
     graph.outputs[0].name = "logits"
@@ -178,13 +180,6 @@ def _fill(graph: Graph, value: Value, make: Callable[[Graph, Value], Node]) -> N
     graph.add(Node("Cast", (made,), (value,), {"to": value.dtype}, (value.name,)))
 
 
-def add_tokens(graph: Graph, context: int) -> Value:
-    """The state `tokens` i32[1,context+1,1], a row for each position: where runs read tokens and write the next one."""
-    tokens = graph.value(TOKENS, TensorType("i32", (1, context + 1, 1)))
-    graph.states.append(tokens)
-    return tokens
-
-
 def tokens_state(ids: np.ndarray, context: int) -> np.ndarray:
     """The state with the tokens `ids` [1, n] in its first rows."""
     tokens = np.zeros((1, context + 1, 1), np.int32)
@@ -192,11 +187,15 @@ def tokens_state(ids: np.ndarray, context: int) -> np.ndarray:
     return tokens
 
 
-def read_tokens(graph: Graph, past: Dim, new: Dim) -> int:
-    """Let the graph read its `new` tokens where they lie, behind the `past` ones; returns 1."""
+def read_tokens(graph: Graph, past: Dim, new: Dim, context: int) -> int:
+    """Let the graph read its `new` tokens behind the `past` ones in the state `tokens`; returns 1.
+
+    The state is i32[1, context + 1, 1]: a row for each position, where runs read tokens and write the next one.
+    """
     ids = next(v for v in graph.inputs if v.name == "input_ids")
     graph.inputs.remove(ids)
-    tokens = next(v for v in graph.states if v.name == TOKENS)
+    tokens = graph.value(TOKENS, TensorType("i32", (1, context + 1, 1)))
+    graph.states.append(tokens)
     builder = GraphBuilder(graph, graph.consumers(ids)[0])
     bounds = (known([past], (1,)), known([past + new], (1,)), np.array([1]))
     rows = builder.Slice(tokens, *map(builder.constant, bounds))

@@ -13,7 +13,7 @@ from typing import Any
 from intaglio.compiler.models.accuracy import compare
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language.family import LanguageModel
-from intaglio.compiler.models.model import Check, Model
+from intaglio.compiler.models.model import GoldenRun, Model
 from intaglio.compiler.models.plain.family import PlainModel
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper.family import Whisper
@@ -45,7 +45,7 @@ def compile(source: Source, trace: Trace, precision: Precision, request: Request
     _apply(model, model.prepare(), trace)
     # Phase 2, golden values: those of the export, before any pass that could be wrong.
     trace.say("golden values")
-    checks = model.golden(model.decoder())
+    golden = model.golden(model.decoder())
     # Phase 3, understand: what the exporter meant.
     _apply(model, dict.fromkeys(model.graphs, UNDERSTAND), trace)
     # Phase 4, derive: what the family adds to that, such as caches.
@@ -55,16 +55,16 @@ def compile(source: Source, trace: Trace, precision: Precision, request: Request
     # Phase 6, fewer bits: the golden values are those of the numbers as they are stored.
     accuracy = None
     if precision.reduced:
-        accuracy, checks = _reduce(model, precision, trace, checks)
+        accuracy, golden = _reduce(model, precision, trace, golden)
     # Phase 7, programs: copies of the graphs for each use.
     graphs = model.programs(trace)
     report = precision.report(accuracy, graphs.values())
-    return Model(model.kind, graphs, model.settings, model.files, checks, report, model.notes)
+    return Model(model.kind, graphs, model.settings, model.files, golden, report, model.notes)
 
 
 def _reduce(
-    model: Family, precision: Precision, trace: Trace, checks: list[Check]
-) -> tuple[dict[str, Any] | None, list[Check]]:
+    model: Family, precision: Precision, trace: Trace, golden: list[GoldenRun]
+) -> tuple[dict[str, Any] | None, list[GoldenRun]]:
     """Store numbers in fewer bits; what that does to the accuracy of a decoder, and the golden values of it.
 
     Without a decoder there is no text to measure on, and the golden values stay those of the export.
@@ -73,7 +73,7 @@ def _reduce(
     decoder = model.decoder()
     if decoder is None:
         _apply(model, dict.fromkeys(model.reduces, (partial(quantize, precision=precision, observed={}),)), trace)
-        return None, checks
+        return None, golden
     ids, others = model.texts()
     expected = decoder.logits(ids)
     observed = observe(decoder.graph, *decoder.feeds(others))

@@ -16,7 +16,7 @@ import onnx
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Graph
-from intaglio.compiler.models.model import Check, Decoder
+from intaglio.compiler.models.model import Decoder, GoldenRun
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes.pipeline import Pass, Trace
 
@@ -71,7 +71,7 @@ class Family(ABC):
         """Raises BadModel, UnsupportedOperator."""
 
     @abstractmethod
-    def golden(self, decoder: Decoder | None) -> list[Check]:
+    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
         """What the programs must compute, by numpy on the graphs as they are now. `decoder`: what `decoder()` gives."""
 
     @abstractmethod

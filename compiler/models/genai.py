@@ -56,7 +56,7 @@ def _sizes(decoder: dict[str, Any]) -> dict[str, int]:
 
 def _section(folder: Path, settings: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(settings.get(name), dict):
-        raise BadModel(f"{folder / NAME} has no section {name}")
+        raise BadModel(f"{folder / NAME} lacks the section {name}; write the model again with the GenAI builder")
     return settings[name]
 
 
@@ -67,7 +67,7 @@ def _samples(search: Any) -> bool:
 def _file(folder: Path, model: dict[str, Any], part: str) -> Path:
     name = _section(folder, model, part).get("filename")
     if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
-        raise BadModel(f"{folder / NAME} names the file {name!r} for its {part}, and there is none in the folder")
+        raise BadModel(f"{folder / NAME} names the file {name!r} as its {part}; copy it into the folder")
     return folder / name
 
 
@@ -75,5 +75,5 @@ def _spectrogram(encoder: Path) -> tuple[int, int]:
     """Bands and frames that the encoder takes."""
     sizes = [d.dim_value for i in load.read(encoder).graph.input for d in i.type.tensor_type.shape.dim]
     if len(sizes) != 3 or min(sizes[1:]) < 1:
-        raise BadModel(f"{encoder} declares no sizes of a spectrogram [batch, mels, frames]")
+        raise BadModel(f"{encoder} has no input [batch, mels, frames] with fixed sizes; export it again")
     return sizes[1], sizes[2]

@@ -13,12 +13,12 @@ def read_json(path: Path, required: bool = True) -> dict[str, Any]:
     """The settings in a file; without it, none, or BadModel if it is required."""
     if not path.is_file():
         if required:
-            raise BadModel(f"{path} is missing; exporters leave it beside the model")
+            raise BadModel(f"{path} is missing; exporters write it beside the model, so copy it there")
         return {}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as e:
-        raise BadModel(f"{path} is broken: {e}") from e
+        raise BadModel(f"{path} is broken: {e}; copy the file again") from e
     if not isinstance(data, dict):
-        raise BadModel(f"{path} is broken: it holds no settings")
+        raise BadModel(f"{path} is broken: expected a JSON object; copy the file again")
     return data

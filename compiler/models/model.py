@@ -14,16 +14,26 @@ from intaglio.runtime.contract import NEW_TOKENS, PAST
 
 
 @dataclass(frozen=True)
-class Check:
-    """One golden run: a program, its symbols and input tensors, and the outputs (or parts of them) that are right.
+class Expected:
+    """Elements of an output: their flat indices `at`, the right values there, and the largest error allowed."""
 
-    `expected` maps an output or state to (flat indices, values), computed by the ONNX reference implementation.
+    at: np.ndarray
+    values: np.ndarray
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class GoldenRun:
+    """A run of a program with the numbers that its outputs (or states) must have, by name.
+
+    `tolerance`: the largest error of what steps write on the way to them, in proportion where values are above 1.
     """
 
     program: str
     symbols: dict[str, int]
     inputs: dict[str, np.ndarray]
-    expected: dict[str, tuple[np.ndarray, np.ndarray]]
+    expected: dict[str, Expected]
+    tolerance: float
 
 
 @dataclass
@@ -37,7 +47,7 @@ class Model:
     graphs: dict[str, Graph]
     settings: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
+    golden: list[GoldenRun] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=lambda: {"name": "f32"})
     notes: list[str] = field(default_factory=list)
 
@@ -56,6 +66,11 @@ class Decoder:
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """f32[1, n, vocabulary] for ids i64[1, n]."""
         return evaluate.run(self.graph, *self.feeds(ids))["logits"]
+
+
+def expected(array: np.ndarray, tolerance: float) -> Expected:
+    """A sample of an output."""
+    return Expected(*sample(array), tolerance)
 
 
 def sample(array: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:

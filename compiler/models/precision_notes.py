@@ -1,7 +1,7 @@
-"""Numbers of 64 bits are computed in 32, for WGSL has no others: what a model should be told of that.
+"""Numbers of 64 bits are computed in 32 bits because WGSL has no others: what the user of a model should know.
 
-Inputs and constants that do not fit are refused, the ones when it runs and the others here; a result that does not fit
-wraps around, and a f64 loses digits.
+Inputs and constants that do not fit are refused: constants here, inputs when the model runs. A result that does not
+fit wraps around, and an f64 loses digits.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _NAMED = 4
 
 def notes(graph: Graph) -> list[str]:
     """One line for each element type that is computed with fewer bits than it has."""
-    told = []
+    lines = []
     for dtypes, means in ((("i64", "u64"), "larger numbers wrap around"), (("f64",), "digits are lost")):
         nodes = [node for node in graph.nodes if _computes(node, dtypes)]
         if nodes:
             names = ", ".join(node.name for node in nodes[:_NAMED]) + ", ..." * (len(nodes) > _NAMED)
-            told.append(f"{' and '.join(dtypes)} in 32 bits: {means}; {len(nodes)} nodes: {names}")
-    return told
+            lines.append(f"{' and '.join(dtypes)} in 32 bits: {means}; {len(nodes)} nodes: {names}")
+    return lines
 
 
 def _computes(node: Node, dtypes: tuple[str, ...]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intaglio.compiler.expansions import EXPANSIONS
 from intaglio.compiler.ir.dims import NotLinear
-from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Node
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
@@ -22,12 +22,12 @@ def _expand(graph: Graph, node: Node) -> bool:
     try:
         results = EXPANSIONS[node.op](GraphBuilder(graph, node), node)
     except NotLinear as e:
-        raise UnsupportedOperator(f"{node.op} ({', '.join(node.sources)}): sizes that vary are multiplied, {e}") from e
+        raise UnsupportedOperator(UNDECIDED.format(e), node.op, ", ".join(node.sources)) from e
     if results is None:
         return False
     graph.remove(node)
     for out, result in zip(node.outputs, results, strict=False):
         if result.type != out.type:
-            raise BadModel(f"{node.op} ({node.name}) makes {result.type} of its inputs; it says {out.type}")
+            raise BadModel(f"{node.op} ({node.name}): its output is {result.type}, but the model declares {out.type}")
         graph.add(Node("Identity", (result,), (out,), {}, node.sources))
     return True

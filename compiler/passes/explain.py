@@ -1,4 +1,4 @@
-"""Explain: why a rule did not fire where it came nearest: what its pattern wanted, and what stood there instead.
+"""Explain: where a rule came closest to matching, what its pattern expected there, and what the graph has instead.
 
 A match that fails is a walk down the pattern that came to an end. The one that came furthest is the one to look at.
 """
@@ -17,14 +17,14 @@ _LISTED = 3  # refusals
 
 @dataclass
 class Explanation:
-    """How a rule did in each graph that it was applied to: how often it fired, and why it did not elsewhere."""
+    """How a rule did in each graph that it was applied to: how often it fired, and why not elsewhere."""
 
     rule: type[Rule]
     fired: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, list[str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [] if self.fired else [f"{self.rule.__name__} was not applied: the compiler did not come that far"]
+        lines = [] if self.fired else [f"{self.rule.__name__} was not applied: the compiler stopped before it"]
         for graph, count in self.fired.items():
             lines.append(f"{graph}: {self.rule.__name__} fired {count} time{'s' * (count != 1)}")
             lines += [f"  {reason}" for reason in self.reasons[graph]]
@@ -62,9 +62,9 @@ def _subclasses(rule: type[Rule]) -> Iterator[type[Rule]]:
 
 @contextmanager
 def watching(name: str) -> Iterator[Explanation]:
-    """Explain a rule in what is compiled within. Raises ValueError, listing the rules, for one that there is not."""
+    """Explain a rule in what is compiled within. Raises ValueError, listing the rules, for an unknown one."""
     if name not in rules():
-        raise ValueError(f"there is no rule {name!r}; the rules are {', '.join(rules())}")
+        raise ValueError(f"unknown rule {name!r}; the rules are {', '.join(rules())}")
     explanation = Explanation(rules()[name])
 
     def watch(graph: Graph, rule: type[Rule], tree: Pattern, outcome: Outcome) -> None:
@@ -89,12 +89,12 @@ def _reasons(graph: Graph, tree: Pattern, outcome: Outcome) -> Iterator[str]:
     miss = nearest(graph, tree)
     if miss is None:
         roots = " or ".join(dict.fromkeys(p.op for p in _alternatives(tree)))
-        yield f"there is no {roots} for it to begin at"
+        yield f"the graph has no {'other ' if outcome.fired else ''}{roots}, with which a match begins"
         return
     count = f"{miss.near[0]} operators match" if miss.near[0] > 1 else "1 operator matches"
-    yield f"nearest at {_node(miss.root)}: {count}"
-    yield f"  wanted as an input of {_node(miss.reader)}: {' or '.join(miss.wanted)}"
-    yield f"  found: {_found(graph, miss.stood)}"
+    yield f"closest match at {_node(miss.root)}: {count}"
+    yield f"  expected as an input of {_node(miss.reader)}: {' or '.join(miss.wanted)}"
+    yield f"  got: {_found(graph, miss.stood)}"
 
 
 def nearest(graph: Graph, tree: Pattern) -> Miss | None:
@@ -141,11 +141,11 @@ def _wanted(pattern: Pattern | float, bound: Bound) -> str:
 
 def _found(graph: Graph, value: Value | None) -> str:
     if value is None:
-        return "nothing, the input is absent"
+        return "no input"
     maker = graph.producer(value)
     if maker is None:
         return f"the {'constant' if value.const is not None else 'input'} {argument(value)}: {value.type}"
-    return f"{value}, made by {_node(maker)}"
+    return f"{value}, the output of {_node(maker)}"
 
 
 def _node(node: Node) -> str:

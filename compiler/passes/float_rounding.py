@@ -25,9 +25,9 @@ class RoundingTwice(Rule):
     def rewrite(op, out, x, scale, zero, again_scale, again_zero):
         first = op.graph.producer(op.root.inputs[0])
         grids = [list(map(identity, grid)) for grid in ((scale, zero), (again_scale, again_zero))]
-        if grids[0] != grids[1] or first.attrs != op.root.attrs:
-            op.decline("the steps are others")
-        return op.FakeQuantize(x, scale, zero, **first.attrs)
+        if grids[0] != grids[1] or first.own.settings != op.root.own.settings:
+            op.decline("the two roundings use different scales")
+        return op.like(first, {})
 
 
 class RoundingOfChoice(Rule):
@@ -38,8 +38,8 @@ class RoundingOfChoice(Rule):
 
     def rewrite(op, out, x, scale, zero, choice, other):
         if other.scalar is None or x.type != out.type:
-            op.decline(f"{other.name} is no number")
-        kept, number = (op.FakeQuantize(v, scale, zero, **op.root.attrs) for v in (x, other))
+            op.decline(f"{other.name} is not a constant scalar")
+        kept, number = (op.like(op.root, {op.root.own.x: v}) for v in (x, other))
         return op.Where(choice, kept, number)
 
 
@@ -52,7 +52,7 @@ class NeverNaN(Rule):
 
     def rewrite(op, out, x, scale, zero):
         rounded = op.graph.producer(op.root.inputs[2])
-        return op.FakeQuantize(x, scale, zero, **rounded.attrs)
+        return op.like(rounded, {})
 
 
 class RoundingBeforeView(Rule):
@@ -61,7 +61,7 @@ class RoundingBeforeView(Rule):
 
     def rewrite(op, out, x, scale, zero, shape=None):
         view = op.graph.producer(op.root.inputs[0])
-        return _seen(op, view, op.FakeQuantize(x, scale, zero, **op.root.attrs))
+        return _seen(op, view, op.like(op.root, {op.root.own.x: x}))
 
 
 class FactorBeforeView(Rule):
@@ -73,10 +73,10 @@ class FactorBeforeView(Rule):
 
     def rewrite(op, out, x, factor, scale, zero, shape=None):
         if factor.scalar is None or len(factor.shape) > len(x.shape):
-            op.decline(f"the factor {factor.name} is no known number")
+            op.decline(f"the factor {factor.name} is not a constant scalar")
         product = op.graph.producer(op.root.inputs[0])
         view = next(n for v in product.inputs if (n := op.graph.producer(v)) is not None and n.inputs[0] is x)
-        return _seen(op, view, op.FakeQuantize(op.Mul(x, factor), scale, zero, **op.root.attrs))
+        return _seen(op, view, op.like(op.root, {op.root.own.x: op.Mul(x, factor)}))
 
 
 def _seen(op: GraphBuilder, view: Node, x: Value) -> Value:

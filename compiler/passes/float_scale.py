@@ -21,7 +21,7 @@ def float_scale(graph: Graph) -> int:
 
 def _scalar(op: GraphBuilder, x: Value, s: Value) -> None:
     if s.scalar is None or s.dtype != "f32" or len(s.shape) > len(x.shape):
-        op.decline(f"the factor {s.name} is no known number")
+        op.decline(f"the factor {s.name} is not a constant scalar")
 
 
 class CombineFactors(Rule):
@@ -31,7 +31,7 @@ class CombineFactors(Rule):
     def rewrite(op, out, x, s, t):
         _scalar(op, x, s), _scalar(op, x, t)
         if x.const is not None:
-            op.decline("three constants")
+            op.decline("all three factors are constants, which fold handles")
         return op.Mul(x, op.constant(np.float32(s.scalar * t.scalar)))
 
 

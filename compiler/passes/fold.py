@@ -23,7 +23,7 @@ def _merge_equal(graph: Graph) -> int:
     merged = 0
     for listed in graph.nodes:
         node = graph.producer(listed.output)  # as it is after the merges before it
-        key = (node.op, tuple(map(identity, node.inputs)), repr(sorted(node.attrs.items())), len(node.outputs))
+        key = (node.computes, tuple(map(identity, node.inputs)))
         first = seen.setdefault(key, node)
         if first is node or any(v in graph.outputs for v in node.outputs):
             continue

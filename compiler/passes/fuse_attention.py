@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from intaglio.compiler.ir import dims
+from intaglio.compiler.ir import operators as own
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Graph, Value, known
 from intaglio.compiler.rewrite import views
@@ -43,7 +44,7 @@ class ScaleBeforeMask(Rule):
 
     def rewrite(op, out, q, k, mask, scale):
         if scale.scalar is None:
-            op.decline("the scale is no known number")
+            op.decline("the scale is not a constant scalar")
         scores = op.Add(op.Mul(op.MatMul(q, k), scale), op.Mul(mask, scale))
         return op.Softmax(scores, axis=-1)
 
@@ -58,13 +59,12 @@ class OneMask(Rule):
 
     def rewrite(op, out, q, k, visible, lowest, mask, scored=None, masked=None):
         if lowest.scalar is None or lowest.scalar > _NO_SUM:
-            op.decline(f"{lowest.name} is not low enough for any sum with it to be the same")
+            op.decline(f"{lowest.name} is not low enough to absorb what is added to it")
         scores = scored if scored is not None else op.MatMul(q, k)
         hidden = op.Where(visible, op.number(0, scores), lowest)
         scores = op.Add(scores, op.Add(hidden, mask))
         for node in beneath(op.graph, masked)[1] if masked is not None else ():
-            inputs = (scores if v is changed(node) else v for v in node.inputs)
-            (scores,) = op.node(node.op, tuple(inputs), **node.attrs)
+            scores = op.like(node, {changed(node): scores})
         return op.Softmax(scores, axis=-1)
 
 
@@ -85,15 +85,15 @@ class Attention(Rule):
 
     def rewrite(op, out, q, k, v, scale=None, cap=None, scored=None, mask=None, masked=None, blind=None, weighed=None):
         if blind is not None and not _is_blind(op.graph, blind, mask):
-            op.decline(f"{blind.name} chooses what is attended to")
+            op.decline(f"{blind.name} selects other values than the masked rows")
         if any(len(x.shape) != 4 or x.shape[0] != 1 or not isinstance(x.shape[1], int) for x in (q, k, v)):
             op.decline(f"the queries are {q.type}, not [1, heads, tokens, head_dim]")
         if any(x is not None and x.scalar is None for x in (scale, cap)):
-            op.decline("the scale is no known number")
+            op.decline("the scale is not a constant scalar")
         heads = q.shape[1]
         rows, counts = zip(*(_tokens(op, x, x is k) for x in (q, k, v)), strict=True)
         if counts[0] != heads or counts[1] != counts[2]:
-            op.decline(f"queries, keys and values have {', '.join(map(str, counts))} heads")
+            op.decline(f"queries, keys and values have {', '.join(map(str, counts))} heads, which do not match")
         attrs = {"heads": heads, "kv_heads": counts[1], "scale": scale.scalar if scale else 1.0, "past": None}
         if cap is not None:
             attrs |= {"cap": cap.scalar, "scale": attrs["scale"] * cap.scalar}
@@ -101,10 +101,8 @@ class Attention(Rule):
         attrs |= {name: expression(beneath(op.graph, x)[1]) for name, x in chains.items() if x is not None}
         if mask is not None:
             known_mask = seen(op.graph, mask, q.shape[2], k.shape[3])
-            attrs |= known_mask or {}
-            if known_mask is None:
-                rows = (*rows, _additive(op, mask))
-        y = op.node("Attention", rows, **attrs)[0]
+            attrs |= {"mask": _additive(op, mask)} if known_mask is None else known_mask
+        y = op.add(own.Attention(*rows, **attrs))
         shape = (1, q.shape[2], heads, q.shape[3])
         return op.Transpose(op.Reshape(y, op.constant(known(shape, (4,))), allowzero=1), perm=[0, 2, 1, 3])
 
@@ -123,7 +121,7 @@ def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
         return _rows_of_heads(op, value, rows, swapped)
     width = rows.shape[-1]
     if not isinstance(width, int) or width % head_dim or heads % (width // head_dim):
-        op.decline(f"{value.name} is made of {rows}")
+        op.decline(f"{value.name} comes from {rows}, whose width is not a multiple of head_dim {head_dim}")
     count = width // head_dim
 
     def expected(x: np.ndarray) -> np.ndarray:
@@ -131,7 +129,7 @@ def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
         return y.swapaxes(-1, -2) if swapped else y
 
     if len(rows.shape) != 3 or views.maps(op.graph, value, expected) is None:
-        op.decline(f"{value.name} is no split of token rows into heads")
+        op.decline(f"{value.name} does not split token rows into heads")
     return rows, count
 
 
@@ -144,16 +142,16 @@ def _rows_of_heads(op: GraphBuilder, value: Value, apart: Value, swapped: bool) 
         return y.swapaxes(-1, -2) if swapped else y
 
     if not isinstance(count, int) or value.shape[1] % count or views.maps(op.graph, value, expected) is None:
-        op.decline(f"{value.name} is no repetition of the heads {apart.name}")
+        op.decline(f"{value.name} does not repeat the heads {apart.name}")
     rows = op.Transpose(apart, perm=[0, 2, 1, 3])
     return op.Reshape(rows, op.dimensions(1, tokens, count * head_dim), allowzero=1), count
 
 
 def _additive(op: GraphBuilder, mask: Value) -> Value:
     if mask.dtype == "bool":
-        op.decline(f"the mask {mask.name} is boolean data")
+        op.decline(f"the mask {mask.name} is boolean, not additive")
     if op.graph.producer(op.root.inputs[0]).op == "Where":
-        op.decline(f"the mask {mask.name} may hide all keys from a query, which is taken care of here")
+        op.decline(f"the mask {mask.name} may hide all keys from a query")
     return mask
 
 

@@ -24,7 +24,7 @@ class LayerNorm(Rule):
     def rewrite(op, out, x, scale, bias, eps):
         width = x.shape[-1]
         if eps.scalar is None or not _row(scale, width) or not _row(bias, width):
-            op.decline("scale and bias are no constant rows")
+            op.decline("scale and bias are not constant rows of the last axis")
         return op.LayerNormalization(x, _flat(op, scale), _flat(op, bias), axis=-1, epsilon=eps.scalar)
 
 
@@ -38,7 +38,7 @@ class RMSNorm(Rule):
 
     def rewrite(op, out, x, scale, eps):
         if eps.scalar is None or not _row(scale, x.shape[-1]):
-            op.decline("the scale is no constant row")
+            op.decline("the scale is not a constant row of the last axis")
         return op.RMSNormalization(x, _flat(op, scale), axis=-1, epsilon=eps.scalar)
 
 
@@ -51,7 +51,7 @@ class TransposeAfterRMSNorm(Rule):
     def rewrite(op, out, x, scale):
         perm = permutation(op.graph.producer(op.root.inputs[0]))
         if perm[-1] != len(perm) - 1 or len(scale.shape) != 1:
-            op.decline("the last axis is moved")
+            op.decline("the transpose moves the last axis")
         return op.Transpose(op.RMSNormalization(x, scale, **op.root.attrs), perm=perm)
 
 
@@ -65,7 +65,7 @@ class HeadsOfTokens(Rule):
         *tokens, width = x.shape
         head_dim = out.shape[-1]
         if not isinstance(width, int) or width % head_dim or all(t in out.shape for t in tokens):
-            op.decline("the rows of tokens are no heads, or apart")
+            op.decline("the width is not a multiple of head_dim, or the token axes are already separate")
         heads = op.Reshape(x, op.dimensions(*tokens, width // head_dim, head_dim))
         return op.Reshape(op.RMSNormalization(heads, scale, **op.root.attrs), op.dimensions(*out.shape))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import FakeQuantize
 from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.rewrite.builder import GraphBuilder
@@ -31,7 +32,7 @@ def fuse_quantized(graph: Graph) -> int:
 
 def rounds_by_run(graph: Graph) -> bool:
     """Whether numbers are rounded in the range that those of all tokens in a run have, so that the others matter."""
-    return any(n.op == "DynamicQuantizeLinear" or (n.op == "FakeQuantize" and len(n.inputs) == 1) for n in graph.nodes)
+    return any(n.op == "DynamicQuantizeLinear" or (FakeQuantize.of(n) and len(n.inputs) == 1) for n in graph.nodes)
 
 
 def _check(graph: Graph) -> None:
@@ -46,7 +47,7 @@ def _back(graph: Graph, node: Node) -> bool:
     """Let what is quantized and dequantized with the same numbers be rounded by one operator."""
     maker = graph.producer(node.inputs[0])
     if maker is not None and maker.op == "DynamicQuantizeLinear" and maker.outputs == node.inputs:
-        graph.replace(node, Node("FakeQuantize", maker.inputs, node.outputs, {}, node.sources))
+        graph.replace(node, Node.of(FakeQuantize(maker.inputs[0]), node.outputs, node.sources))
         return True
     if maker is None or maker.op != "QuantizeLinear" or len(node.inputs) != 3 or len(maker.inputs) != 3:
         return False
@@ -55,8 +56,8 @@ def _back(graph: Graph, node: Node) -> bool:
         return False
     ends = ml_dtypes.iinfo(grid[1].const.dtype)
     scale, zero = (graph.constant(np.float32(v.scalar), v.name) for v in grid)
-    attrs = {"low": float(ends.min), "high": float(ends.max)}
-    graph.replace(node, Node("FakeQuantize", (maker.inputs[0], scale, zero), node.outputs, attrs, node.sources))
+    rounding = FakeQuantize(maker.inputs[0], scale, zero, low=float(ends.min), high=float(ends.max))
+    graph.replace(node, Node.of(rounding, node.outputs, node.sources))
     return True
 
 
@@ -69,7 +70,7 @@ class Table(Rule):
 
     def rewrite(op, out, table, ids, scale, zero=None):
         if any(v is not None and (v.const is None or v.const.size != 1) for v in (scale, zero)) or table.const is None:
-            op.decline(f"{table.name} has more than one scale")
+            op.decline(f"{table.name} is not a constant with one scale")
         lookup = op.graph.producer(op.root.inputs[0])
         points = (zero,) if zero is not None else ()
         return op.Gather(op.DequantizeLinear(table, scale, *points), ids, **lookup.attrs)
@@ -98,13 +99,13 @@ def _rounded(op: GraphBuilder, x: Value, scale: Value, zero: Value) -> Value:
     """What DynamicQuantizeLinear read, rounded as it does."""
     maker: Node | None = op.graph.producer(x)
     if maker is None or maker.op != "DynamicQuantizeLinear" or maker.outputs != (x, scale, zero):
-        op.decline(f"{x.name}, {scale.name} and {zero.name} are not quantized together")
+        op.decline(f"{x.name}, {scale.name} and {zero.name} are not outputs of one DynamicQuantizeLinear")
     return op.FakeQuantize(maker.inputs[0])
 
 
 def _weight(op: GraphBuilder, weight: Value, scale: Value, zero: Value, axis: int) -> Value:
     if any(v.const is None for v in (weight, scale, zero)):
-        op.decline(f"{weight.name} is no constant")
+        op.decline(f"{weight.name} is not a constant")
     count = max(scale.const.size, zero.const.size)
     grid = (op.constant(np.broadcast_to(v.const.reshape(-1), count)) for v in (scale, zero))
     return op.DequantizeLinear(weight, *grid, axis=axis)

@@ -15,6 +15,7 @@ import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.graph import Graph, Node, Value, known
+from intaglio.compiler.ir.operators import Linear, Rotary
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.rewrite import provenance, views
@@ -89,7 +90,7 @@ class _Operand:
         listed = []
         for i, node in enumerate(self.nodes):
             inputs = [names.get(v, identity(v)) if v is not None else None for v in node.inputs]
-            listed.append((node.op, repr(sorted(node.attrs.items())), tuple(inputs)))
+            listed.append((node.computes, tuple(inputs)))
             names |= {v: (i, k) for k, v in enumerate(node.outputs)}
         return tuple(listed), self.source.shape, self.value.shape
 
@@ -209,8 +210,7 @@ def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value]) -> No
     if heads.cos is not None:
         named = (("cos", heads.cos), ("sin", heads.sin))
         angles = [tables.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named]
-        attrs = {"heads": (kv_heads,), "interleaved": heads.interleaved, "past": 0}
-        (x,) = builder.node("Rotary", (*angles, x), **attrs)
+        x = builder.add(Rotary(*angles, (x,), heads=(kv_heads,), interleaved=heads.interleaved, past=0))
     x = builder.Transpose(_shaped(builder, x, 1, tokens, kv_heads, head_dim), perm=[0, 2, 1, 3])
     if heads.repeats > 1:
         shape = (1, kv_heads, heads.repeats, tokens, head_dim)
@@ -229,9 +229,10 @@ def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> 
     graph, source = operand.graph, operand.source
     maker = graph.producer(source)
     whole = np.array_equal(columns, np.arange(operand.width))
-    if not whole and maker is not None and maker.op == "Linear" and not maker.attrs:
-        x, *weights = maker.inputs
-        made = builder.node("Linear", (x, *(_some_rows(builder, w, columns) for w in weights)))[0]
+    layer = Linear.of(maker)
+    if not whole and layer is not None and layer.is_plain:
+        weight, bias = (_some_rows(builder, v, columns) if v is not None else None for v in (layer.weight, layer.bias))
+        made = builder.add(Linear(layer.x, weight, bias))
         made.origin = provenance.columns(source.origin, columns)
         return made
     axes = [operand.axis, *(i for i in range(len(source.shape)) if i != operand.axis)]

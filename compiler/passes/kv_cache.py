@@ -6,11 +6,14 @@ are written into a state at row P, and everything else is computed for the T new
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import ELEMENTWISE
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
+from intaglio.compiler.ir.operators import Attention, FakeQuantize, Linear, Rotary
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.elementwise_chains import is_rounding
 
@@ -24,19 +27,19 @@ def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
     Raises UnsupportedOperator where tokens meet outside causal attention, so that the past would be missing.
     """
     _check(graph, tokens)
-    layers = [n for n in graph.nodes if n.op == "Attention" and n.attrs["past"] is not None]
-    for i, node in enumerate(layers):
-        if node.attrs["past"] != 0:
-            raise UnsupportedOperator(f"Attention ({', '.join(node.sources)}) has keys before those of the tokens")
+    layers = [(n, of) for n in graph.nodes if (of := Attention.of(n)) and of.past is not None]
+    for i, (node, attention) in enumerate(layers):
+        if attention.past != 0:
+            raise UnsupportedOperator(
+                f"Attention ({', '.join(node.sources)}) has keys that no token wrote; no cache fits it"
+            )
         builder = GraphBuilder(graph, node)
-        q, k, v = node.inputs
-        cached = [
-            _write(builder, new, f"self.{i}.{kind}", tokens.high, past) for new, kind in ((k, "key"), (v, "value"))
-        ]
-        graph.replace(node, Node("Attention", (q, *cached), node.outputs, node.attrs | {"past": past}, node.sources))
+        k = _write(builder, attention.k, f"self.{i}.key", tokens.high, past)
+        v = _write(builder, attention.v, f"self.{i}.value", tokens.high, past)
+        graph.replace(node, Node.of(replace(attention, k=k, v=v, past=past), node.outputs, node.sources))
     for node in graph.nodes:
-        if node.op == "Rotary":
-            graph.replace(node, Node(node.op, node.inputs, node.outputs, node.attrs | {"past": past}, node.sources))
+        if rotary := Rotary.of(node):
+            graph.replace(node, Node.of(replace(rotary, past=past), node.outputs, node.sources))
     return len(layers)
 
 
@@ -52,7 +55,8 @@ def _check(graph: Graph, tokens: Symbol) -> None:
         if over and not _apart(node, over, tokens):
             where = ", ".join(node.sources)
             raise UnsupportedOperator(
-                f"{node.op} ({where}) mixes tokens, and is no causal attention that is understood"
+                f"{node.op} ({where}) mixes tokens and is not a causal attention that the compiler recognises; "
+                "try `intaglio compile MODEL --explain Attention`"
             )
 
 
@@ -62,10 +66,10 @@ def _apart(node: Node, over: list[Value], tokens: Symbol) -> bool:
     x, axis = node.inputs[0], axes[node.output]
     if None in axes.values():
         return False
-    if node.op == "FakeQuantize":
+    if FakeQuantize.of(node):
         return True  # its range is that of the new tokens, as it is with the cache that the model was exported with
-    if node.op == "Attention":
-        return node.attrs["past"] is not None or tokens not in node.inputs[1].type.symbols
+    if attention := Attention.of(node):
+        return attention.past is not None or tokens not in attention.k.type.symbols
     if node.op == "Reshape":
         return dims.product(x.shape[: axes[x]]) == dims.product(node.output.shape[:axis])
     if node.op == "Gather":
@@ -77,7 +81,9 @@ def _apart(node: Node, over: list[Value], tokens: Symbol) -> bool:
     if node.op in _KEEPS:
         return set(axes.values()) == {axis}
     by_last = node.op in _BY_LAST_AXIS or (node.op == "MatMul" and node.inputs[1].const is not None)
-    return by_last and set(axes.values()) == {axis} and axis != -1 and _last_axis(node) and "window" not in node.attrs
+    layer = Linear.of(node)
+    by_row = layer is None or layer.window is None
+    return by_last and set(axes.values()) == {axis} and axis != -1 and _last_axis(node) and by_row
 
 
 def _token_axis(value: Value, tokens: Symbol) -> int | None:
@@ -121,7 +127,7 @@ def _shorten(graph: Graph, value: Value, out: Value, tokens: Dim) -> None:
     ends = [builder.constant(known([d], (1,))) for d in (tokens - 1, tokens, 1)]
     row = builder.Slice(value, *ends)
     for node in chain:
-        (row,) = builder.node(node.op, (row, *node.inputs[1:]), **node.attrs)
+        row = builder.like(node, {node.inputs[0]: row})
         row.origin = node.output.origin
     graph.redirect(out, row)
     graph.prune()

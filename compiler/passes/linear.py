@@ -5,10 +5,14 @@ A convolution over time-major rows is a product whose rows overlap: row t is the
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from intaglio.compiler.ir.encoded import Quantized
 from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import Linear as LinearLayer
+from intaglio.compiler.ir.operators import Window
 from intaglio.compiler.passes.canonical import reshape
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply
@@ -25,7 +29,7 @@ def linear(graph: Graph) -> int:
             changed += 1
     changed += apply(graph, TransposeAfterUnary, Linear, Bias).fired
     changed += sum(_pack_table(graph, node) for node in graph.nodes if node.op == "Gather")
-    return changed + sum(_unflattened(graph, node) for node in graph.nodes if node.op == "Linear")
+    return changed + sum(_unflattened(graph, node) for node in graph.nodes)
 
 
 def _over_time(node: Node) -> bool:
@@ -48,10 +52,10 @@ def _over_time(node: Node) -> bool:
 def _conv(builder: GraphBuilder, node: Node) -> Value:
     x, weight = node.inputs[:2]
     kernel = weight.shape[2]
-    window = (kernel, node.attrs.get("strides", [1])[0], node.attrs.get("pads", [0])[0])
-    rows = _matrix(builder, weight, weight.const.transpose(0, 2, 1))
-    inputs = (builder.Transpose(x, perm=[0, 2, 1]), rows, *node.inputs[2:])
-    return builder.Transpose(builder.node("Linear", inputs, window=window)[0], perm=[0, 2, 1])
+    window = Window(kernel, node.attrs.get("strides", [1])[0], node.attrs.get("pads", [0])[0])
+    matrix = _matrix(builder, weight, weight.const.transpose(0, 2, 1))
+    rows = builder.Transpose(x, perm=[0, 2, 1])
+    return builder.Transpose(builder.Linear(rows, matrix, node.input(2), window=window), perm=[0, 2, 1])
 
 
 def _pack_table(graph: Graph, node: Node) -> bool:
@@ -61,8 +65,7 @@ def _pack_table(graph: Graph, node: Node) -> bool:
         return False
     by_rows = node.attrs.get("axis", 0) == 0 and len(table.shape) == 2 and table.shape[1] % 4 == 0
     array = table.const.packed() if by_rows else table.const.dequantized()
-    inputs = (Value(table.name, table.type, array), *node.inputs[1:])
-    graph.replace(node, Node(node.op, inputs, node.outputs, node.attrs, node.sources))
+    graph.replace(node, node.reading({table: Value(table.name, table.type, array)}))
     return True
 
 
@@ -74,11 +77,12 @@ def _matrix(builder: GraphBuilder, weight: Value, array: np.ndarray | Quantized)
 
 def _unflattened(graph: Graph, node: Node) -> bool:
     """Let a layer read its rows as they were before they were put into a matrix."""
-    view = graph.producer(node.inputs[0])
-    if view is None or view.op != "Reshape" or node.attrs or view.inputs[0].shape[-1:] != view.output.shape[-1:]:
+    layer = LinearLayer.of(node)
+    view = graph.producer(layer.x) if layer is not None and layer.is_plain else None
+    if view is None or view.op != "Reshape" or view.inputs[0].shape[-1:] != view.output.shape[-1:]:
         return False
     builder = GraphBuilder(graph, node)
-    (rows,) = builder.node("Linear", (view.inputs[0], *node.inputs[1:]))
+    rows = builder.add(replace(layer, x=view.inputs[0]))
     builder.rebind(node.output, reshape(builder, rows, node.output))
     graph.prune()
     return True
@@ -99,8 +103,8 @@ class Linear(Rule):
 
     def rewrite(op, out, x, weight):
         if weight.const is None or len(weight.shape) != 2 or len(x.shape) < 2:
-            op.decline(f"{weight.name} is no constant matrix")
-        return op.node("Linear", (x, _matrix(op, weight, weight.const.T)))[0]
+            op.decline(f"{weight.name} is not a constant matrix")
+        return op.Linear(x, _matrix(op, weight, weight.const.T))
 
 
 class Bias(Rule):
@@ -109,6 +113,6 @@ class Bias(Rule):
 
     def rewrite(op, out, x, weight, bias):
         if bias.const is None or bias.const.shape != weight.shape[:1]:
-            op.decline(f"{bias.name} is no constant row")
-        attrs = next(n.attrs for v in op.root.inputs if (n := op.graph.producer(v)) and n.op == "Linear")
-        return op.node("Linear", (x, weight, bias), **attrs)[0]
+            op.decline(f"{bias.name} is not a constant row")
+        layer = next(own for v in op.root.inputs if (own := LinearLayer.of(op.graph.producer(v))))
+        return op.add(replace(layer, bias=bias))

@@ -3,9 +3,12 @@ outputs."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import Linear
 from intaglio.compiler.ir.packed import stacked
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import slices
@@ -15,10 +18,10 @@ MAX_PARTS = 3  # queries, keys and values
 
 def merge_linear(graph: Graph) -> int:
     """Returns the number of layers and cuts that were absorbed."""
-    changed = sum(_split(graph, node) for node in graph.nodes if node.op == "Linear" and not node.attrs)
+    changed = sum(_split(graph, node) for node in graph.nodes if _is_plain(node))
     for node in graph.nodes:
-        if graph.producer(node.output) is node and _plain(graph, node):
-            group = [n for n in graph.consumers(node.inputs[0]) if _plain(graph, n)][:MAX_PARTS]
+        if graph.producer(node.output) is node and (layer := _plain(graph, node)):
+            group = [n for n in graph.consumers(layer.x) if _plain(graph, n)][:MAX_PARTS]
             if len(group) > 1 and node is group[0]:
                 changed += _merge(graph, group)
     return changed + graph.prune()
@@ -46,32 +49,40 @@ def _split(graph: Graph, node: Node) -> bool:
     outputs = tuple(r.output for r in readers)
     sources = (*node.sources, *(s for r in readers for s in r.sources))
     graph.remove(node)
-    graph.add(Node("Linear", node.inputs, outputs, {"splits": widths}, sources))
+    graph.add(Node.of(replace(node.own, splits=widths), outputs, sources))
     return True
 
 
-def _plain(graph: Graph, node: Node) -> bool:
-    """Whether the layer can be a part of a larger one, whose kernel gives each output whole groups of four columns."""
-    if node.op != "Linear" or node.attrs or node.output in graph.outputs:
-        return False
-    return all(d % 4 == 0 for d in node.inputs[1].shape)
+def _is_plain(node: Node) -> bool:
+    layer = Linear.of(node)
+    return layer is not None and layer.is_plain
+
+
+def _plain(graph: Graph, node: Node) -> Linear[Value] | None:
+    """The layer if it can be a part of a larger one, whose kernel gives each output whole groups of four columns."""
+    layer = Linear.of(node)
+    if layer is None or not layer.is_plain or node.output in graph.outputs:
+        return None
+    return layer if all(d % 4 == 0 for d in layer.weight.shape) else None
 
 
 def _merge(graph: Graph, group: list[Node]) -> int:
     """Returns the number of layers that became part of the first."""
     builder = GraphBuilder(graph, group[0])
-    weights = [n.inputs[1] for n in group]
-    rows = stacked([w.const for w in weights])
+    layers = [layer for n in group if (layer := Linear.of(n))]
+    rows = stacked([layer.weight.const for layer in layers])
     if rows is None:
         return 0
-    weight = builder.constant(rows, "+".join(w.name for w in weights))
-    inputs = (group[0].inputs[0], weight)
-    if any(n.input(2) for n in group):
-        rows = [n.inputs[2].const if n.input(2) else np.zeros(len(n.inputs[1].const), np.float32) for n in group]
-        inputs += (builder.constant(np.concatenate(rows), f"{weight.name}.bias"),)
+    weight = builder.constant(rows, "+".join(layer.weight.name for layer in layers))
+    bias = None
+    if any(layer.bias is not None for layer in layers):
+        parts = [
+            layer.bias.const if layer.bias is not None else np.zeros(layer.weight.shape[0], np.float32)
+            for layer in layers
+        ]
+        bias = builder.constant(np.concatenate(parts), f"{weight.name}.bias")
     for node in group:
         graph.remove(node)
-    outputs = tuple(n.output for n in group)
-    splits = tuple(w.shape[0] for w in weights)
-    graph.add(Node("Linear", inputs, outputs, {"splits": splits}, tuple(s for n in group for s in n.sources)))
+    merged = Linear(layers[0].x, weight, bias, splits=tuple(layer.weight.shape[0] for layer in layers))
+    graph.add(Node.of(merged, tuple(n.output for n in group), tuple(s for n in group for s in n.sources)))
     return len(group) - 1

@@ -61,7 +61,9 @@ def _rows(builder: GraphBuilder, value: Value, tokens: Symbol, past: Dim) -> Val
     for size in _SIZES:
         first_rows = np.take(table, range(size), axes[0]) if axes else table
         if len(axes) > 1 or not np.array_equal(at(size), first_rows):
-            raise UnsupportedOperator(f"{value} ({', '.join(value_sources(nodes))}) is no table of positions")
+            raise UnsupportedOperator(
+                f"{value} ({', '.join(value_sources(nodes))}) depends on more than the position of each token"
+            )
     if not axes:
         return builder.constant(table, value.name)
     ends = known([past + dims.dim(tokens)], (1,))

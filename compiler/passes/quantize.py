@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
+from intaglio.compiler.ir.operators import Linear
 from intaglio.compiler.ir.packed import Packed, pack
 from intaglio.compiler.semantics import evaluate
 
@@ -37,7 +38,7 @@ class Precision:
 
     def __post_init__(self) -> None:
         if self.quantize not in (None, "q8", "q4") or self.storage not in ("f32", "f16"):
-            raise ValueError(f"weights can be quantized to q8 or q4, and stored in f32 or f16, not in {self.name}")
+            raise ValueError(f"{self.name} is not supported; expected quantize q8 or q4, and precision f32 or f16")
 
     @property
     def reduced(self) -> bool:
@@ -88,7 +89,7 @@ class Statistics:
 
 def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str, int]) -> dict[Value, Statistics]:
     """What the layers of a graph read in one run."""
-    read = {n.inputs[0] for n in graph.nodes if n.op == "Linear" and "window" not in n.attrs}
+    read = {layer.x for n in graph.nodes if (layer := Linear.of(n)) and layer.window is None}
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
     made = evaluate.compute(graph, graph.nodes, values, symbols, wanted=read)
     rows = {v: made[v].reshape(-1, made[v].shape[-1]) for v in read}
@@ -97,25 +98,31 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
 
 def quantize(graph: Graph, precision: Precision, observed: Mapping[Value, Statistics]) -> int:
     """Returns the number of tensors whose format changed."""
-    heads = [n for n in graph.nodes if n.op == "Linear" and n.output in graph.outputs and _is_matrix(n.inputs[1])]
-    kept = {_content(n.inputs[1]) for n in heads} if precision.keep_head else set()
+    heads = [n for n in graph.nodes if Linear.of(n) and n.output in graph.outputs and _matrix(n)]
+    kept = {_content(_matrix(n)) for n in heads} if precision.keep_head else set()
     changed = 0
     for node in (*heads, *(n for n in graph.nodes if n not in heads)):  # a table takes the format of the head it is
-        i = {"Linear": 1, "Gather": 0}.get(node.op)
-        if i is None or not _is_matrix(node.inputs[i]) or (node.op == "Gather" and not _is_table(node)):
+        value, layer = _matrix(node), Linear.of(node)
+        if value is None:
             continue
-        value, seen = node.inputs[i], observed.get(node.inputs[0])
-        whole = precision.quantize is not None and _by_fours(node) and _content(value) not in kept
+        seen = observed.get(layer.x) if layer is not None else None
+        whole = precision.quantize is not None and _by_fours(layer) and _content(value) not in kept
         halved = isinstance(value.const, Packed)  # already, in the file
         formats = [precision.quantize] * whole + ["f16"] * (precision.storage == "f16" and not halved)
         packed = precision.of(value, formats, seen.square if seen is not None else None)
         if packed is not None:
-            inputs = [*node.inputs[:i], Value(value.name, value.type, packed), *node.inputs[i + 1 :]]
+            new = graph.replace(node, node.reading({value: Value(value.name, value.type, packed)}))
             if node in heads and seen is not None:
-                inputs = _corrected(graph, inputs, (evaluate.concrete(value, {}) - packed.dequantized()) @ seen.mean)
-            graph.replace(node, Node(node.op, tuple(inputs), node.outputs, node.attrs, node.sources))
+                _correct(graph, new, (evaluate.concrete(value, {}) - packed.dequantized()) @ seen.mean)
             changed += 1
     return changed + (_halve_caches(graph) if precision.storage == "f16" else 0)
+
+
+def _matrix(node: Node) -> Value | None:
+    """The weight of a layer, or the table of a lookup, if it may take another format."""
+    if layer := Linear.of(node):
+        return layer.weight if _is_matrix(layer.weight) else None
+    return node.inputs[0] if node.op == "Gather" and _is_matrix(node.inputs[0]) and _is_table(node) else None
 
 
 def _is_matrix(value: Value) -> bool:
@@ -131,9 +138,9 @@ def _is_table(node: Node) -> bool:
     return node.attrs.get("axis", 0) == 0 and node.inputs[0].shape[1] % 4 == 0
 
 
-def _by_fours(node: Node) -> bool:
+def _by_fours(layer: Linear[Value] | None) -> bool:
     """Whether what a layer multiplies with are whole vec4s, windows too."""
-    return "window" not in node.attrs or node.inputs[1].shape[1] // node.attrs["window"][0] % 4 == 0
+    return layer is None or layer.window is None or layer.weight.shape[1] // layer.window.kernel % 4 == 0
 
 
 def _content(value: Value) -> bytes:
@@ -142,11 +149,12 @@ def _content(value: Value) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(numbers)).digest()
 
 
-def _corrected(graph: Graph, inputs: list[Value | None], error: np.ndarray) -> list[Value | None]:
-    """A layer's inputs with the mean error of its outputs in the bias."""
-    bias = inputs[2] if len(inputs) > 2 else None
-    total = error if bias is None else bias.const + error
-    return [*inputs[:2], graph.constant(total.astype(np.float32), f"{inputs[1].name}.bias"), *inputs[3:]]
+def _correct(graph: Graph, node: Node, error: np.ndarray) -> None:
+    """Let a layer add the mean error of its outputs, in its bias."""
+    layer = Linear.of(node)
+    total = error if layer.bias is None else layer.bias.const + error
+    bias = graph.constant(total.astype(np.float32), f"{layer.weight.name}.bias")
+    graph.replace(node, Node.of(replace(layer, bias=bias), node.outputs, node.sources))
 
 
 def _halve_caches(graph: Graph) -> int:

@@ -5,6 +5,7 @@ A constant in few bits is left so where a layer or a table of rows reads it, whi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,11 @@ def _keep_type(graph: Graph, value: Value, dtype: str) -> None:
     wide = graph.value(f"{value.name}.f32", value.type)
     value.type = TensorType(dtype, value.shape)
     for reader in graph.consumers(value):
-        inputs = tuple(wide if v is value else v for v in reader.inputs)
-        graph.replace(reader, Node(reader.op, inputs, reader.outputs, reader.attrs, reader.sources))
+        graph.replace(reader, reader.reading({value: wide}))
     ends = (value, wide)
     if (maker := graph.producer(value)) is not None:
         outputs = tuple(wide if v is value else v for v in maker.outputs)
-        graph.replace(maker, Node(maker.op, maker.inputs, outputs, maker.attrs, maker.sources))
+        graph.replace(maker, replace(maker, outputs=outputs))
         ends = (wide, value)
     graph.add(Node("Cast", ends[:1], ends[1:], {"to": ends[1].dtype}, maker.sources if maker else (value.name,)))
 

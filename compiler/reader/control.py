@@ -42,7 +42,7 @@ class Loader(Protocol):
 
 def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
     if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
-        raise UnsupportedOperator("the condition is computed at run time; bind what decides it")
+        raise UnsupportedOperator("the condition is computed at run time; fix the input it depends on with --bind")
     wanted = "then_branch" if inputs[0].scalar else "else_branch"
     return _run(loader, _graph(proto, wanted), (), source, scope)
 
@@ -70,9 +70,9 @@ def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
 def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
     body, over = _graph(proto, "body"), next((a.i for a in proto.attribute if a.name == "num_scan_inputs"), 0)
     if loader.opset < 9:
-        raise UnsupportedOperator("it is of opset 8; export the model with opset 9 or newer")
+        raise UnsupportedOperator("Scan of opset 8 is not supported; export the model with opset 9 or newer")
     if not 0 < over <= len(inputs) or None in inputs:
-        raise BadModel(f"Scan ({source}) over {over} of {len(inputs)} values")
+        raise BadModel(f"Scan ({source}): num_scan_inputs is {over}, but it has {len(inputs)} inputs")
     state, sequences = list(inputs[:-over]), inputs[-over:]
     scanned: list[list[Value]] = [[] for _ in body.output[len(state) :]]
     axes = _listed(proto, "scan_input_axes", over)
@@ -82,7 +82,7 @@ def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
     prepended = _listed(proto, "scan_output_directions", len(scanned))
     length = sequences[0].shape[axes[0]]
     if not isinstance(length, int) or any(v.shape[a] != length for a, v in zip(axes, sequences, strict=True)):
-        raise UnsupportedOperator(f"it runs over {length} elements; bind that size")
+        raise UnsupportedOperator(f"the number of iterations, {length}, is dynamic; fix it with --bind")
     builder = _builder(loader, source)
     for step in range(length):
         loader.unroll(1 + len(body.node))
@@ -110,7 +110,7 @@ def _run(loader: Loader, body: GraphProto, arguments: Sequence[Value | None], so
     """The results of a graph inside a node, whose names are its own and who sees those around it."""
     inner = scope.new_child()
     if len(body.input) != len(arguments):
-        raise BadModel(f"{source}: its graph takes {len(body.input)} values, and {len(arguments)} are given")
+        raise BadModel(f"{source}: its body has {len(body.input)} inputs, expected {len(arguments)}")
     for declared, value in zip(body.input, arguments, strict=True):
         loader.define(declared.name, value, inner)
     loader.initializers(body, inner)
@@ -121,7 +121,7 @@ def _run(loader: Loader, body: GraphProto, arguments: Sequence[Value | None], so
 def _stack(loader: Loader, values: list[Value], axis: int, source: str) -> Value:
     """The values side by side along a new axis."""
     if not values:
-        raise UnsupportedOperator("without a trip its results have no shape")
+        raise UnsupportedOperator("a loop without iterations gives its outputs no shape")
     builder = _builder(loader, source)
     axes = builder.constant(np.array([axis], np.int64))
     return builder.Concat(*(builder.Unsqueeze(v, axes) for v in values), axis=axis)
@@ -134,7 +134,7 @@ def _builder(loader: Loader, source: str) -> GraphBuilder:
 def _graph(proto: NodeProto, name: str) -> GraphProto:
     found = [a.g for a in proto.attribute if a.name == name]
     if not found:
-        raise BadModel(f"{proto.op_type} ({proto.name}) has no {name}")
+        raise BadModel(f"{proto.op_type} ({proto.name}) lacks the attribute {name}")
     return found[0]
 
 
@@ -142,13 +142,13 @@ def _listed(proto: NodeProto, name: str, count: int) -> list[int]:
     """An attribute with a number for each of `count` values: zeros where it is left out."""
     found = next((list(a.ints) for a in proto.attribute if a.name == name), [0] * count)
     if len(found) != count:
-        raise BadModel(f"{proto.op_type} ({proto.name}) has {len(found)} {name} for {count} values")
+        raise BadModel(f"{proto.op_type} ({proto.name}): {name} has {len(found)} numbers, expected {count}")
     return found
 
 
 def _known(value: Value, what: str) -> int | bool:
     if value.scalar is None:
-        raise UnsupportedOperator(f"the {what} is computed at run time; bind what decides it")
+        raise UnsupportedOperator(f"the {what} is computed at run time; fix the input it depends on with --bind")
     return value.scalar
 
 

@@ -38,4 +38,4 @@ def check(node: NodeProto) -> None:
     for a in node.attribute:
         words = _CHOICES.get(f"{node.op_type}.{a.name}") or _CHOICES.get(a.name)
         if words is not None and a.s.decode() not in words.split():
-            raise BadModel(f"its {a.name} is {a.s.decode()!r}, which is none of {', '.join(words.split())}")
+            raise BadModel(f"{a.name} is {a.s.decode()!r}, expected one of {', '.join(words.split())}")

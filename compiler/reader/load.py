@@ -15,7 +15,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.dims import PREFIX, Dim, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import DTYPES, OPSET, Graph, Node, Origin, TensorType, Value
 from intaglio.compiler.ir.refusals import Refusals
@@ -46,9 +46,9 @@ def read(path: Path) -> ModelProto:
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as e:
-        raise BadModel(f"{path} is no ONNX model: {e}") from e
+        raise BadModel(f"{path} is not an ONNX model: {e}") from e
     if not model.HasField("graph") or not model.graph.node:
-        raise BadModel(f"{path} is no ONNX model: it holds no graph")
+        raise BadModel(f"{path} is not an ONNX model: it has no nodes")
     return model
 
 
@@ -67,17 +67,17 @@ def load(
     Raises BadModel, or UnsupportedOperator for operators that ONNX does not define or sizes that depend on data.
     """
     if any(isinstance(text, bytes) for g in (model.graph, *model.functions) for text in _names(g)):
-        raise BadModel("the model is broken: a name in it is no text")
+        raise BadModel("the model is broken: a name in it is not valid UTF-8; export it again")
     if model.functions:
         try:
             model = onnx.inliner.inline_local_functions(model)
         except (RuntimeError, ValueError, onnx.checker.ValidationError) as e:
-            raise BadModel(f"the model's own functions are broken: {e}") from e
+            raise BadModel(f"the model's own functions cannot be inlined: {e}") from e
     opset = _opset(model)
     if opset < 1:
-        raise BadModel(f"there is no opset {opset}")
+        raise BadModel(f"opset {opset} does not exist; export the model again")
     if opset > OPSET:
-        raise UnsupportedOperator(f"opset {opset} is too new; export the model with opset {OPSET} or older")
+        raise UnsupportedOperator(f"opset {opset} is not supported; export the model with opset {OPSET} or older")
     return Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
 
 
@@ -100,7 +100,7 @@ def _is_standard(proto: NodeProto) -> bool:
 
 
 def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
-    """Every name and other short text; protobuf gives bytes where they are no text."""
+    """Every name and other short text; protobuf gives bytes if one is not valid UTF-8."""
     for n in graph.node:
         yield from (n.name, n.op_type, n.domain, *n.input, *n.output)
         for a in n.attribute:
@@ -151,7 +151,7 @@ class Loader:
         self.body(proto, scope)
         self.refusals.check(f"opset {self.opset}")
         if len({o.name for o in proto.output}) != max(len(proto.output), 1):
-            raise BadModel("the model's outputs have no names of their own")
+            raise BadModel("the model has no outputs, or two outputs with the same name; export it again")
         for declared in proto.output:
             value = self.get(declared.name, scope, "the outputs")
             if self.graph.is_named(value):
@@ -166,9 +166,9 @@ class Loader:
     def declared(self, proto: onnx.ValueInfoProto) -> TensorType:
         tensor = proto.type.tensor_type
         if proto.type.WhichOneof("value") in ("sequence_type", "optional_type", "map_type", "sparse_tensor_type"):
-            raise UnsupportedOperator(f"input {proto.name} is no tensor; export a model that takes tensors")
+            raise UnsupportedOperator(f"input {proto.name} is not a tensor; export a model whose inputs are tensors")
         if not proto.type.HasField("tensor_type") or not tensor.HasField("shape"):
-            raise BadModel(f"input {proto.name} is no tensor of known rank")
+            raise BadModel(f"input {proto.name} has no shape; export the model with the rank of every input")
         dtype = element(tensor.elem_type)
         if proto.name in self.shapes:
             return TensorType(dtype, tuple(self.shapes[proto.name]))
@@ -177,14 +177,14 @@ class Loader:
     def size(self, proto: Any, name: str, axis: int) -> Dim:
         if proto.HasField("dim_value"):
             if proto.dim_value < 0:
-                raise BadModel(f"input {name} has the size {proto.dim_value}")
+                raise BadModel(f"input {name} has the negative size {proto.dim_value}; export the model again")
             return proto.dim_value
         symbol = proto.dim_param or f"{name}_{axis}"
         sizes = self.bind.get(symbol, range(1, MAX_UNBOUND + 1))
         if not isinstance(sizes, range):
             return sizes
         if symbol not in self.symbols:
-            identifier = "n_" + "".join(c if c.isalnum() else "_" for c in symbol)
+            identifier = PREFIX + "".join(c if c.isalnum() else "_" for c in symbol)
             while identifier in map(str, self.symbols.values()):
                 identifier += "_"
             self.symbols[symbol] = dim(Symbol(identifier, sizes.start, sizes.stop - 1))
@@ -198,7 +198,7 @@ class Loader:
 
     def define(self, name: str, value: Value, scope: Scope) -> None:
         if name in scope.maps[0]:
-            raise BadModel(f"{name} is made twice")
+            raise BadModel(f"{name} is defined twice; export the model again")
         if name:
             scope[name] = value
             # Names in branches may come twice, and those in functions are not the file's.
@@ -208,13 +208,13 @@ class Loader:
     def get(self, name: str, scope: Scope, reader: str) -> Value:
         value = self.optional(name, scope, reader)
         if value is None:
-            raise BadModel(f"{reader} needs {name}, which the model leaves out")
+            raise BadModel(f"{reader} needs the value {name}, which the model leaves out; export the model again")
         return value
 
     def optional(self, name: str, scope: Scope, reader: str) -> Value | None:
         """The value of that name; None where it is left out, as inputs of functions may be."""
         if name and name not in scope:
-            raise BadModel(f"{reader} reads {name}, which nothing makes")
+            raise BadModel(f"{reader} reads {name}, which no node produces; export the model again")
         value = scope[name] if name else None
         if value is _LOST:
             raise _LostError
@@ -225,7 +225,7 @@ class Loader:
             self.node(proto.node[i], proto.node[i].name or f"{proto.node[i].op_type}_{i}", scope)
 
     def node(self, proto: NodeProto, source: str, scope: Scope) -> None:
-        """Add a node. One that is refused is noted, and what is computed from it passed over, so that all are told."""
+        """Add a node. If it is refused, note why and skip what depends on it, so that one error lists all refusals."""
         try:
             self.add(proto, source, scope)
             return
@@ -240,20 +240,24 @@ class Loader:
             self.write_out_contrib(proto, source, scope)
             return
         if not _is_standard(proto) or not onnx.defs.has(proto.op_type):
-            raise UnsupportedOperator("it is no operator of ONNX; export the model with standard ones")
+            raise UnsupportedOperator("this is not an ONNX operator; export the model with standard operators")
         read = [scope.get(name) for name in proto.input if name]
         if not how(proto.op_type) and (not read or any(v is None or v.const is None for v in read)):
-            raise UnsupportedOperator("it is not among the operators that are known (docs/operators.md)")
+            raise UnsupportedOperator("")
         inputs = tuple(self.optional(i, scope, source) for i in proto.input)
         if proto.op_type in CONTROL:
             results = CONTROL[proto.op_type](self, proto, source, inputs, scope)
             if len(results) < len(proto.output):
-                raise BadModel(f"{proto.op_type} ({source}) does not make {', '.join(proto.output)}")
+                raise BadModel(
+                    f"{proto.op_type} ({source}): its body has too few outputs for {', '.join(proto.output)}"
+                )
             for name, value in zip(proto.output, results, strict=False):
                 self.define(name, value, scope)
             return
         if self.opset < OLDEST and not _kept(proto, self.opset):
-            raise UnsupportedOperator(f"opset {self.opset} is too old; export the model with opset {OLDEST} or newer")
+            raise UnsupportedOperator(
+                f"opset {self.opset} is not supported; export the model with opset {OLDEST} or newer"
+            )
         try:
             onnx.checker.check_node(proto, self.checker)
             _check_attributes(proto, self.opset)
@@ -284,7 +288,9 @@ class Loader:
         """Count what loops become. Raises UnsupportedOperator where that is too much."""
         self.unrolled += nodes
         if self.unrolled > MOST_UNROLLED:
-            raise UnsupportedOperator(f"unrolled it takes more than {MOST_UNROLLED} nodes")
+            raise UnsupportedOperator(
+                f"unrolling it takes more than {MOST_UNROLLED} nodes; bind a smaller number of iterations"
+            )
 
     def function(self, node: Node) -> onnx.FunctionProto | None:
         try:
@@ -312,7 +318,7 @@ class Loader:
         results = contrib.write_out(self.graph, Node(proto.op_type, inputs, outputs, attrs, (source,)))
         for name, value in itertools.zip_longest(proto.output, results[: len(proto.output)]):
             if name and value is None:
-                raise UnsupportedOperator(f"its output {name} is not known")
+                raise UnsupportedOperator(f"its output {name} is not supported; export the model without it")
             self.define(name, value, scope)
 
 
@@ -357,7 +363,7 @@ def _check_attributes(proto: NodeProto, opset: int) -> None:
     known = onnx.defs.get_schema(proto.op_type, opset, "").attributes
     for a in proto.attribute:
         if a.name not in known or a.type != known[a.name].type.value:
-            raise BadModel(f"there is no attribute {a.name} of type {AttributeProto.AttributeType.Name(a.type)}")
+            raise BadModel(f"it has no attribute {a.name} of type {AttributeProto.AttributeType.Name(a.type)}")
     enum_attributes.check(proto)
 
 
@@ -366,15 +372,15 @@ def _check_types(node: Node) -> None:
     try:
         schema = onnx.defs.get_schema(node.op, OPSET)
     except onnx.defs.SchemaError as e:
-        raise UnsupportedOperator("it is not known", node.op) from e
+        raise UnsupportedOperator("", node.op) from e
     if schema.deprecated or node.attrs.keys() - schema.attributes.keys():
-        raise UnsupportedOperator("this old form of it is not known; export the model with a newer opset")
+        raise UnsupportedOperator("this old form is not supported; export the model with a newer opset")
     if not all(any(t.startswith("tensor(") for t in formal.types) for formal in schema.outputs):
-        raise UnsupportedOperator("it makes no tensor")
+        raise UnsupportedOperator("operators whose output is not a tensor are not supported")
     for i, formal in enumerate(schema.inputs):
         given = node.inputs[i:] if formal.option == _VARIADIC else node.inputs[i : i + 1]
         if formal.option != _OPTIONAL and (not given or None in given):
-            raise BadModel(f"{node.op} ({node.name}) lacks its {formal.name}")
+            raise BadModel(f"{node.op} ({node.name}) lacks its input {formal.name}")
     bound: dict[str, str] = {}
     for i, value in enumerate(node.inputs):
         if value is None:
@@ -383,7 +389,7 @@ def _check_types(node: Node) -> None:
         code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[value.dtype]))
         taken = f"tensor({TensorProto.DataType.Name(code).lower()})" in formal.types
         if not taken or (formal.is_homogeneous and bound.setdefault(formal.type_str, value.dtype) != value.dtype):
-            raise BadModel(f"{node.op} ({node.sources[0]}) does not take {value} as its {formal.name}")
+            raise BadModel(f"{node.op} ({node.sources[0]}): its input {formal.name} does not accept {value}")
 
 
 def _constant(attrs: Mapping[str, Any]) -> np.ndarray:
@@ -394,4 +400,4 @@ def _constant(attrs: Mapping[str, Any]) -> np.ndarray:
         return np.array(value, np.float32)
     if kind in ("value_int", "value_ints"):
         return np.array(value, np.int64)
-    raise UnsupportedOperator(f"it is of kind {kind}")
+    raise UnsupportedOperator(f"a constant of kind {kind} is not supported")

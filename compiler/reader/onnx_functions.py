@@ -46,7 +46,7 @@ def body(node: Node) -> FunctionProto | None:
             version, operators.proto(node).SerializeToString(), texts
         )
         if not text:
-            raise BadModel("ONNX does not define it for these types")
+            raise BadModel("ONNX does not define this operator for these types")
         function = FunctionProto.FromString(text)
     defaults = {name: a.default_value for name, a in schema.attributes.items() if a.default_value.name}
     given = defaults | {a.name: a for a in operators.proto(node).attribute}

@@ -68,7 +68,7 @@ def _softmax(node: Node, opset: int, graph: Graph) -> None:
 def _dropout(node: Node, opset: int, graph: Graph) -> None:
     """Nothing is dropped; the mask says so."""
     if (training := node.input(2)) is not None and training.scalar is not False:
-        raise UnsupportedOperator("it is of a model in training; export it for inference")
+        raise UnsupportedOperator("the model is in training mode; export it for inference")
     if len(node.outputs) > 1:
         x, mask = node.inputs[0], node.outputs[1]
         kept = graph.constant(np.array(1, bool if opset >= 10 else DTYPES[x.dtype]))

@@ -22,7 +22,7 @@ def array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
         name, shape = element(tensor.data_type), tuple(tensor.dims)
         dtype = np.dtype(DTYPES[name])
         if any(d < 0 for d in shape):
-            raise BadModel(f"{list(shape)} is no shape")
+            raise BadModel(f"its shape {list(shape)} has a negative size")
         if tensor.data_location == TensorProto.EXTERNAL:
             if name in ("i4", "u4"):
                 return _unpacked(
@@ -40,17 +40,19 @@ def array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
 
 def _external(tensor: TensorProto, dtype: np.dtype, shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
     if folder is None:
-        raise BadModel("it lies in an external file; compile the model from its path")
+        raise BadModel("it is in an external file; compile the model from its path, not from memory")
     info = {e.key: e.value for e in tensor.external_data}
     root = folder.resolve()
     path = (root / info.get("location", "")).resolve()
     if not path.is_relative_to(root):
-        raise BadModel(f"it lies outside of the model's folder, in {path}; put that file beside the model")
+        raise BadModel(f"it is outside of the model's folder, in {path}; move that file beside the model")
     if not path.is_file():
-        raise BadModel(f"{path} is missing; put it beside the model")
+        raise BadModel(f"{path} is missing; copy it beside the model")
     offset, size = int(info.get("offset", 0)), math.prod(shape) * dtype.itemsize
     if int(info.get("length", size)) != size:
-        raise BadModel(f"{info['length']} bytes are no {dtype}{list(shape)}")
+        raise BadModel(
+            f"it has {info['length']} bytes, expected {size} for {dtype}{list(shape)}; export the model again"
+        )
     if offset < 0 or offset + size > path.stat().st_size:
         raise BadModel(f"{path} is too short; copy the file again")
     return memory_mapped.in_file(path, dtype, shape, offset)

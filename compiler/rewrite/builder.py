@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from intaglio.compiler.ir import operators
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.encoded import Quantized
-from intaglio.compiler.ir.graph import DTYPES, Graph, Node, TensorType, Value, known
+from intaglio.compiler.ir.graph import DTYPES, Graph, Node, Operator, TensorType, Value, known
 from intaglio.compiler.ir.packed import Packed
 from intaglio.compiler.rewrite.provenance import back, onward
 from intaglio.compiler.semantics.infer import infer
+from intaglio.compiler.semantics.operators import KNOWN
 
 
 class Declined(Exception):
@@ -50,19 +54,33 @@ class GraphBuilder:
         return self.constant(known(values, (len(values),)))
 
     def node(self, op: str, inputs: tuple[Value | None, ...], outputs: int = 1, **attrs: Any) -> tuple[Value, ...]:
-        made = tuple(self.graph.value(self._name, TensorType("f32", ())) for _ in range(outputs))
-        node = Node(op, inputs, made, attrs, self._sources)
+        """The outputs of an operator, one of ONNX or of ours by its name."""
+        return self._added(operators.node(op, inputs, self._values(outputs), attrs, self._sources))
+
+    def add(self, own: Operator[Value], outputs: int = 1) -> Value:
+        """The first output of one of our own operators."""
+        return self._added(Node.of(own, self._values(outputs), self._sources))[0]
+
+    def like(self, node: Node, change: Mapping[Value, Value]) -> Value:
+        """The first output of an operator such as that of `node`, whose operands are changed."""
+        new = node.reading(change, self._values(len(node.outputs)))
+        return self._added(replace(new, sources=self._sources))[0]
+
+    def _values(self, count: int) -> tuple[Value, ...]:
+        return tuple(self.graph.value(self._name, TensorType("f32", ())) for _ in range(count))
+
+    def _added(self, node: Node) -> tuple[Value, ...]:
         infer(node)
         onward(node)
-        if any(v.const is None for v in made):
+        if any(v.const is None for v in node.outputs):
             self.graph.add(node)
-            self.made.update(made)
-        return made
+            self.made.update(node.outputs)
+        return node.outputs
 
     def rebind(self, out: Value, result: Value) -> None:
         """Let `out` be computed the way `result` is, instead of as it was."""
         if result.type != out.type:
-            raise ValueError(f"a rewrite made {result.type} of {out}")
+            raise ValueError(f"a rewrite changed the type of {out} to {result.type}")
         graph = self.graph
         if result not in self.made:
             graph.redirect(out, result)
@@ -70,8 +88,10 @@ class GraphBuilder:
         maker = graph.producer(result)
         graph.remove(maker)
         outputs = tuple(out if v is result else v for v in maker.outputs)
-        graph.replace(graph.producer(out), Node(maker.op, maker.inputs, outputs, maker.attrs, maker.sources))
+        graph.replace(graph.producer(out), replace(maker, outputs=outputs))
         back(graph, out)
 
     def __getattr__(self, op: str) -> Any:
+        if op not in KNOWN:
+            raise AttributeError(f"{op} is not an operator of ONNX, nor one of ours")
         return lambda *inputs, **attrs: self.node(op, inputs, **attrs)[0]

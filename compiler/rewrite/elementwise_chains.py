@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from intaglio.compiler.ir.expression import BINARY, UNARY, Expression, shifted, step
 from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.operators import FakeQuantize
 
 
 def beneath(graph: Graph, value: Value) -> tuple[Value, list[Node]]:
@@ -31,18 +32,18 @@ def changed(node: Node) -> Value | None:
 
 def is_rounding(node: Node) -> bool:
     """Whether numbers are rounded to steps that are known."""
-    return node.op == "FakeQuantize" and len(node.inputs) == 3
+    rounding = FakeQuantize.of(node)
+    return rounding is not None and rounding.scale is not None
 
 
-def rounding(node: Node, x: str) -> Expression:
-    """What a rounding does to `x`, as ONNX defines QuantizeLinear and DequantizeLinear."""
-    scale, zero = (v.scalar for v in node.inputs[1:])
-    low, high = node.attrs["low"], node.attrs["high"]
+def spelled(rounding: FakeQuantize[Value], x: str) -> Expression:
+    """What a rounding to known steps does to `x`, as ONNX defines QuantizeLinear and DequantizeLinear."""
+    scale, zero = rounding.scale.scalar, rounding.zero.scalar
     return (
         ("Div", x, scale),
         ("Round", "t0"),
         ("Add", "t1", zero),
-        ("Clip", "t2", low, high),
+        ("Clip", "t2", rounding.low, rounding.high),
         ("Sub", "t3", zero),
         ("Mul", "t4", scale),
     )
@@ -54,7 +55,7 @@ def expression(chain: Sequence[Node]) -> Expression:
     for node in chain:
         x = f"t{len(made) - 1}" if made else "acc"
         if is_rounding(node):
-            made += shifted(rounding(node, "acc"), len(made), {"acc": x})
+            made += shifted(spelled(node.own, "acc"), len(made), {"acc": x})
         else:
             own = changed(node)
             args = [None if v is None else x if v is own else v.scalar for v in node.inputs]

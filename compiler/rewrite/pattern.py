@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from intaglio.compiler.ir import operators as own
 from intaglio.compiler.ir.graph import Graph, Node, Value, type_of
 from intaglio.compiler.rewrite.builder import Declined, GraphBuilder
 from intaglio.compiler.rewrite.elementwise_chains import beneath, changed
@@ -96,6 +97,8 @@ class PatternBuilder:
         return Chain(last.name, inner)
 
     def __getattr__(self, name: str) -> Any:
+        if name not in operators.KNOWN:
+            raise AttributeError(f"{name} is not an operator of ONNX, nor one of ours")
         return lambda *args, **attrs: Op(name, args, attrs)
 
 
@@ -112,7 +115,8 @@ class NumpyBuilder:
         def compute(*args: Any, **attrs: Any) -> np.ndarray:
             arrays = [a if isinstance(a, np.ndarray) else _array(a) for a in args]
             values = tuple(Value("", type_of(a), a) for a in arrays)
-            return operators.evaluate(Node(name, values, (Value("", values[0].type),), attrs), arrays)[0]
+            node = own.node(name, values, (Value("", values[0].type),), attrs)
+            return operators.evaluate(node, arrays)[0]
 
         return compute
 
@@ -276,7 +280,7 @@ def _check_private(graph: Graph, found: Match, root: Node) -> None:
     for node in found.nodes:
         for value in node.outputs if node is not root else ():
             if value in graph.outputs or any(reader not in found.nodes for reader in graph.consumers(value)):
-                raise Declined(f"{value.name} inside the match is also read elsewhere")
+                raise Declined(f"{value.name} is also read outside of the match")
 
 
 def _rewrite(graph: Graph, rule: type[Rule], found: Match, root: Node) -> None:
@@ -286,7 +290,7 @@ def _rewrite(graph: Graph, rule: type[Rule], found: Match, root: Node) -> None:
     try:
         result = rule.rewrite(builder, out, **found.values)
         if result.type != out.type:
-            builder.decline(f"it would make {result.type} of {out}")
+            builder.decline(f"it would change the type of {out} to {result.type}")
     except Declined:
         if builder.made:
             graph.prune()  # what the rewrite began must not be seen as a reader

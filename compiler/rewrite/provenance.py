@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.ir.graph import Graph, Node, Origin, Value, View
+from intaglio.compiler.ir.operators import Write
 from intaglio.compiler.rewrite.views import permutation
 
 _VIEWS = ("Reshape", "Transpose")  # what they make holds every element once
@@ -19,7 +20,7 @@ def onward(node: Node) -> None:
     origin = node.inputs[0].origin if node.inputs and node.inputs[0] else None
     if origin and node.op in _VIEWS:
         node.output.origin = origin.seen(_view(node, node.output, permutation(node)))
-    elif node.op == "Write":
+    elif Write.of(node):
         node.output.origin = origin
 
 

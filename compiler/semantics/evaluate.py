@@ -41,7 +41,7 @@ def compute(
     Of the results only `wanted` are kept, where they are named: those of a whole encoder would fill the memory.
     """
     results = dict(values)
-    last = {value: i for i, node in enumerate(nodes) for value in node.inputs} if wanted is not None else {}
+    last = {value: i for i, node in enumerate(nodes) for value in node.reads} if wanted is not None else {}
 
     def read(value: Value | None) -> np.ndarray | None:
         if value is None:
@@ -49,15 +49,13 @@ def compute(
         return results[value] if value in results else concrete(value, symbols)
 
     for i, node in enumerate(nodes):
-        attrs = {k: dims.substitute(a, symbols) if isinstance(a, dims.Expr) else a for k, a in node.attrs.items()}
-        bound = Node(node.op, node.inputs, node.outputs, attrs, node.sources)
         try:
             with np.errstate(all="ignore"):  # masks overflow when they are added
-                made = evaluate(bound, [read(v) for v in node.inputs])
+                made = evaluate(node.with_sizes(symbols), [read(v) for v in node.reads])
         except BadModel as e:
             raise BadModel(f"{node.op} ({', '.join(node.sources) or node.output.name}): {e}") from e
         results.update(zip(node.outputs, made, strict=False))
-        for value in set(node.inputs):
+        for value in set(node.reads):
             if last.get(value) == i and value not in wanted:
                 results.pop(value, None)
     return results

@@ -11,7 +11,7 @@ import numpy as np
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import NotLinear
 from intaglio.compiler.ir.encoded import SMALL, Quantized, dequantize
-from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import PREDICATES
 from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, Value, known, type_of
 from intaglio.compiler.semantics import evaluate, operators
@@ -29,7 +29,7 @@ _RANDOM = frozenset(
 def infer(node: Node) -> None:
     """Set the type, and the content where it is known, of every output of `node`.
 
-    Raises BadModel for shapes that do not fit together and UnsupportedOperator where no type can be given.
+    Raises BadModel for shapes that do not match, and UnsupportedOperator if the type depends on data.
     """
     try:
         if not _known(node):
@@ -37,8 +37,7 @@ def infer(node: Node) -> None:
                 value.type = found
                 _check_size(found)
     except (NotLinear, DataDependent) as e:
-        why = f"the shape of the result is not known at compile time: {e}"
-        raise UnsupportedOperator(why, node.op, node.name) from e
+        raise UnsupportedOperator(UNDECIDED.format(e), node.op, node.name) from e
     except UnsupportedOperator as e:
         raise UnsupportedOperator(e.why, e.op or node.op, e.node or node.name) from e
     except BadModel as e:
@@ -48,7 +47,7 @@ def infer(node: Node) -> None:
 def _check_size(type: TensorType) -> None:
     """Refuse early what no adapter can address, before anything of that size is made here."""
     if math.prod(map(dims.low, type.shape)) > _MOST:
-        raise UnsupportedOperator(f"{type} has more than {_MOST} elements")
+        raise UnsupportedOperator(f"its output {type} has more than {_MOST} elements, which is not supported")
 
 
 def _known(node: Node) -> bool:
@@ -123,7 +122,7 @@ def _symbolic(node: Node) -> bool:
     except (NotLinear, DataDependent):
         return False
     except (ArithmeticError, IndexError, TypeError, ValueError) as e:
-        raise BadModel(f"cannot be evaluated on its dimensions: {e}") from e
+        raise BadModel(f"it cannot be evaluated on these dimensions: {e}") from e
     array = np.asarray(array)
     dtype = "bool" if node.op in PREDICATES else node.attrs.get("to", node.inputs[1 if node.op == "Where" else 0].dtype)
     if array.dtype != object or all(not isinstance(d, dims.Expr) for d in array.reshape(-1)):

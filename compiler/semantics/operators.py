@@ -6,7 +6,7 @@ This is the oracle of folding, of the comparison of masks and of every test of a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,21 @@ from onnx.reference import ReferenceEvaluator
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.expression import Expression, operator
-from intaglio.compiler.ir.graph import DTYPES, OPSET, Node, Value
+from intaglio.compiler.ir.graph import DTYPES, OPSET, CacheWrite, Node, Value
+from intaglio.compiler.ir.operators import (
+    OWN,
+    Attention,
+    FakeQuantize,
+    Linear,
+    Prologue,
+    Recurrent,
+    Resample,
+    Rotary,
+    Window,
+)
 from intaglio.compiler.semantics.erf import erf
+
+KNOWN = frozenset({s.name for s in onnx.defs.get_all_schemas() if not s.domain} | OWN.keys())  # names of operators
 
 
 def proto(node: Node) -> onnx.NodeProto:
@@ -27,14 +40,24 @@ def proto(node: Node) -> onnx.NodeProto:
 
 
 def evaluate(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    """The outputs of one node for concrete inputs. Raises BadModel if it has none."""
-    if node.op in OWN:
-        try:
-            return OWN[node.op](node, inputs)
-        except BadModel:
-            raise
-        except (IndexError, ValueError) as e:
-            raise BadModel(f"it cannot be evaluated: {e}") from e
+    """The outputs of one node for what it reads, in the order of `node.reads`. Raises BadModel if it has none."""
+    results = _results(node, inputs[: len(node.inputs)])
+    return results if node.tail is None else [expression(node.tail.steps, results, inputs)]
+
+
+def _results(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+    """The outputs without what the tail does to them."""
+    try:
+        if node.own is not None:
+            if node.op not in OURS:
+                raise BadModel("no numpy function computes it")
+            return OURS[node.op](node.own.with_inputs(dict(zip(node.inputs, inputs, strict=True))))
+        if node.op in FAST:
+            return FAST[node.op](node, inputs)
+    except BadModel:
+        raise
+    except (IndexError, ValueError) as e:
+        raise BadModel(f"it cannot be evaluated: {e}") from e
     return _by_reference(node, inputs)
 
 
@@ -47,7 +70,7 @@ def _by_reference(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarra
     return [np.asarray(y) for y in results]
 
 
-def expression(steps: Expression, accs: list[np.ndarray], inputs: list[np.ndarray | None]) -> np.ndarray:
+def expression(steps: Expression, accs: Sequence[np.ndarray], inputs: Sequence[np.ndarray | None]) -> np.ndarray:
     """The value of a fused elementwise expression; `accs`: what its host made, "acc" and perhaps "acc1"."""
     made = {f"acc{i or ''}": acc for i, acc in enumerate(accs)}
     done: list[np.ndarray] = []
@@ -69,42 +92,37 @@ def expression(steps: Expression, accs: list[np.ndarray], inputs: list[np.ndarra
     return done[-1]
 
 
-def _linear(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    x, weight = inputs[0], inputs[1]
-    if norm := node.attrs.get("norm"):
-        scale, shift = inputs[norm["scale"]], inputs[norm["shift"]] if norm["shift"] else 0
-        x = x - x.mean(-1, keepdims=True) if norm["kind"] == "layernorm" else x
-        x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + norm["epsilon"]) * scale + shift
-    if window := node.attrs.get("window"):
-        x = _windows(x, *window)
-    y = x @ weight.T
-    if len(inputs) > 2 and inputs[2] is not None:
-        y = y + inputs[2]
-    if tail := node.attrs.get("tail"):
-        accs = np.split(y, 2, axis=-1) if node.attrs.get("paired") else [y]
-        y = expression(tail, accs, inputs)
-    parts = np.split(y, np.cumsum(node.attrs["splits"])[:-1], axis=-1) if "splits" in node.attrs else [y]
-    if rotary := node.attrs.get("rotary"):
-        cos, sin = (table[node.attrs["at"]] for table in inputs[rotary["tables"] : rotary["tables"] + 2])
-        for i in rotary["outputs"]:
+def _linear(layer: Linear[np.ndarray]) -> list[np.ndarray]:
+    x = layer.x if layer.prologue is None else _normed(layer.x, layer.prologue)
+    x = x if layer.window is None else _windows(x, layer.window)
+    y = x @ layer.weight.T
+    y = y if layer.bias is None else y + layer.bias
+    if layer.gate:
+        y = expression(layer.gate, np.split(y, 2, axis=-1), [])
+    parts = np.split(y, np.cumsum(layer.splits)[:-1], axis=-1) if layer.splits else [y]
+    if rotary := layer.rotary:
+        cos, sin = rotary.cos[rotary.at], rotary.sin[rotary.at]
+        for i in rotary.outputs:
             heads = parts[i].reshape(*parts[i].shape[:-1], -1, 2 * len(cos))
             parts[i] = rotated(heads, cos, sin, interleaved=False).reshape(parts[i].shape)
-    for i, state in enumerate(node.attrs.get("states", ())):
-        if state:
-            parts[i] = _written(parts[i], inputs[state], node.attrs["at"])
-    states = node.attrs.get("states", (0,) * len(parts))
-    return [p if state else p.astype(np.float32) for p, state in zip(parts, states, strict=True)]
+    return _cached([p.astype(np.float32) for p in parts], layer.cached)
 
 
-def _convolution(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    attrs = {k: v for k, v in node.attrs.items() if k != "tail"}
-    (y,) = _by_reference(Node(node.op, node.inputs[:3], node.outputs, attrs), inputs[:3])
-    return [expression(node.attrs["tail"], [y], inputs) if "tail" in node.attrs else y]
+def _normed(x: np.ndarray, norm: Prologue[np.ndarray]) -> np.ndarray:
+    x = x - x.mean(-1, keepdims=True) if norm.kind == "layernorm" else x
+    shift = 0 if norm.shift is None else norm.shift
+    return x / np.sqrt(np.square(x).mean(-1, keepdims=True) + norm.epsilon) * norm.scale + shift
+
+
+def _cached(parts: list[np.ndarray], writes: tuple[CacheWrite[np.ndarray], ...]) -> list[np.ndarray]:
+    """The outputs, those that are written into states with the rows before them."""
+    for write in writes:
+        parts[write.output] = _written(parts[write.output], write.state, write.at)
+    return parts
 
 
 def _gather(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    rows = np.take(inputs[0], inputs[1], axis=node.attrs.get("axis", 0))
-    return [expression(node.attrs["tail"], [rows], inputs) if "tail" in node.attrs else rows]
+    return [np.take(inputs[0], inputs[1], axis=node.attrs.get("axis", 0))]
 
 
 def _gather_elements(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
@@ -112,49 +130,42 @@ def _gather_elements(node: Node, inputs: list[np.ndarray | None]) -> list[np.nda
     return [np.take_along_axis(inputs[0], inputs[1] % inputs[0].shape[axis], axis)]
 
 
-def _windows(x: np.ndarray, kernel: int, stride: int, pad: int) -> np.ndarray:
-    """Rows of `kernel` consecutive rows of x[..., T, C], every `stride`, with `pad` rows of zeros at both ends."""
-    padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(pad, pad), (0, 0)])
-    count = (padded.shape[-2] - kernel) // stride + 1
-    rows = [padded[..., t * stride : t * stride + kernel, :].reshape(*x.shape[:-2], -1) for t in range(count)]
+def _windows(x: np.ndarray, w: Window) -> np.ndarray:
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(w.pad, w.pad), (0, 0)])
+    count = (padded.shape[-2] - w.kernel) // w.stride + 1
+    rows = [padded[..., t * w.stride : t * w.stride + w.kernel, :].reshape(*x.shape[:-2], -1) for t in range(count)]
     return np.stack(rows, axis=-2)
 
 
-def _attention(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    a = node.attrs
-    q, k, v = (split(x, h) for x, h in zip(inputs[:3], (a["heads"], a["kv_heads"], a["kv_heads"]), strict=True))
-    k, v = (np.repeat(x, a["heads"] // a["kv_heads"], axis=-3).astype(np.float32) for x in (k, v))
-    scores = q @ k.swapaxes(-1, -2) * a["scale"]
-    if cap := a.get("cap"):
-        scores = np.tanh(scores / cap) * cap
-    scores = expression(a["scored"], [scores], []) if "scored" in a else scores
-    if len(inputs) > 3 and inputs[3] is not None:
-        scores = scores + inputs[3]
-    if a.get("past") is not None:
+def _attention(a: Attention[np.ndarray]) -> list[np.ndarray]:
+    q, k, v = (split(x, h) for x, h in ((a.q, a.heads), (a.k, a.kv_heads), (a.v, a.kv_heads)))
+    k, v = (np.repeat(x, a.heads // a.kv_heads, axis=-3).astype(np.float32) for x in (k, v))
+    scores = q @ k.swapaxes(-1, -2) * a.scale
+    if a.cap:
+        scores = np.tanh(scores / a.cap) * a.cap
+    scores = expression(a.scored, [scores], []) if a.scored else scores
+    if a.mask is not None:
+        scores = scores + a.mask
+    if a.past is not None:
         t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None]
-        last = a["past"] + t
-        scores = np.where((s <= last) & (s > last - a.get("window", k.shape[-2])), scores, -np.inf)
-    scores = expression(a["masked"], [scores], []) if "masked" in a else scores
-    weights = _softmax(node, [scores])[0]
-    weights = expression(a["weighed"], [weights], []) if "weighed" in a else weights
-    y = weights @ v
-    return [y.swapaxes(-2, -3).reshape(inputs[0].shape).astype(np.float32)]
+        last = a.past + t
+        window = k.shape[-2] if a.window is None else a.window
+        scores = np.where((s <= last) & (s > last - window), scores, -np.inf)
+    scores = expression(a.masked, [scores], []) if a.masked else scores
+    weights = _softmax_of(scores, -1)
+    weights = expression(a.weighed, [weights], []) if a.weighed else weights
+    return [(weights @ v).swapaxes(-2, -3).reshape(a.q.shape).astype(np.float32)]
 
 
-def _rotary(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    """Each of several rows [1, T, heads * head_dim] rotated, some of them written into a state."""
-    (cos, sin, *rest), heads, past = inputs, node.attrs["heads"], node.attrs["past"]
+def _rotary(rotary: Rotary[np.ndarray]) -> list[np.ndarray]:
     results = []
-    norm, states = node.attrs.get("norm"), node.attrs.get("states", (0,) * len(heads))
-    for i, (x, count, state) in enumerate(zip(rest, heads, states, strict=False)):
-        rows, y = slice(past, past + x.shape[1]), split(x, count)
-        if norm is not None:
-            mean = np.square(y).mean(-1, keepdims=True)
-            y = y / np.sqrt(mean + norm["epsilon"]) * inputs[norm["scales"][i]]
-        y = rotated(y, cos[rows], sin[rows], node.attrs["interleaved"])
-        y = y.swapaxes(-2, -3).reshape(x.shape)
-        results.append(_written(y, inputs[state], past) if state else y)
-    return results
+    for i, (x, count) in enumerate(zip(rotary.rows, rotary.heads, strict=True)):
+        rows, y = slice(rotary.past, rotary.past + x.shape[1]), split(x, count)
+        if norm := rotary.norm:
+            y = y / np.sqrt(np.square(y).mean(-1, keepdims=True) + norm.epsilon) * norm.scales[i]
+        y = rotated(y, rotary.cos[rows], rotary.sin[rows], rotary.interleaved)
+        results.append(y.swapaxes(-2, -3).reshape(x.shape))
+    return _cached(results, rotary.cached)
 
 
 def rotated(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool) -> np.ndarray:
@@ -188,34 +199,33 @@ def _gelu(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [(0.5 * x * (1 + erf((x * math.sqrt(0.5)).astype(x.dtype)))).astype(x.dtype)]
 
 
-def _resample(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    x, places, weights = inputs
-    rows = np.moveaxis(x, node.attrs["axis"], -1)[..., places] * weights
-    return [np.moveaxis(rows.sum(-1), -1, node.attrs["axis"]).astype(x.dtype)]
+def _resample(of: Resample[np.ndarray]) -> list[np.ndarray]:
+    rows = np.moveaxis(of.x, of.axis, -1)[..., of.places] * of.weights
+    return [np.moveaxis(rows.sum(-1), -1, of.axis).astype(of.x.dtype)]
 
 
-def _recurrent(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    """A recurrent layer whose gates have taken their part of the input: see compiler/expansions/recurrent.py."""
-    taken, packed, initial, lengths, extra = inputs
-    steps, batch, directions, gates, hidden = taken.shape
-    r = packed.swapaxes(-3, -2).reshape(directions, gates, hidden, -1)[..., :hidden]
-    y, states = np.zeros((steps, directions, batch, hidden), np.float32), initial.copy()
+def _recurrent(layer: Recurrent[np.ndarray]) -> list[np.ndarray]:
+    steps, batch, directions, gates, hidden = layer.taken.shape
+    r = layer.weight.swapaxes(-3, -2).reshape(directions, gates, hidden, -1)[..., :hidden]
+    y, states = np.zeros((steps, directions, batch, hidden), np.float32), layer.initial.copy()
     for d, b in np.ndindex(directions, batch):
-        count = int(lengths[b])
-        backward = node.attrs["direction"] == "reverse" or d == 1
+        count = int(layer.lengths[b])
+        backward = layer.direction == "reverse" or d == 1
         for t in range(count)[::-1] if backward else range(count):
-            state, own = states[d::directions, b], None if extra is None else extra[d]
-            states[d::directions, b] = _cell(node, taken[t, b, d], r[d], state, own)
+            state, own = states[d::directions, b], None if layer.extra is None else layer.extra[d]
+            states[d::directions, b] = _cell(layer, layer.taken[t, b, d], r[d], state, own)
             y[t, d, b] = states[d, b]
     return [y, states]
 
 
-def _cell(node: Node, x: np.ndarray, r: np.ndarray, state: np.ndarray, extra: np.ndarray | None) -> list[np.ndarray]:
+def _cell(
+    layer: Recurrent[np.ndarray], x: np.ndarray, r: np.ndarray, state: np.ndarray, extra: np.ndarray | None
+) -> list[np.ndarray]:
     """The states of a cell after one step."""
 
     def activation(i: int, value: np.ndarray) -> np.ndarray:
-        name, *parameters = node.attrs["activations"][i]
-        clip = node.attrs["clip"] or np.inf
+        name, *parameters = layer.activations[i]
+        clip = layer.clip or np.inf
         attrs = dict(zip(("alpha", "beta"), parameters, strict=False))
         value = np.clip(value, -clip, clip, dtype=np.float32)
         if name in ("Affine", "ScaledTanh"):
@@ -224,36 +234,37 @@ def _cell(node: Node, x: np.ndarray, r: np.ndarray, state: np.ndarray, extra: np
         return evaluate(Node(name, (Value("", None),), (Value("", None),), attrs), [value])[0]
 
     h, products = state[0], r @ state[0]
-    if node.attrs["cell"] == "RNN":
+    if layer.cell == "RNN":
         return [activation(0, x[0] + products[0])]
-    if node.attrs["cell"] == "GRU":
+    if layer.cell == "GRU":
         update, reset = activation(0, x[0] + products[0]), activation(0, x[1] + products[1])
-        inner = reset * (products[2] + extra) if node.attrs["after"] else r[2] @ (reset * h)
+        inner = reset * (products[2] + extra) if layer.after else r[2] @ (reset * h)
         return [(1 - update) * activation(1, x[2] + inner) + update * h]
     p = np.zeros((3, len(h)), np.float32) if extra is None else extra.reshape(3, -1)
     i, o, f, c = x + products
     i = activation(0, i + p[0] * state[1])
-    f = 1 - i if node.attrs["coupled"] else activation(0, f + p[2] * state[1])
+    f = 1 - i if layer.coupled else activation(0, f + p[2] * state[1])
     c = f * state[1] + i * activation(1, c)
     return [activation(0, o + p[1] * c) * activation(2, c), c]
 
 
 def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
-    (x,) = inputs
-    axis = node.attrs.get("axis", -1)
+    return [_softmax_of(inputs[0], node.attrs.get("axis", -1))]
+
+
+def _softmax_of(x: np.ndarray, axis: int) -> np.ndarray:
     e = x - x.max(axis, keepdims=True)
     np.exp(e, out=e)
     e /= e.sum(axis, keepdims=True)
-    return [e]
+    return e
 
 
-def _fake_quantize(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def _fake_quantize(rounding: FakeQuantize[np.ndarray]) -> list[np.ndarray]:
     """As ONNX defines QuantizeLinear, or DynamicQuantizeLinear, and back."""
-    x, *grid = inputs
-    if grid:
-        scale, zero = grid
+    x, scale, zero = rounding.x, rounding.scale, rounding.zero
+    if scale is not None:
         with np.errstate(over="ignore"):  # infinite numbers have an end as well
-            codes = np.clip(np.rint(x / scale) + zero, node.attrs["low"], node.attrs["high"])
+            codes = np.clip(np.rint(x / scale) + zero, rounding.low, rounding.high)
         return [((codes - zero) * scale).astype(np.float32)]
     least, greatest = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
     scale = (greatest - least) / np.float32(255) or np.float32(1)
@@ -265,26 +276,28 @@ def _rms_norm(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     x, scale = inputs[:2]
     axes = tuple(range(node.attrs.get("axis", -1) % x.ndim, x.ndim))
     mean = np.mean(np.square(x, dtype=np.float32), axes, keepdims=True)
-    y = (x / np.sqrt(mean + node.attrs.get("epsilon", 1e-5)) * scale).astype(x.dtype)
-    return [expression(node.attrs["tail"], [y], inputs) if "tail" in node.attrs else y]
+    return [(x / np.sqrt(mean + node.attrs.get("epsilon", 1e-5)) * scale).astype(x.dtype)]
 
 
-OWN: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
-    "Gelu": _gelu,
-    "Erf": lambda node, inputs: [erf(inputs[0])],
-    "Softmax": _softmax,
-    "Linear": _linear,
-    "Conv": _convolution,
-    "ConvTranspose": _convolution,
-    "Gather": _gather,
-    "GatherElements": _gather_elements,
-    "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],
+# Our own operators, their operands arrays.
+OURS: dict[str, Callable[[Any], list[np.ndarray]]] = {
     "Attention": _attention,
-    "Rotary": _rotary,
-    "RMSNormalization": _rms_norm,
+    "Elementwise": lambda node: [expression(node.steps, [], node.operands)],
     "FakeQuantize": _fake_quantize,
-    "Elementwise": lambda node, inputs: [expression(node.attrs["steps"], [], inputs)],
+    "Linear": _linear,
     "Recurrent": _recurrent,
     "Resample": _resample,
-    "Write": lambda node, inputs: [_written(inputs[0], inputs[1], node.attrs["at"])],
+    "Rotary": _rotary,
+    "Write": lambda node: [_written(node.rows, node.state, node.at)],
+}
+
+# Operators of ONNX that its reference implementation lacks or computes slowly, or in another precision.
+FAST: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
+    "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],
+    "Erf": lambda node, inputs: [erf(inputs[0])],
+    "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "Gelu": _gelu,
+    "RMSNormalization": _rms_norm,
+    "Softmax": _softmax,
 }

@@ -38,12 +38,12 @@ def resized(node: Node) -> list[Resized]:
     shape, scales, sizes = node.inputs[0].shape, _known(node, 2), _known(node, 3)
     axes = node.attrs.get("axes") or list(range(len(shape)))
     if any(not -len(shape) <= a < len(shape) for a in axes):
-        raise BadModel(f"{node.inputs[0].type} has no axes {axes}")
+        raise BadModel(f"the axes {axes} are outside of {node.inputs[0].type}")
     axes = [a % len(shape) for a in axes]
     cropped = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
     roi = _numbers(_known(node, 1), 2 * len(axes), -np.inf) if cropped else None
     if (scales is None) == (sizes is None):
-        raise BadModel("either scales or sizes must say what becomes of it")
+        raise BadModel("it needs either scales or sizes, and not both")
     scales = _numbers(scales, len(axes), 0) if scales is not None else None
     sizes = _numbers(sizes, len(axes), 0) if sizes is not None else None
     result = [Resized(d, d, 1.0) for d in shape]
@@ -65,28 +65,28 @@ def _known(node: Node, i: int) -> np.ndarray | None:
     if value is not None and value.const is None:
         raise NotLinear(f"{value.name} is computed at run time")
     if value is not None and value.const.dtype == object:
-        raise NotLinear(f"{value.name} varies")
+        raise NotLinear(f"{value.name} depends on a dynamic size")
     return value.const.reshape(-1) if value is not None and value.const.size else None
 
 
 def _numbers(given: np.ndarray | None, count: int, above: float) -> np.ndarray:
     if given is None or len(given) != count or not (np.isfinite(given) & (given > above)).all():
-        raise BadModel(f"{given} are not {count} numbers that tell how to resize")
+        raise BadModel(f"expected {count} positive numbers for its scales, sizes or roi, got {given}")
     return given
 
 
 def _ratio(wanted: int, size: Dim) -> float:
     if isinstance(size, dims.Expr):
-        raise NotLinear(f"{wanted} / ({size})")
+        raise NotLinear(f"the quotient {wanted} / ({dims.plain(size)})")
     if size == 0:
-        raise BadModel("there is nothing to resize")
+        raise BadModel("it resizes an empty axis")
     return wanted / size
 
 
 def _scaled(size: Dim, scale: float) -> Dim:
     if isinstance(size, dims.Expr):
         if scale != int(scale):
-            raise NotLinear(f"{scale} * ({size})")
+            raise NotLinear(f"the product {scale} * ({dims.plain(size)})")
         return size * int(scale)
     return int(size * scale)
 

@@ -18,7 +18,7 @@ def _decided(compare: Callable[[Dim, Dim], bool | None]) -> Callable[[Node, list
     def one(a: Dim, b: Dim) -> bool:
         answer = compare(a, b)
         if answer is None:
-            raise DataDependent(f"{a} against {b}")
+            raise DataDependent(f"{a} is compared with {b}")
         return answer
 
     return lambda node, x: np.frompyfunc(one, 2, 1)(x[0], x[1])
@@ -31,7 +31,7 @@ def _not(answer: bool | None) -> bool | None:
 def _pick(smaller: bool) -> Callable[[Node, list[np.ndarray]], np.ndarray]:
     def one(a: Dim, b: Dim) -> Dim:
         if dims.low(b - a) < 0 < dims.high(b - a):
-            raise DataDependent(f"min or max of {a} and {b}")
+            raise DataDependent(f"the minimum or maximum of {a} and {b}")
         return a if (dims.high(a - b) <= 0) == smaller else b
 
     return lambda node, x: functools.reduce(np.frompyfunc(one, 2, 1), x)
@@ -40,7 +40,7 @@ def _pick(smaller: bool) -> Callable[[Node, list[np.ndarray]], np.ndarray]:
 def _numbers(x: np.ndarray) -> np.ndarray:
     """An array of positions, axes or sizes; raises DataDependent where they are symbolic."""
     if x.dtype == object:
-        raise DataDependent("a position is symbolic")
+        raise DataDependent("an index depends on a dynamic size")
     return x.astype(np.int64)
 
 
@@ -50,13 +50,13 @@ def _axes(node: Node, x: list[np.ndarray]) -> tuple[int, ...] | None:
 
 def _cast_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
     if node.attrs["to"] not in ("i64", "i32"):
-        raise DataDependent(f"a dimension as {node.attrs['to']}")
+        raise DataDependent(f"a dynamic size is cast to {node.attrs['to']}")
     return x[0]
 
 
 def _slice_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
     if x[0].ndim != 1:
-        raise DataDependent("a slice of a table of dimensions")
+        raise DataDependent("a matrix of dynamic sizes is sliced")
     step = int(_numbers(x[4])[0]) if len(x) > 4 and x[4] is not None else 1
     return x[0][int(_numbers(x[1])[0]) : int(_numbers(x[2])[0]) : step]
 
@@ -71,7 +71,7 @@ def _divide(node: Node, x: list[np.ndarray]) -> np.ndarray:
 
 def _product(node: Node, x: list[np.ndarray]) -> np.ndarray:
     if x[0].ndim != 1 or (len(x) == 1 and node.attrs.get("noop_with_empty_axes")):
-        raise DataDependent("a product over a table of dimensions")
+        raise DataDependent("a matrix of dynamic sizes is reduced")
     return np.full((1,) if node.attrs.get("keepdims", 1) else (), dims.product(tuple(x[0])), object)
 
 

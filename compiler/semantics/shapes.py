@@ -16,15 +16,15 @@ def broadcast(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
     for i in range(-max(map(len, shapes)), 0):
         sizes = {s[i] for s in shapes if len(s) >= -i} - {1}
         if len(sizes) > 1:
-            raise BadModel(f"the shapes {', '.join(str(list(s)) for s in shapes)} do not fit together")
+            raise BadModel(f"the shapes {', '.join(str(list(s)) for s in shapes)} do not broadcast")
         result.append(sizes.pop() if sizes else 1)
     return tuple(result)
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """`axis`, counted from the front. Raises BadModel if there is no such axis."""
+    """`axis`, counted from the front. Raises BadModel if it is outside of the tensor."""
     if not -rank <= axis < rank:
-        raise BadModel(f"there is no axis {axis} in {rank} dimensions")
+        raise BadModel(f"axis {axis} is outside of a tensor of rank {rank}")
     return axis % rank
 
 
@@ -39,7 +39,7 @@ def integers(value: Value, what: str) -> list[int]:
     """The numbers in a small integer tensor; raises DataDependent if one is not known or symbolic."""
     numbers = content(value, what)
     if any(isinstance(d, dims.Expr) for d in numbers):
-        raise DataDependent(f"{what} {value.name} is symbolic")
+        raise DataDependent(f"{what} {value.name} depends on a dynamic size")
     return numbers
 
 
@@ -50,7 +50,7 @@ def slices(node: Node) -> list[tuple[Dim, Dim, int]]:
     axes = integers(node.inputs[3], "the axes") if node.input(3) else list(range(len(starts)))
     steps = integers(node.inputs[4], "the step") if node.input(4) else [1] * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
-        raise BadModel(f"starts {starts}, ends {ends}, axes {axes} and steps {steps} are no slice")
+        raise BadModel(f"starts {starts}, ends {ends}, axes {axes}, steps {steps} differ in number, or a step is 0")
     result: list[tuple[Dim, Dim, int]] = [(0, d, 1) for d in x.shape]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         axis = axis_of(axis, len(x.shape))
@@ -62,7 +62,7 @@ def slices(node: Node) -> list[tuple[Dim, Dim, int]]:
             first, last, _ = slice(start, end, step).indices(size)
             count = max(0, math.ceil((last - first) / step))
         else:
-            raise NotLinear(f"a backward slice of {size}")
+            raise NotLinear(f"a backward slice of the dynamic size {size}")
         if dims.low(count) < 0:
             if dims.high(count) > 0:
                 raise DataDependent(f"the slice {start}:{end} of {size}")
@@ -90,7 +90,7 @@ def paddings(node: Node) -> list[tuple[Dim, Dim]]:
     x, pads = node.inputs[0], content(node.inputs[1], "the padding")
     axes = integers(node.inputs[3], "the axes") if node.input(3) else list(range(len(x.shape)))
     if len(pads) != 2 * len(axes):
-        raise BadModel(f"the padding {pads} is not two numbers for each of the axes {axes}")
+        raise BadModel(f"expected a padding of two numbers for each of the axes {axes}, got {pads}")
     result: list[tuple[Dim, Dim]] = [(0, 0)] * len(x.shape)
     for i, axis in enumerate(axes):
         result[axis_of(axis, len(x.shape))] = pads[i], pads[i + len(axes)]

@@ -26,12 +26,14 @@ def transform(node: Node) -> Transform:
     x, rank = node.inputs[0], len(node.inputs[0].shape)
     axis = -2 if node.input(2) is None else _number(node.inputs[2], "axis")
     if rank < 2 or not -rank <= axis < rank or axis % rank == rank - 1 or x.shape[-1] not in (1, 2):
-        raise BadModel(f"{x.type} holds no complex numbers along axis {axis}")
+        raise BadModel(
+            f"expected complex numbers [..., 1 or 2] and an axis before the last, got {x.type} and axis {axis}"
+        )
     size, half = x.shape[axis], bool(node.attrs.get("onesided"))
     to_real = half and bool(node.attrs.get("inverse"))
     length = (2 * size - 2 if to_real else size) if node.input(1) is None else _number(node.inputs[1], "length")
     if dims.high(length) < 1:
-        raise BadModel(f"there is no transform of length {length}")
+        raise BadModel(f"the length of its transform is {length}, expected 1 or more")
     count = length // 2 + 1 if half and not to_real else length
     return Transform(axis % rank, size, length, count, 1 if to_real else 2)
 
@@ -47,15 +49,15 @@ def frames(node: Node) -> tuple[int, int, Dim]:
     """How many numbers the frames of an STFT have, how far they are apart, and how many there are."""
     signal, step, window, length = (node.input(i) for i in range(4))
     if window is None and length is None:
-        raise BadModel("it has neither a window nor a length of its frames")
+        raise BadModel("it needs a window or a frame_length")
     if len(signal.shape) != 3 or (window is not None and len(window.shape) != 1):
-        raise BadModel(f"{signal.type} is no batch of signals, or the window is no row of numbers")
+        raise BadModel(f"expected a signal [batch, length, 1 or 2] and a window [length], got {signal.type}")
     size = window.shape[0] if length is None else _number(length, "length")
     step = _number(step, "step")
     if not isinstance(size, int):
-        raise NotLinear(f"frames of {size}")
+        raise NotLinear(f"its frame length {size} is dynamic")
     if step < 1 or size < 1 or dims.high(signal.shape[1] - size) < 0:
-        raise BadModel(f"{signal.type} has no frames of {size}, {step} apart")
+        raise BadModel(f"{signal.type} is too short for frames of {size} in steps of {step}")
     free = signal.shape[1] - size
     return size, step, (free - free.constant % step) // step + 1 if isinstance(free, dims.Expr) else free // step + 1
 

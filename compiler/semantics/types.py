@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import ELEMENTWISE, PREDICATES
 from intaglio.compiler.ir.graph import DTYPES, OPSET, Node, TensorType, Value, type_of
+from intaglio.compiler.ir.operators import Linear, Recurrent, Resample, Write
 from intaglio.compiler.semantics import operators
 from intaglio.compiler.semantics.resize import resized
 from intaglio.compiler.semantics.shapes import DataDependent, axis_of, broadcast, content, integers, paddings, slices
@@ -29,6 +31,8 @@ MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
 
 def types(node: Node) -> list[TensorType]:
     """The types of a node's outputs. Raises DataDependent, NotLinear, and BadModel for inputs that do not fit."""
+    if node.own is not None:
+        return _OURS[node.op](node.own)
     if node.op in ELEMENTWISE:
         return [_elementwise(node)]
     if node.op in _TYPES:
@@ -49,7 +53,7 @@ def _sizes(value: Value) -> tuple[Dim, ...]:
     """A shape that a tensor holds."""
     shape = tuple(content(value, "the shape"))
     if any(dims.high(d) < 0 for d in shape):
-        raise BadModel(f"{list(shape)} is no shape")
+        raise BadModel(f"the shape {list(shape)} has a negative size")
     return shape
 
 
@@ -57,7 +61,7 @@ def _reshape(node: Node) -> list[TensorType]:
     x, target = node.inputs[0], content(node.inputs[1], "the shape")
     copies = [d == 0 and not node.attrs.get("allowzero") for d in target]
     if any(copies[len(x.shape) :]) or target.count(-1) > 1 or any(dims.high(d) < -1 for d in target):
-        raise BadModel(f"{x.type} has no shape {target}")
+        raise BadModel(f"{x.type} cannot be reshaped to {target}")
     copied = [x.shape[i] if copy else d for i, (d, copy) in enumerate(zip(target, copies, strict=True))]
     left, right = map(dims.product, _cancelled(x.shape, [d for d in copied if d != -1]))
     if -1 not in copied:
@@ -65,7 +69,7 @@ def _reshape(node: Node) -> list[TensorType]:
     elif fits := right != 0 and (isinstance(left, dims.Expr) or isinstance(right, dims.Expr) or left % right == 0):
         copied[copied.index(-1)] = left // right
     if not fits:
-        raise BadModel(f"{x.type} has no shape {target}")
+        raise BadModel(f"{x.type} cannot be reshaped to {target}")
     return [TensorType(x.dtype, tuple(copied))]
 
 
@@ -130,7 +134,7 @@ def _range(node: Node) -> list[TensorType]:
     if isinstance(delta, dims.Expr) or isinstance(limit - start, dims.Expr):
         count = (limit - start) // delta
     elif delta == 0 or not math.isfinite((limit - start) / delta):
-        raise BadModel(f"there is no range from {start} to {limit} in steps of {delta}")
+        raise BadModel(f"the range from {start} to {limit} in steps of {delta} is infinite")
     else:
         count = max(0, math.ceil((limit - start) / delta))
     if dims.low(count) < 0:
@@ -142,7 +146,7 @@ def _pad(node: Node) -> list[TensorType]:
     x = node.inputs[0]
     shape = tuple(before + d + after for d, (before, after) in zip(x.shape, paddings(node), strict=True))
     if any(dims.high(d) < 0 for d in shape):
-        raise BadModel(f"the padding {paddings(node)} takes more from {x.type} than there is")
+        raise BadModel(f"the padding {paddings(node)} removes more elements than {x.type} has")
     return [TensorType(x.dtype, shape)]
 
 
@@ -150,7 +154,7 @@ def _transpose(node: Node) -> list[TensorType]:
     x = node.inputs[0]
     perm = node.attrs.get("perm") or range(len(x.shape))[::-1]
     if sorted(perm) != list(range(len(x.shape))):
-        raise BadModel(f"{list(perm)} is no order of the axes of {x.type}")
+        raise BadModel(f"perm {list(perm)} is not a permutation of the axes of {x.type}")
     return [TensorType(x.dtype, tuple(x.shape[p] for p in perm))]
 
 
@@ -170,7 +174,7 @@ def _gather_elements(node: Node) -> list[TensorType]:
     data, indices = node.inputs
     axis_of(node.attrs.get("axis", 0), len(data.shape))
     if len(indices.shape) != len(data.shape):
-        raise BadModel(f"the indices {indices.type} do not fit {data.type}")
+        raise BadModel(f"the shape of the indices {indices.type} does not match {data.type}")
     return [TensorType(data.dtype, indices.shape)]
 
 
@@ -189,7 +193,7 @@ def _scatter(node: Node) -> list[TensorType]:
         axis_of(node.attrs.get("axis", 0), len(data.shape))
         wanted = indices.shape
     if updates.shape != wanted or (node.op == "ScatterElements" and len(wanted) != len(data.shape)):
-        raise BadModel(f"the indices {indices.type} and the updates {updates.type} do not fit {data.type}")
+        raise BadModel(f"the shapes of indices {indices.type} and updates {updates.type} do not match {data.type}")
     return [data.type]
 
 
@@ -197,11 +201,11 @@ def _tuples(data: Value, indices: Value, batch: int) -> tuple[tuple[Dim, ...], t
     """The shape of the tuples of indices, and of what each of them means."""
     count, rank = indices.shape[-1] if indices.shape else 0, len(data.shape)
     if not isinstance(count, int):
-        raise DataDependent(f"the number of indices {count} varies")
+        raise DataDependent(f"the number of indices, {count}, is dynamic")
     if not 0 <= batch < len(indices.shape) or not 0 < count <= rank - batch:
-        raise BadModel(f"the indices {indices.type} do not fit {data.type}")
+        raise BadModel(f"the shape of the indices {indices.type} does not match {data.type}")
     if indices.shape[:batch] != data.shape[:batch]:
-        raise BadModel(f"the indices {indices.type} are for another batch than {data.type}")
+        raise BadModel(f"the batch of the indices {indices.type} differs from that of {data.type}")
     return indices.shape[:-1], data.shape[batch + count :]
 
 
@@ -209,7 +213,7 @@ def _top_k(node: Node) -> list[TensorType]:
     x, numbers = node.inputs[0], integers(node.inputs[1], "the number")
     axis, k = axis_of(node.attrs.get("axis", -1), len(x.shape)), numbers[0] if len(numbers) == 1 else -1
     if k < 0 or dims.high(x.shape[axis]) < k:
-        raise BadModel(f"there are no {numbers} largest of {x.shape[axis]} elements")
+        raise BadModel(f"its k is {numbers}, expected a number from 0 to {x.shape[axis]}")
     shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
     return [TensorType(x.dtype, shape), TensorType("i64", shape)]
 
@@ -228,29 +232,26 @@ def _resize(node: Node) -> list[TensorType]:
     return [TensorType(node.inputs[0].dtype, tuple(axis.count for axis in resized(node)))]
 
 
-def _resample(node: Node) -> list[TensorType]:
-    x, axis = node.inputs[0], node.attrs["axis"]
-    return [TensorType(x.dtype, (*x.shape[:axis], node.inputs[1].shape[0], *x.shape[axis + 1 :]))]
+def _resample(of: Resample[Value]) -> list[TensorType]:
+    shape = (*of.x.shape[: of.axis], of.places.shape[0], *of.x.shape[of.axis + 1 :])
+    return [TensorType(of.x.dtype, shape)]
 
 
-def _recurrent(node: Node) -> list[TensorType]:
-    steps, batch, directions, _, hidden = node.inputs[0].shape
-    return [TensorType("f32", (steps, directions, batch, hidden)), node.inputs[2].type]
+def _recurrent(layer: Recurrent[Value]) -> list[TensorType]:
+    steps, batch, directions, _, hidden = layer.taken.shape
+    return [TensorType("f32", (steps, directions, batch, hidden)), layer.initial.type]
 
 
-def _linear(node: Node) -> list[TensorType]:
-    x, weight = node.inputs[:2]
-    rows = x.shape[:-1]
-    if window := node.attrs.get("window"):
-        kernel, stride, pad = window
-        rows = (*rows[:-1], (rows[-1] + 2 * pad - kernel) // stride + 1)
-    columns = weight.shape[0] // 2 if node.attrs.get("paired") else weight.shape[0]
-    return [TensorType("f32", (*rows, n)) for n in node.attrs.get("splits", (columns,))]
+def _linear(layer: Linear[Value]) -> list[TensorType]:
+    rows, columns = layer.x.shape[:-1], layer.weight.shape[0]
+    if window := layer.window:
+        rows = (*rows[:-1], (rows[-1] + 2 * window.pad - window.kernel) // window.stride + 1)
+    return [TensorType("f32", (*rows, n)) for n in layer.splits or (columns // 2 if layer.gate else columns,)]
 
 
-def _write(node: Node) -> list[TensorType]:
-    new, state = node.inputs
-    return [TensorType(new.dtype, (*state.shape[:-2], node.attrs["at"] + new.shape[-2], state.shape[-1]))]
+def _write(write: Write[Value]) -> list[TensorType]:
+    state = write.state.shape
+    return [TensorType(write.rows.dtype, (*state[:-2], write.at + write.rows.shape[-2], state[-1]))]
 
 
 def _gemm(node: Node) -> list[TensorType]:
@@ -259,7 +260,7 @@ def _gemm(node: Node) -> list[TensorType]:
         for v, name in zip(node.inputs, ("transA", "transB"), strict=False)
     )
     if len(a) != 2 or len(b) != 2 or a[1] != b[0]:
-        raise BadModel(f"{node.inputs[0].type} and {node.inputs[1].type} have no product")
+        raise BadModel(f"{node.inputs[0].type} and {node.inputs[1].type} cannot be multiplied")
     shape = (a[0], b[1])
     if node.input(2) is not None and broadcast(node.inputs[2].shape, shape) != shape:
         raise BadModel(f"{node.inputs[2].type} does not broadcast to {list(shape)}")
@@ -290,14 +291,18 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Resize": _resize,
     "DFT": transformed,
     "STFT": framed,
+    "RMSNormalization": lambda node: [node.inputs[0].type],
+}
+
+
+_OURS: dict[str, Callable[[Any], list[TensorType]]] = {
+    "Attention": lambda node: [node.q.type],
+    "FakeQuantize": lambda node: [node.x.type],
     "Linear": _linear,
     "Recurrent": _recurrent,
     "Resample": _resample,
+    "Rotary": lambda node: [x.type for x in node.rows],
     "Write": _write,
-    "Attention": lambda node: [node.inputs[0].type],
-    "FakeQuantize": lambda node: [node.inputs[0].type],
-    "Rotary": lambda node: [x.type for x in node.inputs[2 : 2 + len(node.outputs)]],
-    "RMSNormalization": lambda node: [node.inputs[0].type],
 }
 
 
@@ -318,7 +323,7 @@ def _onnx(node: Node) -> list[TensorType]:
             schema, operators.proto(node), types, data, opset_imports=[onnx.helper.make_opsetid("", OPSET)]
         )
     except onnx.defs.SchemaError as e:
-        raise UnsupportedOperator("is no operator of ONNX") from e
+        raise UnsupportedOperator("") from e
     except (onnx.shape_inference.InferenceError, RuntimeError) as e:
         raise BadModel(str(e).strip().splitlines()[-1]) from e
     return [_type(found.get(f"o{i}"), names) for i in range(len(node.outputs))]
@@ -332,7 +337,7 @@ def proto_type(type: TensorType) -> TypeProto:
 
 def _type(proto: TypeProto | None, names: dict[str, Dim]) -> TensorType:
     if proto is None or not proto.tensor_type.HasField("shape"):
-        raise DataDependent("ONNX gives it no shape")
+        raise DataDependent("ONNX infers no shape")
     shape: list[Dim] = []
     for d in proto.tensor_type.shape.dim:
         if d.HasField("dim_value"):
@@ -340,7 +345,7 @@ def _type(proto: TypeProto | None, names: dict[str, Dim]) -> TensorType:
         elif d.dim_param in names:
             shape.append(names[d.dim_param])
         else:
-            raise DataDependent("a dimension is not known")
+            raise DataDependent("ONNX leaves a dimension open")
     return TensorType(element(proto.tensor_type.elem_type), tuple(shape))
 
 
@@ -349,7 +354,7 @@ def element(code: int) -> str:
     try:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code))
     except (KeyError, TypeError) as e:
-        raise BadModel(f"{code} is no element type") from e
+        raise BadModel(f"{code} is not an element type of ONNX") from e
     if dtype.kind == "O":
         raise UnsupportedOperator("tensors of strings are not supported")
     return type_of(np.empty(0, dtype)).dtype

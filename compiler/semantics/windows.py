@@ -44,14 +44,14 @@ def convolved(node: Node) -> list[TensorType]:
     group = node.attrs.get("group", 1)
     channels, each = weight.shape[:2] if len(weight.shape) == len(x.shape) > 2 else (0, 0)
     if not isinstance(channels, int) or not isinstance(each, int) or channels * each * group < 1 or channels % group:
-        raise BadModel(f"{weight.type} is no weight of a convolution of {x.type} in {group} groups")
+        raise BadModel(f"the shape of its weight {weight.type} does not match {x.type} in {group} groups")
     slid = windows(node)
     out, taken = (each * group, channels) if node.op == "ConvTranspose" else (channels, each * group)
     bias = node.input(3 if node.op == "DeformConv" else 2)
     fits = taken == x.shape[1] and tuple(w.kernel for w in slid) == weight.shape[2:]
     if not fits or (bias is not None and bias.shape != (out,)):
-        given = " and ".join(str(v.type) for v in (weight, bias) if v is not None)
-        raise BadModel(f"{given} in {group} groups do not fit {x.type}")
+        weights = " and ".join(str(v.type) for v in (weight, bias) if v is not None)
+        raise BadModel(f"the shapes of {weights} in {group} groups do not match {x.type}")
     return [TensorType(x.dtype, (x.shape[0], out, *(w.count for w in slid)))]
 
 
@@ -72,7 +72,7 @@ def blocks(node: Node) -> list[Window]:
     """The windows of the image that a Col2Im puts together. Raises NotLinear where they are not known."""
     x, *sizes = node.inputs
     if any(v.const is None or v.const.dtype == object for v in sizes):
-        raise NotLinear("the sizes of the image and of its blocks")
+        raise NotLinear("the sizes of the image and of its blocks are not constants")
     image, block = (v.const.reshape(-1).tolist() for v in sizes)
     like = Value(x.name, TensorType(x.dtype, (*x.shape[:2], *image)))
     return windows(Node("Im2Col", (like,), node.outputs, node.attrs | {"kernel_shape": block}))
@@ -82,7 +82,7 @@ def assembled(node: Node) -> list[TensorType]:
     x, slid = node.inputs[0], blocks(node)
     taps = math.prod(w.kernel for w in slid)
     if len(x.shape) != 3 or x.shape[2] != dims.product(tuple(w.count for w in slid)) or x.shape[1] % taps:
-        raise BadModel(f"{x.type} is no row of blocks of {taps} elements at {[w.count for w in slid]} places")
+        raise BadModel(f"{x.type} does not hold blocks of {taps} elements at {[w.count for w in slid]} places")
     return [TensorType(x.dtype, (x.shape[0], x.shape[1] // taps, *(w.size for w in slid)))]
 
 
@@ -93,7 +93,7 @@ class _Given:
         self.attrs, self.sizes = node.attrs, node.inputs[0].shape[2:]
         rank = len(self.sizes)
         if rank < 1:
-            raise BadModel(f"{node.inputs[0].type} has no axes to slide along")
+            raise BadModel(f"expected an input [batch, channels, ...], got {node.inputs[0].type}")
         weight = node.input(1) if "Conv" in node.op else None
         self.kernels = self.numbers("kernel_shape", weight.shape[2:] if weight is not None else None, 1)
         self.strides, self.dilations = self.numbers("strides", [1] * rank, 1), self.numbers("dilations", [1] * rank, 1)
@@ -104,7 +104,7 @@ class _Given:
         given = self.attrs.get(name, default)
         count = len(self.sizes) * (2 if name == "pads" else 1)
         if given is None or len(given) != count or any(not isinstance(n, int) or not least <= n < _MOST for n in given):
-            raise BadModel(f"its {name} are {given} for {len(self.sizes)} axes")
+            raise BadModel(f"{name} is {given}, expected {count} integers, each {least} or more")
         return given
 
     def forward(self, i: int) -> Window:
@@ -139,7 +139,7 @@ class _Given:
             before, after = self.pads[i], self.pads[i + len(self.sizes)]
         count = full - before - after
         if dims.low(count) < 1:
-            raise BadModel(f"a padding of {before} and {after} leaves nothing of {full} elements")
+            raise BadModel(f"a padding of {before} and {after} removes all of {full} elements")
         return Window(size, kernel, stride, dilation, before, after, count)
 
     def shared(self, padding: int) -> tuple[int, int]:
@@ -155,5 +155,5 @@ def _quotient(a: Dim, b: int) -> Dim:
 
 def _constant(d: Dim) -> int:
     if isinstance(d, dims.Expr):
-        raise NotLinear(f"the padding {d}")
+        raise NotLinear(f"the padding {d} is dynamic")
     return d

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime.instruments.clock import FEATURE
 
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
-    session = bundle.open(open_device([FEATURE], needs(bundle.plan))).session()
+    session = bundle.open(open_device([FEATURE], needs(bundle.whole_plan))).session()
     plan = session.plan  # its steps have the variants for this adapter
     results, programs = _measured(bundle, session, options)
     profile = None
@@ -81,10 +81,10 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
 def _measured(
     bundle: intaglio.Bundle, session: Session, options: argparse.Namespace
 ) -> tuple[dict[str, Any], list[Run]]:
+    from intaglio.runtime.instruments import golden
     from intaglio.runtime.instruments.measure import median, once, per_token, runs
-    from intaglio.runtime.instruments.verify import golden
 
-    programs, rows = runs(session.plan, golden(bundle.folder, bundle.plan), dict(options.size)), {}
+    programs, rows = runs(session.plan, golden.read(bundle.folder, bundle.plan), dict(options.size)), {}
     for run in programs:
         session.feed(run.program, run.inputs, run.symbols)
         first = once(session, run)

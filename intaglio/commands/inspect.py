@@ -58,7 +58,7 @@ def describe(bundle: Bundle) -> str:
     lines = [f"{bundle.folder}: {plan.kind}, programs {', '.join(plan.programs)}"]
     if plan.symbols:
         lines.append("sizes  " + ", ".join(f"{name} {low} to {high}" for name, (low, high) in plan.symbols.items()))
-    lines += [*_programs(plan), *_kernels(plan), *_variants(plan), *_memory(plan), *_weights(plan)]
+    lines += [*_programs(plan), *_kernels(plan), *_variants(bundle.whole_plan), *_memory(plan), *_weights(plan)]
     if STEP in plan.programs:
         lines += ["", f"dispatches per token: {len(plan.programs[STEP].steps)}"]
     return "\n".join(lines)
@@ -80,12 +80,12 @@ def _kernels(plan: Plan) -> list[str]:
 
 def _variants(plan: Plan) -> Iterator[str]:
     """The variants of each problem, and the ones that each tuning chose."""
-    if choices := {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}:
+    if plan.alternatives:
         yield from ("", f"variants (`intaglio tune` finds the fastest): {len(plan.kernels)} kernels in all")
-        yield from table([[case, f"{c.design}, or {', '.join(c.others)}"] for case, c in choices.items()])
+        yield from table([[p, f"{of.variant}, or {', '.join(of.others)}"] for p, of in plan.alternatives.items()])
     for t in plan.tunings:
         yield from ("", f"tuning for {t.device} ({t.driver})")
-        yield from table([[case, design] for case, design in t.choices.items()])
+        yield from table([[problem, variant] for problem, variant in t.variants.items()])
 
 
 def _memory(plan: Plan) -> list[str]:
@@ -97,21 +97,20 @@ def _memory(plan: Plan) -> list[str]:
 
 
 def _weights(plan: Plan) -> Iterator[str]:
-    """How many tensors each weight file holds."""
-    weights = [b for b in plan.buffers if b.kind == "weight"]
-    if weights:
+    """How many tensors, or parts of them, each weight file holds."""
+    tensors = Counter(file for b in plan.buffers for file in b.files)
+    if tensors:
         yield from ("", "weights")
-    for file in sorted({b.file for b in weights}):
-        tensors = [b.bytes for b in weights if b.file == file]
-        yield f"  {file}  {counted(len(tensors), 'tensor')}, {size(sum(tensors))}"
+    for file, count in sorted(tensors.items()):
+        yield f"  {file}  {counted(count, 'tensor')}, {size(plan.files[file].bytes)}"
 
 
 def shader(bundle: Bundle, name: str) -> str:
     """The WGSL of a kernel. Raises ValueError for a name that the bundle lacks."""
-    kernels = bundle.plan.kernels
+    kernels = bundle.whole_plan.kernels
     if name not in kernels:
         raise ValueError(f"{bundle.folder} has no kernel {name!r}; `intaglio inspect {bundle.folder}` lists them")
-    return files.verify_file(bundle.folder, bundle.plan, kernels[name].file).decode("utf-8")
+    return files.verify_file(bundle.folder, bundle.whole_plan, kernels[name].file).decode("utf-8")
 
 
 def _value(buffer: Buffer, name: str) -> str:
@@ -121,7 +120,7 @@ def _value(buffer: Buffer, name: str) -> str:
 def _step(plan: Plan, i: int, step: Step) -> list[str]:
     """A row: number, kernel, grid, what it reads and writes. Weights are left out: the kernel's file names them."""
     bound = list(zip(step.buffers, plan.kernels[step.kernel].access, strict=True))
-    written = [_name(plan, b) for b, letter in bound if plans.ACCESS[letter].write]
+    written = [_name(plan, b) for b, a in bound if plans.ACCESS[a].write]
     read = [_name(plan, b) for b, a in bound if not plans.ACCESS[a].write and plan.buffers[b].kind != "weight"]
     return [str(i), step.kernel, " x ".join(map(groups, step.grid)), f"{', '.join(read)} -> {', '.join(written)}"]
 

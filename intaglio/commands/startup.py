@@ -50,18 +50,18 @@ def _measured(folder: str, sizes: dict[str, int], allow_edited: bool, begin: flo
     same time), `session`, `warm-up`, `first` (one run of every program that leads to a first result). `peak`: bytes.
     """
     from intaglio.runtime.device import needs, open_device
+    from intaglio.runtime.instruments import golden
     from intaglio.runtime.instruments.measure import once, peak_memory, runs
-    from intaglio.runtime.instruments.verify import golden
 
     bundle = intaglio.load(folder, allow_edited=allow_edited)
     seconds = {"python": time.monotonic() - begin}
     opening = time.perf_counter()
-    device = open_device(needs=needs(bundle.plan))
+    device = open_device(needs=needs(bundle.whole_plan))
     seconds["device"] = time.perf_counter() - opening
     engine = bundle.open(device)
     session = engine.session()
     first = 0.0
-    for run in runs(bundle.plan, golden(bundle.folder, bundle.plan), sizes):
+    for run in runs(bundle.plan, golden.read(bundle.folder, bundle.plan), sizes):
         if run.program != STEP:
             session.feed(run.program, run.inputs, run.symbols)
             first += once(session, run)

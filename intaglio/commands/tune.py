@@ -13,7 +13,7 @@ from intaglio.commands.progress import ProgressLine
 from intaglio.text import printable, table
 
 if TYPE_CHECKING:
-    from intaglio.runtime.instruments.autotune import Trials
+    from intaglio.runtime.instruments.autotune import Timings
 
 
 SUMMARY = "find the fastest variant of each kernel on this machine's adapter"
@@ -32,30 +32,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     from intaglio.runtime import tuning
-    from intaglio.runtime.instruments.autotune import trials
-    from intaglio.runtime.instruments.verify import golden
+    from intaglio.runtime.instruments import golden
+    from intaglio.runtime.instruments.autotune import autotune
 
     bundle = intaglio.load(options.bundle)
     file = options.output or bundle.folder.with_name(f"{bundle.folder.name}.tuning.json")
     earlier = tuning.read(file) if file.exists() else None
-    results = trials(bundle.folder, bundle.plan, golden(bundle.folder, bundle.plan), progress)
+    results = autotune(bundle.folder, bundle.whole_plan, golden.read(bundle.folder, bundle.plan), progress)
     progress.clear()
     measured = results.measured
     if earlier is not None:
         measured = earlier.with_more(measured)
     save(file, tuning.write(measured))
-    choices = {s.choice.case: s.choice for p in bundle.plan.programs.values() for s in p.steps if s.choice}
-    best = results.measured.tuning(choices.values()).choices
-    rows = [row for case, choice in choices.items() for row in _rows(case, choice.design, best.get(case), results)]
+    alternatives = bundle.whole_plan.alternatives
+    best = results.measured.tuning(alternatives.values()).variants
+    rows = [row for p, of in alternatives.items() for row in _rows(p, of.variant, best.get(p), results)]
     print("\n".join(map(printable, [f"{measured.device}, {measured.driver}", *table(rows), f"written to {file}"])))
     return 0
 
 
-def _rows(case: str, design: str, best: str | None, results: Trials) -> Iterator[list[str]]:
+def _rows(problem: str, variant: str, best: str | None, results: Timings) -> Iterator[list[str]]:
     """A line for each variant of a problem: its time, and the ratio to the variant that the plan has by default."""
-    seconds = results.measured.seconds[case]
+    seconds = results.measured.seconds[problem]
     for i, (name, time) in enumerate(sorted(seconds.items(), key=lambda item: item[1])):
-        note = "chosen" if name == best else "default" if name == design else ""
-        yield [case if i == 0 else "", name, f"{time * 1e6:.0f} µs", f"{time / seconds[design]:.2f}", note]
-    for name in (d for c, d in results.wrong if c == case):
+        note = "chosen" if name == best else "default" if name == variant else ""
+        yield [problem if i == 0 else "", name, f"{time * 1e6:.0f} µs", f"{time / seconds[variant]:.2f}", note]
+    for name in (v for p, v in results.wrong if p == problem):
         yield ["", name, "", "", "results differ here: not used"]

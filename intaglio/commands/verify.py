@@ -126,7 +126,7 @@ def _lines(
 
 def _described(bundle: intaglio.Bundle, wrong: StepResult) -> list[str]:
     """Everything about the first wrong step that helps to find the cause."""
-    kernel = bundle.plan.kernels[wrong.kernel]
+    kernel = bundle.whole_plan.kernels[wrong.kernel]
     edited = ", edited" if kernel.file in bundle.engine.edited else ""
     lines = [f"the first wrong step is {_place(wrong)}: {printable(wrong.kernel)}"]
     rows = [

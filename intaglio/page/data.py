@@ -21,7 +21,7 @@ LONGEST = 28  # letters of a name in a node
 
 def page(bundle: Bundle, profile: Profile | None) -> dict[str, Any]:
     """Raises BadBundle."""
-    plan, graph, edited = bundle.plan, bundle.graph, []
+    plan, graph, edited = bundle.whole_plan, bundle.graph, []
     if profile is not None:
         had = {need for kernel in plan.kernels.values() for need in kernel.needs}
         plan = tuning.tuned(plan, {"device": profile.adapter, "description": ""}, had)
@@ -48,10 +48,10 @@ def _ceilings(profile: Profile) -> dict[str, Any]:
 
 
 def _kernel(bundle: Bundle, name: str, edited: list[str]) -> dict[str, str]:
-    file = bundle.plan.kernels[name].file
+    file = bundle.whole_plan.kernels[name].file
     return {
         "file": file,
-        "wgsl": files.verify_file(bundle.folder, bundle.plan, file, edited).decode("utf-8", "replace"),
+        "wgsl": files.verify_file(bundle.folder, bundle.whole_plan, file, edited).decode("utf-8", "replace"),
     }
 
 
@@ -122,19 +122,19 @@ def _step(plan: Plan, graph: Graph, program: str, i: int, symbols: Mapping[str, 
         "flops": flops,
         "bytes": moved,
         "operands": [
-            _operand(o, letter, buffer) for o, letter, buffer in zip(work.operands, access, step.buffers, strict=True)
+            _operand(o, word, buffer) for o, word, buffer in zip(work.operands, access, step.buffers, strict=True)
         ],
     }
 
 
-def _operand(o: Operand, letter: str, buffer: int) -> dict[str, Any]:
+def _operand(o: Operand, access: str, buffer: int) -> dict[str, Any]:
     origin = f"{o.origin.model}: {o.origin.name}" if o.origin else ""
     return {
         "name": o.name,
         "value": o.value,
         "type": str(o),
-        "writes": ACCESS[letter].write,
-        "texture": bool(ACCESS[letter].formats),
+        "writes": ACCESS[access].write,
+        "texture": bool(ACCESS[access].formats),
         "buffer": buffer,
         "offset": o.offset,
         "layout": o.layout,
@@ -162,8 +162,8 @@ def _scratch(plan: Plan, step: Step, operands: tuple[Operand, ...]) -> Iterator[
     """What a step has in scratch buffers: first what it reads, then what it writes."""
     bound = list(zip(step.buffers, operands, plan.kernels[step.kernel].access, strict=True))
     for writes in (False, True):
-        for buffer, operand, letter in bound:
-            if ACCESS[letter].write == writes and plan.buffers[buffer].kind == "scratch":
+        for buffer, operand, access in bound:
+            if ACCESS[access].write == writes and plan.buffers[buffer].kind == "scratch":
                 yield buffer, operand, writes
 
 
@@ -185,7 +185,7 @@ def _weights(plan: Plan, graph: Graph) -> Iterator[dict[str, Any]]:
             "dtype": operand.dtype,
             "layout": operand.layout,
             "bytes": weight.bytes,
-            "file": weight.file,
+            "file": ", ".join(weight.files),
             "buffer": buffer,
             "readers": readers[buffer],
         }

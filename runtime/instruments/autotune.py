@@ -1,4 +1,4 @@
-"""Trials: every design of every case, timed side by side on this adapter, and what each computes compared."""
+"""Timings: every variant of every problem, timed side by side on this adapter, and what each computes compared."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.instruments import measure
 from intaglio.runtime.instruments.clock import FEATURE, Clock, Work, clock
-from intaglio.runtime.instruments.verify import Check
+from intaglio.runtime.instruments.golden import Check
 from intaglio.runtime.limits import TIERS
 from intaglio.runtime.plan import ACCESS, Plan, Program, Step
 from intaglio.runtime.progress import Progress
 from intaglio.runtime.session import Session
-from intaglio.runtime.tuning import Measured, adapter
+from intaglio.runtime.tuning import Measurements, adapter
 
 _ROUNDS = 5
-_FINAL_ROUNDS = 25  # of the designs that may be the best of their case
+_FINAL_ROUNDS = 25  # of the variants that may be the best of their problem
 _CLOSE = 1.4  # times as long as the best one, which they took in the first rounds
-_TOLERANCE = 1e-3  # of what a design computes, beside the largest number that the first one does
+_TOLERANCE = 1e-3  # of what a variant computes, beside the largest number that the first one does
 
 
 @dataclass(frozen=True)
-class Trials:
-    """What was measured, and the (case, design) that computed something else here than the design that steps have."""
+class Timings:
+    """What was measured, and each (problem, variant) that computes something else here than what steps run."""
 
-    measured: Measured
+    measured: Measurements
     wrong: tuple[tuple[str, str], ...]
 
 
-def trials(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progress) -> Trials:
-    """Time the designs of a bundle.
+def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progress) -> Timings:
+    """Time the variants of a bundle.
 
-    A time is the sum of those at the sizes of the golden runs and at half of what sizes may reach: what a design saves
-    on long prompts is weighed against what it costs on short ones. Wrong designs are left out. Raises what opening the
+    A time is the sum of those at the sizes of the golden runs and at half of what sizes may reach: what a variant saves
+    on long prompts is weighed against what it costs on short ones. Wrong variants are left out. Raises what opening the
     bundle does.
     """
     device = open_device([FEATURE], TIERS)
@@ -52,75 +52,80 @@ def trials(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progress
     half = {name: (low + high) // 2 for name, (low, high) in plan.symbols.items()}
     runs = [run for sizes in ({}, half) for run in measure.runs(plan, checks, sizes) if listed[run.program]]
     for done, run in enumerate(runs):
-        progress("designs", done, len(runs))
+        progress("variants", done, len(runs))
         trial, known = _trial(run.program), session.feed(run.program, run.inputs, run.symbols)
         operands = {b for *_, step in listed[run.program] for b in step.buffers if plan.buffers[b].kind != "weight"}
         session.randomize(operands, np.random.default_rng(0))
         works = [partial(session.encode, trial, known, slice(i, i + 1)) for i in range(len(listed[run.program]))]
         session.begin(known)
         wrong |= dict.fromkeys(_wrong(session, trial, known, listed[run.program]))
-        for (case, design, _), seconds in zip(
+        for (problem, variant, _), seconds in zip(
             listed[run.program], _times(timer, works, listed[run.program]), strict=True
         ):
-            times[case][design].append(seconds)
+            times[problem][variant].append(seconds)
     seconds = {
-        case: {d: max(sum(found), 1e-9) for d, found in of.items() if (case, d) not in wrong}
-        for case, of in times.items()
+        problem: {d: max(sum(found), 1e-9) for d, found in of.items() if (problem, d) not in wrong}
+        for problem, of in times.items()
     }
-    return Trials(Measured(*adapter(device.adapter_info), seconds), tuple(wrong))
+    return Timings(Measurements(*adapter(device.adapter_info), seconds), tuple(wrong))
 
 
 def _times(timer: Clock, works: Sequence[Work], listed: Sequence[tuple[str, str, Step]]) -> list[float]:
-    """Seconds of each of these steps, more exactly of those that are close to the best of their case."""
+    """Seconds of each of these steps, more exactly of those that are close to the best of their problem."""
     times = measure.median(partial(timer.times, works), _ROUNDS)
     best: dict[str, float] = {}
-    for (case, *_), seconds in zip(listed, times, strict=True):
-        best[case] = min(seconds, best.get(case, math.inf))
-    close = [i for i, (case, *_) in enumerate(listed) if times[i] <= _CLOSE * best[case]]
+    for (problem, *_), seconds in zip(listed, times, strict=True):
+        best[problem] = min(seconds, best.get(problem, math.inf))
+    close = [i for i, (problem, *_) in enumerate(listed) if times[i] <= _CLOSE * best[problem]]
     again = measure.median(partial(timer.times, [works[i] for i in close]), _FINAL_ROUNDS)
     return [dict(zip(close, again, strict=True)).get(i, seconds) for i, seconds in enumerate(times)]
 
 
 def _trial(program: str) -> str:
-    return f"{program}, every design"
+    return f"{program}, every variant"
 
 
 def _listed(plan: Plan, program: str, granted: set[str]) -> list[tuple[str, str, Step]]:
-    """Case, design and step of all that a program's steps can be, their own designs first. The designs of a case lie as
-    far apart as they can, or all but the first one would find its operands in the adapter's caches."""
-    choices = {step.choice.case: step for step in plan.programs[program].steps if step.choice}
-    turns = [list(_designs(plan, step, granted)) for step in choices.values()]
+    """Problem, variant and step of all that a program's steps can be, their own variants first.
+
+    The variants of a problem lie as far apart as they can, or all but the first one would find its operands in the
+    adapter's caches.
+    """
+    alternatives = {step.alternatives.problem: step for step in plan.programs[program].steps if step.alternatives}
+    turns = [list(_variants(plan, step, granted)) for step in alternatives.values()]
     return [listed for turn in itertools.zip_longest(*turns) for listed in turn if listed]
 
 
-def _designs(plan: Plan, step: Step, granted: set[str]) -> Iterator[tuple[str, str, Step]]:
-    yield step.choice.case, step.choice.design, step
-    for design, (kernel, grid) in step.choice.others.items():
+def _variants(plan: Plan, step: Step, granted: set[str]) -> Iterator[tuple[str, str, Step]]:
+    yield step.alternatives.problem, step.alternatives.variant, step
+    for variant, (kernel, grid) in step.alternatives.others.items():
         if set(plan.kernels[kernel].needs) <= granted:
-            yield step.choice.case, design, Step(kernel, step.buffers, grid)
+            yield step.alternatives.problem, variant, Step(kernel, step.buffers, grid)
 
 
 def _wrong(
     session: Session, trial: str, known: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
 ) -> Iterator[tuple[str, str]]:
-    """The case and design of each step that writes something else than the first of its case. One case after the other:
-    what a design reads may lie where another case writes."""
+    """The problem and variant of each step that writes something else than the first of its problem.
+
+    One problem after the other: what a variant reads may lie where another problem writes.
+    """
     right: dict[str, list[np.ndarray]] = {}
     for i in session.stepwise(trial, known, sorted(range(len(listed)), key=lambda i: listed[i][0])):
-        case, design, step = listed[i]
+        problem, variant, step = listed[i]
         wrote = _written(session, step)
-        if not all(agree(a, b) for a, b in zip(wrote, right.setdefault(case, wrote), strict=True)):
-            yield case, design
+        if not all(agree(a, b) for a, b in zip(wrote, right.setdefault(problem, wrote), strict=True)):
+            yield problem, variant
 
 
 def _written(session: Session, step: Step) -> list[np.ndarray]:
     plan = session.plan
     bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-    written = [(b, plan.buffers[b]) for b, letter in bound if ACCESS[letter].write]
+    written = [(b, plan.buffers[b]) for b, access in bound if ACCESS[access].write]
     return [session.content(b, 0, of.bytes // of.each, "f32") for b, of in written]
 
 
 def agree(found: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether two designs agree. Operands are noise, of which a step may make what is no number: all have to, there."""
+    """Whether two variants agree. Operands are noise, of which a step may make NaN: then all variants have to."""
     largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
     return bool(np.allclose(found, wanted, rtol=0, atol=_TOLERANCE * largest, equal_nan=True))

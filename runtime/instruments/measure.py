@@ -22,9 +22,9 @@ import wgpu
 from intaglio.runtime import plan as plans
 from intaglio.runtime.contract import PAST
 from intaglio.runtime.instruments.clock import Clock, clock
+from intaglio.runtime.instruments.golden import Check
 from intaglio.runtime.instruments.profile import Ceilings, Profile, Timing
 from intaglio.runtime.instruments.provenance import Graph
-from intaglio.runtime.instruments.verify import Check
 from intaglio.runtime.plan import Plan
 from intaglio.runtime.progress import Progress
 from intaglio.runtime.session import Session

@@ -139,12 +139,12 @@ class Graph:
         writers: dict[int, tuple[str, list[int]]] = {}
         for i, (step, work) in enumerate(zip(steps, self.work[program], strict=True)):
             bound = list(zip(step.buffers, work.operands, plan.kernels[step.kernel].access, strict=True))
-            for buffer, _, letter in bound:
-                if not ACCESS[letter].write and buffer in writers:
+            for buffer, _, access in bound:
+                if not ACCESS[access].write and buffer in writers:
                     for writer in writers[buffer][1]:
                         result[writer].add(i)
-            for buffer, operand, letter in bound:
-                if ACCESS[letter].write:
+            for buffer, operand, access in bound:
+                if ACCESS[access].write:
                     value, before = writers.get(buffer, (operand.value, []))
                     writers[buffer] = operand.value, [*(before if value == operand.value else []), i]
         return result

@@ -1,23 +1,15 @@
-"""Golden values: what the programs of a bundle, and their steps, must give, against what they give on this adapter.
-
-A check may rest on the states that the ones before it left (a step on the prefill's cache), so all run, in order.
-"""
+"""Verify: what the programs of a bundle, and their steps, compute on this adapter, against its golden values."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from intaglio.runtime import files
-from intaglio.runtime.checked import items, named, typed
-from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.instruments.golden import Check, Slice, broken
 from intaglio.runtime.plan import ACCESS, SEEN, Plan, Program
 from intaglio.runtime.sizes import evaluate_size
 
@@ -25,32 +17,7 @@ if TYPE_CHECKING:
     from intaglio.runtime.instruments.provenance import Graph, Operand
     from intaglio.runtime.session import Session
 
-FILE = "golden.safetensors"
-
-# The largest absolute error of a program's outputs. Elsewhere, and of what is written on the way to them: of values up
-# to 1, and in proportion above.
-TOLERANCES = {"mel": 1e-4, "encode": 1e-3, "prefill": 2e-3, "step": 2e-3}
-TOLERANCE = 1e-4
-NEGLIGIBLE = 100
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What a tensor must hold: `values` at the flat indices `at`, or everywhere in order."""
-
-    values: np.ndarray
-    at: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Check:
-    """A run of a program, and what it must give: `outputs` (and states) by name, `steps` by step and binding."""
-
-    program: str
-    symbols: dict[str, int]
-    inputs: dict[str, np.ndarray]
-    outputs: Mapping[str, Slice]
-    steps: Mapping[tuple[int, int], Slice]
+NEGLIGIBLE = 100  # an error so many times smaller than what comes of it is not its cause
 
 
 @dataclass(frozen=True)
@@ -125,87 +92,34 @@ class StepResult:
     inputs: tuple[Input, ...] = ()
 
 
-# golden.safetensors
-
-
-def golden(folder: Path, plan: Plan) -> list[Check]:
-    """The golden checks of a bundle; none where the compiler did not know the model's sizes. Raises BadBundle."""
-    if FILE not in plan.files:
-        return []
-    files.verify_file(folder, plan, FILE)
-    try:
-        with safe_open(folder / FILE, framework="numpy") as file:
-            checks = items(json.loads((file.metadata() or {})["checks"]), dict)
-            shapes = {b.name: b.shape for b in plan.buffers if all(isinstance(d, int) for d in b.shape)}
-            return [_check(file, shapes, i, **check) for i, check in enumerate(checks)]
-    except (SafetensorError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise _broken(folder / FILE, error) from error
-
-
-def _broken(path: Path | str, error: Exception | str) -> BadBundle:
-    return BadBundle(f"{path} is broken: {error}; compile the model again")
-
-
-def _check(
-    file: Any,
-    shapes: Mapping[str, tuple[int, ...]],
-    i: int,
-    program: Any,
-    symbols: Any,
-    inputs: Any,
-    expected: Any,
-    steps: Any,
-) -> Check:
-    pieces = [items(piece, int) for piece in items(steps, list)]
-    ends = np.cumsum([0, *(count for _, _, count in pieces)])
-    at, values = (file.get_tensor(f"{i}.steps.{kind}") for kind in ("at", "is"))
-    if len(at) != ends[-1]:
-        raise ValueError("the values of steps are not as many as it says")
-    parts = [slice(*ends[k : k + 2]) for k in range(len(pieces))]
-    return Check(
-        typed(program, str),
-        named(symbols, int),
-        {name: _whole(file.get_tensor(f"{i}.in.{name}"), shapes.get(name)) for name in items(inputs, str)},
-        {name: _slice(*(file.get_tensor(f"{i}.{k}.{name}") for k in ("is", "at"))) for name in items(expected, str)},
-        {(step, binding): _slice(values[p], at[p]) for (step, binding, _), p in zip(pieces, parts, strict=True)},
-    )
-
-
-def _whole(array: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
-    """An input with the repetitions at the end of its last axis, which are not stored."""
-    if not shape or not array.size or array.shape[:-1] != shape[:-1] or array.shape[-1] >= shape[-1]:
-        return array
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, shape[-1] - array.shape[-1])], mode="edge")
-
-
-def _slice(values: np.ndarray, at: np.ndarray) -> Slice:
-    if at.shape != values.shape or at.ndim != 1 or not at.size or at.dtype.kind not in "iu" or at.min() < 0:
-        raise ValueError("values and their places do not fit together")
-    return Slice(values, at)
-
-
-# running
+def _within(checks: Iterable[Check], tolerance: float | None) -> Iterator[Check]:
+    """The checks, with this tolerance for all that they compare unless it is None."""
+    for check in checks:
+        yield (
+            check
+            if tolerance is None
+            else replace(check, tolerances=dict.fromkeys(check.outputs, tolerance), tolerance=tolerance)
+        )
 
 
 def outputs(session: Session, checks: Iterable[Check], tolerance: float | None = None) -> Iterator[Result]:
-    """Run every check and compare its outputs; `tolerance` replaces the programs' own. Raises BadBundle."""
-    for i, check in enumerate(checks):
+    """Run every check and compare its outputs; `tolerance` replaces those of the checks. Raises BadBundle."""
+    for i, check in enumerate(_within(checks, tolerance)):
         try:
             made = session.run(check.program, check.inputs, check.symbols)
             rest = {name: session.read(name, check.symbols) for name in check.outputs.keys() - made.keys()}
         except (KeyError, ValueError) as error:
-            raise _broken(FILE, error) from error
+            raise broken(error) from error
         for name, wanted in check.outputs.items():
-            most = limit(check.program, wanted) if tolerance is None else tolerance
-            yield compare((i, check.program, name), (made | rest)[name], wanted, most)
+            yield compare((i, check.program, name), (made | rest)[name], wanted, check.output_tolerance(name, wanted))
 
 
 def steps(
     session: Session, graph: Graph, checks: Iterable[Check], tolerance: float | None = None
 ) -> Iterator[StepResult]:
     """Run every check step by step and compare what each step writes, in order. Raises BadBundle."""
-    for i, check in enumerate(checks):
-        found = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i, tolerance))}
+    for i, check in enumerate(_within(checks, tolerance)):
+        found = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i))}
         readers = graph.readers(session.plan, check.program)
         wrong = _wrong(session.plan, session.plan.programs[check.program], readers, found)
         if wrong:
@@ -224,7 +138,7 @@ def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], found: Map
     spread: set[int] = set()
     for i, step in reversed(list(enumerate(program.steps))):
         bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-        kept = any(ACCESS[letter].write and plan.buffers[b].kind in SEEN for b, letter in bound)
+        kept = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
         if (kept or readers[i] & spread) and _bad(i, found):
             spread.add(i)
     excess = {i: found[i].worst.excess for i in spread & found.keys()}
@@ -248,7 +162,7 @@ def _replay(session: Session, graph: Graph, check: Check) -> Iterator[_Run]:
     try:
         known = session.feed(check.program, check.inputs, check.symbols)
     except (KeyError, ValueError) as error:
-        raise _broken(FILE, error) from error
+        raise broken(error) from error
     for step in session.stepwise(check.program, known):
         yield _Run(session, graph, check, step, known)
 
@@ -263,7 +177,7 @@ class _Run:
         self._described = session.plan.programs[check.program].steps[step]
         self._access = session.plan.kernels[self._described.kernel].access
 
-    def result(self, check: int, tolerance: float | None) -> StepResult | None:
+    def result(self, check: int) -> StepResult | None:
         """How the step did in the check with this number, None if there is nothing to compare with."""
         wanted = {
             b: self._check.steps[self.step, b]
@@ -273,27 +187,28 @@ class _Run:
         found = []
         for binding, right in wanted.items():
             wrote, where = self._content(binding), (check, self._check.program, self._operands[binding].value)
-            result = compare(where, wrote, right, self._most(binding, right, tolerance))
+            result = compare(where, wrote, right, self._allowed(binding, right))
             found.append((result, wrote if right.at is None else wrote.reshape(-1)[right.at], right.values))
         if not found:
             return None
         worst, wrote, right = max(found, key=lambda f: (not f[0].passed, f[0].excess))
         return StepResult(self.step, self._described.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
 
-    def _most(self, binding: int, right: Slice, tolerance: float | None) -> float:
-        """The largest error: that of an output is one with it, and of other values is in proportion to them."""
-        if self._session.plan.buffers[self._described.buffers[binding]].kind == "output":
-            return limit(self._check.program, right) if tolerance is None else tolerance
-        return _scale(right) * (TOLERANCES.get(self._check.program, TOLERANCE) if tolerance is None else tolerance)
+    def _allowed(self, binding: int, right: Slice) -> float:
+        """The largest error of what the step writes at a binding."""
+        buffer = self._session.plan.buffers[self._described.buffers[binding]]
+        if buffer.kind == "output":
+            return self._check.output_tolerance(buffer.name, right)
+        return self._check.step_tolerance(right)
 
     def inputs(self, worst: Result) -> Iterator[Input]:
         """What the step read."""
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
-        for binding, (operand, letter) in enumerate(zip(self._operands, self._access, strict=True)):
+        for binding, (operand, access) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
             buffer = self._session.plan.buffers[self._described.buffers[binding]]
             packed = math.prod(shape) > buffer.bytes // buffer.each  # into fewer words than the weight has numbers
-            if ACCESS[letter].write or packed:
+            if ACCESS[access].write or packed:
                 continue
             content = self._content(binding)
             near = None if operand.layout not in ("", "flat") else _near(content, worst.index, written)
@@ -321,21 +236,11 @@ def _near(array: np.ndarray, index: tuple[int, ...], written: tuple[int, ...]) -
     return None
 
 
-def limit(program: str, wanted: Slice) -> float:
-    """The largest error of an output of a program."""
-    return TOLERANCES.get(program, TOLERANCE * _scale(wanted))
-
-
-def _scale(wanted: Slice) -> float:
-    finite = np.abs(wanted.values[np.isfinite(wanted.values)].astype(np.float64))
-    return max(1.0, float(finite.max(initial=0)))
-
-
 def compare(where: tuple[int, str, str], actual: np.ndarray, wanted: Slice, tolerance: float) -> Result:
     """The elements of `actual` that are compared, against what they should be; NaN is infinitely wrong."""
     flat, at = actual.reshape(-1), wanted.at if wanted.at is not None else np.arange(actual.size)
     if len(at) != wanted.values.size or at.max() >= flat.size:
-        raise _broken(FILE, f"{where[2]} of {where[1]} has {flat.size} elements")
+        raise broken(f"{where[2]} of {where[1]} has {flat.size} elements")
     values, right = (a.reshape(-1).astype(np.float64) for a in (flat[at], wanted.values))
     with np.errstate(invalid="ignore"):
         errors = np.where(values == right, 0, np.abs(values - right))

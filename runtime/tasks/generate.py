@@ -1,27 +1,22 @@
-"""Text from the programs of a language model: prefill reads a prompt in chunks, step adds a token.
-
-The cache outlives a text. Row i of it belongs to token i of what was read last, so a prompt that begins like that is
-read from where the two part; and tokens stay on the adapter, so that several steps run before any is looked at.
-"""
+"""Text from the programs of a language model: what a prompt may be, where a text ends, and its pieces as they come."""
 
 from __future__ import annotations
 
 import math
 import random
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from intaglio.runtime.contract import NEW_TOKENS, PAST
+from intaglio.runtime.contract import LOGITS, NEW_TOKENS, PAST, SAMPLING, SEED
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import SEEN, Plan
 from intaglio.runtime.progress import Progress, silent
-from intaglio.runtime.tasks.options import SAMPLING, SEEDS, Options
+from intaglio.runtime.tasks.decode import Decoder, Request
+from intaglio.runtime.tasks.options import SAMPLING_OPTIONS, SEEDS, Options
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
@@ -69,7 +64,7 @@ class Settings:
             raise BadBundle("generation.json is broken: a token is no number; compile the model again")
         if any(type(text) is not str for text in made.special.values()):
             raise BadBundle("generation.json is broken: a special token is no text; compile the model again")
-        if not made.sampling.keys() <= SAMPLING:
+        if not made.sampling.keys() <= SAMPLING_OPTIONS:
             raise BadBundle("generation.json is broken: it recommends what no option is; compile the model again")
         return made
 
@@ -143,18 +138,6 @@ class PromptTooLong(ValueError):
     """The prompt does not fit the context."""
 
 
-@dataclass
-class Row:
-    """What belongs to one row of a session, of which there is one today: batches and beams would have several.
-
-    held: the tokens whose keys and values lie in the cache. text: the number of the text that wrote there last, which
-    finds its cache and its sampling settings as it left them.
-    """
-
-    held: list[int] = field(default_factory=list)
-    text: int = 0
-
-
 class Generator:
     """A language model in a session. Without a tokenizer, texts are empty. Raises BadBundle.
 
@@ -170,10 +153,8 @@ class Generator:
     ) -> None:
         self.settings = settings
         _check(session.plan, settings)
-        self._session, self._tokenizer, self._progress = session, tokenizer, progress
-        self._row = Row()
-        self._writes = session.writes  # the session's count after our last write
-        self._pace = 1  # steps of the next submit
+        self._session, self._tokenizer = session, tokenizer
+        self._decoder = Decoder(session, settings.context, settings.chunk, BUDGET, progress)
 
     def generate(self, prompt: Sequence[int], options: Options) -> Stream:
         """The text after `prompt`. Raises PromptTooLong, and ValueError for tokens that the model does not know."""
@@ -190,13 +171,10 @@ class Generator:
         tokens = self._known(tokens)
         rows = np.empty((len(tokens), self.settings.vocabulary), np.float32)
         with self._session.lock:
-            self._begin(Options())
+            self._decoder.begin(self._sampling(Options()))
             for i, token in enumerate(tokens):
-                with self._writing():
-                    del self._row.held[i:]
-                    self._session.write("tokens", np.array([token]), i)
-                    self._session.submit("step", {PAST: i})
-                    self._row.held.append(token)
+                self._decoder.place(token, i)
+                self._decoder.steps(token, 1, {})
                 rows[i] = self._last_logits()
         return rows
 
@@ -213,94 +191,12 @@ class Generator:
             )
         return array.tolist()
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Stands around all that writes into the session. Where somebody else wrote since, the cache holds nothing."""
-        if self._session.writes != self._writes:
-            self._row.held, self._row.text = [], self._row.text + 1
-        try:
-            yield
-        finally:
-            self._writes = self._session.writes
-
-    def _begin(self, options: Options) -> int:
-        """Begin a text, or go on with one after another; returns its number."""
-        with self._writing():
-            self._row.text += 1
-            self._session.write("sampling", options.sampling)
-        return self._row.text
-
-    # tokens
-
-    def _tokens(self, prompt: list[int], options: Options) -> Iterator[Sequence[int]]:
-        """The tokens after the prompt, as many at a time as a submit brings, until the context is full.
-
-        Only what surely lies in the cache counts as held, so that an interruption anywhere leaves the truth.
-        """
-        seed = random.randrange(SEEDS) if options.seed is None else int(options.seed)
-        number = self._begin(options)
-        text = [*prompt, self._prefill(prompt, seed)]  # its last token is not in the cache yet
-        remaining = (options.max_tokens or math.inf) - 1
-        yield text[-1:]
-        while (room := self.settings.context + 1 - len(text)) > 0:
-            if number != self._row.text or self._session.writes != self._writes:
-                number = self._begin(options)
-                self._resume(text, seed)
-            count = int(min(self._count(options), remaining, room))
-            tokens = self._steps(text[-1], count, seed)
-            text += tokens
-            remaining -= count
-            yield tokens
-
-    def _resume(self, text: list[int], seed: int) -> None:
-        """Bring back a text that another one pushed out: all but its last token into the cache, the last one behind.
-
-        A prefill draws a token too, which the last one replaces: the next is drawn by a step, as it would have been.
-        """
-        before = text[:-1]
-        if self._common(before) < len(before):
-            self._prefill(before, seed)
-        with self._writing():
-            del self._row.held[len(before) :]
-            self._session.write("tokens", np.array(text[-1:]), len(before))
-
-    def _common(self, tokens: Sequence[int]) -> int:
-        """How many of the first tokens the cache holds."""
-        pairs = zip(tokens, self._row.held, strict=False)
-        return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(tokens), len(self._row.held)))
-
-    def _prefill(self, prompt: list[int], seed: int) -> int:
-        """Read the prompt from where it parts from what is held; the last token is always read. Returns the next."""
-        common, chunk, token = self._common(prompt[:-1]), self.settings.chunk, -1
-        for first in range(common, len(prompt), chunk):
-            part = prompt[first : first + chunk]
-            with self._writing():
-                del self._row.held[first:]
-                self._session.write("tokens", np.array(part), first)
-                symbols = {PAST: first, NEW_TOKENS: len(part), "seed": seed}
-                token = int(self._session.submit("prefill", symbols, ("tokens", first + len(part), 1))[0])
-                self._row.held += part
-            if len(prompt) - common > chunk:
-                self._progress("reading the prompt", first + len(part) - common, len(prompt) - common)
-        return token
-
-    def _steps(self, last: int, count: int, seed: int) -> list[int]:
-        """The next `count` tokens after `last`, in one submit, which sets the pace of the next one."""
-        first = len(self._row.held)
-        runs = [{PAST: first + i, "seed": seed} for i in range(count)]
-        begin = time.perf_counter()
-        with self._writing():
-            tokens = self._session.replay("step", runs, ("tokens", first + 1, count)).tolist()
-            self._row.held += [last, *tokens[:-1]]
-        seconds = (time.perf_counter() - begin) / count
-        self._pace = max(1, min(2 * self._pace, SLOTS, int(BUDGET / seconds)))
-        return tokens
-
-    def _count(self, options: Options) -> int:
-        return 1 if options.logprobs is not None else int(options.steps_per_submit or self._pace)
+    def _sampling(self, options: Options) -> Callable[[], None]:
+        """Writes the sampling settings into the session."""
+        return lambda: self._session.write(SAMPLING, options.sampling)
 
     def _last_logits(self) -> np.ndarray:
-        return self._session.read("logits", {}).reshape(-1)
+        return self._session.read(LOGITS, {}).reshape(-1)
 
     # text
 
@@ -329,7 +225,10 @@ class Generator:
         return Completion(text.said, tokens, reason, len(prompt), logprobs)
 
     def _chosen(self, prompt: list[int], options: Options) -> Iterator[int]:
-        for tokens in self._tokens(prompt, options):
+        seed = random.randrange(SEEDS) if options.seed is None else int(options.seed)
+        pace = 1 if options.logprobs is not None else options.steps_per_submit
+        limit = options.max_tokens or math.inf
+        for tokens in self._decoder.tokens(prompt, Request({SEED: seed}, limit, pace, self._sampling(options))):
             yield from tokens
 
     def _logprob(self, token: int, count: int) -> Logprob:

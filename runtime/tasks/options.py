@@ -10,7 +10,7 @@ import numpy as np
 
 from intaglio.runtime.limits import SLOTS
 
-SAMPLING = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty"}  # options that shape what is drawn
+SAMPLING_OPTIONS = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty"}  # options that shape what is drawn
 SEEDS = 1 << 31
 COLDEST = 1e-4  # the lowest temperature: below, only the best token has a chance, and numbers overflow
 

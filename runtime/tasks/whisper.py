@@ -1,4 +1,4 @@
-"""Speech to text with the programs of a Whisper: mel, encode, prefill, step.
+"""Speech to text with the programs of a Whisper: mel, encode, detect, prefill, step.
 
 Whisper listens to windows of fixed length. What to make of a recording of any length follows OpenAI's reference,
 whisper/transcribe.py, at temperature 0; positions in the recording are counted in frames of the spectrogram, as there.
@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from intaglio.runtime.contract import NEW_TOKENS, PAST
+from intaglio.runtime.contract import (
+    AUDIO,
+    BEGIN,
+    DETECT,
+    ENCODE,
+    LOUDEST,
+    MEL,
+    OPENING,
+    PADDING,
+    PAST,
+    PREFILL,
+    STEP,
+    TIMED,
+    TOKENS,
+)
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.audio import mono
+from intaglio.runtime.tasks.decode import Decoder, Request
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
 
-SILENCE = -10.0  # log10 of the smallest power that the spectrogram knows
-FRAMES_PER_TIMESTAMP = 2  # the encoder halves the frames, and timestamps count its positions
+BUDGET = 0.02  # seconds that a submit of steps may take: a window has few tokens, and steps behind its end are lost
 TASKS = ("transcribe", "translate")
 WELL_KNOWN = ("en", "zh", "de", "es", "fr")
 
@@ -52,7 +66,8 @@ class Settings:
     """What generation.json says: special tokens, those of languages and tasks, and the measures of the spectrogram.
 
     Tokens below `end` are text, from `first_timestamp` on they are times. A sequence has at most `max_length` tokens. A
-    window has `frames` frames, one every `hop` samples, each of `context` samples around its middle.
+    window has `frames` frames, one every `hop` samples, each of `context` samples around its middle; a timestamp counts
+    `frames_per_timestamp` of them. `silence` is the log10 of the least power that the spectrogram tells from none.
     """
 
     start: int
@@ -67,6 +82,8 @@ class Settings:
     hop: int
     context: int
     frames: int
+    frames_per_timestamp: int
+    silence: float
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Settings:
@@ -77,9 +94,11 @@ class Settings:
         except (KeyError, TypeError, ValueError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
         tokens = [settings.start, settings.end, settings.no_timestamps, settings.first_timestamp]
-        sizes = [settings.max_length, settings.rate, settings.hop, settings.context, settings.frames]
+        names = ("max_length", "rate", "hop", "context", "frames", "frames_per_timestamp")
+        sizes = [getattr(settings, name) for name in names]
         numbers = [*tokens, *sizes, *languages.values(), *tasks.values()]
-        if any(type(n) is not int or n < 0 for n in numbers) or not all(sizes):
+        whole = all(type(n) is int and n >= 0 for n in numbers) and all(sizes)
+        if not whole or type(settings.silence) is not float or not settings.silence < 0:
             raise BadBundle("generation.json is broken: a number is missing; compile the model again")
         if settings.multilingual and not (languages and tasks):
             raise BadBundle("generation.json names no languages or tasks; compile the model again")
@@ -107,24 +126,28 @@ class Settings:
 
 
 class Sound:
-    """A recording as the spectrogram sees it: `context` / 2 samples reflected before its start, silence after its end.
+    """A recording, and what the spectrogram takes of it.
 
     `frames`: how many the recording counts as. A few more hear some of it, up to `audible`.
     """
 
     def __init__(self, samples: np.ndarray, settings: Settings) -> None:
-        self._settings, half = settings, settings.context // 2
-        start = np.pad(samples[: half + 1], (0, max(0, half + 1 - len(samples))))
-        self._samples = np.concatenate([start[:0:-1], samples])
+        self._settings, self._half = settings, settings.context // 2
+        self._samples = samples
         self.frames = max(1, len(samples) // settings.hop)
-        self.audible = (len(samples) + half) // settings.hop + 1
+        self.audible = (len(samples) + self._half) // settings.hop + 1
 
     def window(self, first: int) -> np.ndarray:
-        """The samples under the window of frames from `first` on, f32[1, 1, hop * frames + context]."""
+        """The samples under the window of frames from `first` on, f32[1, 1, hop * frames + context].
+
+        What lies outside the recording is zeros; the program `mel` mirrors what lies before its start.
+        """
         s = self._settings
         length = s.hop * s.frames + s.context
-        part = self._samples[first * s.hop : first * s.hop + length]
-        return np.pad(part, (0, length - len(part)))[None, None]
+        start = first * s.hop - self._half
+        part = self._samples[max(0, start) : start + length]
+        before = max(0, -start)
+        return np.pad(part, (before, length - before - len(part)))[None, None]
 
 
 class Transcriber:
@@ -133,13 +156,13 @@ class Transcriber:
     def __init__(self, session: Session, settings: Mapping[str, Any], tokenizer: Tokenizer) -> None:
         self.settings = Settings.parse(settings)
         self._session, self._tokenizer = session, tokenizer
-        try:
-            (self._features,) = session.plan.programs["encode"].inputs
-            room = session.plan.symbols[PAST][1] + 1
-        except (KeyError, ValueError) as error:
-            raise BadBundle("the plan is broken: it is no Whisper's; compile the model again") from error
+        programs = {MEL, ENCODE, PREFILL, STEP} | ({DETECT} if self.settings.multilingual else set())
+        if not session.plan.programs.keys() >= programs or PAST not in session.plan.symbols:
+            raise BadBundle("plan.json is broken: it is not the plan of a Whisper; compile the model again")
+        room = session.plan.symbols[PAST][1] + 1
         if self.settings.max_length > room:
-            raise BadBundle(f"generation.json allows {self.settings.max_length} tokens, the plan {room}")
+            raise BadBundle(f"generation.json allows {self.settings.max_length} tokens, plan.json {room}")
+        self._decoder = Decoder(session, room, room, BUDGET)
 
     def transcribe(
         self,
@@ -159,11 +182,11 @@ class Transcriber:
         language = s.known(language, task)
         sound = Sound(mono(samples, s.rate, s.rate), s)
         timed = sound.frames > s.frames if timestamps is None else timestamps
-        loudest = self._loudest(sound)
+        self._measure(sound)
         segments: list[Segment] = []
         seek = 0
         while seek < sound.frames:
-            self._listen(sound, seek, loudest)
+            self._listen(sound, seek)
             language = language or self._detect_language()
             tokens = self._decode(self._prompt(language, task, timed), timed)
             size = min(s.frames, sound.frames - seek)
@@ -189,60 +212,41 @@ class Transcriber:
 
     # the programs
 
-    def _loudest(self, sound: Sound) -> float:
-        """The largest log10 power in a recording; of what one window leaves over, if there is just one to encode."""
+    def _measure(self, sound: Sound) -> None:
+        """Let the state `loudest` know a recording of several windows; of one, what its window leaves over."""
         window = self.settings.frames
-        peaks = [SILENCE]
+        self._session.write(LOUDEST, np.full((1, 1, 1), self.settings.silence, np.float32))
         for first in range(0 if sound.frames > window else window, sound.audible, window):
-            self._spectrogram(sound, first, SILENCE)
-            peaks.append(float(self._session.read("peak", {}).item()))
-        return max(peaks)
+            self._spectrogram(sound, first, 0)
 
-    def _spectrogram(self, sound: Sound, first: int, loudest: float) -> None:
-        self._session.write("audio", sound.window(first))
-        self._session.write("loudest", np.full((1, 1, 1), loudest, np.float32))
-        self._session.submit("mel", {})
+    def _spectrogram(self, sound: Sound, first: int, padding: int) -> None:
+        self._session.write(AUDIO, sound.window(first))
+        self._session.submit(MEL, {OPENING: int(first == 0), PADDING: padding})
 
-    def _listen(self, sound: Sound, seek: int, loudest: float) -> None:
+    def _listen(self, sound: Sound, seek: int) -> None:
         """Encode the window at `seek`.
 
         A recording shorter than a window ends in silence. The last window of a longer one ends in zeros, which are not
         silence in a spectrogram: so it is in OpenAI's reference, and in transformers.
         """
-        self._spectrogram(sound, seek, loudest)
-        left = sound.frames - seek
-        ends = left < self.settings.frames < sound.frames
-        if ends or self._features != "input_features":
-            features = self._session.read("input_features", {})
-            if ends:
-                features[..., left:] = 0
-            self._session.write(self._features, features)
-        self._session.submit("encode", {})
+        window = self.settings.frames
+        self._spectrogram(sound, seek, max(0, window - (sound.frames - seek)) if sound.frames > window else 0)
+        self._session.submit(ENCODE, {})
 
     def _detect_language(self) -> str:
-        self._session.write("input_ids", np.array([[self.settings.start]]))
-        symbols = {PAST: 0, NEW_TOKENS: 1, "begin": 1, "timed": 0}
-        self._session.submit("prefill", symbols)
-        logits = self._session.read("logits", symbols).reshape(-1)
-        return max(self.settings.languages, key=lambda code: logits[self.settings.languages[code]])
+        self._session.write(TOKENS, np.array([self.settings.start]))
+        (token,) = self._session.submit(DETECT, {PAST: 0, BEGIN: 1}, (TOKENS, 1, 1))
+        return next(code for code, language in self.settings.languages.items() if language == token)
 
     def _decode(self, prompt: list[int], timed: bool) -> list[int]:
         """The tokens that follow the prompt, up to the end token or the largest length."""
-        count = len(prompt)
-        symbols = {"begin": count, "timed": int(timed)}
-        self._session.write("input_ids", np.array([prompt]))
-        token = self._submit("prefill", {**symbols, PAST: 0, NEW_TOKENS: count}, count)
-        tokens = []
-        while token != self.settings.end:
-            tokens.append(token)
-            count += 1
-            if count >= self.settings.max_length:
-                break
-            token = self._submit("step", {**symbols, PAST: count - 1}, count)
+        symbols = {BEGIN: len(prompt), TIMED: int(timed)}
+        tokens: list[int] = []
+        for some in self._decoder.tokens(prompt, Request(symbols, self.settings.max_length - len(prompt))):
+            tokens += some
+            if self.settings.end in some:
+                return tokens[: tokens.index(self.settings.end)]
         return tokens
-
-    def _submit(self, program: str, symbols: Mapping[str, int], index: int) -> int:
-        return int(self._session.submit(program, symbols, read=("tokens", index, 1))[0])
 
 
 @dataclass(frozen=True)
@@ -262,7 +266,7 @@ def cut(tokens: Sequence[int], size: int, settings: Settings) -> tuple[list[Piec
     """
 
     def frame(token: int) -> int:
-        return (token - settings.first_timestamp) * FRAMES_PER_TIMESTAMP
+        return (token - settings.first_timestamp) * settings.frames_per_timestamp
 
     timed = [token >= settings.first_timestamp for token in tokens]
     finished = timed[-2:] == [False, True]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from parity import Build, compiled, every_design
+from parity import Build, compiled, every_variant
 
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.graph import Graph
@@ -40,7 +40,7 @@ def test_caches_round_to_the_nearest(tmp_path: Path) -> None:
     x = numbers()
     expected = x.astype(np.float16)
     assert np.isfinite(expected).all()
-    for executor in every_design(compiled(cache(), tmp_path / "bundle")):
+    for executor in every_variant(compiled(cache(), tmp_path / "bundle")):
         executor.run("main", {"x": x})
         for name in ("keys", "values"):
             stored = executor.read(name, {})

@@ -14,6 +14,7 @@ from parity import Build, compiled, opened
 import tint
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.operators import SampleToken
 from intaglio.runtime.session import Session
 
 CONTEXT = 64
@@ -27,7 +28,7 @@ def build(vocabulary: int, folder: Path) -> Path:
     logits = b.input("logits", 1, 1, vocabulary)
     sampling, tokens = b.state("sampling", 5), b.state("tokens", 1, CONTEXT + 1, 1, dtype="i32")
     made = b.graph.value("token", tokens.type)
-    b.graph.add(Node("SampleToken", (logits, sampling, tokens), (made,), {"at": P + 1, "seed": SEED}, ("sampling",)))
+    b.graph.add(Node.of(SampleToken(logits, sampling, tokens, at=P + 1, seed=SEED), (made,), ("sampling",)))
     return compiled(b.output(), folder)
 
 

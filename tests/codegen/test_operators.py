@@ -24,7 +24,7 @@ from parity import (
     case,
     compiled,
     const,
-    every_design,
+    every_variant,
     f32,
     flags,
     fused,
@@ -47,8 +47,9 @@ from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import BINARY, ELEMENTWISE, SMOOTH, UNARY, Expression, operator
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
+from intaglio.compiler.ir.operators import FakeQuantize, Rotary, WhisperToken, Window
 from intaglio.compiler.models.whisper.family import bits
-from intaglio.compiler.rewrite.elementwise_chains import rounding
+from intaglio.compiler.rewrite.elementwise_chains import spelled
 
 PLAIN = """Abs Asinh Atan Ceil Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Mish
     Neg Relu Round Sigmoid Sign Sin Sinh Softplus Tan Tanh""".split()
@@ -945,7 +946,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_against_onnxruntime(case: Case, bundle_of: Callable[[Case], Path]) -> None:
-    sessions = every_design(bundle_of(case))
+    sessions = every_variant(bundle_of(case))
     for size in case.sizes if case.symbols else (1,):
         feeds = case.fed(size)
         expected = onnxruntime_outputs(case.model(), feeds)
@@ -989,7 +990,7 @@ def to_steps(scale: float, zero: float) -> Expression:
     """Rounding to 8 bits."""
     x = Value("x", TensorType("f32", ()))
     grid = tuple(Value("", TensorType("f32", ()), np.float32(v)) for v in (scale, zero))
-    return rounding(Node("FakeQuantize", (x, *grid), (x,), {"low": -128.0, "high": 127.0}), "acc")
+    return spelled(FakeQuantize(x, *grid, low=-128.0, high=127.0), "acc")
 
 
 ROUNDED, FINE = to_steps(0.01, 3), to_steps(1 / 255, -128)
@@ -1018,9 +1019,9 @@ def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm
     if norm:
         q, k = (normed(b, x, head_dim) for x in (q, k))
     tables = b.weight(128, pairs), b.weight(128, pairs)
-    attrs = {"interleaved": interleaved, "past": P}
-    q = b.node("Rotary", (*tables, q), heads=(3,), **attrs)[0]
-    k = b.Write(b.node("Rotary", (*tables, k), heads=(1,), **attrs)[0], b.state("keys", 1, 128, head_dim), at=P)
+    q = b.add(Rotary(*tables, (q,), heads=(3,), interleaved=interleaved, past=P))
+    k = b.add(Rotary(*tables, (k,), heads=(1,), interleaved=interleaved, past=P))
+    k = b.Write(k, b.state("keys", 1, 128, head_dim), at=P)
     y = b.Attention(q, k, k, heads=3, kv_heads=1, scale=head_dim**-0.5, past=P)
     return b.output(y)
 
@@ -1032,14 +1033,14 @@ def turned(
     b = Build()
     x = b.input("x", 1, rows, WIDTH)
     x = b.RMSNormalization(x, b.weight(WIDTH), axis=-1, epsilon=1e-6) if norm else x
-    tables, past = (b.weight(128, pairs), b.weight(128, pairs)), {"past": P}
+    tables = b.weight(128, pairs), b.weight(128, pairs)
     widths = {"q": 3 * head_dim, "keys": head_dim, "values": head_dim}
     made = {name: b.Linear(x, b.weight(n, WIDTH), *[b.weight(n)] * bias) for name, n in widths.items()}
     for name, heads in (("q", 3), ("keys", 1)):
-        made[name] = b.node("Rotary", (*tables, made[name]), heads=(heads,), interleaved=interleaved, **past)[0]
+        made[name] = b.add(Rotary(*tables, (made[name],), heads=(heads,), interleaved=interleaved, past=P))
     for name in ("keys", "values"):
         made[name] = b.Write(made[name], b.state(name, 1, 128, head_dim), at=P)
-    return b.output(b.Attention(*made.values(), heads=3, kv_heads=1, scale=head_dim**-0.5, **past))
+    return b.output(b.Attention(*made.values(), heads=3, kv_heads=1, scale=head_dim**-0.5, past=P))
 
 
 def normed(b: Build, x: Value, head_dim: int) -> Value:
@@ -1062,8 +1063,7 @@ def masked(rows: Dim, keys: int, *mask: Dim, head_dim: int = 8) -> Graph:
     """Attention whose mask is data."""
     b = Build()
     q, k, v = (b.input(n, 1, d, 4 * head_dim) for n, d in (("q", rows), ("k", keys), ("v", keys)))
-    attrs = {"heads": 4, "kv_heads": 4, "scale": 0.3, "past": None}
-    return b.output(b.node("Attention", (q, k, v, b.input("mask", *mask)), **attrs)[0])
+    return b.output(b.Attention(q, k, v, b.input("mask", *mask), heads=4, kv_heads=4, scale=0.3, past=None))
 
 
 def cached(rows: Dim, width: int, in_layer: bool = True) -> Graph:
@@ -1084,7 +1084,7 @@ def linear(rows: Dim, width: int, *columns: int, tail: bool = False) -> Graph:
 def window(kernel: int, stride: int, pad: int) -> Graph:
     b = Build()
     x, w = b.input("x", 1, 20, 8), b.weight(12, kernel * 8)
-    y = b.node("Linear", (x, w, b.weight(12)), window=(kernel, stride, pad))[0]
+    y = b.Linear(x, w, b.weight(12), window=Window(kernel, stride, pad))
     return b.output(b.Gelu(y, approximate="tanh"))
 
 
@@ -1240,8 +1240,8 @@ def test_the_next_token(tmp_path: Path) -> None:
     begin, timed = dim(Symbol("begin", 0, 20)), dim(Symbol("timed", 0, 1))
     lists = (b.constant(bits(tokens, size)) for tokens in (suppress, suppress_first))
     made = b.graph.value("token", state.type)
-    attrs = {"at": P + 1, "begin": begin, "timed": timed, **settings}
-    b.graph.add(Node("WhisperToken", (logits, *lists, state), (made,), attrs, ("sampling",)))
+    choice = WhisperToken(logits, *lists, state, at=P + 1, begin=begin, timed=timed, **settings)
+    b.graph.add(Node.of(choice, (made,), ("sampling",)))
     session = opened(compiled(b.output(), tmp_path / "bundle"))
     for _ in range(150):
         at, count = 3, int(random.integers(0, 5))
@@ -1263,7 +1263,7 @@ def test_every_operator_has_a_case() -> None:
     graphs += [fused(layer.build()) for layer in LAYERS.values()]
     found = {"SampleToken", "WhisperToken"}  # these have tests of their own
     for node in (n for g in graphs for n in g.nodes):
-        steps = [step for key in ("steps", "tail") for step in node.attrs.get(key, ())]
+        steps = [step for key in ("steps", "tail", "gate") for step in node.settings.get(key, ())]
         found |= {node.op, *(step[0] for step in steps), *(operator(step)[0] for step in steps)}
     found |= {node.op_type for case in CASES for node in case.model().graph.node}
     missing = {*OPS, *ELEMENTWISE, *EXPANSIONS, *wgsl.OPERATORS, *(op for op, _ in wgsl.BY_KIND), "Reshape"} - found
@@ -1272,7 +1272,8 @@ def test_every_operator_has_a_case() -> None:
 
 def test_every_smooth_operator_has_a_case_as_a_tail() -> None:
     """Tails are computed four numbers at a time, so operators that may be part of one are written twice."""
-    found = {step[0] for case in TAILS for node in graph_of(case.model()).nodes for step in node.attrs.get("tail", ())}
+    tails = [node.tail for case in TAILS for node in graph_of(case.model()).nodes if node.tail is not None]
+    found = {op for tail in tails for op, *_ in tail.steps}
     assert not SMOOTH - {"Identity"} - found
 
 
@@ -1280,8 +1281,8 @@ def test_every_smooth_operator_has_a_case_as_a_tail() -> None:
     "text, inputs, message",
     [
         ("y, i = TopK(x, k)", {"x": f32(70_000), "k": const([1])}, "70000 elements"),
-        ("y = Add(x, z)", {"x": f32("T", "S"), "z": f32("S")}, "sizes that vary are multiplied"),
-        ('y = Pad <mode = "reflect"> (x, p)', {"x": f32("T"), "p": const([1, 1])}, "the size of what is padded"),
+        ("y = Add(x, z)", {"x": f32("T", "S"), "z": f32("S")}, r"\(T\) \* \(S\).*--bind"),
+        ('y = Pad <mode = "reflect"> (x, p)', {"x": f32("T"), "p": const([1, 1])}, "dynamic size"),
         ("y = Add(x, b)", {"x": i64(3), "b": const(2**40)}, "32 bits"),
         ("y = Add(x, b)", {"x": i64(3), "b": const([2**40, 1, 1])}, "32 bits"),
         ("y = ReduceSum(x)", {"x": f32(3000, 3000)}, "9000000 elements"),

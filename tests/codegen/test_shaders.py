@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 import readable
-from parity import every_design
+from bundles import shaders, whole_plan
+from parity import every_variant
 
 import tint
-from intaglio.runtime import plan_file
-
-
-def shaders(bundle: Path) -> list[Path]:
-    return sorted((bundle / "kernels").iterdir())
 
 
 def test_every_shader_passes_tint(whispers: dict[str, Path]) -> None:
@@ -23,13 +19,13 @@ def test_every_shader_passes_tint(whispers: dict[str, Path]) -> None:
 
 def test_every_shader_passes_naga(whispers: dict[str, Path]) -> None:
     for bundle in whispers.values():
-        made = {name for session in every_design(bundle) for name in session.engine.pipelines}
+        made = {name for session in every_variant(bundle) for name in session.engine.pipelines}
         assert {f"{name}.wgsl" for name in made} == {path.name for path in shaders(bundle)}
 
 
 def test_every_shader_says_what_it_is(whisper: Path) -> None:
     """Title, programs with ONNX nodes, shapes, bytes and operations; no trace of the template."""
-    programs = "|".join(plan_file.read(whisper).programs)
+    programs = "|".join(whole_plan(whisper).programs)
     for path in shaders(whisper):
         text = path.read_text()
         title, rest = text.split("\n", 1)
@@ -53,7 +49,7 @@ def test_nothing_is_left_of_a_template(whispers: dict[str, Path]) -> None:
 
 def test_layers_share_shaders(whisper: Path) -> None:
     """A kernel's identity is its text: equal layers are one shader, and no two files hold the same code."""
-    plan = plan_file.read(whisper)
+    plan = whole_plan(whisper)
     codes = [re.sub(r"(?m)^//.*\n", "", path.read_text()) for path in shaders(whisper)]
     assert len(set(codes)) == len(codes) == len(plan.kernels)
     steps = plan.programs["encode"].steps

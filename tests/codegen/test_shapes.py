@@ -12,6 +12,7 @@ from parity import Build, Program
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.operators import Window
 
 SIZES = st.one_of(st.integers(1, 130), st.sampled_from([1, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 130]))
 FEW = st.integers(1, 6)
@@ -63,7 +64,7 @@ def test_linear_after_a_norm(width: int, columns: int) -> None:
 def test_convolution_over_time(channels: int, columns: int, kernel: int, stride: int, pad: int, length: int) -> None:
     b = Build()
     x, w = b.input("x", 1, length, channels), b.weight(columns, kernel * channels)
-    program = Program(b.output(b.node("Linear", (x, w, b.weight(columns)), window=(kernel, stride, pad))[0]))
+    program = Program(b.output(b.Linear(x, w, b.weight(columns), window=Window(kernel, stride, pad))))
     program.check()
 
 
@@ -115,8 +116,8 @@ def test_convolution_in_tiles(
 ) -> None:
     """Tiles that workgroups share, at the edges of channels, results and taps."""
     program = Program(convolution((2, c, 13, 23), columns, kernel, True, group=group, strides=strides))
-    designs = {s.choice.design for e in program.sessions for s in e.plan.programs["main"].steps}
-    assert any(design.startswith("tiles") for design in designs)
+    variants = {s.alternatives.variant for e in program.sessions for s in e.plan.programs["main"].steps}
+    assert any(variant.startswith("tiles") for variant in variants)
     program.check()
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import whole_plan
 from hypothesis import given
 from hypothesis import strategies as st
 from parity import Build, compiled, device, fused, opened
-from safetensors import safe_open
+from safetensors.numpy import load_file
 
 import intaglio
 from intaglio.codegen import weights
@@ -35,11 +36,12 @@ def weight(array: np.ndarray, **how: object) -> Weight:
 
 
 def tensors(bundle: Path) -> dict[str, np.ndarray]:
-    found = {}
+    """The weights of a bundle, whose parts lie in one file after the other."""
+    parts: dict[str, list[np.ndarray]] = {}
     for path in sorted(bundle.glob("weights-*.safetensors")):
-        with safe_open(path, framework="numpy") as file:
-            found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return found
+        for name, array in load_file(path).items():
+            parts.setdefault(name, []).append(array)
+    return {name: np.concatenate(of) for name, of in parts.items()}
 
 
 @given(SIZES, SIZES)
@@ -89,41 +91,45 @@ def outputs(session: Session) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     shape = session.plan.buffers[session.plan.programs["encode"].inputs["input_features"]].shape
     hidden = session.run("encode", {"input_features": random.standard_normal(shape)})
-    prefill = session.run("prefill", {"input_ids": [[5, 9, 300]]}, {"past": 0, "begin": 3})
+    session.write("tokens", np.array([5, 9, 300]))
+    prefill = session.run("prefill", {}, {"past": 0, "new_tokens": 3, "begin": 3})
     step = session.run("step", {}, {"past": 3, "new_tokens": 1, "begin": 3})
     tokens = session.read("tokens", {})[:, :5]
     return {"hidden": hidden["last_hidden_state"], "3": prefill["logits"], "1": step["logits"], "tokens": tokens}
 
 
 def test_split_weights_give_the_same_numbers(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a binding held 16 KiB: the head has three parts, and so has the embedding. Parts are cases of their own,
-    whose fastest designs may differ: all have the first."""
+    """As if a binding held 16 KiB: the head has three parts, and so has the embedding. Parts are problems of their own,
+    whose fastest variants may differ: all have the first."""
     monkeypatch.setattr(linear, "MAX_BINDING", 16 << 10)
     model = families.compile(Path(__file__).parents[1] / "fixtures" / whisper.name, Trace(), Precision())
     del model.graphs["mel"]  # its basis would have dozens of parts
-    model.checks = [check for check in model.checks if check.program != "mel"]
+    model.golden = [run for run in model.golden if run.program != "mel"]
     split = tmp_path / "split"
     write.write(model, split, Trace())
     assert sum("embed_tokens" in name for name in tensors(split)) == 3
-    one, parts = (
-        Engine(f, replace(plan_file.read(f), tunings=()), device=device()).session() for f in (whisper, split)
-    )
+    one, parts = (Engine(f, replace(whole_plan(f), tunings=()), device=device()).session() for f in (whisper, split))
     expected = outputs(one)
     for name, array in outputs(parts).items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
-def test_shards_are_as_large_as_wanted(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "SHARD", 100_000)
+def test_weight_files_are_of_even_size(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is larger than asked for, all but the last are full up to a row, and a tensor goes on in the next one."""
+    monkeypatch.setattr(weights, "FILE_BYTES", 100_000)
+    row = 2048 * 16  # bytes of a texture's
     fixture = Path(__file__).parents[1] / "fixtures" / whisper.name
-    sharded = intaglio.compile(fixture, tmp_path / "sharded").folder
-    files = sorted(sharded.glob("weights-*.safetensors"))
-    largest = max(a.nbytes for a in tensors(whisper).values())
-    assert len(files) > 1 and all(f.stat().st_size <= max(100_000, largest) + 10_000 for f in files)
-    together, apart = tensors(whisper), tensors(sharded)
-    assert together.keys() == apart.keys()
+    bundle = intaglio.compile(fixture, tmp_path / "bundle").folder
+    *full, last = sorted(bundle.glob("weights-*.safetensors"))
+    assert len(full) > 3 and last.stat().st_size <= 100_000
+    assert all(100_000 - row - 2000 < file.stat().st_size <= 100_000 for file in full)
+    together, apart = tensors(whisper), tensors(bundle)
+    assert together.keys() == apart.keys() and max(a.nbytes for a in apart.values()) > 100_000
     assert all(np.array_equal(together[name], apart[name]) for name in together)
-    opened(sharded)
+    assert any(len(b.files) > 1 for b in plan_file.read(bundle).buffers)
+    expected = outputs(opened(whisper))
+    for name, array in outputs(opened(bundle)).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
 def test_weights_are_stored_once(whisper: Path) -> None:

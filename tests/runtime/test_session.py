@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import threading
 from collections import Counter
@@ -15,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import wgpu
+from bundles import accept, whole_plan
 from parity import Build, compiled, device, opened
 
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.graph import known
-from intaglio.runtime import native, plan_file
+from intaglio.runtime import native
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import SLOTS
@@ -218,7 +217,7 @@ def whisper_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_allocated_is_what_the_plan_says(whisper_bundle: Path) -> None:
     """Counted where wgpu is asked for it: weights once, and the same again for every session."""
-    plan = plan_file.read(whisper_bundle)
+    plan = whole_plan(whisper_bundle)
     sizes: list[int] = []
     shared = device()
 
@@ -309,24 +308,23 @@ def test_parts_of_a_state_can_be_written(tmp_path: Path) -> None:
 def broken(whisper_bundle: Path, tmp_path: Path, *names: str) -> Path:
     """The bundle with shaders that no compiler takes, and that are no news to the plan."""
     folder = Path(shutil.copytree(whisper_bundle, tmp_path / "broken"))
-    data = json.loads((folder / "plan.json").read_text())
-    for name in names:
-        kernel = data["kernels"][name]
-        (folder / kernel["file"]).write_text(f"fn {name}( {{")
-        digest = hashlib.sha256((folder / kernel["file"]).read_bytes()).hexdigest()
-        data["files"][kernel["file"]] = kernel["sha256"] = digest
-    (folder / "plan.json").write_text(json.dumps(data))
+    files = {name: folder / kernel.file for name, kernel in whole_plan(folder).kernels.items() if name in names}
+    for name, path in files.items():
+        path.write_text(f"fn {name}( {{")
+    accept(folder, *files.values())
     return folder
 
 
 @pytest.mark.parametrize("which", [[0], [-1], [5], [2, 7, -1], [9, 3]])
 def test_the_first_shader_that_is_refused_is_named(whisper_bundle: Path, tmp_path: Path, which: list[int]) -> None:
     """However many are compiled at once."""
-    names = list(opened(whisper_bundle).plan.used)  # with the designs for this adapter
+    names = list(opened(whisper_bundle).plan.used)  # with the variants for this adapter
     wrong = [names[i] for i in which]
     folder = broken(whisper_bundle, tmp_path, *wrong)
     first = min(wrong, key=names.index)
-    with pytest.raises(BadBundle, match=rf"^kernels/{first}\.wgsl is refused by this adapter's compiler: .*error: "):
+    with pytest.raises(
+        BadBundle, match=rf"^kernels/(variants/)?{first}\.wgsl is refused by this adapter's compiler: .*error: "
+    ):
         opened(folder)
 
 
@@ -338,7 +336,7 @@ def test_an_interrupted_load_leaves_nothing_running(whisper_bundle: Path, when: 
 
     before = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
-        Engine(whisper_bundle, plan_file.read(whisper_bundle), interrupt, device()).session()
+        Engine(whisper_bundle, whole_plan(whisper_bundle), interrupt, device()).session()
     assert set(threading.enumerate()) <= before
 
 

@@ -8,23 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import store_plan, whole_plan
 from parity import Build, compiled, device, opened
 
-from intaglio.runtime import plan_file, tuning
+from intaglio.runtime import tuning
 from intaglio.runtime.engine import Engine
-from intaglio.runtime.plan import Choice, Plan, Tuning
-from intaglio.runtime.tuning import Measured
+from intaglio.runtime.plan import Alternatives, Plan, Tuning
+from intaglio.runtime.tuning import Measurements
 
-CASE = "matmul 40x32x64"
+PROBLEM = "matmul 40x32x64"
 OTHERS = {"rows8": ("b", (1, 1, 1)), "tiles64": ("c", (1, 1, 1))}
 
 
-def choices(*cases: str) -> list[Choice]:
-    return [Choice(case, "rows16", OTHERS) for case in cases]
+def alternatives(*problems: str) -> list[Alternatives]:
+    return [Alternatives(problem, "rows16", OTHERS) for problem in problems]
 
 
-def measured(**seconds: dict[str, float]) -> Measured:
-    return Measured("llvmpipe", "Mesa 22", {case.replace("_", " "): s for case, s in seconds.items()})
+def measured(**seconds: dict[str, float]) -> Measurements:
+    return Measurements("llvmpipe", "Mesa 22", {problem.replace("_", " "): s for problem, s in seconds.items()})
 
 
 @pytest.mark.parametrize(
@@ -33,25 +34,25 @@ def measured(**seconds: dict[str, float]) -> Measured:
         ({"rows16": 2e-3, "rows8": 1e-3, "tiles64": 3e-3}, "rows8"),
         ({"rows16": 1e-3, "rows8": 2e-3, "tiles64": 3e-3}, None),  # what it is already
         ({"rows16": 1e-3, "rows8": 0.99e-3, "tiles64": 3e-3}, None),  # a gain that is noise
-        ({"rows16": 1e-3, "other": 1e-6}, None),  # a design that this bundle does not have
+        ({"rows16": 1e-3, "other": 1e-6}, None),  # a variant that this bundle does not have
         ({"rows8": 1e-3}, "rows8"),  # where its own is wrong here
     ],
 )
-def test_the_fastest_design_is_chosen(seconds: dict[str, float], chosen: str | None) -> None:
-    found = measured(matmul_8x8x8=seconds).tuning(choices("matmul 8x8x8"))
+def test_the_fastest_variant_is_chosen(seconds: dict[str, float], chosen: str | None) -> None:
+    found = measured(matmul_8x8x8=seconds).tuning(alternatives("matmul 8x8x8"))
     assert found == Tuning("llvmpipe", "Mesa 22", {"matmul 8x8x8": chosen} if chosen else {})
 
 
 def test_sizes_that_were_not_measured_go_by_their_family() -> None:
-    """By the ratios: the one case that takes long does not decide alone."""
+    """By the ratios: the one problem that takes long does not decide alone."""
     known = measured(
         matmul_1x1x1={"rows16": 1e-6, "rows8": 0.5e-6, "tiles64": 3e-6},
         matmul_2x2x2={"rows16": 1e-6, "rows8": 0.6e-6, "tiles64": 3e-6},
         matmul_3x3x3={"rows16": 1.0, "rows8": 1.1},
         conv1d_1x1x1={"rows16": 1.0, "rows8": 9.0, "tiles64": 0.1},
     )
-    found = known.tuning(choices("matmul 9x9x9", "conv1d 9x9x9", "matvec 9x9", "matmul 3x3x3"))
-    assert found.choices == {"matmul 9x9x9": "rows8", "conv1d 9x9x9": "tiles64"}
+    found = known.tuning(alternatives("matmul 9x9x9", "conv1d 9x9x9", "matvec 9x9", "matmul 3x3x3"))
+    assert found.variants == {"matmul 9x9x9": "rows8", "conv1d 9x9x9": "tiles64"}
 
 
 def test_a_file_reads_back_and_takes_more(tmp_path: Path) -> None:
@@ -89,66 +90,66 @@ def test_what_is_no_tuning_file(content: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A product of 40 rows, in its own design."""
+    """A product of 40 rows, in its own variant."""
     b = Build()
     graph = b.output(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32)))
     return compiled(graph, tmp_path_factory.mktemp("tuning") / "bundle")
 
 
-def design(plan: Plan) -> str:
+def variant(plan: Plan) -> str:
     (step,) = plan.programs["main"].steps
-    assert step.kernel in plan.used and step.choice.design not in step.choice.others
-    return step.choice.design
+    assert step.kernel in plan.used and step.alternatives.variant not in step.alternatives.others
+    return step.alternatives.variant
 
 
 def on(plan: Plan, device: str, driver: str, granted: tuple[str, ...] = ()) -> str:
-    return design(tuning.tuned(plan, {"device": device, "description": driver}, granted))
+    return variant(tuning.tuned(plan, {"device": device, "description": driver}, granted))
 
 
 def test_the_driver_goes_before_the_device(folder: Path) -> None:
     tunings = [
-        Tuning("llvmpipe", "Mesa 24", {CASE: "rows4"}),
-        Tuning("llvmpipe", "Mesa 22", {CASE: "tiles64"}),
-        Tuning("NVIDIA H100", "590", {CASE: "tiles128"}),
+        Tuning("llvmpipe", "Mesa 24", {PROBLEM: "rows4"}),
+        Tuning("llvmpipe", "Mesa 22", {PROBLEM: "tiles64"}),
+        Tuning("NVIDIA H100", "590", {PROBLEM: "tiles128"}),
     ]
-    plan = replace(plan_file.read(folder), tunings=tuple(tunings))
-    assert design(plan) == on(plan, "an adapter that nobody tuned for", "1") == "rows16"
+    plan = replace(whole_plan(folder), tunings=tuple(tunings))
+    assert variant(plan) == on(plan, "an adapter that nobody tuned for", "1") == "rows16"
     assert on(plan, "llvmpipe (LLVM 15.0.6, 256 bits)", "Mesa 22") == "tiles64"
     assert on(plan, "llvmpipe (LLVM 19, 512 bits)", "Mesa 26") == "rows4"
     assert on(plan, "NVIDIA H100", "591") == "tiles128"
 
 
-def test_designs_with_features_are_for_the_very_device(folder: Path) -> None:
+def test_variants_with_features_are_for_the_very_device(folder: Path) -> None:
     """Another width of its vectors is another size of subgroups."""
-    plan = replace(plan_file.read(folder), tunings=(Tuning("llvmpipe (256 bits)", "1", {CASE: "subgroup"}),))
+    plan = replace(whole_plan(folder), tunings=(Tuning("llvmpipe (256 bits)", "1", {PROBLEM: "subgroup"}),))
     assert on(plan, "llvmpipe (256 bits)", "2", ("subgroups",)) == "subgroup"
     assert on(plan, "llvmpipe (128 bits)", "1", ("subgroups",)) == "rows16"
 
 
-def test_designs_that_an_adapter_cannot_run_are_not_taken(folder: Path) -> None:
+def test_variants_that_an_adapter_cannot_run_are_not_taken(folder: Path) -> None:
     plan = replace(
-        plan_file.read(folder), tunings=(Tuning("a", "1", {CASE: "subgroup"}), Tuning("b", "1", {CASE: "none"}))
+        whole_plan(folder), tunings=(Tuning("a", "1", {PROBLEM: "subgroup"}), Tuning("b", "1", {PROBLEM: "none"}))
     )
     assert on(plan, "a", "1") == on(plan, "b", "1") == "rows16"
     assert on(plan, "a", "1", ("subgroups",)) == "subgroup"
 
 
-def test_a_bundle_takes_the_design_for_this_adapter(folder: Path, tmp_path: Path) -> None:
+def test_a_bundle_takes_the_variant_for_this_adapter(folder: Path, tmp_path: Path) -> None:
     name, driver = tuning.adapter(device().adapter_info)
-    plan = replace(plan_file.read(folder), tunings=(Tuning(name, driver, {CASE: "rows4"}),))
-    (folder / "plan.json").write_text(plan_file.write(plan))
+    plan = replace(whole_plan(folder), tunings=(Tuning(name, driver, {PROBLEM: "rows4"}),))
+    store_plan(folder, plan)
     session = opened(folder)
-    assert design(session.plan) == "rows4"
+    assert variant(session.plan) == "rows4"
     assert list(session.engine.pipelines) == [session.plan.programs["main"].steps[0].kernel]
 
 
-def test_a_device_has_larger_limits_only_for_designs_that_need_them(tmp_path: Path) -> None:
+def test_a_device_has_larger_limits_only_for_variants_that_need_them(tmp_path: Path) -> None:
     b = Build()
     q, k = b.input("q", 1, 1, 32), b.input("k", 1, 70, 32)
     folder = compiled(b.output(b.Attention(q, k, k, heads=2, kv_heads=2, scale=0.25, past=None)), tmp_path / "bundle")
-    plan = replace(plan_file.read(folder), tunings=())
+    plan = replace(whole_plan(folder), tunings=())
     (step,) = plan.programs["main"].steps
-    here = Tuning(*tuning.adapter(device().adapter_info), {step.choice.case: "lanes1024x1"})
+    here = Tuning(*tuning.adapter(device().adapter_info), {step.alternatives.problem: "lanes1024x1"})
     random = np.random.default_rng(0)
     feeds = {"q": random.standard_normal((1, 1, 32)), "k": random.standard_normal((1, 70, 32))}
     results = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import store_plan
 from safetensors.numpy import load_file, save_file
 
-from intaglio.runtime import limits, plan_file, weights
+from intaglio.runtime import files, limits, plan_file, weights
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.plan import Buffer, Plan
 
@@ -22,15 +22,14 @@ TEXTURE = (64, 5)  # vec4s
 
 def described(folder: Path, buffers: Sequence[Buffer]) -> Plan:
     """A plan of nothing but weights, with the files as they are."""
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")}
-    plan = Plan("model", {}, {}, tuple(buffers), {}, files)
-    (folder / "plan.json").write_text(plan_file.write(plan))
+    listed = {path.name: files.describe(path.read_bytes(), pieces=True) for path in folder.glob("*.safetensors")}
+    store_plan(folder, Plan("model", {}, {}, tuple(buffers), {}, listed))
     return plan_file.read(folder)
 
 
 def texture(name: str, file: str, format: str = "rgba32float") -> Buffer:
     size = limits.TEXELS[format] * TEXTURE[0] * TEXTURE[1]
-    return Buffer("weight", size, name, file=file, texture=TEXTURE, format=format)
+    return Buffer("weight", size, name, files=(file,), texture=TEXTURE, format=format)
 
 
 def streamed(folder: Path, plan: Plan) -> dict[str, bytes]:
@@ -38,7 +37,7 @@ def streamed(folder: Path, plan: Plan) -> dict[str, bytes]:
     content = {b.name: bytearray(b.bytes) for b in plan.buffers}
     for index, first, piece in weights.stream(folder, plan, lambda what, done, total: None):
         buffer = plan.buffers[index]
-        assert 0 < len(piece) <= weights.PIECE
+        assert 0 < len(piece) <= weights.PIECE + weights.row_bytes(buffer)
         assert len(piece) % weights.row_bytes(buffer) == first % weights.row_bytes(buffer) == 0
         content[buffer.name][first : first + len(piece)] = piece
     return {name: bytes(array) for name, array in content.items()}
@@ -47,7 +46,8 @@ def streamed(folder: Path, plan: Plan) -> dict[str, bytes]:
 @pytest.mark.parametrize("piece", [1024, 1025, 2047, 4096, 5 * 1024, 1 << 20])
 def test_all_that_safetensors_reads_arrives(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Textures whose last row is not full, and buffers, in two files, beside a tensor that nobody wants."""
-    monkeypatch.setattr(weights, "PIECE", piece)
+    for module in files, plan_file, weights:
+        monkeypatch.setattr(module, "PIECE", piece)
     random = np.random.default_rng(piece)
     first = {
         "full": random.standard_normal(1280).astype(np.float32),
@@ -58,7 +58,7 @@ def test_all_that_safetensors_reads_arrives(piece: int, tmp_path: Path, monkeypa
     second = {"buffer": random.integers(0, 1 << 31, 777).astype(np.uint32)}
     save_file(first, tmp_path / "a.safetensors", {"format": "ignored"})
     save_file(second, tmp_path / "b.safetensors")
-    buffers = [texture("half", "a.safetensors"), Buffer("weight", 777 * 4, "buffer", file="b.safetensors")]
+    buffers = [texture("half", "a.safetensors"), Buffer("weight", 777 * 4, "buffer", files=("b.safetensors",))]
     buffers += [texture("small", "a.safetensors", "rgba16float"), texture("full", "a.safetensors")]
     arrived = streamed(tmp_path, described(tmp_path, buffers))
     for file in "a.safetensors", "b.safetensors":
@@ -66,6 +66,32 @@ def test_all_that_safetensors_reads_arrives(piece: int, tmp_path: Path, monkeypa
             if name != "nobody":
                 assert arrived[name] == array.tobytes().ljust(len(arrived[name]), b"\0")
     assert arrived.keys() == {"full", "half", "small", "buffer"}
+
+
+@pytest.mark.parametrize("parts", [(1280,), (256, 1024), (256, 512, 512), (512, 0, 768)], ids=str)
+def test_a_weight_in_several_files(parts: tuple[int, ...], tmp_path: Path) -> None:
+    """Its parts follow one another, whole rows of its texture each, beside weights that are in one of the files."""
+    whole = np.random.default_rng(0).standard_normal(1280).astype(np.float32)
+    names = [f"{i}.safetensors" for i in range(len(parts))]
+    last = 0
+    for name, count in zip(names, parts, strict=True):
+        save_file({"w": whole[last : last + count], name: np.ones(3, np.float32)}, tmp_path / name)
+        last += count
+    size = {"texture": TEXTURE, "format": "rgba32float"}
+    buffers = [Buffer("weight", 5120, "w", files=tuple(names), **size)]
+    buffers += [Buffer("weight", 12, name, files=(name,)) for name in names]
+    arrived = streamed(tmp_path, described(tmp_path, buffers))
+    assert arrived["w"] == whole.tobytes()
+    assert all(arrived[name] == np.ones(3, np.float32).tobytes() for name in names)
+
+
+def test_a_part_that_is_not_whole_rows(tmp_path: Path) -> None:
+    save_file({"w": np.ones(255, np.float32)}, tmp_path / "a.safetensors")
+    save_file({"w": np.ones(1025, np.float32)}, tmp_path / "b.safetensors")
+    size = {"texture": TEXTURE, "format": "rgba32float"}
+    plan = described(tmp_path, [Buffer("weight", 5120, "w", files=("a.safetensors", "b.safetensors"), **size)])
+    with pytest.raises(BadBundle, match=r"safetensors is broken"):
+        streamed(tmp_path, plan)
 
 
 def header(tensors: dict[str, object]) -> bytes:
@@ -78,7 +104,6 @@ def tensor(first: int, end: int, dtype: str = "F32") -> dict[str, object]:
 
 
 BROKEN = {
-    "empty": b"",
     "a header that is too short": b"\1",
     "a header that is not there": (1000).to_bytes(8, "little"),
     "a header beyond all bounds": (1 << 62).to_bytes(8, "little"),
@@ -105,7 +130,7 @@ BROKEN = {
 def test_broken_files(content: bytes, tmp_path: Path) -> None:
     """Those with the right hash are broken, the others were changed."""
     (tmp_path / "a.safetensors").write_bytes(content)
-    plan = described(tmp_path, [Buffer("weight", 16, "w", file="a.safetensors")])
+    plan = described(tmp_path, [Buffer("weight", 16, "w", files=("a.safetensors",))])
     with pytest.raises(BadBundle, match=r"a\.safetensors is broken"):
         streamed(tmp_path, plan)
     (tmp_path / "a.safetensors").write_bytes(content + b"!")
@@ -115,8 +140,8 @@ def test_broken_files(content: bytes, tmp_path: Path) -> None:
 
 def test_two_weights_that_are_one_tensor(tmp_path: Path) -> None:
     save_file({"w": np.ones(1280, np.float32)}, tmp_path / "a.safetensors")
-    plan = described(tmp_path, [texture("w", "a.safetensors"), Buffer("weight", 5120, "w", file="a.safetensors")])
-    with pytest.raises(BadBundle, match="two weights are one tensor"):
+    plan = described(tmp_path, [texture("w", "a.safetensors"), Buffer("weight", 5120, "w", files=("a.safetensors",))])
+    with pytest.raises(BadBundle, match="two weights are the tensor w"):
         streamed(tmp_path, plan)
 
 
@@ -132,16 +157,34 @@ def test_a_bit_that_was_changed(at: int, tmp_path: Path) -> None:
         streamed(tmp_path, plan)
 
 
+def test_nothing_of_a_piece_that_was_changed_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in files, plan_file, weights:
+        monkeypatch.setattr(module, "PIECE", 1024)
+    path = tmp_path / "a.safetensors"
+    save_file({"w": np.ones(1280, np.float32)}, path)
+    plan = described(tmp_path, [Buffer("weight", 5120, "w", files=(path.name,))])
+    content = bytearray(path.read_bytes())
+    content[2048 + 100] ^= 1  # in the third piece
+    path.write_bytes(content)
+    arrived = 0
+    with pytest.raises(BadBundle, match="its hash differs"):
+        for _, first, piece in weights.stream(tmp_path, plan, lambda what, done, total: None):
+            assert bytes(piece) == np.ones(len(piece) // 4, np.float32).tobytes()
+            arrived = first + len(piece)
+    assert 0 < arrived <= 2048
+
+
 LOAD = """
 import sys
 from pathlib import Path
-from intaglio.runtime import plan_file
+from intaglio.runtime import designs_file, plan_file
 from intaglio.runtime.device import open_device
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.instruments.measure import peak_memory
 
 def load(folder):
-    return Engine(Path(folder), plan_file.read(Path(folder)), device=device).session()
+    plan = designs_file.read(Path(folder), plan_file.read(Path(folder)))
+    return Engine(Path(folder), plan, device=device).session()
 
 device = open_device()
 load(sys.argv[1])
@@ -160,7 +203,7 @@ def test_loading_holds_the_weights_once(tmp_path: Path) -> None:
         tensors = {f"w{i}": np.full(1 << 19, i, np.float32) for i in range(count)}
         save_file(tensors, folder / "a.safetensors")
         size = {"texture": (1024, 128), "format": "rgba32float"}
-        described(folder, [Buffer("weight", 2 << 20, n, file="a.safetensors", **size) for n in tensors])
+        described(folder, [Buffer("weight", 2 << 20, n, files=("a.safetensors",), **size) for n in tensors])
     done = subprocess.run(
         [sys.executable, "-c", LOAD, *map(str, map(tmp_path.joinpath, sizes))],
         capture_output=True,

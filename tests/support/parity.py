@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import wgpu
+from bundles import whole_plan
 
 from intaglio.codegen.bundle import write
 from intaglio.codegen.fuse.pipeline import FUSE
@@ -27,7 +28,7 @@ from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.reader import load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics import evaluate
-from intaglio.runtime import plan_file, tuning
+from intaglio.runtime import tuning
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.limits import TIERS
@@ -204,19 +205,19 @@ def device(*needs: str) -> wgpu.GPUDevice:
 
 def opened(folder: Path) -> Session:
     """The bundle on the device, after a check that it takes the memory that its plan says."""
-    session = Engine(folder, plan_file.read(folder), device=device()).session()
+    session = Engine(folder, whole_plan(folder), device=device()).session()
     assert (session.engine.allocated, session.allocated) == (session.plan.engine_bytes, session.plan.session_bytes)
     return session
 
 
-def every_design(folder: Path) -> list[Session]:
-    """The bundle as it is here, as it was compiled, and again until every step has had each other design."""
-    plan = replace(plan_file.read(folder), tunings=())
-    choices = {s.choice.case: s.choice for p in plan.programs.values() for s in p.steps if s.choice}
-    turns = itertools.zip_longest(*(choice.others for choice in choices.values()), fillvalue="")
+def every_variant(folder: Path) -> list[Session]:
+    """The bundle as it is here, as it was compiled, and again until every step has had each other variant."""
+    plan = replace(whole_plan(folder), tunings=())
+    alternatives = plan.alternatives
+    turns = itertools.zip_longest(*(each.others for each in alternatives.values()), fillvalue="")
     able = device(*TIERS)
     granted = tiers(able)
-    changed = [tuning.redesigned(plan, dict(zip(choices, turn, strict=True)), granted) for turn in turns]
+    changed = [tuning.with_variants(plan, dict(zip(alternatives, turn, strict=True)), granted) for turn in turns]
     tried = [plan, *changed] if changed else []
     missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}
     assert not missing, f"this adapter runs no {missing}"
@@ -229,7 +230,7 @@ class Program:
     def __init__(self, graph: Graph) -> None:
         self.original, self.graph = graph.copy("original"), graph
         with tempfile.TemporaryDirectory() as folder:
-            self.sessions = every_design(compiled(graph, Path(folder, "bundle")))
+            self.sessions = every_variant(compiled(graph, Path(folder, "bundle")))
 
     def run(self, feeds: Arrays, symbols: Mapping[str, int] | None = None) -> Arrays:
         return self.sessions[0].run("main", feeds, symbols)

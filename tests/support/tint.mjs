@@ -31,15 +31,14 @@ async function errors(device, code) {
 }
 
 const given = process.argv.slice(2);
-const { files, features = [], limited = true } = given.length ? { files: given.flatMap(shaders) } : JSON.parse(readFileSync(0, 'utf8'));
+const { files, features = [], enables = [], limited = true } = given.length ? { files: given.flatMap(shaders) } : JSON.parse(readFileSync(0, 'utf8'));
 const adapter = await gpu.requestAdapter();
 const device = await adapter.requestDevice({ requiredFeatures: features });
 
 const report = {};
 for (const file of files) {
   const text = readFileSync(file, 'utf8');
-  // naga refuses this line and Tint requires it, so kernels leave it out and a loader puts it where it is wanted.
-  const missing = features.includes('subgroups') && !text.includes('enable subgroups;');
-  report[file] = await errors(device, missing ? `enable subgroups; ${text}` : text);
+  // naga refuses these lines and Tint requires them, so kernels leave them out and a loader puts them where wanted.
+  report[file] = await errors(device, [...enables, text].join(' '));
 }
 process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);

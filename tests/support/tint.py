@@ -12,7 +12,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from intaglio.runtime.limits import FEATURES
+from bundles import whole_plan
+
+from intaglio.runtime.limits import ENABLES, FEATURES
 
 HERE = Path(__file__).parents[1]
 OLDEST_NODE = 20
@@ -29,6 +31,7 @@ def check(paths: Iterable[Path], tiers: Iterable[str] = ()) -> dict[Path, list[s
         raise RuntimeError("Tint is not installed: make tests/node_modules/.package-lock.json")
     tiers = set(tiers)
     granted = {"features": sorted(tiers & FEATURES.keys()), "limited": tiers <= FEATURES.keys()}
+    granted["enables"] = [line for tier, line in ENABLES.items() if tier in tiers]
     request = json.dumps({"files": [str(path.resolve()) for path in paths], **granted})
     done = subprocess.run(
         [node(), HERE / "support" / "tint.mjs"], input=request, capture_output=True, text=True, timeout=600
@@ -43,9 +46,9 @@ def wrong(bundles: Iterable[Path]) -> dict[str, list[str]]:
     """The shaders of bundles that have errors, each with the tiers that its bundle says it needs."""
     found: dict[tuple[str, ...], dict[str, Path]] = {}
     for bundle in bundles:
-        for kernel in json.loads((bundle / "plan.json").read_text())["kernels"].values():
-            path = bundle / kernel["file"]
-            found.setdefault(tuple(kernel.get("needs", ())), {})[path.read_text()] = path
+        for kernel in whole_plan(bundle).kernels.values():
+            path = bundle / kernel.file
+            found.setdefault(kernel.needs, {})[path.read_text()] = path
     checked = {path: e for needs, texts in found.items() for path, e in check(texts.values(), needs).items()}
     return {str(path): errors for path, errors in checked.items() if errors}
 

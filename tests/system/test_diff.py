@@ -97,4 +97,4 @@ def test_as_json(diff, tmp_path):
 
 def test_no_bundle(tmp_path, capsys):
     assert main(["diff", str(bundle(tmp_path / "a")), str(tmp_path)]) == 1
-    assert "is no bundle" in capsys.readouterr().err
+    assert "is not a bundle" in capsys.readouterr().err

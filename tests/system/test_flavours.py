@@ -84,7 +84,7 @@ def test_every_step_agrees_with_the_file(pair: Pair) -> None:
         if program == "step" and pair.dynamic:  # the file would round what it reads together with all before
             continue
         left = {o.op for i, o in operations(pair, program) if (program, i) not in compared}
-        assert left - inside == ({"WhisperToken"} if program in ("prefill", "step") else set())
+        assert left - inside == ({"WhisperToken"} if program in ("detect", "prefill", "step") else set())
 
 
 def operations(pair: Pair, program: str) -> list[tuple[int, Operation]]:
@@ -103,7 +103,7 @@ def test_logits_and_greedy_tokens_agree(pair: Pair, recording: Path, timed: bool
     expected = pair.reference.greedy(hidden, prompt, timed, MOST)
     end = pair.reference.generation["eos_token_id"]
     run, begin = pair.bundle.replays, len(prompt)
-    run.write("input_ids", np.array([prompt]))
+    run.write("tokens", np.array(prompt))
     symbols = {"past": 0, "new_tokens": begin, "begin": begin, "timed": int(timed)}
     sampled = [int(run.submit("prefill", symbols, ("tokens", begin, 1))[0])]
     theirs = pair.reference.logits(hidden, prompt, expected)

@@ -1,4 +1,4 @@
-"""Golden files: the plan and the shaders of two tiny models, those of other designs aside.
+"""Golden files: the plan and the shaders of two tiny models, those of other variants aside.
 
 A change of either is seen, and reviewed, as one.
 

@@ -23,6 +23,8 @@ MAY_IMPORT = {
         "intaglio.codegen",
         "intaglio.compiler",
         "intaglio.runtime.contract",
+        "intaglio.runtime.designs_file",
+        "intaglio.runtime.files",
         "intaglio.runtime.instruments.golden",
         "intaglio.runtime.instruments.provenance",
         "intaglio.runtime.limits",

@@ -15,13 +15,14 @@ import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.graph import Graph, Node, TensorType
+from intaglio.compiler.ir.operators import SampleToken
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE, DecoderReference
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language import folder as folders
 from intaglio.compiler.models.language.folder import Folder
-from intaglio.compiler.models.model import Check, Decoder, sample
+from intaglio.compiler.models.model import Decoder, GoldenRun, expected
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.fold import fold
@@ -34,6 +35,7 @@ from intaglio.runtime.contract import LANGUAGE, LOGITS, NEW_TOKENS, PAST, PREFIL
 
 _SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
 _CHECKED = 6  # tokens of the golden run
+_TOLERANCE = 2e-3  # the largest error of its logits
 
 
 class LanguageModel(Family):
@@ -70,7 +72,7 @@ class LanguageModel(Family):
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
         return text_tokens(self.files.get("tokenizer.json"), self.settings["vocabulary"], self._context)
 
-    def golden(self, decoder: Decoder | None) -> list[Check]:
+    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
         """A few tokens through both programs. Their logits are those of the export, or of the packed weights."""
         count = min(_CHECKED, self._context)
         ids = np.random.default_rng(0).integers(0, self.settings["vocabulary"], (1, count))
@@ -81,15 +83,15 @@ class LanguageModel(Family):
         runs = [(PREFILL, {PAST: 0, NEW_TOKENS: first}), *((STEP, {PAST: p}) for p in range(first, count))]
         last = [symbols[PAST] + symbols.get(NEW_TOKENS, 1) - 1 for _, symbols in runs]
         return [
-            Check(program, symbols, {TOKENS: tokens}, {LOGITS: sample(logits[:, i])})
+            GoldenRun(program, symbols, {TOKENS: tokens}, {LOGITS: expected(logits[:, i], _TOLERANCE)}, _TOLERANCE)
             for (program, symbols), i in zip(runs, last, strict=True)
         ]
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
         past, new = self._past, dim(self._new)
         tokens = (
-            partial(sample_token, at=past + new, context=self._context),
-            partial(decoder_inputs.read_tokens, past=past, new=new),
+            partial(decoder_inputs.read_tokens, past=past, new=new, context=self._context),
+            partial(sample_token, at=past + new),
         )
         graph = pipeline.run(self.graphs[DECODE], tokens, trace)
         sizes: dict[str, Dim] = {PREFILL: dim(Symbol(NEW_TOKENS, 1, self.settings["chunk"])), STEP: 1}
@@ -104,12 +106,11 @@ class LanguageModel(Family):
         return DecoderReference(folder.decoder, folder.sizes)
 
 
-def sample_token(graph: Graph, at: Dim, context: int) -> int:
+def sample_token(graph: Graph, at: Dim) -> int:
     """Append the choice of the next token, written into the state `tokens` at row `at`; returns 1."""
-    tokens = decoder_inputs.add_tokens(graph, context)
+    tokens = next(v for v in graph.states if v.name == TOKENS)
     sampling = graph.value(SAMPLING, TensorType("f32", (_SAMPLING,)))
     graph.states.append(sampling)
-    attrs = {"at": at, "seed": dim(Symbol(SEED, 0, (1 << 31) - 1))}
-    token = graph.value("token", tokens.type)
-    graph.add(Node("SampleToken", (graph.outputs[0], sampling, tokens), (token,), attrs, ("sampling",)))
+    choice = SampleToken(graph.outputs[0], sampling, tokens, at=at, seed=dim(Symbol(SEED, 0, (1 << 31) - 1)))
+    graph.add(Node.of(choice, (graph.value("token", tokens.type),), ("sampling",)))
     return 1

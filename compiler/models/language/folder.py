@@ -50,7 +50,7 @@ def read(folder: Path, max_length: int | None = None) -> Folder:
     context = _context(folder, limit, max_length)
     notes = []
     if max_length is None and limit is not None and limit > context:
-        notes.append(f"there is room for {context} tokens, of {limit} that the model was made for; see --max-length")
+        notes.append(f"the context is {context} tokens of the model's {limit}; compile with --max-length N for more")
     end = generation.get("eos_token_id", config.get("eos_token_id"))
     settings = {
         "context": context,
@@ -79,8 +79,8 @@ def _context(folder: Path, limit: int | None, wanted: int | None) -> int:
         return min(limit or LONGEST, LONGEST)
     most = min(limit or MOST, MOST)
     if not 1 <= wanted <= most:
-        why = f"the model in {folder} was made for {limit}" if most == limit else "there are no kernels for more"
-        raise BadModel(f"--max-length is {wanted}, which must be from 1 to {most}: {why}")
+        why = f"the context length of {folder}" if most == limit else "the longest that kernels support"
+        raise BadModel(f"--max-length is {wanted}; expected 1 to {most}, {why}")
     return wanted
 
 

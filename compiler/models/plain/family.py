@@ -15,7 +15,7 @@ from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph
 from intaglio.compiler.models import precision_notes
 from intaglio.compiler.models.family import Family, Request, Source
-from intaglio.compiler.models.model import Check, Decoder, sample
+from intaglio.compiler.models.model import Decoder, Expected, GoldenRun, sample
 from intaglio.compiler.models.reference import Arrays, Part, Reference, Run, Seen, in_f32, inlined
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.reader import load
@@ -25,6 +25,7 @@ from intaglio.runtime.contract import MAIN, PLAIN
 FILE = "model.onnx"  # in a folder
 SEED = 0
 SMALL = 3  # for sizes that are not known
+TOLERANCE = 1e-4  # the largest error of a value, in proportion where an output has values above 1
 MAX_SIZE = 1 << 31
 
 _NARROW = (np.float16, ml_dtypes.bfloat16)
@@ -50,7 +51,7 @@ class PlainModel(Family):
         model, folder = _open(source)
         return cls(load.load(model, MAIN, folder=folder, bind=bound(model, request.bind)))
 
-    def golden(self, decoder: Decoder | None) -> list[Check]:
+    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
         """One run on random inputs, at small sizes; none where the reference implementation refuses it."""
         graph = self.graphs[MAIN]
         symbols = {s.name: max(s.low, min(s.high, SMALL)) for v in graph.inputs for s in v.type.symbols}
@@ -65,7 +66,12 @@ class PlainModel(Family):
         except Exception:  # whatever it raises: random indices, or sizes, may not be valid ones
             return []
         samples = {name: sample(y) for name, y in outputs.items()}
-        return [Check(MAIN, symbols, inputs, {name: (at, values) for name, (at, values) in samples.items() if at.size})]
+        expected = {
+            name: Expected(at, values, TOLERANCE * max(1, float(np.abs(values.astype(np.float64)).max())))
+            for name, (at, values) in samples.items()
+            if at.size
+        }
+        return [GoldenRun(MAIN, symbols, inputs, expected, TOLERANCE)]
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
         self.notes = precision_notes.notes(self.graphs[MAIN])
@@ -111,13 +117,13 @@ def bound(model: ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
             dtype, rank = inputs[name]
             result[name] = np.asarray(value).astype(DTYPES[dtype])
             if result[name].ndim != rank:
-                raise BadModel(f"the input {name} has rank {rank}, and it is bound to a value of rank {np.ndim(value)}")
+                raise BadModel(f"--bind {name}: the input has rank {rank}, the value rank {np.ndim(value)}")
         elif name not in sizes:
             raise BadModel(
                 f"{name} cannot be bound: the model's inputs and sizes are {', '.join([*inputs, *sorted(sizes)])}"
             )
         elif not _is_size(value):
-            raise BadModel(f"the size {name} is bound to {value}: expected a number from 1, or a range of them")
+            raise BadModel(f"--bind {name}={value}: expected an integer from 1, or a range such as 1..64")
         else:
             result[name] = value
     return result

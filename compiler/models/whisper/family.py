@@ -1,4 +1,4 @@
-"""Whisper: the folder that an exporter left becomes {mel, encode, prefill, step}.
+"""Whisper: the folder that an exporter left becomes {mel, encode, detect, prefill, step}.
 
 Only the decoder without a cache is read; the passes derive the cache from it, so split, merged and one-file exports are
 one case. What depends on the audio alone, the keys and values of cross-attention, moves into `encode`.
@@ -6,7 +6,7 @@ one case. What depends on the audio alone, the keys and values of cross-attentio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,36 +16,42 @@ import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import FLOATS, Graph, Node
+from intaglio.compiler.ir.graph import FLOATS, Graph, Node, known
+from intaglio.compiler.ir.operators import WhisperToken
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
 from intaglio.compiler.models.family import Family, Passes, Request, Source
-from intaglio.compiler.models.model import Check, Decoder
+from intaglio.compiler.models.model import Decoder, GoldenRun
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper import folder as folders
 from intaglio.compiler.models.whisper import golden, mel
-from intaglio.compiler.models.whisper.folder import Folder
+from intaglio.compiler.models.whisper.folder import FRAMES_PER_POSITION, Folder
 from intaglio.compiler.models.whisper.reference import WhisperReference
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.kv_cache import kv_cache, last_position
-from intaglio.compiler.passes.pipeline import Trace
+from intaglio.compiler.passes.pipeline import Pass, Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.reader import load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.runtime.contract import (
     BEGIN,
+    DETECT,
     ENCODE,
     FEATURES,
     HIDDEN,
+    LOUDEST,
     MEL,
     NEW_TOKENS,
+    OPENING,
+    PADDING,
     PAST,
     PREFILL,
     STEP,
     TIMED,
+    TOKENS,
     WHISPER,
 )
 
@@ -73,7 +79,7 @@ class Whisper(Family):
 
     def __init__(self, folder: Folder) -> None:
         self._context, self._symbols = folder.context, symbols(folder.context)
-        spectrogram = load.load(mel.model(folder.mels, 2 * folder.positions), MEL)
+        spectrogram = _spectrogram(folder)
         encoder = _encoder(folder)
         decoder = decoder_inputs.read(folder.decoder, dim(self._symbols.new), encoder)
         self.graphs = {MEL: spectrogram, ENCODE: encoder, DECODE: decoder}
@@ -105,7 +111,7 @@ class Whisper(Family):
         return {DECODE: cache}
 
     def decoder(self) -> Decoder:
-        return Decoder(self.graphs[DECODE], golden.encoded(self.graphs[ENCODE], self._tone.features[FEATURES]))
+        return Decoder(self.graphs[DECODE], golden.encoded(self.graphs[ENCODE], self._tone.features))
 
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
         begin = golden.prompt(self.settings)
@@ -114,23 +120,43 @@ class Whisper(Family):
         ids, others = (np.concatenate([[begin], text], axis=1) for text in texts)
         return ids, others
 
-    def golden(self, decoder: Decoder | None) -> list[Check]:
+    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
         return golden.checks(self._context, self.settings, self._tone, decoder)
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
         s, decoder = self._symbols, self.graphs[DECODE]
-        pipeline.run(decoder, (partial(sample_token, settings=self.settings, symbols=s),), trace)
-        prefill, step = decoder.copy(PREFILL), decoder.copy(STEP, {NEW_TOKENS: 1})
-        return {
-            MEL: self.graphs[MEL],
-            ENCODE: self.graphs[ENCODE],
-            PREFILL: pipeline.run(prefill, (partial(last_position, tokens=dim(s.new)),), trace),
-            STEP: pipeline.run(step, (partial(decoder_inputs.read_tokens, past=s.past, new=1),), trace),
+        read = partial(decoder_inputs.read_tokens, past=s.past, new=dim(s.new), context=s.new.high)
+        pipeline.run(decoder, (read,), trace)
+        sizes = {DETECT: 1} if self.settings["multilingual"] else {}
+        sizes |= {PREFILL: dim(s.new), STEP: 1}
+        return {MEL: self.graphs[MEL], ENCODE: self.graphs[ENCODE]} | {
+            name: pipeline.run(decoder.copy(name, {NEW_TOKENS: size}), self._ending(name, size), trace)
+            for name, size in sizes.items()
         }
+
+    def _ending(self, program: str, new: Dim) -> tuple[Pass, ...]:
+        """The passes that let a program of the decoder choose a token after its `new` ones."""
+        tokens = self.settings["languages"].values() if program == DETECT else None
+        rules = sampling_rules(self.settings, self.graphs[DECODE].outputs[0].shape[-1], tokens)
+        return partial(last_position, tokens=new), partial(sample_token, rules=rules, symbols=self._symbols, new=new)
 
     @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
         return WhisperReference(folders.read(Path(source)))
+
+
+def _spectrogram(folder: Folder) -> Graph:
+    """The spectrogram, which leaves the loudest power so far in a state for the next window."""
+    frames = FRAMES_PER_POSITION * folder.positions
+    symbols = Symbol(OPENING, 0, 1), Symbol(PADDING, 0, frames)
+    bind = {symbol.name: known([dim(symbol)], (1,)) for symbol in symbols}
+    graph = load.load(mel.model(folder.mels, frames), MEL, bind=bind)
+    loudest = next(v for v in graph.inputs if v.name == LOUDEST)
+    graph.inputs.remove(loudest)
+    graph.states.append(loudest)
+    now = graph.outputs.pop()
+    GraphBuilder(graph, graph.producer(now)).Write(now, loudest, at=0)
+    return graph
 
 
 def _encoder(folder: Folder) -> Graph:
@@ -142,13 +168,13 @@ def _encoder(folder: Folder) -> Graph:
     inputs = load.input_types(model)
     features = [name for name, (dtype, rank) in inputs.items() if dtype in FLOATS and rank == 3]
     if len(features) != 1:
-        raise BadModel(f"the encoder takes {', '.join(inputs)}: expected one spectrogram [batch, mels, frames]")
-    shapes = {features[0]: (1, folder.mels, 2 * folder.positions)}
+        raise BadModel(f"the encoder's inputs are {', '.join(inputs)}; expected one spectrogram [batch, mels, frames]")
+    shapes = {features[0]: (1, folder.mels, FRAMES_PER_POSITION * folder.positions)}
     graph = load.load(model, ENCODE, folder=folder.encoder.parent, shapes=shapes)
     graph.outputs.sort(key=lambda v: len(v.shape))
     if [v.shape[:2] for v in graph.outputs if len(v.shape) != 4] != [(1, folder.positions)]:
         outputs = ", ".join(map(str, graph.outputs))
-        raise BadModel(f"the encoder's outputs are {outputs}: expected rows [1, {folder.positions}, width]")
+        raise BadModel(f"the encoder's outputs are {outputs}; expected rows [1, {folder.positions}, width]")
     graph.inputs[0].name, graph.outputs[0].name = FEATURES, HIDDEN
     return graph
 
@@ -165,11 +191,7 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
             moved.add(node)
     cut = [(n, v) for n in decoder.nodes if n in moved for v in n.outputs if set(decoder.consumers(v)) - moved]
     for node in [n for n in decoder.nodes if n in moved]:
-        encoder.add(
-            Node(
-                node.op, tuple(hidden if v is rows else v for v in node.inputs), node.outputs, node.attrs, node.sources
-            )
-        )
+        encoder.add(node.reading({rows: hidden}))
     for i, (node, value) in enumerate(cut):
         state = decoder.value(f"cross.{i // 2}.{('key', 'value')[i % 2]}", value.type)
         decoder.states.append(state)
@@ -181,27 +203,30 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
     return len(cut)
 
 
-def sample_token(graph: Graph, settings: dict[str, Any], symbols: Symbols) -> int:
-    """Append the choice of the next token, written into the state `tokens` behind the new ones; returns 1."""
-    s = symbols
+def sampling_rules(settings: Mapping[str, Any], vocabulary: int, tokens: Iterable[int] | None) -> dict[str, Any]:
+    """Which tokens may be chosen: those that `settings` allows by the rules of texts, or else one of `tokens`."""
+    rules = {k: settings[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")}
+    if tokens is None:
+        return rules | {k: bits(settings[k], vocabulary) for k in ("suppress", "suppress_first")}
+    others = set(range(vocabulary)).difference(tokens)
+    return rules | {"suppress": bits(others, vocabulary), "suppress_first": bits((), vocabulary)}
+
+
+def sample_token(graph: Graph, rules: Mapping[str, Any], symbols: Symbols, new: Dim) -> int:
+    """Append the choice of the next token, written into the state `tokens` behind the `new` ones; returns 1.
+
+    rules: by `sampling_rules`.
+    """
     logits = graph.outputs[0]
-    vocabulary = logits.shape[-1]
-    state = decoder_inputs.add_tokens(graph, s.new.high)
-    lists = [graph.constant(bits(settings[k], vocabulary), k) for k in ("suppress", "suppress_first")]
-    graph.add(
-        Node(
-            "WhisperToken",
-            (logits, *lists, state),
-            (graph.value("token", state.type),),
-            {"at": s.past + dim(s.new), "begin": s.begin, "timed": s.timed}
-            | {k: settings[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")},
-            ("sampling",),
-        )
-    )
+    state = next(v for v in graph.states if v.name == TOKENS)
+    lists = {k: graph.constant(rules[k], k) for k in ("suppress", "suppress_first")}
+    s = symbols
+    choice = WhisperToken(logits, **rules | lists, tokens=state, at=s.past + new, begin=s.begin, timed=s.timed)
+    graph.add(Node.of(choice, (graph.value("token", state.type),), ("sampling",)))
     return 1
 
 
-def bits(tokens: list[int], vocabulary: int) -> np.ndarray:
+def bits(tokens: Iterable[int], vocabulary: int) -> np.ndarray:
     """A set of tokens as u32[ceil(vocabulary / 32)], token i in bit i % 32 of word i // 32."""
     flags = np.zeros(-(-vocabulary // 32) * 32, np.uint8)
     flags[[t for t in tokens if t < vocabulary]] = 1

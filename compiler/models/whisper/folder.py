@@ -14,6 +14,7 @@ from intaglio.compiler.models.json_file import read_json
 from intaglio.compiler.models.whisper import mel
 
 MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
+FRAMES_PER_POSITION = 2  # the encoder halves the frames of the spectrogram, and timestamps count its positions
 DECODERS = ("decoder_model_merged.onnx", "decoder_model.onnx")
 
 
@@ -44,19 +45,23 @@ def read(folder: Path) -> Folder:
     built = genai.read(folder)
     config = read_json(folder / "config.json", required=built is None) or built.config
     if config.get("model_type") != "whisper":
-        raise BadModel(f"{folder} holds a model of type {config.get('model_type')!r}, not whisper")
+        raise BadModel(f"{folder} has a model of type {config.get('model_type')!r}; expected whisper")
     encoder, decoder = (built.encoder, built.decoder) if built else _files(folder)
     try:
         sizes = [int(config[k]) for k in ("num_mel_bins", "max_source_positions", "max_target_positions")]
     except (KeyError, TypeError, ValueError) as e:
-        raise BadModel(f"{folder / 'config.json'} lacks {e}") from e
+        raise BadModel(f"{folder / 'config.json'} lacks {e}; export the model again") from e
     if min(sizes) < 1:
-        raise BadModel(f"{folder / 'config.json'} gives the sizes {sizes}")
+        raise BadModel(f"{folder / 'config.json'}: expected positive sizes, got {sizes}; export the model again")
     if not (folder / "tokenizer.json").is_file():
-        raise BadModel(f"{folder} has no tokenizer.json; save the model's tokenizer there")
+        raise BadModel(
+            f"{folder} has no tokenizer.json; save the model's tokenizer there: save_pretrained({str(folder)!r})"
+        )
     tokenizer = (folder / "tokenizer.json").read_bytes()
     generation = read_json(folder / "generation_config.json", required=False)
-    notes = [] if generation or not built else [f"no tokens are suppressed, for {folder} has no generation_config.json"]
+    notes = (
+        [] if generation or not built else [f"no tokens are suppressed because {folder} has no generation_config.json"]
+    )
     generation = generation or config
     try:
         settings = _settings(generation, tokenizer, sizes[2])
@@ -64,7 +69,8 @@ def read(folder: Path) -> Folder:
         raise
     except (TypeError, ValueError, AttributeError, IndexError) as e:
         raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
-    settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": 2 * sizes[1]}
+    settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": FRAMES_PER_POSITION * sizes[1]}
+    settings |= {"silence": mel.SILENCE, "frames_per_timestamp": FRAMES_PER_POSITION}
     return Folder(encoder, decoder, *sizes, settings, tokenizer, notes)
 
 
@@ -81,12 +87,14 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
     try:
         added = {t["content"]: int(t["id"]) for t in json.loads(tokenizer)["added_tokens"]}
     except (ValueError, KeyError, TypeError) as e:
-        raise BadModel(f"tokenizer.json is broken: {e}") from e
+        raise BadModel(f"tokenizer.json is broken: {e}; save the model's tokenizer again") from e
 
     def token(key: str, content: str) -> int:
         found = added.get(content) if config.get(key) is None else config[key]
         if found is None:
-            raise BadModel(f"generation_config.json lacks {key}, and tokenizer.json has no {content}")
+            raise BadModel(
+                f"generation_config.json lacks {key}, and tokenizer.json lacks {content}; export the model again"
+            )
         return int(found[0] if isinstance(found, list) else found)
 
     languages = config.get("lang_to_id") or {t: i for t, i in added.items() if re.fullmatch(r"<\|[a-z]{2,3}\|>", t)}

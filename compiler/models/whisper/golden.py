@@ -10,19 +10,23 @@ import numpy as np
 
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.models.decoder_inputs import tokens_state
-from intaglio.compiler.models.model import Check, Decoder, sample
+from intaglio.compiler.models.model import Decoder, GoldenRun, expected
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.passes.fuse_quantized import rounds_by_run
 from intaglio.compiler.semantics import evaluate
 from intaglio.runtime.contract import (
     AUDIO,
     BEGIN,
+    DETECT,
     ENCODE,
     FEATURES,
     HIDDEN,
     LOGITS,
+    LOUDEST,
     MEL,
     NEW_TOKENS,
+    OPENING,
+    PADDING,
     PAST,
     PREFILL,
     STEP,
@@ -32,10 +36,17 @@ from intaglio.runtime.contract import (
 
 @dataclass(frozen=True)
 class Tone:
-    """One second of a rising tone: the inputs of the program mel, and the spectrogram that it gives."""
+    """A second of a rising tone: the inputs of the program mel, and the spectrogram that it gives.
+
+    `runs`: the symbols of every golden run, and its outputs. The first run has nothing before and after it.
+    """
 
     inputs: dict[str, np.ndarray]
-    features: dict[str, np.ndarray]
+    runs: list[tuple[dict[str, int], dict[str, np.ndarray]]]
+
+    @property
+    def features(self) -> np.ndarray:
+        return self.runs[0][1][FEATURES]
 
 
 def tone(spectrogram: Graph) -> Tone:
@@ -43,8 +54,10 @@ def tone(spectrogram: Graph) -> Tone:
     audio = np.zeros(next(v.shape for v in spectrogram.inputs if v.name == AUDIO), np.float32)
     rising = 0.5 * np.sin(2 * np.pi * (200 + 900 * samples) * samples)
     audio[0, 0, mel.N_FFT // 2 : mel.N_FFT // 2 + len(rising)] = rising[: audio.size - mel.N_FFT]
-    inputs = {AUDIO: audio, "loudest": np.full((1, 1, 1), -10, np.float32)}
-    return Tone(inputs, evaluate.run(spectrogram, inputs))
+    inputs = {AUDIO: audio, LOUDEST: np.full((1, 1, 1), mel.SILENCE, np.float32)}
+    frames = spectrogram.outputs[0].shape[-1]
+    symbols = [{OPENING: 0, PADDING: 0}, {OPENING: 1, PADDING: frames - frames // 30}]
+    return Tone(inputs, [(values, evaluate.run(spectrogram, inputs, values)) for values in symbols])
 
 
 def encoded(encoder: Graph, features: np.ndarray) -> dict[str, np.ndarray]:
@@ -61,22 +74,34 @@ def prompt(settings: Mapping[str, Any]) -> list[int]:
     return [settings["start"], settings["no_timestamps"]]
 
 
-def checks(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Decoder) -> list[Check]:
+def checks(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Decoder) -> list[GoldenRun]:
     """The tone through every program, and a few tokens."""
     # Where a run's own numbers set the range that it rounds in, a step is not what the export computes for all tokens.
-    more = [] if rounds_by_run(decoder.graph) else _ordinary_tokens(settings)
-    ids = np.array([[*prompt(settings), *more]], np.int64)
-    logits = decoder.logits(ids)
-    hidden = {HIDDEN: sample(decoder.encoded["encoder_hidden_states"])}
-    result = [
-        Check(MEL, {}, tone.inputs, {name: sample(y) for name, y in tone.features.items()}),
-        Check(ENCODE, {}, {FEATURES: tone.features[FEATURES]}, hidden),
-        Check(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, {"input_ids": ids[:, :2]}, {LOGITS: sample(logits[:, 1])}),
-    ]
+    rounds = rounds_by_run(decoder.graph)
+    ids = np.array([[*prompt(settings), *([] if rounds else _ordinary_tokens(settings))]], np.int64)
     tokens = {TOKENS: tokens_state(ids, context)}
-    for position in range(2, ids.shape[1]):
-        result.append(Check(STEP, {PAST: position, BEGIN: 2}, tokens, {LOGITS: sample(logits[:, position])}))
-    return result
+    logits = decoder.logits(ids)
+    detect = [_run(DETECT, {PAST: 0, BEGIN: 1}, tokens, {LOGITS: logits[:, 0]}, 2e-3)]
+    return [
+        *(_run(MEL, values, tone.inputs, {FEATURES: run[FEATURES]}, 1e-4) for values, run in tone.runs),
+        _run(ENCODE, {}, {FEATURES: tone.features}, {HIDDEN: decoder.encoded["encoder_hidden_states"]}, 1e-3),
+        *(detect if settings["multilingual"] and not rounds else []),
+        _run(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, tokens, {LOGITS: logits[:, 1]}, 2e-3),
+        *(
+            _run(STEP, {PAST: position, BEGIN: 2}, tokens, {LOGITS: logits[:, position]}, 2e-3)
+            for position in range(2, ids.shape[1])
+        ),
+    ]
+
+
+def _run(
+    program: str,
+    symbols: dict[str, int],
+    inputs: dict[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    tolerance: float,
+) -> GoldenRun:
+    return GoldenRun(program, symbols, inputs, {n: expected(y, tolerance) for n, y in outputs.items()}, tolerance)
 
 
 def _ordinary_tokens(settings: Mapping[str, Any]) -> list[int]:

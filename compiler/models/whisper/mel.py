@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 N_FFT, HOP, RATE = 400, 160, 16_000
 FLOOR = 1e-10  # powers below this count as this
+SILENCE = -10.0  # the log10 of that: what the state `loudest` holds before the first window
 RANGE = 8.0  # the spectrogram reaches this many powers of ten below its loudest value
 
 
@@ -46,11 +47,17 @@ def fourier() -> np.ndarray:
 
 
 def model(bands: int, frames: int) -> onnx.ModelProto:
-    """audio f32[1,1,160*frames+400], loudest f32[1,1,1] -> input_features f32[1,bands,frames], peak f32[1,1,1].
+    """The spectrogram of a window of a recording.
 
-    `audio` has 200 samples of context at both ends (reflected at the ends of a recording). `peak` is the largest log10
-    power; `loudest` is that of the rest of the recording (-10 if there is none), because the floor follows the loudest.
+    audio f32[1,1,160*frames+400], loudest f32[1,1,1], opening i64[1], padding i64[1] ->
+    input_features f32[1,bands,frames], loudest_now f32[1,1,1].
+
+    `audio` has 200 samples of context at both ends. With `opening` 1 the window opens the recording, and the first 200
+    mirror those after the recording's first sample, whatever they are. The last `padding` frames lie after the
+    recording, and their features are zeros. `loudest` is the largest log10 power of the windows so far, -10 if there
+    is none, because the floor follows the loudest; `loudest_now` is that of this window too.
     """
+    half = N_FFT // 2
     weights = {
         "fourier": fourier(),
         "filters": np.concatenate([np.pad(filters(bands), [(0, 3), (0, 0)])] * 2),
@@ -59,10 +66,20 @@ def model(bands: int, frames: int) -> onnx.ModelProto:
         "range": RANGE,
         "four": 4.0,
         "quarter": 0.25,
+        "in_recording": np.repeat([1.0, 0.0], frames).reshape(1, -1, 1),
     }
-    ints = {"zero": [0], "frames": [frames], "last": [-1], "time": [1]}
+    ints = {"zero": [0], "frames": [frames], "last": [-1], "time": [1], "two": [2]}
+    ints |= {"half": [half], "whole": [N_FFT], "end": [HOP * frames + N_FFT]}
     nodes = [
-        ("Conv", ["audio", "fourier"], "waves", {"strides": [HOP]}),
+        ("Slice", ["audio", "zero", "half", "two"], "before", {}),
+        ("Slice", ["audio", "whole", "half", "two", "last"], "mirrored", {}),
+        ("Concat", ["before", "mirrored"], "either", {"axis": 2}),
+        ("Mul", ["opening", "half"], "first", {}),
+        ("Add", ["first", "half"], "behind", {}),
+        ("Slice", ["either", "first", "behind", "two"], "context", {}),
+        ("Slice", ["audio", "half", "end", "two"], "rest", {}),
+        ("Concat", ["context", "rest"], "samples", {"axis": 2}),
+        ("Conv", ["samples", "fourier"], "waves", {"strides": [HOP]}),
         ("Transpose", ["waves"], "rows", {"perm": [0, 2, 1]}),
         ("Mul", ["rows", "rows"], "power", {}),
         ("Slice", ["power", "zero", "frames", "time"], "kept", {}),
@@ -72,12 +89,15 @@ def model(bands: int, frames: int) -> onnx.ModelProto:
         ("Mul", ["natural", "per_decade"], "log", {}),
         ("ReduceMax", ["log", "last"], "row_peak", {}),
         ("ReduceMax", ["row_peak", "time"], "peak", {}),
-        ("Max", ["peak", "loudest"], "top", {}),
-        ("Sub", ["top", "range"], "bottom", {}),
+        ("Max", ["peak", "loudest"], "loudest_now", {}),
+        ("Sub", ["loudest_now", "range"], "bottom", {}),
         ("Max", ["log", "bottom"], "ranged", {}),
         ("Add", ["ranged", "four"], "shifted", {}),
         ("Mul", ["shifted", "quarter"], "scaled", {}),
-        ("Transpose", ["scaled"], "input_features", {"perm": [0, 2, 1]}),
+        ("Add", ["padding", "frames"], "mask_end", {}),
+        ("Slice", ["in_recording", "padding", "mask_end", "time"], "mask", {}),
+        ("Mul", ["scaled", "mask"], "masked", {}),
+        ("Transpose", ["masked"], "input_features", {"perm": [0, 2, 1]}),
     ]
     graph = helper.make_graph(
         [helper.make_node(op, ins, [out], name=f"mel/{out}", **attrs) for op, ins, out, attrs in nodes],
@@ -85,10 +105,12 @@ def model(bands: int, frames: int) -> onnx.ModelProto:
         [
             helper.make_tensor_value_info("audio", TensorProto.FLOAT, [1, 1, HOP * frames + N_FFT]),
             helper.make_tensor_value_info("loudest", TensorProto.FLOAT, [1, 1, 1]),
+            helper.make_tensor_value_info("opening", TensorProto.INT64, [1]),
+            helper.make_tensor_value_info("padding", TensorProto.INT64, [1]),
         ],
         [
             helper.make_tensor_value_info("input_features", TensorProto.FLOAT, [1, bands, frames]),
-            helper.make_tensor_value_info("peak", TensorProto.FLOAT, [1, 1, 1]),
+            helper.make_tensor_value_info("loudest_now", TensorProto.FLOAT, [1, 1, 1]),
         ],
         [numpy_helper.from_array(np.asarray(w, np.float32), name) for name, w in weights.items()]
         + [numpy_helper.from_array(np.array(w, np.int64), name) for name, w in ints.items()],

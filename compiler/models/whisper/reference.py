@@ -9,9 +9,9 @@ import numpy as np
 from intaglio.compiler.models.decoder_reference import DecoderReference
 from intaglio.compiler.models.reference import Arrays, Part, Run, Seen, in_f32
 from intaglio.compiler.models.whisper import mel
-from intaglio.compiler.models.whisper.folder import Folder
+from intaglio.compiler.models.whisper.folder import FRAMES_PER_POSITION, Folder
 from intaglio.compiler.reader import load
-from intaglio.runtime.contract import ENCODE, MEL, NEW_TOKENS, PAST, TOKENS
+from intaglio.runtime.contract import ENCODE, MEL, NEW_TOKENS, OPENING, PADDING, PAST, TOKENS
 
 
 class WhisperReference:
@@ -22,18 +22,20 @@ class WhisperReference:
         self._decoder, self._start = DecoderReference(folder.decoder, {}, encoder=True), folder.settings["start"]
         self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
         self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
-        spectrogram = Part(mel.model(folder.mels, 2 * folder.positions), None)
+        spectrogram = Part(mel.model(folder.mels, FRAMES_PER_POSITION * folder.positions), None)
         self.parts = {MEL: spectrogram, ENCODE: Part(encoder, folder.encoder.parent), **self._decoder.parts}
 
     def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
         if program == MEL:
-            return {MEL: Seen(run(MEL, inputs), {})}
+            numbers = {name: symbols.get(name, 0) for name in (OPENING, PADDING)}
+            feeds = {name: np.array([number], np.int64) for name, number in numbers.items()}
+            return {MEL: Seen(run(MEL, {**inputs, **feeds}), numbers)}
         if program == ENCODE:
             (features,) = inputs.values()
             self._encoded = run(ENCODE, {self._features: features})
             return {ENCODE: Seen(self._encoded, {}), **self._decode(np.array([[self._start]]), run)}
         count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
-        return self._decode(inputs[TOKENS][..., :count, 0] if TOKENS in inputs else inputs["input_ids"], run)
+        return self._decode(inputs[TOKENS][..., :count, 0], run)
 
     def _decode(self, ids: np.ndarray, run: Run) -> dict[str, Seen]:
         return self._decoder.decode(ids, run, self._encoded[self._rows], self._encoded)

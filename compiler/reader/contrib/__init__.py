@@ -32,4 +32,6 @@ def write_out(graph: Graph, node: Node) -> list[Value | None]:
     except BadModel:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as e:
-        raise BadModel(f"{node.op} ({node.name}) does not have the inputs and attributes that it needs") from e
+        raise BadModel(
+            f"{node.op} ({node.name}) lacks an input or attribute that it needs; export the model again"
+        ) from e

@@ -54,7 +54,7 @@ def _decoder_masked(op: GraphBuilder, node: Node) -> Results:
     refuse_inputs(node, cache_indirection=9)
     across = given["key"] is not None and len(given["key"].shape) == 4
     if not across and node.attrs.get("past_present_share_buffer") and given["past_key"].shape[2] != 0:
-        raise UnsupportedOperator("its cache is a buffer with room for more, which is not known")
+        raise UnsupportedOperator("past_present_share_buffer is not supported; export the model without it")
     return _over_heads(op, node, **given, bias=node.input(10), causal=not across)
 
 
@@ -112,7 +112,7 @@ def _grouped(op: GraphBuilder, node: Node) -> Results:
         q, k, v = op.node("Split", (q, sizes), 3, axis=2)
     q, k, v = _split(op, q, heads), _split(op, k, kv_heads), _split(op, v, kv_heads)
     if node.input(3) is not None and node.inputs[3].shape[2] != 0:
-        raise UnsupportedOperator("its cache is not empty; compile the folder of the language model, not the file")
+        raise UnsupportedOperator("the model reads a KV cache; compile the folder of the model, not the file")
     if node.attrs.get("do_rotary"):
         tables = [_rows(op, table, node.input(9), q.shape[2]) for table in node.inputs[7:9]]
         q, k = (_rotated(op, y, *tables, node.attrs.get("rotary_interleaved", 0)) for y in (q, k))
@@ -126,7 +126,7 @@ def _rotary(op: GraphBuilder, node: Node) -> Results:
     refuse(node, "is_packed_batching")
     x, positions, *caches = node.inputs
     if node.attrs.get("scale", 1.0) != 1.0:
-        raise UnsupportedOperator("with scale it is not known")
+        raise UnsupportedOperator("a scale other than 1 is not supported; export the model without it")
     flat = len(x.shape) == 3
     if flat:
         head_dim = x.shape[2] // node.attrs["num_heads"] if node.attrs.get("num_heads") else 2 * caches[0].shape[1]
@@ -142,7 +142,7 @@ def _rotary(op: GraphBuilder, node: Node) -> Results:
 def _split(op: GraphBuilder, x: Value, heads: int) -> Value:
     batch, tokens, width = x.shape
     if width % heads:
-        raise BadModel(f"{x} is not {heads} heads")
+        raise BadModel(f"the width of {x} is not a multiple of its {heads} heads")
     return op.Transpose(op.Reshape(x, op.dimensions(batch, tokens, heads, width // heads)), perm=[0, 2, 1, 3])
 
 
@@ -203,7 +203,7 @@ def _padding(op: GraphBuilder, node: Node, q: Value, k: Value, mask: Value | Non
         return None
     rank, batch = len(mask.shape), q.shape[0]
     if (rank == 1 and mask.shape[0] != batch) or rank > 3:
-        raise UnsupportedOperator(f"its mask {mask} is of a form that is not known")
+        raise UnsupportedOperator(f"the shape of the mask {mask} is not supported; expected [batch] or [batch, keys]")
     if rank == 1:
         counted = op.Less(_range(op, 0, k.shape[2]), op.Unsqueeze(op.Cast(mask, to="i64"), op.integers(1)))
         rank, mask = 2, op.Cast(counted, to="i32")

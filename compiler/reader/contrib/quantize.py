@@ -43,9 +43,9 @@ def _matmul(op: GraphBuilder, node: Node) -> Results:
 
 
 def _between_integers(op: GraphBuilder, x: Value, weight: np.ndarray, scale: Value, zero: Value, block: int) -> Value:
-    """The product with a weight whose zero points are no codes, which ONNX's DequantizeLinear does not know."""
+    """The product with a weight whose zero points are not integers; ONNX's DequantizeLinear lacks that."""
     if scale.const is None or zero.const is None:
-        raise UnsupportedOperator("with scales or zero points that are computed it is not known")
+        raise UnsupportedOperator("scales and zero points must be constants of the model")
     points = zero.const.astype(np.float32)
     rows = dequantize(weight, scale.const, points, {"axis": 1, "block_size": block})
     return op.Cast(op.MatMul(op.Cast(x, to="f32"), op.constant(rows.T)), to=x.dtype)
@@ -54,11 +54,11 @@ def _between_integers(op: GraphBuilder, x: Value, weight: np.ndarray, scale: Val
 def _order(group: Value, k: int, block: int) -> np.ndarray:
     """The columns with those of each group together, where the index of each one's group is given (act-order)."""
     if group.const is None:
-        raise UnsupportedOperator("with g_idx that is computed it is not known")
+        raise UnsupportedOperator("g_idx must be a constant of the model")
     index = group.const.reshape(-1)[:k]
     order = np.argsort(index, kind="stable")
     if not np.array_equal(index[order], np.arange(k) // block):
-        raise UnsupportedOperator("with g_idx that makes groups of different sizes it is not known")
+        raise UnsupportedOperator("g_idx must make groups of equal size")
     return order
 
 
@@ -67,16 +67,16 @@ def _bitsandbytes(op: GraphBuilder, node: Node) -> Results:
     x, codes, largest = node.inputs[:3]
     n, k, block = (node.attrs[name] for name in ("N", "K", "block_size"))
     if codes.const is None or largest.const is None or not node.attrs.get("transB", 1):
-        raise UnsupportedOperator("with weights that are computed, or not transposed, it is not known")
+        raise UnsupportedOperator("weights must be constants of the model, and transposed (transB=1)")
     if (codes.const.size, largest.const.size) != (-(-n * k // 2), -(-n * k // block)):
-        raise BadModel(f"{codes} and {largest} do not hold {n} rows of {k} numbers in blocks of {block}")
+        raise BadModel(f"{codes} and {largest} do not have the size of {n} rows of {k} numbers in blocks of {block}")
     octets = codes.const.reshape(-1)
     table = _TABLES[node.attrs["quant_type"]]
     values = table[np.stack([octets >> 4, octets & 15], axis=-1).reshape(-1)[: n * k]]
     values *= np.repeat(largest.const.reshape(-1).astype(np.float32), min(block, n * k))[: n * k]
     weight = moved(values.reshape(n, k).astype(np.float16))
     if not np.isfinite(weight).all():
-        raise UnsupportedOperator("with numbers that f16 cannot hold it is not known")
+        raise UnsupportedOperator("a weight is outside the range of f16; quantize the model another way")
     rows = op.constant(weight if x.dtype == "f16" else Quantized(weight), codes.name)
     return [op.MatMul(x, op.Transpose(rows, perm=[1, 0]))]
 
@@ -86,10 +86,10 @@ def _numbers(value: Value, bits: int, shape: tuple[int, ...]) -> np.ndarray:
     empty.
     """
     if value.const is None or bits not in _CODES:
-        raise UnsupportedOperator(f"with {bits} bits, or weights that are computed, it is not known")
+        raise UnsupportedOperator(f"weights must be constants of 2, 4 or 8 bits, got {bits} bits")
     rows, columns = math.prod(shape[:-1]), shape[-1]
     if value.const.size != rows * -(-columns * bits // 8):
-        raise BadModel(f"{value} does not hold {list(shape)} numbers of {bits} bits")
+        raise BadModel(f"{value} does not have the size of {list(shape)} numbers of {bits} bits")
     octets = value.const.reshape(rows, -1)
     parts = [octets >> shift & ((1 << bits) - 1) for shift in range(0, 8, bits)]
     octets = np.stack(parts, axis=-1).reshape(rows, -1)[:, :columns] if len(parts) > 1 else octets

@@ -1,4 +1,4 @@
-"""Options of operators that are not written out."""
+"""Options of operators that are not supported."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from intaglio.compiler.ir.graph import Node
 
 
 def refuse(node: Node, *attributes: str) -> None:
-    """Raise UnsupportedOperator where one of `attributes` asks for something."""
+    """Raise UnsupportedOperator if one of `attributes` is set."""
     for name in attributes:
         if node.attrs.get(name):
-            raise UnsupportedOperator(f"with {name} it is not known")
+            raise UnsupportedOperator(f"{name} is not supported; export the model without it")
 
 
 def refuse_inputs(node: Node, **named: int) -> None:
-    """Raise UnsupportedOperator where one of the inputs is given. `named`: which input it is."""
+    """Raise UnsupportedOperator if one of the inputs is present. `named`: the index of each."""
     for name, i in named.items():
         if node.input(i) is not None:
-            raise UnsupportedOperator(f"with {name} it is not known")
+            raise UnsupportedOperator(f"{name} is not supported; export the model without it")

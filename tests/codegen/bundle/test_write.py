@@ -1,8 +1,7 @@
-"""Emit: the same input gives the same bytes, the report tells the truth, and a bundle is whole or not there."""
+"""Write: the same input gives the same bytes, the report tells the truth, and a bundle is whole or not there."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import shaders, whole_plan
 from parity import Build, Program, case, compiled, f32, fused, graph_of, opened, weight
 
 import intaglio
@@ -20,7 +20,9 @@ from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
-from intaglio.runtime import plan_file
+from intaglio.runtime import designs_file, plan_file
+from intaglio.runtime.files import describe
+from intaglio.runtime.limits import PIECE
 from intaglio.runtime.sizes import workgroups
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "whisper-merged-18"
@@ -52,14 +54,14 @@ def test_two_compiles_are_byte_identical(tmp_path: Path) -> None:
 
 def test_the_report_tells_what_is_allocated(whisper: Path) -> None:
     session = opened(whisper)
-    plan, report = session.plan, json.loads((whisper / "report.json").read_text())
+    plan, report = whole_plan(whisper), json.loads((whisper / "report.json").read_text())
     bytes_ = report["bytes"]
     assert bytes_["total"] == plan.bytes == session.engine.allocated + session.allocated
-    assert bytes_["total"] == sum(n for part, n in bytes_.items() if part != "total")
-    assert bytes_["weights"] == sum(b.bytes for b in plan.buffers if b.kind == "weight")
+    for part, allocated in ("engine", session.engine.allocated), ("session", session.allocated):
+        assert bytes_[part]["total"] == allocated == sum(n for p, n in bytes_[part].items() if p != "total")
+    assert bytes_["engine"]["weights"] == sum(b.bytes for b in plan.buffers if b.kind == "weight")
     assert report["kernels"] == len(plan.used) == len(session.engine.pipelines)
-    written = len(list((whisper / "kernels").iterdir()))
-    assert report["kernels"] + report["kernels_of_other_designs"] == len(plan.kernels) == written
+    assert report["kernels"] + report["kernels_of_other_variants"] == len(plan.kernels) == len(shaders(whisper))
     assert report["dispatches"] == {name: len(p.steps) for name, p in plan.programs.items()}
     assert report["dispatches_per_token"] == len(plan.programs["step"].steps)
 
@@ -74,16 +76,24 @@ def test_few_dispatches(whisper: Path) -> None:
 
 
 def test_the_plan_lists_every_file_with_its_hash(whisper: Path) -> None:
-    found = files(whisper)
-    del found["plan.json"], found["report.json"]
-    listed = plan_file.read(whisper).files
-    listed.pop("report.json", None)
-    assert listed == {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
+    """plan.json those that run, designs.json the shaders of other variants. Nobody hashes plan.json and report.json."""
+    contents = files(whisper)
+    del contents["plan.json"], contents["report.json"]
+    page, whole = plan_file.read(whisper).files, whole_plan(whisper).files
+    assert whole == {name: describe(c, pieces=name.startswith("weights")) for name, c in contents.items()}
+    assert {name.startswith("kernels/variants/") for name in whole.keys() - page.keys()} == {True}
+    assert not any(name.startswith("kernels/variants/") for name in page)
+    for name in page:
+        pieces = [contents[name][i : i + PIECE] for i in range(0, len(contents[name]), PIECE)]
+        assert len(whole[name].pieces) == (len(pieces) if name.startswith("weights") else 0)
 
 
 def test_the_plan_reads_back_as_it_was_written(whisper: Path) -> None:
+    plan, whole = plan_file.read(whisper), whole_plan(whisper)
     text = (whisper / "plan.json").read_text()
-    assert plan_file.write(plan_file.read(whisper)) == text
+    assert plan_file.write(plan) == text
+    assert designs_file.write(whole) == (whisper / "designs.json").read_text()
+    assert whole.alternatives and not plan.alternatives and whole.used == plan.kernels
     assert max(map(len, text.splitlines())) < 400, "a line for each kernel, buffer and step"
 
 
@@ -131,7 +141,7 @@ def test_a_bundle_takes_its_place(existing: str, tmp_path: Path) -> None:
         (out / "kernels" / "of_old.wgsl").write_text("")
     b = Build()
     compiled(b.output(b.Neg(b.input("x", T, 8))), out)
-    assert [p.name for p in (out / "kernels").iterdir()] == ["elementwise_neg.wgsl"]
+    assert [p.name for p in shaders(out)] == ["elementwise_neg.wgsl"]
     assert list(out.parent.iterdir()) == [out], "nothing is left beside it"
 
 
@@ -141,7 +151,7 @@ def test_nothing_else_is_replaced(existing: str, tmp_path: Path) -> None:
     thesis = out if existing == "a file" else out / "thesis.txt"
     thesis.parent.mkdir(exist_ok=True)
     thesis.write_text("mine")
-    with pytest.raises(ValueError, match="no bundle"):
+    with pytest.raises(FileExistsError, match="is not a bundle"):
         compiled(doubled(), out)
     assert thesis.read_text() == "mine" and list(tmp_path.iterdir()) == [out]
 

@@ -42,7 +42,7 @@ def cached(body: str, outputs: str, states: dict[str, tuple[str, object]]) -> Gr
         readers = g.consumers(value)
         written = GraphBuilder(g, g.producer(value)).Write(value, state, at=at)
         for reader in readers:
-            g.replace(reader, type(reader)(reader.op, (written,), reader.outputs, reader.attrs, reader.sources))
+            g.replace(reader, reader.reading({value: written}))
             reader.outputs[0].type = written.type
     merge_linear(g)
     return g

@@ -47,7 +47,7 @@ def fused(text: str, outputs: str = "float y") -> Graph:
 def test_gates(text: str) -> None:
     g = fused(text)
     assert unchanged(g, fuse_gate) == 1
-    assert ops(g) == {"Linear": 1} and g.nodes[0].attrs["paired"]
+    assert ops(g) == {"Linear": 1} and g.nodes[0].own.gate
 
 
 @pytest.mark.parametrize(

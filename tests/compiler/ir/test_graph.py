@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from intaglio.compiler.ir.dims import Expr, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known, type_of
+from intaglio.compiler.ir.graph import CacheWrite, Graph, Node, TensorType, Value, known, type_of
+from intaglio.compiler.ir.operators import Linear, Write
 
 T = dim(Symbol("T", 1, 64))
 ROWS = TensorType("f32", (1, T, 4))
@@ -220,15 +221,13 @@ def test_prune_keeps_writes_to_states():
     g, (x, a) = chain(1)
     state = g.value("state", TensorType("f32", (1, 64, 4)))
     g.states.append(state)
-    g.add(Node("Write", (x, state), (g.value("written", state.type),), {"at": 0}))
+    g.add(Node.of(Write(x, state, at=0), (g.value("written", state.type),)))
     weight = g.constant(random(4, 4))
-    layer = Node(
-        "Linear", (a, weight, None, state), (g.value("y", state.type),), {"states": (3,), "at": 0, "splits": (4,)}
-    )
-    g.add(layer)
+    linear = Linear(a, weight, splits=(4,), cached=(CacheWrite(0, state, 0),))
+    layer = g.add(Node.of(linear, (g.value("y", state.type),)))
     assert layer.written == {layer.output: state}
     assert g.prune() == 0
-    g.replace(layer, Node("Linear", layer.inputs[:3], layer.outputs))
+    g.replace(layer, Node.of(Linear(a, weight), layer.outputs))
     assert g.prune() == 1
 
 

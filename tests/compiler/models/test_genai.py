@@ -72,11 +72,11 @@ def test_other_configurations_come_first(folder) -> None:
 @pytest.mark.parametrize(
     "settings, why",
     [
-        ({"decoder": None}, "has no section decoder"),
-        ({"decoder": {}}, "names the file None for its decoder"),
+        ({"decoder": None}, "lacks the section decoder"),
+        ({"decoder": {}}, "names the file None as its decoder"),
         ({"decoder": {"filename": "../llama-genai/model.onnx"}}, r"names the file '\.\./"),
-        ({"decoder": {"filename": "other.onnx"}}, "none in the folder"),
-        ({"type": "whisper"}, "has no section encoder"),
+        ({"decoder": {"filename": "other.onnx"}}, "other.onnx"),
+        ({"type": "whisper"}, "lacks the section encoder"),
     ],
 )
 def test_broken_configurations(folder, settings: dict[str, Any], why: str) -> None:
@@ -89,7 +89,7 @@ def test_broken_configurations(folder, settings: dict[str, Any], why: str) -> No
 def test_no_model_in_the_configuration(folder) -> None:
     copy = folder("llama-genai")
     (copy / genai.NAME).write_text('{"search": {}}')
-    with pytest.raises(BadModel, match="no section model"):
+    with pytest.raises(BadModel, match="lacks the section model"):
         language_folder.matches(copy)
 
 
@@ -98,7 +98,7 @@ def test_an_encoder_of_unknown_sizes(folder) -> None:
     encoder = onnx.load(copy / "encoder.onnx", load_external_data=False)
     encoder.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "frames"
     onnx.save(encoder, copy / "encoder.onnx")
-    with pytest.raises(BadModel, match="declares no sizes of a spectrogram"):
+    with pytest.raises(BadModel, match=r"encoder.onnx .*\[batch, mels, frames\]"):
         whisper_folder.read(copy)
 
 
@@ -106,5 +106,5 @@ def test_an_encoder_without_what_the_decoder_takes() -> None:
     folder = FIXTURES / "whisper-genai"
     encoder = load.load(load.read(folder / "encoder.onnx"), folder=folder, bind={"batch_size": 1})
     encoder.outputs = [v for v in encoder.outputs if v.name != "present_key_cross_1"]
-    with pytest.raises(BadModel, match="takes past_key_cross_1, and the encoder makes hidden_states"):
+    with pytest.raises(BadModel, match=r"needs past_key_cross_1, but .* are hidden_states"):
         decoder_inputs.read(folder / "decoder.onnx", TOKENS, encoder)

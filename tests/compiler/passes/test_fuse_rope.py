@@ -90,7 +90,7 @@ def test_spellings(name: str) -> None:
     assert ops(g) == {"Linear": 2, "Reshape": 2, "Transpose": 2, "Rotary": 1, "MatMul": 1}
     node = rotary(g)
     assert node.inputs[0].shape == node.inputs[1].shape == (64, PAIRS.get(name, 4))
-    assert node.attrs == {"heads": (HEADS,), "interleaved": name == "neighbours", "past": 0}
+    assert node.settings == {"heads": (HEADS,), "interleaved": name == "neighbours", "past": 0}
     assert node.inputs[2].shape == (1, node.inputs[2].shape[1], WIDTH)
 
 
@@ -160,7 +160,7 @@ def test_heads_that_are_repeated_are_turned_once() -> None:
     for step in (fold, canonical, linear):
         step(g)
     assert unchanged(g, fuse_rope) == 1
-    assert rotary(g).attrs["heads"] == (1,) and ops(g)["Expand"] == 1
+    assert rotary(g).own.heads == (1,) and ops(g)["Expand"] == 1
 
 
 NEAR_MISSES = {

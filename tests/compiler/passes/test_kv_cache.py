@@ -116,8 +116,8 @@ def test_the_states(derived):
     assert [str(v) for v in derived.states] == [
         f"self.{i}.{k}: f32[1,64,8]" for i in range(2) for k in ("key", "value")
     ]
-    causal = [n for n in derived.nodes if n.op == "Attention" and n.attrs["past"] is not None]
-    assert [n.attrs["past"] for n in causal] == [P, P]
+    causal = [n for n in derived.nodes if n.op == "Attention" and n.own.past is not None]
+    assert [n.own.past for n in causal] == [P, P]
     assert all(n.inputs[1].shape == (1, P + T, 8) for n in causal)
 
 
@@ -277,6 +277,6 @@ def test_keys_before_those_of_the_tokens_are_refused():
         g = graph(f"main (float[1,T,4] x) => (float y) {{ {body} }}", W)
         for step in UNDERSTAND:
             step(g)
-    assert [n.attrs["past"] for n in g.nodes if n.op == "Attention"] == [1]
+    assert [n.own.past for n in g.nodes if n.op == "Attention"] == [1]
     with pytest.raises(UnsupportedOperator):
         kv_cache(g, TOKENS, P)

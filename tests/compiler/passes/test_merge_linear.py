@@ -35,7 +35,7 @@ def test_queries_keys_and_values_are_one_layer():
     assert unchanged(g, merge_linear) == 2
     assert ops(g) == {"Linear": 1, "Abs": 3}
     (node,) = [n for n in g.nodes if n.op == "Linear"]
-    assert node.attrs["splits"] == (8, 4, 12)
+    assert node.own.splits == (8, 4, 12)
     assert [v.name for v in node.outputs] == ["q", "k", "v"]
     bias = node.inputs[2].const
     assert not bias[:12].any() and np.array_equal(bias[12:], W["bv"])

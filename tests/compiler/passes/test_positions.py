@@ -94,10 +94,10 @@ def test_what_is_the_same_for_every_length_is_a_constant():
         RANGE + "u = Unsqueeze(r, ax1) m = LessOrEqual(r, u) f = Cast<to=1>(m) y = MatMul(f, x)",
     ],
 )
-def test_what_is_no_table_is_refused(body):
+def test_what_depends_on_more_than_positions_is_refused(body):
     g = graph(f"main (float[1,T,4] x) => (float[1,T,4] y) {{ {body} }}", W)
     fold(g)
-    with pytest.raises(UnsupportedOperator, match="no table of positions"):
+    with pytest.raises(UnsupportedOperator, match="position of each token"):
         positions(g, TOKENS, P)
 
 

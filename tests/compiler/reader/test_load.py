@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from pathlib import Path
 
 import numpy as np
@@ -146,12 +147,12 @@ def test_opsets(opset, body):
 def test_opsets_that_are_too_old():
     """What an operator meant before opset 7 is known where it stayed the same."""
     assert ops(graph("main (float[2] x) => (float y) { y = Abs(x) }", opset=6)) == {"Abs": 1}
-    with pytest.raises(UnsupportedOperator, match=r"Add .*opset 6 is too old.*opset 7 or newer"):
+    with pytest.raises(UnsupportedOperator, match=r"Add .*opset 6 .*opset 7 or newer"):
         graph("main (float[2] x) => (float y) { y = Add(x, x) }", opset=6)
 
 
 def test_opsets_that_are_too_new():
-    with pytest.raises(UnsupportedOperator, match=r"opset 99 is too new"):
+    with pytest.raises(UnsupportedOperator, match=r"opset 99 .*or older"):
         graph("main (float[2] x) => (float y) { y = Abs(x) }", opset=99)
 
 
@@ -201,11 +202,11 @@ def test_scalars_and_empty_tensors():
 
 
 def test_an_input_without_a_rank():
-    with pytest.raises(UnsupportedOperator, match="input x is no tensor; export"):
+    with pytest.raises(UnsupportedOperator, match=r"input x .*; export"):
         graph("main (seq(float[2]) x) => (float y) { y = SequenceLength(x) }")
     m = model("main (float[2] x) => (float y) { y = Abs(x) }")
     m.graph.input[0].type.tensor_type.ClearField("shape")
-    with pytest.raises(BadModel, match="input x is no tensor of known rank"):
+    with pytest.raises(BadModel, match="input x has no shape"):
         load.load(m)
 
 
@@ -296,7 +297,7 @@ def test_a_condition_of_the_run_is_refused():
 # operators
 
 
-def test_all_that_is_unsupported_is_told_at_once():
+def test_one_error_lists_everything_that_is_unsupported():
     """Every operator with its nodes and why, also of nodes that read what others should have made."""
     m = model(
         "main (float[4] x, int64 n) => (float[4] y) { [first] a = com.acme.Magic(x) [second] b = com.acme.Magic(a)"
@@ -307,22 +308,20 @@ def test_all_that_is_unsupported_is_told_at_once():
     m.opset_import.append(helper.make_opsetid("com.acme", 1))
     with pytest.raises(UnsupportedOperator) as e:
         load.load(m)
-    unknown = "it is no operator of ONNX; export the model with standard ones"
-    assert str(e.value).split("; for ") == [
-        "no kernel for Dropout (drop): it is of a model in training; export it for inference",
-        "MaxRoiPool (boxes): it is not among the operators that are known (docs/operators.md)",
-        f"Nonsense (Nonsense_2): {unknown}",
-        "Range (count): the shape of the result is not known at compile time: the bound n is computed at run time",
-        f"com.acme.Magic (2 nodes: first, second): {unknown}",
-        f"com.acme.Now (clock): {unknown}; this is opset 18",
+    facts = [
+        r"Dropout \(drop\): .*inference",
+        r"no kernel for MaxRoiPool \(boxes\): docs/operators.md",
+        r"Nonsense \(Nonsense_2\): .*not an ONNX operator",
+        r"Range \(count\): .*the bound n is computed at run time.*--bind",
+        r"com.acme.Magic \(2 nodes: first, second\): .*not an ONNX operator",
+        r"com.acme.Now \(clock\): .*not an ONNX operator.*opset 18",
     ]
+    assert re.search(".*; ".join(facts), str(e.value))
 
 
 def test_many_nodes_are_counted():
     body = " ".join(f"[n{i}] a{i} = Nonsense(x)" for i in range(20))
-    with pytest.raises(
-        UnsupportedOperator, match=r"Nonsense \(20 nodes: n0, n1, n2, n3, n4, n5, n6, n7, and 12 more\)"
-    ):
+    with pytest.raises(UnsupportedOperator, match=r"Nonsense \(20 nodes: n0, n1, n2, and 17 more\)"):
         graph(f"main (float[4] x) => (float y) {{ {body} y = Abs(x) }}")
 
 
@@ -382,9 +381,9 @@ def test_scans_are_unrolled():
 def test_loops_of_unknown_length_are_refused():
     with pytest.raises(UnsupportedOperator, match=r"Loop.*the trip count is computed at run time"):
         graph(LOOP, go=np.array(True))
-    with pytest.raises(UnsupportedOperator, match=r"Loop.*without a trip"):
+    with pytest.raises(UnsupportedOperator, match=r"Loop.*without iterations"):
         graph(LOOP, go=np.array(True), n=np.array(0))
-    with pytest.raises(UnsupportedOperator, match=r"Scan .* over T elements; bind that size"):
+    with pytest.raises(UnsupportedOperator, match=r"Scan .*iterations, T, .*--bind"):
         graph(SCAN.replace("rows)", "rows)", 1).replace("float[2,3] rows", "float[2,T] rows"))
 
 
@@ -522,7 +521,7 @@ def test_weights_in_a_folder_below(folder):
 @pytest.mark.parametrize(
     "info, message",
     [
-        ({"location": "missing.data"}, "missing.data is missing; put it beside the model"),
+        ({"location": "missing.data"}, "missing.data is missing; copy it beside the model"),
         ({"location": "weights.data", "offset": 12}, "too short"),
         ({"location": "weights.data", "offset": -4}, "too short"),
         ({"location": "weights.data", "offset": 2**70}, "too short"),
@@ -576,9 +575,9 @@ def test_a_large_shape_does_not_wrap_around(folder):
     ],
 )
 @pytest.mark.parametrize("name", ["model.onnx", "model.json", "model.textproto"])
-def test_files_that_are_no_model(tmp_path, content, name):
+def test_files_that_are_not_models(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(BadModel, match="is no ONNX model"):
+    with pytest.raises(BadModel, match="is not an ONNX model"):
         load.read(tmp_path / name)
 
 
@@ -603,23 +602,23 @@ def test_a_file_cut_short(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("main (float[4] x) => (float y) { y = Add(x, ghost) }", "reads ghost, which nothing makes"),
-        ("main (float[4] x) => (float y) { z = Abs(x) }", "reads y, which nothing makes"),
+        ("main (float[4] x) => (float y) { y = Add(x, ghost) }", "reads ghost"),
+        ("main (float[4] x) => (float y) { z = Abs(x) }", "reads y"),
         ("main (float[4] x) => (float y) { a = Add(x, b) b = Abs(a) y = Abs(b) }", "reads b"),
-        ("main (float[4] x) => (float y) { y = Abs(x) y = Neg(x) }", "y is made twice"),
-        ("main (float[4] x) => (float y) { x = Abs(x) y = Neg(x) }", "x is made twice"),
-        ("main (float[4] x, float[4] x) => (float y) { y = Neg(x) }", "x is made twice"),
-        ("main (float[4] x) => (float y, float y) { y = Neg(x) }", "names"),
-        ("main (float[4] x) => () { y = Neg(x) }", "names"),
-        ("main (float[4] x, float[5] z) => (float y) { y = Add(x, z) }", "do not fit together"),
+        ("main (float[4] x) => (float y) { y = Abs(x) y = Neg(x) }", "y is defined twice"),
+        ("main (float[4] x) => (float y) { x = Abs(x) y = Neg(x) }", "x is defined twice"),
+        ("main (float[4] x, float[4] x) => (float y) { y = Neg(x) }", "x is defined twice"),
+        ("main (float[4] x) => (float y, float y) { y = Neg(x) }", "outputs"),
+        ("main (float[4] x) => () { y = Neg(x) }", "outputs"),
+        ("main (float[4] x, float[5] z) => (float y) { y = Add(x, z) }", "[4], [5]"),
         ("main (float[4,5] x, float[4,5] z) => (float y) { y = MatMul(x, z) }", "MatMul"),
-        ("main (float[4] x, int64[4] z) => (float y) { y = Add(x, z) }", "does not take z: i64[4]"),
-        ("main (float[4] x, float[4] z) => (float y) { y = And(x, z) }", "does not take x: f32[4]"),
-        ("main (float[4] x, float[4] z) => (float y) { y = Where(x, x, z) }", "as its condition"),
-        ("main (float[4] x, int64[4] z) => (float y) { y = Concat<axis=0>(x, z) }", "does not take z"),
-        ("main (int64[4] x) => (float y) { y = Erf(x) y2 = Softmax(x) }", "does not take x"),
-        ("main (float[4] x) => (float y) { y = Concat<axis=1>(x, x) }", "no axis 1 in 1 dimensions"),
-        ("main (float[4] x) => (float y) { y = Concat<axis=-2>(x, x) }", "no axis -2"),
+        ("main (float[4] x, int64[4] z) => (float y) { y = Add(x, z) }", "B does not accept z: i64[4]"),
+        ("main (float[4] x, float[4] z) => (float y) { y = And(x, z) }", "A does not accept x: f32[4]"),
+        ("main (float[4] x, float[4] z) => (float y) { y = Where(x, x, z) }", "condition does not accept x"),
+        ("main (float[4] x, int64[4] z) => (float y) { y = Concat<axis=0>(x, z) }", "does not accept z"),
+        ("main (int64[4] x) => (float y) { y = Erf(x) y2 = Softmax(x) }", "does not accept x"),
+        ("main (float[4] x) => (float y) { y = Concat<axis=1>(x, x) }", "axis 1 is outside"),
+        ("main (float[4] x) => (float y) { y = Concat<axis=-2>(x, x) }", "axis -2"),
         ("main (float[4,2] x, float[3,2] z) => (float y) { y = Concat<axis=1>(x, z) }", "cannot concatenate"),
         ("main (float[4] x) => (float y) { y = Concat(x, x) }", "axis"),
         ("main (float[4] x) => (float y) { y = Abs(x, x) }", "Abs"),
@@ -627,23 +626,23 @@ def test_a_file_cut_short(tmp_path):
         ("main (float[4] x) => (float y) { y = Abs<axis=1>(x) }", "axis"),
         ("main (float[4,2] x) => (float y) { y = Transpose<perm=[0,0]>(x) }", "Transpose"),
         ("main (float[4,2] x) => (float y) { y = Transpose<perm=[0,7]>(x) }", "Transpose"),
-        ("main (float[4,2] x) => (float y) { y = Reshape(x, s5) }", "has no shape [5]"),
-        ("main (float[4,2] x) => (float y) { y = Reshape(x, s3) }", "has no shape [3, -1]"),
-        ("main (float[4,2] x) => (float y) { y = Reshape(x, s11) }", "has no shape [-1, -1]"),
-        ("main (float[4,2] x) => (float y) { y = Reshape(x, s000) }", "has no shape [0, 0, 0]"),
-        ("main (float[4,2] x) => (float y) { y = Reshape(x, s_5) }", "has no shape [-5, 2]"),
-        ("main (float[4,2] x) => (float y) { y = Expand(x, s_5) }", "is no shape"),
-        ("main (float[4,2] x) => (float y) { y = Slice(x, s5, s3) }", "are no slice"),
-        ("main (float[4,2] x) => (float y) { y = Slice(x, s0, s5, s7) }", "no axis 7"),
-        ("main (float[4,2] x) => (float y) { y = Slice(x, s0, s5, s0, s0) }", "are no slice"),
+        ("main (float[4,2] x) => (float y) { y = Reshape(x, s5) }", "reshaped to [5]"),
+        ("main (float[4,2] x) => (float y) { y = Reshape(x, s3) }", "reshaped to [3, -1]"),
+        ("main (float[4,2] x) => (float y) { y = Reshape(x, s11) }", "reshaped to [-1, -1]"),
+        ("main (float[4,2] x) => (float y) { y = Reshape(x, s000) }", "reshaped to [0, 0, 0]"),
+        ("main (float[4,2] x) => (float y) { y = Reshape(x, s_5) }", "reshaped to [-5, 2]"),
+        ("main (float[4,2] x) => (float y) { y = Expand(x, s_5) }", "[-5, 2] has a negative size"),
+        ("main (float[4,2] x) => (float y) { y = Slice(x, s5, s3) }", "ends [3, -1]"),
+        ("main (float[4,2] x) => (float y) { y = Slice(x, s0, s5, s7) }", "axis 7"),
+        ("main (float[4,2] x) => (float y) { y = Slice(x, s0, s5, s0, s0) }", "steps [0]"),
         ("main (float[4,2] x) => (float y, float z) { y, z = Split<axis=0>(x, s3) }", "cannot be split"),
-        ("main (float[4,2] x) => (float y) { y = Pad(x, s5) }", "is not two numbers"),
+        ("main (float[4,2] x) => (float y) { y = Pad(x, s5) }", "two numbers for each of the axes [0, 1], got [5]"),
         ("main (float[4,2] x) => (float y) { y = Tile(x, s5) }", "cannot be repeated"),
         ("main (float[4,2] x) => (float y) { y = Gather<axis=4>(x, s0) }", "Gather"),
         ("main (float[4,2] x) => (float y) { y = Squeeze(x, s0) }", "Squeeze"),
-        ("main (float[4,2] x) => (float y) { y = Softmax<axis=2>(x) }", "no axis 2"),
+        ("main (float[4,2] x) => (float y) { y = Softmax<axis=2>(x) }", "axis 2"),
         ("main (float[4,2] x) => (float y) { y = Cast<to=8>(x) }", "strings"),
-        ("main (float[4,2] x) => (float y) { y = Cast<to=77>(x) }", "77 is no element type"),
+        ("main (float[4,2] x) => (float y) { y = Cast<to=77>(x) }", "77"),
         ("main (float[4,2] x) => (float y) { y = Constant() }", "Constant"),
         ('main (float[4,2] x) => (float y) { y = Constant<value_string="a">() }', "Constant"),
         ("main (float[4,2] x) => (float y) { s = Shape(x) i = Gather(s, s5) y = ConstantOfShape(i) }", "Gather"),

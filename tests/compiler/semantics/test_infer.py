@@ -222,7 +222,7 @@ def test_broadcasting_is_that_of_numpy(shapes):
     try:
         expected = np.broadcast_shapes(*map(tuple, shapes))
     except ValueError:
-        with pytest.raises(BadModel, match="do not fit together"):
+        with pytest.raises(BadModel, match="do not broadcast"):
             broadcast(*map(tuple, shapes))
         return
     assert broadcast(*map(tuple, shapes)) == expected
@@ -232,7 +232,7 @@ def test_symbols_broadcast():
     assert broadcast((T, 4), (1, 4)) == (T, 4)
     assert broadcast((P + T,), (4, 1)) == (4, P + T)
     for other in (4, P, T + 1):
-        with pytest.raises(BadModel, match="do not fit together"):
+        with pytest.raises(BadModel, match="do not broadcast"):
             broadcast((T,), (other,))
 
 

@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
 //   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
-// design 'query32' for attention_8 new_tokensx48xnew_tokens+pastx16
+// variant 'query32' for attention_8 new_tokensx48xnew_tokens+pastx16
 // reads q f32[1,new_tokens,48], k f32[1,new_tokens+past,16], v f32[1,new_tokens+past,16]
 // writes out f32[1,new_tokens,48]
 // at most 196 kB moved, 37.7 MFLOP a dispatch

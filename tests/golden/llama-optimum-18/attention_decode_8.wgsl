@@ -3,7 +3,7 @@
 // step, 2 dispatches:
 //   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
 //   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
-// design 'lanes64x8' for attention_decode_8 1x48xpast+1x16
+// variant 'lanes64x8' for attention_decode_8 1x48xpast+1x16
 // reads q f32[1,1,48], k f32[1,past+1,16], v f32[1,past+1,16]
 // writes out f32[1,1,48]
 // at most 65.9 kB moved, 98.3 kFLOP a dispatch

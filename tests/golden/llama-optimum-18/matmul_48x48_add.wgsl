@@ -4,7 +4,7 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/self_attn/o_proj/MatMul, /model/layers.0/Add
 //   /model/layers.1/self_attn/o_proj/MatMul, /model/layers.1/Add
-// design 'rows8' for matmul_few new_tokensx48x48
+// variant 'rows8' for matmul_few new_tokensx48x48
 // reads x f32[1,new_tokens,48], weight f32[48,48], x3 f32[1,new_tokens,48]
 // writes y f32[1,new_tokens,48]
 // at most 157 kB moved, 1.18 MFLOP a dispatch

@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/self_attn/q_proj/MatMul, /model/layers.0/self_attn/k_proj/MatMul, /model/layers.0/self_attn/v_proj/MatMul
 //   /model/layers.1/self_attn/q_proj/MatMul, /model/layers.1/self_attn/k_proj/MatMul, /model/layers.1/self_attn/v_proj/MatMul
-// design 'rows8' for matmul_few new_tokensx48x80
+// variant 'rows8' for matmul_few new_tokensx48x80
 // reads x f32[1,new_tokens,48], weight f32[80,48]
 // writes y0 f32[1,new_tokens,48], y1 f32[1,new_tokens,16], y2 f32[1,new_tokens+past,16]
 // at most 146 kB moved, 1.97 MFLOP a dispatch

@@ -4,7 +4,7 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/mlp/gate_proj/MatMul, /model/layers.0/mlp/up_proj/MatMul, /model/layers.0/mlp/act_fn/Sigmoid, /model/layers.0/mlp/act_fn/Mul, +1
 //   /model/layers.1/mlp/gate_proj/MatMul, /model/layers.1/mlp/up_proj/MatMul, /model/layers.1/mlp/act_fn/Sigmoid, /model/layers.1/mlp/act_fn/Mul, +1
-// design 'rows8' for matmul_gate_few new_tokensx48x80
+// variant 'rows8' for matmul_gate_few new_tokensx48x80
 // reads x f32[1,new_tokens,48], weight f32[160,48], weight1 f32[160,48]
 // writes y f32[1,new_tokens,80]
 // at most 162 kB moved, 3.93 MFLOP a dispatch

@@ -4,7 +4,7 @@
 // prefill, 2 dispatches:
 //   /model/layers.0/mlp/down_proj/MatMul, /model/layers.0/Add_1
 //   /model/layers.1/mlp/down_proj/MatMul, /model/layers.1/Add_1
-// design 'rows8' for matmul_few new_tokensx80x48
+// variant 'rows8' for matmul_few new_tokensx80x48
 // reads x f32[1,new_tokens,80], weight f32[48,80], x3 f32[1,new_tokens,48]
 // writes y f32[1,new_tokens,48]
 // at most 196 kB moved, 1.97 MFLOP a dispatch

@@ -4,7 +4,7 @@
 // step, 2 dispatches:
 //   /model/layers.0/self_attn/o_proj/MatMul, /model/layers.0/Add
 //   /model/layers.1/self_attn/o_proj/MatMul, /model/layers.1/Add
-// design 'rows8' for matvec 48x48
+// variant 'rows8' for matvec 48x48
 // reads weight f32[48,48], x f32[1,1,48], x3 f32[1,1,48]
 // writes y f32[1,1,48]
 // at most 9.79 kB moved, 4.61 kFLOP a dispatch

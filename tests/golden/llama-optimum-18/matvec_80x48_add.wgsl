@@ -4,7 +4,7 @@
 // step, 2 dispatches:
 //   /model/layers.0/mlp/down_proj/MatMul, /model/layers.0/Add_1
 //   /model/layers.1/mlp/down_proj/MatMul, /model/layers.1/Add_1
-// design 'rows8' for matvec 80x48
+// variant 'rows8' for matvec 80x48
 // reads weight f32[48,80], x f32[1,1,80], x3 f32[1,1,48]
 // writes y f32[1,1,48]
 // at most 16.1 kB moved, 7.68 kFLOP a dispatch

@@ -2,7 +2,7 @@
 //
 // prefill, 1 dispatch:
 //   /model/norm/Pow, /model/norm/ReduceMean, /model/norm/Add, /model/norm/Sqrt, +3
-// design 'rows8' for matvec_rmsnorm 48x303
+// variant 'rows8' for matvec_rmsnorm 48x303
 // reads weight f32[303,48], x f32[1,1,48], gamma f32[48]
 // writes y f32[1,1,303]
 // at most 60 kB moved, 29.1 kFLOP a dispatch

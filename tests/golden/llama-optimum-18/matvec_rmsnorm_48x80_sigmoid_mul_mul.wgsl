@@ -4,7 +4,7 @@
 // step, 2 dispatches:
 //   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +8
 //   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +8
-// design 'rows8' for matvec_rmsnorm_gate 48x80
+// variant 'rows8' for matvec_rmsnorm_gate 48x80
 // reads weight f32[160,48], weight1 f32[160,48], x f32[1,1,48], gamma f32[48]
 // writes y f32[1,1,80]
 // at most 31.4 kB moved, 15.4 kFLOP a dispatch

@@ -3,7 +3,7 @@
 // step, 2 dispatches:
 //   /model/layers.0/input_layernorm/Pow, /model/layers.0/input_layernorm/ReduceMean, /model/layers.0/input_layernorm/Add, /model/layers.0/input_layernorm/Sqrt, +38
 //   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +38
-// design 'rows8' for matvec_rmsnorm_rotary 48x80
+// variant 'rows8' for matvec_rmsnorm_rotary 48x80
 // reads weight f32[80,48], x f32[1,1,48], cos f32[512,4], sin f32[512,4], gamma f32[48]
 // writes y0 f32[1,1,48], y1 f32[1,past+1,16], y2 f32[1,past+1,16]
 // at most 32.4 kB moved, 7.68 kFLOP a dispatch

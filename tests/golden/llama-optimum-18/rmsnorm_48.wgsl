@@ -5,7 +5,7 @@
 //   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +3
 //   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +3
 //   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +3
-// design 'lanes8x4' for rmsnorm new_tokensx48
+// variant 'lanes8x4' for rmsnorm new_tokensx48
 // reads x f32[1,new_tokens,48], gamma f32[48]
 // writes y f32[1,new_tokens,48]
 // at most 98.5 kB moved, 98.3 kFLOP a dispatch

@@ -3,7 +3,7 @@
 // encode, 2 dispatches:
 //   /layers.0/self_attn/Mul, /layers.0/self_attn/Reshape, /layers.0/self_attn/Transpose, /layers.0/self_attn/MatMul, +2
 //   /layers.1/self_attn/Mul, /layers.1/self_attn/Reshape, /layers.1/self_attn/Transpose, /layers.1/self_attn/MatMul, +2
-// design 'query32' for attention_16 50x32x50x32
+// variant 'query32' for attention_16 50x32x50x32
 // reads q f32[1,50,32], k f32[1,50,32], v f32[1,50,32]
 // writes out f32[1,50,32]
 // at most 25.6 kB moved, 320 kFLOP a dispatch

@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
 //   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
-// design 'query32' for attention_16 new_tokensx32xnew_tokens+pastx32
+// variant 'query32' for attention_16 new_tokensx32xnew_tokens+pastx32
 // reads q f32[1,new_tokens,32], k f32[1,new_tokens+past,32], v f32[1,new_tokens+past,32]
 // writes out f32[1,new_tokens,32]
 // at most 48.9 kB moved, 1.04 MFLOP a dispatch
@@ -11,6 +11,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

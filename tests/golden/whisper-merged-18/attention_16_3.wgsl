@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape, /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
 //   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape, /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
-// design 'query32' for attention_16 new_tokensx32x50x32
+// variant 'query32' for attention_16 new_tokensx32x50x32
 // reads q f32[1,new_tokens,32], k f32[1,50,32], v f32[1,50,32]
 // writes out f32[1,new_tokens,32]
 // at most 29.2 kB moved, 410 kFLOP a dispatch
@@ -11,6 +11,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

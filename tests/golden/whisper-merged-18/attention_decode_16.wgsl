@@ -1,9 +1,12 @@
 // Attention of one query: out = softmax(q . k[s] * scale) v[s], a workgroup for every head.
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
+//   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
 //   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
-// design 'lanes64x8' for attention_decode_16 1x32xpast+1x32
+// variant 'lanes64x8' for attention_decode_16 1x32xpast+1x32
 // reads q f32[1,1,32], k f32[1,past+1,32], v f32[1,past+1,32]
 // writes out f32[1,1,32]
 // at most 16.6 kB moved, 8.19 kFLOP a dispatch
@@ -11,6 +14,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

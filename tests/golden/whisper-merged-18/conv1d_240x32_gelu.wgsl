@@ -3,7 +3,7 @@
 //
 // encode, 1 dispatch:
 //   /conv1/Conv, /Div, /Erf, /Add, +2
-// design 'rows16' for conv1d 100x240x32
+// variant 'rows16' for conv1d 100x240x32
 // reads x f32[1,100,80], weight f32[32,240], bias f32[32]
 // writes y f32[1,100,32]
 // at most 75.6 kB moved, 1.54 MFLOP a dispatch

@@ -3,7 +3,7 @@
 //
 // mel, 1 dispatch:
 //   mel/waves, mel/power
-// design 'rows16' for conv1d 101x400x408
+// variant 'rows16' for conv1d 101x400x408
 // reads x f32[1,16400,1], weight f32[408,400]
 // writes y f32[1,101,408]
 // at most 883 kB moved, 33 MFLOP a dispatch

@@ -3,7 +3,7 @@
 //
 // encode, 1 dispatch:
 //   /conv2/Conv, /Div_1, /Erf_1, /Add_1, +3
-// design 'rows16' for conv1d 50x96x32
+// variant 'rows16' for conv1d 50x96x32
 // reads x f32[1,100,32], weight f32[32,96], bias f32[32], x3 f32[50,32]
 // writes y f32[1,50,32]
 // at most 38 kB moved, 307 kFLOP a dispatch

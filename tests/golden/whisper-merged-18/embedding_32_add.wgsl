@@ -1,15 +1,19 @@
 // Embedding: out[t] = table[ids[t]], where a negative id counts from the end of the table.
 // Fused: out = acc + x3.
 //
-// prefill, 1 dispatch:
+// detect, 1 dispatch:
 //   /model/decoder/embed_tokens/Gather, /model/decoder/Add
-// reads table f32[364,32], ids i64[1,new_tokens], x3 f32[1,new_tokens,32]
-// writes out f32[1,new_tokens,32]
-// at most 24.8 kB moved, 0 FLOP a dispatch
+// step, 1 dispatch:
+//   /model/decoder/embed_tokens/Gather, /model/decoder/Add
+// reads table f32[364,32], ids i32[1,1], x3 f32[1,1,32]
+// writes out f32[1,1,32]
+// at most 388 B moved, 0 FLOP a dispatch
 
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }
@@ -25,7 +29,7 @@ fn load_table(i: u32) -> vec4f {
 }
 
 fn load_ids(i: u32) -> i32 {
-  return ids[i];
+  return ids[dims.past + i];
 }
 
 fn load_x3(i: u32) -> vec4f {
@@ -33,7 +37,7 @@ fn load_x3(i: u32) -> vec4f {
 }
 
 fn store_out(i: u32, value: vec4f) {
-  textureStore(out, vec2u(i % 512u, i / 512u), value);
+  textureStore(out, vec2u(i % 16u, i / 16u), value);
 }
 
 const K4 = 8u;  // vec4s in a row of the table, which is laid out like the weights of products
@@ -49,7 +53,7 @@ fn table_part(row: u32, k: u32) -> vec4f {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
-  if (i >= dims.new_tokens * 8u) {
+  if (i >= 8u) {
     return;
   }
   let n = i % K4;

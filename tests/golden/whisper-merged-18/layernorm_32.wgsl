@@ -6,7 +6,7 @@
 //   /layers.1/self_attn_layer_norm/LayerNormalization
 //   /layers.1/final_layer_norm/LayerNormalization
 //   and 1 more
-// design 'lanes8x4' for layernorm 50x32
+// variant 'lanes8x4' for layernorm 50x32
 // reads x f32[1,50,32], gamma f32[32], beta f32[32]
 // writes y f32[1,50,32]
 // at most 13.1 kB moved, 12.8 kFLOP a dispatch

@@ -6,7 +6,7 @@
 //   /model/decoder/layers.0/final_layer_norm/LayerNormalization
 //   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization
 //   and 2 more
-// design 'lanes8x4' for layernorm new_tokensx32
+// variant 'lanes8x4' for layernorm new_tokensx32
 // reads x f32[1,new_tokens,32], gamma f32[32], beta f32[32]
 // writes y f32[1,new_tokens,32]
 // at most 16.6 kB moved, 16.4 kFLOP a dispatch
@@ -14,6 +14,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

@@ -2,7 +2,7 @@
 //
 // encode, 1 dispatch:
 //   /model/decoder/layers.1/encoder_attn/v_proj/MatMul, /model/decoder/layers.1/encoder_attn/v_proj/Add
-// design 'rows16' for matmul 50x32x32
+// variant 'rows16' for matmul 50x32x32
 // reads x f32[1,50,32], weight f32[32,32], bias f32[32]
 // writes y f32[1,50,32]
 // at most 17 kB moved, 102 kFLOP a dispatch

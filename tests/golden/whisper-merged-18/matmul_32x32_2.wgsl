@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
 //   /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
-// design 'rows8' for matmul_few new_tokensx32x32
+// variant 'rows8' for matmul_few new_tokensx32x32
 // reads x f32[1,new_tokens,32], weight f32[32,32], bias f32[32]
 // writes y f32[1,new_tokens,32]
 // at most 20.6 kB moved, 131 kFLOP a dispatch
@@ -11,6 +11,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

@@ -4,7 +4,7 @@
 // encode, 2 dispatches:
 //   /layers.0/self_attn/out_proj/MatMul, /layers.0/self_attn/out_proj/Add, /layers.0/Add
 //   /layers.1/self_attn/out_proj/MatMul, /layers.1/self_attn/out_proj/Add, /layers.1/Add
-// design 'rows16' for matmul 50x32x32
+// variant 'rows16' for matmul 50x32x32
 // reads x f32[1,50,32], weight f32[32,32], bias f32[32], x3 f32[1,50,32]
 // writes y f32[1,50,32]
 // at most 23.4 kB moved, 102 kFLOP a dispatch

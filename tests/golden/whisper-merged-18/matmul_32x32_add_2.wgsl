@@ -6,7 +6,7 @@
 //   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
 //   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
 //   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
-// design 'rows8' for matmul_few new_tokensx32x32
+// variant 'rows8' for matmul_few new_tokensx32x32
 // reads x f32[1,new_tokens,32], weight f32[32,32], bias f32[32], x3 f32[1,new_tokens,32]
 // writes y f32[1,new_tokens,32]
 // at most 28.8 kB moved, 131 kFLOP a dispatch
@@ -14,6 +14,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

@@ -4,7 +4,7 @@
 // encode, 2 dispatches:
 //   /layers.0/fc1/MatMul, /layers.0/fc1/Add, /layers.0/activation_fn/Div, /layers.0/activation_fn/Erf, +3
 //   /layers.1/fc1/MatMul, /layers.1/fc1/Add, /layers.1/activation_fn/Div, /layers.1/activation_fn/Erf, +3
-// design 'rows16' for matmul 50x32x64
+// variant 'rows16' for matmul 50x32x64
 // reads x f32[1,50,32], weight f32[64,32], bias f32[64]
 // writes y f32[1,50,64]
 // at most 27.6 kB moved, 205 kFLOP a dispatch

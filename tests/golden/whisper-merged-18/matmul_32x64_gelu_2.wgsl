@@ -4,7 +4,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, /model/decoder/layers.0/activation_fn/Erf, +3
 //   /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, /model/decoder/layers.1/activation_fn/Erf, +3
-// design 'rows8' for matmul_few new_tokensx32x64
+// variant 'rows8' for matmul_few new_tokensx32x64
 // reads x f32[1,new_tokens,32], weight f32[64,32], bias f32[64]
 // writes y f32[1,new_tokens,64]
 // at most 33 kB moved, 262 kFLOP a dispatch
@@ -12,6 +12,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

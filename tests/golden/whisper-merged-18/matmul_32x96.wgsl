@@ -4,7 +4,7 @@
 //   /layers.0/self_attn/q_proj/MatMul, /layers.0/self_attn/q_proj/Add, /layers.0/self_attn/k_proj/MatMul, /layers.0/self_attn/v_proj/MatMul, +1
 //   /layers.1/self_attn/q_proj/MatMul, /layers.1/self_attn/q_proj/Add, /layers.1/self_attn/k_proj/MatMul, /layers.1/self_attn/v_proj/MatMul, +1
 //   /model/decoder/layers.0/encoder_attn/k_proj/MatMul, /model/decoder/layers.0/encoder_attn/v_proj/MatMul, /model/decoder/layers.0/encoder_attn/v_proj/Add, /model/decoder/layers.1/encoder_attn/k_proj/MatMul
-// design 'rows16' for matmul 50x32x96
+// variant 'rows16' for matmul 50x32x96
 // reads x f32[1,50,32], weight f32[96,32], bias f32[96]
 // writes y0 f32[1,50,32], y1 f32[1,50,32], y2 f32[1,50,32]
 // at most 38.3 kB moved, 307 kFLOP a dispatch

@@ -3,7 +3,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, /model/decoder/layers.0/self_attn/v_proj/MatMul, +1
 //   /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, /model/decoder/layers.1/self_attn/v_proj/MatMul, +1
-// design 'rows8' for matmul_few new_tokensx32x96
+// variant 'rows8' for matmul_few new_tokensx32x96
 // reads x f32[1,new_tokens,32], weight f32[96,32], bias f32[96]
 // writes y0 f32[1,new_tokens,32], y1 f32[1,new_tokens+past,32], y2 f32[1,new_tokens+past,32]
 // at most 45.4 kB moved, 393 kFLOP a dispatch
@@ -11,6 +11,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

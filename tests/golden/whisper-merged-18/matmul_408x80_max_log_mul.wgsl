@@ -3,7 +3,7 @@
 //
 // mel, 1 dispatch:
 //   mel/mel, mel/clipped, mel/natural, mel/log
-// design 'rows16' for matmul 100x408x80
+// variant 'rows16' for matmul 100x408x80
 // reads x f32[1,100,408], weight f32[80,408]
 // writes y f32[1,100,80]
 // at most 326 kB moved, 6.53 MFLOP a dispatch

@@ -4,7 +4,7 @@
 // encode, 2 dispatches:
 //   /layers.0/fc2/MatMul, /layers.0/fc2/Add, /layers.0/Add_1
 //   /layers.1/fc2/MatMul, /layers.1/fc2/Add, /layers.1/Add_1
-// design 'rows16' for matmul 50x64x32
+// variant 'rows16' for matmul 50x64x32
 // reads x f32[1,50,64], weight f32[32,64], bias f32[32], x3 f32[1,50,32]
 // writes y f32[1,50,32]
 // at most 33.9 kB moved, 205 kFLOP a dispatch

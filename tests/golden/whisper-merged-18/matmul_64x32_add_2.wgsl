@@ -4,7 +4,7 @@
 // prefill, 2 dispatches:
 //   /model/decoder/layers.0/fc2/MatMul, /model/decoder/layers.0/fc2/Add, /model/decoder/layers.0/Add_2
 //   /model/decoder/layers.1/fc2/MatMul, /model/decoder/layers.1/fc2/Add, /model/decoder/layers.1/Add_2
-// design 'rows8' for matmul_few new_tokensx64x32
+// variant 'rows8' for matmul_few new_tokensx64x32
 // reads x f32[1,new_tokens,64], weight f32[32,64], bias f32[32], x3 f32[1,new_tokens,32]
 // writes y f32[1,new_tokens,32]
 // at most 41.1 kB moved, 262 kFLOP a dispatch
@@ -12,6 +12,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

@@ -1,12 +1,17 @@
 // Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
 // Fused: y = x3 + acc.
 //
+// detect, 4 dispatches:
+//   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
+//   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
+//   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
+//   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
 // step, 4 dispatches:
 //   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
 //   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
 //   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
 //   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
-// design 'rows8' for matvec 32x32
+// variant 'rows8' for matvec 32x32
 // reads weight f32[32,32], x f32[1,1,32], bias f32[32], x3 f32[1,1,32]
 // writes y f32[1,1,32]
 // at most 4.61 kB moved, 2.05 kFLOP a dispatch

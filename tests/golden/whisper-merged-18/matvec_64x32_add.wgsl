@@ -1,10 +1,13 @@
 // Matrix times vector: y[n] = x . weight[n], each invocation 8 outputs.
 // Fused: y = x3 + acc.
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/fc2/MatMul, /model/decoder/layers.0/fc2/Add, /model/decoder/layers.0/Add_2
+//   /model/decoder/layers.1/fc2/MatMul, /model/decoder/layers.1/fc2/Add, /model/decoder/layers.1/Add_2
 // step, 2 dispatches:
 //   /model/decoder/layers.0/fc2/MatMul, /model/decoder/layers.0/fc2/Add, /model/decoder/layers.0/Add_2
 //   /model/decoder/layers.1/fc2/MatMul, /model/decoder/layers.1/fc2/Add, /model/decoder/layers.1/Add_2
-// design 'rows8' for matvec 64x32
+// variant 'rows8' for matvec 64x32
 // reads weight f32[32,64], x f32[1,1,64], bias f32[32], x3 f32[1,1,32]
 // writes y f32[1,1,32]
 // at most 8.83 kB moved, 4.1 kFLOP a dispatch

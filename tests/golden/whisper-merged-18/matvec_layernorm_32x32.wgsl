@@ -1,9 +1,12 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
+//   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
 // step, 2 dispatches:
 //   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
 //   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
-// design 'rows8' for matvec_layernorm 32x32
+// variant 'rows8' for matvec_layernorm 32x32
 // reads weight f32[32,32], x f32[1,1,32], bias f32[32], gamma f32[32], beta f32[32]
 // writes y f32[1,1,32]
 // at most 4.74 kB moved, 2.05 kFLOP a dispatch

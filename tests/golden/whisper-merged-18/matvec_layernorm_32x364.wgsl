@@ -1,32 +1,26 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
-// prefill, 1 dispatch:
-//   /model/decoder/layer_norm/LayerNormalization
-// design 'rows8' for matvec_layernorm 32x364
+// detect, 1 dispatch:
+//   /model/decoder/layer_norm/LayerNormalization, /proj_out/MatMul
+// step, 1 dispatch:
+//   /model/decoder/layer_norm/LayerNormalization, /proj_out/MatMul
+// variant 'rows8' for matvec_layernorm 32x364
 // reads weight f32[364,32], x f32[1,1,32], gamma f32[32], beta f32[32]
 // writes y f32[1,1,364]
 // at most 48.9 kB moved, 23.3 kFLOP a dispatch
-
-struct Dims {
-  begin: u32,
-  new_tokens: u32,
-  past: u32,
-  timed: u32,
-}
 
 @group(0) @binding(0) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var gamma: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var beta: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(5) var<uniform> dims: Dims;
 
 fn load_weight(i: u32) -> vec4f {
   return textureLoad(weight, vec2u(i % 2048u, i / 2048u));
 }
 
 fn load_x(i: u32) -> vec4f {
-  return textureLoad(x, vec2u((dims.new_tokens * 8u - 8u + i) % 512u, (dims.new_tokens * 8u - 8u + i) / 512u));
+  return textureLoad(x, vec2u(i % 16u, i / 16u));
 }
 
 fn load_gamma(i: u32) -> vec4f {

@@ -1,10 +1,13 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 // Fused: y = gelu(acc).
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
+//   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4
 // step, 2 dispatches:
 //   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
 //   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4
-// design 'rows8' for matvec_layernorm 32x64
+// variant 'rows8' for matvec_layernorm 32x64
 // reads weight f32[64,32], x f32[1,1,32], bias f32[64], gamma f32[32], beta f32[32]
 // writes y f32[1,1,64]
 // at most 9.09 kB moved, 4.1 kFLOP a dispatch

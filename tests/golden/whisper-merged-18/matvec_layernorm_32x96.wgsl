@@ -1,9 +1,12 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
+// detect, 2 dispatches:
+//   /model/decoder/layers.0/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, +2
+//   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, +2
 // step, 2 dispatches:
 //   /model/decoder/layers.0/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, +2
 //   /model/decoder/layers.1/self_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, +2
-// design 'rows8' for matvec_layernorm 32x96
+// variant 'rows8' for matvec_layernorm 32x96
 // reads weight f32[96,32], x f32[1,1,32], bias f32[96], gamma f32[32], beta f32[32]
 // writes y0 f32[1,1,32], y1 f32[1,past+1,32], y2 f32[1,past+1,32]
 // at most 13.4 kB moved, 6.14 kFLOP a dispatch
@@ -11,6 +14,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }

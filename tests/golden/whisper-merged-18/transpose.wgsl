@@ -1,7 +1,7 @@
 // Transpose [1,100,80] to [1,80,100].
 //
 // mel, 1 dispatch:
-//   mel/scaled, mel/input_features
+//   mel/input_features
 // reads x0 f32[1,100,80]
 // writes out f32[1,80,100]
 // at most 64 kB moved, 8 kFLOP a dispatch

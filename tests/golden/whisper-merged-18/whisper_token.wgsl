@@ -1,6 +1,8 @@
 // The next token: the likeliest that Whisper's rules allow, as in the reference implementation's logit filters.
 //
-// prefill, 1 dispatch:
+// detect, 1 dispatch:
+//   sampling
+// step, 1 dispatch:
 //   sampling
 // reads logits f32[1,1,364], suppress u32[12], suppress_first u32[12]
 // writes tokens i32[1,65,1]
@@ -9,6 +11,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }
@@ -72,7 +76,7 @@ fn is_timestamp(token: i32) -> bool {
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let at = dims.new_tokens + dims.past;
+  let at = dims.past + 1u;
   let timed = dims.timed == 1u;
   let count = at - dims.begin;  // tokens sampled so far
 

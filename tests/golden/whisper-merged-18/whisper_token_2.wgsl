@@ -1,6 +1,6 @@
 // The next token: the likeliest that Whisper's rules allow, as in the reference implementation's logit filters.
 //
-// step, 1 dispatch:
+// prefill, 1 dispatch:
 //   sampling
 // reads logits f32[1,1,364], suppress u32[12], suppress_first u32[12]
 // writes tokens i32[1,65,1]
@@ -9,6 +9,8 @@
 struct Dims {
   begin: u32,
   new_tokens: u32,
+  opening: u32,
+  padding: u32,
   past: u32,
   timed: u32,
 }
@@ -72,7 +74,7 @@ fn is_timestamp(token: i32) -> bool {
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let at = dims.past + 1u;
+  let at = dims.new_tokens + dims.past;
   let timed = dims.timed == 1u;
   let count = at - dims.begin;  // tokens sampled so far
 

@@ -1,4 +1,4 @@
-"""Trials: when what two designs compute is the same."""
+"""Timings: when what two variants compute is the same."""
 
 from __future__ import annotations
 

@@ -15,11 +15,10 @@ from graphs import model, random
 import intaglio
 from intaglio.runtime.device import open_device
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.instruments import measure
+from intaglio.runtime.instruments import golden, measure
 from intaglio.runtime.instruments import profile as profiles
 from intaglio.runtime.instruments.clock import FEATURE, MOST, Clock, Replays, Timestamps, clock
 from intaglio.runtime.instruments.measure import Run, median, once, per_token, runs
-from intaglio.runtime.instruments.verify import golden
 from intaglio.runtime.session import Session
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "whisper-merged-18"
@@ -57,7 +56,7 @@ def whisper(bundle: intaglio.Bundle, device: wgpu.GPUDevice) -> Session:
 
 
 def all_runs(session: Session, folder: Path, **sizes: int) -> list[Run]:
-    return runs(session.plan, golden(folder, session.plan), sizes)
+    return runs(session.plan, golden.read(folder, session.plan), sizes)
 
 
 @pytest.mark.parametrize("kind", [Timestamps, Replays])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,14 +13,17 @@ import pytest
 from safetensors.numpy import save_file
 
 from intaglio.runtime.errors import BadBundle
-from intaglio.runtime.instruments.verify import FILE, TOLERANCES, Result, Slice, compare, golden, limit, outputs
+from intaglio.runtime.files import describe
+from intaglio.runtime.instruments import golden
+from intaglio.runtime.instruments.golden import FILE, Check, Slice
+from intaglio.runtime.instruments.verify import Result, compare, outputs
 
 
 class Programs:
-    """An session that computes with numpy: `mel` halves x; `step` adds the symbol P to what the state `kept` holds."""
+    """A session that computes with numpy: `mel` halves x; `step` adds the symbol P to what the state `kept` holds."""
 
     def __init__(self, folder: Path) -> None:
-        files = {FILE: hashlib.sha256((folder / FILE).read_bytes()).hexdigest()} if (folder / FILE).exists() else {}
+        files = {FILE: describe((folder / FILE).read_bytes())} if (folder / FILE).exists() else {}
         self.plan = SimpleNamespace(files=files, buffers=[SimpleNamespace(name="x", shape=(2, 3))])
         self.kept = np.zeros(3, np.float32)
 
@@ -49,8 +52,22 @@ TENSORS = {
     "1.is.kept": np.array([1], np.float32),
 }
 CHECKS = [
-    {"program": "mel", "symbols": {}, "inputs": ["x"], "expected": ["half"], "steps": [[0, 1, 2], [3, 2, 1]]},
-    {"program": "step", "symbols": {"past": 7}, "inputs": [], "expected": ["sum", "kept"], "steps": []},
+    {
+        "program": "mel",
+        "symbols": {},
+        "inputs": ["x"],
+        "expected": {"half": 1e-4},
+        "tolerance": 1e-4,
+        "steps": [[0, 1, 2], [3, 2, 1]],
+    },
+    {
+        "program": "step",
+        "symbols": {"past": 7},
+        "inputs": [],
+        "expected": {"sum": 2e-3, "kept": 0.5},
+        "tolerance": 2e-3,
+        "steps": [],
+    },
 ]
 
 
@@ -62,7 +79,7 @@ def programs(folder: Path, checks: Any = CHECKS, **change: np.ndarray) -> Progra
 
 
 def results(session: Programs, folder: Path, tolerance: float | None = None) -> list[Result]:
-    return list(outputs(session, golden(folder, session.plan), tolerance))
+    return list(outputs(session, golden.read(folder, session.plan), tolerance))
 
 
 def test_every_output_of_every_check(tmp_path):
@@ -73,7 +90,7 @@ def test_every_output_of_every_check(tmp_path):
         (1, "step", "kept", 1),
     ]
     assert all(r.passed and r.error == 0 for r in found)
-    assert [r.tolerance for r in found] == [TOLERANCES["mel"], TOLERANCES["step"], TOLERANCES["step"]]
+    assert [r.tolerance for r in found] == [1e-4, 2e-3, 0.5]
 
 
 def test_the_worst_element(tmp_path):
@@ -93,8 +110,10 @@ def test_a_bundle_without_golden_values(tmp_path):
 
 
 def result(actual: list[float], expected: list[float]) -> Result:
-    wanted = Slice(np.array(expected))
-    return compare((0, "main", "y"), np.array(actual), wanted, limit("main", wanted))
+    """Of an output for which the check says no tolerance of its own."""
+    right = Slice(np.array(expected))
+    check = Check("main", {}, {}, {"y": right}, {}, {}, 1e-4)
+    return compare((0, "main", "y"), np.array(actual), right, check.output_tolerance("y", right))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +156,16 @@ def test_integers_and_truth_values():
         (CHECKS, {"0.steps.is": np.array([0, 2.5])}),
         ([{**CHECKS[0], "steps": [[0, 1, -2], [3, 2, 1]]}], {}),
         ([{**CHECKS[0], "steps": [[0, "1", 2], [3, 2, 1]]}], {}),
-        ([{**CHECKS[1], "expected": ["nothing"]}], {"0.at.nothing": np.array([0]), "0.is.nothing": np.array([0.0])}),
+        ([{**CHECKS[0], "expected": ["half"]}], {}),
+        ([{**CHECKS[0], "expected": {"half": 0}}], {}),
+        ([{**CHECKS[0], "expected": {"half": -1e-4}}], {}),
+        ([{**CHECKS[0], "expected": {"half": math.nan}}], {}),
+        ([{**CHECKS[0], "tolerance": None}], {}),
+        ([{**CHECKS[0], "tolerance": -1.0}], {}),
+        (
+            [{**CHECKS[1], "expected": {"nothing": 1.0}}],
+            {"0.at.nothing": np.array([0]), "0.is.nothing": np.array([0.0])},
+        ),
     ],
 )
 def test_broken_golden_values(tmp_path, checks, change):
@@ -155,5 +183,5 @@ def test_changed_golden_values(tmp_path):
 def test_what_repeats_at_the_end_of_an_input_is_not_stored(tmp_path):
     short = np.array([[0, 1], [3, 4]], np.float32)
     session = programs(tmp_path, **{"0.in.x": short})
-    (check, _) = golden(tmp_path, session.plan)
+    (check, _) = golden.read(tmp_path, session.plan)
     np.testing.assert_array_equal(check.inputs["x"], [[0, 1, 1], [3, 4, 4]])

@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import Buffer
-from intaglio.runtime.tasks import generate
+from intaglio.runtime.tasks import decode
 from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
 from intaglio.runtime.tasks.generate import Completion, Generator, Piece, PromptTooLong, Settings
 from intaglio.runtime.tasks.options import Options
@@ -491,7 +491,7 @@ def test_a_submit_takes_less_than_a_tenth_of_a_second(
         clock[0] += seconds
 
     model.interrupt = run
-    monkeypatch.setattr(generate.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(decode.time, "perf_counter", lambda: clock[0])
     complete(Generator(model, SETTINGS, None), [1], ignore_eos=True)
     assert submits(model)[:5] == sizes
     assert all(rows == 1 or rows * seconds < 0.1 for rows in submits(model))

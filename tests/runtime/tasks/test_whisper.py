@@ -5,6 +5,7 @@ The expected segments are those of OpenAI's whisper 20250625, run on the same sc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from intaglio.compiler.models.whisper import mel
 from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.tasks import decode, whisper
 from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
 from intaglio.runtime.tasks.audio import AudioError
 from intaglio.runtime.tasks.whisper import Piece, Segment, Settings, Sound, Transcriber, cut
@@ -40,6 +42,8 @@ SETTINGS = {
     "hop": 160,
     "context": 400,
     "frames": FRAMES,
+    "frames_per_timestamp": 2,
+    "silence": -10.0,
 }
 ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "tasks": {}}
 
@@ -65,54 +69,60 @@ def at(seconds: float) -> int:
 
 
 class Script:
-    """An session whose model says what the script says: tokens for each window, and one likeliest language."""
+    """A session whose model says what the script says: tokens for each window, and one likeliest language."""
 
-    def __init__(self, windows: Sequence[Sequence[int]], language: int = EN, features: str = "input_features") -> None:
-        encode = SimpleNamespace(inputs={features: 0})
-        self.plan = SimpleNamespace(programs={"encode": encode}, symbols={"past": (0, 63), "new_tokens": (1, 64)})
-        self.windows, self.language, self.features = list(windows), language, features
+    def __init__(self, windows: Sequence[Sequence[int]], language: int = EN) -> None:
+        names = ("mel", "encode", "detect", "prefill", "step")
+        self.plan = SimpleNamespace(programs=dict.fromkeys(names), symbols={"past": (0, 63), "new_tokens": (1, 64)})
+        self.windows, self.language = list(windows), language
         self.values: dict[str, np.ndarray] = {}
-        self.heard: list[np.ndarray] = []  # what each `encode` was given
+        self.tokens = np.zeros(65, np.int32)
+        self.writes = 0
+        self.features: list[np.ndarray] = []  # what each `encode` was given
         self.calls: list[tuple[Any, ...]] = []
         self.prompts: list[list[int]] = []
-        self.left: list[int] = []
+        self.answer: list[int] = []
 
     def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
-        assert offset == 0
-        self.values[name] = np.array(array)
-
-    def read(self, name: str, symbols: dict[str, int]) -> np.ndarray:
-        return self.values[name].copy()
+        self.writes += 1
+        if name == "tokens":
+            self.tokens[offset : offset + array.size] = array
+        else:
+            self.values[name] = np.array(array)
 
     def submit(self, program: str, symbols: dict[str, int], read: tuple[str, int, int] | None = None) -> Any:
-        self.calls.append((program, dict(symbols), read))
-        return getattr(self, f"_{program}")(symbols, read)
+        return self.replay(program, [symbols], read)
 
-    def _mel(self, symbols: dict[str, int], read: Any) -> None:
-        self.values["input_features"] = np.ones((1, BANDS, FRAMES), np.float32)
-        self.values["peak"] = np.zeros((1, 1, 1), np.float32)
-
-    def _encode(self, symbols: dict[str, int], read: Any) -> None:
-        self.heard.append(self.values[self.features][0])
-
-    def _prefill(self, symbols: dict[str, int], read: Any) -> np.ndarray | None:
-        ids = self.values["input_ids"]
-        assert ids.dtype == np.int64 and ids.shape == (1, symbols["new_tokens"]) and symbols["past"] == 0
+    def replay(self, program: str, runs: list[dict[str, int]], read: tuple[str, int, int] | None = None) -> Any:
+        self.writes += 1
+        self.calls.append((program, *runs, read))
+        for symbols in runs:
+            getattr(self, f"_{program}")(symbols)
         if read is None:
-            logits = np.zeros((1, 1, FIRST + 51), np.float32)
-            logits[..., [self.language, START]] = 1, 2
-            self.values["logits"] = logits
             return None
-        self.prompts.append(ids[0].tolist())
-        self.left = [*self.windows.pop(0), END]
-        return self._next(symbols["new_tokens"], read)
+        name, first, count = read
+        assert name == "tokens"
+        return self.tokens[first : first + count].copy()
 
-    def _step(self, symbols: dict[str, int], read: Any) -> np.ndarray:
-        return self._next(symbols["past"] + 1, read)
+    def _mel(self, symbols: dict[str, int]) -> None:
+        self.values["input_features"] = np.ones((1, BANDS, FRAMES), np.float32)
 
-    def _next(self, index: int, read: tuple[str, int, int]) -> np.ndarray:
-        assert read == ("tokens", index, 1)
-        return np.array([self.left.pop(0)], np.int32)
+    def _encode(self, symbols: dict[str, int]) -> None:
+        self.features.append(self.values["input_features"][0])
+
+    def _detect(self, symbols: dict[str, int]) -> None:
+        assert (self.tokens[0], symbols["past"], symbols["begin"]) == (START, 0, 1)
+        self.tokens[1] = self.language
+
+    def _prefill(self, symbols: dict[str, int]) -> None:
+        assert symbols["past"] == 0
+        count = symbols["new_tokens"]
+        self.prompts.append(self.tokens[:count].tolist())
+        self.answer = [*self.windows.pop(0), END]
+        self.tokens[count] = self.answer.pop(0)
+
+    def _step(self, symbols: dict[str, int]) -> None:
+        self.tokens[symbols["past"] + 1] = self.answer.pop(0) if self.answer else END
 
 
 class Spectrogram(Script):
@@ -122,10 +132,10 @@ class Spectrogram(Script):
         super().__init__(windows)
         self._session = onnxruntime.InferenceSession(mel.model(BANDS, FRAMES).SerializeToString())
 
-    def _mel(self, symbols: dict[str, int], read: Any) -> None:
-        names = ["input_features", "peak"]
+    def _mel(self, symbols: dict[str, int]) -> None:
         inputs = {name: self.values[name].astype(np.float32) for name in ("audio", "loudest")}
-        self.values |= dict(zip(names, self._session.run(names, inputs), strict=True))
+        inputs |= {name: np.array([symbols[name]]) for name in ("opening", "padding")}
+        self.values["input_features"], self.values["loudest"] = self._session.run(None, inputs)
 
 
 def sound(seconds: float) -> np.ndarray:
@@ -147,16 +157,20 @@ def test_a_short_recording_is_one_segment(tokenizer):
     assert script.prompts == [[START, EN, TRANSCRIBE, NO_TIMESTAMPS]]
 
 
-def test_a_token_takes_one_submit_that_reads_it(tokenizer):
-    script = Script([text("ab")])
-    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.9), language="en")
+def test_steps_run_several_in_a_submit_and_what_follows_the_end_is_dropped(tokenizer, monkeypatch):
+    monkeypatch.setattr(decode.time, "perf_counter", itertools.count(0, whisper.BUDGET / 4).__next__)
+    monkeypatch.setattr(decode, "SLOTS", 2)
+    script = Script([text("abcd")])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.9), language="en")
+    assert heard.tokens == text("abcd")
     rules = {"begin": 4, "timed": 0}
     assert script.calls == [
-        ("mel", {}, None),
+        ("mel", {"opening": 1, "padding": 0}, None),
         ("encode", {}, None),
         ("prefill", {**rules, "past": 0, "new_tokens": 4}, ("tokens", 4, 1)),
         ("step", {**rules, "past": 4}, ("tokens", 5, 1)),
-        ("step", {**rules, "past": 5}, ("tokens", 6, 1)),
+        ("step", {**rules, "past": 5}, {**rules, "past": 6}, ("tokens", 6, 2)),
+        ("step", {**rules, "past": 7}, {**rules, "past": 8}, ("tokens", 8, 2)),
     ]
 
 
@@ -174,8 +188,8 @@ def test_prompts(tokenizer, settings, options, prompt):
     script = Script([[]])
     Transcriber(script, settings, tokenizer).transcribe(sound(1), **options)
     assert script.prompts == [prompt]
-    program, symbols, _ = script.calls[-1]
-    assert program == "prefill" and symbols["begin"] == len(prompt)
+    _, symbols, _ = next(call for call in script.calls if call[0] == "prefill")
+    assert symbols["begin"] == len(prompt)
     assert symbols["timed"] == int(options.get("timestamps", False))
 
 
@@ -185,8 +199,7 @@ def test_the_language_is_found_out_once(tokenizer, language, code):
     heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), timestamps=False)
     assert heard.language == code
     assert script.prompts == [[START, language, TRANSCRIBE, NO_TIMESTAMPS]] * 2
-    asked = [symbols for program, symbols, read in script.calls if program == "prefill" and read is None]
-    assert asked == [{"past": 0, "new_tokens": 1, "begin": 1, "timed": 0}]
+    assert [program for program, *_ in script.calls].count("detect") == 1
     assert [program for program, *_ in script.calls if program != "step"].count("encode") == 2
 
 
@@ -195,8 +208,8 @@ def test_stops_when_the_context_is_full(tokenizer, length):
     script = Script([text("a") * 100])
     heard = Transcriber(script, SETTINGS | {"max_length": length}, tokenizer).transcribe(sound(1), language="en")
     assert len(heard.tokens) == length - 4
-    program, symbols, read = script.calls[-1]
-    assert (program, symbols["past"], read) == ("step", length - 2, ("tokens", length - 1, 1))
+    program, *runs, _ = script.calls[-1]
+    assert (program, runs[-1]["past"]) == ("step", length - 2)
 
 
 def test_silence_has_no_segments(tokenizer):
@@ -213,12 +226,6 @@ def test_a_character_cut_by_the_end_is_dropped_from_the_text_alone(tokenizer):
     assert tokenizer.decode([START, *euro, END]) == "5 €"
     only = Transcriber(Script([euro[-2:]]), SETTINGS, tokenizer).transcribe(sound(1), language="en")
     assert (only.text, only.tokens) == ("", euro[-2:])
-
-
-def test_an_encoder_may_name_its_input_as_it_likes(tokenizer):
-    script = Script([[]], features="mel")
-    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1), language="en")
-    np.testing.assert_array_equal(script.heard, np.ones((1, BANDS, FRAMES)))
 
 
 # several windows
@@ -298,7 +305,7 @@ def reference(samples: np.ndarray) -> np.ndarray:
 def test_the_spectrogram_of_a_short_recording(tokenizer, seconds):
     script = Spectrogram([[]])
     Transcriber(script, SETTINGS, tokenizer).transcribe(samples := sound(seconds), language="en")
-    np.testing.assert_allclose(script.heard[0], reference(samples)[:, :FRAMES], atol=1e-4)
+    np.testing.assert_allclose(script.features[0], reference(samples)[:, :FRAMES], atol=1e-4)
 
 
 @pytest.mark.parametrize("seconds", [1.01, 1.5, 2.0, 2.345])
@@ -313,7 +320,7 @@ def test_the_spectrogram_of_a_long_recording(tokenizer, seconds, loud):
     expected = np.zeros((BANDS, 1000))
     frames = len(samples) // 160
     expected[:, :frames] = reference(samples)[:, :frames]
-    for heard, seek in zip(script.heard, [0, 70, 100, 200], strict=False):
+    for heard, seek in zip(script.features, [0, 70, 100, 200], strict=False):
         np.testing.assert_allclose(heard, expected[:, seek : seek + FRAMES], atol=1e-4)
 
 
@@ -322,7 +329,7 @@ def test_windows_hold_their_neighbours():
     recording = Sound(samples, Settings.parse(SETTINGS))
     first, second, last = (recording.window(seek)[0, 0] for seek in (0, 100, 250))
     assert recording.frames == 300
-    np.testing.assert_array_equal(first[:201], samples[200::-1])
+    assert not first[:200].any()
     np.testing.assert_array_equal(first[200:], samples[:16_200])
     np.testing.assert_array_equal(second, samples[15_800:32_200])
     np.testing.assert_array_equal(last[:8200], samples[39_800:])
@@ -362,6 +369,9 @@ def test_an_empty_recording(tokenizer):
         {"start": -1},
         {"hop": 0},
         {"frames": True},
+        {"frames_per_timestamp": 0},
+        {"silence": 1.0},
+        {"silence": "-10"},
         {"languages": []},
         {"languages": {"en": "0"}},
         {"tasks": {}},
@@ -381,7 +391,7 @@ def test_missing_settings(tokenizer):
 def test_another_plan(tokenizer):
     script = Script([])
     script.plan.programs = {"main": None}
-    with pytest.raises(BadBundle, match="no Whisper's"):
+    with pytest.raises(BadBundle, match="not the plan of a Whisper"):
         Transcriber(script, SETTINGS, tokenizer)
 
 

@@ -1,0 +1,190 @@
+"""Assemble: graphs become a plan. Every dispatch is a step with shaders for its variants, every tensor has a buffer.
+
+Weights are written while kernels are rendered, so that they are never all in memory twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from intaglio.codegen.kernel import MAX_BINDING, Groups, Kernel, Weight
+from intaglio.codegen.lower import Dispatch, lower, symbols
+from intaglio.codegen.memory import Slots, Use
+from intaglio.codegen.render import Renderer
+from intaglio.codegen.storage import Root, Storage, buffer, identity, numbers, texel_format, texture, textures
+from intaglio.codegen.weights import WeightStore
+from intaglio.compiler.ir.errors import UnsupportedOperator
+from intaglio.compiler.ir.graph import Graph, Value
+from intaglio.compiler.models.model import Model
+from intaglio.runtime import plan as plans
+from intaglio.runtime.designs_file import FOLDER
+from intaglio.runtime.files import describe
+from intaglio.runtime.limits import TEXELS, WORD
+from intaglio.runtime.plan import Alternatives, Buffer, File, Plan, Program, Step
+from intaglio.runtime.progress import Progress
+from intaglio.runtime.sizes import Grid
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A plan, whose files are weights and shaders only; the texts of its shaders by file name; and what each step of a
+    program was made of."""
+
+    plan: Plan
+    shaders: dict[str, str]
+    dispatches: dict[str, list[Dispatch]]
+
+
+def assemble(model: Model, folder: Path, progress: Progress) -> Assembled:
+    """The plan of a model; its weight files are written into `folder`. Raises UnsupportedOperator."""
+    return _Assembly(model, folder, progress).assembled()
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Scratch memory whose size is known only when every program has been laid out."""
+
+    pool: str
+    index: int
+
+
+class _Assembly:
+    def __init__(self, model: Model, folder: Path, progress: Progress) -> None:
+        self._model, self._progress = model, progress
+        self._dispatches = {name: lower(graph) for name, graph in model.graphs.items()}
+        ranges = {k: v for g in model.graphs.values() for k, v in symbols(g).items()}
+        self._symbols = dict(sorted(ranges.items()))
+        self._renderer = Renderer(list(self._symbols))
+        self._store = WeightStore(folder)
+        self._buffers: list[Buffer] = []
+        self._named: dict[str, int] = {}
+        self._weights: dict[str, int] = {}
+        self._pools = {"buffer": Slots(), "texture": Slots()}
+        self._shared = {v for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
+        self._textures = textures(self._dispatches.values(), self._shared)
+
+    def assembled(self) -> Assembled:
+        steps = {name: self._steps(name) for name in self._dispatches}
+        self._store.flush()
+        slots = self._scratch_buffers()
+        programs = {
+            name: Program(
+                {v.name: self._named[v.name] for v in self._model.graphs[name].inputs},
+                {v.name: self._named[v.name] for v in self._model.graphs[name].outputs},
+                tuple(replace(step, buffers=tuple(slots.get(b, b) for b in step.buffers)) for step in of),
+            )
+            for name, of in steps.items()
+        }
+        kernels, shaders = self._kernels({step.kernel for program in programs.values() for step in program.steps})
+        files: dict[str, File] = {name: describe(text.encode()) for name, text in shaders.items()} | self._store.files
+        plan = Plan(self._model.kind, self._symbols, kernels, tuple(self._buffers), programs, files)
+        return Assembled(plan, shaders, self._dispatches)
+
+    def _kernels(self, used: set[str]) -> tuple[dict[str, plans.Kernel], dict[str, str]]:
+        """The kernels by name, and their texts by file name; `used`: those that steps run by default."""
+        kernels: dict[str, plans.Kernel] = {}
+        texts: dict[str, str] = {}
+        for shader in self._renderer.shaders.values():
+            file = f"{'kernels' if shader.name in used else FOLDER}/{shader.name}.wgsl"
+            kernels[shader.name] = plans.Kernel(file, shader.access, shader.uniform, shader.needs)
+            texts[file] = shader.text
+        return kernels, texts
+
+    def _steps(self, program: str) -> list[Step]:
+        """The steps of a program, with slots where buffers will be."""
+        graph, dispatches = self._model.graphs[program], self._dispatches[program]
+        for value in (*graph.inputs, *graph.states, *graph.outputs):
+            self._name(graph, value)
+        slots = self._scratch(dispatches)
+        result = []
+        for i, dispatch in enumerate(dispatches, 1):
+            result.append(self._step(program, dispatch, slots))
+            self._progress(f"{program}: kernels and weights", i, len(dispatches))
+        return result
+
+    def _step(self, program: str, dispatch: Dispatch, slots: dict[Value, _Slot]) -> Step:
+        kernel = dispatch.kernel
+        storage = {name: self._storage(place.root) for name, place in dispatch.places.items()}
+        shaders = {
+            k.variant: self._renderer.shader(program, replace(dispatch, kernel=k), storage).name
+            for k in (kernel, *kernel.others)
+        }
+        others = {k.variant: (shaders[k.variant], _grid(k)) for k in kernel.others}
+        alternatives = Alternatives(kernel.problem, kernel.variant, others) if others else None
+        buffers = tuple(self._buffer(p.root, slots) for p in dispatch.places.values())
+        return Step(shaders[kernel.variant], buffers, _grid(kernel), alternatives)
+
+    # buffers
+
+    def _scratch_buffers(self) -> dict[_Slot, int]:
+        """A buffer for each slot."""
+        slots: dict[_Slot, int] = {}
+        for pool, of in self._pools.items():
+            for i, size in enumerate(of.sizes):
+                slots[_Slot(pool, i)] = len(self._buffers)
+                storage = texture(size // 4) if pool == "texture" else buffer(size // 4)
+                self._buffers.append(self._sized("scratch", storage))
+        return slots
+
+    def _storage(self, root: Root) -> Storage:
+        count = numbers(root)
+        if identity(root, self._shared) in self._textures:
+            return texture(count, texel_format(root, self._shared))
+        result = buffer(count)
+        if result.bytes > MAX_BINDING:
+            raise UnsupportedOperator(
+                f"{root.value if isinstance(root, Weight) else root} needs {result.bytes} bytes, "
+                f"more than the {MAX_BINDING} of a storage binding; bind smaller sizes"
+            )
+        return result
+
+    def _sized(self, kind: str, storage: Storage, **described: Any) -> Buffer:
+        return Buffer(kind, storage.bytes, texture=storage.texture or (), format=storage.format, **described)
+
+    def _name(self, graph: Graph, value: Value) -> None:
+        """A buffer for a value that users see; programs that use the same name share it."""
+        kind = "state" if value in graph.states else "input" if value in graph.inputs else "output"
+        shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
+        if value.name not in self._named:
+            self._named[value.name] = len(self._buffers)
+            storage = self._storage(value)
+            self._buffers.append(self._sized(kind, storage, name=value.name, dtype=value.dtype, shape=shape))
+        elif (known := self._buffers[self._named[value.name]]).shape != shape or known.dtype != value.dtype:
+            raise ValueError(
+                f"{value.name} is {known.dtype}{known.shape} in one program and {value.type} in {graph.name}"
+            )
+
+    def _scratch(self, dispatches: list[Dispatch]) -> dict[Value, _Slot]:
+        roots = {p.root for d in dispatches for p in d.places.values() if isinstance(p.root, Value)}
+        storage = {v: self._storage(v) for v in roots if v not in self._shared}
+        uses = [Use(tuple(p.root for p in d.reads), tuple(p.root for p in d.writes)) for d in dispatches]
+        result: dict[Value, _Slot] = {}
+        for pool, slots in self._pools.items():
+            sizes = {v: s.bytes for v, s in storage.items() if (s.texture is not None) == (pool == "texture")}
+            result |= {v: _Slot(pool, i) for v, i in slots.assign(uses, sizes).items()}
+        return result
+
+    def _buffer(self, root: Root, slots: dict[Value, _Slot]) -> int | _Slot:
+        if isinstance(root, Weight):
+            return self._weight(root, self._storage(root))
+        return slots[root] if root in slots else self._named[root.name]
+
+    def _weight(self, weight: Weight, storage: Storage) -> int:
+        row = storage.texture[0] * TEXELS[storage.format] if storage.texture else WORD
+        stored = self._store.add(weight, row)
+        if stored.name not in self._weights:
+            self._weights[stored.name] = len(self._buffers)
+            self._buffers.append(self._sized("weight", storage, name=stored.name, files=stored.files))
+        return self._weights[stored.name]
+
+
+def _grid(kernel: Kernel) -> Grid:
+    return tuple(map(_count, (*kernel.grid, Groups(()), Groups(()))[:3]))
+
+
+def _count(groups: Groups) -> int | dict[str, Any]:
+    if all(isinstance(d, int) for d in groups.of):
+        return groups.at(int)
+    return {"of": [d if isinstance(d, int) else str(d) for d in groups.of], "per": groups.per}

@@ -1,0 +1,172 @@
+"""golden.safetensors: golden runs, and what programs and their steps must compute in them; its writer and its reader.
+
+Check i of the file has tensors of the names "i.in.INPUT", "i.at.OUTPUT" (flat indices), "i.is.OUTPUT" (the values
+there), and for all its steps together "i.steps.at" and "i.steps.is"; the rest is JSON in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from intaglio.runtime import files
+from intaglio.runtime.checked import items, named, typed
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.plan import Plan
+
+FILE = "golden.safetensors"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What a tensor must hold: `values` at the flat indices `at`, or everywhere in order."""
+
+    values: np.ndarray
+    at: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """A run of a program, and what it must give: `outputs` (and states) by name, `steps` by step and binding.
+
+    tolerances: the largest absolute error of each output. tolerance: that of what steps write on the way to them, for
+    values up to 1, and in proportion above. A check may rest on the states that the ones before it left (a step on the
+    prefill's cache), so all run, in order.
+    """
+
+    program: str
+    symbols: Mapping[str, int]
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, Slice]
+    steps: Mapping[tuple[int, int], Slice]
+    tolerances: Mapping[str, float]
+    tolerance: float
+
+    def output_tolerance(self, name: str, expected: Slice) -> float:
+        """The largest error of an output, which the check may have no number for."""
+        return self.tolerances.get(name, self.step_tolerance(expected))
+
+    def step_tolerance(self, expected: Slice) -> float:
+        """The largest error of a value on the way to the outputs."""
+        return self.tolerance * _scale(expected)
+
+
+def _scale(expected: Slice) -> float:
+    finite = np.abs(expected.values[np.isfinite(expected.values)].astype(np.float64))
+    return max(1.0, float(finite.max(initial=0)))
+
+
+def write(checks: Iterable[Check], fixed: set[str]) -> bytes:
+    """The content of golden.safetensors.
+
+    Of inputs in `fixed`, whose sizes are known from the plan, what repeats at the end of the last axis is left out.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    listed = []
+    for i, check in enumerate(checks):
+        tensors |= {f"{i}.in.{name}": _trimmed(a) if name in fixed else a for name, a in check.inputs.items()}
+        for name, expected in check.outputs.items():
+            tensors |= {f"{i}.at.{name}": _places(expected), f"{i}.is.{name}": expected.values}
+        tensors[f"{i}.steps.at"] = _joined(map(_places, check.steps.values())).astype(np.uint32)
+        tensors[f"{i}.steps.is"] = _joined(expected.values for expected in check.steps.values()).astype(np.float64)
+        listed.append(
+            {
+                "program": check.program,
+                "symbols": dict(check.symbols),
+                "inputs": list(check.inputs),
+                "expected": {name: check.output_tolerance(name, check.outputs[name]) for name in check.outputs},
+                "tolerance": check.tolerance,
+                "steps": [[*place, expected.values.size] for place, expected in check.steps.items()],
+            }
+        )
+    return save(tensors, metadata={"checks": json.dumps(listed)})
+
+
+def _places(expected: Slice) -> np.ndarray:
+    return np.arange(expected.values.size) if expected.at is None else expected.at
+
+
+def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *arrays])
+
+
+def _trimmed(array: np.ndarray) -> np.ndarray:
+    """An array whose last axis ends where nothing but repetitions follow."""
+    if not array.size or not array.ndim:
+        return array
+    changes = np.flatnonzero((array != array[..., -1:]).reshape(-1, array.shape[-1]).any(0))
+    return np.ascontiguousarray(array[..., : changes.max(initial=-1) + 2])
+
+
+def read(folder: Path, plan: Plan) -> list[Check]:
+    """The golden checks of a bundle; none where the compiler did not know the model's sizes. Raises BadBundle."""
+    if FILE not in plan.files:
+        return []
+    files.verify_file(folder, plan, FILE)
+    try:
+        with safe_open(folder / FILE, framework="numpy") as file:
+            checks = items(json.loads((file.metadata() or {})["checks"]), dict)
+            shapes = {b.name: b.shape for b in plan.buffers if all(isinstance(d, int) for d in b.shape)}
+            return [_check(file, shapes, i, **check) for i, check in enumerate(checks)]
+    except (SafetensorError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise broken(error, folder / FILE) from error
+
+
+def broken(error: Exception | str, path: Path | str = FILE) -> BadBundle:
+    """The error for a golden.safetensors that does not fit its bundle."""
+    return BadBundle(f"{path} is broken: {error}; compile the model again")
+
+
+def _check(
+    file: Any,
+    shapes: Mapping[str, Sequence[Any]],
+    i: int,
+    program: Any,
+    symbols: Any,
+    inputs: Any,
+    expected: Any,
+    tolerance: Any,
+    steps: Any,
+) -> Check:
+    pieces = [items(piece, int) for piece in items(steps, list)]
+    ends = np.cumsum([0, *(count for _, _, count in pieces)])
+    at, values = (file.get_tensor(f"{i}.steps.{kind}") for kind in ("at", "is"))
+    if len(at) != ends[-1]:
+        raise ValueError(f"check {i} has {len(at)} values of steps, and lists {ends[-1]}")
+    parts = [slice(*ends[k : k + 2]) for k in range(len(pieces))]
+    tolerances = named(expected, float)
+    return Check(
+        typed(program, str),
+        named(symbols, int),
+        {name: _whole(file.get_tensor(f"{i}.in.{name}"), shapes.get(name)) for name in items(inputs, str)},
+        {name: _slice(*(file.get_tensor(f"{i}.{k}.{name}") for k in ("is", "at"))) for name in tolerances},
+        {(step, binding): _slice(values[p], at[p]) for (step, binding, _), p in zip(pieces, parts, strict=True)},
+        {name: _positive(number) for name, number in tolerances.items()},
+        _positive(typed(tolerance, float)),
+    )
+
+
+def _positive(number: float) -> float:
+    if not number > 0:
+        raise ValueError(f"a tolerance is {number}")
+    return number
+
+
+def _whole(array: np.ndarray, shape: Sequence[Any] | None) -> np.ndarray:
+    """An input with the repetitions at the end of its last axis, which are not stored."""
+    if not shape or not array.size or array.shape[:-1] != tuple(shape[:-1]) or array.shape[-1] >= shape[-1]:
+        return array
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, shape[-1] - array.shape[-1])], mode="edge")
+
+
+def _slice(values: np.ndarray, at: np.ndarray) -> Slice:
+    if at.shape != values.shape or at.ndim != 1 or not at.size or at.dtype.kind not in "iu" or at.min() < 0:
+        raise ValueError("values and their places do not fit together")
+    return Slice(values, at)

@@ -1,0 +1,32 @@
+// Concat: [1,1,16200] into [1,1,16400], from 200 on along axis 2.
+//
+// mel, 1 dispatch:
+//   mel/samples
+// reads x0 f32[1,1,16200]
+// writes out f32[1,1,16400]
+// at most 130 kB moved, 16.2 kFLOP a dispatch
+
+@group(0) @binding(0) var<storage, read> x0: array<f32>;
+@group(0) @binding(1) var out: texture_storage_2d<rgba32float, write>;
+
+fn load_x0(i: u32) -> f32 {
+  return x0[200u + i];
+}
+
+fn store_out(i: u32, value: vec4f) {
+  textureStore(out, vec2u(i % 2048u, i / 2048u), value);
+}
+
+fn element(i: u32) -> f32 {
+  let t0 = load_x0(i);
+  return t0;
+}
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let i = id.x;
+  if (i < 4050u) {
+    let j = 4u * i;
+    store_out(50u + i, vec4f(element(j), element(j + 1u), element(j + 2u), element(j + 3u)));
+  }
+}

@@ -1,0 +1,139 @@
+"""designs.json is data from strangers too: what is accepted fits the plan, and all else is a BadBundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import accept, whole_plan
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from junk import DELETE, assert_safe, changed, put
+
+from intaglio.runtime import designs_file, plan_file
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.plan import Plan
+
+
+@pytest.fixture
+def mine(small_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle to break."""
+    return Path(shutil.copytree(small_bundle, tmp_path / "mine"))
+
+
+@pytest.fixture(scope="module")
+def data(small_bundle: Path) -> dict[str, Any]:
+    return json.loads((small_bundle / designs_file.FILE).read_text())
+
+
+def read(folder: Path, content: Any) -> Plan:
+    """The whole plan of a bundle whose designs.json holds this text, or this as JSON, and whose plan lists it."""
+    path = folder / designs_file.FILE
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    accept(folder, path)
+    return whole_plan(folder)
+
+
+def test_the_file_itself_is_fine(data: dict[str, Any], small_bundle: Path) -> None:
+    plan, whole = plan_file.read(small_bundle), whole_plan(small_bundle)
+    assert_safe(whole)
+    assert plan.kernels.keys() < whole.kernels.keys() and plan.files.keys() < whole.files.keys()
+    (alternatives,) = whole.alternatives.values()
+    assert alternatives.problem == "matmul_few new_tokensx8x8" and alternatives.variant not in alternatives.others
+
+
+def test_a_plan_without_it(mine: Path) -> None:
+    (mine / designs_file.FILE).unlink()
+    with pytest.raises(BadBundle, match=r"designs\.json is missing"):
+        whole_plan(mine)
+
+
+def test_a_file_that_was_changed(mine: Path) -> None:
+    path = mine / designs_file.FILE
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(BadBundle, match="its hash differs"):
+        whole_plan(mine)
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "7", "{}", "[" * 100_000, "\x00", "NaN"], ids=lambda t: t[:8])
+def test_what_is_not_such_a_file(text: str, mine: Path) -> None:
+    with pytest.raises(BadBundle) as error:
+        read(mine, text)
+    assert "\n" not in str(error.value)
+
+
+PARTS = ["format", "files", "kernels", "alternatives", "steps", "profiles", "tunings"]
+
+
+@pytest.mark.parametrize("key", PARTS)
+def test_every_part_is_needed(key: str, data: dict[str, Any], mine: Path) -> None:
+    assert data.keys() == set(PARTS)
+    for value in (DELETE, None, 7, [7], {"a": 7}):
+        with pytest.raises(BadBundle):
+            read(mine, put(data, (key,), value))
+
+
+EACH = ("alternatives", 0)
+OTHER = (*EACH, "others", "rows4")
+KERNEL = ("kernels", "matmul_8x8_rows4")
+HUGE = 10**30
+
+BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
+    (("format",), "intaglio-designs-0"),
+    *((EACH, value) for value in (7, "rows8", [], {}, {"problem": "a", "variant": "b"}, [["problem", "a"]])),
+    *(((*EACH, key), value) for key in ("problem", "variant") for value in (DELETE, None, 7, [])),
+    *(((*EACH, "others"), value) for value in (DELETE, None, 7, "rows4", [], ["rows4"], {"rows4": None})),
+    ((*EACH, "and"), 1),
+    *((OTHER, value) for value in ([], {}, "ab", ["matmul_8x8_rows4"], ["matmul_8x8_rows4", [1, 1, 1], {}])),
+    *(((*OTHER, 0), value) for value in ("no such kernel", "../matmul_8x8_rows4", [], {}, 0, None)),
+    ((*OTHER, 0), "elementwise_greater"),  # whose bindings are others
+    *(((*OTHER, 1), grid) for grid in ([1, 1], 7, "111", None, {"0": 1})),
+    *(
+        ((*OTHER, 1, 0), n)
+        for n in (-1, 65_536, HUGE, 1.0, "1", True, {"of": ["U"], "per": 1}, {"of": [HUGE], "per": 1})
+    ),
+    *((("steps", "main"), value) for value in (DELETE, None, {}, [], [0], [0] * 99, "0")),
+    (("steps", "other"), []),
+    *((("steps", "main", 0), value) for value in (-1, 99, HUGE, "0", 0.0, True, [0])),
+    *((KERNEL, value) for value in (None, 7, [], {})),
+    ((*KERNEL, "file"), "plan.json"),
+    ((*KERNEL, "file"), "kernels/elementwise_greater.wgsl"),  # a file of the plan
+    ((*KERNEL, "file"), "kernels/variants/none.wgsl"),
+    ((*KERNEL, "access"), ["read buffer"] * 3),
+    ((*KERNEL, "needs"), ["magic"]),
+    (
+        ("kernels", "elementwise_greater"),
+        {"file": "kernels/variants/matmul_8x8_rows4.wgsl", "access": [], "uniform": True},
+    ),
+    *(
+        (("files", name), {"sha256": "0" * 64, "bytes": 0})
+        for name in ("x", "../evil", "kernels/x.wgsl", "kernels/variants/../x", "kernels/variants/.x", "plan.json")
+    ),
+    *(
+        (("files", "kernels/variants/x.wgsl"), file)
+        for file in (7, "0" * 64, {"sha256": "0", "bytes": 0}, {"sha256": "0" * 64, "bytes": -1}, {"sha256": "0" * 64})
+    ),
+    *((("profiles",), value) for value in ({"amd": []}, {"amd": {"matmul 8": 7}})),
+    *((("tunings",), value) for value in ([{}], [7], [{"device": "a", "driver": "b", "variants": {"c": 1}}])),
+]
+
+
+@pytest.mark.parametrize("path, value", BROKEN, ids=lambda x: "deleted" if x is DELETE else str(x)[:40])
+def test_broken(path: tuple[str | int, ...], value: Any, data: dict[str, Any], mine: Path) -> None:
+    with pytest.raises(BadBundle) as error:
+        read(mine, put(data, path, value))
+    assert "\n" not in str(error.value)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(choice=st.data())
+def test_what_is_accepted_is_safe(choice: st.DataObject, data: dict[str, Any], mine: Path) -> None:
+    """Up to three places hold junk: it is refused, or still all that the runtime relies on holds."""
+    try:
+        whole = read(mine, changed(data, choice))
+    except BadBundle:
+        return
+    assert_safe(whole)
