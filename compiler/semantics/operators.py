@@ -140,7 +140,8 @@ def _windows(x: np.ndarray, w: Window) -> np.ndarray:
 def _attention(a: Attention[np.ndarray]) -> list[np.ndarray]:
     q, k, v = (split(x, h) for x, h in ((a.q, a.heads), (a.k, a.kv_heads), (a.v, a.kv_heads)))
     k, v = (np.repeat(x, a.heads // a.kv_heads, axis=-3).astype(np.float32) for x in (k, v))
-    scores = q @ k.swapaxes(-1, -2) * a.scale
+    scores = q @ k.swapaxes(-1, -2)  # written over where possible: it is the largest array of a run
+    scores *= a.scale
     if a.cap:
         scores = np.tanh(scores / a.cap) * a.cap
     scores = expression(a.scored, [scores], []) if a.scored else scores
@@ -150,9 +151,9 @@ def _attention(a: Attention[np.ndarray]) -> list[np.ndarray]:
         t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None]
         last = a.past + t
         window = k.shape[-2] if a.window is None else a.window
-        scores = np.where((s <= last) & (s > last - window), scores, -np.inf)
+        np.copyto(scores, -np.inf, where=(s > last) | (s <= last - window))
     scores = expression(a.masked, [scores], []) if a.masked else scores
-    weights = _softmax_of(scores, -1)
+    weights = _softmax_of(scores, -1, out=scores)
     weights = expression(a.weighed, [weights], []) if a.weighed else weights
     return [(weights @ v).swapaxes(-2, -3).reshape(a.q.shape).astype(np.float32)]
 
@@ -252,8 +253,8 @@ def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [_softmax_of(inputs[0], node.attrs.get("axis", -1))]
 
 
-def _softmax_of(x: np.ndarray, axis: int) -> np.ndarray:
-    e = x - x.max(axis, keepdims=True)
+def _softmax_of(x: np.ndarray, axis: int, out: np.ndarray | None = None) -> np.ndarray:
+    e = np.subtract(x, x.max(axis, keepdims=True), out=out)
     np.exp(e, out=e)
     e /= e.sum(axis, keepdims=True)
     return e
