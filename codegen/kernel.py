@@ -124,7 +124,7 @@ class Kernel:
             replace(self, problem=problem, variant=name, **fields | {"consts": self.consts | fields["consts"]})
             for name, fields in variants.items()
         )
-        return replace(first, others=tuple(replace(k, label=f"{k.label}_{k.variant}") for k in others))
+        return replace(first, others=tuple(others))
 
 
 Made = Kernel | list[Kernel]

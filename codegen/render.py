@@ -4,98 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import jinja2
 
-from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import Kernel, Operand, Weight, wgsl_type
+from intaglio.codegen import wgsl
+from intaglio.codegen.kernel import Kernel, wgsl_type
 from intaglio.codegen.lower import Dispatch
+from intaglio.codegen.shader import Shader
 from intaglio.codegen.storage import Storage
 from intaglio.codegen.tidy import tidy
-from intaglio.codegen.traffic import moved
-from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType
 from intaglio.compiler.semantics.shapes import broadcast_strides
 from intaglio.runtime.limits import DEFAULT_LIMITS
 from intaglio.runtime.plan import ACCESS
 
-_USES = 4  # dispatches whose origin a header tells
-_NODES = 4  # ONNX nodes that it names for each
-_STEPS = 8  # steps of a tail that a name tells
 _TEMPLATE = ".wgsl.jinja"
-
-
-@dataclass
-class Shader:
-    """A rendered kernel and where it is used."""
-
-    name: str
-    code: str
-    access: tuple[str, ...]
-    uniform: bool
-    needs: tuple[str, ...]
-    uses: list[tuple[str, Dispatch]] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        """The file: the header stands after the title, and says what this shader is part of."""
-        title, rest = self.code.split("\n", 1)
-        title = f"// {self.uses[0][1].kernel.title}." if self.uses[0][1].kernel.title else title
-        return "\n".join([title, *(f"// {line}".rstrip() for line in self._header()), "", rest.lstrip("\n")])
-
-    def _header(self) -> list[str]:
-        programs: dict[str, list[str]] = {}
-        for program, dispatch in self.uses:
-            programs.setdefault(program, []).append(_origin(dispatch))
-        kernel = self.uses[0][1].kernel
-        fused = kernel.tail and kernel.template != "elementwise"
-        lines = [f"Fused: {next(iter(kernel.writes))} = {titles.formula(kernel.tail)}."] if fused else []
-        lines.append("")
-        for program, nodes in programs.items():
-            count = f"{len(nodes)} dispatches" if len(nodes) > 1 else "1 dispatch"
-            more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
-            lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
-        if kernel.problem:
-            lines.append(
-                f"variant {kernel.variant!r} for {kernel.problem}" + "".join(f", needs {n}" for n in kernel.needs)
-            )
-        lines.append("reads " + ", ".join(f"{name} {_stored(v)}" for name, v in kernel.reads.items()))
-        lines.append("writes " + ", ".join(f"{name} {v.type}" for name, v in kernel.writes.items()))
-        bytes = max(moved(dispatch) for _, dispatch in self.uses)
-        operations = max(flops([dispatch]) for _, dispatch in self.uses)
-        lines.append(f"at most {quantity(bytes)}B moved, {quantity(operations)}FLOP a dispatch")
-        return lines
-
-
-def _stored(operand: Operand) -> str:
-    """An operand's type, and what it is packed in."""
-    if not isinstance(operand, Weight) or operand.format == "f32":
-        return str(operand.type)
-    return f"{operand.type} as {operand.format}" + (" (scales)" if operand.layout == "scales" else "")
-
-
-def _origin(dispatch: Dispatch) -> str:
-    """The ONNX nodes that a dispatch computes."""
-    names = list(dict.fromkeys(map(_printable, dispatch.node.sources))) or [dispatch.node.op]
-    return ", ".join(names[:_NODES]) + (f", +{len(names) - _NODES}" if len(names) > _NODES else "")
-
-
-def _printable(name: str) -> str:
-    """A name from a model, which must not end the comment that it stands in."""
-    return "".join(c if c.isprintable() else "?" for c in name)
-
-
-def quantity(number: int) -> str:
-    """A number with a decimal prefix: 1.5 M."""
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g} {prefix}"
-    return f"{number} "
 
 
 class Renderer:
@@ -107,25 +34,22 @@ class Renderer:
         # What was rendered, by all that a text depends on: layers differ in their weights alone.
         self._rendered: dict[Hashable, tuple[str, bool]] = {}
 
-    def shader(self, program: str, dispatch: Dispatch, storage: dict[str, Storage]) -> Shader:
-        """The shader of a dispatch, whose operands are stored as `storage` says by name."""
+    def shader(
+        self, program: str, dispatch: Dispatch, storage: dict[str, Storage], alternative: bool = False
+    ) -> Shader:
+        """The shader of a dispatch, whose operands are stored as `storage` says by name; `alternative`: it runs only
+        where a tuning chooses it."""
         access = accesses(dispatch.kernel, storage)
         key = _parameters(dispatch, storage, access)
         if key not in self._rendered:
             self._rendered[key] = self._render(dispatch, storage, access)
         code, uniform = self._rendered[key]
         if code not in self.shaders:
-            kernel = dispatch.kernel
-            self.shaders[code] = Shader(self._name(kernel), code, tuple(access.values()), uniform, kernel.needs)
+            self.shaders[code] = Shader(code, tuple(access.values()), uniform, dispatch.kernel.variant)
         shader = self.shaders[code]
+        shader.variant = shader.variant if alternative else ""
         shader.uses.append((program, dispatch))
         return shader
-
-    def _name(self, kernel: Kernel) -> str:
-        tail = kernel.tail[:_STEPS] if kernel.template != "elementwise" else ()
-        stem = "_".join([kernel.label, *(step[0].lower() for step in tail)])
-        taken = {s.name for s in self.shaders.values()}
-        return next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 10_000))) if n not in taken)
 
     def _render(self, dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> tuple[str, bool]:
         kernel = dispatch.kernel
@@ -299,8 +223,3 @@ def _with_functions(code: str, number: str) -> str:
     code = code.replace("@compute", functions + "@compute", 1)
     code = "\n".join(line.rstrip() for line in code.splitlines())
     return re.sub(r"\n{3,}", "\n\n", code).strip() + "\n"
-
-
-def flops(dispatches: list[Dispatch]) -> int:
-    """Floating-point operations of a program, at its largest sizes."""
-    return sum(dims.high(d.kernel.flops) * dims.high(d.kernel.times) for d in dispatches)

@@ -79,13 +79,13 @@ class Contents:
     def tokens(self, text: str, special: bool = True) -> list[int]:
         """The token ids of a text. Raises ValueError where there is no tokenizer."""
         if self.tokenizer is None:
-            raise ValueError(f"{self.folder} has no tokenizer: give token ids, as in generate([1, 2, 3])")
+            raise ValueError(f"{self.folder} has no tokenizer; pass token ids, as in generate([1, 2, 3])")
         return self.tokenizer.encode(text, special)
 
     def expect(self, kind: str, model: str, task: str) -> None:
         """Raise ValueError unless the bundle is of this kind."""
         if self.plan.kind != kind:
-            raise ValueError(f"{self.folder} holds no {model}: it cannot {task}")
+            raise ValueError(f"{self.folder} is not a {model} and cannot {task}; its kind is {self.plan.kind!r}")
 
     def _file(self, name: str) -> bytes | None:
         """A file that not every bundle has."""
@@ -98,5 +98,5 @@ def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadBundle(f"{path} is broken: {error}; compile the model again") from error
     if not isinstance(data, dict):
-        raise BadBundle(f"{path} is broken: it is not a JSON object; compile the model again")
+        raise BadBundle(f"{path} is broken: expected a JSON object; compile the model again")
     return data

@@ -25,7 +25,7 @@ _FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class NoReference(NoCompiler):
-    """What reads and runs ONNX models is not installed."""
+    """The reference is not installed: `pip install 'intaglio[reference]'`."""
 
 
 def checks(
@@ -43,10 +43,10 @@ def checks(
     try:
         from intaglio.compiler.models import families
     except ModuleNotFoundError as error:
-        raise NoReference(f"to read the model, {error.name} is needed: pip install 'intaglio[reference]'") from None
+        raise NoReference(f"reading the model needs {error.name}: pip install 'intaglio[reference]'") from None
     opened = families.reference(model, bind)
     if opened.parts.keys() != graph.models.keys():
-        raise ValueError(f"the bundle was compiled from another model: one of the parts {', '.join(graph.models)}")
+        raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)
     for check in golden:
         seen = opened.see(check.program, check.symbols, check.inputs, sessions.run)
@@ -83,7 +83,7 @@ def _session(part: Part, names: set[str]) -> onnxruntime.InferenceSession:
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        raise NoReference("onnxruntime is needed: pip install 'intaglio[reference]'") from None
+        raise NoReference("--reference needs onnxruntime: pip install 'intaglio[reference]'") from None
     from intaglio.compiler.models.reference import exposed
 
     options = onnxruntime.SessionOptions()
@@ -129,8 +129,8 @@ def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | 
             raise ValueError("sizes differ")
     except ValueError as error:
         raise ValueError(
-            f"the model's {operand.origin.name} has shape {list(value.shape)} where the bundle has {list(shape)}: "
-            "it was compiled from another model, or with other sizes bound"
+            f"the model's {operand.origin.name} has shape {list(value.shape)}, the bundle's {list(shape)}; "
+            "name the model that was compiled, with the same --bind"
         ) from error
     values = array[tuple(slice(n, None) for n in beyond)].reshape(-1)
     at = np.flatnonzero(np.isfinite(values))

@@ -6,6 +6,9 @@ docs/bundle-format.md documents them for runtimes in other languages.
 
 from __future__ import annotations
 
+# Options that shape how tokens are drawn. generation.json has their order too, as `sampling_order`.
+SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
 # Kinds of bundles: what a bundle can be asked for. A plain model is one of none of the other families.
 WHISPER = "whisper"
 LANGUAGE = "language"
@@ -31,7 +34,7 @@ SEED = "seed"  # language models: the seed of the random numbers that tokens are
 # Inputs, outputs and states.
 TOKENS = "tokens"  # state i32[1, context + 1, 1]: the tokens of the text; a run writes its token behind those it read
 LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option
-SAMPLING = "sampling"  # state f32[5]: the numbers that OPTIONS names, in its order
+SAMPLING = "sampling"  # state f32[5]: the values of SAMPLING_OPTIONS, in their order
 AUDIO = "audio"  # input f32[1, 1, samples]: the samples under a window of the spectrogram
 LOUDEST = "loudest"  # state f32[1, 1, 1]: the largest log10 power of the windows since the host wrote its least value
 FEATURES = "input_features"  # spectrogram f32[1, mels, frames]

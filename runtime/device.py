@@ -54,7 +54,8 @@ def choose() -> wgpu.GPUAdapter:
         adapter = None
     if adapter is None or adapter.info["backend_type"] == "OpenGL":
         raise NoAdapter(
-            "no WebGPU adapter was found; install a Vulkan driver (Debian, Ubuntu: apt install mesa-vulkan-drivers)"
+            "no WebGPU adapter; install the Vulkan driver of your GPU, or Mesa's software one: "
+            "apt install mesa-vulkan-drivers (see docs/troubleshooting.md)"
         )
     return adapter
 
@@ -65,7 +66,8 @@ def open_device(features: Collection[str] = (), needs: Collection[str] = ()) -> 
     """
     adapter = choose()
     # Limits must be named: left out, wgpu-py grants the adapter's own.
-    limits = DEFAULT_LIMITS | (LARGER_LIMITS if "larger-limits" in tiers(adapter).intersection(needs) else {})
+    larger = LARGER_LIMITS if "larger-limits" in tiers(adapter).intersection(needs) else {}
+    limits: dict[str, int | None] = {**DEFAULT_LIMITS, **larger}
     granted = sorted(adapter.features & {*features, *FEATURES.values()})
     return adapter.request_device_sync(required_limits=limits, required_features=granted)
 
@@ -74,7 +76,7 @@ def needs(plan: Plan) -> set[str]:
     """Those of TIERS that a plan's kernels need, in the variants for the adapter. Raises NoAdapter."""
     adapter = choose()
     plan = tuning.tuned(plan, adapter.info, tiers(adapter))
-    return {need for kernel in plan.used.values() for need in kernel.needs}
+    return set(plan.needs)
 
 
 def tiers(of: wgpu.GPUAdapter | wgpu.GPUDevice) -> set[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import PIECE
@@ -24,19 +24,19 @@ def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = 
     return content
 
 
-def open_file(folder: Path, name: str) -> BinaryIO:
+def open_file(folder: Path, name: str) -> BufferedReader:
     """A file of the bundle, which is a file and lies in the folder. Raises BadBundle."""
     path = folder / name
     if any(
         folder.joinpath(*path.relative_to(folder).parts[: i + 1]).is_symlink() for i in range(len(Path(name).parts))
     ):
-        raise BadBundle(f"{path} is a link; a bundle holds its files itself")
+        raise BadBundle(f"{path} is a symbolic link; replace it with the file itself")
     if not path.is_file():
         raise BadBundle(f"{path} is missing; compile the model again")
     try:
         return path.open("rb")
     except OSError as e:
-        raise BadBundle(f"{path} is unreadable: {e.strerror}") from e
+        raise BadBundle(f"{path} cannot be read: {e.strerror}") from e
 
 
 def describe(content: bytes, pieces: bool = False) -> File:
@@ -48,4 +48,4 @@ def describe(content: bytes, pieces: bool = False) -> File:
 
 def changed(path: Path) -> BadBundle:
     edited = ", or verify it with --allow-edited" if path.suffix == ".wgsl" else ""
-    return BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again{edited}")
+    return BadBundle(f"{path} was changed after compiling (its hash differs); compile the model again{edited}")

@@ -52,7 +52,7 @@ def _compile(device: wgpu.GPUDevice, name: str, kernel: Kernel, code: bytes) -> 
             compute={"module": module, "entry_point": "main"},
         )
     except wgpu.GPUError as e:
-        raise BadBundle(f"{kernel.file} is refused by this adapter's compiler: {_reason(e)}") from e
+        raise BadBundle(f"this adapter's shader compiler refuses {kernel.file}: {_reason(e)}") from e
     return Pipeline(pipeline, layout, time.perf_counter())
 
 

@@ -31,7 +31,7 @@ class Measurements:
     def with_more(self, other: Measurements) -> Measurements:
         """Both, what `other` measured in the place of what this did. Raises ValueError if the adapters differ."""
         if (self.device, self.driver) != (other.device, other.driver):
-            raise ValueError(f"the tuning file is for {self.device}, {self.driver}; name another one with -o")
+            raise ValueError(f"the tuning file is for {self.device}, {self.driver}; write to another file with -o")
         return Measurements(self.device, self.driver, self.seconds | other.seconds)
 
     def tuning(self, alternatives: Iterable[Alternatives]) -> Tuning:
@@ -70,19 +70,19 @@ def _fastest(seconds: Mapping[str, float], each: Alternatives) -> str:
 
 
 def read(path: Path) -> Measurements:
-    """The content of a tuning file. Raises ValueError if it is none."""
+    """The content of a tuning file. Raises ValueError if it is not one."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
-            raise ValueError(f"it is not of format {FORMAT}")
+            raise ValueError(f"expected format {FORMAT}, got {data['format']!r}")
         seconds = {problem: named(s, float) for problem, s in named(data["seconds"], dict).items()}
         if not all(s and all(0 < x < math.inf for x in s.values()) for s in seconds.values()):
             raise ValueError("a time is not positive")
         return Measurements(typed(data["device"], str), typed(data["driver"], str), seconds)
     except OSError as e:
-        raise ValueError(f"{path} is unreadable: {e.strerror}") from e
+        raise ValueError(f"{path} cannot be read: {e.strerror}") from e
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
-        raise ValueError(f"{path} is no tuning file, as `intaglio tune` writes them: {e}") from e
+        raise ValueError(f"{path} is not a tuning file that `intaglio tune` wrote: {e}") from e
 
 
 def write(measured: Measurements) -> str:

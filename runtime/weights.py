@@ -12,8 +12,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
@@ -70,7 +71,7 @@ class _Tensor:
 class _Pieces:
     """A file that is read once, from beginning to end; each piece is compared with its hash before it is handed on."""
 
-    def __init__(self, file: BinaryIO, path: Path, described: File) -> None:
+    def __init__(self, file: BufferedReader, path: Path, described: File) -> None:
         self._file, self._path, self._hashes = file, path, iter(described.pieces)
         self._left = described.bytes  # that were not read yet
         if os.fstat(file.fileno()).st_size != self._left:
@@ -125,13 +126,13 @@ def _file(
         except BadBundle:
             raise
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise BadBundle(f"{folder / name} is broken: {error}") from error
+            raise BadBundle(f"{folder / name} is broken: {error}; compile the model again") from error
 
 
 def _tensors(file: _Pieces, weights: Mapping[str, _Weight]) -> Iterator[tuple[int, int, memoryview]]:
     tensors = list(_header(file))
     if missing := sorted(weights.keys() - {tensor.name for tensor in tensors}):
-        raise ValueError(f"it has no tensor {missing[0]}")
+        raise ValueError(f"it lacks the tensor {missing[0]}")
     for tensor in tensors:
         weight = weights.get(tensor.name)
         if weight is None:

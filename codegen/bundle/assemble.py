@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from intaglio.codegen import names as naming
 from intaglio.codegen.kernel import MAX_BINDING, Groups, Kernel, Weight
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
 from intaglio.codegen.render import Renderer
+from intaglio.codegen.shader import Shader
 from intaglio.codegen.storage import Root, Storage, buffer, identity, numbers, texel_format, texture, textures
 from intaglio.codegen.weights import WeightStore
 from intaglio.compiler.ir.errors import UnsupportedOperator
@@ -68,32 +70,23 @@ class _Assembly:
     def assembled(self) -> Assembled:
         steps = {name: self._steps(name) for name in self._dispatches}
         self._store.flush()
-        slots = self._scratch_buffers()
+        slots, shaders = self._scratch_buffers(), list(self._renderer.shaders.values())
+        names = dict(zip((s.code for s in shaders), naming.names(shaders), strict=True))
         programs = {
             name: Program(
                 {v.name: self._named[v.name] for v in self._model.graphs[name].inputs},
                 {v.name: self._named[v.name] for v in self._model.graphs[name].outputs},
-                tuple(replace(step, buffers=tuple(slots.get(b, b) for b in step.buffers)) for step in of),
+                tuple(_settled(step, slots, names) for step in of),
             )
             for name, of in steps.items()
         }
-        kernels, shaders = self._kernels({step.kernel for program in programs.values() for step in program.steps})
-        files: dict[str, File] = {name: describe(text.encode()) for name, text in shaders.items()} | self._store.files
+        kernels, texts = _kernels(shaders, names)
+        files: dict[str, File] = {name: describe(text.encode()) for name, text in texts.items()} | self._store.files
         plan = Plan(self._model.kind, self._symbols, kernels, tuple(self._buffers), programs, files)
-        return Assembled(plan, shaders, self._dispatches)
-
-    def _kernels(self, used: set[str]) -> tuple[dict[str, plans.Kernel], dict[str, str]]:
-        """The kernels by name, and their texts by file name; `used`: those that steps run by default."""
-        kernels: dict[str, plans.Kernel] = {}
-        texts: dict[str, str] = {}
-        for shader in self._renderer.shaders.values():
-            file = f"{'kernels' if shader.name in used else FOLDER}/{shader.name}.wgsl"
-            kernels[shader.name] = plans.Kernel(file, shader.access, shader.uniform, shader.needs)
-            texts[file] = shader.text
-        return kernels, texts
+        return Assembled(plan, texts, self._dispatches)
 
     def _steps(self, program: str) -> list[Step]:
-        """The steps of a program, with slots where buffers will be."""
+        """The steps of a program, with slots where buffers will be, and code where names of kernels will be."""
         graph, dispatches = self._model.graphs[program], self._dispatches[program]
         for value in (*graph.inputs, *graph.states, *graph.outputs):
             self._name(graph, value)
@@ -108,7 +101,7 @@ class _Assembly:
         kernel = dispatch.kernel
         storage = {name: self._storage(place.root) for name, place in dispatch.places.items()}
         shaders = {
-            k.variant: self._renderer.shader(program, replace(dispatch, kernel=k), storage).name
+            k.variant: self._renderer.shader(program, replace(dispatch, kernel=k), storage, k is not kernel).code
             for k in (kernel, *kernel.others)
         }
         others = {k.variant: (shaders[k.variant], _grid(k)) for k in kernel.others}
@@ -178,6 +171,27 @@ class _Assembly:
             self._weights[stored.name] = len(self._buffers)
             self._buffers.append(self._sized("weight", storage, name=stored.name, files=stored.files))
         return self._weights[stored.name]
+
+
+def _settled(step: Step, slots: dict[_Slot, int], names: dict[str, str]) -> Step:
+    """The step with buffers for slots, and names for code."""
+    buffers, alternatives = tuple(slots.get(b, b) for b in step.buffers), step.alternatives
+    if alternatives is not None:
+        others = {variant: (names[code], grid) for variant, (code, grid) in alternatives.others.items()}
+        alternatives = replace(alternatives, others=others)
+    return replace(step, kernel=names[step.kernel], buffers=buffers, alternatives=alternatives)
+
+
+def _kernels(shaders: list[Shader], names: dict[str, str]) -> tuple[dict[str, plans.Kernel], dict[str, str]]:
+    """The kernels by name, and their texts by file name."""
+    kernels: dict[str, plans.Kernel] = {}
+    texts: dict[str, str] = {}
+    for shader in shaders:
+        name = names[shader.code]
+        file = f"{FOLDER if shader.variant else 'kernels'}/{name}.wgsl"
+        kernels[name] = plans.Kernel(file, shader.access, shader.uniform, shader.kernel.needs)
+        texts[file] = shader.text
+    return kernels, texts
 
 
 def _grid(kernel: Kernel) -> Grid:

@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from intaglio.codegen.kernel import Weight
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.traffic import touched
 from intaglio.compiler.ir import graph
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.summary import Outline, outline
-from intaglio.runtime.instruments import provenance as graphs
-from intaglio.runtime.instruments.provenance import Operand, Operation, Origin, Work
+from intaglio.compiler.ir.expression import text
+from intaglio.runtime.instruments import provenance
+from intaglio.runtime.instruments.provenance import Operand, Operation, Origin, Outline, Work
 from intaglio.runtime.sizes import Size
+
+_EXPRESSIONS = ("steps", "tail", "gate", "scored", "masked", "weighed")  # attributes that hold one
 
 
 def describe(
     models: Mapping[str, Outline], programs: Mapping[str, graph.Graph], dispatches: Mapping[str, Sequence[Dispatch]]
-) -> graphs.Graph:
+) -> provenance.Graph:
     """`models`: outlines of what was loaded; `programs` and `dispatches` by program name."""
-    return graphs.Graph(
-        {name: _outline(o) for name, o in models.items()},
-        {name: _outline(outline(graph)) for name, graph in programs.items()},
+    return provenance.Graph(
+        dict(models),
+        {name: outline(graph) for name, graph in programs.items()},
         {name: _work(graph, dispatches[name]) for name, graph in programs.items()},
     )
 
 
-def _outline(o: Outline) -> graphs.Outline:
-    return graphs.Outline(o.inputs, o.outputs, tuple(Operation(**asdict(op)) for op in o.operations), o.types)
+def outline(g: graph.Graph) -> Outline:
+    """How a graph is now, without its weights."""
+    values = [*g.inputs, *g.states, *g.values(), *g.outputs]
+    return Outline(
+        tuple(v.name for v in g.inputs),
+        tuple(v.name for v in g.outputs),
+        tuple(_operation(g, node) for node in g.nodes),
+        {v.name: str(v.type) for v in reversed(values) if v.const is None or v.const.size > 4},
+    )
+
+
+def _operation(g: graph.Graph, node: graph.Node) -> Operation:
+    consts = [v is not None and v.const is not None and g.producer(v) is None for v in node.reads]
+    reads = [
+        "" if v is None else graph.argument(v) if const else v.name for v, const in zip(node.reads, consts, strict=True)
+    ]
+    return Operation(
+        node.op,
+        next((v.origin.model for v in node.outputs if v.origin), g.model),
+        node.sources,
+        tuple(reads),
+        tuple(i for i, const in enumerate(consts) if const),
+        tuple(v.name for v in node.outputs),
+        ", ".join(f"{k}={text(a) if k in _EXPRESSIONS else graph.short(a)}" for k, a in sorted(node.settings.items())),
+    )
 
 
 def _work(graph: graph.Graph, dispatches: Sequence[Dispatch]) -> tuple[Work, ...]:

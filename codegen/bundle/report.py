@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from intaglio.codegen.bundle.assemble import Assembled
-from intaglio.codegen.render import flops
+from intaglio.codegen.shader import flops
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.runtime.contract import STEP

@@ -72,8 +72,8 @@ def _write(model: Model, folder: Path, trace: Trace, progress: Progress, tunings
     plan = assembled.plan
     tuned = (m.tuning(plan.alternatives.values()) for m in tunings)
     plan = replace(plan, tunings=tuple(t for t in tuned if t.variants))
-    (folder / designs_file.FOLDER).mkdir(parents=True)
     for name, text in assembled.shaders.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     files: dict[str, File] = {}
     for name, content in _contents(model, assembled, trace, progress).items():

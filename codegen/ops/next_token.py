@@ -8,6 +8,7 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, operand, own
 from intaglio.compiler.ir.graph import Node, TensorType, Value
 from intaglio.compiler.ir.operators import SampleToken, WhisperToken
+from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 SLICE = 8192  # tokens among which a workgroup looks for the best one
 
@@ -31,7 +32,7 @@ def sample_token(node: Node, of: SampleToken[Value]) -> list[Kernel]:
     name = node.output.name
     scores = Value(f"{name}.scores", TensorType("f32", (vocabulary + -vocabulary % 4,)))
     best = Value(f"{name}.best", TensorType("u32", (slices, 2)))
-    consts = {"vocabulary": vocabulary, "slice": SLICE, "slices": slices}
+    consts = {"vocabulary": vocabulary, "slice": SLICE, "slices": slices, "sampling": SAMPLING_OPTIONS}
     consts |= {"at": wgsl.size(of.at), "seed": wgsl.size(of.seed)}
     reads = {"logits": logits, "sampling": sampling, "tokens": tokens}
     return [

@@ -39,9 +39,11 @@ def fuse_attention(graph: Graph) -> int:
 class ScaleBeforeMask(Rule):
     """Where scores are scaled together with their mask (CodeGen), each is by itself."""
 
+    @staticmethod
     def pattern(op, q, k, mask, scale):
         return op.Softmax((op.MatMul(q, k) + mask) * scale, axis=-1)
 
+    @staticmethod
     def rewrite(op, out, q, k, mask, scale):
         if scale.scalar is None:
             op.decline("the scale is not a constant scalar")
@@ -52,11 +54,13 @@ class ScaleBeforeMask(Rule):
 class OneMask(Rule):
     """Where scores are masked by a choice and by a sum (GPT-2), one mask is added."""
 
+    @staticmethod
     def pattern(op, q, k, scored, masked, visible, lowest, mask):
         raw = op.MatMul(q, k)
         scores = op.Where(visible, op.any(raw, op.chain(scored, raw)), lowest) + mask
         return op.Softmax(op.any(scores, op.chain(masked, scores)), axis=-1)
 
+    @staticmethod
     def rewrite(op, out, q, k, visible, lowest, mask, scored=None, masked=None):
         if lowest.scalar is None or lowest.scalar > _NO_SUM:
             op.decline(f"{lowest.name} is not low enough to absorb what is added to it")
@@ -74,6 +78,7 @@ class Attention(Rule):
     What else is done to scores, masked scores and weights, each by itself, is kept as expressions: rounding them, say.
     """
 
+    @staticmethod
     def pattern(op, q, k, v, scale, cap, scored, mask, masked, blind, weighed):
         raw = op.MatMul(q, k)
         scaled = op.any(raw * scale, raw)
@@ -83,6 +88,7 @@ class Attention(Rule):
         guarded = op.any(weights, op.Where(op.any(op.IsNaN(weights), blind), 0.0, weights))
         return op.MatMul(op.any(guarded, op.chain(weighed, guarded)), v)
 
+    @staticmethod
     def rewrite(op, out, q, k, v, scale=None, cap=None, scored=None, mask=None, masked=None, blind=None, weighed=None):
         if blind is not None and not _is_blind(op.graph, blind, mask):
             op.decline(f"{blind.name} selects other values than the masked rows")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from intaglio.compiler.ir.graph import Graph
-from intaglio.compiler.ir.summary import Outline, outline
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.expand import expand
 from intaglio.compiler.passes.float_rounding import float_rounding
@@ -50,17 +50,20 @@ UNDERSTAND: tuple[Pass, ...] = (
 
 @dataclass
 class Trace:
-    """What the passes did: a row each, and with `folder` the graph after each as a text file. `models`: outlines of the
-    models as they were loaded."""
+    """What the passes did: a row each, and with `folder` the graph after each as a text file.
+
+    `models`: what `outline` says of each model as it was loaded, because passes change graphs in place.
+    """
 
     folder: Path | None = None
     say: Callable[[str], None] = lambda line: None
+    outline: Callable[[Graph], Any] | None = None
     rows: list[dict[str, str | int]] = field(default_factory=list)
-    models: dict[str, Outline] = field(default_factory=dict)
+    models: dict[str, Any] = field(default_factory=dict)
 
     def begin(self, graph: Graph) -> None:
-        if graph.model not in self.models:
-            self.models[graph.model] = outline(graph)
+        if self.outline is not None and graph.model not in self.models:
+            self.models[graph.model] = self.outline(graph)
 
     def record(self, graph: Graph, name: str, changes: int) -> None:
         self.rows.append({"graph": graph.name, "pass": name, "changes": changes, "nodes": len(graph.nodes)})

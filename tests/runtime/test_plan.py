@@ -198,7 +198,7 @@ BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
     (STEP, ["matmul_8x8_rows16", [0, 1, 2], [1, 1, 1], {}]),
     (("needs",), DELETE),
     (("needs",), {}),
-    (("needs", "tiers"), ["subgroups"]),
+    (("needs", "features"), ["subgroups"]),
     (("needs", "language"), []),
     (("needs", "and"), []),
 ]

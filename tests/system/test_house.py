@@ -182,6 +182,14 @@ def test_the_check_itself(folder, module, source, expected):
     assert wrong(folder, imports(module, source)) == expected
 
 
+@pytest.mark.parametrize("folder", ["compiler/passes", "codegen/fuse"])
+def test_every_pass_has_its_tests(folder):
+    """In a file of its own: numbers before and after, and near misses."""
+    passes = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__", "pipeline"}
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / folder).glob("test_*.py")}
+    assert passes and not passes - tested
+
+
 def test_every_package_is_installed():
     """pyproject.toml lists packages one by one: a folder it forgets works in this tree and misses from the wheel."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]

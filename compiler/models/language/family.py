@@ -31,9 +31,19 @@ from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.widen import widen
-from intaglio.runtime.contract import LANGUAGE, LOGITS, NEW_TOKENS, PAST, PREFILL, SAMPLING, SEED, STEP, TOKENS
+from intaglio.runtime.contract import (
+    LANGUAGE,
+    LOGITS,
+    NEW_TOKENS,
+    PAST,
+    PREFILL,
+    SAMPLING,
+    SAMPLING_OPTIONS,
+    SEED,
+    STEP,
+    TOKENS,
+)
 
-_SAMPLING = 5  # numbers in the state `sampling`: temperature, top_k, top_p, min_p, repetition_penalty
 _CHECKED = 6  # tokens of the golden run
 _TOLERANCE = 2e-3  # the largest error of its logits
 
@@ -45,7 +55,7 @@ class LanguageModel(Family):
     def __init__(self, folder: Folder) -> None:
         self._context = folder.context
         self._past, self._new = dim(Symbol(PAST, 0, folder.context - 1)), Symbol(NEW_TOKENS, 1, folder.context)
-        graph = decoder_inputs.read(folder.decoder, dim(self._new))
+        graph = decoder_inputs.read(folder.decoder, dim(self._new), vocabulary=folder.vocabulary)
         self.graphs = {DECODE: graph}
         self.settings = folder.settings | {"vocabulary": graph.outputs[0].shape[-1]}
         self.files, self.notes = folder.files, folder.notes
@@ -109,7 +119,7 @@ class LanguageModel(Family):
 def sample_token(graph: Graph, at: Dim) -> int:
     """Append the choice of the next token, written into the state `tokens` at row `at`; returns 1."""
     tokens = next(v for v in graph.states if v.name == TOKENS)
-    sampling = graph.value(SAMPLING, TensorType("f32", (_SAMPLING,)))
+    sampling = graph.value(SAMPLING, TensorType("f32", (len(SAMPLING_OPTIONS),)))
     graph.states.append(sampling)
     choice = SampleToken(graph.outputs[0], sampling, tokens, at=at, seed=dim(Symbol(SEED, 0, (1 << 31) - 1)))
     graph.add(Node.of(choice, (graph.value("token", tokens.type),), ("sampling",)))

@@ -9,13 +9,13 @@ from typing import Any
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai
 from intaglio.compiler.models.json_file import read_json
+from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 FILES = ("model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx")
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
 LONGEST = 2048  # tokens that a cache is made for unless the user asks for more
 MOST = 8192  # tokens that masks can be understood for
 CHUNK = 256  # tokens that prefill takes at a time
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -29,6 +29,7 @@ class Folder:
     files: dict[str, bytes]
     notes: list[str]
     sizes: dict[str, int]  # of dimensions that the file gives names
+    vocabulary: int | None  # the width of the logits
 
 
 def matches(folder: Path) -> bool:
@@ -46,7 +47,8 @@ def read(folder: Path, max_length: int | None = None) -> Folder:
     config = read_json(folder / "config.json", required=built is None) or built.config
     generation = read_json(folder / "generation_config.json", required=False) or (built.generation if built else {})
     tokenizer = read_json(folder / "tokenizer_config.json", required=False)
-    limit = _limit(config.get("text_config", config))
+    text = config.get("text_config", config)
+    limit, vocabulary = _limit(text), text.get("vocab_size")
     context = _context(folder, limit, max_length)
     notes = []
     if max_length is None and limit is not None and limit > context:
@@ -57,10 +59,12 @@ def read(folder: Path, max_length: int | None = None) -> Folder:
         "chunk": min(CHUNK, context),
         "end": sorted({int(i) for i in (end if isinstance(end, list) else [end]) if i is not None}),
         "start": generation.get("bos_token_id", config.get("bos_token_id")),
-        "sampling": {k: generation[k] for k in SAMPLING if isinstance(generation.get(k), int | float)},
+        "sampling": {k: generation[k] for k in SAMPLING_OPTIONS if isinstance(generation.get(k), int | float)},
+        "sampling_order": [*SAMPLING_OPTIONS],
         "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
     }
-    return Folder(_decoder(folder), context, settings, _files(folder, tokenizer), notes, built.sizes if built else {})
+    sizes = built.sizes if built else {}
+    return Folder(_decoder(folder), context, settings, _files(folder, tokenizer), notes, sizes, vocabulary)
 
 
 def _decoder(folder: Path) -> Path | None:

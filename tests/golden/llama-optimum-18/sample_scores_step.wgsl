@@ -42,6 +42,8 @@ fn store_best(i: u32, value: u32) {
 const VOCABULARY = 303u;
 const SLICE = 8192u;  // tokens of a workgroup
 const LANES = 256u;
+const TEMPERATURE = 0u;  // of the numbers in `sampling`
+const REPETITION_PENALTY = 4u;  // of the numbers in `sampling`
 const LOWEST = -3.4028234663852886e38;
 
 var<workgroup> seen: array<atomic<u32>, SLICE / 32u>;  // a bit for each token of the slice
@@ -59,8 +61,8 @@ fn penalized(x: vec4f, i: u32, penalty: f32) -> vec4f {
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
   let first = workgroup.x * SLICE;
-  let temperature = load_sampling(0u);
-  let penalty = load_sampling(4u);
+  let temperature = load_sampling(TEMPERATURE);
+  let penalty = load_sampling(REPETITION_PENALTY);
 
   if (penalty != 0.0 && penalty != 1.0) {
     for (var word = lane; word < SLICE / 32u; word += LANES) {

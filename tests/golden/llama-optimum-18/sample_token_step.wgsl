@@ -38,6 +38,10 @@ const VOCABULARY = 303u;
 const SLICES = 1u;
 const GROUPS = 76u;  // vec4s of scores
 const LANES = 256u;
+const TEMPERATURE = 0u;  // of the numbers in `sampling`
+const TOP_K = 1u;  // of the numbers in `sampling`
+const TOP_P = 2u;  // of the numbers in `sampling`
+const MIN_P = 3u;  // of the numbers in `sampling`
 const LOWEST = -3.4028234663852886e38;
 const BITS = 4u;  // of a threshold that a pass over the scores finds
 
@@ -137,7 +141,7 @@ fn gumbel(random: vec4u) -> vec4f {
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let temperature = load_sampling(0u);
+  let temperature = load_sampling(TEMPERATURE);
   var highest = LOWEST;
   var token = 0u;
   for (var slice = 0u; slice < SLICES; slice++) {
@@ -149,12 +153,12 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
   }
 
   if (temperature > 0.0) {
-    let min_p = load_sampling(3u);
+    let min_p = load_sampling(MIN_P);
     var floor = LOWEST;
     // Top-k, which counts tokens, then top-p, which adds their probabilities up.
-    for (var limit = 1u; limit <= 2u; limit++) {
-      let counted = limit == 1u;
-      let wanted = load_sampling(limit);
+    for (var limit = 0u; limit < 2u; limit++) {
+      let counted = limit == 0u;
+      let wanted = load_sampling(select(TOP_P, TOP_K, counted));
       if (wanted > 0.0 && wanted < select(1.0, f32(VOCABULARY), counted)) {
         floor = lowest_kept(lane, floor, highest, counted, wanted);
       }

@@ -1,0 +1,71 @@
+"""Names: what tells shaders apart, in words. Those that would be called alike differ in the programs that use them, in
+a shape or in the tensors they read; only those that differ in constants alone are numbered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from intaglio.codegen.shader import Shader
+from intaglio.compiler.ir.graph import TensorType
+
+_STEPS = 8  # steps of a tail that a name tells
+_Detail = Callable[[Shader], str]
+
+
+def names(shaders: Sequence[Shader]) -> list[str]:
+    """A name for each shader: matmul_384x1536_gelu_encode, and with a variant matmul_384x1536_gelu_encode_rows8."""
+    stems = _told_apart(shaders, [_stem(s) for s in shaders])
+    full = [f"{stem}_{s.variant}" if s.variant else stem for stem, s in zip(stems, shaders, strict=True)]
+    result: list[str] = []
+    for name in full:
+        taken = {*result, *full}
+        free = (f"{name}_{i}" for i in range(2, len(full) + 2) if f"{name}_{i}" not in taken)
+        result.append(next(free) if name in result else name)
+    return result
+
+
+def _stem(shader: Shader) -> str:
+    kernel = shader.kernel
+    tail = kernel.tail[:_STEPS] if kernel.template != "elementwise" else ()
+    return "_".join([kernel.label, *(step[0].lower() for step in tail)])
+
+
+def _told_apart(shaders: Sequence[Shader], stems: list[str]) -> list[str]:
+    """The stems, with details where shaders of the same stem and variant differ in them."""
+    details: list[_Detail] = [_programs, _written, *map(_read, range(max((len(s.access) for s in shaders), default=0)))]
+    for detail in details:
+        groups: dict[str, list[Shader]] = {}
+        for stem, shader in zip(stems, shaders, strict=True):
+            groups.setdefault(stem, []).append(shader)
+        clashing = {stem for stem, group in groups.items() if len({s.variant for s in group}) < len(group)}
+        telling = {stem for stem in clashing if len({detail(s) for s in groups[stem]}) > 1}
+        stems = [
+            "_".join(filter(None, (stem, detail(s)))) if stem in telling else stem
+            for stem, s in zip(stems, shaders, strict=True)
+        ]
+    return stems
+
+
+def _programs(shader: Shader) -> str:
+    return "_".join(shader.programs)
+
+
+def _written(shader: Shader) -> str:
+    """The shape of the first output."""
+    return _shape(next(iter(shader.kernel.writes.values())).type)
+
+
+def _read(i: int) -> _Detail:
+    """Name and shape of input `i`."""
+
+    def detail(shader: Shader) -> str:
+        return "_".join(f"{name}_{_shape(v.type)}" for name, v in [*shader.kernel.reads.items()][i : i + 1])
+
+    return detail
+
+
+def _shape(type: TensorType) -> str:
+    """The sizes after leading ones: 1500x384, 8xpast_new_tokens."""
+    text = "x".join(re.sub(r"\W+", "_", str(d)) for d in type.shape)
+    return re.sub(r"^(1x)+(?=.)", "", text)
