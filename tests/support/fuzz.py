@@ -28,6 +28,7 @@ from graphs import model
 from parity import assert_equal, graph_of, onnxruntime_outputs, opened
 
 from intaglio.codegen import ops
+from intaglio.codegen import ops
 from intaglio.codegen.bundle import write
 from intaglio.codegen.lower import lower
 from intaglio.compiler.ir.errors import BadModel
@@ -36,6 +37,8 @@ from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.quantize import Precision
 from intaglio.compiler.reader import load
+
+assert ops  # importing it registered the kernels, without which no model is read
 
 assert ops  # importing it registered the kernels, without which no model is read
 

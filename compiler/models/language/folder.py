@@ -28,6 +28,7 @@ class Folder:
     files: dict[str, bytes]
     notes: list[str]
     sizes: dict[str, int]  # of dimensions that the file gives names
+    vocabulary: int | None  # the width of the logits
 
 
 def matches(layout: Layout) -> bool:
@@ -49,7 +50,8 @@ def read(layout: Layout, max_length: int | None = None) -> Folder:
     config = layout.json("config.json", required=built is None) or built.config
     generation = layout.json("generation_config.json") or (built.generation if built else {})
     tokenizer = layout.json("tokenizer_config.json")
-    limit = _limit(config.get("text_config", config))
+    text = config.get("text_config", config)
+    limit, vocabulary = _limit(text), text.get("vocab_size")
     context = _context(layout, limit, max_length)
     notes = []
     if max_length is None and limit is not None and limit > context:
@@ -65,7 +67,8 @@ def read(layout: Layout, max_length: int | None = None) -> Folder:
         "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
     }
     decoder = built.decoder if built else layout.file(MODEL).path
-    return Folder(decoder, context, settings, _files(layout, tokenizer), notes, built.sizes if built else {})
+    sizes = built.sizes if built else {}
+    return Folder(decoder, context, settings, _files(layout, tokenizer), notes, sizes, vocabulary)
 
 
 def _limit(config: dict[str, Any]) -> int | None:
