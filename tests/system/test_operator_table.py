@@ -40,7 +40,7 @@ def test_the_reader_asks_for_the_kernels() -> None:
 
 
 def test_every_operator_of_the_table_is_tested() -> None:
-    """In a node test of ONNX that is not refused, or by a case in codegen/ops/, which all kernels and expansions have."""
+    """In a node test of ONNX that is not refused, or by a case in codegen/ops/, which kernels and expansions have."""
     refused = set(node_tests.names("unsupported"))
     passed = [case for name, case in node_tests.cases().items() if name not in refused]
     tested = {node.op_type for case in passed for node in case.model.graph.node}
