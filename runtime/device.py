@@ -66,7 +66,8 @@ def open_device(features: Collection[str] = (), needs: Collection[str] = ()) -> 
     """
     adapter = choose()
     # Limits must be named: left out, wgpu-py grants the adapter's own.
-    limits = DEFAULT_LIMITS | (LARGER_LIMITS if "larger-limits" in tiers(adapter).intersection(needs) else {})
+    larger = LARGER_LIMITS if "larger-limits" in tiers(adapter).intersection(needs) else {}
+    limits: dict[str, int | None] = {**DEFAULT_LIMITS, **larger}
     granted = sorted(adapter.features & {*features, *FEATURES.values()})
     return adapter.request_device_sync(required_limits=limits, required_features=granted)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import PIECE
@@ -24,7 +24,7 @@ def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = 
     return content
 
 
-def open_file(folder: Path, name: str) -> BinaryIO:
+def open_file(folder: Path, name: str) -> BufferedReader:
     """A file of the bundle, which is a file and lies in the folder. Raises BadBundle."""
     path = folder / name
     if any(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import wgpu
 
-from intaglio.runtime.errors import DeviceLimit
+from intaglio.runtime.errors import BadBundle, DeviceLimit
 from intaglio.runtime.limits import TEXELS, WORD
 from intaglio.runtime.plan import Buffer
 from intaglio.runtime.weights import row_bytes
@@ -42,6 +42,11 @@ def numpy(dtype: str) -> np.dtype:
     return np.dtype(missing.get(dtype) or f"{dtype[0]}{int(dtype[1:]) // 8}")
 
 
+def array_of(read: Any, dtype: np.dtype) -> np.ndarray:
+    """What wgpu read, as numbers. wgpu's own type for it, ArrayLike, does not say that it is a buffer."""
+    return np.frombuffer(read, dtype)
+
+
 class Memory:
     """These buffers of a plan on `device`, by their indices, and those of `shared`, which someone else allocated.
 
@@ -54,8 +59,12 @@ class Memory:
         self._buffers = {i: self._allocate(b) for i, b in buffers.items()}
         self._views: dict[int, Any] = {}
 
-    def __getitem__(self, index: int) -> wgpu.GPUBuffer | wgpu.GPUTexture:
-        return self._buffers[index]
+    def buffer(self, index: int) -> wgpu.GPUBuffer:
+        """The memory of a buffer. Raises BadBundle where it is a texture."""
+        memory = self._buffers[index]
+        if not isinstance(memory, wgpu.GPUBuffer):
+            raise BadBundle(f"the plan is broken: {self._described[index].name} is a texture; compile the model again")
+        return memory
 
     @property
     def allocated(self) -> int:
@@ -67,7 +76,7 @@ class Memory:
 
     def resource(self, index: int) -> Any:
         """What a bind group takes. A texture has one view: making it takes as long as all else of a binding."""
-        if index not in self._buffers:
+        if self._shared is not None and index not in self._buffers:
             return self._shared.resource(index)
         if index not in self._views:
             memory = self._buffers[index]
@@ -86,7 +95,7 @@ class Memory:
 
     def put(self, index: int, content: np.ndarray, offset: int = 0) -> None:
         """Copy words into a buffer from element `offset` on, or into a texture from its beginning."""
-        data = memoryview(content.reshape(-1)).cast("B")
+        data = content.reshape(-1).data.cast("B")
         row = row_bytes(self._described[index])
         whole = len(data) // row * row
         if whole:
@@ -107,14 +116,14 @@ class Memory:
 
     def get(self, index: int, count: int) -> np.ndarray:
         """The first `count` numbers of a buffer or a texture, as they are stored."""
-        if index not in self._buffers:
+        if self._shared is not None and index not in self._buffers:
             return self._shared.get(index, count)
         memory, dtype = self._buffers[index], stored(self._described[index])
         size = count * dtype.itemsize
         if isinstance(memory, wgpu.GPUBuffer):
-            return np.frombuffer(self._device.queue.read_buffer(memory, 0, size), dtype)
+            return array_of(self._device.queue.read_buffer(memory, 0, size), dtype)
         row = row_bytes(self._described[index])
         rows = -(-size // row)
         layout = {"bytes_per_row": row, "rows_per_image": rows}
         read = self._device.queue.read_texture({"texture": memory}, layout, (memory.width, rows, 1))
-        return np.frombuffer(read[:size], dtype)
+        return array_of(read, dtype)[:count]

@@ -22,9 +22,10 @@ from intaglio.runtime.sizes import Grid, workgroups
 
 WGPU = "0.32"  # the version of wgpu-py that all below was tried with
 
-_set_pipeline = lib.wgpuComputePassEncoderSetPipeline
-_set_bind_group = lib.wgpuComputePassEncoderSetBindGroup
-_dispatch = lib.wgpuComputePassEncoderDispatchWorkgroups
+_wgpu: Any = lib  # cffi makes its functions when it opens the library
+_set_pipeline = _wgpu.wgpuComputePassEncoderSetPipeline
+_set_bind_group = _wgpu.wgpuComputePassEncoderSetBindGroup
+_dispatch = _wgpu.wgpuComputePassEncoderDispatchWorkgroups
 
 
 @cache
@@ -97,4 +98,4 @@ def encode(
 
 def timestamp_period(device: wgpu.GPUDevice) -> float:
     """Seconds of a tick of the adapter's timestamps: wgpu gives ticks, not nanoseconds."""
-    return lib.wgpuQueueGetTimestampPeriod(device.queue._internal) * 1e-9
+    return _wgpu.wgpuQueueGetTimestampPeriod(device.queue._internal) * 1e-9

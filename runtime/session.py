@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import wgpu
@@ -21,7 +21,7 @@ from intaglio.runtime.device import wait
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.inputs import check, complete
 from intaglio.runtime.limits import SLOTS, STAGING, WORD
-from intaglio.runtime.memory import Memory, numpy, stored, words
+from intaglio.runtime.memory import Memory, array_of, numpy, stored, words
 from intaglio.runtime.native import Dispatch, encode
 from intaglio.runtime.pipelines import Pipeline
 from intaglio.runtime.plan import Plan, Program
@@ -133,12 +133,20 @@ class Session:
                 numbers = random.standard_normal(buffer.bytes // buffer.each, np.float32)
                 self._memory.put(index, numbers.astype(np.float16) if buffer.each == 2 else numbers)
 
+    @overload
+    def submit(self, program: str, symbols: Mapping[str, int]) -> None: ...
+    @overload
+    def submit(self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int]) -> np.ndarray: ...
     def submit(
         self, program: str, symbols: Mapping[str, int], read: tuple[str, int, int] | None = None
     ) -> np.ndarray | None:
         """Replay a program once: see `replay`."""
         return self.replay(program, [symbols], read)
 
+    @overload
+    def replay(self, program: str, runs: Sequence[Mapping[str, int]], read: None = None) -> None: ...
+    @overload
+    def replay(self, program: str, runs: Sequence[Mapping[str, int]], read: tuple[str, int, int]) -> np.ndarray: ...
     def replay(
         self, program: str, runs: Sequence[Mapping[str, int]], read: tuple[str, int, int] | None = None
     ) -> np.ndarray | None:
@@ -158,7 +166,7 @@ class Session:
                 self.device.queue.submit([encoder.finish()])
                 return None
             name, first, count = read
-            source = self._memory[self._names[name]]
+            source = self._memory.buffer(self._names[name])
             encoder.copy_buffer_to_buffer(source, first * WORD, self._staging, 0, count * WORD)
             self.device.queue.submit([encoder.finish()])
             return self._wait(count)
@@ -248,7 +256,7 @@ class Session:
         """`count` words of what the last submit copied, once it is through."""
         try:
             self._staging.map_sync(wgpu.MapMode.READ, 0, count * WORD)
-            result = np.frombuffer(self._staging.read_mapped(0, count * WORD), np.int32)
+            result = array_of(self._staging.read_mapped(0, count * WORD), np.dtype(np.int32))
             self._staging.unmap()
         except BaseException:  # an interrupted wait leaves the buffer mapped, or about to be
             self._staging = self._readback()

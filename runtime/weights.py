@@ -12,8 +12,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
@@ -70,7 +71,7 @@ class _Tensor:
 class _Pieces:
     """A file that is read once, from beginning to end; each piece is compared with its hash before it is handed on."""
 
-    def __init__(self, file: BinaryIO, path: Path, described: File) -> None:
+    def __init__(self, file: BufferedReader, path: Path, described: File) -> None:
         self._file, self._path, self._hashes = file, path, iter(described.pieces)
         self._left = described.bytes  # that were not read yet
         if os.fstat(file.fileno()).st_size != self._left:
