@@ -27,9 +27,8 @@ from google.protobuf.message import Message
 from graphs import model
 from parity import assert_equal, graph_of, onnxruntime_outputs, opened
 
-from intaglio.codegen import ops
-from intaglio.codegen import ops
 from intaglio.codegen.bundle import write
+from intaglio.codegen.fuse.pipeline import fuse
 from intaglio.codegen.lower import lower
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import families
@@ -37,10 +36,6 @@ from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.quantize import Precision
 from intaglio.compiler.reader import load
-
-assert ops  # importing it registered the kernels, without which no model is read
-
-assert ops  # importing it registered the kernels, without which no model is read
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MEMORY = 6 << 30  # bytes of address space, of which the libraries take some 3 GiB
@@ -206,7 +201,9 @@ def fate(victim: Victim, folder: Path, run: bool) -> str:
         (folder / victim.file).unlink()
     (folder / victim.file).write_bytes(victim.content)
     if victim.export is not None:
-        for graph in families.compile(folder, Trace(), Precision()).graphs.values():
+        graphs = families.compile(folder, Trace(), Precision()).graphs
+        fuse(graphs, Trace())
+        for graph in graphs.values():
             lower(graph)
         return "compiled"
     proto = load.read(folder / victim.file)
