@@ -314,13 +314,15 @@ class Answers:
 class _Said(Iterator[Piece]):
     def __init__(self, pieces: list[Any]) -> None:
         self._pieces = iter(pieces)
-        self.result = SimpleNamespace(finish_reason="stop")
 
     def __next__(self) -> Piece:
         piece = next(self._pieces)
         if isinstance(piece, type):
             raise piece
         return Piece(piece, [1])
+
+    def finish(self) -> SimpleNamespace:
+        return SimpleNamespace(finish_reason="stop")
 
 
 def talk(monkeypatch: pytest.MonkeyPatch, answers: Answers, lines: str, system: str | None = None) -> None:
