@@ -111,7 +111,7 @@ class Whisper(Family):
         return {DECODE: cache}
 
     def decoder(self) -> Decoder:
-        return Decoder(self.graphs[DECODE], golden.encoded(self.graphs[ENCODE], self._tone.features))
+        return Decoder(self.graphs[DECODE], partial(golden.encoded, self.graphs[ENCODE], self._tone.features))
 
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
         begin = golden.prompt(self.settings)
