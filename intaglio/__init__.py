@@ -1,7 +1,7 @@
 """Intaglio compiles ONNX exports of Whisper and language models, ahead of time, into bundles of WGSL kernels.
 
-`compile` makes a bundle, `load` opens one. What each needs is imported when it is called: a process that only runs
-bundles loads no compiler, and one that only looks at them no graphics library.
+`compile` makes a bundle, `load` opens one. Each imports what it needs when it is called: a process that only runs
+bundles does not load the compiler, and one that only inspects them does not load the graphics library.
 """
 
 from __future__ import annotations
@@ -49,16 +49,21 @@ def compile(
     verbose: bool = False,
     say: Progress = silent,
 ) -> Bundle:
-    """Compile `model` into the bundle `out`, replacing a bundle that is there.
+    """Compile `model` into the bundle `out`. An existing bundle there is replaced.
 
-    model: a .onnx file, a folder as exporters leave it, or a model in memory. bind: fixes a named dimension (an int),
-    lets it vary in a range, or fixes an input (an array). quantize: "q8" or "q4" packs the weights in groups of 32;
-    keep_head: except the output layer's. precision: "f16" stores the caches, and weights that are not quantized, in
-    f16. max_length: how many tokens, of prompt and answer, a language model has room for. tuning: files of `intaglio
-    tune`, for adapters that the bundle will run on. dump: a folder that gets the graph after each pass. verbose: prints
-    a line for each pass.
-    Raises BadModel, UnsupportedOperator, FileExistsError (`out` is something else), ValueError for what is no tuning
-    file, NoCompiler.
+    model: a .onnx file, the folder that an exporter wrote, or a model in memory.
+    bind: by name, an int that fixes a dynamic dimension, a range that limits it, or an array that fixes an input.
+    quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
+    precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
+    keep_head: leave the output layer unquantized.
+    max_length: the context length of a language model in tokens, prompt plus answer. Default: the model's own, up to
+    2,048.
+    tuning: files that `intaglio tune` wrote on adapters that the bundle will run on.
+    dump: a folder; the graph after each pass is written there.
+    verbose: print a line for each pass.
+    say: called with the work, how much of it is done, and how much there is (0: unknown).
+    Raises BadModel, UnsupportedOperator, FileExistsError if `out` exists and is not a bundle, ValueError for a file
+    that is not a tuning, NoCompiler.
     """
     with _compiler():
         from intaglio.codegen.bundle import tunings, write
@@ -94,9 +99,12 @@ def explain(
     max_length: int | None = None,
     say: Progress = silent,
 ) -> str:
-    """Why a rule of the compiler did not fire on `model`, where it came nearest, for each graph.
+    """Where a rewrite rule of the compiler came closest to matching `model`: what it expected there, and what it got.
 
-    Raises ValueError for an unknown rule, BadModel and NoCompiler. What `compile` refuses later is no error here.
+    If the model is refused after the rule was applied, the text says so.
+
+    bind, max_length: as for `compile`.
+    Raises ValueError for an unknown rule, BadModel, NoCompiler.
     """
     with _compiler():
         from intaglio.codegen import ops
@@ -119,7 +127,7 @@ def explain(
 
 
 def operators() -> str:
-    """Which operators of ONNX compile, and how, as a table in Markdown. Raises NoCompiler."""
+    """A table in Markdown of the supported ONNX operators and how each is compiled. Raises NoCompiler."""
     with _compiler():
         from intaglio.codegen import ops
         from intaglio.compiler.reader import operators as reader
@@ -139,9 +147,9 @@ def _compiler() -> Iterator[None]:
 
 
 def load(path: str | Path, say: Progress = silent, *, allow_edited: bool = False) -> Bundle:
-    """The bundle in the folder `path`. An adapter is opened when it first runs. Raises BadBundle.
+    """The bundle in the folder `path`. An adapter is opened when the bundle first runs. Raises BadBundle.
 
-    allow_edited: take shaders that are not what was compiled; `bundle.engine.edited` lists them.
+    allow_edited: accept shaders that were edited after compiling; `bundle.engine.edited` lists them.
     """
     return Bundle(Path(path), say, allow_edited=allow_edited)
 

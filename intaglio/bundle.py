@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class Bundle(BundleSession):
-    """The bundle in `folder`, which is also a session of itself, and makes others. Raises BadBundle.
+    """The bundle in `folder`. It has the calls of a session of its own, and makes further sessions. Raises BadBundle.
 
-    progress: learns how far long work is. allow_edited: take shaders that are not what was compiled; `engine.edited`
-    lists them.
+    progress: called with the work, how much of it is done, and how much there is (0: unknown).
+    allow_edited: accept shaders that were edited after compiling; `engine.edited` lists them.
     """
 
     def __init__(self, folder: Path, progress: Progress = silent, *, allow_edited: bool = False) -> None:
@@ -36,18 +36,20 @@ class Bundle(BundleSession):
         self._allow_edited = allow_edited
 
     def session(self) -> BundleSession:
-        """A session beside this one: the same calls, with a cache of its own. The weights are not loaded again.
+        """A new session: the same calls with a cache of its own, on the same weights.
 
-        Its memory is allocated when it first runs: `plan.session_bytes`. Raises nothing; its calls raise DeviceLimit.
+        It allocates `plan.session_bytes` bytes when it first runs, which raises DeviceLimit if they do not fit.
         """
         return BundleSession(self.contents, self._new, self._progress)
 
     @property
     def folder(self) -> Path:
+        """Where the bundle is."""
         return self.contents.folder
 
     @property
     def plan(self) -> Plan:
+        """The content of plan.json: programs, steps, kernels, buffers, symbols and files."""
         return self.contents.plan
 
     @property
@@ -57,17 +59,17 @@ class Bundle(BundleSession):
 
     @property
     def graph(self) -> Graph:
-        """What every step computes, and of which ONNX nodes. Raises BadBundle, also for a bundle that does not say."""
+        """What each step computes, and for which ONNX nodes. Raises BadBundle, also if the bundle lacks graph.json."""
         return self.contents.graph
 
     @property
     def report(self) -> dict[str, Any]:
-        """What the compiler wrote down: passes, kernels, bytes, dispatches per token. Raises BadBundle."""
+        """The compiler's report: passes, kernels, bytes, dispatches per token. Raises BadBundle."""
         return self.contents.report
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """Text to token ids and back; None where the model came without. Raises BadBundle."""
+        """Converts text to token ids and back; None if the model has none. Raises BadBundle."""
         return self.contents.tokenizer
 
     def verify(
@@ -76,10 +78,12 @@ class Bundle(BundleSession):
         reference: str | Path | onnx.ModelProto | None = None,
         bind: Mapping[str, Any] | None = None,
     ) -> list[Result]:
-        """Run the bundle's golden checks on this adapter; `tolerance` replaces the programs' own.
+        """Compare the outputs of every program, on this adapter, with the golden values in the bundle.
 
-        reference: the model that was compiled, with what was bound then; onnxruntime's values take the place of those
-        in the bundle. Raises BadBundle, BadModel, NoReference.
+        tolerance: the largest allowed absolute error, instead of the bundle's own.
+        reference: the model that was compiled; onnxruntime's values then replace the golden ones.
+        bind: with `reference`, the same as when the model was compiled.
+        Raises BadBundle, BadModel, NoReference, NoAdapter, DeviceLimit.
         """
         from intaglio.runtime.instruments.verify import outputs
 
@@ -91,10 +95,7 @@ class Bundle(BundleSession):
         reference: str | Path | onnx.ModelProto | None = None,
         bind: Mapping[str, Any] | None = None,
     ) -> Iterator[StepResult]:
-        """The same, step by step: every step of every program that can be compared, in order, as it is reached.
-
-        The first whose verdict is "wrong" is the one to look at. Raises as `verify` does.
-        """
+        """Like `verify`, for every step of every program, in order. Start with the first whose verdict is "wrong"."""
         from intaglio.runtime.instruments.verify import steps
 
         return steps(self.engine.session(), self.graph, self._checks(reference, bind), tolerance)
@@ -111,11 +112,11 @@ class Bundle(BundleSession):
 
     @lazy
     def engine(self) -> Engine:
-        """The bundle on an adapter: opened at first use, shared by all sessions."""
+        """The bundle on an adapter: pipelines and weights. Opened at first use, shared by all sessions."""
         return self.open()
 
     def open(self, device: wgpu.GPUDevice | None = None) -> Engine:
-        """The bundle on an adapter, anew; on `device`, if it is given. Raises BadBundle, NoAdapter, DeviceLimit."""
+        """A new engine of this bundle, on `device` or the best adapter. Raises BadBundle, NoAdapter, DeviceLimit."""
         from intaglio.runtime.engine import Engine
 
         return Engine(self.folder, self.whole_plan, self._progress, device, self._allow_edited)

@@ -1,7 +1,7 @@
-"""The error that the Python face adds to those of the compiler and the runtime."""
+"""The error that the Python API adds to those of the compiler and the runtime."""
 
 from __future__ import annotations
 
 
 class NoCompiler(ImportError):
-    """Only the runtime is installed."""
+    """The compiler is not installed: `pip install 'intaglio[compiler]'`."""

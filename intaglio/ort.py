@@ -1,4 +1,4 @@
-"""A bundle's golden runs through onnxruntime, on the model that it was compiled from: what every step must write."""
+"""A bundle's golden runs by onnxruntime, on the model that was compiled: the right values of every step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class NoReference(NoCompiler):
-    """What reads and runs ONNX models is not installed."""
+    """The reference is not installed: `pip install 'intaglio[reference]'`."""
 
 
 def checks(
@@ -35,18 +35,18 @@ def checks(
     model: str | Path | onnx.ModelProto,
     bind: Mapping[str, Any] | None = None,
 ) -> Iterator[Check]:
-    """The golden checks, holding what onnxruntime makes of their inputs instead of what is in the bundle.
+    """The golden checks with onnxruntime's values instead of those in the bundle.
 
-    `bind`: as the bundle was compiled with. Raises BadModel, NoReference, and ValueError where the bundle was compiled
-    from another model.
+    bind: the same as when the bundle was compiled. Raises BadModel, NoReference, and ValueError if the bundle was
+    compiled from another model.
     """
     try:
         from intaglio.compiler.models import families
     except ModuleNotFoundError as error:
-        raise NoReference(f"to read the model, {error.name} is needed: pip install 'intaglio[reference]'") from None
+        raise NoReference(f"reading the model needs {error.name}: pip install 'intaglio[reference]'") from None
     opened = families.reference(model, bind)
     if opened.parts.keys() != graph.models.keys():
-        raise ValueError(f"the bundle was compiled from another model: one of the parts {', '.join(graph.models)}")
+        raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)
     for check in golden:
         seen = opened.see(check.program, check.symbols, check.inputs, sessions.run)
@@ -54,9 +54,9 @@ def checks(
 
 
 class _Sessions:
-    """A session of onnxruntime for each part of a reference, whose outputs are all values that steps are compared with.
+    """A session of onnxruntime for each part of a reference. Its outputs are all values that steps are compared with.
 
-    The graph is not optimized: its values are to be what its nodes say.
+    The graph is not optimized, so that each value is what its node says.
     """
 
     def __init__(self, reference: Reference, graph: Graph) -> None:
@@ -83,7 +83,7 @@ def _session(part: Part, names: set[str]) -> onnxruntime.InferenceSession:
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        raise NoReference("onnxruntime is needed: pip install 'intaglio[reference]'") from None
+        raise NoReference("--reference needs onnxruntime: pip install 'intaglio[reference]'") from None
     from intaglio.compiler.models.reference import exposed
 
     options = onnxruntime.SessionOptions()
@@ -129,8 +129,8 @@ def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | 
             raise ValueError("sizes differ")
     except ValueError as error:
         raise ValueError(
-            f"the model's {operand.origin.name} has shape {list(value.shape)} where the bundle has {list(shape)}: "
-            "it was compiled from another model, or with other sizes bound"
+            f"the model's {operand.origin.name} has shape {list(value.shape)}, the bundle's {list(shape)}; "
+            "name the model that was compiled, with the same --bind"
         ) from error
     values = array[tuple(slice(n, None) for n in beyond)].reshape(-1)
     at = np.flatnonzero(np.isfinite(values))

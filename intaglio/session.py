@@ -1,4 +1,4 @@
-"""A session of a bundle: everything that can be run, with inputs, states and a cache of its own.
+"""A session of a bundle: everything that can be run, with its own inputs, states and cache.
 
 Sessions of one bundle share its weights. Each holds a conversation or a recording while others go on with theirs.
 """
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 
 class BundleSession:
-    """A session of the bundle with these contents. `open`: makes its session of the engine, at first use.
+    """A session of a bundle: a conversation or a recording of its own, on weights that all sessions share.
 
-    Any thread may call it. Calls wait for each other; a stream holds the session only while it makes a piece.
+    Any thread may call it: calls wait for each other. A stream holds the session only while it makes a piece.
+    `open` makes the session of the engine, at first use.
     """
 
     def __init__(self, contents: Contents, open: Callable[[], Session], progress: Progress) -> None:
@@ -37,9 +38,9 @@ class BundleSession:
     def run(
         self, inputs: Mapping[str, Any], program: str = "main", symbols: Mapping[str, int] | None = None
     ) -> dict[str, np.ndarray]:
-        """The outputs of a program by name. `symbols`: sizes that do not follow from the shapes of the inputs.
+        """Run a program: its outputs by name. `symbols`: sizes that do not follow from the shapes of the inputs.
 
-        Raises ValueError for a program or inputs that the bundle lacks, BadBundle, NoAdapter, DeviceLimit.
+        Raises ValueError for an unknown program or inputs that do not match it, BadBundle, NoAdapter, DeviceLimit.
         """
         programs = self.contents.plan.programs
         if program not in programs:
@@ -55,10 +56,11 @@ class BundleSession:
         task: str = "transcribe",
         timestamps: bool | None = None,
     ) -> Transcript:
-        """The text of a recording: a WAV or FLAC file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
+        """Transcribe a recording: a WAV or FLAC file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
 
-        language: a code such as "en"; None lets the model find out. task: "transcribe", or "translate" into English.
-        timestamps: segments by the model's own times; None: for recordings longer than one window (30 s).
+        language: a code such as "en"; None: detected.
+        task: "transcribe", or "translate" into English.
+        timestamps: segments with the model's own times; None: for recordings longer than one window (30 s).
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
         self.contents.expect("whisper", "Whisper", "transcribe")
@@ -72,7 +74,7 @@ class BundleSession:
                 raise ValueError("samples need their rate in Hz: transcribe(samples, rate=16000)")
             samples = np.asarray(audio)
         elif rate is not None:
-            raise ValueError("a recording in a file has its own rate; give rate= with samples only")
+            raise ValueError("a file has its own rate; pass rate= only with samples")
         else:
             samples, rate = sound.read(audio)
         samples = sound.mono(samples, rate, settings.rate)
@@ -81,12 +83,14 @@ class BundleSession:
             return transcriber.transcribe(samples, language, task, timestamps, self._progress)
 
     def generate(self, prompt: str | Sequence[int], *, stream: bool = False, **options: Any) -> Completion | Stream:
-        """How a language model goes on after `prompt`, a text or token ids. Greedy unless a temperature is given.
+        """Continue `prompt`, a text or token ids, with a language model. Greedy unless a temperature is set.
 
-        options: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, ignore_eos, logprobs and
-        more: see intaglio.runtime.tasks.options.Options. stream: gives pieces (.text, .tokens) as they come; after the
-        last one, .result is the whole. What a prompt shares with the one before is not read again.
-        Raises ValueError for options that make no sense, PromptTooLong, BadBundle, NoAdapter, DeviceLimit.
+        Tokens that a prompt shares with the one before are not read again.
+
+        stream: return a `Stream` of pieces that arrive one by one.
+        options: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, ignore_eos, logprobs,
+        steps_per_submit; see `Options`.
+        Raises ValueError for options out of range, PromptTooLong, BadBundle, NoAdapter, DeviceLimit.
         """
         from intaglio.runtime.tasks.options import Options
 
@@ -104,30 +108,31 @@ class BundleSession:
         stream: bool = False,
         **options: Any,
     ) -> Completion | Stream:
-        """The answer to `messages`, [{"role": "user", "content": "..."}, ...], by the model's own chat template.
+        """Answer `messages`, [{"role": "user", "content": "..."}, ...], formatted by the model's own chat template.
 
-        tools: descriptions of functions, as JSON schemas, for models that call them. Otherwise like `generate`.
+        tools: descriptions of functions, as JSON schemas, for models that call them.
+        stream, options: as for `generate`, and so are the errors.
         """
         self.contents.expect("language", "language model", "chat")
         if not all(isinstance(m, Mapping) and isinstance(m.get("role"), str) for m in messages) or not messages:
-            raise ValueError('messages must be a list of {"role": ..., "content": ...}')
+            raise ValueError('messages: expected a list of {"role": ..., "content": ...}')
         if self.contents.chat_template is None:
-            raise ValueError(f"{self.contents.folder} has no chat template: use generate")
+            raise ValueError(f"{self.contents.folder} has no chat template; use generate")
         tokens = self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
         return self.generate(tokens, stream=stream, **options)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
-        """f32[tokens, vocabulary]: a language model's scores for what follows each token, given those before it."""
+        """f32[tokens, vocabulary]: a language model's scores of the token after each of `tokens`, before any option."""
         return self._generator.logits(tokens)
 
     @property
     def sampling(self) -> dict[str, float]:
-        """The options that a language model's makers recommend: generate(prompt, **bundle.sampling)."""
+        """The sampling options that a language model's makers recommend: generate(prompt, **bundle.sampling)."""
         return dict(self.contents.language.sampling)
 
     @lazy
     def replays(self) -> Session:
-        """The session of the engine that all this runs in."""
+        """The session of the engine that runs all of this."""
         return self._open()
 
     @lazy

@@ -1,15 +1,15 @@
-"""What can go wrong for users of a bundle."""
+"""The errors that users of a bundle may see."""
 
 from __future__ import annotations
 
 
 class BadBundle(ValueError):
-    """The bundle is broken, incomplete, or not made for this version."""
+    """The bundle is broken, incomplete, or has a format that this version does not read."""
 
 
 class NoAdapter(RuntimeError):
-    """No WebGPU adapter was found."""
+    """This machine has no WebGPU adapter."""
 
 
 class DeviceLimit(RuntimeError):
-    """The adapter cannot hold or run what was asked of it."""
+    """The adapter lacks the memory, a limit or a feature that the bundle needs."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import PIECE
@@ -12,8 +12,9 @@ from intaglio.runtime.plan import File, Plan
 
 
 def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = None) -> bytes:
-    """The content of a file of the bundle. Raises BadBundle if it is missing, or is not what the plan says: `edited`,
-    where it is given, gets the name of such a file instead.
+    """The content of a file of the bundle. Raises BadBundle if the file is missing or its hash differs from the plan.
+
+    With `edited`, a file whose hash differs is accepted and its name appended there.
     """
     with open_file(folder, name) as file:
         content = file.read()
@@ -24,19 +25,19 @@ def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = 
     return content
 
 
-def open_file(folder: Path, name: str) -> BinaryIO:
-    """A file of the bundle, which is a file and lies in the folder. Raises BadBundle."""
+def open_file(folder: Path, name: str) -> BufferedReader:
+    """Open a file of the bundle. Raises BadBundle if it is a link, is missing, or cannot be read."""
     path = folder / name
     if any(
         folder.joinpath(*path.relative_to(folder).parts[: i + 1]).is_symlink() for i in range(len(Path(name).parts))
     ):
-        raise BadBundle(f"{path} is a link; a bundle holds its files itself")
+        raise BadBundle(f"{path} is a symbolic link; replace it with the file itself")
     if not path.is_file():
         raise BadBundle(f"{path} is missing; compile the model again")
     try:
         return path.open("rb")
     except OSError as e:
-        raise BadBundle(f"{path} is unreadable: {e.strerror}") from e
+        raise BadBundle(f"{path} cannot be read: {e.strerror}") from e
 
 
 def describe(content: bytes, pieces: bool = False) -> File:
@@ -48,4 +49,4 @@ def describe(content: bytes, pieces: bool = False) -> File:
 
 def changed(path: Path) -> BadBundle:
     edited = ", or verify it with --allow-edited" if path.suffix == ".wgsl" else ""
-    return BadBundle(f"{path} is not the file that was compiled: its hash differs; compile the model again{edited}")
+    return BadBundle(f"{path} was changed after compiling (its hash differs); compile the model again{edited}")

@@ -70,14 +70,14 @@ def read(folder: Path) -> Plan:
     path = folder / "plan.json"
     try:
         if path.is_symlink():
-            raise BadBundle(f"{path} is a link; a bundle holds its files itself")
+            raise BadBundle(f"{path} is a symbolic link; replace it with the file itself")
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise BadBundle(f"{folder} is not a bundle: it has no plan.json; make one with `intaglio compile`") from None
     except BadBundle:
         raise
     except (OSError, ValueError, RecursionError) as e:
-        raise BadBundle(f"{path} is broken: {e}") from e
+        raise BadBundle(f"{path} is broken: {e}; compile the model again") from e
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BadBundle(f"{path} does not have the format {FORMAT}; compile again: intaglio compile MODEL -o {folder}")
     with broken(path):
@@ -95,23 +95,27 @@ def broken(path: Path) -> Iterator[None]:
     except BadBundle:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as e:
-        raise BadBundle(f"{path} is broken: {type(e).__name__} {e}") from e
+        raise BadBundle(f"{path} is broken: {type(e).__name__} {e}; compile the model again") from e
 
 
 def expect(condition: object, what: str) -> None:
     if not condition:
-        raise BadBundle(f"the plan is broken: {what}")
+        raise BadBundle(f"the plan is broken: {what}; compile the model again")
 
 
 def _parse(data: dict[str, Any]) -> Plan:
     return Plan(
         kind=typed(data["kind"], str),
-        symbols={name: items(ends, int) for name, ends in named(data["symbols"], list).items()},
+        symbols={name: _range(*ends) for name, ends in named(data["symbols"], list).items()},
         kernels=kernels(data["kernels"]),
         buffers=tuple(_buffer(**b) for b in items(data["buffers"], dict)),
         programs={name: _program(**p) for name, p in named(data["programs"], dict).items()},
         files=files(data["files"]),
     )
+
+
+def _range(low: Any, high: Any) -> tuple[int, int]:
+    return typed(low, int), typed(high, int)
 
 
 def files(data: Any) -> dict[str, File]:

@@ -1,4 +1,4 @@
-"""Sizes in a plan: numbers, or linear expressions over its symbols such as "P+T"."""
+"""Sizes in a plan: numbers, or linear expressions over its symbols such as "past+new_tokens"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from intaglio.runtime.errors import BadBundle
 
-Size = int | str  # a number, or a linear expression over symbols such as "P+T"
+Size = int | str  # a number, or a linear expression over symbols such as "past+new_tokens"
 Grid = tuple[int | Mapping[str, Any], ...]
 _TERM = re.compile(r"([+-]?)(?:(\d+)\*)?(?:([A-Za-z_]\w*)|(\d+))", re.ASCII)
 
@@ -26,7 +26,7 @@ def _terms(size: str) -> tuple[tuple[int, str], ...]:
         terms.append(((-1 if sign == "-" else 1) * int(factor or 1) * int(number or 1), symbol or ""))
         end = term.end()
     if end != len(size) or not size:
-        raise BadBundle(f"the plan has the malformed size {size!r}")
+        raise BadBundle(f"the plan is broken: malformed size {size!r}; compile the model again")
     return tuple(terms)
 
 
@@ -42,7 +42,7 @@ def evaluate_size(size: Size, symbols: Mapping[str, int]) -> int:
     try:
         return sum(factor * (symbols[symbol] if symbol else 1) for factor, symbol in _terms(size))
     except KeyError as e:
-        raise BadBundle(f"the plan uses the unknown symbol {e.args[0]}") from None
+        raise BadBundle(f"the plan is broken: unknown symbol {e.args[0]}; compile the model again") from None
 
 
 def workgroups(grid: Grid, symbols: Mapping[str, int]) -> tuple[int, ...]:
@@ -59,6 +59,6 @@ def largest(sizes: tuple[Size, ...], ranges: Mapping[str, tuple[int, int]]) -> i
         terms = ((size, ""),) if isinstance(size, int) else _terms(size)
         ends = [sorted(f * n for n in (ranges[s] if s else (1, 1))) for f, s in terms]
         if sum(low for low, _ in ends) < 0:
-            raise BadBundle(f"the plan is broken: the size {size} may be negative")
+            raise BadBundle(f"the plan is broken: the size {size} may be negative; compile the model again")
         highs.append(sum(high for _, high in ends))
     return math.prod(highs)

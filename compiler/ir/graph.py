@@ -212,14 +212,16 @@ def _is_operand(item: Any) -> bool:
 
 @dataclass(eq=False)
 class Node:
-    """An operation. Of its ordered `inputs` an absent one is None. `sources` names the ONNX nodes it comes from.
+    """An operation. `sources` names the ONNX nodes it comes from.
+
+    Of its ordered `inputs` an optional one that is absent is None, though the type does not say so: `input(i)` does.
 
     `own`: the operator, if it is one of ours, whose name and operands are then `op` and `inputs`; else `attrs` has the
     attributes of an operator of ONNX. `tail`: what is done to each element of the result.
     """
 
     op: str
-    inputs: tuple[Value | None, ...]
+    inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()

@@ -163,9 +163,11 @@ def _gemm(builder: GraphBuilder, node: Node) -> Value:
 
 
 class MultiplyByOne(Rule):
+    @staticmethod
     def pattern(op, x, s):
         return x * s
 
+    @staticmethod
     def rewrite(op, out, x, s):
         if s.scalar != 1 or x.type != out.type:
             op.decline("the factor is not 1")
@@ -173,9 +175,11 @@ class MultiplyByOne(Rule):
 
 
 class TransposeTwice(Rule):
+    @staticmethod
     def pattern(op, x):
         return op.Transpose(op.Transpose(x))
 
+    @staticmethod
     def rewrite(op, out, x):
         inner = permutation(op.graph.producer(op.root.inputs[0]))
         perm = [inner[p] for p in permutation(op.root)]

@@ -19,9 +19,11 @@ def float_rounding(graph: Graph) -> int:
 class RoundingTwice(Rule):
     """What lies on the steps is not moved by rounding to the same ones."""
 
+    @staticmethod
     def pattern(op, x, scale, zero, again_scale, again_zero):
         return op.FakeQuantize(op.FakeQuantize(x, scale, zero), again_scale, again_zero)
 
+    @staticmethod
     def rewrite(op, out, x, scale, zero, again_scale, again_zero):
         first = op.graph.producer(op.root.inputs[0])
         grids = [list(map(identity, grid)) for grid in ((scale, zero), (again_scale, again_zero))]
@@ -33,9 +35,11 @@ class RoundingTwice(Rule):
 class RoundingOfChoice(Rule):
     """Where a mask puts a number in the place of scores, both are rounded by themselves."""
 
+    @staticmethod
     def pattern(op, x, scale, zero, choice, other):
         return op.FakeQuantize(op.Where(choice, x, other), scale, zero)
 
+    @staticmethod
     def rewrite(op, out, x, scale, zero, choice, other):
         if other.scalar is None or x.type != out.type:
             op.decline(f"{other.name} is not a constant scalar")
@@ -46,19 +50,23 @@ class RoundingOfChoice(Rule):
 class NeverNaN(Rule):
     """The guard of torch's attention against queries that see no key."""
 
+    @staticmethod
     def pattern(op, x, scale, zero):
         rounded = op.FakeQuantize(x, scale, zero)
         return op.Where(op.IsNaN(rounded), 0.0, rounded)
 
+    @staticmethod
     def rewrite(op, out, x, scale, zero):
         rounded = op.graph.producer(op.root.inputs[2])
         return op.like(rounded, {})
 
 
 class RoundingBeforeView(Rule):
+    @staticmethod
     def pattern(op, x, shape, scale, zero):
         return op.FakeQuantize(op.any(op.Reshape(x, shape), op.Expand(x, shape), op.Transpose(x)), scale, zero)
 
+    @staticmethod
     def rewrite(op, out, x, scale, zero, shape=None):
         view = op.graph.producer(op.root.inputs[0])
         return _seen(op, view, op.like(op.root, {op.root.own.x: x}))
@@ -67,10 +75,12 @@ class RoundingBeforeView(Rule):
 class FactorBeforeView(Rule):
     """The scale of queries and keys, where it is between a view and a rounding."""
 
+    @staticmethod
     def pattern(op, x, shape, factor, scale, zero):
         view = op.any(op.Reshape(x, shape), op.Expand(x, shape), op.Transpose(x))
         return op.FakeQuantize(view * factor, scale, zero)
 
+    @staticmethod
     def rewrite(op, out, x, factor, scale, zero, shape=None):
         if factor.scalar is None or len(factor.shape) > len(x.shape):
             op.decline(f"the factor {factor.name} is not a constant scalar")

@@ -25,9 +25,11 @@ def _scalar(op: GraphBuilder, x: Value, s: Value) -> None:
 
 
 class CombineFactors(Rule):
+    @staticmethod
     def pattern(op, x, s, t):
         return (x * s) * t
 
+    @staticmethod
     def rewrite(op, out, x, s, t):
         _scalar(op, x, s), _scalar(op, x, t)
         if x.const is not None:
@@ -36,36 +38,44 @@ class CombineFactors(Rule):
 
 
 class ScaleAfterTranspose(Rule):
+    @staticmethod
     def pattern(op, x, s):
         return op.Transpose(x * s)
 
+    @staticmethod
     def rewrite(op, out, x, s):
         _scalar(op, x, s)
         return op.Mul(op.Transpose(x, perm=permutation(op.root)), s)
 
 
 class ScaleAfterReshape(Rule):
+    @staticmethod
     def pattern(op, x, s, shape):
         return op.Reshape(x * s, shape)
 
+    @staticmethod
     def rewrite(op, out, x, s, shape):
         _scalar(op, x, s)
         return op.Mul(reshape(op, x, out), s)
 
 
 class ScaleAfterLeft(Rule):
+    @staticmethod
     def pattern(op, x, y, s):
         return op.MatMul(x * s, y)
 
+    @staticmethod
     def rewrite(op, out, x, y, s):
         _scalar(op, x, s)
         return op.Mul(op.MatMul(x, y), s)
 
 
 class ScaleAfterRight(Rule):
+    @staticmethod
     def pattern(op, x, y, s):
         return op.MatMul(x, y * s)
 
+    @staticmethod
     def rewrite(op, out, x, y, s):
         _scalar(op, y, s)
         return op.Mul(op.MatMul(x, y), s)

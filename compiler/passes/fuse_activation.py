@@ -19,10 +19,12 @@ def fuse_activation(graph: Graph) -> int:
 class Gelu(Rule):
     """x Φ(x) (Hendrycks, Gimpel 2016)."""
 
+    @staticmethod
     def pattern(op, x):
         gate = op.Erf(x * op.any(math.sqrt(0.5), _BY_ROOT_IN_F16)) + 1.0
         return op.any(x * gate * 0.5, x * 0.5 * gate, x * (gate * 0.5))
 
+    @staticmethod
     def rewrite(op, out, x):
         return op.Gelu(x)
 
@@ -30,10 +32,12 @@ class Gelu(Rule):
 class TanhGelu(Rule):
     """The approximation of GELU by tanh, from the same paper."""
 
+    @staticmethod
     def pattern(op, x):
         cube = op.any(op.Pow(x, 3.0), x * x * x)
         gate = op.Tanh((x + cube * 0.044715) * math.sqrt(2 / math.pi)) + 1.0
         return op.any(x * gate * 0.5, x * 0.5 * gate, x * (gate * 0.5))
 
+    @staticmethod
     def rewrite(op, out, x):
         return op.Gelu(x, approximate="tanh")

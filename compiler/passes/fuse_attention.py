@@ -8,6 +8,7 @@ attribute; else it stays data.
 from __future__ import annotations
 
 import itertools
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -27,6 +28,9 @@ _LARGEST = 8192  # masks are compared up to the longest sequence, where a slidin
 _LOWEST = float(np.finfo(np.float32).min)
 _NO_SUM = -1e30  # a score that is as low stays so whatever is added to it, perhaps rounded to few bits
 
+Hidden = dict[str, Dim | None] | None
+_hidden: WeakKeyDictionary[Value, dict[tuple[Dim, Dim], Hidden]] = WeakKeyDictionary()  # by what masks are applied to
+
 
 def fuse_attention(graph: Graph) -> int:
     return apply(graph, ScaleBeforeMask, OneMask, Attention).fired
@@ -35,9 +39,11 @@ def fuse_attention(graph: Graph) -> int:
 class ScaleBeforeMask(Rule):
     """Where scores are scaled together with their mask (CodeGen), each is by itself."""
 
+    @staticmethod
     def pattern(op, q, k, mask, scale):
         return op.Softmax((op.MatMul(q, k) + mask) * scale, axis=-1)
 
+    @staticmethod
     def rewrite(op, out, q, k, mask, scale):
         if scale.scalar is None:
             op.decline("the scale is not a constant scalar")
@@ -48,11 +54,13 @@ class ScaleBeforeMask(Rule):
 class OneMask(Rule):
     """Where scores are masked by a choice and by a sum (GPT-2), one mask is added."""
 
+    @staticmethod
     def pattern(op, q, k, scored, masked, visible, lowest, mask):
         raw = op.MatMul(q, k)
         scores = op.Where(visible, op.any(raw, op.chain(scored, raw)), lowest) + mask
         return op.Softmax(op.any(scores, op.chain(masked, scores)), axis=-1)
 
+    @staticmethod
     def rewrite(op, out, q, k, visible, lowest, mask, scored=None, masked=None):
         if lowest.scalar is None or lowest.scalar > _NO_SUM:
             op.decline(f"{lowest.name} is not low enough to absorb what is added to it")
@@ -70,6 +78,7 @@ class Attention(Rule):
     What else is done to scores, masked scores and weights, each by itself, is kept as expressions: rounding them, say.
     """
 
+    @staticmethod
     def pattern(op, q, k, v, scale, cap, scored, mask, masked, blind, weighed):
         raw = op.MatMul(q, k)
         scaled = op.any(raw * scale, raw)
@@ -79,6 +88,7 @@ class Attention(Rule):
         guarded = op.any(weights, op.Where(op.any(op.IsNaN(weights), blind), 0.0, weights))
         return op.MatMul(op.any(guarded, op.chain(weighed, guarded)), v)
 
+    @staticmethod
     def rewrite(op, out, q, k, v, scale=None, cap=None, scored=None, mask=None, masked=None, blind=None, weighed=None):
         if blind is not None and not _is_blind(op.graph, blind, mask):
             op.decline(f"{blind.name} selects other values than the masked rows")
@@ -151,12 +161,19 @@ def _additive(op: GraphBuilder, mask: Value) -> Value:
     return mask
 
 
-def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | None] | None:
+def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
     """What a mask hides, as attributes, if for all sizes tried it is what attention knows; else None.
 
     past: keys - queries, if it hides from query t exactly the keys after past + t, None if it hides nothing; window: of
-    those that it leaves only the last so many are seen.
+    those that it leaves only the last so many are seen. All layers share a mask, which is evaluated once.
     """
+    results = _hidden.setdefault(mask, {})
+    if (queries, keys) not in results:
+        results[queries, keys] = _hides(graph, mask, queries, keys)
+    return results[queries, keys]
+
+
+def _hides(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
     nodes = graph.ancestors(mask)
     leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
     if any(v.const is None for v in (leaves if nodes else {mask})):

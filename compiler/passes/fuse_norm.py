@@ -15,12 +15,14 @@ def fuse_norm(graph: Graph) -> int:
 class LayerNorm(Rule):
     """Layer normalization over the last axis (Ba, Kiros, Hinton 2016)."""
 
+    @staticmethod
     def pattern(op, x, scale, bias, eps):
         d = x - op.ReduceMean(x, -1, keepdims=1)
         variance = op.ReduceMean(op.any(op.Pow(d, 2.0), d * d), -1, keepdims=1)
         deviation = op.Sqrt(variance + eps)
         return op.any(d / deviation, d * op.Reciprocal(deviation)) * scale + bias
 
+    @staticmethod
     def rewrite(op, out, x, scale, bias, eps):
         width = x.shape[-1]
         if eps.scalar is None or not _row(scale, width) or not _row(bias, width):
@@ -31,11 +33,13 @@ class LayerNorm(Rule):
 class RMSNorm(Rule):
     """Root mean square layer normalization over the last axis (Zhang, Sennrich 2019)."""
 
+    @staticmethod
     def pattern(op, x, scale, eps):
         mean = op.ReduceMean(op.any(op.Pow(x, 2.0), x * x), -1, keepdims=1) + eps
         root = op.Sqrt(mean)
         return op.any(x / root, x * op.any(1.0 / root, op.Reciprocal(root), op.Pow(mean, -0.5))) * scale
 
+    @staticmethod
     def rewrite(op, out, x, scale, eps):
         if eps.scalar is None or not _row(scale, x.shape[-1]):
             op.decline("the scale is not a constant row of the last axis")
@@ -45,9 +49,11 @@ class RMSNorm(Rule):
 class TransposeAfterRMSNorm(Rule):
     """Norms of heads are taken before the heads are moved to the front, so that those stay token rows for longer."""
 
+    @staticmethod
     def pattern(op, x, scale):
         return op.RMSNormalization(op.Transpose(x), scale)
 
+    @staticmethod
     def rewrite(op, out, x, scale):
         perm = permutation(op.graph.producer(op.root.inputs[0]))
         if perm[-1] != len(perm) - 1 or len(scale.shape) != 1:
@@ -58,9 +64,11 @@ class TransposeAfterRMSNorm(Rule):
 class HeadsOfTokens(Rule):
     """Norms of heads that lie one after the other, all tokens' on one axis, leave the tokens an axis of their own."""
 
+    @staticmethod
     def pattern(op, x, shape, scale):
         return op.RMSNormalization(op.Reshape(x, shape), scale)
 
+    @staticmethod
     def rewrite(op, out, x, shape, scale):
         *tokens, width = x.shape
         head_dim = out.shape[-1]

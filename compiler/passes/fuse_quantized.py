@@ -18,8 +18,8 @@ from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply
 
 _INFINITE = (
-    "its scale is infinite, which leaves no number what it is; a quantizer makes such of masks with -inf in them, from "
-    "which nodes_to_exclude keeps it"
+    "its scale is infinite, so every value would be lost. This happens when a mask with -inf is quantized: list that "
+    "node in nodes_to_exclude"
 )
 
 
@@ -64,10 +64,12 @@ def _back(graph: Graph, node: Node) -> bool:
 class Table(Rule):
     """Rows that are dequantized when they have been looked up."""
 
+    @staticmethod
     def pattern(op, table, ids, scale, zero):
         rows = op.Gather(table, ids)
         return op.any(op.DequantizeLinear(rows, scale, zero), op.DequantizeLinear(rows, scale))
 
+    @staticmethod
     def rewrite(op, out, table, ids, scale, zero=None):
         if any(v is not None and (v.const is None or v.const.size != 1) for v in (scale, zero)) or table.const is None:
             op.decline(f"{table.name} is not a constant with one scale")
@@ -77,18 +79,22 @@ class Table(Rule):
 
 
 class Product(Rule):
+    @staticmethod
     def pattern(op, x, weight, zero, weight_zero, scale, weight_scale):
         return op.Cast(op.MatMulInteger(x, weight, zero, weight_zero), to="f32") * (scale * weight_scale)
 
+    @staticmethod
     def rewrite(op, out, x, weight, zero, weight_zero, scale, weight_scale):
         rounded = _rounded(op, x, scale, zero)
         return op.MatMul(rounded, _weight(op, weight, weight_scale, weight_zero, axis=1))
 
 
 class Convolution(Rule):
+    @staticmethod
     def pattern(op, x, weight, zero, weight_zero, scale, weight_scale):
         return op.Cast(op.ConvInteger(x, weight, zero, weight_zero), to="f32") * (scale * weight_scale)
 
+    @staticmethod
     def rewrite(op, out, x, weight, zero, weight_zero, scale, weight_scale):
         rounded = _rounded(op, x, scale, zero)
         product = next(n for n in op.graph.ancestors(op.root.output, stop=(x,)) if n.op == "ConvInteger")

@@ -89,18 +89,22 @@ def _unflattened(graph: Graph, node: Node) -> bool:
 
 
 class TransposeAfterUnary(Rule):
+    @staticmethod
     def pattern(op, x):
         return op.Gelu(op.Transpose(x))
 
+    @staticmethod
     def rewrite(op, out, x):
         perm = permutation(op.graph.producer(op.root.inputs[0]))
         return op.Transpose(op.Gelu(x, **op.root.attrs), perm=perm)
 
 
 class Linear(Rule):
+    @staticmethod
     def pattern(op, x, weight):
         return op.MatMul(x, weight)
 
+    @staticmethod
     def rewrite(op, out, x, weight):
         if weight.const is None or len(weight.shape) != 2 or len(x.shape) < 2:
             op.decline(f"{weight.name} is not a constant matrix")
@@ -108,9 +112,11 @@ class Linear(Rule):
 
 
 class Bias(Rule):
+    @staticmethod
     def pattern(op, x, weight, bias):
         return op.Linear(x, weight) + bias
 
+    @staticmethod
     def rewrite(op, out, x, weight, bias):
         if bias.const is None or bias.const.shape != weight.shape[:1]:
             op.decline(f"{bias.name} is not a constant row")

@@ -55,19 +55,21 @@ def read(path: Path, plan: Plan) -> Profile:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
-            raise ValueError(f"it is not of format {FORMAT}")
+            raise ValueError(f"expected format {FORMAT}, got {data['format']!r}")
         found = Profile(
-            *(typed(data[k], str) for k in ("adapter", "method", "plan")),
-            Ceilings(*(_positive(data["ceilings"][k]) for k in ("flops", "bytes"))),
+            typed(data["adapter"], str),
+            typed(data["method"], str),
+            typed(data["plan"], str),
+            Ceilings(_positive(data["ceilings"]["flops"]), _positive(data["ceilings"]["bytes"])),
             {name: _timing(**t) for name, t in named(data["programs"], dict).items()},
         )
         if {name: len(t.steps) for name, t in found.programs.items()} != {
             name: len(p.steps) for name, p in plan.programs.items()
         }:
-            raise ValueError("it was recorded of another bundle")
+            raise ValueError("it was recorded with another bundle")
         for timing in found.programs.values():
             if timing.symbols.keys() != plan.symbols.keys():
-                raise ValueError("it was recorded of another bundle")
+                raise ValueError("it was recorded with another bundle")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadBundle(f"{path} is broken: {error}; record it again with `intaglio bench --profile --save`") from error
     return found
@@ -79,5 +81,5 @@ def _timing(symbols: Any, seconds: Any, steps: Any) -> Timing:
 
 def _positive(number: Any) -> float:
     if not typed(number, int, float) >= 0 or not math.isfinite(number):
-        raise ValueError(f"{number} is no time")
+        raise ValueError(f"expected a positive time, got {number}")
     return float(number)

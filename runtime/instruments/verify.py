@@ -22,7 +22,7 @@ NEGLIGIBLE = 100  # an error so many times smaller than what comes of it is not 
 
 @dataclass(frozen=True)
 class Result:
-    """One tensor of one check: the largest error of `count` compared elements, where it is, and what stands there."""
+    """One tensor of one golden check: the largest absolute error of `count` elements, its index, and both values."""
 
     check: int
     program: str
@@ -74,11 +74,11 @@ class Input:
 
 @dataclass(frozen=True)
 class StepResult:
-    """A step: the worst of the tensors that it writes, and the range of what was compared there and of what is right.
+    """One step: the worst of the tensors that it wrote, and the ranges of the values it wrote and of the right ones.
 
-    verdict: "ok", "wrong", or "rough", which is out of tolerance without doing harm: logarithms of almost nothing, say.
-    doubtful: steps out of tolerance, or with nothing to be compared with, on which this one rests. inputs: what
-    the first wrong step read.
+    verdict: "ok", "wrong", or "rough": out of tolerance without an effect on the outputs.
+    doubtful: earlier steps that this one depends on and that are out of tolerance or could not be compared.
+    inputs: what the first wrong step read.
     """
 
     step: int

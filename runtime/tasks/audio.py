@@ -19,7 +19,7 @@ BLOCK = 1 << 20  # frames read at once: a header that promises too many allocate
 
 
 class AudioError(ValueError):
-    """A recording that cannot be read, or samples that are no recording."""
+    """A recording that cannot be read, or samples that are not a recording."""
 
 
 def read(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
@@ -30,7 +30,7 @@ def read(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
     if isinstance(source, str | Path):
         name = str(source)
         if not Path(source).is_file():
-            raise AudioError(f"{name} is not there, or is not a file")
+            raise AudioError(f"{name} is missing or is not a file")
     else:
         name = getattr(source, "name", "recording")
         if not source.seekable():
@@ -41,29 +41,31 @@ def read(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
             while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: the name ends in .raw
-        raise AudioError(f"{name} is not a WAV or FLAC file that can be read: {error}") from error
+        raise AudioError(
+            f"{name} cannot be read as WAV or FLAC: {str(error).rstrip('.')}; convert it with ffmpeg"
+        ) from error
     if not blocks:
-        raise AudioError(f"{name} is empty: it has no samples")
+        raise AudioError(f"{name} contains no samples")
     return np.concatenate(blocks), rate
 
 
 def mono(samples: np.ndarray, rate: float, to: int = 16_000) -> np.ndarray:
     """f32[frames] or f32[frames, channels] at `rate` Hz as f32[frames'] at `to` Hz: the channels' mean, resampled.
 
-    Raises AudioError for samples that are no recording: integers, not finite, empty, of another rank.
+    Raises AudioError for samples that are integers, not finite, empty, or of another rank.
     """
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2):
-        raise AudioError(f"samples must be [frames] or [frames, channels], not of shape {list(samples.shape)}")
+        raise AudioError(f"expected samples of shape [frames] or [frames, channels], got {list(samples.shape)}")
     if samples.size == 0:
-        raise AudioError("the recording is empty: it has no samples")
+        raise AudioError("the recording contains no samples")
     if samples.ndim == 2 and samples.shape[1] > MOST_CHANNELS:
-        raise AudioError(f"samples must be [frames, channels], not [channels, frames]: {list(samples.shape)}")
+        raise AudioError(f"expected samples [frames, channels], got {list(samples.shape)}; transpose them")
     if not np.issubdtype(samples.dtype, np.floating):
-        raise AudioError(f"samples must be floating point within ±1, not {samples.dtype}")
+        raise AudioError(f"expected floating-point samples within ±1, got {samples.dtype}")
     for hertz in rate, to:
         if not RATES[0] <= hertz <= RATES[1]:
-            raise AudioError(f"a rate of {hertz:g} Hz is outside {RATES[0]} to {RATES[1]} Hz")
+            raise AudioError(f"expected a rate from {RATES[0]} to {RATES[1]} Hz, got {hertz:g}")
     with np.errstate(over="ignore"):
         samples = samples.astype(np.float32, copy=False)
     if not np.isfinite(samples).all():

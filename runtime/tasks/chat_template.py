@@ -114,7 +114,7 @@ class _Paying(NodeTransformer):
         return _call("concatenated", *node.nodes)
 
 
-def _call(method: str, *arguments: nodes.Expr) -> nodes.Call:
+def _call(method: str, *arguments: nodes.Node) -> nodes.Call:
     return nodes.Call(nodes.EnvironmentAttribute(method), list(arguments), [], None, None)
 
 
@@ -136,7 +136,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
     def spend(self, amount: int) -> None:
         self.left -= amount
         if self.left < 0:
-            raise jinja2.TemplateError("it does too much")
+            raise jinja2.TemplateError("it takes too many steps")
 
     def iterated(self, items: Iterable[Any], size: int) -> Iterator[Any]:
         for item in items:
@@ -194,7 +194,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
     def wrap_str_format(self, value: Any) -> Any:
         """Refuse to format: no argument tells how much a form writes."""
         if super().wrap_str_format(value) is not None:
-            raise jinja2.TemplateError("texts cannot be formatted here")
+            raise jinja2.TemplateError("formatting texts is not supported")
 
 
 def _listed(value: Any) -> Any:

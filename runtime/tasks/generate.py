@@ -28,7 +28,7 @@ BUDGET = 0.08  # seconds that a submit may take, so that text flows and nobody w
 
 @dataclass(frozen=True)
 class Settings:
-    """What generation.json says.
+    """The content of generation.json.
 
     end: tokens that end a text. start: the one that begins texts, if the tokenizer does not say so itself. context: the
     rows of the cache; chunk: how many tokens prefill reads at once. sampling: options that the model's makers
@@ -48,11 +48,13 @@ class Settings:
         """Raises BadBundle."""
         try:
             made = cls(
-                tuple(data["end"]),
-                data["start"],
-                *(data[name] for name in ("context", "chunk", "vocabulary")),
-                dict(data["sampling"]),
-                dict(data["special"]),
+                end=tuple(data["end"]),
+                start=data["start"],
+                context=data["context"],
+                chunk=data["chunk"],
+                vocabulary=data["vocabulary"],
+                sampling=dict(data["sampling"]),
+                special=dict(data["special"]),
             )
             order = data["sampling_order"]
         except (KeyError, TypeError, ValueError) as error:
@@ -62,9 +64,9 @@ class Settings:
         if any(type(n) is not int or n < 1 for n in sizes):
             raise BadBundle("generation.json is broken: a size is missing; compile the model again")
         if any(type(t) is not int or t < 0 for t in tokens):
-            raise BadBundle("generation.json is broken: a token is no number; compile the model again")
+            raise BadBundle("generation.json is broken: a token id is not an integer; compile the model again")
         if any(type(text) is not str for text in made.special.values()):
-            raise BadBundle("generation.json is broken: a special token is no text; compile the model again")
+            raise BadBundle("generation.json is broken: a special token is not a text; compile the model again")
         if not made.sampling.keys() <= {*SAMPLING_OPTIONS}:
             raise BadBundle("generation.json is broken: unknown sampling option; compile the model again")
         if order != [*SAMPLING_OPTIONS]:
@@ -74,9 +76,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Logprob:
-    """A token, its text, and the logarithm of the probability that the model itself gave it, before any option.
+    """A token, its text, and the natural logarithm of the probability that the model gave it, before any option.
 
-    top: the likeliest tokens in its place, the likeliest first.
+    top: the likeliest tokens at this place, the likeliest first.
     """
 
     token: int
@@ -87,7 +89,7 @@ class Logprob:
 
 @dataclass(frozen=True)
 class Piece:
-    """Text as it comes, and the tokens that completed it: several where a character or a stop string is spread out."""
+    """New text and the tokens that completed it; several if a character or a stop string spans tokens."""
 
     text: str
     tokens: list[int]
@@ -96,11 +98,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model said.
+    """The text that a model generated.
 
-    text: without special tokens and what began the stop string. tokens: all that the model chose but the end token.
-    finish_reason: "stop" (an end token, or a stop string), "length" (max_tokens), "context" (the cache is full).
-    prompt_tokens: how many tokens were given.
+    text: without special tokens and without the stop string.
+    tokens: all that the model chose, except the end token.
+    finish_reason: "stop" (an end token or a stop string), "length" (max_tokens) or "context" (the cache is full).
+    prompt_tokens: the number of tokens in the prompt.
+    logprobs: one for each token, if they were requested.
     """
 
     text: str
@@ -111,10 +115,9 @@ class Completion:
 
 
 class Stream(Iterator[Piece]):
-    """The pieces of a text as they come. `result` is the whole, once there are no more; None before.
+    """An iterator of pieces of a text. `result` is the whole text after the last piece, and None before.
 
-    `lock` is held while a piece is made, and not between pieces: others may use the session there, and whoever drops a
-    stream leaves nothing locked.
+    The session is locked while a piece is made and free between pieces, so a stream may be dropped at any time.
     """
 
     def __init__(self, pieces: Iterator[Piece], lock: AbstractContextManager[Any]) -> None:
@@ -134,11 +137,13 @@ class Stream(Iterator[Piece]):
         with self._lock:
             for _ in self:
                 pass
+        if self.result is None:
+            raise RuntimeError("the text was interrupted; generate it again")
         return self.result
 
 
 class PromptTooLong(ValueError):
-    """The prompt does not fit the context."""
+    """The prompt has more tokens than the context of the model."""
 
 
 class Generator:
@@ -163,10 +168,10 @@ class Generator:
         """The text after `prompt`. Raises PromptTooLong, and ValueError for tokens that the model does not know."""
         if not len(prompt):
             if self.settings.start is None:
-                raise ValueError("the prompt is empty; this model has no token that begins a text")
+                raise ValueError("the prompt is empty; this model needs at least one token")
             prompt = [self.settings.start]
         if options.stops and self._tokenizer is None:
-            raise ValueError("stop strings need a tokenizer, which this bundle lacks")
+            raise ValueError("stop needs a tokenizer, which this bundle lacks; leave it out")
         return Stream(self._pieces(self._known(prompt), options), self._session.lock)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
@@ -184,10 +189,10 @@ class Generator:
     def _known(self, tokens: Sequence[int]) -> list[int]:
         array = np.asarray(tokens)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise ValueError("tokens must be a list of whole numbers")
+            raise ValueError("expected a list of token ids (integers)")
         if array.size and not (array.min() >= 0 and array.max() < self.settings.vocabulary):
             wrong = next(t for t in array.tolist() if not 0 <= t < self.settings.vocabulary)
-            raise ValueError(f"there is no token {wrong}; this model has {self.settings.vocabulary}")
+            raise ValueError(f"token id {wrong} is outside of the vocabulary of {self.settings.vocabulary}")
         if len(array) > (context := self.settings.context):
             raise PromptTooLong(
                 f"the prompt has {len(array)} tokens, the context {context}; shorten it, or compile with --max-length"
@@ -213,7 +218,7 @@ class Generator:
                 reason = "stop"
                 break
             tokens.append(token)
-            if logprobs is not None:
+            if logprobs is not None and options.logprobs is not None:
                 logprobs.append(self._logprob(token, options.logprobs))
             new = text.add(token)
             if new or self._tokenizer is None:

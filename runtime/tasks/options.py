@@ -17,17 +17,18 @@ COLDEST = 1e-4  # the lowest temperature: below, only the best token has a chanc
 
 @dataclass(frozen=True)
 class Options:
-    """How a text goes on. Raises ValueError for what makes no sense.
+    """Options of text generation. Raises ValueError for a value outside of its range.
 
-    max_tokens: at most so many; None: until the model ends it or the context is full.
-    temperature: 0 takes the likeliest token each time (greedy); above, tokens are drawn, the more evenly the higher.
-    top_k, top_p, min_p: draw only from the k likeliest tokens; from the likeliest that together have the probability p;
-    from those that are at least p times as likely as the likeliest one. 0 (top_p: also 1) means from all.
-    repetition_penalty: above 1, tokens that the text has, prompt included, become less likely.
-    seed: the same one draws the same text; None draws another one each time.
-    stop: a text, or several, before which the answer ends. ignore_eos: go on after the model's end tokens.
-    logprobs: also tell how likely each token was, and so many alternatives. That takes a submit for each token.
-    steps_per_submit: how many tokens come at a time; None: as many as take less than a tenth of a second.
+    max_tokens: stop after this many; None: when the model ends the text or the context is full.
+    temperature: 0 always takes the likeliest token (greedy); higher values sample more evenly.
+    top_k, top_p, min_p: sample only from the k likeliest tokens; from the likeliest tokens that together have
+    probability p; from tokens at least p times as likely as the likeliest one. 0 (top_p: also 1) means from all.
+    repetition_penalty: above 1, tokens that already occurred, in the prompt too, become less likely.
+    seed: the same seed gives the same text; None: a new one each time.
+    stop: one text or several; the answer ends before the first.
+    ignore_eos: continue after the model's end tokens.
+    logprobs: report the log-probability of each token and of this many alternatives; takes one submit per token.
+    steps_per_submit: tokens per submit; None: up to as many as take a tenth of a second.
     """
 
     max_tokens: int | None = None
@@ -53,11 +54,11 @@ class Options:
             kinds = (int, np.integer) if name in whole else (int, float, np.integer, np.floating)
             if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high or value == math.inf:
                 what = "a whole number" if name in whole else "a number"
-                raise ValueError(f"{name} is {value!r}; it must be {what} {_range(low, high)}")
+                raise ValueError(f"{name}: expected {what} {_range(low, high)}, got {value!r}")
         if not self.repetition_penalty:
-            raise ValueError("repetition_penalty is 0; 1 means none")
+            raise ValueError("repetition_penalty: expected a number above 0, got 0; 1 means no penalty")
         if not all(isinstance(text, str) and text for text in self.stops):
-            raise ValueError("stop must be a text, or a list of texts, none of them empty")
+            raise ValueError("stop: expected a text or a list of texts that are not empty")
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -73,4 +74,4 @@ class Options:
 
 
 def _range(low: float, high: float) -> str:
-    return f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+    return f"from {low} to {high}" if high < math.inf else f"from {low}"

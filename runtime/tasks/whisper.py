@@ -43,7 +43,7 @@ WELL_KNOWN = ("en", "zh", "de", "es", "fr")
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech: from `start` to `end` seconds, its text, and the tokens of the text."""
+    """A part of a recording, from `start` to `end` in seconds: its text and tokens."""
 
     start: float
     end: float
@@ -53,7 +53,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """`text` of the whole recording, by `segments`; `tokens` of all the text, without special tokens and timestamps."""
+    """The text of a recording, whole and in segments. `tokens`: of the text, without special ones and timestamps."""
 
     text: str
     segments: list[Segment]
@@ -101,7 +101,7 @@ class Settings:
         if not whole or type(settings.silence) is not float or not settings.silence < 0:
             raise BadBundle("generation.json is broken: a number is missing; compile the model again")
         if settings.multilingual and not (languages and tasks):
-            raise BadBundle("generation.json names no languages or tasks; compile the model again")
+            raise BadBundle("generation.json is broken: languages or tasks are missing; compile the model again")
         return settings
 
     def seconds(self, frames: int) -> float:
@@ -110,18 +110,16 @@ class Settings:
     def known(self, language: str | None, task: str) -> str | None:
         """The language, None if the model is to find out. Raises ValueError for what the model does not know."""
         if task not in TASKS or (self.multilingual and task not in self.tasks):
-            raise ValueError(f"the task {task!r} is unknown; it is {' or '.join(self.tasks or TASKS)}")
+            raise ValueError(f"unknown task {task!r}; expected {' or '.join(self.tasks or TASKS)}")
         if not self.multilingual:
             if language not in (None, "en") or task != "transcribe":
                 what = f"has no language {language!r}" if task == "transcribe" else f"cannot {task}"
-                raise ValueError(f"this model knows English only: it {what}; compile a multilingual Whisper for that")
+                raise ValueError(f"this model is English-only: it {what}; compile a multilingual Whisper for that")
             return "en"
         if language is not None and language not in self.languages:
             some = [code for code in WELL_KNOWN if code in self.languages] or list(self.languages)[:5]
             count = len(self.languages)
-            raise ValueError(
-                f"the language {language!r} is unknown; this model knows {count}, such as {', '.join(some)}"
-            )
+            raise ValueError(f"unknown language {language!r}; this model supports {count}, such as {', '.join(some)}")
         return language
 
 
@@ -176,7 +174,7 @@ class Transcriber:
 
         language: a code such as "en"; None lets the model find out. task: "transcribe", or "translate" into English.
         timestamps: let the model tell times; None does so for recordings of several windows, which advance by them.
-        Raises AudioError for samples that are no recording, and ValueError for what the model does not know.
+        Raises AudioError for samples that are not a recording, ValueError for a language or task the model lacks.
         """
         s = self.settings
         language = s.known(language, task)
@@ -194,6 +192,7 @@ class Transcriber:
             segments += [segment for piece in pieces if (segment := self._segment(seek, piece)) is not None]
             seek += advance
             progress("transcribing", min(seek, sound.frames), sound.frames)
+        assert language is not None  # a recording has a frame, so it was heard
         tokens = [token for segment in segments for token in segment.tokens]
         return Transcript(self._tokenizer.decode(tokens).strip(), segments, language, tokens)
 
@@ -208,7 +207,8 @@ class Transcriber:
         text = self._tokenizer.decode(tokens)
         if not tokens or text.isspace() or piece.start == piece.end:
             return None
-        return Segment(*(self.settings.seconds(seek + f) for f in (piece.start, piece.end)), text.strip(), tokens)
+        start, end = self.settings.seconds(seek + piece.start), self.settings.seconds(seek + piece.end)
+        return Segment(start, end, text.strip(), tokens)
 
     # the programs
 

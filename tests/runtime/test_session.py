@@ -158,7 +158,7 @@ def test_more_symbols_than_fit_256_bytes(tmp_path: Path) -> None:
 
 
 def test_runs_that_are_refused(session: Session) -> None:
-    with pytest.raises(ValueError, match="17 runs in a submit; there is room for 16"):
+    with pytest.raises(ValueError, match=r"up to 16 runs .*got 17"):
         session.replay("main", [{"new_tokens": 1}] * 17)
     with pytest.raises(ValueError, match="new_tokens is 41"):
         session.replay("main", [{"new_tokens": 1}, {"new_tokens": 41}])
@@ -322,9 +322,7 @@ def test_the_first_shader_that_is_refused_is_named(whisper_bundle: Path, tmp_pat
     wrong = [names[i] for i in which]
     folder = broken(whisper_bundle, tmp_path, *wrong)
     first = min(wrong, key=names.index)
-    with pytest.raises(
-        BadBundle, match=rf"^kernels/(variants/)?{first}\.wgsl is refused by this adapter's compiler: .*error: "
-    ):
+    with pytest.raises(BadBundle, match=rf"compiler refuses kernels/(variants/)?{first}\.wgsl: .*error: "):
         opened(folder)
 
 

@@ -59,7 +59,7 @@ def test_a_file_reads_back_and_takes_more(tmp_path: Path) -> None:
     known, more = measured(a_1={"x": 1.0}, b_1={"x": 2.0}), measured(b_1={"y": 3.0})
     (tmp_path / "t.json").write_text(tuning.write(known.with_more(more)))
     assert tuning.read(tmp_path / "t.json") == measured(a_1={"x": 1.0}, b_1={"y": 3.0})
-    with pytest.raises(ValueError, match="the tuning file is for llvmpipe, Mesa 22; name another one with -o"):
+    with pytest.raises(ValueError, match=r"the tuning file is for llvmpipe, Mesa 22; .*-o"):
         known.with_more(replace(more, driver="Mesa 25"))
 
 
@@ -81,7 +81,7 @@ def test_a_file_reads_back_and_takes_more(tmp_path: Path) -> None:
 )
 def test_what_is_no_tuning_file(content: str, tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(ValueError, match=r"t\.json is no tuning file, as `intaglio tune` writes them"):
+    with pytest.raises(ValueError, match=r"t\.json is not a tuning file that `intaglio tune` wrote"):
         tuning.read(tmp_path / "t.json")
 
 

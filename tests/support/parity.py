@@ -251,6 +251,16 @@ class Program:
             assert_equal(session.run("main", feeds, symbols), wanted, rtol, atol)
 
 
+def against_onnxruntime(case: Case, folder: Path) -> None:
+    """The bundle of a case gives what onnxruntime does, in every variant of its kernels."""
+    sessions = every_variant(folder)
+    for size in case.sizes if case.symbols else (1,):
+        feeds = case.fed(size)
+        expected = onnxruntime_outputs(case.model(), feeds)
+        for session in sessions:
+            assert_equal(session.run("main", feeds), expected, case.rtol, case.atol)
+
+
 class Build:
     """Writes a graph by hand: `b = Build(); x = b.input("x", 1, T, 8); b.output(b.Relu(x))`."""
 

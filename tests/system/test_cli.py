@@ -97,7 +97,7 @@ def one_line(status: int, error: str, message: str) -> None:
 def test_compile(cli, tmp_path):
     status, out, error = cli("compile", WHISPER, "-o", tmp_path / "a.bundle")
     assert (status, out) == (0, "")
-    assert "4 programs" in error.splitlines()[-1]
+    assert "5 programs" in error.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"a.bundle"}
 
 
@@ -158,12 +158,12 @@ def test_compile_tells_what_is_narrowed(cli, tmp_path):
     "binds, message",
     [
         ({"M": 2}, "M cannot be bound: .* x, scale, N"),
-        ({"N": 0}, "the size N is bound to 0"),
-        ({"N": np.zeros(2)}, "the size N is bound to"),
-        ({"N": range(0, 4)}, "the size N is bound to"),
-        ({"N": range(4, 4)}, "the size N is bound to"),
-        ({"N": range(1, 9, 2)}, "the size N is bound to"),
-        ({"N": 2**40}, "the size N is bound to"),
+        ({"N": 0}, "--bind N=0"),
+        ({"N": np.zeros(2)}, "--bind N="),
+        ({"N": range(0, 4)}, "--bind N="),
+        ({"N": range(4, 4)}, "--bind N="),
+        ({"N": range(1, 9, 2)}, "--bind N="),
+        ({"N": 2**40}, "--bind N="),
         ({"scale": np.zeros(2)}, "has rank 0"),
     ],
 )
@@ -182,9 +182,9 @@ def test_compile_refuses_to_bind_a_whisper(cli, tmp_path):
     "name, content, message",
     [
         ("missing.onnx", None, "does not exist"),
-        ("broken.onnx", b"no model", "is no ONNX model"),
+        ("broken.onnx", b"no model", "is not an ONNX model"),
         ("empty", {}, "no model.onnx; name the .onnx file"),
-        ("bert", {"config.json": b'{"model_type": "bert"}', "encoder_model.onnx": b""}, "'bert', not whisper"),
+        ("bert", {"config.json": b'{"model_type": "bert"}', "encoder_model.onnx": b""}, "'bert'; expected whisper"),
         (
             "half",
             {"config.json": b'{"model_type": "whisper"}'},
@@ -210,9 +210,9 @@ def test_compile_explains_a_rule(cli, tmp_path):
     onnx.save(model(), tmp_path / "model.onnx")
     status, out, _ = cli("compile", tmp_path / "model.onnx", "--explain", "Bias")
     assert status == 0 and {path.name for path in tmp_path.iterdir()} == {"model.onnx"}
-    assert out.splitlines() == ["main: Bias fired 0 times", "  there is no Add for it to begin at"]
+    assert out.splitlines() == ["main: Bias fired 0 times", "  the graph has no Add, with which a match begins"]
     status, out, error = cli("compile", tmp_path / "model.onnx", "--explain", "Sing")
-    one_line(status, error, "there is no rule 'Sing'; the rules are Attention, Bias, ")
+    one_line(status, error, "unknown rule 'Sing'; the rules are Attention, Bias, ")
     assert out == ""
     strange = model()
     strange.graph.node[1].op_type, strange.graph.node[1].domain = "Sing", "example"
@@ -287,16 +287,16 @@ def test_transcribe_takes_files_and_samples(whisper):
     assert len(heard[0].segments) == 11 and heard[0].segments[-1].end == 11.0
     with pytest.raises(ValueError, match="rate=16000"):
         bundle.transcribe(samples)
-    with pytest.raises(ValueError, match="with samples only"):
+    with pytest.raises(ValueError, match="only with samples"):
         bundle.transcribe(JFK, rate=rate)
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--audio", "missing.wav"], "missing.wav is not there"),
-        (["--audio", __file__], "is not a WAV or FLAC file"),
-        (["--audio", JFK, "--language", "xx"], "'xx' is unknown; this model knows 5, such as en, zh, de, es, fr"),
+        (["--audio", "missing.wav"], "missing.wav is missing"),
+        (["--audio", __file__], "cannot be read as WAV or FLAC"),
+        (["--audio", JFK, "--language", "xx"], "'xx'; this model supports 5, such as en, zh, de, es, fr"),
         (["--input", "x=missing.npy"], "missing.npy: No such file"),
         (["--input", f"x={__file__}"], "is not a .npy file"),
         (["--input", f"x={JFK}", "--program", "sing"], "is not a .npy file"),
@@ -313,7 +313,7 @@ def test_run_refuses_tensors(cli, plain, whisper, tensors, tmp_path):
     one_line(*cli("run", plain, *x)[::2], "needs the inputs scale")
     one_line(*cli("run", plain, *tensors, "--input", x[1].replace("x=", "z=", 1))[::2], "no inputs z")
     one_line(*cli("run", plain, *tensors, "--program", "step")[::2], "has no program 'step'")
-    one_line(*cli("run", plain, "--audio", JFK)[::2], "holds no Whisper")
+    one_line(*cli("run", plain, "--audio", JFK)[::2], "is not a Whisper")
     np.save(tmp_path / "x.npy", np.zeros((2, 5), np.float32))
     one_line(*cli("run", plain, *tensors)[::2], "got [2, 5]")
     np.save(tmp_path / "x.npy", np.array([None]))
@@ -349,7 +349,7 @@ def test_verify(cli, whisper, plain):
     status, out, _ = cli("verify", whisper)
     assert status == 0
     programs = {line.split()[2] for line in out.splitlines()}
-    assert programs == {"mel", "encode", "prefill", "step"} and "FAIL" not in out
+    assert programs == {"mel", "detect", "encode", "prefill", "step"} and "FAIL" not in out
     assert cli("verify", plain)[0] == 0
 
 
@@ -365,7 +365,7 @@ def wrong(plain, tmp_path) -> Path:
 
 
 def test_verify_names_the_first_wrong_step(cli, wrong):
-    one_line(*cli("verify", wrong)[::2], "its hash differs; compile the model again, or verify it with --allow-edited")
+    one_line(*cli("verify", wrong)[::2], "compile the model again, or verify it with --allow-edited")
     status, out, error = cli("verify", wrong, "--allow-edited")
     one_line(status, error, "1 of 1 outputs are wrong; the first error is in step 1 of main")
     edited, output, _, step, *described = out.splitlines()
@@ -424,9 +424,9 @@ def test_verify_against_another_model(cli, plain, tmp_path):
     wide = model()
     wide.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((4, 5), np.float32), "w"))
     onnx.save(wide, tmp_path / "wide.onnx")
-    message = "the model's product has shape [3, 5] where the bundle has [3, 3]: it was compiled from another model"
+    message = "the model's product has shape [3, 5], the bundle's [3, 3]"
     one_line(*cli("verify", plain, "--reference", tmp_path / "wide.onnx")[::2], message)
-    one_line(*cli("verify", plain, "--reference", WHISPER)[::2], "another model: one of the parts main")
+    one_line(*cli("verify", plain, "--reference", WHISPER)[::2], "another model, whose parts are main")
     one_line(*cli("verify", plain, "--reference", tmp_path / "missing.onnx")[::2], "does not exist")
 
 
@@ -459,7 +459,7 @@ def test_bench(cli, whisper):
         r" m?s +\d[\d.]* [MG]B$", rows["cold"]
     )
     assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
-    assert "new_tokens=2" in rows["prefill"] and "past=3" in rows["step"] and rows["mel"].endswith("s")
+    assert "new_tokens=2" in rows["prefill"] and "past=3" in rows["step"] and rows["encode"].endswith("s")
     assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 per submit: ")
 
 
@@ -467,9 +467,7 @@ def test_bench_at_another_size(cli, whisper):
     status, out, _ = cli("bench", whisper, "--runs", "3", "--size", "new_tokens=9", "--json")
     found = json.loads(out)
     assert status == 0 and found["programs"]["prefill"]["symbols"]["new_tokens"] == 9 and found["profile"] is None
-    one_line(
-        *cli("bench", whisper, "--size", "U=9")[::2], "there is no size U; this bundle has begin, new_tokens, past"
-    )
+    one_line(*cli("bench", whisper, "--size", "U=9")[::2], "unknown size U; this bundle has begin, new_tokens")
 
 
 def test_bench_with_a_profile(cli, whisper, tmp_path):
@@ -523,7 +521,7 @@ def test_no_adapter(whisper):
         done = subprocess.run(
             [sys.executable, "-m", "intaglio", *arguments], env=nowhere, capture_output=True, text=True, cwd=ROOT.anchor
         )
-        one_line(done.returncode, done.stderr, "no WebGPU adapter was found")
+        one_line(done.returncode, done.stderr, "no WebGPU adapter")
         assert "(used)" not in done.stdout
 
 
@@ -545,7 +543,7 @@ def test_a_changed_file(cli, whisper, tmp_path, name):
     (broken / name).write_bytes((broken / name).read_bytes() + b" ")
     command = ["verify", broken] if name.startswith("golden") else ["run", broken, "--audio", JFK]
     status, out, error = cli(*command)
-    one_line(status, error, f"{name} is not the file that was compiled")
+    one_line(status, error, f"{name} was changed after compiling")
     assert out == ""
 
 

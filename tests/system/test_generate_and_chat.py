@@ -196,7 +196,7 @@ def test_what_python_refuses(bundle: intaglio.Bundle, bare: intaglio.Bundle) -> 
 @pytest.mark.parametrize("call", ["generate", "chat", "logits"])
 def test_other_bundles_say_nothing(call: str, tmp_path: Path) -> None:
     whisper = intaglio.compile(FIXTURES / "whisper-split-18", tmp_path / "whisper.bundle")
-    with pytest.raises(ValueError, match=r"whisper\.bundle holds no language model"):
+    with pytest.raises(ValueError, match=r"whisper\.bundle is not a language model"):
         getattr(whisper, call)([1])
 
 
@@ -252,7 +252,7 @@ def test_talk(cli: Callable[..., Any], folder: Path, bundle: intaglio.Bundle, mo
             ["--prompt", "x" * 1000],
             "the prompt has 1000 tokens, the context 96; shorten it, or compile with --max-length",
         ),
-        (["--audio", "a.wav"], "holds no Whisper"),
+        (["--audio", "a.wav"], "is not a Whisper"),
     ],
 )
 def test_run_refuses(cli: Callable[..., Any], folder: Path, arguments: list[Any], message: str) -> None:

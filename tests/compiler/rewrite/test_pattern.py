@@ -124,9 +124,11 @@ def test_only_the_first_output_is_meant():
 
 
 class DoubleAbs(Rule):
+    @staticmethod
     def pattern(op, x):
         return op.Abs(op.Abs(x))
 
+    @staticmethod
     def rewrite(op, out, x):
         return op.Abs(x)
 

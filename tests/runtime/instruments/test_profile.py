@@ -89,7 +89,7 @@ def test_runs_take_any_size(plain: intaglio.Bundle, session: Session) -> None:
     (bare,) = runs(session.plan, [], {})
     assert bare.symbols == {"n_n": 1} and not bare.inputs["x"].any()
     assert once(session, large) > 0
-    with pytest.raises(ValueError, match="no size m; this bundle has n_n"):
+    with pytest.raises(ValueError, match="unknown size m; this bundle has n_n"):
         runs(session.plan, [], {"m": 1})
     (beyond,) = all_runs(session, plain.folder, n_n=1025)
     with pytest.raises(ValueError, match="compiled for 1 to 1024"):

@@ -117,13 +117,13 @@ def test_a_header_may_promise_too_much():
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("missing.wav", None, "is not there"),
-        ("notes.txt", b"And so my fellow Americans", "is not a WAV or FLAC file"),
-        ("nothing.wav", b"", "is not a WAV or FLAC file"),
-        ("header.wav", b"RIFF\x24\x00\x00\x00WAVEfmt ", "is not a WAV or FLAC file"),
-        ("broken.flac", b"fLaC" + b"\xff" * 64, "is not a WAV or FLAC file"),
-        ("headless.raw", bytes(1000), "is not a WAV or FLAC file"),
-        ("silent.wav", recorded(np.zeros(0), 16_000, format="WAV").getvalue(), "is empty"),
+        ("missing.wav", None, "missing.wav is missing"),
+        ("notes.txt", b"And so my fellow Americans", "WAV or FLAC: .*; convert"),
+        ("nothing.wav", b"", "WAV or FLAC: .*; convert"),
+        ("header.wav", b"RIFF\x24\x00\x00\x00WAVEfmt ", "WAV or FLAC: .*; convert"),
+        ("broken.flac", b"fLaC" + b"\xff" * 64, "WAV or FLAC: .*; convert"),
+        ("headless.raw", bytes(1000), "WAV or FLAC: .*; convert"),
+        ("silent.wav", recorded(np.zeros(0), 16_000, format="WAV").getvalue(), "no samples"),
     ],
 )
 def test_read_refuses(tmp_path, name, content, message):
@@ -153,14 +153,14 @@ def test_a_cut_flac_is_refused_or_gives_what_it_has(size):
 @pytest.mark.parametrize(
     "samples, message",
     [
-        (np.zeros(0), "is empty"),
-        (np.zeros((0, 2)), "is empty"),
-        (np.zeros((100, 0)), "is empty"),
-        (np.float32(0.5), "must be"),
-        (np.zeros((1, 100, 2)), "must be"),
-        (np.zeros((2, 16_000)), "not \\[channels, frames\\]"),
-        (np.zeros(100, np.int16), "not int16"),
-        (np.zeros(100, complex), "not complex128"),
+        (np.zeros(0), "no samples"),
+        (np.zeros((0, 2)), "no samples"),
+        (np.zeros((100, 0)), "no samples"),
+        (np.float32(0.5), r"\[frames, channels\], got \[\]"),
+        (np.zeros((1, 100, 2)), r"got \[1, 100, 2\]"),
+        (np.zeros((2, 16_000)), "transpose"),
+        (np.zeros(100, np.int16), "got int16"),
+        (np.zeros(100, complex), "got complex128"),
         (np.array([0.0, np.nan]), "not finite"),
         (np.array([0.0, -np.inf]), "not finite"),
         (np.array([0.0, 1e300]), "not finite"),
@@ -173,9 +173,9 @@ def test_mono_refuses_samples(samples, message):
 
 @pytest.mark.parametrize("rate", [0, -16_000, 16, 10**9, float("nan"), float("inf")])
 def test_mono_refuses_rates(rate):
-    with pytest.raises(AudioError, match="a rate of"):
+    with pytest.raises(AudioError, match="expected a rate"):
         mono(np.zeros(100), rate)
-    with pytest.raises(AudioError, match="a rate of"):
+    with pytest.raises(AudioError, match="expected a rate"):
         mono(np.zeros(100), 16_000, to=rate)
 
 

@@ -188,7 +188,7 @@ def test_an_empty_prompt() -> None:
 
 @pytest.mark.parametrize("prompt", [[-1], [1, VOCABULARY], [0.5], [[1, 2]], ["a"], [True, False], [None]])
 def test_prompts_that_are_refused(prompt: Any) -> None:
-    with pytest.raises(ValueError, match=r"there is no token|must be a list of whole numbers"):
+    with pytest.raises(ValueError, match=r"token id -?\d+ .*vocabulary of|a list of token ids"):
         Generator(Model(), SETTINGS, None).generate(prompt, Options())
 
 
@@ -356,7 +356,7 @@ def test_text_is_held_back_only_while_it_may_be_a_stop_string(tokenizer: runtime
 
 
 def test_stop_strings_need_a_tokenizer() -> None:
-    with pytest.raises(ValueError, match="need a tokenizer"):
+    with pytest.raises(ValueError, match="needs a tokenizer"):
         Generator(Model(), SETTINGS, None).generate([1], Options(stop="x"))
 
 
@@ -511,28 +511,28 @@ def test_the_steps_of_a_submit_can_be_told(steps: int) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"max_tokens": 0}, "max_tokens is 0; it must be a whole number of at least 1"),
-        ({"max_tokens": 1.5}, "max_tokens is 1.5"),
-        ({"max_tokens": True}, "max_tokens is True"),
-        ({"temperature": -1}, "temperature is -1; it must be a number of at least 0"),
-        ({"temperature": float("nan")}, "temperature is nan"),
-        ({"temperature": float("inf")}, "temperature is inf"),
-        ({"temperature": "hot"}, "temperature is 'hot'"),
-        ({"temperature": None}, "temperature is None"),
-        ({"top_k": -1}, "top_k is -1"),
-        ({"top_k": None}, "top_k is None"),
-        ({"top_p": 1.1}, "top_p is 1.1; it must be a number from 0 to 1"),
-        ({"min_p": 2}, "min_p is 2"),
-        ({"repetition_penalty": 0}, "repetition_penalty is 0; 1 means none"),
-        ({"repetition_penalty": -1}, "repetition_penalty is -1"),
-        ({"seed": -1}, "seed is -1; it must be a whole number from 0 to 2147483647"),
-        ({"seed": 2**31}, "seed is 2147483648"),
-        ({"logprobs": -1}, "logprobs is -1"),
-        ({"steps_per_submit": 0}, "steps_per_submit is 0; it must be a whole number from 1 to 16"),
-        ({"steps_per_submit": 17}, "steps_per_submit is 17"),
-        ({"stop": ""}, "stop must be"),
-        ({"stop": ["a", ""]}, "stop must be"),
-        ({"stop": [1]}, "stop must be"),
+        ({"max_tokens": 0}, "max_tokens: .*from 1, got 0"),
+        ({"max_tokens": 1.5}, "max_tokens: .*got 1.5"),
+        ({"max_tokens": True}, "max_tokens: .*got True"),
+        ({"temperature": -1}, "temperature: .*from 0, got -1"),
+        ({"temperature": float("nan")}, "temperature: .*got nan"),
+        ({"temperature": float("inf")}, "temperature: .*got inf"),
+        ({"temperature": "hot"}, "temperature: .*got 'hot'"),
+        ({"temperature": None}, "temperature: .*got None"),
+        ({"top_k": -1}, "top_k: .*got -1"),
+        ({"top_k": None}, "top_k: .*got None"),
+        ({"top_p": 1.1}, "top_p: .*from 0 to 1, got 1.1"),
+        ({"min_p": 2}, "min_p: .*got 2"),
+        ({"repetition_penalty": 0}, "repetition_penalty: .*1 means no penalty"),
+        ({"repetition_penalty": -1}, "repetition_penalty: .*got -1"),
+        ({"seed": -1}, "seed: .*from 0 to 2147483647, got -1"),
+        ({"seed": 2**31}, "seed: .*got 2147483648"),
+        ({"logprobs": -1}, "logprobs: .*got -1"),
+        ({"steps_per_submit": 0}, "steps_per_submit: .*from 1 to 16, got 0"),
+        ({"steps_per_submit": 17}, "steps_per_submit: .*got 17"),
+        ({"stop": ""}, "stop: "),
+        ({"stop": ["a", ""]}, "stop: "),
+        ({"stop": [1]}, "stop: "),
     ],
 )
 def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
