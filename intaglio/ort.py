@@ -49,8 +49,8 @@ def checks(
         raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)
     for check in golden:
-        seen = opened.see(check.program, check.symbols, check.inputs, sessions.run)
-        yield _expected(check, graph, plan, seen)
+        values = opened.see(check.program, check.symbols, check.inputs, sessions.run)
+        yield _expected(check, graph, plan, values)
 
 
 class _Sessions:
@@ -71,9 +71,9 @@ class _Sessions:
             self._open[name] = _session(self._parts[name], self._wanted[name])
         session = self._open[name]
         outputs = [o.name for o in session.get_outputs()]
-        taken = {i.name for i in session.get_inputs()}
+        inputs = {i.name for i in session.get_inputs()}
         try:
-            values = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
+            values = session.run(outputs, {k: v for k, v in feeds.items() if k in inputs})
         except Exception as error:  # onnxruntime has no common type of error
             raise ValueError(f"onnxruntime cannot run the model on the bundle's golden inputs: {error}") from error
         return {**feeds, **dict(zip(outputs, values, strict=True))}
@@ -98,19 +98,19 @@ def _session(part: Part, names: set[str]) -> onnxruntime.InferenceSession:
         raise ValueError(f"onnxruntime refuses the model: {error}") from error
 
 
-def _expected(check: Check, graph: Graph, plan: Plan, seen: Mapping[str, Seen]) -> Check:
+def _expected(check: Check, graph: Graph, plan: Plan, values: Mapping[str, Seen]) -> Check:
     steps: dict[tuple[int, int], Slice] = {}
     outputs: dict[str, Slice] = {}
     program = plan.programs[check.program]
     names = {buffer: name for name, buffer in program.outputs.items()}
     for i, (work, step) in enumerate(zip(graph.work[check.program], program.steps, strict=True)):
         for binding, (operand, buffer) in enumerate(zip(work.operands, step.buffers, strict=True)):
-            if operand.origin is None or not operand.whole or operand.origin.model not in seen:
+            if operand.origin is None or not operand.whole or operand.origin.model not in values:
                 continue
-            found = _slice(operand, check.symbols, seen[operand.origin.model])
-            if found is not None:
-                steps[i, binding] = found
-                outputs |= {names[buffer]: found} if buffer in names else {}
+            right = _slice(operand, check.symbols, values[operand.origin.model])
+            if right is not None:
+                steps[i, binding] = right
+                outputs |= {names[buffer]: right} if buffer in names else {}
     return replace(check, outputs=outputs, steps=steps)
 
 

@@ -33,9 +33,9 @@ def infer(node: Node) -> None:
     """
     try:
         if not _known(node):
-            for value, found in zip(node.outputs, types(node), strict=False):
-                value.type = found
-                _check_size(found)
+            for value, type in zip(node.outputs, types(node), strict=False):
+                value.type = type
+                _check_size(type)
     except (NotLinear, DataDependent) as e:
         raise UnsupportedOperator(UNDECIDED.format(e), node.op, node.name) from e
     except UnsupportedOperator as e:
@@ -81,7 +81,7 @@ def _known(node: Node) -> bool:
 def _grows(node: Node, inputs: list[Value]) -> bool:
     """Whether the outputs would be large constants, larger than what they are made of."""
     try:
-        sizes = [found.size for found in types(node)]
+        sizes = [type.size for type in types(node)]
     except DataDependent:
         return False
     return max(sizes, default=0) > max(_MAX_FOLD, 2 * sum(v.const.size for v in inputs))

@@ -48,7 +48,7 @@ def resized(node: Node) -> list[Resized]:
     sizes = _numbers(sizes, len(axes), 0) if sizes is not None else None
     result = [Resized(d, d, 1.0) for d in shape]
     if sizes is not None:
-        scales = [_ratio(wanted, shape[a]) for a, wanted in zip(axes, sizes, strict=True)]
+        scales = [_ratio(size, shape[a]) for a, size in zip(axes, sizes, strict=True)]
     policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
     if sizes is not None and policy != "stretch":
         scale = min(scales) if policy == "not_larger" else max(scales)
@@ -69,18 +69,18 @@ def _known(node: Node, i: int) -> np.ndarray | None:
     return value.const.reshape(-1) if value is not None and value.const.size else None
 
 
-def _numbers(given: np.ndarray | None, count: int, above: float) -> np.ndarray:
-    if given is None or len(given) != count or not (np.isfinite(given) & (given > above)).all():
-        raise BadModel(f"expected {count} positive numbers for its scales, sizes or roi, got {given}")
-    return given
+def _numbers(numbers: np.ndarray | None, count: int, above: float) -> np.ndarray:
+    if numbers is None or len(numbers) != count or not (np.isfinite(numbers) & (numbers > above)).all():
+        raise BadModel(f"expected {count} positive numbers for its scales, sizes or roi, got {numbers}")
+    return numbers
 
 
-def _ratio(wanted: int, size: Dim) -> float:
+def _ratio(count: int, size: Dim) -> float:
     if isinstance(size, dims.Expr):
-        raise NotLinear(f"the quotient {wanted} / ({dims.plain(size)})")
+        raise NotLinear(f"the quotient {count} / ({dims.plain(size)})")
     if size == 0:
         raise BadModel("it resizes an empty axis")
-    return wanted / size
+    return count / size
 
 
 def _scaled(size: Dim, scale: float) -> Dim:

@@ -106,12 +106,14 @@ def outputs(session: Session, checks: Iterable[Check], tolerance: float | None =
     """Run every check and compare its outputs; `tolerance` replaces those of the checks. Raises BadBundle."""
     for i, check in enumerate(_within(checks, tolerance)):
         try:
-            made = session.run(check.program, check.inputs, check.symbols)
-            rest = {name: session.read(name, check.symbols) for name in check.outputs.keys() - made.keys()}
+            values = session.run(check.program, check.inputs, check.symbols)
+            rest = {name: session.read(name, check.symbols) for name in check.outputs.keys() - values.keys()}
         except (KeyError, ValueError) as error:
             raise broken(error) from error
-        for name, wanted in check.outputs.items():
-            yield compare((i, check.program, name), (made | rest)[name], wanted, check.output_tolerance(name, wanted))
+        for name, expected in check.outputs.items():
+            yield compare(
+                (i, check.program, name), (values | rest)[name], expected, check.output_tolerance(name, expected)
+            )
 
 
 def steps(
@@ -119,18 +121,18 @@ def steps(
 ) -> Iterator[StepResult]:
     """Run every check step by step and compare what each step writes, in order. Raises BadBundle."""
     for i, check in enumerate(_within(checks, tolerance)):
-        found = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i))}
+        results = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i))}
         readers = graph.readers(session.plan, check.program)
-        wrong = _wrong(session.plan, session.plan.programs[check.program], readers, found)
+        wrong = _wrong(session.plan, session.plan.programs[check.program], readers, results)
         if wrong:
             first = next(run for run in _replay(session, graph, check) if run.step == min(wrong))
-            found[first.step] = replace(found[first.step], inputs=tuple(first.inputs(found[first.step].worst)))
-        for step, result in found.items():
+            results[first.step] = replace(results[first.step], inputs=tuple(first.inputs(results[first.step].worst)))
+        for step, result in results.items():
             verdict = "wrong" if step in wrong else "ok" if result.worst.passed else "rough"
-            yield replace(result, verdict=verdict, doubtful=_doubtful(step, readers, found))
+            yield replace(result, verdict=verdict, doubtful=_doubtful(step, readers, results))
 
 
-def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], found: Mapping[int, StepResult]) -> set[int]:
+def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], results: Mapping[int, StepResult]) -> set[int]:
     """The steps that are out of tolerance and whose error goes on to an output or a state.
 
     An error a hundred times smaller than what comes of it is not the cause.
@@ -138,33 +140,33 @@ def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], found: Map
     spread: set[int] = set()
     for i, step in reversed(list(enumerate(program.steps))):
         bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-        kept = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
-        if (kept or readers[i] & spread) and _bad(i, found):
+        visible = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
+        if (visible or readers[i] & spread) and _bad(i, results):
             spread.add(i)
-    excess = {i: found[i].worst.excess for i in spread & found.keys()}
+    excess = {i: results[i].worst.excess for i in spread & results.keys()}
     most = max((e for e in excess.values() if math.isfinite(e)), default=0)
     return {i for i, e in excess.items() if e >= most / NEGLIGIBLE}
 
 
-def _doubtful(step: int, readers: Sequence[set[int]], found: Mapping[int, StepResult]) -> tuple[int, ...]:
+def _doubtful(step: int, readers: Sequence[set[int]], results: Mapping[int, StepResult]) -> tuple[int, ...]:
     result = {step}
     for i in reversed(range(step)):
-        if readers[i] & result and _bad(i, found):
+        if readers[i] & result and _bad(i, results):
             result.add(i)
     return tuple(sorted(result - {step}))
 
 
-def _bad(step: int, found: Mapping[int, StepResult]) -> bool:
-    return step not in found or not found[step].worst.passed
+def _bad(step: int, results: Mapping[int, StepResult]) -> bool:
+    return step not in results or not results[step].worst.passed
 
 
 def _replay(session: Session, graph: Graph, check: Check) -> Iterator[_Run]:
     try:
-        known = session.feed(check.program, check.inputs, check.symbols)
+        symbols = session.feed(check.program, check.inputs, check.symbols)
     except (KeyError, ValueError) as error:
         raise broken(error) from error
-    for step in session.stepwise(check.program, known):
-        yield _Run(session, graph, check, step, known)
+    for step in session.stepwise(check.program, symbols):
+        yield _Run(session, graph, check, step, symbols)
 
 
 class _Run:
@@ -179,19 +181,19 @@ class _Run:
 
     def result(self, check: int) -> StepResult | None:
         """How the step did in the check with this number, None if there is nothing to compare with."""
-        wanted = {
+        expected = {
             b: self._check.steps[self.step, b]
             for b in range(len(self._operands))
             if (self.step, b) in self._check.steps
         }
-        found = []
-        for binding, right in wanted.items():
+        comparisons = []
+        for binding, right in expected.items():
             wrote, where = self._content(binding), (check, self._check.program, self._operands[binding].value)
             result = compare(where, wrote, right, self._allowed(binding, right))
-            found.append((result, wrote if right.at is None else wrote.reshape(-1)[right.at], right.values))
-        if not found:
+            comparisons.append((result, wrote if right.at is None else wrote.reshape(-1)[right.at], right.values))
+        if not comparisons:
             return None
-        worst, wrote, right = max(found, key=lambda f: (not f[0].passed, f[0].excess))
+        worst, wrote, right = max(comparisons, key=lambda f: (not f[0].passed, f[0].excess))
         return StepResult(self.step, self._described.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
 
     def _allowed(self, binding: int, right: Slice) -> float:
@@ -236,12 +238,12 @@ def _near(array: np.ndarray, index: tuple[int, ...], written: tuple[int, ...]) -
     return None
 
 
-def compare(where: tuple[int, str, str], actual: np.ndarray, wanted: Slice, tolerance: float) -> Result:
+def compare(where: tuple[int, str, str], actual: np.ndarray, expected: Slice, tolerance: float) -> Result:
     """The elements of `actual` that are compared, against what they should be; NaN is infinitely wrong."""
-    flat, at = actual.reshape(-1), wanted.at if wanted.at is not None else np.arange(actual.size)
-    if len(at) != wanted.values.size or at.max() >= flat.size:
+    flat, at = actual.reshape(-1), expected.at if expected.at is not None else np.arange(actual.size)
+    if len(at) != expected.values.size or at.max() >= flat.size:
         raise broken(f"{where[2]} of {where[1]} has {flat.size} elements")
-    values, right = (a.reshape(-1).astype(np.float64) for a in (flat[at], wanted.values))
+    values, right = (a.reshape(-1).astype(np.float64) for a in (flat[at], expected.values))
     with np.errstate(invalid="ignore"):
         errors = np.where(values == right, 0, np.abs(values - right))
     errors[np.isnan(errors)] = np.inf
