@@ -31,7 +31,9 @@ NARROW = {
 def write(config: Mapping[str, Any], folder: Path, seed: int = 0) -> None:
     """Write model.onnx, its weights and config.json into a folder, which must exist. `config`: fields of NARROW."""
     # The examples are programs, not a package: they find each other beside themselves.
-    sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+    examples = str(Path(__file__).parent.parent / "examples")
+    if examples not in sys.path:
+        sys.path.insert(0, examples)
     from llama_graph import decoder
 
     random = np.random.default_rng(seed)
