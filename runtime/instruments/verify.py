@@ -95,11 +95,10 @@ class StepResult:
 def _within(checks: Iterable[Check], tolerance: float | None) -> Iterator[Check]:
     """The checks, with this tolerance for all that they compare unless it is None."""
     for check in checks:
-        yield (
-            check
-            if tolerance is None
-            else replace(check, tolerances=dict.fromkeys(check.outputs, tolerance), tolerance=tolerance)
-        )
+        if tolerance is None:
+            yield check
+        else:
+            yield replace(check, tolerances=dict.fromkeys(check.outputs, tolerance), tolerance=tolerance)
 
 
 def outputs(session: Session, checks: Iterable[Check], tolerance: float | None = None) -> Iterator[Result]:
@@ -140,8 +139,13 @@ def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], results: M
     spread: set[int] = set()
     for i, step in reversed(list(enumerate(program.steps))):
         bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
+<<<<<<< HEAD
         visible = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
         if (visible or readers[i] & spread) and _bad(i, results):
+=======
+        seen = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
+        if (seen or readers[i] & spread) and _bad(i, results):
+>>>>>>> main
             spread.add(i)
     excess = {i: results[i].worst.excess for i in spread & results.keys()}
     most = max((e for e in excess.values() if math.isfinite(e)), default=0)
@@ -162,11 +166,19 @@ def _bad(step: int, results: Mapping[int, StepResult]) -> bool:
 
 def _replay(session: Session, graph: Graph, check: Check) -> Iterator[_Run]:
     try:
+<<<<<<< HEAD
         symbols = session.feed(check.program, check.inputs, check.symbols)
     except (KeyError, ValueError) as error:
         raise broken(error) from error
     for step in session.stepwise(check.program, symbols):
         yield _Run(session, graph, check, step, symbols)
+=======
+        values = session.feed(check.program, check.inputs, check.symbols)
+    except (KeyError, ValueError) as error:
+        raise broken(error) from error
+    for step in session.stepwise(check.program, values):
+        yield _Run(session, graph, check, step, values)
+>>>>>>> main
 
 
 class _Run:
@@ -176,16 +188,21 @@ class _Run:
         self.step, self._session, self._check, self._symbols = step, session, check, symbols
         self._operands = graph.work[check.program][step].operands
         self._nodes = graph.operation(check.program, step).nodes
-        self._described = session.plan.programs[check.program].steps[step]
-        self._access = session.plan.kernels[self._described.kernel].access
+        self._step = session.plan.programs[check.program].steps[step]
+        self._access = session.plan.kernels[self._step.kernel].access
 
     def result(self, check: int) -> StepResult | None:
         """How the step did in the check with this number, None if there is nothing to compare with."""
+<<<<<<< HEAD
         expected = {
             b: self._check.steps[self.step, b]
             for b in range(len(self._operands))
             if (self.step, b) in self._check.steps
         }
+=======
+        steps = self._check.steps
+        expected = {b: steps[self.step, b] for b in range(len(self._operands)) if (self.step, b) in steps}
+>>>>>>> main
         comparisons = []
         for binding, right in expected.items():
             wrote, where = self._content(binding), (check, self._check.program, self._operands[binding].value)
@@ -194,11 +211,15 @@ class _Run:
         if not comparisons:
             return None
         worst, wrote, right = max(comparisons, key=lambda f: (not f[0].passed, f[0].excess))
+<<<<<<< HEAD
         return StepResult(self.step, self._described.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
+=======
+        return StepResult(self.step, self._step.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
+>>>>>>> main
 
     def _allowed(self, binding: int, right: Slice) -> float:
         """The largest error of what the step writes at a binding."""
-        buffer = self._session.plan.buffers[self._described.buffers[binding]]
+        buffer = self._session.plan.buffers[self._step.buffers[binding]]
         if buffer.kind == "output":
             return self._check.output_tolerance(buffer.name, right)
         return self._check.step_tolerance(right)
@@ -208,7 +229,7 @@ class _Run:
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
         for binding, (operand, access) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
-            buffer = self._session.plan.buffers[self._described.buffers[binding]]
+            buffer = self._session.plan.buffers[self._step.buffers[binding]]
             packed = math.prod(shape) > buffer.bytes // buffer.each  # into fewer words than the weight has numbers
             if ACCESS[access].write or packed:
                 continue
@@ -220,7 +241,7 @@ class _Run:
     def _content(self, binding: int) -> np.ndarray:
         operand = self._operands[binding]
         shape, first = self._shape(operand), evaluate_size(operand.offset, self._symbols)
-        flat = self._session.content(self._described.buffers[binding], first, math.prod(shape), operand.dtype)
+        flat = self._session.content(self._step.buffers[binding], first, math.prod(shape), operand.dtype)
         return flat.reshape(shape)
 
     def _shape(self, operand: Operand) -> tuple[int, ...]:
