@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ def write(graph: Graph) -> str:
     """The text of graph.json: a line for each operation and step."""
 
     def line(value: Any) -> str:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=vars)
 
     def lines(items: Iterator[Any]) -> str:
         return "[\n" + ",\n".join(map(line, items)) + "\n]"
@@ -184,7 +184,7 @@ def _work_line(work: Work) -> dict[str, Any]:
 
 def _filled(item: Any) -> dict[str, Any]:
     """The fields that say more than nothing."""
-    return {k: v for k, v in asdict(item).items() if v or k in ("shape", "touched")}
+    return {k: v for k, v in vars(item).items() if v or k in ("shape", "touched")}
 
 
 def read(folder: Path, plan: Plan) -> Graph:
