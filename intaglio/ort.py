@@ -73,11 +73,7 @@ class _Sessions:
         outputs = [o.name for o in session.get_outputs()]
         inputs = {i.name for i in session.get_inputs()}
         try:
-<<<<<<< HEAD
-            values = session.run(outputs, {k: v for k, v in feeds.items() if k in inputs})
-=======
-            values: Sequence[Any] = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
->>>>>>> main
+            values: Sequence[Any] = session.run(outputs, {k: v for k, v in feeds.items() if k in inputs})
         except Exception as error:  # onnxruntime has no common type of error
             raise ValueError(f"onnxruntime cannot run the model on the bundle's golden inputs: {error}") from error
         return {**feeds, **dict(zip(outputs, values, strict=True))}
@@ -109,22 +105,13 @@ def _expected(check: Check, graph: Graph, plan: Plan, values: Mapping[str, Seen]
     names = {buffer: name for name, buffer in program.outputs.items()}
     for i, (work, step) in enumerate(zip(graph.work[check.program], program.steps, strict=True)):
         for binding, (operand, buffer) in enumerate(zip(work.operands, step.buffers, strict=True)):
-<<<<<<< HEAD
-            if operand.origin is None or not operand.whole or operand.origin.model not in values:
+            origin = operand.origin
+            if origin is None or not operand.whole or origin.model not in values:
                 continue
-            right = _slice(operand, check.symbols, values[operand.origin.model])
+            right = _slice(origin, operand.shape, check.symbols, values[origin.model])
             if right is not None:
                 steps[i, binding] = right
                 outputs |= {names[buffer]: right} if buffer in names else {}
-=======
-            origin = operand.origin
-            if origin is None or not operand.whole or origin.model not in seen:
-                continue
-            found = _slice(origin, operand.shape, check.symbols, seen[origin.model])
-            if found is not None:
-                steps[i, binding] = found
-                outputs |= {names[buffer]: found} if buffer in names else {}
->>>>>>> main
     return replace(check, outputs=outputs, steps=steps)
 
 

@@ -139,13 +139,8 @@ def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], results: M
     spread: set[int] = set()
     for i, step in reversed(list(enumerate(program.steps))):
         bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-<<<<<<< HEAD
-        visible = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
-        if (visible or readers[i] & spread) and _bad(i, results):
-=======
         seen = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
         if (seen or readers[i] & spread) and _bad(i, results):
->>>>>>> main
             spread.add(i)
     excess = {i: results[i].worst.excess for i in spread & results.keys()}
     most = max((e for e in excess.values() if math.isfinite(e)), default=0)
@@ -166,19 +161,11 @@ def _bad(step: int, results: Mapping[int, StepResult]) -> bool:
 
 def _replay(session: Session, graph: Graph, check: Check) -> Iterator[_Run]:
     try:
-<<<<<<< HEAD
-        symbols = session.feed(check.program, check.inputs, check.symbols)
-    except (KeyError, ValueError) as error:
-        raise broken(error) from error
-    for step in session.stepwise(check.program, symbols):
-        yield _Run(session, graph, check, step, symbols)
-=======
         values = session.feed(check.program, check.inputs, check.symbols)
     except (KeyError, ValueError) as error:
         raise broken(error) from error
     for step in session.stepwise(check.program, values):
         yield _Run(session, graph, check, step, values)
->>>>>>> main
 
 
 class _Run:
@@ -193,16 +180,8 @@ class _Run:
 
     def result(self, check: int) -> StepResult | None:
         """How the step did in the check with this number, None if there is nothing to compare with."""
-<<<<<<< HEAD
-        expected = {
-            b: self._check.steps[self.step, b]
-            for b in range(len(self._operands))
-            if (self.step, b) in self._check.steps
-        }
-=======
         steps = self._check.steps
         expected = {b: steps[self.step, b] for b in range(len(self._operands)) if (self.step, b) in steps}
->>>>>>> main
         comparisons = []
         for binding, right in expected.items():
             wrote, where = self._content(binding), (check, self._check.program, self._operands[binding].value)
@@ -211,11 +190,7 @@ class _Run:
         if not comparisons:
             return None
         worst, wrote, right = max(comparisons, key=lambda f: (not f[0].passed, f[0].excess))
-<<<<<<< HEAD
-        return StepResult(self.step, self._described.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
-=======
         return StepResult(self.step, self._step.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
->>>>>>> main
 
     def _allowed(self, binding: int, right: Slice) -> float:
         """The largest error of what the step writes at a binding."""
