@@ -38,7 +38,7 @@ NUMBERS: dict[str, dict[str, float]] = {
 # From f32 to f32, so that four can be done at once.
 SMOOTH = (UNARY | BINARY | {"Clip", "TanhGelu"}) - {"Sign"}
 
-Step = tuple[str | float | int, ...]
+Step = tuple[str, *tuple[str | float, ...]]  # the operator, and its arguments
 Expression = tuple[Step, ...]
 
 
@@ -49,7 +49,7 @@ def step(op: str, attrs: Mapping[str, Any], args: Sequence[str | float]) -> Step
     return (next(spelled, op), *args, *numbers)
 
 
-def operator(step: Step) -> tuple[str, dict[str, Any], Step]:
+def operator(step: Step) -> tuple[str, dict[str, Any], tuple[str | float, ...]]:
     """The operator of a step, its attributes and its arguments: what `step` made it of."""
     op, attrs = SPELLED.get(step[0], (step[0], {}))
     names = NUMBERS.get(op, {})
