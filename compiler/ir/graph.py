@@ -64,7 +64,10 @@ class TensorType:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
-def type_of(array: np.ndarray) -> TensorType:
+Content = np.ndarray | Packed | Quantized  # of a constant
+
+
+def type_of(array: Content) -> TensorType:
     """The type of a constant; an array of dimensions (dtype object) counts as i64."""
     if array.dtype == object:
         return TensorType("i64", array.shape)
@@ -97,12 +100,17 @@ class Value:
 
     name: str
     type: TensorType
-    const: np.ndarray | Packed | Quantized | None = None
+    const: Content | None = None
     origin: Origin | None = None
 
     @property
     def shape(self) -> tuple[Dim, ...]:
         return self.type.shape
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """The shape, which depends on no symbol. Raises NotLinear if it does."""
+        return tuple(map(dims.fixed, self.shape))
 
     @property
     def dtype(self) -> str:
@@ -377,7 +385,7 @@ class Graph:
         self._taken[name] = 0
         return Value(name, type)
 
-    def constant(self, array: np.ndarray, name: str = "const") -> Value:
+    def constant(self, array: Content, name: str = "const") -> Value:
         """A constant; names of constants need not be unique."""
         return Value(name, type_of(array), array)
 

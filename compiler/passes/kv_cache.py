@@ -15,7 +15,7 @@ from intaglio.compiler.ir.expression import ELEMENTWISE
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
 from intaglio.compiler.ir.operators import Attention, FakeQuantize, Linear, Rotary
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import is_rounding
+from intaglio.compiler.rewrite.elementwise_chains import rounding
 
 _BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "Linear", "Rotary"})
 _KEEPS = ELEMENTWISE | {"Slice", "Concat", "Expand"}
@@ -117,7 +117,7 @@ def last_position(graph: Graph, tokens: Dim) -> int:
 def _row_by_row(graph: Graph, node: Node) -> bool:
     """Whether `node` makes each row of its output from the same row of its first input, and nobody else reads it."""
     constant = all(v is None or v.const is not None for v in node.inputs[1:])
-    by_row = node.op in ELEMENTWISE | _BY_LAST_AXIS | {"MatMul"} or is_rounding(node)
+    by_row = node.op in ELEMENTWISE | _BY_LAST_AXIS | {"MatMul"} or rounding(node)
     return constant and by_row and len(node.outputs) == 1
 
 
