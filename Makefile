@@ -1,11 +1,12 @@
 # make demo   compiles a real Whisper and transcribes real speech
 # make test   checks formatting, lints and runs the tests
 # make bench  measures it beside other engines, see benchmarks/README.md
+# make docs   writes the generated documents again
 # All create .venv, see to a Vulkan driver, and redo only what is out of date.
 
 PYTHON ?= python3
 PY := .venv/bin/python
-EXTRA := $(if $(filter test,$(MAKECMDGOALS))$(wildcard .venv/.test),test,compiler)
+EXTRA := $(if $(filter test docs,$(MAKECMDGOALS))$(wildcard .venv/.test),test,compiler)
 MODEL := build/whisper-tiny.en
 BUNDLE := $(MODEL).bundle
 COMPILER := $(shell find compiler codegen templates runtime/plan.py runtime/plan_file.py -type f -not -name '*.pyc')
@@ -25,7 +26,7 @@ NO_BROWSER := no browser for the tests: apt-get install chromium (Debian), dnf i
 NO_VENV := $(PYTHON) cannot make a virtual environment: apt-get install python3-venv (Debian, Ubuntu), as root
 OLD_PYTHON := $(PYTHON) is missing or older than 3.11: install a newer one and name it, as in make PYTHON=python3.12
 
-.PHONY: demo test bench adapter browser clean
+.PHONY: demo test bench docs adapter browser clean
 .DELETE_ON_ERROR:
 
 demo: adapter $(BUNDLE)/plan.json
@@ -35,6 +36,9 @@ test: adapter browser tests/node_modules/.package-lock.json $(MODEL)/encoder_mod
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pytest
+
+docs: .venv/.test
+	$(PY) tests/system/test_documents.py
 
 bench: adapter .venv/.engines
 	$(PY) -m benchmarks $(BENCH)

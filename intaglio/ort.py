@@ -1,4 +1,4 @@
-"""A bundle's golden runs through onnxruntime, on the model that it was compiled from: what every step must write."""
+"""A bundle's golden runs by onnxruntime, on the model that was compiled: the right values of every step."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def checks(
     model: str | Path | onnx.ModelProto,
     bind: Mapping[str, Any] | None = None,
 ) -> Iterator[Check]:
-    """The golden checks, holding what onnxruntime makes of their inputs instead of what is in the bundle.
+    """The golden checks with onnxruntime's values instead of those in the bundle.
 
-    `bind`: as the bundle was compiled with. Raises BadModel, NoReference, and ValueError where the bundle was compiled
-    from another model.
+    bind: the same as when the bundle was compiled. Raises BadModel, NoReference, and ValueError if the bundle was
+    compiled from another model.
     """
     try:
         from intaglio.compiler.models import families
@@ -54,9 +54,9 @@ def checks(
 
 
 class _Sessions:
-    """A session of onnxruntime for each part of a reference, whose outputs are all values that steps are compared with.
+    """A session of onnxruntime for each part of a reference. Its outputs are all values that steps are compared with.
 
-    The graph is not optimized: its values are to be what its nodes say.
+    The graph is not optimized, so that each value is what its node says.
     """
 
     def __init__(self, reference: Reference, graph: Graph) -> None:

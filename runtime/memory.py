@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import wgpu
 
-from intaglio.runtime.errors import DeviceLimit
+from intaglio.runtime.errors import BadBundle, DeviceLimit
 from intaglio.runtime.limits import TEXELS, WORD
 from intaglio.runtime.plan import Buffer
 from intaglio.runtime.weights import row_bytes
@@ -42,10 +42,15 @@ def numpy(dtype: str) -> np.dtype:
     return np.dtype(missing.get(dtype) or f"{dtype[0]}{int(dtype[1:]) // 8}")
 
 
-class Memory:
-    """These buffers of a plan on `device`, by their indices, and those of `shared`, which someone else allocated.
+def array_of(read: Any, dtype: np.dtype) -> np.ndarray:
+    """What wgpu read, as an array. wgpu's own type for it, ArrayLike, does not declare the buffer protocol."""
+    return np.frombuffer(read, dtype)
 
-    Raises DeviceLimit where there is no room for them.
+
+class Memory:
+    """Buffers of a plan on `device`, by index, and those of `shared`, which its owner allocated.
+
+    Raises DeviceLimit if the adapter cannot allocate them.
     """
 
     def __init__(self, device: wgpu.GPUDevice, buffers: Mapping[int, Buffer], shared: Memory | None = None) -> None:
@@ -54,8 +59,12 @@ class Memory:
         self._buffers = {i: self._allocate(b) for i, b in buffers.items()}
         self._views: dict[int, Any] = {}
 
-    def __getitem__(self, index: int) -> wgpu.GPUBuffer | wgpu.GPUTexture:
-        return self._buffers[index]
+    def buffer(self, index: int) -> wgpu.GPUBuffer:
+        """The GPU buffer of a buffer of the plan. Raises BadBundle if it is a texture."""
+        memory = self._buffers[index]
+        if not isinstance(memory, wgpu.GPUBuffer):
+            raise BadBundle(f"the plan is broken: {self._described[index].name} is a texture; compile the model again")
+        return memory
 
     @property
     def allocated(self) -> int:
@@ -66,8 +75,8 @@ class Memory:
         )
 
     def resource(self, index: int) -> Any:
-        """What a bind group takes. A texture has one view: making it takes as long as all else of a binding."""
-        if index not in self._buffers:
+        """The resource for a bind group. A texture's view is made once, because that takes longer than the rest."""
+        if self._shared is not None and index not in self._buffers:
             return self._shared.resource(index)
         if index not in self._views:
             memory = self._buffers[index]
@@ -86,7 +95,7 @@ class Memory:
 
     def put(self, index: int, content: np.ndarray, offset: int = 0) -> None:
         """Copy words into a buffer from element `offset` on, or into a texture from its beginning."""
-        data = memoryview(content.reshape(-1)).cast("B")
+        data = content.reshape(-1).data.cast("B")
         row = row_bytes(self._described[index])
         whole = len(data) // row * row
         if whole:
@@ -107,14 +116,14 @@ class Memory:
 
     def get(self, index: int, count: int) -> np.ndarray:
         """The first `count` numbers of a buffer or a texture, as they are stored."""
-        if index not in self._buffers:
+        if self._shared is not None and index not in self._buffers:
             return self._shared.get(index, count)
         memory, dtype = self._buffers[index], stored(self._described[index])
         size = count * dtype.itemsize
         if isinstance(memory, wgpu.GPUBuffer):
-            return np.frombuffer(self._device.queue.read_buffer(memory, 0, size), dtype)
+            return array_of(self._device.queue.read_buffer(memory, 0, size), dtype)
         row = row_bytes(self._described[index])
         rows = -(-size // row)
         layout = {"bytes_per_row": row, "rows_per_image": rows}
         read = self._device.queue.read_texture({"texture": memory}, layout, (memory.width, rows, 1))
-        return np.frombuffer(read[:size], dtype)
+        return array_of(read, dtype)[:count]

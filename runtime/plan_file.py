@@ -106,12 +106,16 @@ def expect(condition: object, what: str) -> None:
 def _parse(data: dict[str, Any]) -> Plan:
     return Plan(
         kind=typed(data["kind"], str),
-        symbols={name: items(ends, int) for name, ends in named(data["symbols"], list).items()},
+        symbols={name: _range(*ends) for name, ends in named(data["symbols"], list).items()},
         kernels=kernels(data["kernels"]),
         buffers=tuple(_buffer(**b) for b in items(data["buffers"], dict)),
         programs={name: _program(**p) for name, p in named(data["programs"], dict).items()},
         files=files(data["files"]),
     )
+
+
+def _range(low: Any, high: Any) -> tuple[int, int]:
+    return typed(low, int), typed(high, int)
 
 
 def files(data: Any) -> dict[str, File]:

@@ -1,7 +1,7 @@
-"""Weights on their way from files to the adapter, in one pass: a piece is read, hashed and handed on before the next.
+"""Weights are streamed from files to the adapter: each piece is read, hashed and yielded before the next.
 
-So memory never holds them twice, and nothing is handed on that is not what was compiled. Files are safetensors: eight
-bytes that tell the length of a JSON header, the header, and the tensors one after the other. A weight that goes on in
+So memory never holds them twice, and nothing is yielded with another hash than the plan's. Files are safetensors: eight
+bytes with the length of a JSON header, the header, and the tensors one after the other. A weight that goes on in
 the next file has a tensor of the same name there.
 """
 
@@ -12,8 +12,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
@@ -28,8 +29,9 @@ _WIDTHS = {"F32": 4, "I32": 4, "U32": 4, "F16": 2}  # bytes of a number, of the 
 
 
 def stream(folder: Path, plan: Plan, progress: Progress) -> Iterator[tuple[int, int, memoryview]]:
-    """All weights, piece by piece: a buffer, a place in it in bytes, and whole rows of what comes there, which are gone
-    when the next piece is taken. Raises BadBundle before anything of a piece that was changed is handed on.
+    """All weights, piece by piece: index of the buffer, offset in bytes, and whole rows, valid until the next piece.
+
+    Raises BadBundle for a piece that was changed, before any of it is yielded.
     """
     weights = [_Weight(i, b) for i, b in enumerate(plan.buffers) if b.kind == "weight"]
     total, done = sum(w.buffer.bytes for w in weights), 0
@@ -70,7 +72,7 @@ class _Tensor:
 class _Pieces:
     """A file that is read once, from beginning to end; each piece is compared with its hash before it is handed on."""
 
-    def __init__(self, file: BinaryIO, path: Path, described: File) -> None:
+    def __init__(self, file: BufferedReader, path: Path, described: File) -> None:
         self._file, self._path, self._hashes = file, path, iter(described.pieces)
         self._left = described.bytes  # that were not read yet
         if os.fstat(file.fileno()).st_size != self._left:
@@ -116,7 +118,7 @@ class _Pieces:
 def _file(
     folder: Path, name: str, described: File, weights: Mapping[str, _Weight]
 ) -> Iterator[tuple[int, int, memoryview]]:
-    """The pieces of a file. A file that was changed is told from one that was written wrongly."""
+    """The pieces of a file. A changed file and a wrongly written one give different errors."""
     with files.open_file(folder, name) as file:
         pieces = _Pieces(file, folder / name, described)
         try:
@@ -155,7 +157,7 @@ def _chunks(file: _Pieces, size: int, row: int) -> Iterator[memoryview]:
 
 
 def _header(file: _Pieces) -> Iterator[_Tensor]:
-    """The tensors in the order of their bytes, which leave no gap."""
+    """The tensors in the order of their bytes. Raises ValueError if they leave a gap."""
     length = int.from_bytes(file.read(8), "little")
     if length > HEADER:
         raise ValueError(f"its header has {length} bytes")

@@ -15,9 +15,10 @@ from onnx import ModelProto
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph, Node, TensorType, Value, known
+from intaglio.compiler.models import logits
 from intaglio.compiler.reader import load
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.runtime.contract import TOKENS
+from intaglio.runtime.contract import LOGITS, TOKENS
 
 _WHOLE = ("i64", "i32")
 
@@ -94,9 +95,10 @@ def _made_as(name: str) -> str:
     return name.replace("past", "present")
 
 
-def read(path: Path, tokens: Dim, encoder: Graph | None = None) -> Graph:
+def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int | None = None) -> Graph:
     """input_ids [1,tokens] (and encoder_hidden_states as the encoder makes them) -> logits f32[1,tokens,vocab].
 
+    vocabulary: the width of the logits, where the configuration gives it.
     Where the encoder makes keys and values of cross-attention too, what makes them moves into the decoder.
     Raises BadModel, UnsupportedOperator.
     """
@@ -115,6 +117,10 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None) -> Graph:
         _fill(graph, value, _count if value.name in found.positions else _ones)
     if across:
         _move_from_encoder(graph, encoder, across)
+    output = logits.logits(graph, vocabulary)
+    if output.shape[1] == 1 and not isinstance(tokens, int):
+        output = logits.of_all_tokens(graph, output, tokens)
+    graph.outputs = [output]
     return _checked(graph, {2: "input_ids"} | ({3: "encoder_hidden_states"} if encoder is not None else {}))
 
 
@@ -143,10 +149,7 @@ def _move_from_encoder(graph: Graph, encoder: Graph, across: Mapping[str, Value]
 
 
 def _checked(graph: Graph, roles: dict[int, str]) -> Graph:
-    """The graph with the logits as its one output, and with the inputs that `roles` names by their rank."""
-    graph.outputs = [v for v in graph.outputs if len(v.shape) == 3][:1]
-    if not graph.outputs:
-        raise BadModel("the decoder has no output of shape [batch, tokens, vocabulary]; export it with its head")
+    """The graph with the logits alone as its output, and with the inputs that `roles` names by their rank."""
     graph.prune()
     graph.inputs = [v for v in graph.inputs if graph.consumers(v)]
     if sorted(len(v.shape) for v in graph.inputs) != sorted(roles):
@@ -154,7 +157,7 @@ def _checked(graph: Graph, roles: dict[int, str]) -> Graph:
         raise BadModel(f"the decoder reads {inputs}; expected {' and '.join(roles.values())}")
     for value in graph.inputs:
         value.name = roles[len(value.shape)]
-    graph.outputs[0].name = "logits"
+    graph.outputs[0].name = LOGITS
     return graph
 
 

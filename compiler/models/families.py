@@ -43,9 +43,10 @@ def compile(source: Source, trace: Trace, precision: Precision, request: Request
     model = family_of(source).read(source if not isinstance(source, str) else Path(source), request or Request())
     # Phase 1, prepare: the family makes the graphs such that numpy can run them.
     _apply(model, model.prepare(), trace)
-    # Phase 2, golden values: those of the export, before any pass that could be wrong.
+    # Phase 2, golden values: those of the export, before any pass that could be wrong, unless phase 6 makes others.
     trace.say("golden values")
-    golden = model.golden(model.decoder())
+    decoder = model.decoder()
+    golden = model.golden(decoder) if decoder is None or not precision.reduced else []
     # Phase 3, understand: what the exporter meant.
     _apply(model, dict.fromkeys(model.graphs, UNDERSTAND), trace)
     # Phase 4, derive: what the family adds to that, such as caches.

@@ -37,7 +37,8 @@ def read(folder: Path) -> Builder | None:
     model, search = _section(folder, settings, "model"), settings.get("search")
     tokens = {k: model[k] for k in ("bos_token_id", "eos_token_id") if k in model}
     generation = tokens | {k: search[k] for k in _SEARCH if k in search} if _samples(search) else tokens
-    config = {"model_type": model.get("type"), "max_position_embeddings": model.get("context_length")} | tokens
+    names = {"type": "model_type", "context_length": "max_position_embeddings", "vocab_size": "vocab_size"}
+    config = {theirs: model.get(name) for name, theirs in names.items()} | tokens
     encoder = _file(folder, model, "encoder") if "encoder" in model or model.get("type") == "whisper" else None
     if encoder is not None:
         bands, frames = _spectrogram(encoder)

@@ -18,8 +18,8 @@ from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply
 
 _INFINITE = (
-    "its scale is infinite, which leaves no number what it is; a quantizer makes such of masks with -inf in them, from "
-    "which nodes_to_exclude keeps it"
+    "its scale is infinite, so every value would be lost. This happens when a mask with -inf is quantized: list that "
+    "node in nodes_to_exclude"
 )
 
 

@@ -18,7 +18,7 @@ from intaglio.runtime.instruments import measure
 from intaglio.runtime.instruments.clock import FEATURE, Clock, Work, clock
 from intaglio.runtime.instruments.golden import Check
 from intaglio.runtime.limits import TIERS
-from intaglio.runtime.plan import ACCESS, Plan, Program, Step
+from intaglio.runtime.plan import ACCESS, Alternatives, Plan, Program, Step
 from intaglio.runtime.progress import Progress
 from intaglio.runtime.session import Session
 from intaglio.runtime.tuning import Measurements, adapter
@@ -91,16 +91,17 @@ def _listed(plan: Plan, program: str, granted: set[str]) -> list[tuple[str, str,
     The variants of a problem lie as far apart as they can, or all but the first one would find its operands in the
     adapter's caches.
     """
-    alternatives = {step.alternatives.problem: step for step in plan.programs[program].steps if step.alternatives}
-    turns = [list(_variants(plan, step, granted)) for step in alternatives.values()]
+    steps = ((step, step.alternatives) for step in plan.programs[program].steps)
+    problems = {alternatives.problem: (step, alternatives) for step, alternatives in steps if alternatives}
+    turns = [list(_variants(plan, step, alternatives, granted)) for step, alternatives in problems.values()]
     return [listed for turn in itertools.zip_longest(*turns) for listed in turn if listed]
 
 
-def _variants(plan: Plan, step: Step, granted: set[str]) -> Iterator[tuple[str, str, Step]]:
-    yield step.alternatives.problem, step.alternatives.variant, step
-    for variant, (kernel, grid) in step.alternatives.others.items():
+def _variants(plan: Plan, step: Step, alternatives: Alternatives, granted: set[str]) -> Iterator[tuple[str, str, Step]]:
+    yield alternatives.problem, alternatives.variant, step
+    for variant, (kernel, grid) in alternatives.others.items():
         if set(plan.kernels[kernel].needs) <= granted:
-            yield step.alternatives.problem, variant, Step(kernel, step.buffers, grid)
+            yield alternatives.problem, variant, Step(kernel, step.buffers, grid)
 
 
 def _wrong(

@@ -12,6 +12,7 @@ import numpy as np
 import wgpu
 
 from intaglio.runtime.device import wait
+from intaglio.runtime.memory import array_of
 from intaglio.runtime.native import timestamp_period
 
 FEATURE = "timestamp-query"
@@ -62,7 +63,7 @@ class Timestamps:
             pass_.end()
         encoder.resolve_query_set(self._queries, 0, 2 * len(works), self._ticks, 0)
         self._device.queue.submit([encoder.finish()])
-        ticks = np.frombuffer(self._device.queue.read_buffer(self._ticks, 0, 16 * len(works)), np.int64)
+        ticks = array_of(self._device.queue.read_buffer(self._ticks, 0, 16 * len(works)), np.dtype(np.int64))
         return [max(0.0, float(end - begin) * self._period) for begin, end in ticks.reshape(-1, 2)]
 
 

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,11 +94,10 @@ def per_token(session: Session, run: Run, count: int) -> float:
 
 def peak_memory() -> int:
     """Bytes of memory that this process had at most until now; 0 where the system does not say."""
-    try:  # Linux: getrusage would tell of the process that started this one, too
-        status = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) << 10
-    except (OSError, TypeError):
-        pass
+    with suppress(OSError):  # Linux: getrusage would tell of the process that started this one, too
+        peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if peak:
+            return int(peak[1]) << 10
     try:
         import resource
     except ImportError:  # Windows

@@ -57,8 +57,10 @@ def read(path: Path, plan: Plan) -> Profile:
         if data["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {data['format']!r}")
         found = Profile(
-            *(typed(data[k], str) for k in ("adapter", "method", "plan")),
-            Ceilings(*(_positive(data["ceilings"][k]) for k in ("flops", "bytes"))),
+            typed(data["adapter"], str),
+            typed(data["method"], str),
+            typed(data["plan"], str),
+            Ceilings(_positive(data["ceilings"]["flops"]), _positive(data["ceilings"]["bytes"])),
             {name: _timing(**t) for name, t in named(data["programs"], dict).items()},
         )
         if {name: len(t.steps) for name, t in found.programs.items()} != {

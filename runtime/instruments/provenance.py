@@ -240,9 +240,9 @@ def _operand(
     origin: Any = None,
 ) -> Operand:
     name, value, dtype, layout = (typed(text, str) for text in (name, value, dtype, layout))
-    sizes = (items(s, int, str) for s in (shape, touched))
+    shape, touched = (items(sizes, int, str) for sizes in (shape, touched))
     seen = None if origin is None else _origin(**typed(origin, dict))
-    return Operand(name, value, dtype, *sizes, typed(offset, int, str), layout, typed(whole, bool), seen)
+    return Operand(name, value, dtype, shape, touched, typed(offset, int, str), layout, typed(whole, bool), seen)
 
 
 def _origin(model: str, name: str, views: Any = ()) -> Origin:

@@ -114,7 +114,7 @@ class _Paying(NodeTransformer):
         return _call("concatenated", *node.nodes)
 
 
-def _call(method: str, *arguments: nodes.Expr) -> nodes.Call:
+def _call(method: str, *arguments: nodes.Node) -> nodes.Call:
     return nodes.Call(nodes.EnvironmentAttribute(method), list(arguments), [], None, None)
 
 

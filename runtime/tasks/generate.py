@@ -48,11 +48,13 @@ class Settings:
         """Raises BadBundle."""
         try:
             made = cls(
-                tuple(data["end"]),
-                data["start"],
-                *(data[name] for name in ("context", "chunk", "vocabulary")),
-                dict(data["sampling"]),
-                dict(data["special"]),
+                end=tuple(data["end"]),
+                start=data["start"],
+                context=data["context"],
+                chunk=data["chunk"],
+                vocabulary=data["vocabulary"],
+                sampling=dict(data["sampling"]),
+                special=dict(data["special"]),
             )
             order = data["sampling_order"]
         except (KeyError, TypeError, ValueError) as error:
@@ -135,6 +137,8 @@ class Stream(Iterator[Piece]):
         with self._lock:
             for _ in self:
                 pass
+        if self.result is None:
+            raise RuntimeError("the text was interrupted; generate it again")
         return self.result
 
 
@@ -214,7 +218,7 @@ class Generator:
                 reason = "stop"
                 break
             tokens.append(token)
-            if logprobs is not None:
+            if logprobs is not None and options.logprobs is not None:
                 logprobs.append(self._logprob(token, options.logprobs))
             new = text.add(token)
             if new or self._tokenizer is None:

@@ -192,6 +192,7 @@ class Transcriber:
             segments += [segment for piece in pieces if (segment := self._segment(seek, piece)) is not None]
             seek += advance
             progress("transcribing", min(seek, sound.frames), sound.frames)
+        assert language is not None  # a recording has a frame, so it was heard
         tokens = [token for segment in segments for token in segment.tokens]
         return Transcript(self._tokenizer.decode(tokens).strip(), segments, language, tokens)
 
@@ -206,7 +207,8 @@ class Transcriber:
         text = self._tokenizer.decode(tokens)
         if not tokens or text.isspace() or piece.start == piece.end:
             return None
-        return Segment(*(self.settings.seconds(seek + f) for f in (piece.start, piece.end)), text.strip(), tokens)
+        start, end = self.settings.seconds(seek + piece.start), self.settings.seconds(seek + piece.end)
+        return Segment(start, end, text.strip(), tokens)
 
     # the programs
 

@@ -1,4 +1,4 @@
-"""The README: every command and every program in it runs, and the demo's text is what the demo prints."""
+"""The README and the guides: every command and program in them runs, and the demo prints what the README shows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+INSPECTING = (ROOT / "docs" / "inspecting.md").read_text(encoding="utf-8")
+TEXT = README + INSPECTING + (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
 BUNDLE = ROOT / "build" / "whisper-tiny.en.bundle"
 CHAT = ROOT / "build" / "smollm2-135m-instruct.bundle"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
 
 
 QUESTION = "What is the capital of France?\n"
@@ -65,18 +67,12 @@ def test_the_demo_prints_the_text_that_the_readme_shows() -> None:
     assert run(next(c for c in COMMANDS if c.startswith("intaglio run"))).strip() == text
 
 
-def test_what_a_rule_says_is_what_the_readme_shows() -> None:
-    said = run(next(c for c in COMMANDS if "--explain" in c)).splitlines()
-    assert len(said) == 4 and all(f"\n    {line}\n" in README for line in said)
+def test_an_explanation_is_what_the_guide_shows() -> None:
+    lines = run(next(c for c in COMMANDS if "--explain" in c)).splitlines()
+    assert len(lines) == 4 and all(f"\n    {line}\n" in INSPECTING for line in lines)
 
 
 def test_make_has_the_two_commands() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)$", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-
-
-def test_the_files_it_lists_are_in_a_bundle() -> None:
-    for pattern in re.findall(r"^\| `([^`]+)`", README, re.MULTILINE):
-        if not pattern.endswith("/"):
-            assert [*BUNDLE.glob(pattern), *CHAT.glob(pattern)], pattern

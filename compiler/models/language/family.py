@@ -55,7 +55,7 @@ class LanguageModel(Family):
     def __init__(self, folder: Folder) -> None:
         self._context = folder.context
         self._past, self._new = dim(Symbol(PAST, 0, folder.context - 1)), Symbol(NEW_TOKENS, 1, folder.context)
-        graph = decoder_inputs.read(folder.decoder, dim(self._new))
+        graph = decoder_inputs.read(folder.decoder, dim(self._new), vocabulary=folder.vocabulary)
         self.graphs = {DECODE: graph}
         self.settings = folder.settings | {"vocabulary": graph.outputs[0].shape[-1]}
         self.files, self.notes = folder.files, folder.notes

@@ -29,6 +29,7 @@ class Folder:
     files: dict[str, bytes]
     notes: list[str]
     sizes: dict[str, int]  # of dimensions that the file gives names
+    vocabulary: int | None  # the width of the logits
 
 
 def matches(folder: Path) -> bool:
@@ -46,7 +47,8 @@ def read(folder: Path, max_length: int | None = None) -> Folder:
     config = read_json(folder / "config.json", required=built is None) or built.config
     generation = read_json(folder / "generation_config.json", required=False) or (built.generation if built else {})
     tokenizer = read_json(folder / "tokenizer_config.json", required=False)
-    limit = _limit(config.get("text_config", config))
+    text = config.get("text_config", config)
+    limit, vocabulary = _limit(text), text.get("vocab_size")
     context = _context(folder, limit, max_length)
     notes = []
     if max_length is None and limit is not None and limit > context:
@@ -61,7 +63,8 @@ def read(folder: Path, max_length: int | None = None) -> Folder:
         "sampling_order": [*SAMPLING_OPTIONS],
         "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
     }
-    return Folder(_decoder(folder), context, settings, _files(folder, tokenizer), notes, built.sizes if built else {})
+    sizes = built.sizes if built else {}
+    return Folder(_decoder(folder), context, settings, _files(folder, tokenizer), notes, sizes, vocabulary)
 
 
 def _decoder(folder: Path) -> Path | None:

@@ -81,7 +81,7 @@ class Whisper(Family):
         self._context, self._symbols = folder.context, symbols(folder.context)
         spectrogram = _spectrogram(folder)
         encoder = _encoder(folder)
-        decoder = decoder_inputs.read(folder.decoder, dim(self._symbols.new), encoder)
+        decoder = decoder_inputs.read(folder.decoder, dim(self._symbols.new), encoder, folder.vocabulary)
         self.graphs = {MEL: spectrogram, ENCODE: encoder, DECODE: decoder}
         self.settings, self.notes = folder.settings, folder.notes
         self.files = {"tokenizer.json": folder.tokenizer}
@@ -111,7 +111,7 @@ class Whisper(Family):
         return {DECODE: cache}
 
     def decoder(self) -> Decoder:
-        return Decoder(self.graphs[DECODE], golden.encoded(self.graphs[ENCODE], self._tone.features))
+        return Decoder(self.graphs[DECODE], partial(golden.encoded, self.graphs[ENCODE], self._tone.features))
 
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
         begin = golden.prompt(self.settings)

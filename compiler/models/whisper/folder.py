@@ -30,6 +30,7 @@ class Folder:
     settings: dict[str, Any]
     tokenizer: bytes
     notes: list[str]
+    vocabulary: int | None  # the width of the logits
 
 
 def matches(folder: Path) -> bool:
@@ -71,7 +72,7 @@ def read(folder: Path) -> Folder:
         raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
     settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": FRAMES_PER_POSITION * sizes[1]}
     settings |= {"silence": mel.SILENCE, "frames_per_timestamp": FRAMES_PER_POSITION}
-    return Folder(encoder, decoder, *sizes, settings, tokenizer, notes)
+    return Folder(encoder, decoder, *sizes, settings, tokenizer, notes, config.get("vocab_size"))
 
 
 def _files(folder: Path) -> tuple[Path, Path]:
