@@ -130,6 +130,11 @@ class Value:
             raise TypeError(f"{self} is not a constant that holds an array")
         return self.const
 
+    @property
+    def matrix(self) -> np.ndarray | Packed:
+        """The content of the weight of a layer. Raises TypeError of other values."""
+        return self.const if isinstance(self.const, Packed) else self.array
+
     def __str__(self) -> str:
         return f"{self.name}: {self.type}"
 

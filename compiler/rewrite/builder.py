@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -34,10 +34,10 @@ class GraphBuilder:
         self._sources, self._name = sources or root.sources, root.output.name
         self.made: set[Value] = set()
 
-    def decline(self, why: str) -> None:
+    def decline(self, why: str) -> NoReturn:
         raise Declined(why)
 
-    def constant(self, array: Content | float, name: str | None = None) -> Value:
+    def constant(self, array: Content | np.generic, name: str | None = None) -> Value:
         whole = array if isinstance(array, Packed | Quantized) else np.asarray(array)
         return self.graph.constant(whole, name or f"{self._name}.const")
 
