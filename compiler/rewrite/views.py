@@ -35,7 +35,7 @@ def maps(graph: Graph, value: Value, expected: Callable[[np.ndarray], np.ndarray
     origin, chain = source(graph, value)
     for size in (3, 5):
         symbols = {s.name: size for v in (origin, value) for s in v.type.symbols}
-        shape = tuple(int(dims.substitute(d, symbols)) for d in origin.shape)
+        shape = tuple(dims.fixed(dims.substitute(d, symbols)) for d in origin.shape)
         index = np.arange(int(np.prod(shape))).reshape(shape)
         actual = evaluate.compute(graph, chain, {origin: index}, symbols)[value] if chain else index
         try:
