@@ -29,15 +29,19 @@ _DESCRIBED = 200  # bytes, at most, that a header spends on a tensor beside its 
 def rows8(matrix: np.ndarray) -> np.ndarray:
     """A matrix [N, K] in layout rows8, flat."""
     n, k = matrix.shape
-    padded = np.pad(matrix, [(0, 0), (0, -k % 4)])
-    return _eight_together(padded.reshape(n, -(-k // 4), 4))
+    return _eight_together(_padded(matrix, 0, -k % 4).reshape(n, -(-k // 4), 4))
 
 
 def _eight_together(texels: np.ndarray) -> np.ndarray:
     """Texels [N, texels of a row, 4] with eight rows side by side, flat; rows of zeros make N a multiple of 8."""
     n, each, four = texels.shape
-    padded = np.pad(texels, [(0, -n % 8), (0, 0), (0, 0)])
+    padded = _padded(texels, -n % 8, 0, 0)
     return np.ascontiguousarray(padded.reshape(-1, 8, each, four).transpose(0, 2, 1, 3)).reshape(-1)
+
+
+def _padded(array: np.ndarray, *ends: int) -> np.ndarray:
+    """An array with so many zeros at the end of each axis; itself, not a copy, where that is none."""
+    return np.pad(array, [(0, end) for end in ends]) if any(ends) else array
 
 
 def codes8(packed: Packed) -> np.ndarray:
@@ -48,7 +52,7 @@ def codes8(packed: Packed) -> np.ndarray:
     """
     bits = {"q8": 8, "q4": 4}[packed.format]
     each = 32 // bits
-    whole = np.pad(packed.codes.view(np.uint8), [(0, 0), (0, -packed.shape[1] % (4 * each))])
+    whole = _padded(packed.codes.view(np.uint8), 0, -packed.shape[1] % (4 * each))
     codes = whole.reshape(len(whole), -1, each, 4)
     words = np.zeros((*codes.shape[:2], 4), np.uint32)
     for i in range(each):
@@ -66,11 +70,11 @@ def scales8(packed: Packed) -> np.ndarray:
     else:
         pairs = packed.scale, packed.minimum
         if packed.minimum is None:
-            even = np.pad(packed.scale, [(0, 0), (0, packed.scale.shape[1] % 2)])
+            even = _padded(packed.scale, 0, packed.scale.shape[1] % 2)
             pairs = even[:, 0::2], even[:, 1::2]
         low, high = (p.view(np.uint16).astype(np.uint32) for p in map(np.ascontiguousarray, pairs))
         words = low | high << np.uint32(16)
-    padded = np.pad(words, [(0, -len(words) % 8), (0, 0)])
+    padded = _padded(words, -len(words) % 8, 0)
     return np.ascontiguousarray(padded.reshape(-1, 8, padded.shape[1]).transpose(0, 2, 1)).reshape(-1)
 
 
@@ -85,7 +89,7 @@ def packed(weight: Weight) -> np.ndarray:
     if weight.rows is not None:
         array = array[slice(*weight.rows)]
     array = stored(array)
-    return rows8(array) if weight.layout == "rows8" else np.pad(array.reshape(-1), (0, -array.size % 4))
+    return rows8(array) if weight.layout == "rows8" else _padded(array.reshape(-1), -array.size % 4)
 
 
 def packed_size(weight: Weight) -> int:
@@ -136,7 +140,9 @@ class WeightStore:
         identity = (*weight_identity(weight), row)
         if identity not in self._by_identity:
             words = packed(weight)
-            content = hashlib.sha256(words.tobytes() + f"{words.dtype} {row}".encode()).hexdigest()
+            digest = hashlib.sha256(np.ascontiguousarray(words))
+            digest.update(f"{words.dtype} {row}".encode())
+            content = digest.hexdigest()
             if content not in self._by_content:
                 self._by_content[content] = self._store(self._unique(weight.value.name), words, row)
             self._by_identity[identity] = self._by_content[content]

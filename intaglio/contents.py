@@ -1,4 +1,4 @@
-"""What the files of a bundle say, each read and checked when it is first asked for. No adapter is needed."""
+"""The content of a bundle's files. Each is read and checked at its first use. No adapter is needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Contents:
-    """The files of the bundle in `folder`. Any thread may ask. Raises BadBundle, as all its properties do."""
+    """The files of the bundle in `folder`. Any thread may use it. It and all its properties raise BadBundle."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,12 +35,12 @@ class Contents:
 
     @lazy
     def graph(self) -> Graph:
-        """What every step computes, and of which ONNX nodes. Raises BadBundle, also for a bundle that does not say."""
+        """What each step computes, and for which ONNX nodes."""
         return provenance.read(self.folder, self.plan)
 
     @lazy
     def report(self) -> dict[str, Any]:
-        """What the compiler wrote down: passes, kernels, bytes, dispatches per token."""
+        """The compiler's report: passes, kernels, bytes, dispatches per token."""
         path = self.folder / "report.json"
         if path.is_symlink() or not path.is_file():
             raise BadBundle(f"{path} is missing; compile the model again")
@@ -54,7 +54,7 @@ class Contents:
 
     @lazy
     def tokenizer(self) -> Tokenizer | None:
-        """Text to token ids and back; None where the model came without."""
+        """Converts text to token ids and back; None if the model has none."""
         from intaglio.runtime.tasks.tokenizer import Tokenizer
 
         content = self._file("tokenizer.json")
@@ -70,14 +70,14 @@ class Contents:
 
     @lazy
     def chat_template(self) -> ChatTemplate | None:
-        """How messages become one prompt; None where the model came without."""
+        """Formats messages as one prompt; None if the model has no template."""
         from intaglio.runtime.tasks.chat_template import ChatTemplate
 
         content = self._file("chat_template.jinja")
         return ChatTemplate(content.decode("utf-8", "replace"), self.language.special) if content else None
 
     def tokens(self, text: str, special: bool = True) -> list[int]:
-        """The token ids of a text. Raises ValueError where there is no tokenizer."""
+        """The token ids of a text. Raises ValueError if the bundle has no tokenizer."""
         if self.tokenizer is None:
             raise ValueError(f"{self.folder} has no tokenizer; pass token ids, as in generate([1, 2, 3])")
         return self.tokenizer.encode(text, special)
@@ -88,7 +88,7 @@ class Contents:
             raise ValueError(f"{self.folder} is not a {model} and cannot {task}; its kind is {self.plan.kind!r}")
 
     def _file(self, name: str) -> bytes | None:
-        """A file that not every bundle has."""
+        """The content of an optional file; None if it is missing."""
         return files.verify_file(self.folder, self.plan, name) if name in self.plan.files else None
 
 

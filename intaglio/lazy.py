@@ -1,4 +1,4 @@
-"""A property whose value is computed once, by the first thread that asks; functools.cached_property has no lock."""
+"""A property whose value is computed once, by the first thread that reads it; cached_property has no lock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class lazy(Generic[T]):
-    """A decorator for a method of a class whose objects have a `_lock`. What raises is tried again when asked again."""
+    """A decorator for methods of classes whose objects have a `_lock`. If the method raises, the next read retries."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
         self._compute = compute

@@ -1,8 +1,8 @@
-"""A bundle's golden runs through onnxruntime, on the model that it was compiled from: what every step must write."""
+"""A bundle's golden runs by onnxruntime, on the model that was compiled: the right values of every step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ import numpy as np
 
 from intaglio.errors import NoCompiler
 from intaglio.runtime.instruments.golden import Check, Slice
-from intaglio.runtime.instruments.provenance import Graph, Operand
+from intaglio.runtime.instruments.provenance import Graph, Origin
 from intaglio.runtime.plan import Plan
-from intaglio.runtime.sizes import evaluate_size
+from intaglio.runtime.sizes import Size, evaluate_size
 
 if TYPE_CHECKING:
     import onnx
@@ -35,10 +35,10 @@ def checks(
     model: str | Path | onnx.ModelProto,
     bind: Mapping[str, Any] | None = None,
 ) -> Iterator[Check]:
-    """The golden checks, holding what onnxruntime makes of their inputs instead of what is in the bundle.
+    """The golden checks with onnxruntime's values instead of those in the bundle.
 
-    `bind`: as the bundle was compiled with. Raises BadModel, NoReference, and ValueError where the bundle was compiled
-    from another model.
+    bind: the same as when the bundle was compiled. Raises BadModel, NoReference, and ValueError if the bundle was
+    compiled from another model.
     """
     try:
         from intaglio.compiler.models import families
@@ -54,9 +54,9 @@ def checks(
 
 
 class _Sessions:
-    """A session of onnxruntime for each part of a reference, whose outputs are all values that steps are compared with.
+    """A session of onnxruntime for each part of a reference. Its outputs are all values that steps are compared with.
 
-    The graph is not optimized: its values are to be what its nodes say.
+    The graph is not optimized, so that each value is what its node says.
     """
 
     def __init__(self, reference: Reference, graph: Graph) -> None:
@@ -73,7 +73,7 @@ class _Sessions:
         outputs = [o.name for o in session.get_outputs()]
         taken = {i.name for i in session.get_inputs()}
         try:
-            values = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
+            values: Sequence[Any] = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
         except Exception as error:  # onnxruntime has no common type of error
             raise ValueError(f"onnxruntime cannot run the model on the bundle's golden inputs: {error}") from error
         return {**feeds, **dict(zip(outputs, values, strict=True))}
@@ -105,31 +105,32 @@ def _expected(check: Check, graph: Graph, plan: Plan, seen: Mapping[str, Seen]) 
     names = {buffer: name for name, buffer in program.outputs.items()}
     for i, (work, step) in enumerate(zip(graph.work[check.program], program.steps, strict=True)):
         for binding, (operand, buffer) in enumerate(zip(work.operands, step.buffers, strict=True)):
-            if operand.origin is None or not operand.whole or operand.origin.model not in seen:
+            origin = operand.origin
+            if origin is None or not operand.whole or origin.model not in seen:
                 continue
-            found = _slice(operand, check.symbols, seen[operand.origin.model])
+            found = _slice(origin, operand.shape, check.symbols, seen[origin.model])
             if found is not None:
                 steps[i, binding] = found
                 outputs |= {names[buffer]: found} if buffer in names else {}
     return replace(check, outputs=outputs, steps=steps)
 
 
-def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | None:
-    """The ONNX value of an operand as the step has it, None where the model has none.
+def _slice(origin: Origin, sizes: Sequence[Size], symbols: Mapping[str, int], seen: Seen) -> Slice | None:
+    """The ONNX value that a step writes, as the step has it, None where the model has none.
 
     The model has computed all tokens so far; the program may have computed the last of them alone.
     """
-    if operand.origin.name not in seen.values:
+    if origin.name not in seen.values:
         return None
-    value, shape = seen.values[operand.origin.name], tuple(evaluate_size(d, symbols) for d in operand.shape)
+    value, shape = seen.values[origin.name], tuple(evaluate_size(d, symbols) for d in sizes)
     try:
-        array = operand.origin.see(value, seen.symbols)
+        array = origin.see(value, seen.symbols)
         beyond = [a - d for a, d in zip(array.shape, shape, strict=True)]
         if any(n < 0 or (n and a not in seen.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
             raise ValueError("sizes differ")
     except ValueError as error:
         raise ValueError(
-            f"the model's {operand.origin.name} has shape {list(value.shape)}, the bundle's {list(shape)}; "
+            f"the model's {origin.name} has shape {list(value.shape)}, the bundle's {list(shape)}; "
             "name the model that was compiled, with the same --bind"
         ) from error
     values = array[tuple(slice(n, None) for n in beyond)].reshape(-1)

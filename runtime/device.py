@@ -1,5 +1,6 @@
-"""The adapter: chosen, and opened with WebGPU's default limits, so that a bundle that runs here runs anywhere. Kernels
-that need more say so.
+"""The adapter: chosen, and opened with WebGPU's default limits, so that a bundle that runs here runs anywhere.
+
+Kernels that need more declare it.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ _locks_lock = threading.Lock()
 
 
 def lock(device: wgpu.GPUDevice) -> threading.RLock:
-    """The lock that a thread holds while it uses a device: one for each device, whoever shares it.
+    """The lock that a thread holds while it uses a device. All users of a device share one; it is reentrant.
 
-    wgpu-native 29 hangs where one thread writes a texture while another submits, and ends the process where two threads
-    map one buffer. A thread may take the lock again that it holds.
+    wgpu-native 29 hangs if one thread writes a texture while another submits, and ends the process if two threads map
+    one buffer.
     """
     with _locks_lock:
         return _locks.setdefault(device, threading.RLock())
 
 
 def wait(device: wgpu.GPUDevice) -> None:
-    """Wait until all is done that was submitted: reading anything back waits for that."""
+    """Wait until the adapter has done everything that was submitted; reading back has that effect."""
     with lock(device):
         word = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC)
         device.queue.read_buffer(word)
@@ -45,7 +46,7 @@ def adapters() -> list[wgpu.GPUAdapter]:
 def choose() -> wgpu.GPUAdapter:
     """The adapter that programs run on. Raises NoAdapter.
 
-    OpenGL does not count: wgpu falls back to it where Vulkan finds no driver, and lacks half of what is needed there.
+    OpenGL is refused: wgpu falls back to it if Vulkan finds no driver, but it lacks features that bundles need.
     """
     native.prepare()
     try:
@@ -61,8 +62,9 @@ def choose() -> wgpu.GPUAdapter:
 
 
 def open_device(features: Collection[str] = (), needs: Collection[str] = ()) -> wgpu.GPUDevice:
-    """A device with what the adapter has of FEATURES and of wgpu's `features`, and with WebGPU's default limits; with
-    larger ones if they are among `needs` and the adapter has them. Raises NoAdapter.
+    """A device with those of FEATURES, and of wgpu's `features`, that the adapter has, and WebGPU's default limits.
+
+    The limits are larger if `needs` includes that and the adapter has them. Raises NoAdapter.
     """
     adapter = choose()
     # Limits must be named: left out, wgpu-py grants the adapter's own.
@@ -73,13 +75,13 @@ def open_device(features: Collection[str] = (), needs: Collection[str] = ()) -> 
 
 
 def needs(plan: Plan) -> set[str]:
-    """Those of TIERS that a plan's kernels need, in the variants for the adapter. Raises NoAdapter."""
+    """The tiers that a plan's kernels need in the variants for the adapter. Raises NoAdapter."""
     adapter = choose()
     plan = tuning.tuned(plan, adapter.info, tiers(adapter))
     return set(plan.needs)
 
 
 def tiers(of: wgpu.GPUAdapter | wgpu.GPUDevice) -> set[str]:
-    """Those of TIERS that an adapter or a device has."""
+    """The tiers that an adapter or a device has."""
     larger = all(of.limits[name] >= least for name, least in LARGER_LIMITS.items())
     return {name for name, wgpus in FEATURES.items() if wgpus in of.features} | ({"larger-limits"} if larger else set())

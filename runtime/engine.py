@@ -1,6 +1,6 @@
-"""An engine: a bundle on a device, made once and shared by its sessions: device, tuned plan, pipelines, weights.
+"""An engine: a bundle on a device. Its pipelines and weights are made once and shared by its sessions.
 
-Weights arrive while drivers compile, because both take long and neither needs the other.
+Weights are uploaded while drivers compile, because both take long and neither needs the other.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from intaglio.runtime.session import Session
 
 
 class Engine:
-    """The programs of a bundle on a device, with the kernels that the bundle was tuned to have there: see `plan`.
+    """The programs of a bundle on a device. `plan` has the variants for this adapter.
 
-    device: an open device to share. allow_edited: take shaders that are not what was compiled, and list them in
-    `edited`. `seconds`: how long "load" took, and in it "upload" and "pipelines", which go on at the same time.
-    Raises BadBundle where files are not what the plan says, NoAdapter and DeviceLimit where the adapter will not do.
+    device: an open device to share. allow_edited: accept shaders that were edited after compiling; `edited` lists them.
+    `seconds`: the time of "load", and in it of "upload" and "pipelines", which run at the same time.
+    Raises BadBundle if files differ from the plan, NoAdapter, DeviceLimit.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Engine:
         return self.weights.allocated
 
     def session(self, progress: Progress = silent) -> Session:
-        """A new run of the bundle, with states of its own, which begin as zeros. Raises DeviceLimit."""
+        """A new session, whose states begin as zeros. Raises DeviceLimit."""
         return Session(self, progress)
 
     def _upload(self, folder: Path, progress: Progress) -> None:
-        """wgpu copies what is written and keeps the copies until the adapter has taken them: wait for that often."""
+        """Upload the weights. wgpu keeps a copy of each write until the adapter has taken it, so this waits often."""
         waiting = 0
         for index, first, data in weights.stream(folder, self.plan, progress):
             with self.lock:
@@ -82,7 +82,7 @@ class Engine:
 
 
 def _completed(pipelines: Mapping[str, Future[Pipeline]], progress: Progress) -> Iterator[tuple[str, Pipeline]]:
-    """Each pipeline as soon as it and those before it are complete, so that the first wrong shader is the one named."""
+    """The pipelines in order as they complete, so that an error names the first wrong shader."""
     for count, (name, pipeline) in enumerate(pipelines.items(), 1):
         yield name, pipeline.result()
         progress("pipelines", count, len(pipelines))

@@ -12,8 +12,9 @@ from intaglio.runtime.plan import File, Plan
 
 
 def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = None) -> bytes:
-    """The content of a file of the bundle. Raises BadBundle if it is missing, or is not what the plan says: `edited`,
-    where it is given, gets the name of such a file instead.
+    """The content of a file of the bundle. Raises BadBundle if the file is missing or its hash differs from the plan.
+
+    With `edited`, a file whose hash differs is accepted and its name appended there.
     """
     with open_file(folder, name) as file:
         content = file.read()
@@ -25,7 +26,7 @@ def verify_file(folder: Path, plan: Plan, name: str, edited: list[str] | None = 
 
 
 def open_file(folder: Path, name: str) -> BufferedReader:
-    """A file of the bundle, which is a file and lies in the folder. Raises BadBundle."""
+    """Open a file of the bundle. Raises BadBundle if it is a link, is missing, or cannot be read."""
     path = folder / name
     if any(
         folder.joinpath(*path.relative_to(folder).parts[: i + 1]).is_symlink() for i in range(len(Path(name).parts))

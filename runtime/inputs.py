@@ -16,9 +16,7 @@ _KINDS = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}  # numpy's kinds that a
 
 
 def complete(plan: Plan, symbols: Mapping[str, int]) -> dict[str, int]:
-    """A value for every symbol, in order; those that `symbols` lacks are at their lowest. Raises ValueError for a value
-    that is out of its range.
-    """
+    """A value for every symbol, in order: from `symbols`, else its lowest. Raises ValueError for one out of range."""
     values = {name: symbols.get(name, low) for name, (low, _) in plan.symbols.items()}
     for name, value in values.items():
         low, high = plan.symbols[name]
@@ -51,7 +49,7 @@ def check(
 
 
 def _sizes(plan: Plan, buffer: Buffer, array: np.ndarray) -> dict[str, int]:
-    """The symbols that are a dimension of a buffer, with the array's size there."""
+    """The symbols that are dimensions of a buffer, with the sizes that the array has there."""
     dims = zip(buffer.shape, array.shape, strict=False)
     return {d: size for d, size in dims if isinstance(d, str) and d in plan.symbols}
 
@@ -69,6 +67,6 @@ def _check(name: str, buffer: Buffer, array: np.ndarray, values: Mapping[str, in
 
 
 def _range(dtype: str) -> tuple[int, int]:
-    """The integers that a type has, and that fit 32 bits."""
+    """The smallest and largest integer of a type that also fits in 32 bits."""
     bits = min(int(dtype[1:]), 8 * WORD)
     return (0, (1 << bits) - 1) if dtype[0] == "u" else (-1 << (bits - 1), (1 << (bits - 1)) - 1)

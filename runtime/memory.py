@@ -43,14 +43,14 @@ def numpy(dtype: str) -> np.dtype:
 
 
 def array_of(read: Any, dtype: np.dtype) -> np.ndarray:
-    """What wgpu read, as numbers. wgpu's own type for it, ArrayLike, does not say that it is a buffer."""
+    """What wgpu read, as an array. wgpu's own type for it, ArrayLike, does not declare the buffer protocol."""
     return np.frombuffer(read, dtype)
 
 
 class Memory:
-    """These buffers of a plan on `device`, by their indices, and those of `shared`, which someone else allocated.
+    """Buffers of a plan on `device`, by index, and those of `shared`, which its owner allocated.
 
-    Raises DeviceLimit where there is no room for them.
+    Raises DeviceLimit if the adapter cannot allocate them.
     """
 
     def __init__(self, device: wgpu.GPUDevice, buffers: Mapping[int, Buffer], shared: Memory | None = None) -> None:
@@ -60,7 +60,7 @@ class Memory:
         self._views: dict[int, Any] = {}
 
     def buffer(self, index: int) -> wgpu.GPUBuffer:
-        """The memory of a buffer. Raises BadBundle where it is a texture."""
+        """The GPU buffer of a buffer of the plan. Raises BadBundle if it is a texture."""
         memory = self._buffers[index]
         if not isinstance(memory, wgpu.GPUBuffer):
             raise BadBundle(f"the plan is broken: {self._described[index].name} is a texture; compile the model again")
@@ -75,7 +75,7 @@ class Memory:
         )
 
     def resource(self, index: int) -> Any:
-        """What a bind group takes. A texture has one view: making it takes as long as all else of a binding."""
+        """The resource for a bind group. A texture's view is made once, because that takes longer than the rest."""
         if self._shared is not None and index not in self._buffers:
             return self._shared.resource(index)
         if index not in self._views:

@@ -1,7 +1,7 @@
-"""Every call into what wgpu-py and cffi do not promise to keep, so that one test fails when an upgrade changes it.
+"""Every call into private parts of wgpu-py and cffi, so that one test fails when an upgrade changes them.
 
-wgpu-py's own methods copy their arguments and look for an error after each call. That takes three to four times as
-long, which a token of hundreds of dispatches feels; and half of a start went into parsing the names of C types.
+wgpu-py's own methods copy their arguments and check for errors after each call. That takes three to four times as long,
+which matters for a token of hundreds of dispatches; and parsing the names of C types took half of a start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wgpu.backends.wgpu_native.extras import set_instance_extras
 
 from intaglio.runtime.sizes import Grid, workgroups
 
-WGPU = "0.32"  # the version of wgpu-py that all below was tried with
+WGPU = "0.32"  # the version of wgpu-py that the code below was tested with
 
 _wgpu: Any = lib  # cffi makes its functions when it opens the library
 _set_pipeline = _wgpu.wgpuComputePassEncoderSetPipeline
@@ -32,13 +32,13 @@ _dispatch = _wgpu.wgpuComputePassEncoderDispatchWorkgroups
 def prepare() -> None:
     """Set up wgpu and the drivers. This must run before the process asks for its first adapter.
 
-    It sets two environment variables unless the user has: drivers read them when wgpu loads them.
-    XDG_RUNTIME_DIR: Mesa complains on standard error where it is not set; no file is ever put there.
-    LP_NUM_THREADS: Mesa's software adapter cuts every dispatch into as many equal parts as it has threads. With one
-    thread for each core, all wait for the core that is late; with two, the others take what it leaves.
+    It sets two environment variables unless the user has set them; drivers read them when wgpu loads them.
+    XDG_RUNTIME_DIR: Mesa prints a warning if it is not set. No file is ever written there.
+    LP_NUM_THREADS: Mesa's software adapter divides every dispatch into equal parts, one per thread. With one thread per
+    core, all wait for the slowest core; with two, the other cores take over its second part.
 
-    wgpu then looks for no OpenGL, and for nothing that validates indirect dispatches, of which there are none: that
-    takes longer than the rest of a start. A process that used wgpu before keeps what it has.
+    wgpu then skips OpenGL and the validation of indirect dispatches, which bundles do not use: both take longer than
+    the rest of a start. A process that has used wgpu before keeps its settings.
     """
     os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
     os.environ.setdefault("LP_NUM_THREADS", str(2 * (os.cpu_count() or 1)))
@@ -49,10 +49,10 @@ def prepare() -> None:
 
 
 def quicken(ffi: Any) -> None:
-    """Have cffi parse the name of a C type with only those declarations that the name mentions.
+    """Make cffi parse the name of a C type with only the declarations that the name mentions.
 
-    cffi puts a declaration of every type that it knows before such a name, 430 of them. Each name then takes 12 ms to
-    parse, and wgpu-py uses fifty. Raises AttributeError where cffi is not as it was when this was written.
+    cffi puts all of its 430 declarations before such a name. Each name then takes 12 ms to parse, and wgpu-py uses 50.
+    Raises AttributeError if cffi's private attributes have changed.
     """
     parser = ffi._parser
     parse, declarations = parser._parse, parser._declarations
@@ -83,9 +83,9 @@ class Dispatch:
 def encode(
     pass_: wgpu.GPUComputePassEncoder, dispatches: Sequence[Dispatch], symbols: Mapping[str, int], offset: int
 ) -> None:
-    """Put the dispatches of one run into a pass. Its uniform block lies at `offset`.
+    """Encode the dispatches of one run into a pass, with its uniform block at `offset`.
 
-    wgpu raises errors inside of a pass when the pass is finished.
+    wgpu raises errors of a pass when the pass ends.
     """
     native, offsets, pipeline = pass_._internal, ffi.new("uint32_t []", [offset]), None
     for dispatch in dispatches:
@@ -97,5 +97,5 @@ def encode(
 
 
 def timestamp_period(device: wgpu.GPUDevice) -> float:
-    """Seconds of a tick of the adapter's timestamps: wgpu gives ticks, not nanoseconds."""
+    """Seconds per tick of the adapter's timestamps: wgpu returns ticks, not nanoseconds."""
     return _wgpu.wgpuQueueGetTimestampPeriod(device.queue._internal) * 1e-9

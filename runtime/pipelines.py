@@ -1,4 +1,4 @@
-"""Shaders become pipelines, in threads: wgpu, and what it calls, compile outside of Python's lock."""
+"""Shaders become pipelines, in threads: wgpu and the driver compile outside of Python's global lock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNIFORM = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A kernel on a device. `completed`: when its compiler was through, by time.perf_counter."""
+    """A kernel on a device. `completed`: the time.perf_counter at which it was compiled."""
 
     pipeline: wgpu.GPUComputePipeline
     layout: wgpu.GPUBindGroupLayout
@@ -31,8 +31,9 @@ class Pipeline:
 def compiling(
     device: wgpu.GPUDevice, kernels: Mapping[str, Kernel], codes: Mapping[str, bytes]
 ) -> Iterator[dict[str, Future[Pipeline]]]:
-    """Compile the pipelines of `kernels` while the block runs. Results raise BadBundle for a shader that the adapter
-    refuses. When the block is left, as by an interruption, no more shaders are begun.
+    """Compile the pipelines of `kernels` while the block runs. A result raises BadBundle for a shader that is refused.
+
+    When the block ends, by an interruption for example, no further shader is started.
     """
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -67,6 +68,6 @@ def _layout(access: Access) -> dict[str, Any]:
 
 
 def _reason(error: wgpu.GPUError) -> str:
-    """What a compiler complains of: the line that says so, or the last one."""
+    """The reason in a compiler's message: the line with the error, or else the last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if " error: " in line), lines[-1] if lines else "")

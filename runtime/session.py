@@ -1,7 +1,7 @@
-"""A session: one run of an engine's programs, with inputs, outputs, states and scratch of its own.
+"""A session: one run of an engine's programs, with its own inputs, outputs, states and scratch memory.
 
-All is allocated when the session is made: runs write their uniform blocks, submit, and read what is asked. A session
-knows buffers and steps and no operator; what a program means is the business of the task that drives it.
+All memory is allocated when the session is made. A run writes a uniform block, submits, and reads what is asked for. A
+session knows buffers and steps, but no operators; what a program means is known to the task that drives it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from intaglio.runtime.sizes import evaluate_size
 
 
 class Opened(Protocol):
-    """What all sessions of a bundle share: an engine (see runtime/engine.py)."""
+    """What all sessions of a bundle share: the engine (see runtime/engine.py)."""
 
     plan: Plan
     device: wgpu.GPUDevice
@@ -45,10 +45,10 @@ class Opened(Protocol):
 class Session:
     """One run of an engine's bundle. Sessions of one engine share its weights and pipelines, and nothing else.
 
-    Any thread may call a session. Its own methods hold the device for one upload, write or submit at a time; who does
-    several things that belong together holds `lock` meanwhile. A thread takes `lock` before the engine's, never after.
-    `writes` counts what was written and run, so that who left something in the states sees whether it is still there.
-    `seconds`: how long "session" took, its memory and bind groups, and "warm-up". Raises DeviceLimit.
+    Any thread may call a session. Each method holds the device for one upload, write or submit. A caller holds `lock`
+    around several calls that belong together, and takes it before the engine's lock, never after.
+    `writes` counts writes and runs, so that a caller can tell whether its states are still what it left.
+    `seconds`: the time of "session" (memory and bind groups) and of "warm-up". Raises DeviceLimit.
     """
 
     def __init__(self, engine: Opened, progress: Progress = silent) -> None:
@@ -94,10 +94,9 @@ class Session:
         return dispatches
 
     def _warm(self) -> None:
-        """Put every step before the adapter, without any workgroups, so that what drivers leave for a pipeline's first
-        use is done now, such as compiling it, and so are the zeros that memory begins with.
+        """Submit every step without workgroups: drivers compile a pipeline, and clear memory, only at its first use.
 
-        A thread of its own does that, because Python can interrupt a wait for a thread, and no driver.
+        A separate thread does that, because Python can interrupt a wait for a thread, but not a driver.
         """
         thread = ThreadPoolExecutor(1)
         warm = thread.submit(self._put_every_step)
@@ -117,7 +116,7 @@ class Session:
     # running
 
     def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
-        """Put `array` into an input or a state, starting at element `offset` (0 for those that are textures)."""
+        """Write `array` into an input or a state, from element `offset` on (0 for textures)."""
         index = self._names[name]
         content = np.ascontiguousarray(array, stored(self.plan.buffers[index]))
         with self.lock, self.engine.lock:
@@ -152,8 +151,8 @@ class Session:
     ) -> np.ndarray | None:
         """Replay a program once for each of `runs`, up to SLOTS, in one submit.
 
-        runs: the symbols of each; those that are missing are at their lowest. read: (name, first element, count)
-        brings a few words back, as i32, after the last run. Raises ValueError for a symbol that is out of its range.
+        runs: the symbols of each run; a missing symbol has its lowest value. read: (name, first element, count) returns
+        a few words, as i32, after the last run. Raises ValueError for a symbol out of its range.
         """
         with self.lock, self.engine.lock:
             values = self._begin(runs)
@@ -172,9 +171,9 @@ class Session:
             return self._wait(count)
 
     def stepwise(self, program: str, symbols: Mapping[str, int], order: Iterable[int] | None = None) -> Iterator[int]:
-        """Replay a program a step at a time; after each, what it wrote can be read before another takes its place.
+        """Replay a program step by step. What a step wrote can be read before the next one runs.
 
-        order: of the steps, where it is another one than theirs. Nobody else may use the session meanwhile.
+        order: of the steps, if it differs from the plan's. Nothing else may use the session meanwhile.
         """
         values = self.begin(symbols)
         for i in range(len(self._programs[program])) if order is None else order:
@@ -197,20 +196,20 @@ class Session:
         encode(pass_, self._programs[program][steps], symbols, 0)
 
     def wait(self) -> None:
-        """Wait until the adapter has done all that was submitted."""
+        """Wait until the adapter has done everything that was submitted."""
         wait(self.device)
 
     def read(self, name: str, symbols: Mapping[str, int]) -> np.ndarray:
         """The content of an output or a state, in its declared type and shape; of bf16 as f32, of 4 bits as of 8.
 
-        wgpu takes a buffer of its size for as long as that takes.
+        wgpu allocates a buffer of the same size for the transfer.
         """
         buffer = self.plan.buffers[self._names[name]]
         shape = tuple(evaluate_size(d, symbols) for d in buffer.shape)
         return self.content(self._names[name], 0, math.prod(shape), buffer.dtype).reshape(shape)
 
     def content(self, index: int, first: int, count: int, dtype: str) -> np.ndarray:
-        """`count` elements of a buffer from `first` on, flat. Raises BadBundle where the buffer is smaller."""
+        """`count` elements of a buffer from `first` on, flat. Raises BadBundle if the buffer is too short."""
         buffer, type = self.plan.buffers[index], numpy(dtype)
         if not 0 <= first <= first + count <= buffer.bytes // buffer.each:
             raise BadBundle(f"the plan is broken: buffer {index} is too short for elements {first} to {first + count}")
@@ -225,8 +224,8 @@ class Session:
     ) -> dict[str, np.ndarray]:
         """Run a program on named inputs (states may be named too); returns its outputs.
 
-        Symbolic sizes follow from the shapes of the inputs; `symbols` gives those that do not, else they are at their
-        lowest. Raises ValueError for inputs that are missing, unknown, of the wrong shape or type, or too large.
+        Symbols follow from the shapes of the inputs; others are in `symbols`, or have their lowest value. Raises
+        ValueError for inputs that are missing, unknown, of the wrong shape or type, or too large.
         """
         with self.lock:
             values = self.feed(program, inputs, symbols)
@@ -253,7 +252,7 @@ class Session:
         return values
 
     def _wait(self, count: int) -> np.ndarray:
-        """`count` words of what the last submit copied, once it is through."""
+        """`count` words that the last submit copied, when it is done."""
         try:
             self._staging.map_sync(wgpu.MapMode.READ, 0, count * WORD)
             result = array_of(self._staging.read_mapped(0, count * WORD), np.dtype(np.int32))

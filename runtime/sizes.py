@@ -1,4 +1,4 @@
-"""Sizes in a plan: numbers, or linear expressions over its symbols such as "P+T"."""
+"""Sizes in a plan: numbers, or linear expressions over its symbols such as "past+new_tokens"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from intaglio.runtime.errors import BadBundle
 
-Size = int | str  # a number, or a linear expression over symbols such as "P+T"
+Size = int | str  # a number, or a linear expression over symbols such as "past+new_tokens"
 Grid = tuple[int | Mapping[str, Any], ...]
 _TERM = re.compile(r"([+-]?)(?:(\d+)\*)?(?:([A-Za-z_]\w*)|(\d+))", re.ASCII)
 

@@ -1,4 +1,4 @@
-"""Tuning: which of its variants a step has on which adapter. That is timed by `intaglio tune`, and looked up at load.
+"""Tuning: which variant of each kernel runs on which adapter. `intaglio tune` times them; loading only looks them up.
 
 A tuning file may come from anywhere, so it is checked when it is read.
 """
@@ -17,7 +17,7 @@ from intaglio.runtime.checked import named, typed
 from intaglio.runtime.plan import Alternatives, Plan, Program, Step, Tuning
 
 FORMAT = "intaglio-tuning-2"
-_MARGIN = 0.97  # of the time of what a step does already: what gains less is noise
+_MARGIN = 0.97  # of the time of the present variant: a smaller gain is noise
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Measurements:
     seconds: dict[str, dict[str, float]]
 
     def with_more(self, other: Measurements) -> Measurements:
-        """Both, what `other` measured in the place of what this did. Raises ValueError if the adapters differ."""
+        """Both; the times of `other` replace those here. Raises ValueError if the adapters differ."""
         if (self.device, self.driver) != (other.device, other.driver):
             raise ValueError(f"the tuning file is for {self.device}, {self.driver}; write to another file with -o")
         return Measurements(self.device, self.driver, self.seconds | other.seconds)
 
     def tuning(self, alternatives: Iterable[Alternatives]) -> Tuning:
-        """What these alternatives should be. One whose problem was not measured goes by the others of its family."""
+        """The variants to use. A problem that was not measured uses the times of others of its family."""
         families = self._families()
         found = {
             c.problem: _fastest(self.seconds.get(c.problem) or families.get(family(c.problem), {}), c)
@@ -45,7 +45,7 @@ class Measurements:
         return Tuning(self.device, self.driver, {k: v for k, v in sorted(found.items()) if v != best[k]})
 
     def _families(self) -> dict[str, dict[str, float]]:
-        """Of each family the variants that all its problems have, with the mean of what they take beside the best."""
+        """For each family, the variants that all of its problems have, with their mean time relative to the best."""
         problems: dict[str, list[dict[str, float]]] = defaultdict(list)
         for problem, seconds in self.seconds.items():
             problems[family(problem)].append({variant: s / min(seconds.values()) for variant, s in seconds.items()})
@@ -90,16 +90,16 @@ def write(measured: Measurements) -> str:
 
 
 def adapter(info: Mapping[str, str]) -> tuple[str, str]:
-    """What tells adapters apart: the device and its driver."""
+    """What identifies an adapter: the device and its driver."""
     return info["device"], info["description"]
 
 
 def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
-    """The plan with the variants for an adapter: those for it and its driver, else for it, else for one that differs in
-    what drivers add to its name in brackets only. There, variants that need a feature are left alone: how many
-    invocations a subgroup has may be such a difference.
+    """The plan with the variants for an adapter: by device and driver, else by device, else by a device whose name
+    differs only in brackets. In the last case, variants that need a feature stay as compiled, because the size of a
+    subgroup may be the difference.
 
-    info: what wgpu tells of the adapter; granted: the features of the device.
+    info: wgpu's description of the adapter. granted: the features of the device.
     """
     best = closest(plan.tunings, info)
     if best is None:
@@ -108,7 +108,7 @@ def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
 
 
 def closest(known: Iterable[_Known], info: Mapping[str, str]) -> _Known | None:
-    """That of the same device and driver, else of the same device, else of one whose name differs in brackets only."""
+    """The entry of the same device and driver, else of the device, else of one whose name differs only in brackets."""
     device, driver = adapter(info)
     alike = [t for t in known if _name(t.device) == _name(device)]
     return min(alike, key=lambda t: (t.device != device, t.driver != driver), default=None)
@@ -119,7 +119,7 @@ def _name(device: str) -> str:
 
 
 def with_variants(plan: Plan, variants: Mapping[str, str], granted: Iterable[str]) -> Plan:
-    """The plan whose steps have these variants, by problem, as far as there are such and the features allow them."""
+    """The plan with these variants, by problem, if a step has them and the features allow them."""
 
     def usable(each: Alternatives, variant: str) -> bool:
         return variant in each.others and set(plan.kernels[each.others[variant][0]].needs) <= set(granted)

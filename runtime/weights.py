@@ -1,7 +1,7 @@
-"""Weights on their way from files to the adapter, in one pass: a piece is read, hashed and handed on before the next.
+"""Weights are streamed from files to the adapter: each piece is read, hashed and yielded before the next.
 
-So memory never holds them twice, and nothing is handed on that is not what was compiled. Files are safetensors: eight
-bytes that tell the length of a JSON header, the header, and the tensors one after the other. A weight that goes on in
+So memory never holds them twice, and nothing is yielded with another hash than the plan's. Files are safetensors: eight
+bytes with the length of a JSON header, the header, and the tensors one after the other. A weight that goes on in
 the next file has a tensor of the same name there.
 """
 
@@ -29,8 +29,9 @@ _WIDTHS = {"F32": 4, "I32": 4, "U32": 4, "F16": 2}  # bytes of a number, of the 
 
 
 def stream(folder: Path, plan: Plan, progress: Progress) -> Iterator[tuple[int, int, memoryview]]:
-    """All weights, piece by piece: a buffer, a place in it in bytes, and whole rows of what comes there, which are gone
-    when the next piece is taken. Raises BadBundle before anything of a piece that was changed is handed on.
+    """All weights, piece by piece: index of the buffer, offset in bytes, and whole rows, valid until the next piece.
+
+    Raises BadBundle for a piece that was changed, before any of it is yielded.
     """
     weights = [_Weight(i, b) for i, b in enumerate(plan.buffers) if b.kind == "weight"]
     total, done = sum(w.buffer.bytes for w in weights), 0
@@ -91,7 +92,7 @@ class _Pieces:
         if len(self._ready) < min(size, row):
             self._fill()
         if len(self._ready) < min(size, row):
-            raise ValueError("it is too short")
+            raise ValueError("it ends too early")
         ready = min(len(self._ready), size)
         count = ready if ready == size else ready // row * row
         rows, self._ready = self._ready[:count], self._ready[count:]
@@ -117,7 +118,7 @@ class _Pieces:
 def _file(
     folder: Path, name: str, described: File, weights: Mapping[str, _Weight]
 ) -> Iterator[tuple[int, int, memoryview]]:
-    """The pieces of a file. A file that was changed is told from one that was written wrongly."""
+    """The pieces of a file. A changed file and a wrongly written one give different errors."""
     with files.open_file(folder, name) as file:
         pieces = _Pieces(file, folder / name, described)
         try:
@@ -141,7 +142,7 @@ def _tensors(file: _Pieces, weights: Mapping[str, _Weight]) -> Iterator[tuple[in
             continue
         buffer, row = weight.buffer, row_bytes(weight.buffer)
         if weight.filled + tensor.bytes > buffer.bytes or tensor.width != buffer.each or weight.filled % row:
-            raise ValueError(f"{tensor.name} has {tensor.bytes} bytes of {tensor.width}, the plan says {buffer.bytes}")
+            raise ValueError(f"tensor {tensor.name!r} does not fit the {buffer.bytes} bytes that the plan gives it")
         for chunk in _chunks(file, tensor.bytes, row):
             yield weight.index, weight.filled, chunk
             weight.filled += len(chunk)
@@ -156,10 +157,10 @@ def _chunks(file: _Pieces, size: int, row: int) -> Iterator[memoryview]:
 
 
 def _header(file: _Pieces) -> Iterator[_Tensor]:
-    """The tensors in the order of their bytes, which leave no gap."""
+    """The tensors in the order of their bytes. Raises ValueError if they leave a gap."""
     length = int.from_bytes(file.read(8), "little")
     if length > HEADER:
-        raise ValueError(f"its header has {length} bytes")
+        raise ValueError(f"expected a header of up to {HEADER} bytes, got {length}")
     described = typed(json.loads(file.read(length)), dict)
     described.pop("__metadata__", None)
     spans: list[tuple[int, int, str, Any]] = []
@@ -169,6 +170,6 @@ def _header(file: _Pieces) -> Iterator[_Tensor]:
     last = 0
     for first, end, name, dtype in sorted(spans):
         if first != last or end < first or dtype not in _WIDTHS:
-            raise ValueError(f"{name} is {dtype} from {first} to {end}")
+            raise ValueError(f"tensor {name!r}: expected {', '.join(_WIDTHS)} right behind the one before")
         yield _Tensor(name, _WIDTHS[dtype], end - first)
         last = end

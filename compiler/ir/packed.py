@@ -59,9 +59,9 @@ class Packed:
         if self.scale is None:
             return values
         groups = values.reshape(*self.scale.shape, -1)
-        groups *= self.scale[..., None]
+        groups *= self.scale.astype(np.float32)[..., None]
         if self.minimum is not None:
-            groups += self.minimum[..., None]
+            groups += self.minimum.astype(np.float32)[..., None]
         return groups.reshape(values.shape)
 
     def __len__(self) -> int:
@@ -123,19 +123,48 @@ def _q8(groups: np.ndarray, weights: np.ndarray) -> Quantized:
     return codes.astype(np.int8), scale, None
 
 
-def _q4(groups: np.ndarray, weights: np.ndarray) -> Quantized:
+def _q4(matrix: np.ndarray, weights: np.ndarray) -> Quantized:
     """For each group the grid that it lies on already; else the best of several, and of what fits their codes best."""
-    best = _Best(len(groups))
-    left = np.arange(len(groups))
+    best, groups = _Best(len(matrix)), _Groups.of(matrix, weights)
     for steps in _GRIDS:
-        _consider(best, left, groups[left], weights[left], *_spread(groups[left], steps))
-        left = left[best.error[left] > 0]
-    x, w = groups[left], weights[left]
-    for steps in _FITS if len(left) else ():
-        codes = _consider(best, left, x, w, *_spread(x, steps))
+        _consider(best, groups, *groups.spread(steps))
+        groups = groups.where(best.error[groups.at] > 0)
+    mean = groups.mean(groups.numbers)
+    for steps in _FITS if len(mean) else ():
+        codes = _consider(best, groups, *groups.spread(steps))
         for _ in range(2):
-            codes = _consider(best, left, x, w, *_fitted(x, w, codes))
+            codes = _consider(best, groups, *_fitted(groups, mean, codes))
     return best.codes, best.scale, best.minimum
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Some groups of a matrix. at: which, [n]; numbers, weights: f32[n, GROUP]; low, high: their extremes, f32[n]."""
+
+    at: np.ndarray
+    numbers: np.ndarray
+    weights: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, numbers: np.ndarray, weights: np.ndarray) -> _Groups:
+        low, high = numbers.min(1, initial=np.inf), numbers.max(1, initial=-np.inf)
+        return cls(np.arange(len(numbers)), numbers, weights, low, high)
+
+    def where(self, chosen: np.ndarray) -> _Groups:
+        if chosen.all():
+            return self
+        return _Groups(*(a[chosen] for a in (self.at, self.numbers, self.weights, self.low, self.high)))
+
+    def spread(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and minimum that divide a group's range into so many steps; with more than 15 both ends are cut."""
+        scale = (self.high - self.low) / steps
+        return scale, self.low + scale * (max(0, steps - 15) / 2)
+
+    def mean(self, x: np.ndarray) -> np.ndarray:
+        """The weighted mean of each group of x [n, GROUP]."""
+        return np.einsum("ij,ij->i", self.weights, x) / self.weights.sum(1)
 
 
 class _Best:
@@ -147,29 +176,22 @@ class _Best:
         self.scale, self.minimum = (np.zeros(count, np.float16) for _ in range(2))
 
 
-def _consider(
-    best: _Best, at: np.ndarray, groups: np.ndarray, weights: np.ndarray, scale: np.ndarray, minimum: np.ndarray
-) -> np.ndarray:
-    """Keep what is better with this scale and minimum, rounded to f16, for the groups at `at`; returns the codes."""
+def _consider(best: _Best, groups: _Groups, scale: np.ndarray, minimum: np.ndarray) -> np.ndarray:
+    """Keep what is better with this scale and minimum, rounded to f16; returns the codes."""
     scale, minimum = scale.astype(np.float16), minimum.astype(np.float16)
     offset = minimum.astype(np.float32)[:, None]
-    codes = np.rint((groups - offset) / _divisor(scale)).clip(0, 15)
+    codes = groups.numbers - offset
+    codes /= _divisor(scale)
+    np.rint(codes, out=codes).clip(0, 15, out=codes)
     wrong = codes * scale.astype(np.float32)[:, None]
     wrong += offset
-    wrong -= groups
-    error = np.einsum("ij,ij,ij->i", wrong, wrong, weights)
-    better = error < best.error[at]
-    to = at[better]
+    wrong -= groups.numbers
+    error = np.einsum("ij,ij,ij->i", wrong, wrong, groups.weights)
+    better = error < best.error[groups.at]
+    to = groups.at[better]
     best.error[to], best.codes[to] = error[better], codes[better]
     best.scale[to], best.minimum[to] = scale[better], minimum[better]
     return codes
-
-
-def _spread(groups: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and minimum that divide a group's range into so many steps; with more than 15 both ends are cut."""
-    low = groups.min(1, initial=np.inf)
-    scale = (groups.max(1, initial=-np.inf) - low) / steps
-    return scale, low + scale * (max(0, steps - 15) / 2)
 
 
 def _divisor(scale: np.ndarray) -> np.ndarray:
@@ -177,11 +199,11 @@ def _divisor(scale: np.ndarray) -> np.ndarray:
     return np.where(scale == 0, 1, scale).astype(np.float32)[:, None]
 
 
-def _fitted(groups: np.ndarray, weights: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and minimum for which given codes come closest to their groups: a weighted linear regression each."""
-    total = weights.sum(1)
-    mean, middle = (np.einsum("ij,ij->i", weights, x) / total for x in (groups, codes))
+def _fitted(groups: _Groups, mean: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and minimum for which given codes come closest to their groups, whose means are given: a weighted linear
+    regression each."""
+    middle = groups.mean(codes)
     spread = codes - middle[:, None]
-    variance = np.einsum("ij,ij,ij->i", weights, spread, spread)
-    scale = np.einsum("ij,ij,ij->i", weights, spread, groups) / np.where(variance == 0, 1, variance)
+    variance = np.einsum("ij,ij,ij->i", groups.weights, spread, spread)
+    scale = np.einsum("ij,ij,ij->i", groups.weights, spread, groups.numbers) / np.where(variance == 0, 1, variance)
     return scale, mean - scale * middle

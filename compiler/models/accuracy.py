@@ -47,7 +47,11 @@ def compare(reference: np.ndarray, logits: np.ndarray, ids: np.ndarray) -> dict[
 
 def _perplexity(logits: np.ndarray, ids: np.ndarray) -> float:
     """exp of the mean negative log-likelihood of each token after those before it."""
-    x = logits[:-1].astype(np.float64)
-    highest = x.max(-1, keepdims=True)
-    log_sum = np.log(np.exp(x - highest).sum(-1)) + highest[:, 0]
-    return float(np.exp((log_sum - x[np.arange(len(x)), ids[1:]]).mean()))
+    return float(np.exp(np.mean([_surprise(row, token) for row, token in zip(logits[:-1], ids[1:], strict=True)])))
+
+
+def _surprise(logits: np.ndarray, token: int) -> np.float64:
+    """The negative log-likelihood of a token."""
+    x = logits.astype(np.float64)
+    highest = x.max()
+    return np.log(np.exp(x - highest).sum()) + highest - x[token]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoder as numpy runs it, with or without its caches. `encoded`: what an encoder computed for it, by name."""
+    """A decoder as numpy runs it, with or without its caches. `encode` computes what an encoder hands it, by name."""
 
     graph: Graph
-    encoded: Mapping[str, np.ndarray] = field(default_factory=dict)
+    encode: Callable[[], Mapping[str, np.ndarray]] = dict
+
+    @cached_property
+    def encoded(self) -> Mapping[str, np.ndarray]:
+        """Computed when it is first asked for, because an encoder takes seconds."""
+        return self.encode()
 
     def feeds(self, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """Inputs and symbols for ids i64[1, n] and nothing before them."""

@@ -8,6 +8,7 @@ attribute; else it stays data.
 from __future__ import annotations
 
 import itertools
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,6 +27,9 @@ _SIZES = (1, 2, 3, 7)
 _LARGEST = 8192  # masks are compared up to the longest sequence, where a sliding window shows; longer ones stay data
 _LOWEST = float(np.finfo(np.float32).min)
 _NO_SUM = -1e30  # a score that is as low stays so whatever is added to it, perhaps rounded to few bits
+
+Hidden = dict[str, Dim | None] | None
+_hidden: WeakKeyDictionary[Value, dict[tuple[Dim, Dim], Hidden]] = WeakKeyDictionary()  # by what masks are applied to
 
 
 def fuse_attention(graph: Graph) -> int:
@@ -157,12 +161,19 @@ def _additive(op: GraphBuilder, mask: Value) -> Value:
     return mask
 
 
-def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> dict[str, Dim | None] | None:
+def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
     """What a mask hides, as attributes, if for all sizes tried it is what attention knows; else None.
 
     past: keys - queries, if it hides from query t exactly the keys after past + t, None if it hides nothing; window: of
-    those that it leaves only the last so many are seen.
+    those that it leaves only the last so many are seen. All layers share a mask, which is evaluated once.
     """
+    results = _hidden.setdefault(mask, {})
+    if (queries, keys) not in results:
+        results[queries, keys] = _hides(graph, mask, queries, keys)
+    return results[queries, keys]
+
+
+def _hides(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
     nodes = graph.ancestors(mask)
     leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
     if any(v.const is None for v in (leaves if nodes else {mask})):

@@ -106,7 +106,7 @@ def quantize(graph: Graph, precision: Precision, observed: Mapping[Value, Statis
         if value is None:
             continue
         seen = observed.get(layer.x) if layer is not None else None
-        whole = precision.quantize is not None and _by_fours(layer) and _content(value) not in kept
+        whole = precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept)
         halved = isinstance(value.const, Packed)  # already, in the file
         formats = [precision.quantize] * whole + ["f16"] * (precision.storage == "f16" and not halved)
         packed = precision.of(value, formats, seen.square if seen is not None else None)

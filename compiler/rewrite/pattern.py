@@ -171,9 +171,9 @@ def apply(graph: Graph, *rules: type[Rule]) -> Outcome:
 
 
 def _sweep(graph: Graph, rule: type[Rule], tree: Pattern) -> Outcome:
-    outcome = Outcome()
+    outcome, begins = Outcome(), roots(tree)
     for node in graph.nodes:
-        if graph.producer(node.output) is not node:
+        if (begins and node.op not in begins) or graph.producer(node.output) is not node:
             continue
         for found in match(graph, tree, node.output):
             try:
@@ -186,6 +186,14 @@ def _sweep(graph: Graph, rule: type[Rule], tree: Pattern) -> Outcome:
     if outcome.fired:
         graph.prune()  # what is left of a match must not match another rule
     return outcome
+
+
+def roots(pattern: Pattern | float) -> frozenset[str]:
+    """The operators that the root of a match can be; empty where it can be any."""
+    if isinstance(pattern, Op):
+        return frozenset({pattern.op})
+    each = [roots(p) for p in pattern.alternatives] if isinstance(pattern, OneOf) else [frozenset()]
+    return frozenset().union(*each) if all(each) else frozenset()
 
 
 Bound = dict[Pattern, Value]

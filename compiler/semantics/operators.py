@@ -27,6 +27,7 @@ from intaglio.compiler.ir.operators import (
     Rotary,
     Window,
 )
+from intaglio.compiler.semantics.erf import erf
 
 KNOWN = frozenset({s.name for s in onnx.defs.get_all_schemas() if not s.domain} | OWN.keys())  # names of operators
 
@@ -139,7 +140,8 @@ def _windows(x: np.ndarray, w: Window) -> np.ndarray:
 def _attention(a: Attention[np.ndarray]) -> list[np.ndarray]:
     q, k, v = (split(x, h) for x, h in ((a.q, a.heads), (a.k, a.kv_heads), (a.v, a.kv_heads)))
     k, v = (np.repeat(x, a.heads // a.kv_heads, axis=-3).astype(np.float32) for x in (k, v))
-    scores = q @ k.swapaxes(-1, -2) * a.scale
+    scores = q @ k.swapaxes(-1, -2)  # written over where possible: it is the largest array of a run
+    scores *= a.scale
     if a.cap:
         scores = np.tanh(scores / a.cap) * a.cap
     scores = expression(a.scored, [scores], []) if a.scored else scores
@@ -149,9 +151,9 @@ def _attention(a: Attention[np.ndarray]) -> list[np.ndarray]:
         t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None]
         last = a.past + t
         window = k.shape[-2] if a.window is None else a.window
-        scores = np.where((s <= last) & (s > last - window), scores, -np.inf)
+        np.copyto(scores, -np.inf, where=(s > last) | (s <= last - window))
     scores = expression(a.masked, [scores], []) if a.masked else scores
-    weights = _softmax_of(scores, -1)
+    weights = _softmax_of(scores, -1, out=scores)
     weights = expression(a.weighed, [weights], []) if a.weighed else weights
     return [(weights @ v).swapaxes(-2, -3).reshape(a.q.shape).astype(np.float32)]
 
@@ -195,8 +197,7 @@ def _gelu(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     (x,) = inputs
     if node.attrs.get("approximate") == "tanh":
         return [(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))).astype(x.dtype)]
-    (erf,) = evaluate(Node("Erf", node.inputs, node.outputs), [(x * math.sqrt(0.5)).astype(x.dtype)])
-    return [(0.5 * x * (1 + erf)).astype(x.dtype)]
+    return [(0.5 * x * (1 + erf((x * math.sqrt(0.5)).astype(x.dtype)))).astype(x.dtype)]
 
 
 def _resample(of: Resample[np.ndarray]) -> list[np.ndarray]:
@@ -252,8 +253,8 @@ def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return [_softmax_of(inputs[0], node.attrs.get("axis", -1))]
 
 
-def _softmax_of(x: np.ndarray, axis: int) -> np.ndarray:
-    e = x - x.max(axis, keepdims=True)
+def _softmax_of(x: np.ndarray, axis: int, out: np.ndarray | None = None) -> np.ndarray:
+    e = np.subtract(x, x.max(axis, keepdims=True), out=out)
     np.exp(e, out=e)
     e /= e.sum(axis, keepdims=True)
     return e
@@ -294,6 +295,7 @@ OURS: dict[str, Callable[[Any], list[np.ndarray]]] = {
 # Operators of ONNX that its reference implementation lacks or computes slowly, or in another precision.
 FAST: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
     "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],
+    "Erf": lambda node, inputs: [erf(inputs[0])],
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "Gelu": _gelu,

@@ -1,7 +1,7 @@
-"""The page that `inspect --html` writes: one file with everything in it, that asks nothing of a network.
+"""The page that `inspect --html` writes: one file that contains everything and needs no network.
 
-Names in it come from strangers' models. They stand in the page as JSON alone, and the script shows them as text; the
-policy in its head lets nothing run but that script.
+Names in it come from strangers' models. The page contains them only as JSON, the script shows them as text, and the
+content policy in the page's head allows no other script.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def write(bundle: Bundle, file: Path, profile: Profile | None = None) -> None:
 
 
 def render(content: dict) -> str:
-    """The page of what `data.page` gives."""
+    """The HTML of the data that `data.page` returns."""
     script = _read("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     template = jinja2.Template(_read("page.html"), undefined=jinja2.StrictUndefined, autoescape=True)
@@ -38,7 +38,7 @@ def render(content: dict) -> str:
 
 
 def _json(content: dict) -> str:
-    """JSON that ends no element and begins no comment, whatever names are in it."""
+    """JSON that cannot end an HTML element or begin a comment, whatever names are in it."""
     text = json.dumps(content, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 

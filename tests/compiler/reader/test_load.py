@@ -408,7 +408,6 @@ def test_loops_that_take_too_long_are_refused():
     [
         ("y = Celu <alpha = 0.5> (x)", "Elu"),
         ("y = Selu(x)", "Exp"),
-        ("y = Shrink <lambd = 0.5, bias = 0.1> (x)", "Where"),
         ("y = ThresholdedRelu <alpha = 0.7> (x)", "Where"),
         ("y = Softsign(x)", "Abs"),
         ("y, mean, deviation = LayerNormalization(x, s)", "ReduceMean"),
