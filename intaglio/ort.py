@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-    from intaglio.compiler.models.reference import Part, Reference, Seen
+    from intaglio.compiler.models.reference import Observed, Part, Reference
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -49,8 +49,8 @@ def checks(
         raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)
     for check in golden:
-        seen = opened.see(check.program, check.symbols, check.inputs, sessions.run)
-        yield _expected(check, graph, plan, seen)
+        observed = opened.observe(check.program, check.symbols, check.inputs, sessions.run)
+        yield _expected(check, graph, plan, observed)
 
 
 class _Sessions:
@@ -98,34 +98,34 @@ def _session(part: Part, names: set[str]) -> onnxruntime.InferenceSession:
         raise ValueError(f"onnxruntime refuses the model: {error}") from error
 
 
-def _expected(check: Check, graph: Graph, plan: Plan, seen: Mapping[str, Seen]) -> Check:
+def _expected(check: Check, graph: Graph, plan: Plan, observed: Mapping[str, Observed]) -> Check:
     steps: dict[tuple[int, int], Slice] = {}
     outputs: dict[str, Slice] = {}
     program = plan.programs[check.program]
     names = {buffer: name for name, buffer in program.outputs.items()}
     for i, (work, step) in enumerate(zip(graph.work[check.program], program.steps, strict=True)):
         for binding, (operand, buffer) in enumerate(zip(work.operands, step.buffers, strict=True)):
-            if operand.origin is None or not operand.whole or operand.origin.model not in seen:
+            if operand.origin is None or not operand.whole or operand.origin.model not in observed:
                 continue
-            found = _slice(operand, check.symbols, seen[operand.origin.model])
+            found = _slice(operand, check.symbols, observed[operand.origin.model])
             if found is not None:
                 steps[i, binding] = found
                 outputs |= {names[buffer]: found} if buffer in names else {}
     return replace(check, outputs=outputs, steps=steps)
 
 
-def _slice(operand: Operand, symbols: Mapping[str, int], seen: Seen) -> Slice | None:
+def _slice(operand: Operand, symbols: Mapping[str, int], observed: Observed) -> Slice | None:
     """The ONNX value of an operand as the step has it, None where the model has none.
 
     The model has computed all tokens so far; the program may have computed the last of them alone.
     """
-    if operand.origin.name not in seen.values:
+    if operand.origin.name not in observed.values:
         return None
-    value, shape = seen.values[operand.origin.name], tuple(evaluate_size(d, symbols) for d in operand.shape)
+    value, shape = observed.values[operand.origin.name], tuple(evaluate_size(d, symbols) for d in operand.shape)
     try:
-        array = operand.origin.see(value, seen.symbols)
+        array = operand.origin.apply(value, observed.symbols)
         beyond = [a - d for a, d in zip(array.shape, shape, strict=True)]
-        if any(n < 0 or (n and a not in seen.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
+        if any(n < 0 or (n and a not in observed.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
             raise ValueError("sizes differ")
     except ValueError as error:
         raise ValueError(

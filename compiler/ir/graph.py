@@ -17,10 +17,10 @@ import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol
-from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 
 DTYPES = {
     "f32": np.float32,
@@ -97,7 +97,7 @@ class Value:
 
     name: str
     type: TensorType
-    const: np.ndarray | Packed | Quantized | None = None
+    const: np.ndarray | PackedMatrix | EncodedWeight | None = None
     origin: Origin | None = None
 
     @property

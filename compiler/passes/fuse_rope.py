@@ -20,7 +20,7 @@ from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.rewrite import provenance, views
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import beneath, is_rounding
+from intaglio.compiler.rewrite.elementwise_chains import chain_source, is_rounding
 from intaglio.compiler.rewrite.views import VIEWS
 from intaglio.compiler.semantics import evaluate, operators
 
@@ -40,13 +40,14 @@ def fuse_rope(graph: Graph) -> int:
                     operands[operand.value] = operand
     understood: dict[object, _Heads | None] = {}
     tables: dict[bytes, Value] = {}
+    rotations: dict[object, Value] = {}
     changed = 0
     for operand in operands.values():
         key = operand.signature
         if key not in understood:
             understood[key] = _understand(operand)
         if (heads := understood[key]) is not None:
-            _rewrite(operand, heads, tables)
+            _rewrite(operand, heads, tables, rotations)
             changed += 1
     graph.prune()
     return changed
@@ -55,7 +56,7 @@ def fuse_rope(graph: Graph) -> int:
 def _before_roundings(graph: Graph, value: Value) -> Value:
     """What an operand of attention is rounded from, if it is, behind views."""
     source, _ = views.source(graph, value)
-    unrounded, chain = beneath(graph, source)
+    unrounded, chain = chain_source(graph, source)
     return unrounded if any(map(is_rounding, chain)) else value
 
 
@@ -200,17 +201,24 @@ def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
     return _Heads(plain.columns, plain.repeats, cos, sin, bool(interleaved))
 
 
-def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value]) -> None:
-    """`tables`: constants by content, so that those of all layers are one."""
+def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value], rotations: dict[object, Value]) -> None:
+    """`tables`: constants by content, so that those of all layers are one. `rotations`: rotated rows by what they are
+    made of, because queries and keys may be the same ones."""
     graph, value, tokens = operand.graph, operand.value, dim(operand.tokens)
     sources = tuple(dict.fromkeys(s for node in operand.nodes for s in node.sources))
     builder = GraphBuilder(graph, graph.producer(value), sources)
     kv_heads, head_dim = heads.columns.shape
-    x = _selected(builder, operand, heads.columns.reshape(-1))
-    if heads.cos is not None:
+    if heads.cos is None:
+        x = _selected(builder, operand, heads.columns.reshape(-1))
+    else:
         named = (("cos", heads.cos), ("sin", heads.sin))
         angles = [tables.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named]
-        x = builder.add(Rotary(*angles, (x,), heads=(kv_heads,), interleaved=heads.interleaved, past=0))
+        key = operand.source, heads.columns.tobytes(), *angles, heads.interleaved
+        if key not in rotations:
+            x = _selected(builder, operand, heads.columns.reshape(-1))
+            rotary = Rotary(*angles, (x,), heads=(kv_heads,), interleaved=heads.interleaved, past=0)
+            rotations[key] = builder.add(rotary)
+        x = rotations[key]
     x = builder.Transpose(_shaped(builder, x, 1, tokens, kv_heads, head_dim), perm=[0, 2, 1, 3])
     if heads.repeats > 1:
         shape = (1, kv_heads, heads.repeats, tokens, head_dim)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear as LinearLayer
 from intaglio.compiler.ir.operators import Window
@@ -61,17 +61,17 @@ def _conv(builder: GraphBuilder, node: Node) -> Value:
 def _pack_table(graph: Graph, node: Node) -> bool:
     """Let a table of rows in few bits be packed, unless its rows are no whole vec4s."""
     table = node.inputs[0]
-    if not isinstance(table.const, Quantized):
+    if not isinstance(table.const, EncodedWeight):
         return False
     by_rows = node.attrs.get("axis", 0) == 0 and len(table.shape) == 2 and table.shape[1] % 4 == 0
-    array = table.const.packed() if by_rows else table.const.dequantized()
+    array = table.const.to_kernel_layout() if by_rows else table.const.dequantized()
     graph.replace(node, node.reading({table: Value(table.name, table.type, array)}))
     return True
 
 
-def _matrix(builder: GraphBuilder, weight: Value, array: np.ndarray | Quantized) -> Value:
+def _matrix(builder: GraphBuilder, weight: Value, array: np.ndarray | EncodedWeight) -> Value:
     """`array`, which is `weight` with its outputs first, as a matrix [out, in]."""
-    rows = array.rows().packed() if isinstance(array, Quantized) else array.reshape(len(array), -1)
+    rows = array.rows().to_kernel_layout() if isinstance(array, EncodedWeight) else array.reshape(len(array), -1)
     return builder.constant(rows, weight.name)
 
 
