@@ -73,7 +73,7 @@ def _users(models: Models, workloads: list[str]) -> dict[str, dict[str, float]]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", metavar="ENGINE", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--workload", metavar="NAME", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--rounds", metavar="N", type=int, default=3)

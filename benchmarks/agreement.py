@@ -37,9 +37,9 @@ def disagreements(results: Results, numbers: Numbers, tolerances: Mapping[str, f
                 continue
             if of[0]["tokens"][:2] != engines[OURS][0]["tokens"][:2]:  # the first run, and a counted one
                 found.append(f"{workload}: {name} gives other tokens than {OURS}")
-            pair = [numbers.get((workload, engine)) for engine in (name, OURS)]
-            if all(array is not None for array in pair):
-                difference = float(np.abs(pair[0].reshape(-1) - pair[1].reshape(-1)).max())
+            other, own = numbers.get((workload, name)), numbers.get((workload, OURS))
+            if other is not None and own is not None:
+                difference = float(np.abs(other.reshape(-1) - own.reshape(-1)).max())
                 if not difference <= tolerance:
                     found.append(f"{workload}: {name} differs from {OURS} by {difference:.2g}, more than {tolerance}")
     return found

@@ -48,6 +48,7 @@ def measured(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         return {"skipped": f"{missing.name or missing} is not installed"}, None
     except Unsupported as reason:
         return {"skipped": str(reason)}, None
+    assert made.start is not None  # every workload runs once at least
     return {
         "version": engine.version,
         "adapter": engine.adapter(),
@@ -62,8 +63,8 @@ def measured(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 def peak() -> int:
     """Bytes of memory that this process had at most. Linux counts in ru_maxrss what its parent had when it forked."""
     status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1])
+    if status.exists() and (most := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return 1024 * int(most[1])
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
 

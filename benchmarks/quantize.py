@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,8 @@ def main(source: Path, out: Path) -> None:
     quantizer = MatMulNBitsQuantizer(model, block_size=BLOCK, is_symmetric=False, accuracy_level=FAST)
     quantizer.process()
     out.mkdir()
-    quantizer.model.save_model_to_file(str(out / "model.onnx"), use_external_data_format=True)
+    quantized: Any = quantizer.model  # an ONNXModel, which onnxruntime declares as a ModelProto
+    quantized.save_model_to_file(str(out / "model.onnx"), use_external_data_format=True)
 
 
 def transpose_constants(graph: onnx.GraphProto) -> None:

@@ -25,6 +25,9 @@ from intaglio.runtime.plan import ACCESS
 _TEMPLATE = ".wgsl.jinja"
 
 
+_Rendered = tuple[str, str, bool]  # title, code, whether it reads the uniform block
+
+
 class Renderer:
     """Renders dispatches, and keeps one shader for each distinct code."""
 
@@ -32,7 +35,7 @@ class Renderer:
         self.symbols = symbols
         self.shaders: dict[str, Shader] = {}
         # What was rendered, by all that a text depends on: layers differ in their weights alone.
-        self._rendered: dict[Hashable, tuple[str, bool]] = {}
+        self._rendered: dict[Hashable, _Rendered] = {}
 
     def shader(
         self, program: str, dispatch: Dispatch, storage: dict[str, Storage], alternative: bool = False
@@ -43,15 +46,15 @@ class Renderer:
         key = _parameters(dispatch, storage, access)
         if key not in self._rendered:
             self._rendered[key] = self._render(dispatch, storage, access)
-        code, uniform = self._rendered[key]
+        title, code, uniform = self._rendered[key]
         if code not in self.shaders:
-            self.shaders[code] = Shader(code, tuple(access.values()), uniform, dispatch.kernel.variant)
+            self.shaders[code] = Shader(title, code, tuple(access.values()), uniform, dispatch.kernel.variant)
         shader = self.shaders[code]
         shader.variant = shader.variant if alternative else ""
         shader.uses.append((program, dispatch))
         return shader
 
-    def _render(self, dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> tuple[str, bool]:
+    def _render(self, dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> _Rendered:
         kernel = dispatch.kernel
         context: dict[str, Any] = {**kernel.consts, **_tail(kernel)}
         context["workgroup"] = [*kernel.workgroup, 1, 1][:3]
@@ -62,8 +65,13 @@ class Renderer:
         for b in bindings:
             b["accessors"] = [line for name, lines in b["functions"].items() if f"{name}(" in body for line in lines]
         uniform = "dims." in body or any("dims." in line for b in bindings for line in b["accessors"])
-        code = template.render(context, bindings=bindings, uniform=uniform)
-        return _with_functions(tidy(code), "vec4f" if kernel.tail and kernel.by_fours else "f32"), uniform
+        title, _, code = template.render(context, bindings=bindings, uniform=uniform).partition("\n\n")
+        title = kernel.title + "." if kernel.title else " ".join(title.removeprefix("//").split())
+        return (
+            title,
+            _with_functions(tidy(code.lstrip("\n")), "vec4f" if kernel.tail and kernel.by_fours else "f32"),
+            uniform,
+        )
 
 
 def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> Hashable:
@@ -182,7 +190,7 @@ def _index(operand: tuple[Dim, ...], out: tuple[Dim, ...], wide: bool) -> str:
 @cache
 def _templates() -> dict[str, str]:
     """Where each template lies, by its name: in the folder of its family."""
-    families = (f for f in resources.files("intaglio.templates").iterdir() if f.is_dir())
+    families = (f for f in resources.files("intaglio.templates").iterdir() if f.is_dir() and f.name != "lib")
     paths = [f"{family.name}/{file.name}" for family in families for file in family.iterdir()]
     return {path.split("/")[1].removesuffix(_TEMPLATE): path for path in paths if path.endswith(_TEMPLATE)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 
 from intaglio.codegen import titles
@@ -12,6 +13,7 @@ from intaglio.compiler.ir import dims
 
 _USES = 4  # dispatches whose origin a header tells
 _NODES = 4  # ONNX nodes that it names for each
+_WIDTH = 117  # columns, beside the slashes
 
 
 @dataclass
@@ -21,6 +23,7 @@ class Shader:
     `variant` is empty where it runs unless a tuning chooses otherwise.
     """
 
+    title: str
     code: str
     access: tuple[str, ...]
     uniform: bool
@@ -39,23 +42,22 @@ class Shader:
 
     @property
     def text(self) -> str:
-        """The file: the header stands after the title, and says what this shader is part of."""
-        title, rest = self.code.split("\n", 1)
-        title = f"// {self.kernel.title}." if self.kernel.title else title
-        return "\n".join([title, *(f"// {line}".rstrip() for line in self._header()), "", rest.lstrip("\n")])
+        """The file: title, header, which says what this shader is part of, and code."""
+        comments = [line for text in (self.title, *self._header()) for line in _lines(text)]
+        return "\n".join([*(f"// {line}".rstrip() for line in comments), "", self.code])
 
     def _header(self) -> list[str]:
-        programs: dict[str, list[str]] = {}
+        programs: dict[str, list[Dispatch]] = {}
         for program, dispatch in self.uses:
-            programs.setdefault(program, []).append(_origin(dispatch))
+            programs.setdefault(program, []).append(dispatch)
         kernel = self.kernel
         fused = kernel.tail and kernel.template != "elementwise"
         lines = [f"Fused: {next(iter(kernel.writes))} = {titles.formula(kernel.tail)}."] if fused else []
         lines.append("")
-        for program, nodes in programs.items():
-            count = f"{len(nodes)} dispatches" if len(nodes) > 1 else "1 dispatch"
-            more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
-            lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
+        for program, of in programs.items():
+            count = f"{len(of)} dispatches" if len(of) > 1 else "1 dispatch"
+            more = [f"and {len(of) - _USES} more"] if len(of) > _USES else []
+            lines += [f"{program}, {count}:", *(f"  {text}" for text in [*map(_origin, of[:_USES]), *more])]
         if kernel.problem:
             lines.append(
                 f"variant {kernel.variant!r} for {kernel.problem}" + "".join(f", needs {n}" for n in kernel.needs)
@@ -66,6 +68,12 @@ class Shader:
         operations = max(flops([dispatch]) for _, dispatch in self.uses)
         lines.append(f"at most {quantity(bytes)}B moved, {quantity(operations)}FLOP a dispatch")
         return lines
+
+
+def _lines(text: str) -> list[str]:
+    """A line of the header as several, where it is too long; names of nodes are not broken."""
+    margin = " " * (len(text) - len(text.lstrip()) + 2)
+    return textwrap.wrap(text, _WIDTH, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _stored(operand: Operand) -> str:

@@ -1,5 +1,5 @@
-"""Tidy: what templates leave behind is simplified, `0u * X +`, `+ 0u`, `* 1u`, `1500u - 1u`, so that shaders read as if
-a person had written them. Only u32 arithmetic is touched, which wraps around exactly; floats stay as they are.
+"""Tidy: what templates leave behind is simplified, `0u * X +`, `+ 0u`, `* 1u`, `1500u - 1u`, and long lines are broken,
+so that shaders read as if a person had written them. Only u32 arithmetic changes, which wraps around exactly.
 
 Every rule says in its lookaround where it may apply: `0u + b` is `b` after `(`, but not after `a - ` or `a * `.
 """
@@ -7,6 +7,7 @@ Every rule says in its lookaround where it may apply: `0u + b` is `b` after `(`,
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
@@ -54,8 +55,12 @@ _SUSPECT = re.compile(r"\b[01]u [*/%+]|[-+*/%] [01]u\b|\d+u [-+*/%] \d+u|\(\w+ <
 _CONSTANT = re.compile(r"^const (\w+) = .*\n", re.M)
 
 
+_WIDTH = 120  # columns
+_BREAK = re.compile(r",(?= )| =(?= )| (?=(?:[-+*/]|&&|\|\|) )")
+
+
 def tidy(code: str) -> str:
-    """WGSL without neutral elements, sums and products of plain numbers, and constants that nothing uses."""
+    """WGSL without neutral elements, arithmetic of plain numbers, constants that nothing uses, and long lines."""
     return _without_unused("\n".join(map(_line, code.split("\n"))))
 
 
@@ -63,13 +68,41 @@ def tidy(code: str) -> str:
 def _line(line: str) -> str:
     code, slashes, comment = line.partition("//")
     if not _SUSPECT.search(code):
-        return line
+        return _broken(line)
     before = None
     while before != code:
         before = code
         for pattern, replacement in _RULES:
             code = pattern.sub(replacement, code)
-    return code + slashes + comment
+    return _broken(code + slashes + comment)
+
+
+def _broken(line: str) -> str:
+    """A line as several, where it is too long."""
+    if len(line) <= _WIDTH:
+        return line
+    code, slashes, comment = line.partition("//")
+    margin = line[: len(line) - len(line.lstrip())]
+    if slashes:
+        words = textwrap.wrap(comment.strip(), _WIDTH - len(margin) - 3, break_long_words=False, break_on_hyphens=False)
+        comments = [f"{margin}// {words}" for words in words]
+        return "\n".join([*comments, _broken(code.rstrip())] if code.strip() else comments)
+    lines = [code]
+    while len(lines[-1]) > _WIDTH and (places := _places(lines[-1])):
+        place = min(places, key=lambda at: (places[at], -at))
+        lines[-1:] = [lines[-1][:place].rstrip(), f"{margin}    {lines[-1][place:].lstrip()}"]
+    return "\n".join(lines)
+
+
+def _places(code: str) -> dict[int, float]:
+    """Where a line may be broken, with what speaks against it: brackets that are open, an index above all."""
+    costs: dict[int, float] = {}
+    for match in _BREAK.finditer(code, len(code) - len(code.lstrip()) + 1, _WIDTH):
+        before = code[: match.end()]
+        brackets = before.count("(") - before.count(")")
+        index = before.count("[") - before.count("]")
+        costs[match.end()] = 1.5 if match[0] == " =" else brackets + 3 * index
+    return costs
 
 
 def _without_unused(code: str) -> str:

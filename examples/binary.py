@@ -22,6 +22,9 @@ class Reader:
         self.at += count
         return self.data[self.at - count : self.at]
 
+    def integer(self, form: str) -> int:
+        return int(self.number(form))
+
     def number(self, form: str) -> int | float:
         """The next number, in the letter that `struct` has for its type."""
         return struct.unpack(f"<{form}", self.take(struct.calcsize(form)))[0]

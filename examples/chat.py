@@ -14,14 +14,14 @@ import intaglio
 def main(folder: Path) -> None:
     path = folder.with_name(folder.name + ".bundle")
     bundle = intaglio.load(path) if path.exists() else intaglio.compile(folder, path)
-    messages = []
+    messages: list[dict[str, str]] = []
     while question := ask():
         messages.append({"role": "user", "content": question})
         answer = bundle.chat(messages, stream=True, **bundle.sampling)
         for piece in answer:
             print(piece.text, end="", flush=True)
         print()
-        messages.append({"role": "assistant", "content": answer.result.text})
+        messages.append({"role": "assistant", "content": answer.finish().text})
 
 
 def ask() -> str:

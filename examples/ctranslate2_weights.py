@@ -17,12 +17,12 @@ class Variables(Reader):
     """A Reader of the file's strings and arrays."""
 
     def string(self) -> str:
-        return bytes(self.take(self.number("H"))).rstrip(b"\0").decode()
+        return bytes(self.take(self.integer("H"))).rstrip(b"\0").decode()
 
     def array(self) -> np.ndarray:
-        shape = [self.number("I") for _ in range(self.number("B"))]
-        dtype = self.number("B")
-        raw = self.take(self.number("I"))
+        shape = [self.integer("I") for _ in range(self.integer("B"))]
+        dtype = self.integer("B")
+        raw = self.take(self.integer("I"))
         if dtype not in DTYPES or len(raw) != np.dtype(DTYPES[dtype]).itemsize * int(np.prod(shape)):
             raise BadWeights(f"an array of type {dtype}, shape {shape} and {len(raw)} bytes, which fits no known type")
         return np.frombuffer(raw, DTYPES[dtype]).reshape(shape)
@@ -31,11 +31,11 @@ class Variables(Reader):
 def read_variables(data: bytes) -> dict[str, np.ndarray]:
     """Every array in the file, as views of `data`. Layout: docs of CTranslate2's `ModelSpec`, binary version 6."""
     reader = Variables(data)
-    version, spec = reader.number("I"), reader.string()
+    version, spec = reader.integer("I"), reader.string()
     if version != 6 or spec != "WhisperSpec":
         raise BadWeights(f"not a Whisper of CTranslate2's binary version 6: it says version {version}, {spec!r}")
-    reader.number("I")  # the revision of WhisperSpec
-    return {reader.string(): reader.array() for _ in range(reader.number("I"))}
+    reader.integer("I")  # the revision of WhisperSpec
+    return {reader.string(): reader.array() for _ in range(reader.integer("I"))}
 
 
 def whisper_weights(variables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -61,13 +61,13 @@ class Values(Reader):
     """A Reader of the file's metadata."""
 
     def string(self) -> str:
-        return bytes(self.take(self.number("Q"))).decode()
+        return bytes(self.take(self.integer("Q"))).decode()
 
     def value(self, kind: int) -> Any:
         if kind == STRING:
             return self.string()
         if kind == ARRAY:
-            kind, count = self.number("I"), self.number("Q")
+            kind, count = self.integer("I"), self.integer("Q")
             return [self.value(kind) for _ in range(count)]
         if kind not in NUMBERS:
             raise BadWeights(f"metadata of type {kind}, which is unknown")
@@ -77,10 +77,10 @@ class Values(Reader):
 def read_gguf(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Metadata and tensors, as views of `data`. Layout: ggml's docs/gguf.md, version 3."""
     reader = Values(data)
-    if bytes(reader.take(4)) != b"GGUF" or reader.number("I") != 3:
+    if bytes(reader.take(4)) != b"GGUF" or reader.integer("I") != 3:
         raise BadWeights("not a GGUF file of version 3")
-    count, entries = reader.number("Q"), reader.number("Q")
-    metadata = {reader.string(): reader.value(reader.number("I")) for _ in range(entries)}
+    count, entries = reader.integer("Q"), reader.integer("Q")
+    metadata = {reader.string(): reader.value(reader.integer("I")) for _ in range(entries)}
     found = [(reader.string(), *shape_type_offset(reader)) for _ in range(count)]
     start = math.ceil(reader.at / 32) * 32
     tensors = {}
@@ -95,8 +95,8 @@ def read_gguf(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def shape_type_offset(reader: Reader) -> tuple[tuple[int, ...], int, int]:
     """GGUF counts axes from the innermost."""
-    shape = [reader.number("Q") for _ in range(reader.number("I"))]
-    return tuple(reversed(shape)), reader.number("I"), reader.number("Q")
+    shape = [reader.integer("Q") for _ in range(reader.integer("I"))]
+    return tuple(reversed(shape)), reader.integer("I"), reader.integer("Q")
 
 
 class LlamaWeights(Mapping[str, np.ndarray]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -41,7 +41,7 @@ class Graph:
         self.nodes.append(helper.make_node("Identity", [value], [name], name=f"/{name}/Identity"))
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
-    def op(self, op_type: str, module: str, *inputs: str, **attributes: object) -> str:
+    def op(self, op_type: str, module: str, *inputs: str, **attributes: Any) -> str:
         path = "/" + module.replace(".", "/")
         name, count = f"{path}/{op_type}", 0
         while name in self.names:

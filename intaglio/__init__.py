@@ -44,6 +44,7 @@ def compile(
     precision: str = "f32",
     keep_head: bool = False,
     max_length: int | None = None,
+    dtype: str | None = None,
     tuning: Iterable[str | Path] = (),
     dump: str | Path | None = None,
     verbose: bool = False,
@@ -51,13 +52,15 @@ def compile(
 ) -> Bundle:
     """Compile `model` into the bundle `out`. An existing bundle there is replaced.
 
-    model: a .onnx file, the folder that an exporter wrote, or a model in memory.
+    model: a .onnx file, the folder that an exporter wrote or that a hub lays out, or a model in memory.
     bind: by name, an int that fixes a dynamic dimension, a range that limits it, or an array that fixes an input.
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
     precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
     keep_head: leave the output layer unquantized.
     max_length: the context length of a language model in tokens, prompt plus answer. Default: the model's own, up to
     2,048.
+    dtype: which files of a folder with several: "q4" for model_q4.onnx, "fp32" for names without a suffix, or
+    "encoder=fp32,decoder=q4".
     tuning: files that `intaglio tune` wrote on adapters that the bundle will run on.
     dump: a folder; the graph after each pass is written there.
     verbose: print a line for each pass.
@@ -86,7 +89,7 @@ def compile(
 
     trace = Trace(Path(dump) if dump is not None else None, note, outline)
     say("reading", 0, 0)
-    compiled = families.compile(model, trace, formats, Request(bind or {}, max_length))
+    compiled = families.compile(model, trace, formats, Request(bind or {}, max_length, dtype))
     write.write(compiled, folder, trace, say, measurements)
     return load(folder)
 
@@ -97,13 +100,14 @@ def explain(
     *,
     bind: Mapping[str, Any] | None = None,
     max_length: int | None = None,
+    dtype: str | None = None,
     say: Progress = silent,
 ) -> str:
     """Where a rewrite rule of the compiler came closest to matching `model`: what it expected there, and what it got.
 
     If the model is refused after the rule was applied, the text says so.
 
-    bind, max_length: as for `compile`.
+    bind, max_length, dtype: as for `compile`.
     Raises ValueError for an unknown rule, BadModel, NoCompiler.
     """
     with _compiler():
@@ -118,7 +122,7 @@ def explain(
     trace = Trace(say=lambda line: say("passes", len(trace.rows), 0))
     with explanations.watching(rule) as explanation:
         try:
-            families.compile(model, trace, Precision(), Request(bind or {}, max_length))
+            families.compile(model, trace, Precision(), Request(bind or {}, max_length, dtype))
         except BadModel as error:
             if not explanation.fired:
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ import numpy as np
 
 from intaglio.errors import NoCompiler
 from intaglio.runtime.instruments.golden import Check, Slice
-from intaglio.runtime.instruments.provenance import Graph, Operand
+from intaglio.runtime.instruments.provenance import Graph, Origin
 from intaglio.runtime.plan import Plan
-from intaglio.runtime.sizes import evaluate_size
+from intaglio.runtime.sizes import Size, evaluate_size
 
 if TYPE_CHECKING:
     import onnx
@@ -73,7 +73,7 @@ class _Sessions:
         outputs = [o.name for o in session.get_outputs()]
         taken = {i.name for i in session.get_inputs()}
         try:
-            values = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
+            values: Sequence[Any] = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
         except Exception as error:  # onnxruntime has no common type of error
             raise ValueError(f"onnxruntime cannot run the model on the bundle's golden inputs: {error}") from error
         return {**feeds, **dict(zip(outputs, values, strict=True))}
@@ -105,31 +105,32 @@ def _expected(check: Check, graph: Graph, plan: Plan, observed: Mapping[str, Obs
     names = {buffer: name for name, buffer in program.outputs.items()}
     for i, (work, step) in enumerate(zip(graph.work[check.program], program.steps, strict=True)):
         for binding, (operand, buffer) in enumerate(zip(work.operands, step.buffers, strict=True)):
-            if operand.origin is None or not operand.whole or operand.origin.model not in observed:
+            origin = operand.origin
+            if origin is None or not operand.whole or origin.model not in observed:
                 continue
-            found = _slice(operand, check.symbols, observed[operand.origin.model])
+            found = _slice(origin, operand.shape, check.symbols, observed[origin.model])
             if found is not None:
                 steps[i, binding] = found
                 outputs |= {names[buffer]: found} if buffer in names else {}
     return replace(check, outputs=outputs, steps=steps)
 
 
-def _slice(operand: Operand, symbols: Mapping[str, int], observed: Observed) -> Slice | None:
-    """The ONNX value of an operand as the step has it, None where the model has none.
+def _slice(origin: Origin, sizes: Sequence[Size], symbols: Mapping[str, int], observed: Observed) -> Slice | None:
+    """The ONNX value that a step writes, as the step has it, None where the model has none.
 
     The model has computed all tokens so far; the program may have computed the last of them alone.
     """
-    if operand.origin.name not in observed.values:
+    if origin.name not in observed.values:
         return None
-    value, shape = observed.values[operand.origin.name], tuple(evaluate_size(d, symbols) for d in operand.shape)
+    value, shape = observed.values[origin.name], tuple(evaluate_size(d, symbols) for d in sizes)
     try:
-        array = operand.origin.apply(value, observed.symbols)
+        array = origin.apply(value, observed.symbols)
         beyond = [a - d for a, d in zip(array.shape, shape, strict=True)]
         if any(n < 0 or (n and a not in observed.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
             raise ValueError("sizes differ")
     except ValueError as error:
         raise ValueError(
-            f"the model's {operand.origin.name} has shape {list(value.shape)}, the bundle's {list(shape)}; "
+            f"the model's {origin.name} has shape {list(value.shape)}, the bundle's {list(shape)}; "
             "name the model that was compiled, with the same --bind"
         ) from error
     values = array[tuple(slice(n, None) for n in beyond)].reshape(-1)

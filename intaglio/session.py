@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 import numpy as np
 
@@ -82,6 +82,12 @@ class BundleSession:
         with self.replays.lock:
             return transcriber.transcribe(samples, language, task, timestamps, self._progress)
 
+    @overload
+    def generate(
+        self, prompt: str | Sequence[int], *, stream: Literal[False] = False, **options: Any
+    ) -> Completion: ...
+    @overload
+    def generate(self, prompt: str | Sequence[int], *, stream: Literal[True], **options: Any) -> Stream: ...
     def generate(self, prompt: str | Sequence[int], *, stream: bool = False, **options: Any) -> Completion | Stream:
         """Continue `prompt`, a text or token ids, with a language model. Greedy unless a temperature is set.
 
@@ -100,6 +106,24 @@ class BundleSession:
         pieces = self._generator.generate(tokens, checked)
         return pieces if stream else pieces.finish()
 
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Any] | None = None,
+        stream: Literal[False] = False,
+        **options: Any,
+    ) -> Completion: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Any] | None = None,
+        stream: Literal[True],
+        **options: Any,
+    ) -> Stream: ...
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -126,7 +150,7 @@ class BundleSession:
         return self._generator.logits(tokens)
 
     @property
-    def sampling(self) -> dict[str, float]:
+    def sampling(self) -> dict[str, Any]:
         """The sampling options that a language model's makers recommend: generate(prompt, **bundle.sampling)."""
         return dict(self.contents.language.sampling)
 

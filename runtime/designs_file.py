@@ -16,16 +16,16 @@ from intaglio.runtime.files import verify_file
 from intaglio.runtime.plan import Alternatives, Plan, Program, Step, Tuning
 from intaglio.runtime.plan_file import (
     block,
-    broken,
     check_files,
     check_kernel,
     check_step,
-    described,
+    entries,
     expect,
     files,
     grid,
     kernels,
     line,
+    refusing,
 )
 
 FILE = "designs.json"
@@ -43,8 +43,8 @@ def write(plan: Plan) -> str:
     profiles = [f"{line(name)}: {line(variants)}" for name, variants in plan.profiles.items()]
     fields = [
         f'"format": {line(FORMAT)}',
-        f'"files": {block(described(variant_files(plan)), "{}", "  ")}',
-        f'"kernels": {block(described(variants), "{}", "  ")}',
+        f'"files": {block(entries(variant_files(plan)), "{}", "  ")}',
+        f'"kernels": {block(entries(variants), "{}", "  ")}',
         f'"alternatives": {block([*distinct], "[]", "  ")}',
         f'"steps": {block([f"{line(name)}: {line(of)}" for name, of in places.items()], "{}", "  ")}',
         f'"profiles": {block(profiles, "{}", "  ")}',
@@ -80,9 +80,9 @@ def _tuning_text(tuning: Tuning) -> str:
 def read(folder: Path, plan: Plan) -> Plan:
     """The whole plan: `plan`, as plan.json has it, with the variants of its steps. Raises BadBundle."""
     content = verify_file(folder, plan, FILE)
-    with broken(folder / FILE):
+    with refusing(folder / FILE):
         data = typed(json.loads(content), dict)
-        expect(data["format"] == FORMAT, f"{FILE} does not have the format {FORMAT}; compile the model again")
+        expect(data["format"] == FORMAT, f"{FILE} does not have the format {FORMAT}")
         whole = _joined(plan, data)
         _check(plan, whole)
     return whole
@@ -91,10 +91,10 @@ def read(folder: Path, plan: Plan) -> Plan:
 def _joined(plan: Plan, data: dict[str, Any]) -> Plan:
     distinct = [_alternatives(**a) for a in items(data["alternatives"], dict)]
     places = named(data["steps"], list)
-    expect(places.keys() == plan.programs.keys(), f"the programs of {FILE}")
+    expect(places.keys() == plan.programs.keys(), f"{FILE} lists other programs than the plan")
 
     def step(of: Step, place: int | None) -> Step:
-        expect(place is None or 0 <= place < len(distinct), f"the alternatives of a step of {of.kernel}")
+        expect(place is None or 0 <= place < len(distinct), f"{FILE}: a step of {of.kernel!r} has unknown alternatives")
         return of if place is None else replace(of, alternatives=distinct[place])
 
     return replace(
@@ -112,7 +112,7 @@ def _joined(plan: Plan, data: dict[str, Any]) -> Plan:
 
 def _places(data: Any, count: int) -> tuple[int | None, ...]:
     """Where the alternatives of each of a program's steps are listed."""
-    expect(len(data) == count, f"the steps of {FILE}")
+    expect(len(data) == count, f"{FILE} lists {len(data)} steps of a program that has {count}")
     return items(data, int, type(None))
 
 
@@ -128,10 +128,13 @@ def _tuning(device: str, driver: str, variants: Any) -> Tuning:
 def _check(plan: Plan, whole: Plan) -> None:
     listed = {name: file for name, file in whole.files.items() if name not in plan.files}
     check_files(listed, _NAME)
-    expect(all(whole.files[name] == file for name, file in plan.files.items()), f"{FILE} lists a file of the plan")
+    expect(
+        all(whole.files[name] == file for name, file in plan.files.items()),
+        f"{FILE} lists a file that the plan lists otherwise",
+    )
     for name, kernel in whole.kernels.items():
         if name in plan.kernels:
-            expect(kernel == plan.kernels[name], f"{FILE} lists kernel {name} of the plan")
+            expect(kernel == plan.kernels[name], f"{FILE} lists kernel {name!r}, which the plan has")
         else:
             check_kernel(name, kernel, listed)
     for program in whole.programs.values():

@@ -36,9 +36,9 @@ def write(plan: Plan) -> str:
         f'"kind": {line(plan.kind)}',
         f'"needs": {line({"features": plan.needs, "language": plan.language})}',
         f'"symbols": {line(plan.symbols)}',
-        f'"files": {block(described(plan.files), "{}", "  ")}',
-        f'"kernels": {block(described(plan.used), "{}", "  ")}',
-        f'"buffers": {block([line(filled(b)) for b in plan.buffers], "[]", "  ")}',
+        f'"files": {block(entries(plan.files), "{}", "  ")}',
+        f'"kernels": {block(entries(plan.used), "{}", "  ")}',
+        f'"buffers": {block([line(nonempty(b)) for b in plan.buffers], "[]", "  ")}',
         f'"programs": {block(programs, "{}", "  ")}',
     ]
     return block(fields, "{}", "") + "\n"
@@ -55,12 +55,12 @@ def block(items: list[str], brackets: str, indent: str) -> str:
     return f"{brackets[0]}\n{indent}  " + f",\n{indent}  ".join(items) + f"\n{indent}{brackets[1]}"
 
 
-def described(of: Mapping[str, File | Kernel]) -> list[str]:
+def entries(of: Mapping[str, File | Kernel]) -> list[str]:
     """A line for each file or kernel."""
-    return [f"{line(name)}: {line(filled(item))}" for name, item in of.items()]
+    return [f"{line(name)}: {line(nonempty(item))}" for name, item in of.items()]
 
 
-def filled(of: File | Kernel | Buffer) -> dict[str, Any]:
+def nonempty(of: File | Kernel | Buffer) -> dict[str, Any]:
     """The fields that say something."""
     return {k: v for k, v in asdict(of).items() if v not in ("", ())}
 
@@ -79,16 +79,23 @@ def read(folder: Path) -> Plan:
     except (OSError, ValueError, RecursionError) as e:
         raise BadBundle(f"{path} is broken: {e}; compile the model again") from e
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise BadBundle(f"{path} does not have the format {FORMAT}; compile again: intaglio compile MODEL -o {folder}")
-    with broken(path):
+        written = data.get("format") if isinstance(data, dict) else None
+        raise BadBundle(
+            f"{folder} has the format {str(written)[:40]!r}, and this version of Intaglio reads {FORMAT}; "
+            f"compile the model again: intaglio compile MODEL -o {folder}"
+        )
+    with refusing(path):
         plan = _parse(data)
         _check(plan)
-        expect(data["needs"] == {"features": [*plan.needs], "language": [*plan.language]}, "what it needs")
+        expect(
+            data["needs"] == {"features": [*plan.needs], "language": [*plan.language]},
+            "`needs` is not what its kernels need",
+        )
     return plan
 
 
 @contextmanager
-def broken(path: Path) -> Iterator[None]:
+def refusing(path: Path) -> Iterator[None]:
     """Errors of reading a file of strangers, as BadBundle."""
     try:
         yield
@@ -164,14 +171,17 @@ def grid(data: Any) -> Grid:
 def _groups(d: Any) -> int | dict[str, Any]:
     if isinstance(d, int):
         return d
-    expect(d.keys() == {"of", "per"}, "a grid")
+    expect(d.keys() == {"of", "per"}, "a grid: expected numbers, or objects of `of` and `per`")
     return {"of": items(d["of"], int, str), "per": typed(d["per"], int)}
 
 
 def _check(plan: Plan) -> None:
     expect(WORD * len(plan.symbols) <= DEFAULT_LIMITS["max-uniform-buffer-binding-size"], "too many symbols")
     for name, (low, high) in plan.symbols.items():
-        expect(name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31, f"symbol {name}")
+        expect(
+            name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31,
+            f"symbol {name!r}: expected a name and a range within 0 to 2147483647",
+        )
     check_files(plan.files, _NAME)
     for name, kernel in plan.kernels.items():
         check_kernel(name, kernel, plan.files)
@@ -180,67 +190,84 @@ def _check(plan: Plan) -> None:
     names = Counter(b.name for b in plan.buffers if b.kind in SEEN)
     for name, program in plan.programs.items():
         for seen, i in (*program.inputs.items(), *program.outputs.items()):
-            expect(0 <= i < len(plan.buffers), f"program {name}")
-            expect(plan.buffers[i].kind in SEEN and plan.buffers[i].name == seen, f"{seen} of program {name}")
+            expect(0 <= i < len(plan.buffers), f"program {name!r}: {seen!r} has no buffer")
+            expect(
+                plan.buffers[i].kind in SEEN and plan.buffers[i].name == seen,
+                f"program {name!r}: the buffer of {seen!r} is another tensor",
+            )
         for step in program.steps:
-            expect(not plan.kernels[step.kernel].needs, f"what a step of {step.kernel} needs")
+            expect(not plan.kernels[step.kernel].needs, f"a step runs {step.kernel!r}, which needs features")
             check_step(plan, step.kernel, step.buffers, step.grid)
-    expect(all(count == 1 for count in names.values()), "two tensors have one name")
+    expect(all(count == 1 for count in names.values()), "two inputs, outputs or states have the same name")
 
 
 def check_files(files: Mapping[str, File], name: str) -> None:
     """`name`: the pattern of their names."""
     for path, file in files.items():
-        expect(re.fullmatch(name, path), f"the file name {path!r}")
+        expect(re.fullmatch(name, path), f"file name {path!r}: expected a name without other folders")
         for digest in (file.sha256, *file.pieces):
-            expect(re.fullmatch(r"[0-9a-f]{64}", digest), f"a hash of {path}")
-        expect(0 <= file.bytes < 1 << 53, f"the size of {path}")
-        expect(not file.pieces or len(file.pieces) == -(-file.bytes // PIECE), f"the pieces of {path}")
+            expect(
+                re.fullmatch(r"[0-9a-f]{64}", digest), f"file {path}: expected SHA-256 hashes of 64 hexadecimal digits"
+            )
+        expect(0 <= file.bytes < 1 << 53, f"file {path}: its size is negative or too large")
+        expect(
+            not file.pieces or len(file.pieces) == -(-file.bytes // PIECE),
+            f"file {path}: expected a hash for each piece of {PIECE} bytes",
+        )
 
 
 def check_kernel(name: str, kernel: Kernel, files: Mapping[str, File]) -> None:
     """`files`: those that it may be."""
-    expect(set(kernel.access) <= ACCESS.keys(), f"the access of kernel {name}")
-    expect(set(kernel.needs) <= set(TIERS), f"what kernel {name} needs")
+    expect(set(kernel.access) <= ACCESS.keys(), f"kernel {name!r}: unknown access")
+    expect(set(kernel.needs) <= set(TIERS), f"kernel {name!r}: unknown feature; known are {', '.join(TIERS)}")
     kinds = Counter((bool(a.formats), a.image) for a in map(ACCESS.__getitem__, kernel.access))
     within = kinds[False, False] <= 8 and kinds[True, False] <= 16 and kinds[True, True] <= 4
-    expect(within, f"the bindings of kernel {name}")
-    expect(kernel.file in files and kernel.file.endswith(".wgsl"), f"the file of kernel {name}")
+    expect(within, f"kernel {name!r}: more bindings than WebGPU's default limits allow")
+    expect(
+        kernel.file in files and kernel.file.endswith(".wgsl"), f"kernel {name!r}: its file is not a listed .wgsl file"
+    )
 
 
 def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
-    expect(b.kind in KINDS, f"the kind of buffer {i}")
-    expect(b.bytes > 0 and b.bytes % WORD == 0, f"the size of buffer {i}")
+    expect(b.kind in KINDS, f"buffer {i}: expected the kind {', '.join(KINDS)}")
+    expect(b.bytes > 0 and b.bytes % WORD == 0, f"buffer {i}: expected a size in whole words of {WORD} bytes")
     if b.texture:
         width, height = b.texture
         side = DEFAULT_LIMITS["max-texture-dimension-2d"]
-        expect(0 < width <= side and 0 < height <= side, f"the texture of buffer {i}")
-        expect(b.format in TEXELS and b.bytes == TEXELS[b.format] * width * height, f"the size of buffer {i}")
+        expect(0 < width <= side and 0 < height <= side, f"buffer {i}: expected a texture of 1 to {side} texels a side")
+        expect(b.format in TEXELS, f"buffer {i}: unknown texture format")
+        expect(b.bytes == TEXELS[b.format] * width * height, f"buffer {i}: its size is not that of its texture")
     else:
-        expect(b.bytes <= DEFAULT_LIMITS["max-storage-buffer-binding-size"], f"the size of buffer {i}")
-        expect(not b.format, f"the format of buffer {i}")
+        most = DEFAULT_LIMITS["max-storage-buffer-binding-size"]
+        expect(b.bytes <= most, f"buffer {i}: expected a size up to {most} bytes")
+        expect(not b.format, f"buffer {i}: a texture format, but no texture")
     if b.kind == "weight":
-        expect(b.files and [*b.files] == sorted(set(b.files)), f"the files of buffer {i}")
-        expect(all(file in plan.files and plan.files[file].pieces for file in b.files), f"the files of buffer {i}")
+        expect(b.files and [*b.files] == sorted(set(b.files)), f"buffer {i}: expected weight files in order")
+        expect(
+            all(file in plan.files and plan.files[file].pieces for file in b.files),
+            f"buffer {i}: a file is not a listed weight file",
+        )
     if b.kind in SEEN:
-        expect(b.dtype in DTYPES and b.name, f"the type of buffer {i}")
-        expect(largest(b.shape, plan.symbols) * b.each <= b.bytes, f"the shape of buffer {i}")
+        expect(b.dtype in DTYPES and b.name, f"buffer {i}: expected a name and an element type")
+        expect(
+            largest(b.shape, plan.symbols) * b.each <= b.bytes, f"buffer {i}: its shape needs more bytes than it has"
+        )
 
 
 def check_step(plan: Plan, name: str, buffers: tuple[int, ...], size: Grid) -> None:
-    kernel = plan.kernels[name]
-    where = f"a step of {name}"
-    expect(len(buffers) == len(kernel.access), where)
-    expect(all(0 <= b < len(plan.buffers) for b in buffers), where)
-    bound = [(b, ACCESS[words]) for b, words in zip(buffers, kernel.access, strict=True)]
-    expect(all(plan.buffers[b].format in (access.formats or ("",)) for b, access in bound), where)
-    written = [b for b, access in bound if access.write]
-    expect(
-        all(buffers.count(b) == 1 and plan.buffers[b].kind != "weight" for b in written),
-        f"{where} writes what it reads",
-    )
-    expect(len(size) == 3, where)
+    """Raises BadBundle unless the kernel `name` can run on these buffers with this grid."""
+    kernel, where = plan.kernels[name], f"a step of {name!r}"
+    expect(len(buffers) == len(kernel.access), f"{where}: expected {len(kernel.access)} buffers, got {len(buffers)}")
+    expect(all(0 <= b < len(plan.buffers) for b in buffers), f"{where}: unknown buffer")
+    bound = [(plan.buffers[b], ACCESS[access]) for b, access in zip(buffers, kernel.access, strict=True)]
+    fits = all(buffer.format in (access.formats or ("",)) for buffer, access in bound)
+    expect(fits, f"{where}: a buffer is not what its access says")
+    written = [b for b, (_, access) in zip(buffers, bound, strict=True) if access.write]
+    expect(all(buffers.count(b) == 1 for b in written), f"{where} writes what it reads")
+    expect(all(plan.buffers[b].kind != "weight" for b in written), f"{where} writes a weight")
+    expect(len(size) == 3, f"{where}: expected a grid of 3 numbers, got {len(size)}")
+    most = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
     for d in size:
         of, per = ((d,), 1) if isinstance(d, int) else (d["of"], d["per"])
-        limit = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
-        expect(per > 0 and largest(of, plan.symbols) <= limit * per, f"the grid of {where}")
+        fits = per > 0 and largest(of, plan.symbols) <= most * per
+        expect(fits, f"{where}: expected up to {most} workgroups along each axis")

@@ -92,7 +92,7 @@ class _Pieces:
         if len(self._ready) < min(size, row):
             self._fill()
         if len(self._ready) < min(size, row):
-            raise ValueError("it is too short")
+            raise ValueError("it ends too early")
         ready = min(len(self._ready), size)
         count = ready if ready == size else ready // row * row
         rows, self._ready = self._ready[:count], self._ready[count:]
@@ -142,7 +142,7 @@ def _tensors(file: _Pieces, weights: Mapping[str, _Weight]) -> Iterator[tuple[in
             continue
         buffer, row = weight.buffer, row_bytes(weight.buffer)
         if weight.filled + tensor.bytes > buffer.bytes or tensor.width != buffer.each or weight.filled % row:
-            raise ValueError(f"{tensor.name} has {tensor.bytes} bytes of {tensor.width}, the plan says {buffer.bytes}")
+            raise ValueError(f"tensor {tensor.name!r} does not fit the {buffer.bytes} bytes that the plan gives it")
         for chunk in _chunks(file, tensor.bytes, row):
             yield weight.index, weight.filled, chunk
             weight.filled += len(chunk)
@@ -160,7 +160,7 @@ def _header(file: _Pieces) -> Iterator[_Tensor]:
     """The tensors in the order of their bytes. Raises ValueError if they leave a gap."""
     length = int.from_bytes(file.read(8), "little")
     if length > HEADER:
-        raise ValueError(f"its header has {length} bytes")
+        raise ValueError(f"expected a header of up to {HEADER} bytes, got {length}")
     described = typed(json.loads(file.read(length)), dict)
     described.pop("__metadata__", None)
     spans: list[tuple[int, int, str, Any]] = []
@@ -170,6 +170,6 @@ def _header(file: _Pieces) -> Iterator[_Tensor]:
     last = 0
     for first, end, name, dtype in sorted(spans):
         if first != last or end < first or dtype not in _WIDTHS:
-            raise ValueError(f"{name} is {dtype} from {first} to {end}")
+            raise ValueError(f"tensor {name!r}: expected {', '.join(_WIDTHS)} right behind the one before")
         yield _Tensor(name, _WIDTHS[dtype], end - first)
         last = end

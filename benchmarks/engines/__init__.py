@@ -39,7 +39,7 @@ ENGINES = {
     "whisper.cpp-cpu": Listed("whisper_cpp", "WhisperCppCpu", _WHISPER_CPP, "ggml-cpu", _CYLLAMA),
     "whisper.cpp-vulkan": Listed("whisper_cpp", "WhisperCppVulkan", _WHISPER_CPP, "ggml-vulkan", _CYLLAMA, slow=True),
     "tinygrad-webgpu": Listed(
-        "tinygrad", "TinygradWebGpu", ("whisper", "smollm2-q4", "matmul", "matvec"), "dawn", _TINYGRAD, slow=True
+        "tinygrad_webgpu", "TinygradWebGpu", ("whisper", "smollm2-q4", "matmul", "matvec"), "dawn", _TINYGRAD, slow=True
     ),
 }
 

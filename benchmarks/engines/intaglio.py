@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -63,8 +64,5 @@ class Intaglio(Engine):
                 first()
             return result
 
-        self._session.replay = told
-        try:
+        with mock.patch.object(self._session, "replay", told):
             yield
-        finally:
-            self._session.replay = replay

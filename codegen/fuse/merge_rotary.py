@@ -1,4 +1,4 @@
-"""Merge rotary embeddings: queries and keys are turned in one kernel, which writes the keys into their cache.
+"""Merge rotary embeddings: queries and keys are rotated in one kernel, which writes the keys into their cache.
 
 Norms of heads before them (Qwen 3, Gemma 3) are taken by the kernel as it reads the heads.
 """

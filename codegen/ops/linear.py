@@ -75,7 +75,7 @@ def _by_fours(layer: Linear[Value]) -> bool:
 
 
 def _head_dim(layer: Linear[Value]) -> int:
-    """Columns of a head, if they are turned; else 0."""
+    """Columns of a head, if they are rotated; else 0."""
     return 2 * layer.rotary.cos.shape[1] if layer.rotary else 0
 
 
@@ -89,7 +89,7 @@ def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
 def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     weight = layer.weight
     width = weight.shape[1]
-    reads, consts = _shared(node, layer, start, end)
+    reads, consts = _shared(node, layer, start, end, "0u")
     reads = {name: value for name, value in reads.items() if name.startswith("weight")} | reads
     norm = layer.prologue
     template = f"matvec_{norm.kind}" if norm else f"matvec{consts['packing']}"
@@ -99,28 +99,28 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
             reads["beta"] = operand(norm.shift)
         consts |= {"width": width, "epsilon": wgsl.number(norm.epsilon, "f32"), "beta": norm.shift is not None}
     rows, pair = end - start, len(consts["weights"])
-    turned = bool(consts["half"])
+    rotated = bool(consts["half"])
 
-    def variant(lanes: int, tile: int, meeting: int, product: str = "matvec") -> dict[str, Any]:
-        """`lanes` invocations take `tile` groups of 4 rows each, and `meeting` share the columns of each out."""
-        sharing = {"lanes": lanes, "meeting": meeting, "subgroup": product == "matvec_subgroup"}
+    def variant(lanes: int, tile: int, lanes_y: int, product: str = "matvec") -> dict[str, Any]:
+        """`lanes` invocations take `tile` groups of 4 rows each, and `lanes_y` share the columns of each out."""
+        sharing = {"lanes": lanes, "lanes_y": lanes_y, "subgroup": product == "matvec_subgroup"}
         return {
             "template": template if norm else f"{product}{consts['packing']}",
             "grid": (groups(rows, per=4 * lanes * tile),),
-            "workgroup": (lanes, meeting),
+            "workgroup": (lanes, lanes_y),
             "consts": _tiles(consts["weights"], tile, lanes) | sharing | {"product": product},
         }
 
     tiles = {"rows16": 4, "rows8": 2, "rows4": 1} if rows > _WIDE else {"rows8": 2, "rows16": 4, "rows4": 1}
-    least = 2 if turned else 1  # groups: two have the pairs
+    least = 2 if rotated else 1  # groups: two have the pairs
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
     variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
-    variants |= {"meet8": variant(8, least, 8), "meet32": variant(2, least, 32)}
+    variants |= {"reduce8": variant(8, least, 8), "reduce32": variant(2, least, 32)}
     if consts["shared"]:
         variants |= {
             f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
         }
-    name = label(template, weight) + ("_rotary" if turned else "")
+    name = label(template, weight) + ("_rotary" if rotated else "")
     kernel = Kernel(
         template,
         reads,
@@ -226,8 +226,10 @@ def _unaligned(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel
     )
 
 
-def _shared(node: Node, layer: Linear[Value], start: int, end: int) -> tuple[dict[str, Operand], dict[str, Any]]:
-    """Operands and parameters that all products have."""
+def _shared(
+    node: Node, layer: Linear[Value], start: int, end: int, row: str = "row"
+) -> tuple[dict[str, Operand], dict[str, Any]]:
+    """Operands and parameters that all products have; `row`: which row is stored, "0u" where there is one."""
     x, weight, bias, rotary = layer.x, layer.weight, layer.bias, layer.rotary
     total = _columns(layer)
     first = {"weight": 0, "weight1": total} if layer.gate else {"weight": 0}  # rows where each begins
@@ -250,7 +252,8 @@ def _shared(node: Node, layer: Linear[Value], start: int, end: int) -> tuple[dic
     # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else as many as divide a row
     consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
     consts |= {"half": half, "sums": 2 if half else len(first)}
-    consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "parts": _parts(layer)}
+    consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "row": row}
+    consts["parts"] = _parts(layer, row)
     consts["odd"] = not _is_one_row(node, layer) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or _tail(node, layer)):
         raise refuse(node, "several outputs need widths that are multiples of 4")
@@ -266,22 +269,22 @@ def _factors(reads: dict[str, Operand]) -> frozenset[str]:
     return frozenset(name for name in reads if name == "x" or name.startswith("weight"))
 
 
-def _parts(layer: Linear[Value]) -> list[dict[str, Any]]:
+def _parts(layer: Linear[Value], row: str) -> list[dict[str, Any]]:
     """Which columns go to which output, and where in it: `first`, `width`, `name`, `row`; and the row's `position`, if
-    they are turned by that."""
+    they are rotated by that."""
     splits = layer.splits or (_columns(layer),)
     cached = {write.output: write.at for write in layer.cached}
-    turned = dict.fromkeys(layer.rotary.outputs, layer.rotary.at) if layer.rotary else {}
+    rotated = dict.fromkeys(layer.rotary.outputs, layer.rotary.at) if layer.rotary else {}
     result, first = [], 0
     for i, width in enumerate(splits):
-        part = {"name": _name(i, len(splits)), "first": first, "width": width, "row": _row(cached.get(i, 0))}
-        result.append(part | {"position": _row(turned[i]) if i in turned else None})
+        part = {"name": _name(i, len(splits)), "first": first, "width": width, "row": _row(cached.get(i, 0), row)}
+        result.append(part | {"position": _row(rotated[i], row) if i in rotated else None})
         first += width
     return result
 
 
-def _row(at: Dim) -> str:
-    return f"({wgsl.size(at)} + row)" if at != 0 else "row"
+def _row(at: Dim, row: str) -> str:
+    return f"({wgsl.size(at)} + {row})" if at != 0 else row
 
 
 def _name(i: int, count: int) -> str:

@@ -42,7 +42,7 @@ def norm(node: Node) -> Kernel:
     vec4 = frozenset({*reads, "y"})
 
     def variant(lanes: int, tile: int, subgroup: bool = False) -> dict[str, Any]:
-        sharing = {"lanes": lanes, "meeting": 1} if subgroup else {"lanes": 1, "meeting": lanes}
+        sharing = {"lanes": lanes, "lanes_y": 1} if subgroup else {"lanes": 1, "lanes_y": lanes}
         sizes = {"tile": tile, "subgroup": subgroup, **sharing}
         return {"grid": (groups(rows, per=tile),), "workgroup": (lanes,), "consts": sizes}
 

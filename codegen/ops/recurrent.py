@@ -1,4 +1,4 @@
-"""Recurrent layers: a workgroup for each direction and sequence, which meets at a barrier after every step."""
+"""Recurrent layers: a workgroup for each direction and sequence, with a barrier after every step."""
 
 from __future__ import annotations
 

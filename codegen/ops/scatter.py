@@ -1,6 +1,6 @@
 """Scattering: a copy, some of whose elements are then replaced by updates, or combined with them.
 
-No two floats can be added atomically, so updates that may meet in one element are taken by one invocation, in order.
+No two floats can be added atomically, so one invocation takes all updates that may change the same element, in order.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def scatter(node: Node) -> list[Kernel]:
 
 
 def _lanes(node: Node) -> tuple[Dim, dict[str, str]]:
-    """How many updates surely never meet, and how each goes on to those that it may meet."""
+    """How many updates surely change different elements, and how each goes on to those that may change the same."""
     data, indices, updates = node.inputs
     axis, rank = node.attrs.get("axis", 0) % len(data.shape), len(updates.shape)
-    meeting = [axis] if node.op == "ScatterElements" else list(range(len(indices.shape) - 1))
+    same = [axis] if node.op == "ScatterElements" else list(range(len(indices.shape) - 1))
     strides = wgsl.strides(updates.shape)
 
     def along(axes: list[int]) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
         return tuple(updates.shape[a] for a in axes), tuple(strides[a] for a in axes)
 
-    (met, steps), (shape, places) = along(meeting), along([a for a in range(rank) if a not in meeting])
-    length = dims.product(met)
+    (shared, steps), (shape, places) = along(same), along([a for a in range(rank) if a not in same])
+    length = dims.product(shared)
     if dims.high(length) > MAX_TRIPS:
         raise refuse(node, f"{length} updates of one element need more than {MAX_TRIPS} loop iterations")
-    walk = {"first": wgsl.affine("lane", shape, places), "next": wgsl.affine("j", met, steps)}
+    walk = {"first": wgsl.affine("lane", shape, places), "next": wgsl.affine("j", shared, steps)}
     return dims.product(shape), walk | {"length": wgsl.size(length)}

@@ -16,7 +16,7 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph, Node, TensorType, Value, known
 from intaglio.compiler.models import logits
-from intaglio.compiler.reader import load
+from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.runtime.contract import LOGITS, TOKENS
 
@@ -102,7 +102,7 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int 
     Where the encoder makes keys and values of cross-attention too, what makes them moves into the decoder.
     Raises BadModel, UnsupportedOperator.
     """
-    model = load.read(path)
+    model, folder = external_data.opened(path)
     found, types = inputs(model, encoder is not None), load.input_types(model)
     long = (*found.ids, *found.masks, *found.positions)
     shapes: dict[str, tuple[Dim, ...]] = {name: (1, tokens) if types[name][1] == 2 else (tokens,) for name in long}
@@ -111,7 +111,7 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int 
         across = _across(found.across, encoder)
         shapes |= {name: value.shape for name, value in across.items()}
         shapes |= dict.fromkeys(found.rows, encoder.outputs[0].shape)
-    graph = load.load(model, "decode", folder=path.parent, shapes=shapes, bind=found.fixed)
+    graph = load.load(model, "decode", folder=folder, shapes=shapes, bind=found.fixed)
     for value in [v for v in graph.inputs if v.name in found.masks + found.positions]:
         graph.inputs.remove(value)
         _fill(graph, value, _count if value.name in found.positions else _ones)

@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.compiler.models import decoder_inputs
+<<<<<<< HEAD
 from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32, inlined
 from intaglio.compiler.reader import load
+=======
+from intaglio.compiler.models.reference import Arrays, Part, Run, Seen, in_f32, inlined
+from intaglio.compiler.reader import external_data
+>>>>>>> main
 from intaglio.runtime.contract import NEW_TOKENS, PAST, TOKENS
 
 DECODE = "decode"  # the part
@@ -19,9 +24,10 @@ class DecoderReference:
     """`encoder`: whether there is one before it. Raises BadModel."""
 
     def __init__(self, file: Path, sizes: Mapping[str, int], encoder: bool = False) -> None:
-        self._model, self._sizes = in_f32(load.read(file)), sizes
+        model, folder = external_data.opened(file)
+        self._model, self._sizes = in_f32(model), sizes
         fixed = decoder_inputs.inputs(self._model, encoder).fixed
-        self.parts = {DECODE: Part(inlined(self._model, fixed), file.parent)}
+        self.parts = {DECODE: Part(inlined(self._model, fixed), folder)}
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)

@@ -10,9 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from onnx import ModelProto
+
 from intaglio.compiler.models.accuracy import compare
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language.family import LanguageModel
+from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.models.model import GoldenRun, Model
 from intaglio.compiler.models.plain.family import PlainModel
 from intaglio.compiler.models.reference import Reference
@@ -30,17 +33,31 @@ def family_of(source: Source) -> type[Family]:
     return next(family for family in FAMILIES if family.matches(source))
 
 
-def reference(source: Source, bind: Mapping[str, Any] | None = None) -> Reference:
+def reference(
+    model: str | Path | ModelProto, bind: Mapping[str, Any] | None = None, dtype: str | None = None
+) -> Reference:
     """The reference of what `compile` compiles. Raises BadModel."""
+    source = _source(model, dtype)
     return family_of(source).reference(source, bind or {})
 
 
-def compile(source: Source, trace: Trace, precision: Precision, request: Request | None = None) -> Model:
-    """The programs of a model: a folder as exporters leave it, a .onnx file, or a model in memory.
+def compile(
+    model: str | Path | ModelProto, trace: Trace, precision: Precision, request: Request | None = None
+) -> Model:
+    """The programs of a model: a folder as exporters and hubs lay it out, a .onnx file, or a model in memory.
 
     Raises BadModel, UnsupportedOperator.
     """
-    model = family_of(source).read(source if not isinstance(source, str) else Path(source), request or Request())
+    request = request or Request()
+    source = _source(model, request.dtype)
+    return _compiled(family_of(source).read(source, request), trace, precision)
+
+
+def _source(model: str | Path | ModelProto, dtype: str | None) -> Source:
+    return model if isinstance(model, ModelProto) else Layout.of(model, dtype)
+
+
+def _compiled(model: Family, trace: Trace, precision: Precision) -> Model:
     # Phase 1, prepare: the family makes the graphs such that numpy can run them.
     _apply(model, model.prepare(), trace)
     # Phase 2, golden values: those of the export, before any pass that could be wrong, unless phase 6 makes others.

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,21 +15,24 @@ import onnx
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.models.model import Decoder, GoldenRun
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes.pipeline import Pass, Trace
 
-Source = str | Path | onnx.ModelProto
+Source = Layout | onnx.ModelProto
 Passes = Mapping[str, Sequence[Pass]]  # by the name of the graph
 
 
 @dataclass(frozen=True)
 class Request:
     """What the user asks of a model: `bind` fixes named dimensions (ints, or ranges that they stay in) and inputs
-    (arrays); `max_length` is how many tokens of prompt and answer there is room for."""
+    (arrays); `max_length` is how many tokens of prompt and answer there is room for; `dtype` chooses among the files of
+    a folder (`q4`, or `encoder=fp32,decoder=q4`)."""
 
     bind: Mapping[str, Any] = field(default_factory=dict)
     max_length: int | None = None
+    dtype: str | None = None
 
     def refuse_bind(self, source: Source) -> None:
         """For families whose sizes are known. Raises BadModel."""
@@ -40,7 +42,7 @@ class Request:
     def refuse_max_length(self, source: Source) -> None:
         """For families without a context of their own choice. Raises BadModel."""
         if self.max_length is not None:
-            name = source if isinstance(source, str | Path) else "this model"
+            name = source if isinstance(source, Layout) else "this model"
             raise BadModel(f"--max-length is for language models, and {name} is not one; leave it out")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models.json_file import read_json
+from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.reader import load
 
 NAME = "genai_config.json"
@@ -29,11 +30,13 @@ class Builder:
     sizes: dict[str, int]
 
 
-def read(folder: Path) -> Builder | None:
+def read(layout: Layout) -> Builder | None:
     """None if the folder is not of the builder. Raises BadModel."""
-    settings = read_json(folder / NAME, required=False)
+    path = layout.find(NAME)
+    settings = read_json(path) if path else {}
     if not settings:
         return None
+    folder = path.parent
     model, search = _section(folder, settings, "model"), settings.get("search")
     tokens = {k: model[k] for k in ("bos_token_id", "eos_token_id") if k in model}
     generation = tokens | {k: search[k] for k in _SEARCH if k in search} if _samples(search) else tokens

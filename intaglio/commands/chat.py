@@ -71,7 +71,7 @@ class Conversation:
                 self.messages.pop()
             raise
         self.messages.append({"role": "assistant", "content": answer})
-        return stream.result
+        return stream.finish()
 
     def _stream(self) -> Stream:
         """The answer to the last message. If the conversation is too long, its oldest messages are dropped."""

@@ -14,7 +14,9 @@ SUMMARY = "compile a model into a bundle"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .onnx file, or the folder that an exporter wrote")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a .onnx file, or a folder that an exporter wrote or a hub lays out"
+    )
     purpose = parser.add_mutually_exclusive_group(required=True)
     purpose.add_argument(
         "-o", "--output", metavar="BUNDLE", help="the folder to write; an existing bundle there is replaced"
@@ -47,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="context length of a language model: prompt plus answer (default: the model's own, up to 2,048)",
     )
     parser.add_argument(
+        "--dtype",
+        metavar="TYPE",
+        help="which files of a folder with several: q4 for model_q4.onnx, fp32 for names without a suffix, "
+        "or by part (encoder=fp32,decoder=q4)",
+    )
+    parser.add_argument(
         "--tuning",
         metavar="FILE",
         action="append",
@@ -63,7 +71,12 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
 
 def _explain(options: argparse.Namespace, progress: ProgressLine) -> int:
     text = intaglio.explain(
-        options.model, options.explain, bind=dict(options.bind), max_length=options.max_length, say=progress
+        options.model,
+        options.explain,
+        bind=dict(options.bind),
+        max_length=options.max_length,
+        dtype=options.dtype,
+        say=progress,
     )
     progress.clear()
     print(printable(text))
@@ -79,6 +92,7 @@ def _compile(options: argparse.Namespace, progress: ProgressLine) -> int:
         precision=options.precision,
         keep_head=options.keep_head,
         max_length=options.max_length,
+        dtype=options.dtype,
         dump=options.dump,
         verbose=options.verbose,
         tuning=options.tuning,

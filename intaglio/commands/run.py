@@ -123,7 +123,7 @@ def _prompt(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Prog
         if not options.json:
             print(piece.text, end="", flush=True)
     progress.clear()
-    print(json.dumps(asdict(stream.result), ensure_ascii=False) if options.json else "")
+    print(json.dumps(asdict(stream.finish()), ensure_ascii=False) if options.json else "")
 
 
 def _chat(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:

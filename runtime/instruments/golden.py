@@ -139,7 +139,7 @@ def _check(
     ends = np.cumsum([0, *(count for _, _, count in pieces)])
     at, values = (file.get_tensor(f"{i}.steps.{kind}") for kind in ("at", "is"))
     if len(at) != ends[-1]:
-        raise ValueError(f"check {i} has {len(at)} values of steps, and lists {ends[-1]}")
+        raise ValueError(f"check {i}: expected {ends[-1]} values of steps, got {len(at)}")
     parts = [slice(*ends[k : k + 2]) for k in range(len(pieces))]
     tolerances = named(expected, float)
     return Check(
@@ -155,7 +155,7 @@ def _check(
 
 def _positive(number: float) -> float:
     if not number > 0:
-        raise ValueError(f"a tolerance is {number}")
+        raise ValueError(f"expected tolerances above 0, got {number}")
     return number
 
 
@@ -168,5 +168,5 @@ def _whole(array: np.ndarray, shape: Sequence[Any] | None) -> np.ndarray:
 
 def _slice(values: np.ndarray, at: np.ndarray) -> Slice:
     if at.shape != values.shape or at.ndim != 1 or not at.size or at.dtype.kind not in "iu" or at.min() < 0:
-        raise ValueError("values and their places do not fit together")
+        raise ValueError("expected an index for each value")
     return Slice(values, at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ def write(graph: Graph) -> str:
     """The text of graph.json: a line for each operation and step."""
 
     def line(value: Any) -> str:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=vars)
 
     def lines(items: Iterator[Any]) -> str:
         return "[\n" + ",\n".join(map(line, items)) + "\n]"
@@ -184,7 +184,7 @@ def _work_line(work: Work) -> dict[str, Any]:
 
 def _filled(item: Any) -> dict[str, Any]:
     """The fields that say more than nothing."""
-    return {k: v for k, v in asdict(item).items() if v or k in ("shape", "touched")}
+    return {k: v for k, v in vars(item).items() if v or k in ("shape", "touched")}
 
 
 def read(folder: Path, plan: Plan) -> Graph:
@@ -195,11 +195,11 @@ def read(folder: Path, plan: Plan) -> Graph:
     try:
         data = json.loads(content)
         if data["format"] != FORMAT:
-            raise ValueError(f"it is not of format {FORMAT}; compile the model again")
+            raise ValueError(f"expected format {FORMAT}")
         graph = _parse(data)
         _check(graph, plan)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as e:
-        raise BadBundle(f"{folder / FILE} is broken: {type(e).__name__} {e}") from e
+        raise BadBundle(f"{folder / FILE} is broken: {type(e).__name__} {e}; compile the model again") from e
     return graph
 
 
@@ -252,20 +252,20 @@ def _origin(model: str, name: str, views: Any = ()) -> Origin:
 
 def _check(graph: Graph, plan: Plan) -> None:
     if not graph.programs.keys() == graph.work.keys() == plan.programs.keys():
-        raise ValueError("its programs are not the plan's")
+        raise ValueError("it lists other programs than the plan")
     for outline in (*graph.models.values(), *graph.programs.values()):
         for o in outline.operations:
             if any(not 0 <= i < len(o.reads) for i in o.consts):
-                raise ValueError(f"the constants of {o.op}")
+                raise ValueError(f"operation {o.op!r}: a constant that it does not read")
     for name, program in plan.programs.items():
         for work, step in zip(graph.work[name], program.steps, strict=True):
             if not 0 <= work.operation < len(graph.programs[name].operations):
-                raise ValueError(f"the operation of a step of {step.kernel}")
+                raise ValueError(f"a step of {step.kernel!r}: unknown operation")
             largest(work.flops, plan.symbols)
             if len(work.operands) != len(step.buffers):
-                raise ValueError(f"the operands of a step of {step.kernel}")
+                raise ValueError(f"a step of {step.kernel!r}: expected {len(step.buffers)} operands")
             for operand in work.operands:
                 if operand.dtype not in DTYPES:
-                    raise ValueError(f"the type of {operand.value}")
+                    raise ValueError(f"operand {operand.value!r}: unknown element type")
                 for factors in (operand.shape, operand.touched, (operand.offset,)):
                     largest(factors, plan.symbols)

@@ -95,23 +95,24 @@ class StepResult:
 def _within(checks: Iterable[Check], tolerance: float | None) -> Iterator[Check]:
     """The checks, with this tolerance for all that they compare unless it is None."""
     for check in checks:
-        yield (
-            check
-            if tolerance is None
-            else replace(check, tolerances=dict.fromkeys(check.outputs, tolerance), tolerance=tolerance)
-        )
+        if tolerance is None:
+            yield check
+        else:
+            yield replace(check, tolerances=dict.fromkeys(check.outputs, tolerance), tolerance=tolerance)
 
 
 def outputs(session: Session, checks: Iterable[Check], tolerance: float | None = None) -> Iterator[Result]:
     """Run every check and compare its outputs; `tolerance` replaces those of the checks. Raises BadBundle."""
     for i, check in enumerate(_within(checks, tolerance)):
         try:
-            made = session.run(check.program, check.inputs, check.symbols)
-            rest = {name: session.read(name, check.symbols) for name in check.outputs.keys() - made.keys()}
+            values = session.run(check.program, check.inputs, check.symbols)
+            rest = {name: session.read(name, check.symbols) for name in check.outputs.keys() - values.keys()}
         except (KeyError, ValueError) as error:
             raise broken(error) from error
-        for name, wanted in check.outputs.items():
-            yield compare((i, check.program, name), (made | rest)[name], wanted, check.output_tolerance(name, wanted))
+        for name, expected in check.outputs.items():
+            yield compare(
+                (i, check.program, name), (values | rest)[name], expected, check.output_tolerance(name, expected)
+            )
 
 
 def steps(
@@ -119,18 +120,18 @@ def steps(
 ) -> Iterator[StepResult]:
     """Run every check step by step and compare what each step writes, in order. Raises BadBundle."""
     for i, check in enumerate(_within(checks, tolerance)):
-        found = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i))}
+        results = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i))}
         readers = graph.readers(session.plan, check.program)
-        wrong = _wrong(session.plan, session.plan.programs[check.program], readers, found)
+        wrong = _wrong(session.plan, session.plan.programs[check.program], readers, results)
         if wrong:
             first = next(run for run in _replay(session, graph, check) if run.step == min(wrong))
-            found[first.step] = replace(found[first.step], inputs=tuple(first.inputs(found[first.step].worst)))
-        for step, result in found.items():
+            results[first.step] = replace(results[first.step], inputs=tuple(first.inputs(results[first.step].worst)))
+        for step, result in results.items():
             verdict = "wrong" if step in wrong else "ok" if result.worst.passed else "rough"
-            yield replace(result, verdict=verdict, doubtful=_doubtful(step, readers, found))
+            yield replace(result, verdict=verdict, doubtful=_doubtful(step, readers, results))
 
 
-def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], found: Mapping[int, StepResult]) -> set[int]:
+def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], results: Mapping[int, StepResult]) -> set[int]:
     """The steps that are out of tolerance and whose error goes on to an output or a state.
 
     An error a hundred times smaller than what comes of it is not the cause.
@@ -138,33 +139,33 @@ def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], found: Map
     spread: set[int] = set()
     for i, step in reversed(list(enumerate(program.steps))):
         bound = zip(step.buffers, plan.kernels[step.kernel].access, strict=True)
-        kept = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
-        if (kept or readers[i] & spread) and _bad(i, found):
+        seen = any(ACCESS[access].write and plan.buffers[b].kind in SEEN for b, access in bound)
+        if (seen or readers[i] & spread) and _bad(i, results):
             spread.add(i)
-    excess = {i: found[i].worst.excess for i in spread & found.keys()}
+    excess = {i: results[i].worst.excess for i in spread & results.keys()}
     most = max((e for e in excess.values() if math.isfinite(e)), default=0)
     return {i for i, e in excess.items() if e >= most / NEGLIGIBLE}
 
 
-def _doubtful(step: int, readers: Sequence[set[int]], found: Mapping[int, StepResult]) -> tuple[int, ...]:
+def _doubtful(step: int, readers: Sequence[set[int]], results: Mapping[int, StepResult]) -> tuple[int, ...]:
     result = {step}
     for i in reversed(range(step)):
-        if readers[i] & result and _bad(i, found):
+        if readers[i] & result and _bad(i, results):
             result.add(i)
     return tuple(sorted(result - {step}))
 
 
-def _bad(step: int, found: Mapping[int, StepResult]) -> bool:
-    return step not in found or not found[step].worst.passed
+def _bad(step: int, results: Mapping[int, StepResult]) -> bool:
+    return step not in results or not results[step].worst.passed
 
 
 def _replay(session: Session, graph: Graph, check: Check) -> Iterator[_Run]:
     try:
-        known = session.feed(check.program, check.inputs, check.symbols)
+        values = session.feed(check.program, check.inputs, check.symbols)
     except (KeyError, ValueError) as error:
         raise broken(error) from error
-    for step in session.stepwise(check.program, known):
-        yield _Run(session, graph, check, step, known)
+    for step in session.stepwise(check.program, values):
+        yield _Run(session, graph, check, step, values)
 
 
 class _Run:
@@ -174,29 +175,26 @@ class _Run:
         self.step, self._session, self._check, self._symbols = step, session, check, symbols
         self._operands = graph.work[check.program][step].operands
         self._nodes = graph.operation(check.program, step).nodes
-        self._described = session.plan.programs[check.program].steps[step]
-        self._access = session.plan.kernels[self._described.kernel].access
+        self._step = session.plan.programs[check.program].steps[step]
+        self._access = session.plan.kernels[self._step.kernel].access
 
     def result(self, check: int) -> StepResult | None:
         """How the step did in the check with this number, None if there is nothing to compare with."""
-        wanted = {
-            b: self._check.steps[self.step, b]
-            for b in range(len(self._operands))
-            if (self.step, b) in self._check.steps
-        }
-        found = []
-        for binding, right in wanted.items():
+        steps = self._check.steps
+        expected = {b: steps[self.step, b] for b in range(len(self._operands)) if (self.step, b) in steps}
+        comparisons = []
+        for binding, right in expected.items():
             wrote, where = self._content(binding), (check, self._check.program, self._operands[binding].value)
             result = compare(where, wrote, right, self._allowed(binding, right))
-            found.append((result, wrote if right.at is None else wrote.reshape(-1)[right.at], right.values))
-        if not found:
+            comparisons.append((result, wrote if right.at is None else wrote.reshape(-1)[right.at], right.values))
+        if not comparisons:
             return None
-        worst, wrote, right = max(found, key=lambda f: (not f[0].passed, f[0].excess))
-        return StepResult(self.step, self._described.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
+        worst, wrote, right = max(comparisons, key=lambda f: (not f[0].passed, f[0].excess))
+        return StepResult(self.step, self._step.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
 
     def _allowed(self, binding: int, right: Slice) -> float:
         """The largest error of what the step writes at a binding."""
-        buffer = self._session.plan.buffers[self._described.buffers[binding]]
+        buffer = self._session.plan.buffers[self._step.buffers[binding]]
         if buffer.kind == "output":
             return self._check.output_tolerance(buffer.name, right)
         return self._check.step_tolerance(right)
@@ -206,7 +204,7 @@ class _Run:
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
         for binding, (operand, access) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
-            buffer = self._session.plan.buffers[self._described.buffers[binding]]
+            buffer = self._session.plan.buffers[self._step.buffers[binding]]
             packed = math.prod(shape) > buffer.bytes // buffer.each  # into fewer words than the weight has numbers
             if ACCESS[access].write or packed:
                 continue
@@ -218,7 +216,7 @@ class _Run:
     def _content(self, binding: int) -> np.ndarray:
         operand = self._operands[binding]
         shape, first = self._shape(operand), evaluate_size(operand.offset, self._symbols)
-        flat = self._session.content(self._described.buffers[binding], first, math.prod(shape), operand.dtype)
+        flat = self._session.content(self._step.buffers[binding], first, math.prod(shape), operand.dtype)
         return flat.reshape(shape)
 
     def _shape(self, operand: Operand) -> tuple[int, ...]:
@@ -236,12 +234,12 @@ def _near(array: np.ndarray, index: tuple[int, ...], written: tuple[int, ...]) -
     return None
 
 
-def compare(where: tuple[int, str, str], actual: np.ndarray, wanted: Slice, tolerance: float) -> Result:
+def compare(where: tuple[int, str, str], actual: np.ndarray, expected: Slice, tolerance: float) -> Result:
     """The elements of `actual` that are compared, against what they should be; NaN is infinitely wrong."""
-    flat, at = actual.reshape(-1), wanted.at if wanted.at is not None else np.arange(actual.size)
-    if len(at) != wanted.values.size or at.max() >= flat.size:
+    flat, at = actual.reshape(-1), expected.at if expected.at is not None else np.arange(actual.size)
+    if len(at) != expected.values.size or at.max() >= flat.size:
         raise broken(f"{where[2]} of {where[1]} has {flat.size} elements")
-    values, right = (a.reshape(-1).astype(np.float64) for a in (flat[at], wanted.values))
+    values, right = (a.reshape(-1).astype(np.float64) for a in (flat[at], expected.values))
     with np.errstate(invalid="ignore"):
         errors = np.where(values == right, 0, np.abs(values - right))
     errors[np.isnan(errors)] = np.inf

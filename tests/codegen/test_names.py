@@ -26,7 +26,7 @@ def kernel(label: str, out: tuple[Dim, ...] = (1, 8), **reads: tuple[Dim, ...]) 
 def shader(kernel: Kernel, *programs: str, variant: str = "") -> Shader:
     dispatch = Dispatch(kernel, Node("Linear", (), (value("y", 1),), {}, ()), {})
     access = ("read buffer",) * len(kernel.reads) + ("write buffer",)
-    return Shader(str(id(kernel)), access, False, variant, [(program, dispatch) for program in programs])
+    return Shader("", str(id(kernel)), access, False, variant, [(program, dispatch) for program in programs])
 
 
 def test_a_kernel_alone_is_its_label_and_what_is_fused() -> None:

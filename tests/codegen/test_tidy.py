@@ -127,6 +127,21 @@ def test_what_was_tidied_is_tidy() -> None:
         assert tidy(tidy(code)) == tidy(code)
 
 
+def test_long_lines_are_broken_where_few_brackets_are_open() -> None:
+    chain = "fma(vec4f(p3), v3, fma(vec4f(p2), v2, fma(vec4f(p1), v1, p0 * v0)))"
+    line = f"    result_of_a_long_name = fma(result_of_a_long_name, vec4f(keep_of_a_long_name), {chain});  // because"
+    comment, *code = tidy(line).split("\n")
+    assert comment == "    // because"
+    assert code == [
+        "    result_of_a_long_name = fma(result_of_a_long_name, vec4f(keep_of_a_long_name),",
+        f"        {chain});",
+    ]
+    assigned = (
+        f"  tile[{'step * ' * 9}step] = vec4h(part(min(workgroup.x * 32u + 16u + column, GROUPS - 1u), min(b, K4)));"
+    )
+    assert tidy(assigned).split("\n")[0].endswith("] =")
+
+
 def test_no_template_breaks_a_line_where_lines_are_tidied_apart() -> None:
     """A line is tidied without looking at its neighbours, so u32 products are not broken into two."""
     for path in TEMPLATES.rglob("*.wgsl*"):

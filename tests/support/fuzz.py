@@ -28,6 +28,7 @@ from graphs import model
 from parity import assert_equal, graph_of, onnxruntime_outputs, opened
 
 from intaglio.codegen.bundle import write
+from intaglio.codegen.fuse.pipeline import fuse
 from intaglio.codegen.lower import lower
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import families
@@ -200,7 +201,9 @@ def fate(victim: Victim, folder: Path, run: bool) -> str:
         (folder / victim.file).unlink()
     (folder / victim.file).write_bytes(victim.content)
     if victim.export is not None:
-        for graph in families.compile(folder, Trace(), Precision()).graphs.values():
+        graphs = families.compile(folder, Trace(), Precision()).graphs
+        fuse(graphs, Trace())
+        for graph in graphs.values():
             lower(graph)
         return "compiled"
     proto = load.read(folder / victim.file)

@@ -183,7 +183,7 @@ def test_compile_refuses_to_bind_a_whisper(cli, tmp_path):
     [
         ("missing.onnx", None, "does not exist"),
         ("broken.onnx", b"no model", "is not an ONNX model"),
-        ("empty", {}, "no model.onnx; name the .onnx file"),
+        ("empty", {}, "no .onnx file, in itself or in onnx/; name the .onnx file"),
         ("bert", {"config.json": b'{"model_type": "bert"}', "encoder_model.onnx": b""}, "'bert'; expected whisper"),
         (
             "half",

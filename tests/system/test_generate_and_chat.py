@@ -178,14 +178,14 @@ def test_what_the_makers_recommend(bundle: intaglio.Bundle) -> None:
 
 def test_what_python_refuses(bundle: intaglio.Bundle, bare: intaglio.Bundle) -> None:
     for call, message in [
-        (lambda: bare.generate("text"), "has no tokenizer: give token ids"),
+        (lambda: bare.generate("text"), "has no tokenizer; .*token ids"),
         (lambda: bare.chat(user("Hi")), "has no chat template"),
-        (lambda: bare.generate([1], stop="x"), "stop strings need a tokenizer"),
-        (lambda: bundle.chat([]), "messages must be a list"),
-        (lambda: bundle.chat("Hi"), "messages must be a list"),
-        (lambda: bundle.chat([{"content": "Hi"}]), "messages must be a list"),
-        (lambda: bundle.generate(PROMPT, temperature=-1), "temperature is -1"),
-        (lambda: bundle.generate([303]), "there is no token 303"),
+        (lambda: bare.generate([1], stop="x"), "tokenizer"),
+        (lambda: bundle.chat([]), "messages: expected a list"),
+        (lambda: bundle.chat("Hi"), "messages: expected a list"),
+        (lambda: bundle.chat([{"content": "Hi"}]), "messages: expected a list"),
+        (lambda: bundle.generate(PROMPT, temperature=-1), "temperature: .*got -1"),
+        (lambda: bundle.generate([303]), "303"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
@@ -247,7 +247,7 @@ def test_talk(cli: Callable[..., Any], folder: Path, bundle: intaglio.Bundle, mo
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--prompt", "x", "--temperature", -1], "temperature is -1"),
+        (["--prompt", "x", "--temperature", -1], "temperature: expected a number from 0, got -1"),
         (
             ["--prompt", "x" * 1000],
             "the prompt has 1000 tokens, the context 96; shorten it, or compile with --max-length",
@@ -314,13 +314,15 @@ class Answers:
 class _Said(Iterator[Piece]):
     def __init__(self, pieces: list[Any]) -> None:
         self._pieces = iter(pieces)
-        self.result = SimpleNamespace(finish_reason="stop")
 
     def __next__(self) -> Piece:
         piece = next(self._pieces)
         if isinstance(piece, type):
             raise piece
         return Piece(piece, [1])
+
+    def finish(self) -> SimpleNamespace:
+        return SimpleNamespace(finish_reason="stop")
 
 
 def talk(monkeypatch: pytest.MonkeyPatch, answers: Answers, lines: str, system: str | None = None) -> None:

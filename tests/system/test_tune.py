@@ -130,5 +130,6 @@ def test_whether_a_tuning_for_an_adapter_is_built_in() -> None:
 def test_no_tuning_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = str(tmp_path / "none.json")
     assert main(["compile", str(MODEL), "-o", str(tmp_path / "bundle"), "--tuning", missing]) != 0
-    assert f"{missing} is unreadable: No such file" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert missing in error and "No such file" in error
     assert not (tmp_path / "bundle").exists()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from intaglio.compiler.models.decoder_reference import DECODE, DecoderReference
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language import folder as folders
 from intaglio.compiler.models.language.folder import Folder
+from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.models.model import Decoder, GoldenRun, expected
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes import pipeline
@@ -62,12 +62,12 @@ class LanguageModel(Family):
 
     @classmethod
     def matches(cls, source: Source) -> bool:
-        return isinstance(source, str | Path) and Path(source).is_dir() and folders.matches(Path(source))
+        return isinstance(source, Layout) and folders.matches(source)
 
     @classmethod
     def read(cls, source: Source, request: Request) -> Self:
         request.refuse_bind(source)
-        return cls(folders.read(Path(source), request.max_length))
+        return cls(folders.read(cast(Layout, source), request.max_length))
 
     def prepare(self) -> Passes:
         return {DECODE: (partial(widen, whole=True),)}
@@ -112,7 +112,7 @@ class LanguageModel(Family):
 
     @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
-        folder = folders.read(Path(source))
+        folder = folders.read(cast(Layout, source))
         return DecoderReference(folder.decoder, folder.sizes)
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai
-from intaglio.compiler.models.json_file import read_json
+from intaglio.compiler.models.layout import MODEL, Layout
 from intaglio.runtime.contract import SAMPLING_OPTIONS
 
-FILES = ("model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx")
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
 LONGEST = 2048  # tokens that a cache is made for unless the user asks for more
 MOST = 8192  # tokens that masks can be understood for
@@ -32,24 +31,28 @@ class Folder:
     vocabulary: int | None  # the width of the logits
 
 
-def matches(folder: Path) -> bool:
-    """Whether the folder's config.json says that the model continues texts, or GenAI's builder left it."""
-    config = read_json(folder / "config.json", required=False)
+def matches(layout: Layout) -> bool:
+    """Whether the configuration says that the model continues texts, or GenAI's builder left it."""
+    config = layout.json("config.json")
     if not config:
-        return (built := genai.read(folder)) is not None and built.encoder is None
+        return (built := genai.read(layout)) is not None and built.encoder is None
     architectures = [str(a) for a in config.get("architectures") or []]
-    return _decoder(folder) is not None and any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures)
+    if layout.named and not layout.is_named(MODEL):
+        return False
+    return (layout.has(MODEL) or genai.read(layout) is not None) and any(
+        a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures
+    )
 
 
-def read(folder: Path, max_length: int | None = None) -> Folder:
+def read(layout: Layout, max_length: int | None = None) -> Folder:
     """`max_length`: tokens of prompt and answer together. Raises BadModel, naming the file or setting at fault."""
-    built = genai.read(folder)
-    config = read_json(folder / "config.json", required=built is None) or built.config
-    generation = read_json(folder / "generation_config.json", required=False) or (built.generation if built else {})
-    tokenizer = read_json(folder / "tokenizer_config.json", required=False)
+    built = genai.read(layout)
+    config = layout.json("config.json", required=built is None) or built.config
+    generation = layout.json("generation_config.json") or (built.generation if built else {})
+    tokenizer = layout.json("tokenizer_config.json")
     text = config.get("text_config", config)
     limit, vocabulary = _limit(text), text.get("vocab_size")
-    context = _context(folder, limit, max_length)
+    context = _context(layout, limit, max_length)
     notes = []
     if max_length is None and limit is not None and limit > context:
         notes.append(f"the context is {context} tokens of the model's {limit}; compile with --max-length N for more")
@@ -63,14 +66,9 @@ def read(folder: Path, max_length: int | None = None) -> Folder:
         "sampling_order": [*SAMPLING_OPTIONS],
         "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
     }
+    decoder = built.decoder if built else layout.file(MODEL).path
     sizes = built.sizes if built else {}
-    return Folder(_decoder(folder), context, settings, _files(folder, tokenizer), notes, sizes, vocabulary)
-
-
-def _decoder(folder: Path) -> Path | None:
-    if (built := genai.read(folder)) is not None:
-        return built.decoder
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+    return Folder(decoder, context, settings, _files(layout, tokenizer), notes, sizes, vocabulary)
 
 
 def _limit(config: dict[str, Any]) -> int | None:
@@ -78,26 +76,26 @@ def _limit(config: dict[str, Any]) -> int | None:
     return next((config[k] for k in LIMITS if isinstance(config.get(k), int) and config[k] > 0), None)
 
 
-def _context(folder: Path, limit: int | None, wanted: int | None) -> int:
+def _context(layout: Layout, limit: int | None, wanted: int | None) -> int:
     if wanted is None:
         return min(limit or LONGEST, LONGEST)
     most = min(limit or MOST, MOST)
     if not 1 <= wanted <= most:
-        why = f"the context length of {folder}" if most == limit else "the longest that kernels support"
+        why = f"the context length of {layout}" if most == limit else "the longest that kernels support"
         raise BadModel(f"--max-length is {wanted}; expected 1 to {most}, {why}")
     return wanted
 
 
-def _files(folder: Path, tokenizer: dict[str, Any]) -> dict[str, bytes]:
+def _files(layout: Layout, tokenizer: dict[str, Any]) -> dict[str, bytes]:
     files = {}
-    if (folder / "tokenizer.json").is_file():
-        files["tokenizer.json"] = (folder / "tokenizer.json").read_bytes()
+    if path := layout.find("tokenizer.json"):
+        files["tokenizer.json"] = path.read_bytes()
     template = tokenizer.get("chat_template")
     if isinstance(template, list):  # several by name
         named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
         template = named.get("default")
-    if (folder / "chat_template.jinja").is_file():
-        files["chat_template.jinja"] = (folder / "chat_template.jinja").read_bytes()
+    if path := layout.find("chat_template.jinja"):
+        files["chat_template.jinja"] = path.read_bytes()
     elif isinstance(template, str):
         files["chat_template.jinja"] = template.encode()
     return files

@@ -15,14 +15,14 @@ from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph
 from intaglio.compiler.models import precision_notes
 from intaglio.compiler.models.family import Family, Request, Source
+from intaglio.compiler.models.layout import MODEL
 from intaglio.compiler.models.model import Decoder, Expected, GoldenRun, sample
 from intaglio.compiler.models.reference import Arrays, Observed, Part, Reference, Run, in_f32, inlined
 from intaglio.compiler.passes.pipeline import Trace
-from intaglio.compiler.reader import load
+from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.semantics import evaluate
 from intaglio.runtime.contract import MAIN, PLAIN
 
-FILE = "model.onnx"  # in a folder
 SEED = 0
 SMALL = 3  # for sizes that are not known
 TOLERANCE = 1e-4  # the largest error of a value, in proportion where an output has values above 1
@@ -97,14 +97,7 @@ def _open(source: Source) -> tuple[ModelProto, Path | None]:
     """The model, and the folder of its external data."""
     if isinstance(source, ModelProto):
         return source, None
-    path = Path(source)
-    if path.is_dir() and not (path / FILE).is_file():
-        raise BadModel(
-            f"{path} has no Whisper (encoder_model.onnx), no language model (config.json, model.onnx) and no {FILE}; "
-            "name the .onnx file"
-        )
-    file = path / FILE if path.is_dir() else path
-    return load.read(file), file.parent
+    return external_data.opened(source.named[1].path if source.named else source.file(MODEL).path)
 
 
 def bound(model: ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
 from intaglio.compiler.models.family import Family, Passes, Request, Source
+from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.models.model import Decoder, GoldenRun
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper import folder as folders
@@ -34,7 +34,7 @@ from intaglio.compiler.passes.kv_cache import kv_cache, last_position
 from intaglio.compiler.passes.pipeline import Pass, Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.widen import widen
-from intaglio.compiler.reader import load
+from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.runtime.contract import (
     BEGIN,
@@ -89,13 +89,13 @@ class Whisper(Family):
 
     @classmethod
     def matches(cls, source: Source) -> bool:
-        return isinstance(source, str | Path) and Path(source).is_dir() and folders.matches(Path(source))
+        return isinstance(source, Layout) and folders.matches(source)
 
     @classmethod
     def read(cls, source: Source, request: Request) -> Self:
         request.refuse_bind(source)
         request.refuse_max_length(source)
-        return cls(folders.read(Path(source)))
+        return cls(folders.read(cast(Layout, source)))
 
     def prepare(self) -> Passes:
         return dict.fromkeys((ENCODE, DECODE), (partial(widen, whole=True),))
@@ -142,7 +142,7 @@ class Whisper(Family):
 
     @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
-        return WhisperReference(folders.read(Path(source)))
+        return WhisperReference(folders.read(cast(Layout, source)))
 
 
 def _spectrogram(folder: Folder) -> Graph:
@@ -164,13 +164,13 @@ def _encoder(folder: Folder) -> Graph:
 
     It may also have outputs with keys and values of cross-attention [1,heads,positions,head_dim].
     """
-    model = load.read(folder.encoder)
+    model, data = external_data.opened(folder.encoder)
     inputs = load.input_types(model)
     features = [name for name, (dtype, rank) in inputs.items() if dtype in FLOATS and rank == 3]
     if len(features) != 1:
         raise BadModel(f"the encoder's inputs are {', '.join(inputs)}; expected one spectrogram [batch, mels, frames]")
     shapes = {features[0]: (1, folder.mels, FRAMES_PER_POSITION * folder.positions)}
-    graph = load.load(model, ENCODE, folder=folder.encoder.parent, shapes=shapes)
+    graph = load.load(model, ENCODE, folder=data, shapes=shapes)
     graph.outputs.sort(key=lambda v: len(v.shape))
     if [v.shape[:2] for v in graph.outputs if len(v.shape) != 4] != [(1, folder.positions)]:
         outputs = ", ".join(map(str, graph.outputs))

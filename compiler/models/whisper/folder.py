@@ -10,12 +10,11 @@ from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai
-from intaglio.compiler.models.json_file import read_json
+from intaglio.compiler.models.layout import DECODER, ENCODER, Layout
 from intaglio.compiler.models.whisper import mel
 
 MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
 FRAMES_PER_POSITION = 2  # the encoder halves the frames of the spectrogram, and timestamps count its positions
-DECODERS = ("decoder_model_merged.onnx", "decoder_model.onnx")
 
 
 @dataclass(frozen=True)
@@ -33,35 +32,38 @@ class Folder:
     vocabulary: int | None  # the width of the logits
 
 
-def matches(folder: Path) -> bool:
-    """Whether the folder's configuration says Whisper, or its files look like an encoder and a decoder."""
-    config = read_json(folder / "config.json", required=False)
-    if not config and (built := genai.read(folder)) is not None:
+def matches(layout: Layout) -> bool:
+    """Whether the configuration says Whisper, or the folder's files look like an encoder and a decoder."""
+    config = layout.json("config.json")
+    if not config and (built := genai.read(layout)) is not None:
         config = built.config
-    return config.get("model_type") == "whisper" or (folder / "encoder_model.onnx").exists()
+    if layout.named:
+        return config.get("model_type") == "whisper" and (layout.is_named(ENCODER) or layout.is_named(DECODER))
+    return config.get("model_type") == "whisper" or layout.has(ENCODER)
 
 
-def read(folder: Path) -> Folder:
+def read(layout: Layout) -> Folder:
     """Raises BadModel, naming the file or setting that is missing and where it comes from."""
-    built = genai.read(folder)
-    config = read_json(folder / "config.json", required=built is None) or built.config
+    built = genai.read(layout)
+    config = layout.json("config.json", required=built is None) or built.config
     if config.get("model_type") != "whisper":
-        raise BadModel(f"{folder} has a model of type {config.get('model_type')!r}; expected whisper")
-    encoder, decoder = (built.encoder, built.decoder) if built else _files(folder)
+        raise BadModel(f"{layout} has a model of type {config.get('model_type')!r}; expected whisper")
+    encoder, decoder = (built.encoder, built.decoder) if built else _files(layout)
     try:
         sizes = [int(config[k]) for k in ("num_mel_bins", "max_source_positions", "max_target_positions")]
     except (KeyError, TypeError, ValueError) as e:
-        raise BadModel(f"{folder / 'config.json'} lacks {e}; export the model again") from e
+        raise BadModel(f"the config.json of {layout} lacks {e}; export the model again") from e
     if min(sizes) < 1:
-        raise BadModel(f"{folder / 'config.json'}: expected positive sizes, got {sizes}; export the model again")
-    if not (folder / "tokenizer.json").is_file():
+        raise BadModel(f"the config.json of {layout}: expected positive sizes, got {sizes}; export the model again")
+    tokenizer = layout.find("tokenizer.json")
+    if tokenizer is None:
         raise BadModel(
-            f"{folder} has no tokenizer.json; save the model's tokenizer there: save_pretrained({str(folder)!r})"
+            f"{layout} has no tokenizer.json; save the model's tokenizer there: save_pretrained({str(layout)!r})"
         )
-    tokenizer = (folder / "tokenizer.json").read_bytes()
-    generation = read_json(folder / "generation_config.json", required=False)
+    tokenizer = tokenizer.read_bytes()
+    generation = layout.json("generation_config.json")
     notes = (
-        [] if generation or not built else [f"no tokens are suppressed because {folder} has no generation_config.json"]
+        [] if generation or not built else [f"no tokens are suppressed because {layout} has no generation_config.json"]
     )
     generation = generation or config
     try:
@@ -69,18 +71,16 @@ def read(folder: Path) -> Folder:
     except BadModel:
         raise
     except (TypeError, ValueError, AttributeError, IndexError) as e:
-        raise BadModel(f"the generation settings in {folder} are broken: {e}") from e
+        raise BadModel(f"the generation settings in {layout} are broken: {e}") from e
     settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": FRAMES_PER_POSITION * sizes[1]}
     settings |= {"silence": mel.SILENCE, "frames_per_timestamp": FRAMES_PER_POSITION}
     return Folder(encoder, decoder, *sizes, settings, tokenizer, notes, config.get("vocab_size"))
 
 
-def _files(folder: Path) -> tuple[Path, Path]:
+def _files(layout: Layout) -> tuple[Path, Path]:
     """Encoder and decoder."""
-    decoders = [folder / name for name in DECODERS if (folder / name).exists()]
-    if not decoders:
-        raise BadModel(f"{folder} has no {' or '.join(DECODERS)}; export the decoder too")
-    return folder / "encoder_model.onnx", decoders[0]
+    decoder, encoder = layout.file(DECODER), layout.file(ENCODER)
+    return encoder.path, decoder.path
 
 
 def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from intaglio.compiler.models.decoder_reference import DecoderReference
 from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.models.whisper.folder import FRAMES_PER_POSITION, Folder
-from intaglio.compiler.reader import load
+from intaglio.compiler.reader import external_data
 from intaglio.runtime.contract import ENCODE, MEL, NEW_TOKENS, OPENING, PADDING, PAST, TOKENS
 
 
@@ -18,12 +18,13 @@ class WhisperReference:
     """Keeps what the encoder computes from one run to the next, as the programs keep what they make of it."""
 
     def __init__(self, folder: Folder) -> None:
-        encoder = in_f32(load.read(folder.encoder))
+        model, data = external_data.opened(folder.encoder)
+        encoder = in_f32(model)
         self._decoder, self._start = DecoderReference(folder.decoder, {}, encoder=True), folder.settings["start"]
         self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
         self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
         spectrogram = Part(mel.model(folder.mels, FRAMES_PER_POSITION * folder.positions), None)
-        self.parts = {MEL: spectrogram, ENCODE: Part(encoder, folder.encoder.parent), **self._decoder.parts}
+        self.parts = {MEL: spectrogram, ENCODE: Part(encoder, data), **self._decoder.parts}
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         if program == MEL:

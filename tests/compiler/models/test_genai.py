@@ -15,6 +15,7 @@ from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import decoder_inputs, genai
 from intaglio.compiler.models.language import folder as language_folder
+from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.models.whisper import folder as whisper_folder
 from intaglio.compiler.reader import load
 
@@ -38,8 +39,8 @@ def change(folder: Path, **settings: Any) -> None:
 
 def test_a_language_model() -> None:
     folder = FIXTURES / "gemma2-genai"
-    assert language_folder.matches(folder) and not whisper_folder.matches(folder)
-    found = language_folder.read(folder)
+    assert language_folder.matches(Layout.of(folder)) and not whisper_folder.matches(Layout.of(folder))
+    found = language_folder.read(Layout.of(folder))
     assert found.decoder == folder / "model.onnx"
     assert found.context == 512
     assert found.settings["end"] == [300, 302] and found.settings["start"] == 300
@@ -50,8 +51,8 @@ def test_a_language_model() -> None:
 
 def test_a_whisper() -> None:
     folder = FIXTURES / "whisper-genai"
-    assert whisper_folder.matches(folder) and not language_folder.matches(folder)
-    found = whisper_folder.read(folder)
+    assert whisper_folder.matches(Layout.of(folder)) and not language_folder.matches(Layout.of(folder))
+    found = whisper_folder.read(Layout.of(folder))
     assert (found.encoder.name, found.decoder.name) == ("encoder.onnx", "decoder.onnx")
     assert (found.mels, found.positions, found.context) == (80, 50, 64)
     assert found.settings["suppress"] == [] and "no generation_config.json" in found.notes[0]
@@ -65,7 +66,7 @@ def test_other_configurations_come_first(folder) -> None:
     (copy / "model.onnx").rename(copy / "named.onnx")
     decoder = json.loads((copy / genai.NAME).read_text())["model"]["decoder"]
     change(copy, decoder=decoder | {"filename": "named.onnx"})
-    found = language_folder.read(copy)
+    found = language_folder.read(Layout.of(copy))
     assert found.decoder.name == "named.onnx" and found.settings["end"] == [7]
 
 
@@ -83,14 +84,14 @@ def test_broken_configurations(folder, settings: dict[str, Any], why: str) -> No
     copy = folder("llama-genai")
     change(copy, **settings)
     with pytest.raises(BadModel, match=why):
-        language_folder.read(copy)
+        language_folder.read(Layout.of(copy))
 
 
 def test_no_model_in_the_configuration(folder) -> None:
     copy = folder("llama-genai")
     (copy / genai.NAME).write_text('{"search": {}}')
     with pytest.raises(BadModel, match="lacks the section model"):
-        language_folder.matches(copy)
+        language_folder.matches(Layout.of(copy))
 
 
 def test_an_encoder_of_unknown_sizes(folder) -> None:
@@ -99,7 +100,7 @@ def test_an_encoder_of_unknown_sizes(folder) -> None:
     encoder.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "frames"
     onnx.save(encoder, copy / "encoder.onnx")
     with pytest.raises(BadModel, match=r"encoder.onnx .*\[batch, mels, frames\]"):
-        whisper_folder.read(copy)
+        whisper_folder.read(Layout.of(copy))
 
 
 def test_an_encoder_without_what_the_decoder_takes() -> None:

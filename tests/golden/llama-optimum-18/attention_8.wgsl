@@ -1,8 +1,10 @@
 // Attention: out[t] = softmax(q[t] . k[s] * scale, s <= past + t) v[s], head by head, scores never stored.
 //
 // prefill, 2 dispatches:
-//   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
-//   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
+//   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul,
+//     /model/layers.0/self_attn/Add_2, +4
+//   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul,
+//     /model/layers.1/self_attn/Add_2, +4
 // variant 'query32' for attention_8 new_tokensx48xnew_tokens+pastx16
 // reads q f32[1,new_tokens,48], k f32[1,new_tokens+past,16], v f32[1,new_tokens+past,16]
 // writes out f32[1,new_tokens,48]
@@ -47,6 +49,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let start = workgroup.x * 32u;
   let first = start + local.x;  // this invocation's queries are first, first + 32, ...
   let last = dims.new_tokens - 1u;
+  // Unrolled, because queries and results in arrays would not stay in registers: qR_I and outR_I are vec4 I of query R,
+  // kI_C and vI_C of key C, and pR_C is the weight of key C for query R. Each step of the loop over s stands for
+  //   for (C) for (R) { pR_C = exp(dot(qR, kC) - highestR); outR += pR_C * vC; }
   let t0 = min(first, last);
   let at0 = t0 * Q_STRIDE + head * D4;
   var highest0 = LOWEST;

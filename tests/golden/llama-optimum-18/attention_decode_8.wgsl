@@ -1,8 +1,10 @@
 // Attention of one query: out = softmax(q . k[s] * scale) v[s], a workgroup for every head.
 //
 // step, 2 dispatches:
-//   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul, /model/layers.0/self_attn/Add_2, +4
-//   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul, /model/layers.1/self_attn/Add_2, +4
+//   /model/layers.0/self_attn/Mul_9, /model/layers.0/self_attn/Mul_8, /model/layers.0/self_attn/MatMul,
+//     /model/layers.0/self_attn/Add_2, +4
+//   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul,
+//     /model/layers.1/self_attn/Add_2, +4
 // variant 'lanes64x8' for attention_decode_8 1x48xpast+1x16
 // reads q f32[1,1,48], k f32[1,past+1,16], v f32[1,past+1,16]
 // writes out f32[1,1,48]
@@ -54,6 +56,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let head_at = head / 3u * D4;
   let keys = dims.past + 1u;
   let first = 0u;
+  // Unrolled, so that sums stay in registers: scoreH_C is the score of head H for the C-th of a lane's 8 keys.
   var highest0 = -3.4028234663852886e38;
   var sum0 = 0.0;
   var out0 = vec4f();

@@ -1,8 +1,10 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 8 columns.
 //
 // prefill, 2 dispatches:
-//   /model/layers.0/self_attn/q_proj/MatMul, /model/layers.0/self_attn/k_proj/MatMul, /model/layers.0/self_attn/v_proj/MatMul
-//   /model/layers.1/self_attn/q_proj/MatMul, /model/layers.1/self_attn/k_proj/MatMul, /model/layers.1/self_attn/v_proj/MatMul
+//   /model/layers.0/self_attn/q_proj/MatMul, /model/layers.0/self_attn/k_proj/MatMul,
+//     /model/layers.0/self_attn/v_proj/MatMul
+//   /model/layers.1/self_attn/q_proj/MatMul, /model/layers.1/self_attn/k_proj/MatMul,
+//     /model/layers.1/self_attn/v_proj/MatMul
 // variant 'rows8' for matmul_few new_tokensx48x80
 // reads x f32[1,new_tokens,48], weight f32[80,48]
 // writes y0 f32[1,new_tokens,48], y1 f32[1,new_tokens,16], y2 f32[1,new_tokens+past,16]
@@ -55,10 +57,10 @@ fn row_part(at: u32) -> vec4f {
 }
 
 fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 20u) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum;
   if (n < 12u) {
     store_y0(row * 12u + n, acc);
@@ -89,6 +91,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let x5 = row_start(min(row + 5u, last));
   let x6 = row_start(min(row + 6u, last));
   let x7 = row_start(min(row + 7u, last));
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
+  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
+  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
   var sum0_0 = vec4f();
   var sum0_1 = vec4f();
   var sum1_0 = vec4f();

@@ -2,8 +2,10 @@
 // Fused: y = acc * sigmoid(acc) * acc1.
 //
 // prefill, 2 dispatches:
-//   /model/layers.0/mlp/gate_proj/MatMul, /model/layers.0/mlp/up_proj/MatMul, /model/layers.0/mlp/act_fn/Sigmoid, /model/layers.0/mlp/act_fn/Mul, +1
-//   /model/layers.1/mlp/gate_proj/MatMul, /model/layers.1/mlp/up_proj/MatMul, /model/layers.1/mlp/act_fn/Sigmoid, /model/layers.1/mlp/act_fn/Mul, +1
+//   /model/layers.0/mlp/gate_proj/MatMul, /model/layers.0/mlp/up_proj/MatMul, /model/layers.0/mlp/act_fn/Sigmoid,
+//     /model/layers.0/mlp/act_fn/Mul, +1
+//   /model/layers.1/mlp/gate_proj/MatMul, /model/layers.1/mlp/up_proj/MatMul, /model/layers.1/mlp/act_fn/Sigmoid,
+//     /model/layers.1/mlp/act_fn/Mul, +1
 // variant 'rows8' for matmul_gate_few new_tokensx48x80
 // reads x f32[1,new_tokens,48], weight f32[160,48], weight1 f32[160,48]
 // writes y f32[1,new_tokens,80]
@@ -51,10 +53,10 @@ fn row_part(at: u32) -> vec4f {
 }
 
 fn store(row: u32, group: u32, sum: vec4f, sum1: vec4f) {
-  if (group >= 20u) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum;
   let acc1 = sum1;
   let t0 = 1.0 / (1.0 + exp(-acc));
@@ -83,6 +85,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let x5 = row_start(min(row + 5u, last));
   let x6 = row_start(min(row + 6u, last));
   let x7 = row_start(min(row + 7u, last));
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
+  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
+  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
   var sum0_0 = vec4f();
   var sum0_1 = vec4f();
   var sum1_0 = vec4f();

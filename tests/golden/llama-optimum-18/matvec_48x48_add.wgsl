@@ -34,15 +34,15 @@ const K4 = 12u;  // vec4s in x
 const ROW = K4;  // texels in a row of the weight
 const GROUPS = 12u;  // groups of 4 rows in the weight, which is packed [n/8][ROW][8]
 
-fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 12u) {
+fn store(group: u32, sum: vec4f) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
-  let i = row * 12u + n;
+  let n = group;  // vec4 of a row
+  let i = n;  // vec4 of the result
   let acc = sum;
   let t0 = load_x3(i) + acc;
-  store_y(row * 12u + n, t0);
+  store_y(n, t0);
 }
 
 @compute @workgroup_size(8, 1, 1)
@@ -51,6 +51,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
+  // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {
@@ -69,6 +70,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     );
   }
 
-  store(0u, group0, sum0);
-  store(0u, group1, sum1);
+  store(group0, sum0);
+  store(group1, sum1);
 }

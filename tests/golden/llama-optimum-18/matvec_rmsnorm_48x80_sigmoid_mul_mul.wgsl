@@ -2,8 +2,10 @@
 // Fused: y = acc * sigmoid(acc) * acc1.
 //
 // step, 2 dispatches:
-//   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +8
-//   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +8
+//   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean,
+//     /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +8
+//   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean,
+//     /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +8
 // variant 'rows8' for matvec_rmsnorm_gate 48x80
 // reads weight f32[160,48], weight1 f32[160,48], x f32[1,1,48], gamma f32[48]
 // writes y f32[1,1,80]
@@ -39,17 +41,17 @@ const K4 = 12u;  // vec4s in x
 const ROW = K4;  // texels in a row of the weight
 const GROUPS = 20u;  // groups of 4 rows in the weight, which is packed [n/8][ROW][8]
 
-fn store(row: u32, group: u32, sum: vec4f, sum1: vec4f) {
-  if (group >= 20u) {
+fn store(group: u32, sum: vec4f, sum1: vec4f) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum;
   let acc1 = sum1;
   let t0 = 1.0 / (1.0 + exp(-acc));
   let t1 = acc * t0;
   let t2 = t1 * acc1;
-  store_y(row * 20u + n, t2);
+  store_y(n, t2);
 }
 
 @compute @workgroup_size(8, 1, 1)
@@ -68,6 +70,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     squares += x * x;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 1e-06f);
+  // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
   var sum2 = vec4f();
@@ -100,6 +103,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     );
   }
 
-  store(0u, group0, sum0, sum1);
-  store(0u, group2, sum2, sum3);
+  store(group0, sum0, sum1);
+  store(group2, sum2, sum3);
 }

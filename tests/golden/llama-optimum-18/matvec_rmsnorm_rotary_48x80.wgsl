@@ -1,8 +1,10 @@
-// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs; heads are turned.
+// RMSNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs; heads are rotated.
 //
 // step, 2 dispatches:
-//   /model/layers.0/input_layernorm/Pow, /model/layers.0/input_layernorm/ReduceMean, /model/layers.0/input_layernorm/Add, /model/layers.0/input_layernorm/Sqrt, +38
-//   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +38
+//   /model/layers.0/input_layernorm/Pow, /model/layers.0/input_layernorm/ReduceMean,
+//     /model/layers.0/input_layernorm/Add, /model/layers.0/input_layernorm/Sqrt, +38
+//   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean,
+//     /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +38
 // variant 'rows8' for matvec_rmsnorm_rotary 48x80
 // reads weight f32[80,48], x f32[1,1,48], cos f32[512,4], sin f32[512,4], gamma f32[48]
 // writes y0 f32[1,1,48], y1 f32[1,past+1,16], y2 f32[1,past+1,16]
@@ -62,32 +64,32 @@ const GROUPS = 20u;  // groups of 4 rows in the weight, which is packed [n/8][RO
 
 const HALF = 1u;  // vec4s in half a head
 
-fn turned(position: u32, n: u32, a: vec4f, b: vec4f) -> mat2x4f {
+fn rotated(position: u32, n: u32, a: vec4f, b: vec4f) -> mat2x4f {
   let angle = position * HALF + n % HALF;
   let cosines = load_cos(angle);
   let sines = load_sin(angle);
   return mat2x4f(a * cosines - b * sines, b * cosines + a * sines);
 }
 
-fn store(row: u32, group: u32, sum: vec4f, sum1: vec4f) {
-  if (group >= 20u) {
+fn store(group: u32, sum: vec4f, sum1: vec4f) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s
+  let n = group;  // vec4 of a row
   let acc = sum;
   let acc1 = sum1;
   if (n < 12u) {
-    let at = row * 12u + n;
-    let head = turned(dims.past + row, n, acc, acc1);
+    let at = n;
+    let head = rotated(dims.past, n, acc, acc1);
     store_y0(at, head[0]);
     store_y0(at + HALF, head[1]);
   } else if (n < 16u) {
-    let at = (dims.past + row) * 4u + n - 12u;
-    let head = turned(dims.past + row, n, acc, acc1);
+    let at = dims.past * 4u + n - 12u;
+    let head = rotated(dims.past, n, acc, acc1);
     store_y1(at, head[0]);
     store_y1(at + HALF, head[1]);
   } else {
-    let at = (dims.past + row) * 4u + n - 16u;
+    let at = dims.past * 4u + n - 16u;
     store_y2(at, acc);
     store_y2(at + HALF, acc1);
   }
@@ -106,6 +108,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     squares += x * x;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 1e-06f);
+  // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {
@@ -124,5 +127,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     );
   }
 
-  store(0u, group0, sum0, sum1);
+  store(group0, sum0, sum1);
 }

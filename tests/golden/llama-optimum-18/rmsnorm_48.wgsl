@@ -1,10 +1,14 @@
 // RMSNorm: y[row] = x[row] / sqrt(mean(x[row]^2) + epsilon) * gamma, 4 rows a workgroup of 8 lanes.
 //
 // prefill, 4 dispatches:
-//   /model/layers.0/input_layernorm/Pow, /model/layers.0/input_layernorm/ReduceMean, /model/layers.0/input_layernorm/Add, /model/layers.0/input_layernorm/Sqrt, +3
-//   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean, /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +3
-//   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean, /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +3
-//   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean, /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +3
+//   /model/layers.0/input_layernorm/Pow, /model/layers.0/input_layernorm/ReduceMean,
+//     /model/layers.0/input_layernorm/Add, /model/layers.0/input_layernorm/Sqrt, +3
+//   /model/layers.0/post_attention_layernorm/Pow, /model/layers.0/post_attention_layernorm/ReduceMean,
+//     /model/layers.0/post_attention_layernorm/Add, /model/layers.0/post_attention_layernorm/Sqrt, +3
+//   /model/layers.1/input_layernorm/Pow, /model/layers.1/input_layernorm/ReduceMean,
+//     /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +3
+//   /model/layers.1/post_attention_layernorm/Pow, /model/layers.1/post_attention_layernorm/ReduceMean,
+//     /model/layers.1/post_attention_layernorm/Add, /model/layers.1/post_attention_layernorm/Sqrt, +3
 // variant 'lanes8x4' for rmsnorm new_tokensx48
 // reads x f32[1,new_tokens,48], gamma f32[48]
 // writes y f32[1,new_tokens,48]
@@ -35,21 +39,21 @@ fn store_y(i: u32, value: vec4f) {
 
 const K4 = 12u;  // vec4s in a row
 const LANES = 1u;
-const MEETING = 8u;  // invocations that sum up together
+const LANES_Y = 8u;  // invocations that share a sum
 
-var<workgroup> meeting_sums: array<vec4f, LANES * MEETING>;
+var<workgroup> partial_sums: array<vec4f, LANES * LANES_Y>;
 
-// The sum over all that meet, which each of them gets.
-fn met(sum: vec4f, local: vec3u) -> vec4f {
-  meeting_sums[local.y * LANES + local.x] = sum;
+// The sum over the invocations of one local.x; each of them gets it.
+fn workgroup_sum(sum: vec4f, local: vec3u) -> vec4f {
+  partial_sums[local.y * LANES + local.x] = sum;
   workgroupBarrier();
-  for (var half = MEETING / 2u; half > 0u; half /= 2u) {
+  for (var half = LANES_Y / 2u; half > 0u; half /= 2u) {
     if (local.y < half) {
-      meeting_sums[local.y * LANES + local.x] += meeting_sums[(local.y + half) * LANES + local.x];
+      partial_sums[local.y * LANES + local.x] += partial_sums[(local.y + half) * LANES + local.x];
     }
     workgroupBarrier();
   }
-  let result = meeting_sums[local.x];
+  let result = partial_sums[local.x];
   workgroupBarrier();
   return result;
 }
@@ -81,7 +85,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     dot(squares2, vec4f(1.0)),
     dot(squares3, vec4f(1.0)),
   );
-  let squares = met(own_squares, local.yxz);
+  let squares = workgroup_sum(own_squares, local.yxz);
   let scales = inverseSqrt(squares / 48.0 + 1e-06f);
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);

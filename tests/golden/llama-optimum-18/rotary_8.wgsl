@@ -1,4 +1,4 @@
-// Rotary embedding: each pair of a head's columns is turned by an angle that depends on the row's position.
+// Rotary embedding: each pair of a head's columns is rotated by an angle that depends on the row's position.
 //
 // prefill, 2 dispatches:
 //   /model/Range, /model/rotary_emb/Unsqueeze_1, /model/rotary_emb/Cast_1, /model/rotary_emb/MatMul, +28
@@ -46,29 +46,29 @@ fn store_y1(i: u32, value: vec4f) {
 }
 
 const D4 = 2u;  // vec4s in a head
-const ROTATED4 = 2u;  // vec4s that are turned, at the beginning of a head
+const ROTATED4 = 2u;  // vec4s that are rotated, at the beginning of a head
 const TOTAL4 = 16u;
 
-fn turned_x0(at: u32, column: u32, position: u32) -> vec4f {
+fn rotated_x0(at: u32, column: u32, position: u32) -> vec4f {
   let x = load_x0(at);
   if (column >= ROTATED4) {
     return x;
   }
   let half = ROTATED4 / 2u;
-  let second = column >= half;  // of a pair: its partner lies half of what is turned away
+  let second = column >= half;  // of a pair: its partner lies half of what is rotated away
   let partner_column = select(column + half, column - half, second);
   let partner = load_x0(at - column + partner_column);
   let angle = position * half + column % half;
   return x * load_cos(angle) + select(-partner, partner, second) * load_sin(angle);
 }
 
-fn turned_x1(at: u32, column: u32, position: u32) -> vec4f {
+fn rotated_x1(at: u32, column: u32, position: u32) -> vec4f {
   let x = load_x1(at);
   if (column >= ROTATED4) {
     return x;
   }
   let half = ROTATED4 / 2u;
-  let second = column >= half;  // of a pair: its partner lies half of what is turned away
+  let second = column >= half;  // of a pair: its partner lies half of what is rotated away
   let partner_column = select(column + half, column - half, second);
   let partner = load_x1(at - column + partner_column);
   let angle = position * half + column % half;
@@ -84,11 +84,11 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   }
   if (n < 12u) {
     let column = n;
-    let value = turned_x0(row * 12u + column, column % D4, dims.past + row);
+    let value = rotated_x0(row * 12u + column, column % D4, dims.past + row);
     store_y0(row * 12u + column, value);
   } else {
     let column = n - 12u;
-    let value = turned_x1(row * 4u + column, column % D4, dims.past + row);
+    let value = rotated_x1(row * 4u + column, column % D4, dims.past + row);
     store_y1((dims.past + row) * 4u + column, value);
   }
 }

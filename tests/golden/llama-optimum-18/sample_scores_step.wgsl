@@ -96,7 +96,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     best_at = select(best_at, vec4u(i), wins);
   }
 
-  // Of equals the first: tokens of a lane ascend in each component, and are compared where components and lanes meet.
+  // Of equals the first wins. A lane's tokens ascend in each component; components, and lanes, compare theirs.
   var value = best.x;
   var token = best_at.x * 4u;
   for (var c = 1u; c < 4u; c++) {

@@ -40,6 +40,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let start = workgroup.x * 32u;
   let first = start + local.x;  // this invocation's queries are first, first + 32, ...
   let last = 49u;
+  // Unrolled, because queries and results in arrays would not stay in registers: qR_I and outR_I are vec4 I of query R,
+  // kI_C and vI_C of key C, and pR_C is the weight of key C for query R. Each step of the loop over s stands for
+  //   for (C) for (R) { pR_C = exp(dot(qR, kC) - highestR); outR += pR_C * vC; }
   let t0 = min(first, last);
   let at0 = t0 * Q_STRIDE + head * D4;
   var highest0 = LOWEST;

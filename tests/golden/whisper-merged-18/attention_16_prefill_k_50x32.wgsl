@@ -1,8 +1,10 @@
 // Attention: out[t] = softmax(q[t] . k[s] * scale) v[s], head by head, scores never stored.
 //
 // prefill, 2 dispatches:
-//   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape, /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
-//   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape, /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
+//   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape,
+//     /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
+//   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape,
+//     /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
 // variant 'query32' for attention_16 new_tokensx32x50x32
 // reads q f32[1,new_tokens,32], k f32[1,50,32], v f32[1,50,32]
 // writes out f32[1,new_tokens,32]
@@ -50,6 +52,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let start = workgroup.x * 32u;
   let first = start + local.x;  // this invocation's queries are first, first + 32, ...
   let last = dims.new_tokens - 1u;
+  // Unrolled, because queries and results in arrays would not stay in registers: qR_I and outR_I are vec4 I of query R,
+  // kI_C and vI_C of key C, and pR_C is the weight of key C for query R. Each step of the loop over s stands for
+  //   for (C) for (R) { pR_C = exp(dot(qR, kC) - highestR); outR += pR_C * vC; }
   let t0 = min(first, last);
   let at0 = t0 * Q_STRIDE + head * D4;
   var highest0 = LOWEST;

@@ -1,11 +1,15 @@
 // Attention of one query: out = softmax(q . k[s] * scale) v[s], a workgroup for every head.
 //
 // detect, 2 dispatches:
-//   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape, /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
-//   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape, /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
+//   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape,
+//     /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
+//   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape,
+//     /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
 // step, 2 dispatches:
-//   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape, /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
-//   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape, /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
+//   /model/decoder/layers.0/encoder_attn/Mul, /model/decoder/layers.0/encoder_attn/Reshape,
+//     /model/decoder/layers.0/encoder_attn/Transpose, /model/decoder/layers.0/encoder_attn/MatMul, +2
+//   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape,
+//     /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
 // variant 'lanes64x8' for attention_decode_16 1x32x50x32
 // reads q f32[1,1,32], k f32[1,50,32], v f32[1,50,32]
 // writes out f32[1,1,32]
@@ -50,6 +54,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let head_at = head * D4;
   let keys = 50u;
   let first = 0u;
+  // Unrolled, so that sums stay in registers: scoreH_C is the score of head H for the C-th of a lane's 8 keys.
   var highest0 = -3.4028234663852886e38;
   var sum0 = 0.0;
   var out0 = vec4f();

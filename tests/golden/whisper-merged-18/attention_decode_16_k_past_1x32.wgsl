@@ -1,11 +1,15 @@
 // Attention of one query: out = softmax(q . k[s] * scale) v[s], a workgroup for every head.
 //
 // detect, 2 dispatches:
-//   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
-//   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
+//   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape,
+//     /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
+//   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape,
+//     /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
 // step, 2 dispatches:
-//   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape, /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
-//   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape, /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
+//   /model/decoder/layers.0/self_attn/Mul, /model/decoder/layers.0/self_attn/Reshape,
+//     /model/decoder/layers.0/self_attn/Transpose, /model/decoder/layers.0/self_attn/MatMul, +5
+//   /model/decoder/layers.1/self_attn/Mul, /model/decoder/layers.1/self_attn/Reshape,
+//     /model/decoder/layers.1/self_attn/Transpose, /model/decoder/layers.1/self_attn/MatMul, +5
 // variant 'lanes64x8' for attention_decode_16 1x32xpast+1x32
 // reads q f32[1,1,32], k f32[1,past+1,32], v f32[1,past+1,32]
 // writes out f32[1,1,32]
@@ -60,6 +64,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let head_at = head * D4;
   let keys = dims.past + 1u;
   let first = 0u;
+  // Unrolled, so that sums stay in registers: scoreH_C is the score of head H for the C-th of a lane's 8 keys.
   var highest0 = -3.4028234663852886e38;
   var sum0 = 0.0;
   var out0 = vec4f();

@@ -47,10 +47,10 @@ fn row_start(row: u32) -> u32 {
 }
 
 fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 8u) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
   let t0 = gelu(acc);
   store_y(row * 8u + n, t0);
@@ -99,6 +99,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let x13 = row_start(min(row + 13u, last));
   let x14 = row_start(min(row + 14u, last));
   let x15 = row_start(min(row + 15u, last));
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
+  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
+  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
   var sum0_0 = vec4f();
   var sum0_1 = vec4f();
   var sum1_0 = vec4f();

@@ -34,21 +34,21 @@ fn store_y(i: u32, value: vec4f) {
 
 const K4 = 8u;  // vec4s in a row
 const LANES = 1u;
-const MEETING = 8u;  // invocations that sum up together
+const LANES_Y = 8u;  // invocations that share a sum
 
-var<workgroup> meeting_sums: array<vec4f, LANES * MEETING>;
+var<workgroup> partial_sums: array<vec4f, LANES * LANES_Y>;
 
-// The sum over all that meet, which each of them gets.
-fn met(sum: vec4f, local: vec3u) -> vec4f {
-  meeting_sums[local.y * LANES + local.x] = sum;
+// The sum over the invocations of one local.x; each of them gets it.
+fn workgroup_sum(sum: vec4f, local: vec3u) -> vec4f {
+  partial_sums[local.y * LANES + local.x] = sum;
   workgroupBarrier();
-  for (var half = MEETING / 2u; half > 0u; half /= 2u) {
+  for (var half = LANES_Y / 2u; half > 0u; half /= 2u) {
     if (local.y < half) {
-      meeting_sums[local.y * LANES + local.x] += meeting_sums[(local.y + half) * LANES + local.x];
+      partial_sums[local.y * LANES + local.x] += partial_sums[(local.y + half) * LANES + local.x];
     }
     workgroupBarrier();
   }
-  let result = meeting_sums[local.x];
+  let result = partial_sums[local.x];
   workgroupBarrier();
   return result;
 }
@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     dot(sum2, vec4f(1.0)),
     dot(sum3, vec4f(1.0)),
   );
-  let sum = met(own_sum, local.yxz);
+  let sum = workgroup_sum(own_sum, local.yxz);
   let means = sum / 32.0;
   for (var k = local.x; k < K4; k += 8u) {
     let d0 = load_x(at0 + k) - means[0];
@@ -98,7 +98,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     dot(squares2, vec4f(1.0)),
     dot(squares3, vec4f(1.0)),
   );
-  let squares = met(own_squares, local.yxz);
+  let squares = workgroup_sum(own_squares, local.yxz);
   let scales = inverseSqrt(squares / 32.0 + 1e-05f);
   for (var k = local.x; k < K4; k += 8u) {
     let g = load_gamma(k);

@@ -2,10 +2,14 @@
 // Fused: y = x3 + acc.
 //
 // prefill, 4 dispatches:
-//   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
-//   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
-//   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
-//   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
+//   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add,
+//     /model/decoder/layers.0/Add
+//   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add,
+//     /model/decoder/layers.0/Add_1
+//   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add,
+//     /model/decoder/layers.1/Add
+//   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add,
+//     /model/decoder/layers.1/Add_1
 // variant 'rows8' for matmul_few new_tokensx32x32
 // reads x f32[1,new_tokens,32], weight f32[32,32], bias f32[32], x3 f32[1,new_tokens,32]
 // writes y f32[1,new_tokens,32]
@@ -61,11 +65,11 @@ fn row_part(at: u32) -> vec4f {
 }
 
 fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 8u) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
-  let i = row * 8u + n;
+  let n = group;  // vec4 of a row
+  let i = row * 8u + n;  // vec4 of the result
   let acc = sum + load_bias(n);
   let t0 = load_x3(i) + acc;
   store_y(row * 8u + n, t0);
@@ -91,6 +95,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let x5 = row_start(min(row + 5u, last));
   let x6 = row_start(min(row + 6u, last));
   let x7 = row_start(min(row + 7u, last));
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
+  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
+  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
   var sum0_0 = vec4f();
   var sum0_1 = vec4f();
   var sum1_0 = vec4f();

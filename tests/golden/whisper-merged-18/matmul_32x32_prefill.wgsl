@@ -53,10 +53,10 @@ fn row_part(at: u32) -> vec4f {
 }
 
 fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 8u) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
   store_y(row * 8u + n, acc);
 }
@@ -81,6 +81,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let x5 = row_start(min(row + 5u, last));
   let x6 = row_start(min(row + 6u, last));
   let x7 = row_start(min(row + 7u, last));
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
+  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
+  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
   var sum0_0 = vec4f();
   var sum0_1 = vec4f();
   var sum1_0 = vec4f();

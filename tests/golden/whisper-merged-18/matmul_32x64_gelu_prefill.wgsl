@@ -2,8 +2,10 @@
 // Fused: y = gelu(acc).
 //
 // prefill, 2 dispatches:
-//   /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, /model/decoder/layers.0/activation_fn/Erf, +3
-//   /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, /model/decoder/layers.1/activation_fn/Erf, +3
+//   /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div,
+//     /model/decoder/layers.0/activation_fn/Erf, +3
+//   /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div,
+//     /model/decoder/layers.1/activation_fn/Erf, +3
 // variant 'rows8' for matmul_few new_tokensx32x64
 // reads x f32[1,new_tokens,32], weight f32[64,32], bias f32[64]
 // writes y f32[1,new_tokens,64]
@@ -54,10 +56,10 @@ fn row_part(at: u32) -> vec4f {
 }
 
 fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 16u) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
   let t0 = gelu(acc);
   store_y(row * 16u + n, t0);
@@ -98,6 +100,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let x5 = row_start(min(row + 5u, last));
   let x6 = row_start(min(row + 6u, last));
   let x7 = row_start(min(row + 7u, last));
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
+  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
+  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
   var sum0_0 = vec4f();
   var sum0_1 = vec4f();
   var sum1_0 = vec4f();

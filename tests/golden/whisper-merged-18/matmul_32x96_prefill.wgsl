@@ -1,8 +1,10 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 8 columns.
 //
 // prefill, 2 dispatches:
-//   /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add, /model/decoder/layers.0/self_attn/k_proj/MatMul, /model/decoder/layers.0/self_attn/v_proj/MatMul, +1
-//   /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, /model/decoder/layers.1/self_attn/v_proj/MatMul, +1
+//   /model/decoder/layers.0/self_attn/q_proj/MatMul, /model/decoder/layers.0/self_attn/q_proj/Add,
+//     /model/decoder/layers.0/self_attn/k_proj/MatMul, /model/decoder/layers.0/self_attn/v_proj/MatMul, +1
+//   /model/decoder/layers.1/self_attn/q_proj/MatMul, /model/decoder/layers.1/self_attn/q_proj/Add,
+//     /model/decoder/layers.1/self_attn/k_proj/MatMul, /model/decoder/layers.1/self_attn/v_proj/MatMul, +1
 // variant 'rows8' for matmul_few new_tokensx32x96
 // reads x f32[1,new_tokens,32], weight f32[96,32], bias f32[96]
 // writes y0 f32[1,new_tokens,32], y1 f32[1,new_tokens+past,32], y2 f32[1,new_tokens+past,32]
@@ -63,10 +65,10 @@ fn row_part(at: u32) -> vec4f {
 }
 
 fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 24u) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
   if (n < 8u) {
     store_y0(row * 8u + n, acc);
@@ -97,6 +99,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
   let x5 = row_start(min(row + 5u, last));
   let x6 = row_start(min(row + 6u, last));
   let x7 = row_start(min(row + 7u, last));
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
+  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
+  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
   var sum0_0 = vec4f();
   var sum0_1 = vec4f();
   var sum1_0 = vec4f();

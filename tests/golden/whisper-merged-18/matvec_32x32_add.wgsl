@@ -2,15 +2,23 @@
 // Fused: y = x3 + acc.
 //
 // detect, 4 dispatches:
-//   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
-//   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
-//   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
-//   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
+//   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add,
+//     /model/decoder/layers.0/Add
+//   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add,
+//     /model/decoder/layers.0/Add_1
+//   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add,
+//     /model/decoder/layers.1/Add
+//   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add,
+//     /model/decoder/layers.1/Add_1
 // step, 4 dispatches:
-//   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add, /model/decoder/layers.0/Add
-//   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add, /model/decoder/layers.0/Add_1
-//   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add, /model/decoder/layers.1/Add
-//   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add, /model/decoder/layers.1/Add_1
+//   /model/decoder/layers.0/self_attn/out_proj/MatMul, /model/decoder/layers.0/self_attn/out_proj/Add,
+//     /model/decoder/layers.0/Add
+//   /model/decoder/layers.0/encoder_attn/out_proj/MatMul, /model/decoder/layers.0/encoder_attn/out_proj/Add,
+//     /model/decoder/layers.0/Add_1
+//   /model/decoder/layers.1/self_attn/out_proj/MatMul, /model/decoder/layers.1/self_attn/out_proj/Add,
+//     /model/decoder/layers.1/Add
+//   /model/decoder/layers.1/encoder_attn/out_proj/MatMul, /model/decoder/layers.1/encoder_attn/out_proj/Add,
+//     /model/decoder/layers.1/Add_1
 // variant 'rows8' for matvec 32x32
 // reads weight f32[32,32], x f32[1,1,32], bias f32[32], x3 f32[1,1,32]
 // writes y f32[1,1,32]
@@ -46,15 +54,15 @@ const K4 = 8u;  // vec4s in x
 const ROW = K4;  // texels in a row of the weight
 const GROUPS = 8u;  // groups of 4 rows in the weight, which is packed [n/8][ROW][8]
 
-fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 8u) {
+fn store(group: u32, sum: vec4f) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
-  let i = row * 8u + n;
+  let n = group;  // vec4 of a row
+  let i = n;  // vec4 of the result
   let acc = sum + load_bias(n);
   let t0 = load_x3(i) + acc;
-  store_y(row * 8u + n, t0);
+  store_y(n, t0);
 }
 
 @compute @workgroup_size(8, 1, 1)
@@ -63,6 +71,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
+  // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {
@@ -81,6 +90,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     );
   }
 
-  store(0u, group0, sum0);
-  store(0u, group1, sum1);
+  store(group0, sum0);
+  store(group1, sum1);
 }

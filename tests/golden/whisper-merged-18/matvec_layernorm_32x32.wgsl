@@ -1,11 +1,15 @@
 // LayerNorm, then matrix times vector: y[n] = norm(x) . weight[n], each invocation 8 outputs.
 //
 // detect, 2 dispatches:
-//   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
-//   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
+//   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization,
+//     /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
+//   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization,
+//     /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
 // step, 2 dispatches:
-//   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
-//   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization, /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
+//   /model/decoder/layers.0/encoder_attn_layer_norm/LayerNormalization,
+//     /model/decoder/layers.0/encoder_attn/q_proj/MatMul, /model/decoder/layers.0/encoder_attn/q_proj/Add
+//   /model/decoder/layers.1/encoder_attn_layer_norm/LayerNormalization,
+//     /model/decoder/layers.1/encoder_attn/q_proj/MatMul, /model/decoder/layers.1/encoder_attn/q_proj/Add
 // variant 'rows8' for matvec_layernorm 32x32
 // reads weight f32[32,32], x f32[1,1,32], bias f32[32], gamma f32[32], beta f32[32]
 // writes y f32[1,1,32]
@@ -46,13 +50,13 @@ const K4 = 8u;  // vec4s in x
 const ROW = K4;  // texels in a row of the weight
 const GROUPS = 8u;  // groups of 4 rows in the weight, which is packed [n/8][ROW][8]
 
-fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 8u) {
+fn store(group: u32, sum: vec4f) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
-  store_y(row * 8u + n, acc);
+  store_y(n, acc);
 }
 
 @compute @workgroup_size(8, 1, 1)
@@ -72,6 +76,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     squares += d * d;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 32.0 + 1e-05f);
+  // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {
@@ -90,6 +95,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     );
   }
 
-  store(0u, group0, sum0);
-  store(0u, group1, sum1);
+  store(group0, sum0);
+  store(group1, sum1);
 }

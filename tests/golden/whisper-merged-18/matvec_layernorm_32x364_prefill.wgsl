@@ -47,13 +47,13 @@ const K4 = 8u;  // vec4s in x
 const ROW = K4;  // texels in a row of the weight
 const GROUPS = 92u;  // groups of 4 rows in the weight, which is packed [n/8][ROW][8]
 
-fn store(row: u32, group: u32, sum: vec4f) {
+fn store(group: u32, sum: vec4f) {
   if (group >= 91u) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum;
-  store_y(row * 91u + n, acc);
+  store_y(n, acc);
 }
 
 @compute @workgroup_size(8, 1, 1)
@@ -73,6 +73,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     squares += d * d;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 32.0 + 1e-05f);
+  // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {
@@ -91,6 +92,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     );
   }
 
-  store(0u, group0, sum0);
-  store(0u, group1, sum1);
+  store(group0, sum0);
+  store(group1, sum1);
 }

@@ -2,11 +2,15 @@
 // Fused: y = gelu(acc).
 //
 // detect, 2 dispatches:
-//   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
-//   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4
+//   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul,
+//     /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
+//   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul,
+//     /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4
 // step, 2 dispatches:
-//   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul, /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
-//   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul, /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4
+//   /model/decoder/layers.0/final_layer_norm/LayerNormalization, /model/decoder/layers.0/fc1/MatMul,
+//     /model/decoder/layers.0/fc1/Add, /model/decoder/layers.0/activation_fn/Div, +4
+//   /model/decoder/layers.1/final_layer_norm/LayerNormalization, /model/decoder/layers.1/fc1/MatMul,
+//     /model/decoder/layers.1/fc1/Add, /model/decoder/layers.1/activation_fn/Div, +4
 // variant 'rows8' for matvec_layernorm 32x64
 // reads weight f32[64,32], x f32[1,1,32], bias f32[64], gamma f32[32], beta f32[32]
 // writes y f32[1,1,64]
@@ -47,14 +51,14 @@ const K4 = 8u;  // vec4s in x
 const ROW = K4;  // texels in a row of the weight
 const GROUPS = 16u;  // groups of 4 rows in the weight, which is packed [n/8][ROW][8]
 
-fn store(row: u32, group: u32, sum: vec4f) {
-  if (group >= 16u) {
+fn store(group: u32, sum: vec4f) {
+  if (group >= GROUPS) {
     return;
   }
-  let n = group;  // in vec4s, as is i
+  let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
   let t0 = gelu(acc);
-  store_y(row * 16u + n, t0);
+  store_y(n, t0);
 }
 
 alias Number = vec4f;
@@ -89,6 +93,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     squares += d * d;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 32.0 + 1e-05f);
+  // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k += 1u) {
@@ -107,6 +112,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     );
   }
 
-  store(0u, group0, sum0);
-  store(0u, group1, sum1);
+  store(group0, sum0);
+  store(group1, sum1);
 }

@@ -27,5 +27,5 @@ NAN, INF = np.nan, np.inf
         ([0.0, 0.0], [NAN, NAN], False),
     ],
 )
-def test_designs_agree(found: list[float], wanted: list[float], same: bool) -> None:
+def test_variants_agree(found: list[float], wanted: list[float], same: bool) -> None:
     assert agree(np.array(found, np.float32), np.array(wanted, np.float32)) == same

@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydawn
@@ -32,6 +33,7 @@ CONTEXT = 512  # tokens, more than a prompt and what follows
 
 class TinygradWebGpu(Engine):
     package = "tinygrad"
+    _product: Tensor  # of the last multiplication
 
     def load(self, model: str) -> None:
         if model == "smollm2-q4":
@@ -81,7 +83,7 @@ class TinygradWebGpu(Engine):
         return self._product.numpy()
 
 
-def _language(gguf: Path) -> object:
+def _language(gguf: Path) -> Any:
     try:
         from tinygrad.llm.model import Transformer
     except ImportError as broken:

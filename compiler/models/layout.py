@@ -1,0 +1,211 @@
+"""What a source holds: the .onnx files of a model by role and dtype, and the folders of its configuration files.
+
+Hubs keep several dtypes of a model in `onnx/`, under names with a suffix, and everything else in the folder above.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.models.json_file import read_json
+
+BELOW = "onnx"  # the folder of a hub's .onnx files
+FULL = "fp32"  # the dtype of a name without a suffix
+ALIASES = {"q8": "quantized", "f32": "fp32", "f16": "fp16"}
+ENCODER, DECODER, MODEL = PARTS = ("encoder", "decoder", "model")
+
+# Part of a model -> the roles of the files that can be it, the preferred one first.
+_ROLES = {
+    ENCODER: ("encoder_model",),
+    DECODER: ("decoder_model_merged", "decoder_model"),
+    MODEL: ("model", "decoder_model_merged", "decoder_model"),
+}
+_NAME = re.compile(r"(decoder_with_past_model|decoder_model_merged|decoder_model|encoder_model|model)(?:_(\w+))?\.onnx")
+_DATA = re.compile(r"(.*\.onnx)[._]data.*")  # of external data, as exporters name it
+
+
+@dataclass(frozen=True)
+class File:
+    """A .onnx file. `size`: its bytes with those of its external data."""
+
+    path: Path
+    dtype: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder or a .onnx file that a user named as `source`.
+
+    folders: where configuration and tokenizer files may be, nearest first. files: by role and dtype. others: .onnx
+    files whose names tell no role. dtypes: what the user chose, by part, under "" for all parts. named: the role and
+    the file, if the user named a file.
+    """
+
+    source: str
+    folders: tuple[Path, ...]
+    files: Mapping[str, Mapping[str, File]]
+    others: tuple[File, ...] = ()
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    named: tuple[str, File] | None = None
+
+    @classmethod
+    def of(cls, path: str | Path, dtype: str | None = None) -> Self:
+        """Raises BadModel for a path that does not exist, and for a dtype that is not one."""
+        path, source = Path(path), str(path)
+        if path.is_dir():
+            inner = {f"{BELOW}/{name}": size for name, size in _listing(path / BELOW).items()}
+            return cls.listed(source, path, _listing(path) | inner, dtype)
+        if not path.is_file():
+            raise BadModel(f"{path} does not exist; name a .onnx file or a folder that holds one")
+        layout = cls.listed(source, path.parent, _listing(path.parent), dtype)
+        role, suffix = _role(path.name)
+        size = _sizes(_listing(path.parent)).get(path.name, path.stat().st_size)
+        named = role, File(path, suffix, size)
+        return cls(source, layout.folders, layout.files, layout.others, layout.dtypes, named)
+
+    @classmethod
+    def listed(cls, source: str, folder: Path, listing: Mapping[str, int], dtype: str | None = None) -> Self:
+        """Of files, not all of which need to be there yet, by their names in `folder`: their sizes. Raises BadModel."""
+        sizes = _sizes(listing)
+        here = [name for name in sizes if "/" not in name]
+        below = [name for name in sizes if PurePosixPath(name).parent == PurePosixPath(BELOW)]
+        files: dict[str, dict[str, File]] = {}
+        others = []
+        for name in here or below:
+            role, suffix = _role(PurePosixPath(name).name)
+            file = File(folder / name, suffix, sizes[name])
+            if role:
+                files.setdefault(role, {})[suffix] = file
+            else:
+                others.append(file)
+        folders = (folder / BELOW, folder) if not here and below else (folder,)
+        if folder.name == BELOW:
+            folders = (folder, folder.parent)
+        return cls(source, folders, files, tuple(others), _dtypes(dtype))
+
+    def __str__(self) -> str:
+        return self.source
+
+    def find(self, name: str) -> Path | None:
+        """The nearest file of this name."""
+        return next((folder / name for folder in self.folders if (folder / name).is_file()), None)
+
+    def json(self, name: str, required: bool = False) -> dict[str, Any]:
+        """The settings in the nearest file of this name; without one, none, or BadModel if it is required."""
+        return read_json(self.find(name) or self.folders[-1] / name, required)
+
+    def has(self, part: str) -> bool:
+        """Whether there is a file that can be this part."""
+        return bool(self._choices(part))
+
+    def file(self, part: str) -> File:
+        """The file of a part in the chosen dtype. Raises BadModel where none fits, or several do."""
+        if self.named and self.is_named(part):
+            return self._checked(part, self.named[1])
+        choices = self._choices(part)
+        if not choices:
+            raise BadModel(self._lack(part))
+        dtype = self._chosen(part)
+        if dtype is None and self.named and self.named[1].dtype in choices:
+            dtype = self.named[1].dtype
+        if dtype is None and len(choices) == 1:
+            return next(iter(choices.values()))
+        if dtype is None:
+            raise BadModel(f"{self} holds several dtypes: {self._sizes_of(part)}; choose with {self._example(part)}")
+        if dtype not in choices:
+            raise BadModel(f"{self} has no {part} in {dtype}; choose from {', '.join(choices)}: {self._example(part)}")
+        return choices[dtype]
+
+    def is_named(self, part: str) -> bool:
+        """Whether the user named the file of this part."""
+        role = self.named[0] if self.named else ""
+        return role in _ROLES[part] or (part == MODEL and not role)
+
+    def _checked(self, part: str, file: File) -> File:
+        if self._chosen(part) not in (None, file.dtype):
+            raise BadModel(f"{file.path.name} is {file.dtype}; name its folder with --dtype, or leave out --dtype")
+        return file
+
+    def _chosen(self, part: str) -> str | None:
+        keys = (part, DECODER, "") if part == MODEL else (part, "")
+        return next((self.dtypes[key] for key in keys if key in self.dtypes), None)
+
+    def _choices(self, part: str) -> dict[str, File]:
+        """The files that can be a part, by dtype; for each dtype that of the preferred role."""
+        choices: dict[str, File] = {}
+        for role in _ROLES[part]:
+            choices = self.files.get(role, {}) | choices
+        if not choices and part == MODEL and len(self.others) == 1:
+            choices = {self.others[0].dtype: self.others[0]}
+        return choices
+
+    def _lack(self, part: str) -> str:
+        if part == MODEL and self.others:
+            names = [str(file.path) for file in self.others]
+            return f"{self} holds {len(names)} .onnx files; name one of them, such as {names[0]}"
+        names = " or ".join(f"{role}.onnx" for role in _ROLES[part])
+        if part == MODEL:
+            return f"{self} has no .onnx file, in itself or in {BELOW}/; name the .onnx file"
+        return f"{self} has no {names}; export the {part} too"
+
+    def _sizes_of(self, part: str) -> str:
+        """The dtypes that all parts have, with their sizes; those of `part` where they have none in common."""
+        parts = [p for p in (ENCODER, DECODER) if self.has(p)] if part != MODEL else [MODEL]
+        choices = [self._choices(p) for p in parts if self._chosen(p) is None]
+        common = [dtype for dtype in choices[0] if all(dtype in c for c in choices)]
+        sizes = {dtype: sum(c[dtype].size for c in choices) for dtype in common}
+        sizes = sizes or {dtype: file.size for dtype, file in self._choices(part).items()}
+        return ", ".join(f"{dtype} ({_size(size)})" for dtype, size in sizes.items())
+
+    def _example(self, part: str) -> str:
+        smallest = min(self._choices(part).values(), key=lambda file: file.size).dtype
+        if part == MODEL:
+            return f"--dtype {smallest}"
+        each = (f"{p}={min(self._choices(p).values(), key=lambda f: f.size).dtype}" for p in (ENCODER, DECODER))
+        return f"--dtype {smallest} or --dtype {','.join(each)}"
+
+
+def _listing(folder: Path) -> dict[str, int]:
+    """The files in a folder: their bytes by name; none if it is not there."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return {path.name: path.stat().st_size for path in sorted(files) if path.is_file()}
+
+
+def _sizes(listing: Mapping[str, int]) -> dict[str, int]:
+    """The .onnx files of a listing, with the bytes of their external data."""
+    sizes = {name: size for name, size in listing.items() if name.endswith(".onnx")}
+    for name, size in listing.items():
+        if (match := _DATA.fullmatch(name)) and match[1] in sizes:
+            sizes[match[1]] += size
+    return sizes
+
+
+def _role(name: str) -> tuple[str, str]:
+    """Role and dtype by the name of a file; no role, and f32, for other names."""
+    match = _NAME.fullmatch(name)
+    return (match[1], match[2] or FULL) if match else ("", FULL)
+
+
+def _dtypes(text: str | None) -> dict[str, str]:
+    """`q4`, or `encoder=fp32,decoder=q4`: dtypes by part. Raises BadModel."""
+    return dict(_by_part(text)) if text else {}
+
+
+def _by_part(text: str) -> Iterator[tuple[str, str]]:
+    for choice in text.split(","):
+        part, _, dtype = choice.rpartition("=")
+        name = part.partition("_")[0]
+        if not dtype or (part and name not in PARTS):
+            raise BadModel(f"--dtype {text}: expected a dtype such as q4, or encoder=fp32,decoder=q4")
+        yield name, ALIASES.get(dtype, dtype)
+
+
+def _size(count: int) -> str:
+    unit, factor = next(((u, f) for u, f in (("GB", 10**9), ("MB", 10**6)) if count >= f), ("kB", 10**3))
+    return f"{count / factor:.3g} {unit}"
