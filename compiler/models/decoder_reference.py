@@ -8,13 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.compiler.models import decoder_inputs
-<<<<<<< HEAD
 from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32, inlined
-from intaglio.compiler.reader import load
-=======
-from intaglio.compiler.models.reference import Arrays, Part, Run, Seen, in_f32, inlined
 from intaglio.compiler.reader import external_data
->>>>>>> main
 from intaglio.runtime.contract import NEW_TOKENS, PAST, TOKENS
 
 DECODE = "decode"  # the part
