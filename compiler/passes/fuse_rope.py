@@ -39,15 +39,14 @@ def fuse_rope(graph: Graph) -> int:
                 if (operand := _operand(graph, _before_roundings(graph, value), free)) is not None:
                     operands[operand.value] = operand
     understood: dict[object, _Heads | None] = {}
-    tables: dict[bytes, Value] = {}
-    rotations: dict[object, Value] = {}
+    made: dict[object, Value] = {}
     changed = 0
     for operand in operands.values():
         key = operand.signature
         if key not in understood:
             understood[key] = _understand(operand)
         if (heads := understood[key]) is not None:
-            _rewrite(operand, heads, tables, rotations)
+            _rewrite(operand, heads, made)
             changed += 1
     graph.prune()
     return changed
@@ -143,6 +142,12 @@ class _Heads:
     tables: tuple[np.ndarray, np.ndarray] | None = None
     interleaved: bool = False
 
+    @property
+    def rotation(self) -> object:
+        """Equal where the same columns are rotated alike."""
+        tables = tuple(table.tobytes() for table in self.tables or ())
+        return self.columns.tobytes(), self.columns.shape, tables, self.interleaved
+
     def of(self, rows: np.ndarray) -> np.ndarray:
         """[T, width] -> [heads, T, head_dim]."""
         x = rows[:, self.columns].swapaxes(0, 1)
@@ -201,25 +206,14 @@ def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
     return _Heads(plain.columns, plain.repeats, (cos, sin), bool(interleaved))
 
 
-def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value], rotations: dict[object, Value]) -> None:
-    """`tables`: constants by content, so that those of all layers are one. `rotations`: rotated rows by what they are
-    made of, because queries and keys may be the same ones."""
+def _rewrite(operand: _Operand, heads: _Heads, made: dict[object, Value]) -> None:
+    """`made`: tables by content, so that those of all layers are one, and rows that another operand reads too."""
     graph, value, tokens = operand.graph, operand.value, dim(operand.tokens)
     sources = tuple(dict.fromkeys(s for node in operand.nodes for s in node.sources))
     builder = GraphBuilder(graph, graph.expect_producer(value), sources)
     kv_heads, head_dim = heads.columns.shape
-    columns = heads.columns.reshape(-1)
-    if heads.tables is None:
-        x = _selected(builder, operand, columns)
-    else:
-        named = zip(("cos", "sin"), heads.tables, strict=True)
-        cos, sin = (tables.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named)
-        key = operand.source, columns.tobytes(), cos, sin, heads.interleaved
-        if key not in rotations:
-            rows = (_selected(builder, operand, columns),)
-            rotary = Rotary(cos, sin, rows, heads=(kv_heads,), interleaved=heads.interleaved, past=0)
-            rotations[key] = builder.add(rotary)
-        x = rotations[key]
+    rows = (operand.source, heads.rotation)
+    x = made.get(rows) or made.setdefault(rows, _rotated(builder, operand, heads, made))
     x = builder.Transpose(_shaped(builder, x, 1, tokens, kv_heads, head_dim), perm=[0, 2, 1, 3])
     if heads.repeats > 1:
         shape = (1, kv_heads, heads.repeats, tokens, head_dim)
@@ -227,6 +221,16 @@ def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value], rotat
         repeated = builder.Expand(each, builder.constant(known(shape, (5,))))
         x = _shaped(builder, repeated, 1, kv_heads * heads.repeats, tokens, head_dim)
     builder.rebind(value, builder.Transpose(x, perm=[0, 1, 3, 2]) if operand.swapped else x)
+
+
+def _rotated(builder: GraphBuilder, operand: _Operand, heads: _Heads, made: dict[object, Value]) -> Value:
+    """Token rows [1, T, columns] of all heads, one after the other."""
+    x = _selected(builder, operand, heads.columns.reshape(-1))
+    if heads.tables is None:
+        return x
+    named = zip(("cos", "sin"), heads.tables, strict=True)
+    cos, sin = (made.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named)
+    return builder.add(Rotary(cos, sin, (x,), heads=(len(heads.columns),), interleaved=heads.interleaved, past=0))
 
 
 def _shaped(builder: GraphBuilder, x: Value, *shape: Dim) -> Value:

@@ -106,6 +106,14 @@ def _dft(node: Node, opset: int, graph: Graph) -> None:
         node.inputs = operands((*(*node.inputs, None)[:2], axis))
 
 
+def _stft(node: Node, opset: int, graph: Graph) -> None:
+    """torch wrote signals [batch, length] for years; ONNX's have an axis of parts."""
+    signal = node.inputs[0]
+    if signal is not None and len(signal.shape) == 2:
+        builder = GraphBuilder(graph, node)
+        node.inputs = (builder.Unsqueeze(signal, builder.integers(2)), *node.inputs[1:])
+
+
 def _reduce(node: Node, opset: int, graph: Graph) -> None:
     _axes_to_input(node, opset, graph)
     node.attrs.setdefault("keepdims", 1)
@@ -129,6 +137,7 @@ _NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
     "Dropout": _dropout,
     "Reshape": _reshape,
     "DFT": _dft,
+    "STFT": _stft,
     "Scatter": _scatter,
     "Resize": _resize,
     "Upsample": _resize,
