@@ -49,8 +49,8 @@ def checks(
         raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)
     for check in golden:
-        observed = opened.observe(check.program, check.symbols, check.inputs, sessions.run)
-        yield _expected(check, graph, plan, observed)
+        values = opened.observe(check.program, check.symbols, check.inputs, sessions.run)
+        yield _expected(check, graph, plan, values)
 
 
 class _Sessions:
@@ -71,9 +71,9 @@ class _Sessions:
             self._open[name] = _session(self._parts[name], self._wanted[name])
         session = self._open[name]
         outputs = [o.name for o in session.get_outputs()]
-        taken = {i.name for i in session.get_inputs()}
+        inputs = {i.name for i in session.get_inputs()}
         try:
-            values: Sequence[Any] = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
+            values: Sequence[Any] = session.run(outputs, {k: v for k, v in feeds.items() if k in inputs})
         except Exception as error:  # onnxruntime has no common type of error
             raise ValueError(f"onnxruntime cannot run the model on the bundle's golden inputs: {error}") from error
         return {**feeds, **dict(zip(outputs, values, strict=True))}
@@ -98,7 +98,7 @@ def _session(part: Part, names: set[str]) -> onnxruntime.InferenceSession:
         raise ValueError(f"onnxruntime refuses the model: {error}") from error
 
 
-def _expected(check: Check, graph: Graph, plan: Plan, observed: Mapping[str, Observed]) -> Check:
+def _expected(check: Check, graph: Graph, plan: Plan, values: Mapping[str, Observed]) -> Check:
     steps: dict[tuple[int, int], Slice] = {}
     outputs: dict[str, Slice] = {}
     program = plan.programs[check.program]
@@ -106,12 +106,12 @@ def _expected(check: Check, graph: Graph, plan: Plan, observed: Mapping[str, Obs
     for i, (work, step) in enumerate(zip(graph.work[check.program], program.steps, strict=True)):
         for binding, (operand, buffer) in enumerate(zip(work.operands, step.buffers, strict=True)):
             origin = operand.origin
-            if origin is None or not operand.whole or origin.model not in observed:
+            if origin is None or not operand.whole or origin.model not in values:
                 continue
-            found = _slice(origin, operand.shape, check.symbols, observed[origin.model])
-            if found is not None:
-                steps[i, binding] = found
-                outputs |= {names[buffer]: found} if buffer in names else {}
+            right = _slice(origin, operand.shape, check.symbols, values[origin.model])
+            if right is not None:
+                steps[i, binding] = right
+                outputs |= {names[buffer]: right} if buffer in names else {}
     return replace(check, outputs=outputs, steps=steps)
 
 

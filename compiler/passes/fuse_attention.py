@@ -190,7 +190,7 @@ def _hides(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
     ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
     for sizes in itertools.product(*ranges):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
-        made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
+        made = evaluate.compute(graph, nodes, {}, env, keep=(mask,))
         actual = made[mask] if nodes else evaluate.concrete(mask, env)
         rows, columns = (dims.fixed(dims.substitute(d, env)) for d in (queries, keys))
         actual = np.broadcast_to(actual, np.broadcast_shapes(actual.shape, (rows, columns)))

@@ -99,7 +99,7 @@ class _Operand:
         shape = [d for i, d in enumerate(self.source.shape) if i != self.axis]
         x = np.moveaxis(rows.astype(np.float32).reshape(len(rows), *shape), 0, self.axis)
         sizes = {self.tokens.name: len(rows)}
-        made = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, wanted=(self.value,))
+        made = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, keep=(self.value,))
         y = made[self.value][0]
         return y.swapaxes(-1, -2) if self.swapped else y
 

@@ -92,7 +92,7 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
     """What the layers of a graph read in one run."""
     read = {layer.x for n in graph.nodes if (layer := Linear.of(n)) and layer.window is None}
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
-    made = evaluate.compute(graph, graph.nodes, values, symbols, wanted=read)
+    made = evaluate.compute(graph, graph.nodes, values, symbols, keep=read)
     rows = {v: made[v].reshape(-1, made[v].shape[-1]) for v in read}
     return {v: Statistics(x.mean(0), np.square(x).mean(0)) for v, x in rows.items()}
 

@@ -51,13 +51,13 @@ def spelled(own: FakeQuantize[Value], x: str) -> Expression:
 
 def expression(chain: Sequence[Node]) -> Expression:
     """What a chain makes of "acc"."""
-    made: Expression = ()
+    steps: Expression = ()
     for node in chain:
-        x = f"t{len(made) - 1}" if made else "acc"
+        x = f"t{len(steps) - 1}" if steps else "acc"
         if rounds := rounding(node):
-            made += shifted(spelled(rounds, "acc"), len(made), {"acc": x})
+            steps += shifted(spelled(rounds, "acc"), len(steps), {"acc": x})
         else:
             data = operand_of(node)
             args = [None if v is None else x if v is data else v.scalar for v in node.inputs]
-            made += (step(node.op, node.attrs, args),)
-    return made
+            steps += (step(node.op, node.attrs, args),)
+    return steps

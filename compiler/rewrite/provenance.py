@@ -54,5 +54,5 @@ def _behind(node: Node) -> View | None:
     return _view(node, node.inputs[0], [perm.index(i) for i in range(len(perm))])
 
 
-def _view(node: Node, seen: Value, perm: list[int]) -> View:
-    return ("perm", tuple(perm)) if node.op == "Transpose" else ("shape", seen.shape)
+def _view(node: Node, value: Value, perm: list[int]) -> View:
+    return ("perm", tuple(perm)) if node.op == "Transpose" else ("shape", value.shape)

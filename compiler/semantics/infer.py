@@ -33,9 +33,9 @@ def infer(node: Node) -> None:
     """
     try:
         if not _known(node):
-            for value, found in zip(node.outputs, types(node), strict=False):
-                value.type = found
-                _check_size(found)
+            for value, type in zip(node.outputs, types(node), strict=False):
+                value.type = type
+                _check_size(type)
     except (NotLinear, DataDependent) as e:
         raise UnsupportedOperator(UNDECIDED.format(e), node.op, node.name) from e
     except UnsupportedOperator as e:
