@@ -19,7 +19,7 @@ import numpy as np
 from intaglio.compiler.ir import operators as own
 from intaglio.compiler.ir.graph import Graph, Node, Value, type_of
 from intaglio.compiler.rewrite.builder import Declined, GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import beneath, changed
+from intaglio.compiler.rewrite.elementwise_chains import chain_source, operand_of
 from intaglio.compiler.semantics import operators
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or"})
@@ -217,7 +217,7 @@ def match(
     for bound in _match(graph, tree, value, {}, missed):
         values = {p.name: v for p, v in bound.items() if isinstance(p, Variable | Chain)}
         nodes = dict.fromkeys(n for p, v in bound.items() if isinstance(p, Op) and (n := graph.producer(v)))
-        nodes |= dict.fromkeys(n for p, v in bound.items() if isinstance(p, Chain) for n in beneath(graph, v)[1])
+        nodes |= dict.fromkeys(n for p, v in bound.items() if isinstance(p, Chain) for n in chain_source(graph, v)[1])
         yield Match(values, tuple(nodes))
 
 
@@ -237,7 +237,7 @@ def _match(
         if pattern.op in COMMUTATIVE:
             yield from _match_all(graph, pattern.args, inputs[::-1], bound, missed)
     elif isinstance(pattern, Chain):
-        yield from _match(graph, pattern.inner, beneath(graph, value)[0], bound | {pattern: value}, missed)
+        yield from _match(graph, pattern.inner, chain_source(graph, value)[0], bound | {pattern: value}, missed)
     else:
         yield bound | {pattern: value}
 
@@ -250,7 +250,7 @@ def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) 
         return bound.get(pattern, value) is value
     node = graph.producer(value)
     if isinstance(pattern, Chain):
-        return node is not None and changed(node) is not None
+        return node is not None and operand_of(node) is not None
     return (
         isinstance(pattern, Op)
         and node is not None

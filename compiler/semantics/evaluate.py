@@ -8,10 +8,10 @@ import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import DTYPES, Graph, Node, Value
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.compiler.semantics.operators import evaluate
 
 
@@ -64,7 +64,7 @@ def compute(
 
 def concrete(constant: Value, symbols: Mapping[str, Dim]) -> np.ndarray:
     """The content of a constant: dequantized, and with its symbolic dimensions, if it has any, replaced by numbers."""
-    if isinstance(constant.const, Packed | Quantized):
+    if isinstance(constant.const, PackedMatrix | EncodedWeight):
         return constant.const.dequantized()
     array = constant.array
     if array.dtype != object:
