@@ -47,17 +47,17 @@ class Shader:
         return "\n".join([*(f"// {line}".rstrip() for line in comments), "", self.code])
 
     def _header(self) -> list[str]:
-        programs: dict[str, list[str]] = {}
+        programs: dict[str, list[Dispatch]] = {}
         for program, dispatch in self.uses:
-            programs.setdefault(program, []).append(_origin(dispatch))
+            programs.setdefault(program, []).append(dispatch)
         kernel = self.kernel
         fused = kernel.tail and kernel.template != "elementwise"
         lines = [f"Fused: {next(iter(kernel.writes))} = {titles.formula(kernel.tail)}."] if fused else []
         lines.append("")
-        for program, nodes in programs.items():
-            count = f"{len(nodes)} dispatches" if len(nodes) > 1 else "1 dispatch"
-            more = [f"and {len(nodes) - _USES} more"] if len(nodes) > _USES else []
-            lines += [f"{program}, {count}:", *(f"  {text}" for text in [*nodes[:_USES], *more])]
+        for program, of in programs.items():
+            count = f"{len(of)} dispatches" if len(of) > 1 else "1 dispatch"
+            more = [f"and {len(of) - _USES} more"] if len(of) > _USES else []
+            lines += [f"{program}, {count}:", *(f"  {text}" for text in [*map(_origin, of[:_USES]), *more])]
         if kernel.problem:
             lines.append(
                 f"variant {kernel.variant!r} for {kernel.problem}" + "".join(f", needs {n}" for n in kernel.needs)

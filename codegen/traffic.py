@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from intaglio.codegen.kernel import Operand, Weight, most
 from intaglio.codegen.lower import Dispatch
-from intaglio.codegen.weights import packed_size
+from intaglio.codegen.weights import kernel_layout_size
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType
 from intaglio.compiler.ir.operators import Rotary
@@ -24,7 +24,7 @@ def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
         if name in kernel.touched:
             result[name] = kernel.touched[name]
         elif isinstance(operand, Weight):
-            result[name] = (packed_size(operand),)
+            result[name] = (kernel_layout_size(operand),)
         elif name in kernel.writes and operand in node.written:
             *outer, rows, width = operand.shape
             result[name] = (*outer, rows - at.get(operand, 0), width)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Origin:
     name: str
     views: tuple[tuple[str, tuple[Size, ...]], ...] = ()
 
-    def see(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
+    def apply(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX value as the program has it; `symbols`: those of the model. Raises ValueError where it cannot be."""
         for kind, arguments in self.views:
             numbers = [evaluate_size(d, symbols) for d in arguments]
@@ -157,7 +157,7 @@ def write(graph: Graph) -> str:
     """The text of graph.json: a line for each operation and step."""
 
     def line(value: Any) -> str:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=vars)
 
     def lines(items: Iterator[Any]) -> str:
         return "[\n" + ",\n".join(map(line, items)) + "\n]"
@@ -184,7 +184,7 @@ def _work_line(work: Work) -> dict[str, Any]:
 
 def _filled(item: Any) -> dict[str, Any]:
     """The fields that say more than nothing."""
-    return {k: v for k, v in asdict(item).items() if v or k in ("shape", "touched")}
+    return {k: v for k, v in vars(item).items() if v or k in ("shape", "touched")}
 
 
 def read(folder: Path, plan: Plan) -> Graph:
@@ -212,8 +212,8 @@ def _parse(data: Any) -> Graph:
 
 
 def _outline(inputs: Any, outputs: Any, types: Any, operations: Any) -> Outline:
-    made = tuple(_operation(**o) for o in items(operations, dict))
-    return Outline(items(inputs, str), items(outputs, str), made, named(types, str))
+    parsed = tuple(_operation(**o) for o in items(operations, dict))
+    return Outline(items(inputs, str), items(outputs, str), parsed, named(types, str))
 
 
 def _operation(
@@ -241,8 +241,8 @@ def _operand(
 ) -> Operand:
     name, value, dtype, layout = (typed(text, str) for text in (name, value, dtype, layout))
     shape, touched = (items(sizes, int, str) for sizes in (shape, touched))
-    seen = None if origin is None else _origin(**typed(origin, dict))
-    return Operand(name, value, dtype, shape, touched, typed(offset, int, str), layout, typed(whole, bool), seen)
+    source = None if origin is None else _origin(**typed(origin, dict))
+    return Operand(name, value, dtype, shape, touched, typed(offset, int, str), layout, typed(whole, bool), source)
 
 
 def _origin(model: str, name: str, views: Any = ()) -> Origin:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import llama_graph
 import numpy as np
-import onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from language_reference import LanguageReference
 
 import intaglio
+from benchmarks import random_llama
 
 CONTEXT = 72  # a chunk of prefill is as long
 LENGTHS = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65])
@@ -38,32 +36,13 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def save(config: dict[str, Any], seed: int, folder: Path) -> None:
-    """A decoder with random weights, as an exporter leaves it."""
-    random = np.random.default_rng(seed)
-    width, inner = config["hidden_size"], config["intermediate_size"]
-    cached = width // config["num_attention_heads"] * config["num_key_value_heads"]
-    shapes = {"model.embed_tokens.weight": (config["vocab_size"], width), "model.norm.weight": (width,)}
-    for i in range(config["num_hidden_layers"]):
-        layer = f"model.layers.{i}"
-        shapes |= {f"{layer}.{norm}.weight": (width,) for norm in ("input_layernorm", "post_attention_layernorm")}
-        shapes |= {f"{layer}.self_attn.{x}_proj.weight": (width, width) for x in "qo"}
-        shapes |= {f"{layer}.self_attn.{x}_proj.weight": (cached, width) for x in "kv"}
-        shapes |= {f"{layer}.mlp.{x}_proj.weight": (inner, width) for x in ("gate", "up")}
-        shapes |= {f"{layer}.mlp.down_proj.weight": (width, inner)}
-    weights = {name: (random.standard_normal(s) / s[-1] ** 0.5).astype(np.float32) for name, s in shapes.items()}
-    with (folder / "model.onnx_data").open("wb") as data:
-        onnx.save(llama_graph.decoder(weights, config, data), folder / "model.onnx")
-    (folder / "config.json").write_text(json.dumps(config))
-
-
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(config=configs(), length=LENGTHS, seed=st.integers(0, 2**32 - 1))
 def test_random_decoders(config: dict[str, Any], length: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         folder.mkdir()
-        save(config, seed, folder)
+        random_llama.write(config, folder, seed)
         bundle = intaglio.compile(folder, Path(temporary) / "bundle")
         reference = LanguageReference(folder)
         ids = np.random.default_rng(seed).integers(0, config["vocab_size"], length).tolist()
