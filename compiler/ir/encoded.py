@@ -6,6 +6,7 @@ They stay so until a layer or a table reads them, which packs them for its kerne
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from intaglio.compiler.ir.memory_mapped import moved
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 
 SMALL = 1024  # numbers below which a constant is simply computed
 _LEAST = 16  # columns that kernels unpack together
@@ -23,7 +24,7 @@ _SYMMETRIC = {"int8": 0, "uint8": 128, "int4": 0, "uint4": 8}  # zero points fro
 
 
 @dataclass(frozen=True, eq=False)
-class Quantized:
+class EncodedWeight:
     """f32 (codes - zero) * scale. Along each axis scale and zero have a part of as many numbers; None: just the codes.
 
     codes: f16, bf16, or integers of 4 or 8 bits. scale: f32. zero: i32 or f32.
@@ -44,36 +45,40 @@ class Quantized:
         return self.codes.size
 
     @property
-    def T(self) -> Quantized:
+    def T(self) -> EncodedWeight:
         return self.transpose(*range(len(self.shape))[::-1])
 
     def __len__(self) -> int:
         return len(self.codes)
 
-    def transpose(self, *axes: int) -> Quantized:
-        return Quantized(*(a.transpose(axes) if a is not None else None for a in (self.codes, self.scale, self.zero)))
+    def transpose(self, *axes: int) -> EncodedWeight:
+        return self._each(lambda a: a.transpose(axes))
 
-    def rows(self) -> Quantized:
+    def rows(self) -> EncodedWeight:
         """As a matrix: the first axis, and all others together."""
         if len(self.shape) == 2:
             return self
-        scale, zero = self.scale, self.zero
-        if scale is not None and math.prod(scale.shape[1:]) != 1:
-            scale, zero = (np.broadcast_to(_repeated(a, self.shape), self.shape) for a in (scale, zero))
-        return Quantized(*(a.reshape(len(a), -1) if a is not None else None for a in (self.codes, scale, zero)))
+        if self.scale is None or math.prod(self.scale.shape[1:]) == 1:
+            return self._each(lambda a: a.reshape(len(a), -1))
+        return self._each(lambda a: np.broadcast_to(_repeated(a, self.shape), self.shape).reshape(len(self), -1))
+
+    def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> EncodedWeight:
+        """The same with the codes, the scale and the zero point changed."""
+        scale, zero = (a if a is None else change(a) for a in (self.scale, self.zero))
+        return EncodedWeight(change(self.codes), scale, zero)
 
     def dequantized(self) -> np.ndarray:
         """f32, as ONNX's DequantizeLinear computes it."""
         values = self.codes.astype(np.float32)
-        if self.scale is None:
+        if self.scale is None or self.zero is None:
             return values
         values -= _repeated(self.zero, self.shape)
         values *= _repeated(self.scale, self.shape)
         return values
 
-    def packed(self) -> Packed | np.ndarray:
+    def to_kernel_layout(self) -> PackedMatrix | np.ndarray:
         """A matrix [N, K] as kernels read it; in f32 if they cannot."""
-        if self.scale is None:
+        if self.scale is None or self.zero is None:
             return self._halves()
         rows, width = self.shape
         groups = self.scale.shape[1]
@@ -85,25 +90,25 @@ class Quantized:
         symmetric = (zero == middle).all()
         shift = middle if symmetric or bits == 8 else -8 if self.codes.dtype == ml_dtypes.int4 else 0
         codes = (self.codes.astype(np.int16) - shift).astype(np.int8 if symmetric or bits == 8 else np.uint8)
-        return Packed(f"q{bits}", moved(codes), scale, None if symmetric else (shift - zero) * scale)
+        return PackedMatrix(f"q{bits}", moved(codes), scale, None if symmetric else (shift - zero) * scale)
 
-    def _halves(self) -> Packed | np.ndarray:
+    def _halves(self) -> PackedMatrix | np.ndarray:
         if self.codes.dtype == np.float16:
-            return Packed("f16", self.codes)
+            return PackedMatrix("f16", self.codes)
         values = self.codes.astype(np.float32)
         size = np.abs(values)
         if size.max() > _LARGEST or size.mean() < _RANGE:
             return values
-        return Packed("f16", moved(values.astype(np.float16)))
+        return PackedMatrix("f16", moved(values.astype(np.float16)))
 
 
-def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, attrs: dict[str, Any]) -> Quantized:
+def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, attrs: dict[str, Any]) -> EncodedWeight:
     """The result of DequantizeLinear."""
     axis, block = attrs.get("axis", 1), attrs.get("block_size", 0)
     zero = np.zeros(scale.shape, np.int32) if zero is None else zero
     zero = zero if zero.dtype == np.float32 else zero.astype(np.int32)
     scale, zero = (_spread(a, codes.shape, axis, block) for a in (scale.astype(np.float32), zero))
-    return Quantized(codes, scale, zero)
+    return EncodedWeight(codes, scale, zero)
 
 
 def _spread(scale: np.ndarray, shape: tuple[int, ...], axis: int, block: int) -> np.ndarray:

@@ -7,6 +7,7 @@ count as much as the columns that they are multiplied with are large.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ _BLOCK = 1 << 18  # numbers that are quantized at a time, which fit a cache
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
+class PackedMatrix:
     """A matrix [N, K]: codes * scale + minimum. `codes`: f16, i8, or four bits as i8 or, with a minimum, u8 [N, K];
     `scale`, `minimum`: f16 (for groups of GROUP columns) or f32 [N, groups], if the format has them.
     """
@@ -45,8 +46,8 @@ class Packed:
 
     @property
     def groups(self) -> int:
-        """How many groups a row has, which share a scale."""
-        return self.scale.shape[1]
+        """How many groups a row has, which share a scale; 0 in f16, which has none."""
+        return 0 if self.scale is None else self.scale.shape[1]
 
     @property
     def wide(self) -> bool:
@@ -67,25 +68,31 @@ class Packed:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Packed:
+    def __getitem__(self, rows: slice | np.ndarray) -> PackedMatrix:
         """Some of the rows."""
-        return Packed(
-            self.format, *(a[rows] if a is not None else None for a in (self.codes, self.scale, self.minimum))
-        )
+        scale, minimum = (a if a is None else a[rows] for a in (self.scale, self.minimum))
+        return PackedMatrix(self.format, self.codes[rows], scale, minimum)
 
 
-def stacked(matrices: list[np.ndarray | Packed]) -> np.ndarray | Packed | None:
+def stacked(matrices: list[np.ndarray | PackedMatrix]) -> np.ndarray | PackedMatrix | None:
     """The rows of all of them, one below the other; None where they are packed in several ways."""
-    kinds = {(m.format, m.wide, m.scale is None or m.groups) if isinstance(m, Packed) else None for m in matrices}
-    if len(kinds) > 1 or len({isinstance(m, Packed) and m.minimum is None for m in matrices}) > 1:
+    kinds = {(m.format, m.wide, m.scale is None or m.groups) if isinstance(m, PackedMatrix) else None for m in matrices}
+    if len(kinds) > 1 or len({isinstance(m, PackedMatrix) and m.minimum is None for m in matrices}) > 1:
         return None
-    if not isinstance(matrices[0], Packed):
-        return moved(np.concatenate(matrices))
-    fields = ([getattr(m, name) for m in matrices] for name in ("codes", "scale", "minimum"))
-    return Packed(matrices[0].format, *(moved(np.concatenate(f)) if f[0] is not None else None for f in fields))
+    packed = [m for m in matrices if isinstance(m, PackedMatrix)]
+    if not packed:
+        return moved(np.concatenate([m for m in matrices if not isinstance(m, PackedMatrix)]))
+    codes = moved(np.concatenate([m.codes for m in packed]))
+    return PackedMatrix(packed[0].format, codes, _joined(m.scale for m in packed), _joined(m.minimum for m in packed))
 
 
-def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> Packed | None:
+def _joined(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
+    """One below the other, where there are any."""
+    present = [a for a in arrays if a is not None]
+    return moved(np.concatenate(present)) if present else None
+
+
+def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> PackedMatrix | None:
     """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are no whole groups.
 
     importance: f32[K], how much an error in each column counts (the mean square of what it is multiplied with).
@@ -93,7 +100,7 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
     if not np.isfinite(matrix).all() or np.abs(matrix).max(initial=0) > _LARGEST:
         return None
     if format == "f16":
-        return Packed("f16", moved(matrix.astype(np.float16)))
+        return PackedMatrix("f16", moved(matrix.astype(np.float16)))
     if matrix.ndim != 2 or matrix.shape[1] % GROUP:
         return None
     each = max(1, _BLOCK // matrix.shape[1])
@@ -101,29 +108,29 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
     tiled = np.tile(weights.reshape(-1, GROUP), (each, 1))
     quantize = {"q8": _q8, "q4": _q4}[format]
 
-    def part(first: int) -> Quantized:
+    def part(first: int) -> Codes:
         groups = matrix[first : first + each].reshape(-1, GROUP)
         return quantize(groups, tiled[: len(groups)])
 
     with ThreadPoolExecutor() as pool:
         parts = list(pool.map(part, range(0, len(matrix), each)))
-    codes, *scales = (np.concatenate(p) if p[0] is not None else None for p in zip(*parts, strict=True))
-    groups = (len(matrix), -1)
-    return Packed(
-        format, moved(codes.reshape(matrix.shape)), *(s.reshape(groups) if s is not None else None for s in scales)
-    )
+    codes = np.concatenate([codes for codes, _, _ in parts])
+    scale = np.concatenate([scale for _, scale, _ in parts]).reshape(len(matrix), -1)
+    minima = [minimum for _, _, minimum in parts if minimum is not None]
+    minimum = np.concatenate(minima).reshape(len(matrix), -1) if minima else None
+    return PackedMatrix(format, moved(codes.reshape(matrix.shape)), scale, minimum)
 
 
-Quantized = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+Codes = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
-def _q8(groups: np.ndarray, weights: np.ndarray) -> Quantized:
+def _q8(groups: np.ndarray, weights: np.ndarray) -> Codes:
     scale = (np.abs(groups).max(1) / 127).astype(np.float16)
     codes = np.rint(groups / _divisor(scale)).clip(-127, 127)
     return codes.astype(np.int8), scale, None
 
 
-def _q4(matrix: np.ndarray, weights: np.ndarray) -> Quantized:
+def _q4(matrix: np.ndarray, weights: np.ndarray) -> Codes:
     """For each group the grid that it lies on already; else the best of several, and of what fits their codes best."""
     best, groups = _Best(len(matrix)), _Groups.of(matrix, weights)
     for steps in _GRIDS:

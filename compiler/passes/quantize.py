@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
 from intaglio.compiler.ir.operators import Linear
-from intaglio.compiler.ir.packed import Packed, pack
+from intaglio.compiler.ir.packed import PackedMatrix, pack
 from intaglio.compiler.semantics import evaluate
 
 _LEAST = 1024  # numbers below which a tensor is not worth a format of its own
@@ -34,7 +35,7 @@ class Precision:
     keep_head: bool = False
     packed: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    _done: dict[object, Packed | None] = field(default_factory=dict)
+    _done: dict[object, PackedMatrix | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.quantize not in (None, "q8", "q4") or self.storage not in ("f32", "f16"):
@@ -56,14 +57,14 @@ class Precision:
         Where nothing was asked for, the formats are those that the model came in.
         """
         if not self.reduced:
-            found = {v.const: v.name for graph in graphs for v in graph.values() if isinstance(v.const, Packed)}
+            found = {v.const: v.name for graph in graphs for v in graph.values() if isinstance(v.const, PackedMatrix)}
             given: dict[str, list[str]] = {}
             for const, name in found.items():
                 given.setdefault(const.format, []).append(name)
             return {"name": " and ".join(sorted(given)), "packed": given} if given else {"name": self.name}
         return {"name": self.name, "packed": self.packed, "kept_f32": self.kept, "accuracy": accuracy}
 
-    def of(self, value: Value, formats: list[str], importance: np.ndarray | None = None) -> Packed | None:
+    def of(self, value: Value, formats: list[str], importance: np.ndarray | None = None) -> PackedMatrix | None:
         """The constant in the first of the formats that can hold it; one object for all constants of equal content."""
         for format in formats:
             key = _content(value), format
@@ -91,7 +92,7 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
     """What the layers of a graph read in one run."""
     read = {layer.x for n in graph.nodes if (layer := Linear.of(n)) and layer.window is None}
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
-    made = evaluate.compute(graph, graph.nodes, values, symbols, wanted=read)
+    made = evaluate.compute(graph, graph.nodes, values, symbols, keep=read)
     rows = {v: made[v].reshape(-1, made[v].shape[-1]) for v in read}
     return {v: Statistics(x.mean(0), np.square(x).mean(0)) for v, x in rows.items()}
 
@@ -109,16 +110,18 @@ def quantize(
 ) -> int:
     """Returns the number of tensors whose format changed. `report` hears of the bytes that were looked at, in f32."""
     heads = [n for n in graph.nodes if Linear.of(n) and n.output in graph.outputs and _matrix(n)]
-    kept = {_content(_matrix(n)) for n in heads} if precision.keep_head else set()
+    kept = {_content(matrix) for n in heads if (matrix := _matrix(n))} if precision.keep_head else set()
     changed = 0
     for node in (*heads, *(n for n in graph.nodes if n not in heads)):  # a table takes the format of the head it is
         value, layer = _matrix(node), Linear.of(node)
         if value is None:
             continue
         seen = observed.get(layer.x) if layer is not None else None
-        whole = precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept)
-        halved = isinstance(value.const, Packed)  # already, in the file
-        formats = [precision.quantize] * whole + ["f16"] * (precision.storage == "f16" and not halved)
+        formats = []
+        if precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept):
+            formats.append(precision.quantize)
+        if precision.storage == "f16" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
+            formats.append("f16")
         packed = precision.of(value, formats, seen.square if seen is not None else None)
         report(4 * value.const.size)
         if packed is not None:
@@ -141,28 +144,28 @@ def _is_matrix(value: Value) -> bool:
     const = value.const
     if const is None or const.dtype != np.float32 or len(const.shape) != 2 or const.size < _LEAST:
         return False
-    return const.format == "f16" if isinstance(const, Packed) else isinstance(const, np.ndarray)
+    return const.format == "f16" if isinstance(const, PackedMatrix) else isinstance(const, np.ndarray)
 
 
 def _is_table(node: Node) -> bool:
     """Whether a Gather looks up rows, whole vec4s each."""
-    return node.attrs.get("axis", 0) == 0 and node.inputs[0].shape[1] % 4 == 0
+    return node.attrs.get("axis", 0) == 0 and divides(4, node.inputs[0].shape[1])
 
 
 def _by_fours(layer: Linear[Value] | None) -> bool:
     """Whether what a layer multiplies with are whole vec4s, windows too."""
-    return layer is None or layer.window is None or layer.weight.shape[1] // layer.window.kernel % 4 == 0
+    return layer is None or layer.window is None or divides(4, layer.weight.shape[1] // layer.window.kernel)
 
 
 def _content(value: Value) -> bytes:
     """Equal for constants that hold the same numbers, however they lie in memory."""
-    numbers = value.const.codes if isinstance(value.const, Packed) else value.const
-    return hashlib.sha256(np.ascontiguousarray(numbers)).digest()
+    numbers = value.const.codes if isinstance(value.const, PackedMatrix) else value.array
+    return hashlib.sha256(np.ascontiguousarray(numbers).data).digest()
 
 
 def _correct(graph: Graph, node: Node, error: np.ndarray) -> None:
     """Let a layer add the mean error of its outputs, in its bias."""
-    layer = Linear.of(node)
+    layer = Linear.expect(node)
     total = error if layer.bias is None else layer.bias.const + error
     bias = graph.constant(total.astype(np.float32), f"{layer.weight.name}.bias")
     graph.replace(node, Node.of(replace(layer, bias=bias), node.outputs, node.sources))
@@ -173,7 +176,7 @@ def _halve_caches(graph: Graph) -> int:
     changed = 0
     for node in graph.nodes:
         for out, state in node.written.items():
-            if state.dtype == "f32" and state.shape[-1] % 4 == 0:
+            if state.dtype == "f32" and divides(4, state.shape[-1]):
                 out.type, state.type = (TensorType("f16", v.shape) for v in (out, state))
                 changed += 1
     return changed

@@ -20,6 +20,7 @@ from intaglio.compiler.semantics.shapes import axis_of
 MOST_UNROLLED = 20_000  # nodes that loops become
 
 Inputs = tuple[Value | None, ...]
+Results = Sequence[Value | None]
 Scope = ChainMap[str, Value | None]
 
 
@@ -40,14 +41,14 @@ class Loader(Protocol):
     def unroll(self, nodes: int) -> None: ...
 
 
-def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
         raise UnsupportedOperator("the condition is computed at run time; fix the input it depends on with --bind")
-    wanted = "then_branch" if inputs[0].scalar else "else_branch"
-    return _run(loader, _graph(proto, wanted), (), source, scope)
+    branch = "then_branch" if inputs[0].scalar else "else_branch"
+    return _run(loader, _graph(proto, branch), (), source, scope)
 
 
-def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     body = _graph(proto, "body")
     count, condition, *state = (*inputs, None, None)[: max(2, len(inputs))]
     scanned: list[list[Value]] = [[] for _ in body.output[1 + len(state) :]]
@@ -58,22 +59,23 @@ def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
         loader.unroll(1 + len(body.node))
         number = np.full((1,) * _rank(body), step, np.int64)
         now = condition if condition is not None else loader.graph.constant(np.array(True))
-        made = _run(loader, body, (loader.graph.constant(number, "step"), now, *state), source, scope)
-        condition = made[0] if condition is not None else None
-        state = made[1 : 1 + len(state)]
-        for values, value in zip(scanned, made[1 + len(state) :], strict=True):
+        results = _run(loader, body, (loader.graph.constant(number, "step"), now, *state), source, scope)
+        condition = results[0] if condition is not None else None
+        state = results[1 : 1 + len(state)]
+        for values, value in zip(scanned, results[1 + len(state) :], strict=True):
             values.append(value)
         step += 1
     return [*state, *(_stack(loader, values, 0, source) for values in scanned)]
 
 
-def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     body, over = _graph(proto, "body"), next((a.i for a in proto.attribute if a.name == "num_scan_inputs"), 0)
     if loader.opset < 9:
         raise UnsupportedOperator("Scan of opset 8 is not supported; export the model with opset 9 or newer")
-    if not 0 < over <= len(inputs) or None in inputs:
+    present = [v for v in inputs if v is not None]
+    if not 0 < over <= len(present) or len(present) < len(inputs):
         raise BadModel(f"Scan ({source}): num_scan_inputs is {over}, but it has {len(inputs)} inputs")
-    state, sequences = list(inputs[:-over]), inputs[-over:]
+    state, sequences = present[:-over], present[-over:]
     scanned: list[list[Value]] = [[] for _ in body.output[len(state) :]]
     axes = _listed(proto, "scan_input_axes", over)
     axes = [axis_of(a, len(v.shape)) for a, v in zip(axes, sequences, strict=True)]
@@ -91,15 +93,15 @@ def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
             builder.Gather(v, builder.constant(np.array(place)), axis=axis)
             for v, place, axis in zip(sequences, places, axes, strict=True)
         ]
-        made = _run(loader, body, (*state, *parts), source, scope)
-        state = made[: len(state)]
-        for values, value in zip(scanned, made[len(state) :], strict=True):
+        results = _run(loader, body, (*state, *parts), source, scope)
+        state = results[: len(state)]
+        for values, value in zip(scanned, results[len(state) :], strict=True):
             values.append(value)
     ordered = [values[::-1] if back else values for values, back in zip(scanned, prepended, strict=True)]
     return [*state, *(_stack(loader, v, axis, source) for v, axis in zip(ordered, out_axes, strict=True))]
 
 
-CONTROL: dict[str, Callable[[Loader, NodeProto, str, Inputs, Scope], list[Value]]] = {
+CONTROL: dict[str, Callable[[Loader, NodeProto, str, Inputs, Scope], Results]] = {
     "If": _branch,
     "Loop": _loop,
     "Scan": _scan,
@@ -132,21 +134,21 @@ def _builder(loader: Loader, source: str) -> GraphBuilder:
 
 
 def _graph(proto: NodeProto, name: str) -> GraphProto:
-    found = [a.g for a in proto.attribute if a.name == name]
-    if not found:
+    graphs = [a.g for a in proto.attribute if a.name == name]
+    if not graphs:
         raise BadModel(f"{proto.op_type} ({proto.name}) lacks the attribute {name}")
-    return found[0]
+    return graphs[0]
 
 
 def _listed(proto: NodeProto, name: str, count: int) -> list[int]:
     """An attribute with a number for each of `count` values: zeros where it is left out."""
-    found = next((list(a.ints) for a in proto.attribute if a.name == name), [0] * count)
-    if len(found) != count:
-        raise BadModel(f"{proto.op_type} ({proto.name}): {name} has {len(found)} numbers, expected {count}")
-    return found
+    numbers = next((list(a.ints) for a in proto.attribute if a.name == name), [0] * count)
+    if len(numbers) != count:
+        raise BadModel(f"{proto.op_type} ({proto.name}): {name} has {len(numbers)} numbers, expected {count}")
+    return numbers
 
 
-def _known(value: Value, what: str) -> int | bool:
+def _known(value: Value, what: str) -> float:
     if value.scalar is None:
         raise UnsupportedOperator(f"the {what} is computed at run time; fix the input it depends on with --bind")
     return value.scalar

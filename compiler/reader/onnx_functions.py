@@ -5,6 +5,8 @@ Those that a kernel computes, or that a pass knows, stay whole: what they mean i
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
@@ -26,7 +28,7 @@ def defines(op: str) -> bool:
     whole = op in _WHOLE or (has_kernel(op) and op not in _NARROWER)
     if whole or op in _NEVER or not onnx.defs.has(op):
         return False
-    schema = onnx.defs.get_schema(op, OPSET)
+    schema: Any = onnx.defs.get_schema(op, OPSET)  # onnx declares no functions of schemas
     return schema.has_function or schema.has_context_dependent_function
 
 
@@ -34,7 +36,7 @@ def body(node: Node) -> FunctionProto | None:
     """The definition of a node of OPSET by others, its attributes filled in; None if it stays whole or has none."""
     if not defines(node.op) and not (node.op == "LayerNormalization" and len(node.outputs) > 1):
         return None
-    schema = onnx.defs.get_schema(node.op, OPSET)
+    schema: Any = onnx.defs.get_schema(node.op, OPSET)  # onnx declares no functions of schemas
     if schema.has_function:
         version = max(schema.function_opset_versions)
         function = FunctionProto.FromString(schema.get_function_with_opset_version(version))
@@ -49,24 +51,24 @@ def body(node: Node) -> FunctionProto | None:
             raise BadModel("ONNX does not define this operator for these types")
         function = FunctionProto.FromString(text)
     defaults = {name: a.default_value for name, a in schema.attributes.items() if a.default_value.name}
-    given = defaults | {a.name: a for a in operators.proto(node).attribute}
+    attributes = defaults | {a.name: a for a in operators.proto(node).attribute}
     for inner in function.node:
-        _fill(inner, given)
+        _fill(inner, attributes)
     return function
 
 
-def _fill(node: NodeProto, given: dict[str, AttributeProto]) -> None:
+def _fill(node: NodeProto, attributes: dict[str, AttributeProto]) -> None:
     """Replace references to the attributes of the function by what is given; one that is not given is left out."""
     filled = []
     for a in node.attribute:
-        if a.ref_attr_name in given:
+        if a.ref_attr_name in attributes:
             value = AttributeProto()
-            value.CopyFrom(given[a.ref_attr_name])
+            value.CopyFrom(attributes[a.ref_attr_name])
             value.name = a.name
             filled.append(value)
         elif not a.ref_attr_name:
             for inner in a.g.node:
-                _fill(inner, given)
+                _fill(inner, attributes)
             filled.append(a)
     del node.attribute[:]
     node.attribute.extend(filled)

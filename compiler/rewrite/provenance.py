@@ -15,7 +15,7 @@ from intaglio.compiler.rewrite.views import permutation
 _VIEWS = ("Reshape", "Transpose")  # what they make holds every element once
 
 
-def onward(node: Node) -> None:
+def forward_origin(node: Node) -> None:
     """Give the output of a new node an origin, where the node only shows, or keeps, what it reads."""
     origin = node.inputs[0].origin if node.inputs and node.inputs[0] else None
     if origin and node.op in _VIEWS:
@@ -24,7 +24,7 @@ def onward(node: Node) -> None:
         node.output.origin = origin
 
 
-def back(graph: Graph, value: Value) -> None:
+def backward_origin(graph: Graph, value: Value) -> None:
     """Give what `value` is a view of an origin too, where it has none."""
     while value.origin and (node := graph.producer(value)) and (view := _behind(node)):
         source = node.inputs[0]
@@ -35,7 +35,7 @@ def back(graph: Graph, value: Value) -> None:
 
 def columns(origin: Origin | None, chosen: np.ndarray) -> Origin | None:
     """The origin of some columns of a value, where they are neighbours."""
-    return origin.seen(("columns", ends(chosen))) if origin and ends(chosen) else None
+    return origin.seen(("columns", span)) if origin and (span := ends(chosen)) else None
 
 
 def ends(numbers: np.ndarray) -> tuple[int, int] | None:
@@ -46,14 +46,13 @@ def ends(numbers: np.ndarray) -> tuple[int, int] | None:
 
 def _behind(node: Node) -> View | None:
     """How what a view reads is seen in what it makes, None where that cannot be said."""
-    source = node.inputs[0] if node.inputs else None
-    if node.op == "Expand" and len(source.shape) == len(node.output.shape):
-        return ("first", source.shape)
+    if node.op == "Expand" and len(node.inputs[0].shape) == len(node.output.shape):
+        return ("first", node.inputs[0].shape)
     if node.op not in _VIEWS:
         return None
     perm = permutation(node)
-    return _view(node, source, [perm.index(i) for i in range(len(perm))])
+    return _view(node, node.inputs[0], [perm.index(i) for i in range(len(perm))])
 
 
-def _view(node: Node, seen: Value, perm: list[int]) -> View:
-    return ("perm", tuple(perm)) if node.op == "Transpose" else ("shape", seen.shape)
+def _view(node: Node, value: Value, perm: list[int]) -> View:
+    return ("perm", tuple(perm)) if node.op == "Transpose" else ("shape", value.shape)
