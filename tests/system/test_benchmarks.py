@@ -78,7 +78,7 @@ def test_engines_that_disagree_are_told(tokens: tuple[int, ...], rows: list[floa
 
 def test_a_run_without_ours_agrees_with_nothing() -> None:
     results = {"encode": {"intaglio": [], "other": [result(1.0)]}}
-    assert agreement.disagreements(results, {}, {"encode": 1e-3}) == ["encode: there is no result of intaglio"]
+    assert agreement.disagreements(results, {}, {"encode": 1e-3}) == ["encode: intaglio has no result"]
 
 
 def test_what_follows_a_prompt_is_compared_too() -> None:
