@@ -18,11 +18,12 @@ from intaglio.errors import NoCompiler
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.progress import Progress, silent
 from intaglio.stages import COMPILING, PACKING, Stages
+from intaglio.text import size, table
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators"]
+__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators", "preview"]
 
 # Exceptions whose modules need a compiler or a graphics library, imported when they are asked for.
 _LATER = {
@@ -53,7 +54,8 @@ def compile(
 ) -> Bundle:
     """Compile `model` into the bundle `out`. An existing bundle there is replaced.
 
-    model: a .onnx file, the folder that an exporter wrote or that a hub lays out, or a model in memory.
+    model: a .onnx file, the folder that an exporter wrote or that a hub lays out, a model of the Hugging Face hub
+    (hf:OWNER/NAME or hf:OWNER/NAME@REVISION), or a model in memory.
     bind: by name, an int that fixes a dynamic dimension, a range that limits it, or an array that fixes an input.
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
     precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
@@ -70,6 +72,7 @@ def compile(
     that is not a tuning, NoCompiler.
     """
     with _compiler():
+        from intaglio import hub
         from intaglio.codegen.bundle import tunings, write
         from intaglio.codegen.bundle.provenance import outline
         from intaglio.compiler.models import families
@@ -89,7 +92,7 @@ def compile(
 
     trace = Trace(Path(dump) if dump is not None else None, note, outline, silent if verbose else progress)
     progress("reading", 0, 0)
-    compiled = families.compile(model, trace, formats, Request(bind or {}, max_length, dtype))
+    compiled = families.compile(hub.local(model, dtype), trace, formats, Request(bind or {}, max_length, dtype))
     write.write(compiled, folder, trace, progress, measurements)
     return load(folder)
 
@@ -111,6 +114,7 @@ def explain(
     Raises ValueError for an unknown rule, BadModel, NoCompiler.
     """
     with _compiler():
+        from intaglio import hub
         from intaglio.codegen import ops
         from intaglio.compiler.ir.errors import BadModel
         from intaglio.compiler.models import families
@@ -122,12 +126,30 @@ def explain(
     trace = Trace(progress=Stages(say, COMPILING))
     with explanations.watching(rule) as explanation:
         try:
-            families.compile(model, trace, Precision(), Request(bind or {}, max_length, dtype))
+            families.compile(hub.local(model, dtype), trace, Precision(), Request(bind or {}, max_length, dtype))
         except BadModel as error:
             if not explanation.fired:
                 raise
             return f"{explanation}\nthen: {error}"
     return str(explanation)
+
+
+def preview(model: str | Path, *, max_length: int | None = None, dtype: str | None = None) -> str:
+    """What `compile` would take of a model for what: the family, the files with their sizes, and notes.
+
+    The .onnx files of a model of the hub are not downloaded if its config.json tells enough.
+
+    model, max_length, dtype: as for `compile`.
+    Raises BadModel, NoCompiler.
+    """
+    with _compiler():
+        from intaglio import hub
+        from intaglio.compiler.models import families
+        from intaglio.compiler.models.family import Request
+    seen = families.preview(hub.layout(model, dtype), Request({}, max_length, dtype))
+    files = [[part, str(file.path), file.dtype, size(file.size)] for part, file in seen.models.items()]
+    beside = [[purpose, str(path or "none"), "", ""] for purpose, path in seen.beside.items()]
+    return "\n".join([f"{model}: {seen.kind}", *table(files + beside), *(f"note: {note}" for note in seen.notes)])
 
 
 def operators() -> str:

@@ -19,6 +19,7 @@ from intaglio.compiler.models.language.family import LanguageModel
 from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.models.model import GoldenRun, Model
 from intaglio.compiler.models.plain.family import PlainModel
+from intaglio.compiler.models.preview import Preview
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper.family import Whisper
 from intaglio.compiler.passes import pipeline
@@ -52,6 +53,12 @@ def compile(
     request = request or Request()
     source = _source(model, request.dtype)
     return _compiled(family_of(source).read(source, request), trace, precision)
+
+
+def preview(layout: Layout, request: Request) -> Preview:
+    """What compiling would take of a folder or a file. Raises BadModel."""
+    family = family_of(layout)
+    return Preview.of(family.kind, layout, family.notes_on(layout, request))
 
 
 def _source(model: str | Path | ModelProto, dtype: str | None) -> Source:
