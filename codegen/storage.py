@@ -13,6 +13,7 @@ from intaglio.codegen.kernel import Weight, most
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.weights import packed_size, weight_identity
 from intaglio.compiler.ir.graph import Value
+from intaglio.compiler.ir.packed import Packed
 from intaglio.runtime.limits import TEXELS, WORD
 
 _WIDTH, _HEIGHT = 2048, 8192
@@ -46,7 +47,8 @@ def buffer(words: int) -> Storage:
 def texel_format(root: Root, shared: set[Value]) -> str:
     """How a texture holds a tensor: caches of f16, and packed weights, take fewer bits than f32."""
     if isinstance(root, Weight):
-        plain = root.format == "f32" or (root.layout == "scales" and root.value.const.wide)
+        const = root.value.numbers
+        plain = not isinstance(const, Packed) or (root.layout == "scales" and const.wide)
         return "rgba32float" if plain else "rgba16float" if root.format == "f16" else "rgba32uint"
     return "rgba16float" if root in shared and root.dtype == "f16" else "rgba32float"
 

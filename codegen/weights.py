@@ -64,14 +64,15 @@ def scales8(packed: Packed) -> np.ndarray:
     """Scales and minima in layout rows8. Of f32: for each group of columns the scales of eight rows, then their minima.
     Of f16, flat u32: a word for each row, and group of columns (scale and minimum) or pair of groups (both scales).
     """
+    scale, minimum = packed.scale, packed.minimum
+    if scale is None:
+        raise TypeError(f"weights in {packed.format} have no scales")
     if packed.wide:
-        numbers = [packed.scale] if packed.minimum is None else [packed.scale, packed.minimum]
-        words = np.stack(numbers, axis=-1).reshape(len(packed.scale), -1)
+        numbers = [scale] if minimum is None else [scale, minimum]
+        words = np.stack(numbers, axis=-1).reshape(len(scale), -1)
     else:
-        pairs = packed.scale, packed.minimum
-        if packed.minimum is None:
-            even = _padded(packed.scale, 0, packed.scale.shape[1] % 2)
-            pairs = even[:, 0::2], even[:, 1::2]
+        even = _padded(scale, 0, scale.shape[1] % 2)
+        pairs = (even[:, 0::2], even[:, 1::2]) if minimum is None else (scale, minimum)
         low, high = (p.view(np.uint16).astype(np.uint32) for p in map(np.ascontiguousarray, pairs))
         words = low | high << np.uint32(16)
     padded = _padded(words, -len(words) % 8, 0)
@@ -80,7 +81,7 @@ def scales8(packed: Packed) -> np.ndarray:
 
 def packed(weight: Weight) -> np.ndarray:
     """The numbers of a weight as they are stored, flat, a multiple of four."""
-    array = weight.value.const
+    array = weight.value.numbers
     if isinstance(array, Packed):
         part = array if weight.rows is None else array[slice(*weight.rows)]
         if weight.layout == "scales":
@@ -94,19 +95,19 @@ def packed(weight: Weight) -> np.ndarray:
 
 def packed_size(weight: Weight) -> int:
     """How many numbers `packed` gives."""
-    shape = weight.value.const.shape
+    const = weight.value.numbers
     if weight.layout == "flat":
-        return -(-weight.value.const.size // 4) * 4
+        return -(-const.size // 4) * 4
     padded = stored_rows(weight)
-    if weight.layout == "scales":
-        groups, pair = weight.value.const.groups, weight.value.const.minimum is not None
-        return padded * (groups * (1 + pair) if weight.value.const.wide else groups if pair else -(-groups // 2))
-    return padded * -(-shape[1] // COLUMNS[weight.format]) * 4
+    if weight.layout == "scales" and isinstance(const, Packed):
+        groups, pair = const.groups, const.minimum is not None
+        return padded * (groups * (1 + pair) if const.wide else groups if pair else -(-groups // 2))
+    return padded * -(-const.shape[1] // COLUMNS[weight.format]) * 4
 
 
 def stored_rows(weight: Weight) -> int:
     """How many rows a matrix has in layout rows8."""
-    rows = weight.value.const.shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
+    rows = weight.value.numbers.shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
     return -(-rows // 8) * 8
 
 
@@ -129,7 +130,7 @@ class WeightStore:
         self.files: dict[str, File] = {}
         self._by_content: dict[str, Stored] = {}
         self._by_identity: dict[tuple, Stored] = {}
-        self._alive: list[np.ndarray] = []  # identities hold only while the arrays live
+        self._alive: list[np.ndarray | Packed] = []  # identities hold only while the arrays live
         self._pending: dict[str, np.ndarray] = {}
         self._left = FILE_BYTES
         self._names: set[str] = set()
@@ -140,13 +141,13 @@ class WeightStore:
         identity = (*weight_identity(weight), row)
         if identity not in self._by_identity:
             words = packed(weight)
-            digest = hashlib.sha256(np.ascontiguousarray(words))
+            digest = hashlib.sha256(np.ascontiguousarray(words).data)
             digest.update(f"{words.dtype} {row}".encode())
             content = digest.hexdigest()
             if content not in self._by_content:
                 self._by_content[content] = self._store(self._unique(weight.value.name), words, row)
             self._by_identity[identity] = self._by_content[content]
-            self._alive.append(weight.value.const)
+            self._alive.append(weight.value.numbers)
         return self._by_identity[identity]
 
     def _store(self, name: str, words: np.ndarray, row: int) -> Stored:
@@ -183,7 +184,7 @@ class WeightStore:
 
 def weight_identity(weight: Weight) -> tuple:
     """What tells weights apart: where their numbers lie while they live, and how they are laid out."""
-    const = weight.value.const
+    const = weight.value.numbers
     if isinstance(const, Packed):
         return id(const), weight.layout, weight.rows
     view = const.__array_interface__

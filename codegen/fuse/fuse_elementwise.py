@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from intaglio.codegen.fuse.fuse_prologue import MAX_BINDINGS
 from intaglio.compiler.ir.expression import ELEMENTWISE, SMOOTH, shifted, step
-from intaglio.compiler.ir.graph import Graph, Node, Tail, Value
+from intaglio.compiler.ir.graph import Graph, Node, Tail, Value, operands
 from intaglio.compiler.ir.operators import Elementwise, Linear
 
 _ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # whose kernels finish one element at a time
@@ -87,7 +87,7 @@ def by_fours(node: Node) -> bool:
         isinstance(width, int)
         and width % 4 == 0
         and all(v.dtype == "f32" and v.shape and v.shape[-1] == width for v in node.inputs)
-        and all(op in SMOOTH for op, *_ in Elementwise.of(node).steps)
+        and all(op in SMOOTH for op, *_ in Elementwise.expect(node).steps)
     )
 
 
@@ -105,10 +105,10 @@ def _join(graph: Graph, host: Node, node: Node) -> Node:
         if value not in reads:
             reads.append(value)
         names[f"x{i}"] = f"x{reads.index(value)}"
-    steps = before + shifted(Elementwise.of(node).steps, len(before), names)
+    steps = before + shifted(Elementwise.expect(node).steps, len(before), names)
     sources = (*host.sources, *node.sources)
     graph.remove(node)
     if own is not None:
-        return graph.replace(host, Node.of(Elementwise(tuple(reads), steps), node.outputs, sources))
-    operands = (*(host.tail.operands if host.tail is not None else ()), *reads[first:])
-    return graph.replace(host, replace(host, outputs=node.outputs, sources=sources, tail=Tail(steps, operands)))
+        return graph.replace(host, Node.of(Elementwise(operands(reads), steps), node.outputs, sources))
+    of_tail = (*(host.tail.operands if host.tail is not None else ()), *reads[first:])
+    return graph.replace(host, replace(host, outputs=node.outputs, sources=sources, tail=Tail(steps, of_tail)))

@@ -256,5 +256,5 @@ def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> 
 def _some_rows(builder: GraphBuilder, weight: Value, rows: np.ndarray) -> Value:
     if ends := provenance.ends(rows):
         first, end = ends
-        return builder.constant(weight.matrix[first:end], f"{weight.name}[{first}:{end}]")
-    return builder.constant(weight.matrix[rows], f"{weight.name}[...]")
+        return builder.constant(weight.numbers[first:end], f"{weight.name}[{first}:{end}]")
+    return builder.constant(weight.numbers[rows], f"{weight.name}[...]")
