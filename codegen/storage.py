@@ -44,7 +44,7 @@ def buffer(words: int) -> Storage:
 
 
 def texel_format(root: Root, shared: set[Value]) -> str:
-    """How a texture holds a tensor: caches of f16, and packed weights, take fewer bits than f32."""
+    """The texel format of a tensor: f16 caches and packed weights take fewer bits than f32."""
     if isinstance(root, Weight):
         plain = root.format == "f32" or (root.layout == "scales" and root.value.const.wide)
         return "rgba32float" if plain else "rgba16float" if root.format == "f16" else "rgba32uint"
@@ -52,7 +52,7 @@ def texel_format(root: Root, shared: set[Value]) -> str:
 
 
 def numbers(root: Root) -> int:
-    """How many numbers are stored, at the largest sizes."""
+    """The count of numbers stored, at the largest sizes."""
     return kernel_layout_size(root) if isinstance(root, Weight) else most(root.type)
 
 
@@ -76,7 +76,7 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
 
 
 def identity(root: Root, shared: set[Value]) -> object:
-    """What tells tensors apart: values of equal name are one only if the programs share them, as they do weights."""
+    """What identifies a tensor. Values of equal name are one tensor only if the programs share them, as for weights."""
     if isinstance(root, Weight):
         return weight_identity(root)
     return root.name if root in shared else root
