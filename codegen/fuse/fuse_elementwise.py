@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intaglio.codegen.fuse.fuse_prologue import MAX_BINDINGS
+from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.expression import ELEMENTWISE, SMOOTH, shifted, step
 from intaglio.compiler.ir.graph import Graph, Node, Tail, Value
 from intaglio.compiler.ir.operators import Elementwise, Linear

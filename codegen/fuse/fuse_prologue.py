@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear, Prologue
 
 _KINDS = {"LayerNormalization": "layernorm", "RMSNormalization": "rmsnorm"}
-MAX_BINDINGS = 8  # storage buffers that a shader may bind under WebGPU's default limits
 
 
 def fuse_prologue(graph: Graph) -> int:
