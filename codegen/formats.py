@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intaglio.compiler.ir.packed import FORMATS as PACKED
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.runtime.limits import TEXELS
 
 _TEXEL = 128  # bits of a texel of four words
@@ -29,7 +29,7 @@ class Format:
     bits: int
     columns: int
     texture: str
-    codes: Callable[[Packed], np.ndarray] | None = None
+    codes: Callable[[PackedMatrix], np.ndarray] | None = None
     packing: str = ""
     unsigned: bool = False
 
@@ -45,7 +45,7 @@ def rows8(matrix: np.ndarray) -> np.ndarray:
     return _eight_together(padded(matrix, 0, -k % 4).reshape(n, -(-k // 4), 4))
 
 
-def codes8(packed: Packed) -> np.ndarray:
+def codes8(packed: PackedMatrix) -> np.ndarray:
     """Codes in layout rows8, a texel of four words for 16 columns of q8, or 32 of q4, flat u32.
 
     Column 4 i + w of a texel is byte (q8), or nibble (q4), i of word w: those of one i are then four neighbouring
@@ -61,7 +61,7 @@ def codes8(packed: Packed) -> np.ndarray:
     return _eight_together(words)
 
 
-def scales8(packed: Packed) -> np.ndarray:
+def scales8(packed: PackedMatrix) -> np.ndarray:
     """Scales and minima in layout rows8. Of f32: for each group of columns the scales of eight rows, then their minima.
     Of f16, flat u32: a word for each row, and group of columns (scale and minimum) or pair of groups (both scales).
     """

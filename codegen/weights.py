@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from intaglio.codegen.formats import FORMATS, padded, rows8, scales8
 from intaglio.codegen.kernel import Weight, stored
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.runtime.files import describe
 from intaglio.runtime.plan import File
 
@@ -24,10 +24,10 @@ FILE_BYTES = 16 << 20  # of a weight file, header and all
 _DESCRIBED = 200  # bytes, at most, that a header spends on a tensor beside its name
 
 
-def packed(weight: Weight) -> np.ndarray:
+def to_kernel_layout(weight: Weight) -> np.ndarray:
     """The numbers of a weight as they are stored, flat, a multiple of four."""
     array = weight.value.const
-    if isinstance(array, Packed):
+    if isinstance(array, PackedMatrix):
         part = array if weight.rows is None else array[slice(*weight.rows)]
         if weight.layout == "scales":
             return scales8(part)
@@ -38,8 +38,8 @@ def packed(weight: Weight) -> np.ndarray:
     return rows8(array) if weight.layout == "rows8" else padded(array.reshape(-1), -array.size % 4)
 
 
-def packed_size(weight: Weight) -> int:
-    """How many numbers `packed` gives."""
+def kernel_layout_size(weight: Weight) -> int:
+    """How many numbers `to_kernel_layout` gives."""
     shape = weight.value.const.shape
     if weight.layout == "flat":
         return -(-weight.value.const.size // 4) * 4
@@ -85,7 +85,7 @@ class WeightStore:
         unless only one of them is for a texture: a tensor is read into one place."""
         identity = (*weight_identity(weight), row)
         if identity not in self._by_identity:
-            words = packed(weight)
+            words = to_kernel_layout(weight)
             digest = hashlib.sha256(np.ascontiguousarray(words))
             digest.update(f"{words.dtype} {row}".encode())
             content = digest.hexdigest()
@@ -130,7 +130,7 @@ class WeightStore:
 def weight_identity(weight: Weight) -> tuple:
     """What tells weights apart: where their numbers lie while they live, and how they are laid out."""
     const = weight.value.const
-    if isinstance(const, Packed):
+    if isinstance(const, PackedMatrix):
         return id(const), weight.layout, weight.rows
     view = const.__array_interface__
     return view["data"][0], view["strides"], const.shape, view["typestr"], weight.layout, weight.rows

@@ -50,9 +50,8 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
     variants = {name: variant(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
-    variants["lanes1024x1"] = variant(LARGER_INVOCATIONS, 1, shared=LARGER_WORKGROUP_MEMORY) | {
-        "needs": ("larger-limits",)
-    }
+    larger = variant(LARGER_INVOCATIONS, 1, shared=LARGER_WORKGROUP_MEMORY)
+    variants["lanes1024x1"] = larger | {"needs": ("larger-limits",)}
     subgroup = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
     variants["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
     if 1 < together <= _TOGETHER:

@@ -20,7 +20,7 @@ from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.rewrite import provenance, views
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import beneath, rounding
+from intaglio.compiler.rewrite.elementwise_chains import chain_source, rounding
 from intaglio.compiler.rewrite.views import VIEWS
 from intaglio.compiler.semantics import evaluate, operators
 
@@ -55,7 +55,7 @@ def fuse_rope(graph: Graph) -> int:
 def _before_roundings(graph: Graph, value: Value) -> Value:
     """What an operand of attention is rounded from, if it is, behind views."""
     source, _ = views.source(graph, value)
-    unrounded, chain = beneath(graph, source)
+    unrounded, chain = chain_source(graph, source)
     return unrounded if any(map(rounding, chain)) else value
 
 
@@ -99,7 +99,7 @@ class _Operand:
         shape = [d for i, d in enumerate(self.source.shape) if i != self.axis]
         x = np.moveaxis(rows.astype(np.float32).reshape(len(rows), *shape), 0, self.axis)
         sizes = {self.tokens.name: len(rows)}
-        made = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, wanted=(self.value,))
+        made = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, keep=(self.value,))
         y = made[self.value][0]
         return y.swapaxes(-1, -2) if self.swapped else y
 

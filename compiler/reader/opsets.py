@@ -71,9 +71,9 @@ def _dropout(node: Node, opset: int, graph: Graph) -> None:
         raise UnsupportedOperator("the model is in training mode; export it for inference")
     if len(node.outputs) > 1:
         x, mask = node.inputs[0], node.outputs[1]
-        kept = graph.constant(np.array(1, bool if opset >= 10 else DTYPES[x.dtype]))
+        one = graph.constant(np.array(1, bool if opset >= 10 else DTYPES[x.dtype]))
         size = graph.constant(known(x.shape, (len(x.shape),)), "shape")
-        everywhere = Node("Expand", (kept, size), (mask,), {}, node.sources)
+        everywhere = Node("Expand", (one, size), (mask,), {}, node.sources)
         infer(everywhere)
         graph.add(everywhere)
     node.op, node.attrs = "Identity", {}
@@ -88,8 +88,8 @@ def _reshape(node: Node, opset: int, graph: Graph) -> None:
 def _resize(node: Node, opset: int, graph: Graph) -> None:
     """Until opset 10 there were only scales, and coordinates counted from the corner."""
     if opset < 11:
-        given = node.attrs.pop("scales", None)
-        scales = node.inputs[1] if given is None else graph.constant(np.array(given, np.float32), "scales")
+        attribute = node.attrs.pop("scales", None)
+        scales = node.inputs[1] if attribute is None else graph.constant(np.array(attribute, np.float32), "scales")
         node.op, node.inputs = "Resize", operands((node.inputs[0], None, scales))
         node.attrs |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     mode = node.attrs.setdefault("mode", "nearest")

@@ -10,7 +10,7 @@ import pytest
 from intaglio.codegen import target
 from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Weight
-from intaglio.codegen.weights import packed, packed_size
+from intaglio.codegen.weights import kernel_layout_size, to_kernel_layout
 from intaglio.commands import compile
 from intaglio.compiler.ir.graph import TensorType, Value
 from intaglio.compiler.ir.packed import FORMATS as PACKED
@@ -36,8 +36,8 @@ def test_the_command_line_offers_every_format() -> None:
 def test_a_texel_holds_as_many_columns_as_its_bits(name: str) -> None:
     matrix = np.random.default_rng(0).uniform(-1, 1, (16, 64)).astype(np.float32)
     weight = Weight(Value("w", TensorType("f32", (16, 64)), pack(matrix, name)), "rows8")
-    row, numbers = FORMATS[name], packed(weight)
-    assert numbers.size == packed_size(weight) == 16 * 64 // row.columns * 4
+    row, numbers = FORMATS[name], to_kernel_layout(weight)
+    assert numbers.size == kernel_layout_size(weight) == 16 * 64 // row.columns * 4
     assert numbers.nbytes * 8 == matrix.size * row.bits == matrix.size // row.columns * TEXELS[row.texture] * 8
 
 
