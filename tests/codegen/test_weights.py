@@ -163,7 +163,7 @@ def test_one_array_in_two_layouts_is_stored_twice(tmp_path: Path) -> None:
     np.testing.assert_allclose(y["y1"], feeds["x"] @ array.const, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_read_whole_in_one_program_and_by_ones_in_another(tmp_path: Path) -> None:
+def test_a_weight_read_whole_in_one_program_and_by_elements_in_another(tmp_path: Path) -> None:
     """A tensor is read into one place, so it is there twice."""
     row, whole, ones = np.arange(8, dtype=np.float32), Build(), Build()
     graphs = {

@@ -87,7 +87,7 @@ def test_a_norm_is_not_put_before_another():
     assert ops(g) == {"LayerNormalization": 1, "Linear": 1}
 
 
-def test_a_width_that_is_no_multiple_of_four():
+def test_a_width_that_is_not_a_multiple_of_four():
     g = graph(
         "main (float[1,1,6] x) => (float y) { n = LayerNormalization<axis=-1>(x, s) y = MatMul(n, w) }",
         {"s": random(6), "w": random(6, 8)},
