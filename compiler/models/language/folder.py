@@ -9,6 +9,7 @@ from typing import Any
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai
 from intaglio.compiler.models.layout import MODEL, Layout
+from intaglio.compiler.reader.pointers import refuse_pointer
 from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
@@ -89,6 +90,7 @@ def _context(layout: Layout, limit: int | None, wanted: int | None) -> int:
 def _files(layout: Layout, tokenizer: dict[str, Any]) -> dict[str, bytes]:
     files = {}
     if path := layout.find("tokenizer.json"):
+        refuse_pointer(path)
         files["tokenizer.json"] = path.read_bytes()
     template = tokenizer.get("chat_template")
     if isinstance(template, list):  # several by name

@@ -12,6 +12,7 @@ from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai
 from intaglio.compiler.models.layout import DECODER, ENCODER, Layout
 from intaglio.compiler.models.whisper import mel
+from intaglio.compiler.reader.pointers import refuse_pointer
 
 MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
 FRAMES_PER_POSITION = 2  # the encoder halves the frames of the spectrogram, and timestamps count its positions
@@ -60,6 +61,7 @@ def read(layout: Layout) -> Folder:
         raise BadModel(
             f"{layout} has no tokenizer.json; save the model's tokenizer there: save_pretrained({str(layout)!r})"
         )
+    refuse_pointer(tokenizer)
     tokenizer = tokenizer.read_bytes()
     generation = layout.json("generation_config.json")
     notes = (
