@@ -106,9 +106,9 @@ def prepare(models: Models, names: Iterable[str], engines: Iterable[str]) -> Non
         if model in ("matmul", "matvec"):
             _make(models.kernel_onnx(model), [], _python("kernels", model, models.square))
         elif model == "whisper":
-            _export("whisper_onnx.py", models.whisper, "encoder_model.onnx")
+            export("whisper_onnx.py", models.whisper, "encoder_model.onnx")
         else:
-            _export("smollm2_onnx.py", models.language, "model.onnx")
+            export("smollm2_onnx.py", models.language, "model.onnx")
         source = models.language_onnx("smollm2-f32")
         if model == "smollm2-q4":
             inputs = [source, TEXT, models.tokenizer]
@@ -123,7 +123,8 @@ def prepare(models: Models, names: Iterable[str], engines: Iterable[str]) -> Non
             _compile(models, model)
 
 
-def _export(example: str, folder: Path, file: str) -> None:
+def export(example: str, folder: Path, file: str) -> None:
+    """Let an example write a model into its folder, if `file` is not there."""
     if not (folder / file).exists():
         _run([sys.executable, ROOT / "examples" / example, folder])
 

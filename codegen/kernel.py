@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from intaglio.codegen.formats import FORMATS
+from intaglio.codegen.target import GRID_ROW, MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
@@ -21,12 +23,7 @@ from intaglio.compiler.ir.graph import FLOATS, Node, Operator, TensorType, Value
 from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.compiler.reader import kernels
 
-MAX_WORKGROUPS = 65_535
 _LANES = 64
-_ROW = 32_768  # workgroups of a row of the grid, where there are several
-MAX_BINDING = 128 << 20  # bytes
-COLUMNS = {"f32": 4, "f16": 4, "q8": 16, "q4": 32}  # of a matrix that a texel of each format holds
-MAX_TRIPS = 65_535  # loop iterations per invocation, above which software adapters stop without a word
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,13 @@ class Weight:
         const = self.value.const
         if not isinstance(const, PackedMatrix) or const.scale is None:
             return {"packing": ""}
-        group, texel = const.shape[1] // const.groups, COLUMNS[const.format]
+        format = FORMATS[const.format]
+        group, texel = const.shape[1] // const.groups, format.columns
         span = texel if group % texel == 0 else texel // 2
         spans = {"each": span // 4, "texel": texel // 4, "spans": group // span}
         minima = const.minimum is not None
-        codes = {"bits": int(const.format[1:]), "unsigned": minima and const.format == "q4"}
-        return {"packing": "_packed", "groups_k": const.groups, **spans, **codes, "wide": const.wide, "minima": minima}
+        codes = {"packing": format.packing, "bits": format.bits, "unsigned": minima and format.unsigned}
+        return {"groups_k": const.groups, **spans, **codes, "wide": const.wide, "minima": minima}
 
 
 Operand = Value | Weight
@@ -186,7 +184,7 @@ def per_element(
     grid: tuple[Groups, ...] = (Groups((count,), _LANES),)
     index = "id.x"
     if grid[0].at(dims.high) > MAX_WORKGROUPS:
-        grid, index = (Groups((_ROW,)), groups(count, per=_ROW * _LANES)), f"id.y * {_ROW * _LANES}u + id.x"
+        grid, index = (Groups((GRID_ROW,)), groups(count, per=GRID_ROW * _LANES)), f"id.y * {GRID_ROW * _LANES}u + id.x"
     return Kernel(template, reads, writes, grid, (_LANES,), {**consts, "index": index}, label, flops=flops, title=title)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.reader.pointers import refuse_pointer
 
 
 def read_json(path: Path, required: bool = True) -> dict[str, Any]:
@@ -16,7 +15,6 @@ def read_json(path: Path, required: bool = True) -> dict[str, Any]:
         if required:
             raise BadModel(f"{path} is missing; exporters write it beside the model, so copy it there")
         return {}
-    refuse_pointer(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as e:
