@@ -23,6 +23,7 @@ from intaglio.compiler.reader import contrib, enum_attributes, onnx_functions
 from intaglio.compiler.reader.control import CONTROL, MOST_UNROLLED, Scope
 from intaglio.compiler.reader.operators import how
 from intaglio.compiler.reader.opsets import OLDEST, normalise
+from intaglio.compiler.reader.pointers import refuse_pointer
 from intaglio.compiler.reader.tensors import array, attribute
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.types import element
@@ -43,6 +44,7 @@ def read(path: Path) -> ModelProto:
     """The model in a file. Weights in external files are not read. Raises BadModel."""
     if not path.is_file():
         raise BadModel(f"{path} does not exist")
+    refuse_pointer(path)
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as e:
