@@ -15,7 +15,7 @@ V = TypeVar("V", bound=Hashable)  # what stands for a value
 
 @dataclass(frozen=True)
 class Use(Generic[V]):
-    """The values that one step touches."""
+    """The values that one step reads and writes."""
 
     reads: tuple[V, ...]
     writes: tuple[V, ...]

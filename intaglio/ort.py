@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-    from intaglio.compiler.models.reference import Part, Reference, Seen
+    from intaglio.compiler.models.reference import Observed, Part, Reference
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -49,7 +49,7 @@ def checks(
         raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)
     for check in golden:
-        values = opened.see(check.program, check.symbols, check.inputs, sessions.run)
+        values = opened.observe(check.program, check.symbols, check.inputs, sessions.run)
         yield _expected(check, graph, plan, values)
 
 
@@ -98,7 +98,7 @@ def _session(part: Part, names: set[str]) -> onnxruntime.InferenceSession:
         raise ValueError(f"onnxruntime refuses the model: {error}") from error
 
 
-def _expected(check: Check, graph: Graph, plan: Plan, values: Mapping[str, Seen]) -> Check:
+def _expected(check: Check, graph: Graph, plan: Plan, values: Mapping[str, Observed]) -> Check:
     steps: dict[tuple[int, int], Slice] = {}
     outputs: dict[str, Slice] = {}
     program = plan.programs[check.program]
@@ -115,18 +115,18 @@ def _expected(check: Check, graph: Graph, plan: Plan, values: Mapping[str, Seen]
     return replace(check, outputs=outputs, steps=steps)
 
 
-def _slice(origin: Origin, sizes: Sequence[Size], symbols: Mapping[str, int], seen: Seen) -> Slice | None:
+def _slice(origin: Origin, sizes: Sequence[Size], symbols: Mapping[str, int], observed: Observed) -> Slice | None:
     """The ONNX value that a step writes, as the step has it, None where the model has none.
 
     The model has computed all tokens so far; the program may have computed the last of them alone.
     """
-    if origin.name not in seen.values:
+    if origin.name not in observed.values:
         return None
-    value, shape = seen.values[origin.name], tuple(evaluate_size(d, symbols) for d in sizes)
+    value, shape = observed.values[origin.name], tuple(evaluate_size(d, symbols) for d in sizes)
     try:
-        array = origin.see(value, seen.symbols)
+        array = origin.apply(value, observed.symbols)
         beyond = [a - d for a, d in zip(array.shape, shape, strict=True)]
-        if any(n < 0 or (n and a not in seen.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
+        if any(n < 0 or (n and a not in observed.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
             raise ValueError("sizes differ")
     except ValueError as error:
         raise ValueError(

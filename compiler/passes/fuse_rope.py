@@ -20,7 +20,7 @@ from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.rewrite import provenance, views
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import beneath, rounding
+from intaglio.compiler.rewrite.elementwise_chains import chain_source, rounding
 from intaglio.compiler.rewrite.views import VIEWS
 from intaglio.compiler.semantics import evaluate, operators
 
@@ -55,7 +55,7 @@ def fuse_rope(graph: Graph) -> int:
 def _before_roundings(graph: Graph, value: Value) -> Value:
     """What an operand of attention is rounded from, if it is, behind views."""
     source, _ = views.source(graph, value)
-    unrounded, chain = beneath(graph, source)
+    unrounded, chain = chain_source(graph, source)
     return unrounded if any(map(rounding, chain)) else value
 
 

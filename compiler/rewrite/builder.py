@@ -10,21 +10,21 @@ import numpy as np
 
 from intaglio.compiler.ir import operators
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.graph import DTYPES, Content, Graph, Node, Operator, TensorType, Value, known
-from intaglio.compiler.ir.packed import Packed
-from intaglio.compiler.rewrite.provenance import back, onward
+from intaglio.compiler.ir.packed import PackedMatrix
+from intaglio.compiler.rewrite.provenance import backward_origin, forward_origin
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.operators import KNOWN
 
 
 class Declined(Exception):
-    """A rule matched but refuses, for the reason given."""
+    """A rule matched but declines; the message is the reason."""
 
 
 class GraphBuilder:
-    """The `op` that a rewrite sees: each call adds a node to `graph`, unless its result is known, and returns its first
-    output.
+    """The `op` that a rewrite sees. Each call adds a node to `graph`, or a constant if the result is known, and returns
+    the first output.
 
     `root` is the node that is being rewritten; new nodes take its name and the ONNX names in `sources`.
     """
@@ -38,7 +38,7 @@ class GraphBuilder:
         raise Declined(why)
 
     def constant(self, array: Content | np.generic, name: str | None = None) -> Value:
-        whole = array if isinstance(array, Packed | Quantized) else np.asarray(array)
+        whole = array if isinstance(array, PackedMatrix | EncodedWeight) else np.asarray(array)
         return self.graph.constant(whole, name or f"{self._name}.const")
 
     def number(self, value: float, like: Value) -> Value:
@@ -46,11 +46,11 @@ class GraphBuilder:
         return self.constant(np.array(value, DTYPES[like.dtype]))
 
     def integers(self, *values: int) -> Value:
-        """Axes, sizes or the like."""
+        """A constant of axes, sizes and so on."""
         return self.constant(np.array(values, np.int64))
 
     def dimensions(self, *values: Dim) -> Value:
-        """Sizes, of which some may be symbolic."""
+        """A constant of sizes, some of which may be symbolic."""
         return self.constant(known(values, (len(values),)))
 
     def node(self, op: str, inputs: tuple[Value | None, ...], outputs: int = 1, **attrs: Any) -> tuple[Value, ...]:
@@ -71,14 +71,14 @@ class GraphBuilder:
 
     def _added(self, node: Node) -> tuple[Value, ...]:
         infer(node)
-        onward(node)
+        forward_origin(node)
         if any(v.const is None for v in node.outputs):
             self.graph.add(node)
             self.made.update(node.outputs)
         return node.outputs
 
     def rebind(self, out: Value, result: Value) -> None:
-        """Let `out` be computed the way `result` is, instead of as it was."""
+        """Let the node that computes `result` compute `out` instead of its old node."""
         if result.type != out.type:
             raise ValueError(f"a rewrite changed the type of {out} to {result.type}")
         graph = self.graph
@@ -89,7 +89,7 @@ class GraphBuilder:
         graph.remove(maker)
         outputs = tuple(out if v is result else v for v in maker.outputs)
         graph.replace(graph.expect_producer(out), replace(maker, outputs=outputs))
-        back(graph, out)
+        backward_origin(graph, out)
 
     def __getattr__(self, op: str) -> Any:
         if op not in KNOWN:

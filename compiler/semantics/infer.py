@@ -1,5 +1,6 @@
-"""What is known of a node's outputs: their types, and their content where it follows from constants and shapes, for
-exporters compute with shapes all the time.
+"""The types of a node's outputs, and their content if it follows from constants and shapes.
+
+Exporters compute with shapes all the time, so most of that arithmetic ends here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import NotLinear
-from intaglio.compiler.ir.encoded import SMALL, Quantized, dequantize
+from intaglio.compiler.ir.encoded import SMALL, EncodedWeight, dequantize
 from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import PREDICATES
 from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, known, type_of
@@ -27,7 +28,7 @@ _RANDOM = frozenset(
 
 
 def infer(node: Node) -> None:
-    """Set the type, and the content where it is known, of every output of `node`.
+    """Set the type, and the content if it is known, of every output of `node`.
 
     Raises BadModel for shapes that do not match, and UnsupportedOperator if the type depends on data.
     """
@@ -45,7 +46,7 @@ def infer(node: Node) -> None:
 
 
 def _check_size(type: TensorType) -> None:
-    """Refuse early what no adapter can address, before anything of that size is made here."""
+    """Refuse a tensor that no adapter can address, before it is allocated here."""
     if math.prod(map(dims.low, type.shape)) > _MOST:
         raise UnsupportedOperator(f"its output {type} has more than {_MOST} elements, which is not supported")
 
@@ -94,15 +95,15 @@ def _waits(node: Node) -> bool:
     return narrow and dims.low(node.inputs[0].type.size) >= SMALL
 
 
-def _quantized(node: Node) -> Quantized | None:
+def _quantized(node: Node) -> EncodedWeight | None:
     """The result as a weight in few bits, if it is large and can be left so."""
     x = node.inputs[0]
     if x.const is None or len(x.shape) < 2 or x.const.size < SMALL:
         return None
-    if node.op == "Transpose" and isinstance(x.const, Quantized):
+    if node.op == "Transpose" and isinstance(x.const, EncodedWeight):
         return x.const.transpose(*node.attrs.get("perm", range(len(x.shape))[::-1]))
     if node.op == "Cast" and x.dtype in ("f16", "bf16") and node.attrs["to"] == "f32":
-        return Quantized(x.array)
+        return EncodedWeight(x.array)
     if node.op == "DequantizeLinear" and x.dtype in ("i8", "u8", "i4", "u4") and node.inputs[1].dtype == "f32":
         zero = evaluate.concrete(node.inputs[2], {}) if node.input(2) is not None else None
         return dequantize(x.array, evaluate.concrete(node.inputs[1], {}), zero, node.attrs)

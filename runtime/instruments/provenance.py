@@ -34,7 +34,7 @@ class Origin:
     name: str
     views: tuple[tuple[str, tuple[Size, ...]], ...] = ()
 
-    def see(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
+    def apply(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX value as the program has it; `symbols`: those of the model. Raises ValueError where it cannot be."""
         for kind, arguments in self.views:
             numbers = [evaluate_size(d, symbols) for d in arguments]

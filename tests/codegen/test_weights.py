@@ -16,9 +16,11 @@ from safetensors.numpy import load_file
 import intaglio
 from intaglio.codegen import weights
 from intaglio.codegen.bundle import write
-from intaglio.codegen.kernel import MAX_BINDING, Weight
+from intaglio.codegen.formats import rows8
+from intaglio.codegen.kernel import Weight
 from intaglio.codegen.ops import linear
-from intaglio.codegen.weights import packed, packed_size, rows8
+from intaglio.codegen.target import MAX_BINDING
+from intaglio.codegen.weights import kernel_layout_size, to_kernel_layout
 from intaglio.compiler.ir.graph import TensorType, Value, type_of
 from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
@@ -59,13 +61,13 @@ def test_rows8_puts_every_element_where_kernels_look_for_it(n: int, k: int) -> N
 def test_sizes_are_known_before_packing(n: int, k: int, layout: str, data: st.DataObject) -> None:
     rows = None if layout == "flat" else data.draw(st.one_of(st.none(), st.just((0, n)), st.just((n // 2, n))))
     made = weight(np.ones((n, k), np.float32), layout=layout, rows=rows)
-    assert packed(made).shape == (packed_size(made),)
-    assert packed_size(made) % 4 == 0
+    assert to_kernel_layout(made).shape == (kernel_layout_size(made),)
+    assert kernel_layout_size(made) % 4 == 0
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u1", "u8", "?"])
 def test_elements_are_words(dtype: str) -> None:
-    words = packed(weight(np.array([0, 1, 1], dtype)))
+    words = to_kernel_layout(weight(np.array([0, 1, 1], dtype)))
     assert words.dtype.itemsize == 4 and words.tolist() == [0, 1, 1, 0]
 
 
@@ -161,7 +163,7 @@ def test_one_array_in_two_layouts_is_stored_twice(tmp_path: Path) -> None:
     np.testing.assert_allclose(y["y1"], feeds["x"] @ array.const, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_read_whole_in_one_program_and_by_ones_in_another(tmp_path: Path) -> None:
+def test_a_weight_read_whole_in_one_program_and_by_elements_in_another(tmp_path: Path) -> None:
     """A tensor is read into one place, so it is there twice."""
     row, whole, ones = np.arange(8, dtype=np.float32), Build(), Build()
     graphs = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from graphs import graph, ops, random, unchanged
 
-from intaglio.compiler.ir.encoded import SMALL, Quantized
+from intaglio.compiler.ir.encoded import SMALL, EncodedWeight
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.semantics import evaluate
@@ -64,7 +64,7 @@ def test_a_matrix_stays_in_its_bits() -> None:
     g = of("y = MatMul(x, matrix)", outputs="float16 y")
     widen(g)
     weight = next(n for n in g.nodes if n.op == "MatMul").inputs[1]
-    assert weight.dtype == "f32" and isinstance(weight.const, Quantized)
+    assert weight.dtype == "f32" and isinstance(weight.const, EncodedWeight)
     assert np.array_equal(evaluate.concrete(weight, {}), W["matrix"].astype(np.float32))
 
 
@@ -82,7 +82,7 @@ def test_what_is_rounded_to_f16_on_purpose_stays() -> None:
     assert ops(g) == {"Cast": 2} and computed(g) == {"f16"}
 
 
-def test_a_rounding_that_is_computed_with_is_none() -> None:
+def test_f16_between_casts_that_is_computed_with_becomes_f32() -> None:
     """f16 between the casts is a way to compute, not to round: the sum is f32 then."""
     g = of("a = Cast<to=10>(x) b = Add(a, row) y = Cast<to=1>(b)", "float[T,8] x", "float y")
     assert widen(g) > 0
