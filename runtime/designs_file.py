@@ -1,7 +1,7 @@
-"""designs.json: the variants of a plan's steps, profiles and tunings, which nobody reads but who opens an engine.
+"""designs.json: the other variants of a plan's steps, profiles and tunings. Only what opens an engine reads it.
 
-Apart from plan.json, so that the plan stays a page that a person reads. It comes from strangers too, and is checked as
-the plan is: every variant fits the bindings of its step.
+It is separate from plan.json so that the plan stays a page that a person can read. It comes from strangers too, and is
+checked as the plan is: every variant must fit the bindings of its step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAME = rf"{FOLDER}/\w[\w.-]*"  # of files
 
 
 def write(plan: Plan) -> str:
-    """The text of designs.json: what the whole plan has beside plan.json."""
+    """The text of designs.json: everything in the whole plan that plan.json leaves out."""
     steps = {name: [s.alternatives for s in p.steps] for name, p in plan.programs.items()}
     distinct = {_text(a): i for i, a in enumerate(_distinct(steps))}
     places = {name: [None if a is None else distinct[_text(a)] for a in of] for name, of in steps.items()}

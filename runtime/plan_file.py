@@ -24,7 +24,7 @@ _NAME = r"(kernels/)?\w[\w.-]*"  # of files: no other folders, nothing hidden
 def write(plan: Plan) -> str:
     """The text of plan.json: a line for each file, kernel, buffer and step, so that differences read well.
 
-    Of variants of steps it says nothing: see designs_file.
+    It leaves out the variants of steps: see designs_file.
     """
     programs = []
     for name, p in plan.programs.items():
@@ -66,7 +66,7 @@ def nonempty(of: File | Kernel | Buffer) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Plan:
-    """The checked plan of a bundle, as plan.json has it: without variants of steps. Raises BadBundle."""
+    """The checked plan of a bundle as plan.json has it, without variants of steps. Raises BadBundle."""
     path = folder / "plan.json"
     try:
         if path.is_symlink():

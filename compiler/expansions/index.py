@@ -18,15 +18,15 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
     """What is cut off is a slice; elements that are repeated are gathered, axis by axis."""
     x, fill, mode = node.inputs[0], node.input(2), node.attrs.get("mode", "constant")
     pads = paddings(node)
-    counted = all(isinstance(n, int) for pair in pads for n in pair)
+    counted = [(a, b) for a, b in pads if isinstance(a, int) and isinstance(b, int)]
     known = all(isinstance(d, int) or pair == (0, 0) for d, pair in zip(x.shape, pads, strict=True))
-    if not counted or (mode == "constant" and min(map(min, pads), default=0) >= 0):
+    if len(counted) < len(pads) or (mode == "constant" and min((min(pair) for pair in counted), default=0) >= 0):
         return None
-    if mode != "constant" and (not known or max(map(max, pads), default=0) > _MOST):
+    if mode != "constant" and (not known or max((max(pair) for pair in counted), default=0) > _MOST):
         return None
-    kept = [(max(-before, 0), d - max(-after, 0)) for (before, after), d in zip(pads, x.shape, strict=True)]
+    kept = [(max(-before, 0), d - max(-after, 0)) for (before, after), d in zip(counted, x.shape, strict=True)]
     x = op.Slice(x, *(op.dimensions(*ends) for ends in zip(*kept, strict=True)))
-    added = [(max(before, 0), max(after, 0)) for before, after in pads]
+    added = [(max(before, 0), max(after, 0)) for before, after in counted]
     if mode == "constant":
         return [op.node("Pad", (x, op.integers(*(n for side in zip(*added, strict=True) for n in side)), fill))[0]]
     for axis, pair in enumerate(added):
@@ -65,7 +65,7 @@ def _reverse_sequence(op: GraphBuilder, node: Node) -> list[Value]:
 def _compress(op: GraphBuilder, node: Node) -> list[Value]:
     x, axis = node.inputs[0], node.attrs.get("axis")
     x = op.Reshape(x, op.integers(-1)) if axis is None else x
-    return [op.Gather(x, op.constant(np.flatnonzero(node.inputs[1].const)), axis=axis or 0)]
+    return [op.Gather(x, op.constant(np.flatnonzero(node.inputs[1].array)), axis=axis or 0)]
 
 
 def _col_to_im(op: GraphBuilder, node: Node) -> list[Value]:

@@ -45,8 +45,8 @@ def _scaled(op: GraphBuilder, convolution: Node, factor: Value) -> Value:
     taps = weight.shape[2:]
     apart = (groups, -1, 1) if convolution.op == "Conv" else (groups, 1, -1)
     rows = op.Reshape(factor, op.integers(*apart, *[1] * len(taps)))
-    grouped = op.Reshape(weight, op.integers(groups, weight.shape[0] // groups, *weight.shape[1:]))
-    return op.Reshape(op.Mul(grouped, rows), op.integers(*weight.shape))
+    grouped = op.Reshape(weight, op.dimensions(groups, weight.shape[0] // groups, *weight.shape[1:]))
+    return op.Reshape(op.Mul(grouped, rows), op.dimensions(*weight.shape))
 
 
 def _instance(op: GraphBuilder, node: Node) -> list[Value]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.dims import Dim, fixed
 from intaglio.compiler.ir.graph import Node, Value, known
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import axis_of
@@ -29,7 +29,7 @@ def _one_hot(op: GraphBuilder, node: Node) -> list[Value]:
     indices, values, rank = node.inputs[0], node.inputs[2], len(node.output.shape)
     axis = axis_of(node.attrs.get("axis", -1), rank)
     wanted = op.Unsqueeze(indices, op.integers(axis))
-    depth = op.number(node.output.shape[axis], indices)
+    depth = op.number(fixed(node.output.shape[axis]), indices)
     wanted = op.Where(op.Less(wanted, op.number(0, indices)), op.Add(wanted, depth), wanted)
     off, on = (op.Gather(values, op.constant(np.array(i))) for i in (0, 1))
     return [op.Where(op.Equal(wanted, numbers(op, node.output, axis, indices.dtype)), on, off)]

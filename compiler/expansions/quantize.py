@@ -46,7 +46,8 @@ def _matmul(op: GraphBuilder, node: Node) -> list[Value]:
 
 def _conv_integer(op: GraphBuilder, node: Node) -> list[Value]:
     x, w = node.inputs[:2]
-    return [op.Conv(_i32(op, x, node.input(2)), _i32(op, w, _channels(op, node.input(3), w, 0)), **node.attrs)]
+    zero = None if node.input(3) is None else _channels(op, node.inputs[3], w, 0)
+    return [op.Conv(_i32(op, x, node.input(2)), _i32(op, w, zero), **node.attrs)]
 
 
 def _conv(op: GraphBuilder, node: Node) -> list[Value]:
@@ -67,17 +68,17 @@ def _i32(op: GraphBuilder, value: Value, zero_point: Value | None) -> Value:
 
 
 def _product(op: GraphBuilder, a: Value, a_zero: Value | None, b: Value, b_zero: Value | None) -> Value:
-    return op.MatMul(_i32(op, a, _rows(op, a_zero)), _i32(op, b, b_zero))
+    return op.MatMul(_i32(op, a, None if a_zero is None else _rows(op, a_zero)), _i32(op, b, b_zero))
 
 
-def _rows(op: GraphBuilder, value: Value | None) -> Value | None:
+def _rows(op: GraphBuilder, value: Value) -> Value:
     """A number for each row of a matrix stands in a column."""
-    return op.Unsqueeze(value, op.integers(1)) if value is not None and len(value.shape) == 1 else value
+    return op.Unsqueeze(value, op.integers(1)) if len(value.shape) == 1 else value
 
 
-def _channels(op: GraphBuilder, value: Value | None, w: Value, axis: int) -> Value | None:
+def _channels(op: GraphBuilder, value: Value, w: Value, axis: int) -> Value:
     """A number for each output channel of a convolution, along `axis` of as many as its weight has."""
-    if value is None or value.type.size == 1:
+    if value.type.size == 1:
         return value
     return op.Reshape(value, op.integers(*(-1 if a == axis else 1 for a in range(len(w.shape)))))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.dims import Dim, fixed
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
@@ -33,12 +33,13 @@ _BEFORE_RESET = np.array([[1, 1, 1], [1, 1, 0]], np.float32).reshape(1, 2, 3, 1)
 
 def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
     _check(node)
-    x, _, r, _, lengths, h, c, peepholes = (node.input(i) for i in range(8))
+    x, _, r = node.inputs[:3]
+    lengths, h, c, peepholes = (node.input(i) for i in range(4, 8))
     batch_first, after = bool(node.attrs.get("layout")), bool(node.attrs.get("linear_before_reset"))
     gates, count = _CELLS[node.op][0], 2 if node.op == "LSTM" else 1
     x = op.Transpose(x, perm=[1, 0, 2]) if batch_first else x
     steps, batch, directions, hidden = *x.shape[:2], r.shape[0], r.shape[2]
-    first, *others = activations(node, directions)
+    first, *others = activations(node, fixed(directions))
     if any(other != first for other in others):
         return None
     taken = _taken(op, node, x, after)
@@ -100,10 +101,10 @@ def _taken(op: GraphBuilder, node: Node, x: Value, after: bool) -> Value:
     """What the gates take of the input, with the biases: [steps, batch, directions * gates * hidden]."""
     weight, bias = node.inputs[1], node.input(3)
     directions, rows, width = weight.shape
-    taken = op.MatMul(x, op.Transpose(op.Reshape(weight, op.integers(directions * rows, width)), perm=[1, 0]))
+    taken = op.MatMul(x, op.Transpose(op.Reshape(weight, op.dimensions(directions * rows, width)), perm=[1, 0]))
     if bias is None:
         return taken
-    bias = op.Reshape(bias, op.integers(directions, 2, _CELLS[node.op][0], -1))
+    bias = op.Reshape(bias, op.dimensions(directions, 2, _CELLS[node.op][0], -1))
     summed = op.ReduceSum(op.Mul(bias, op.constant(_BEFORE_RESET)) if after else bias, op.integers(1), keepdims=0)
     return op.Add(taken, op.Reshape(summed, op.integers(-1)))
 
@@ -112,13 +113,13 @@ def _late_bias(op: GraphBuilder, node: Node, x: Value) -> Value:
     """The bias that a reset gate is applied to: [directions, hidden]."""
     bias, (directions, _, hidden) = node.input(3), node.inputs[2].shape
     if bias is None:
-        return op.Expand(op.number(0, x), op.integers(directions, hidden))
-    return op.Slice(bias, op.integers(5 * hidden), op.integers(6 * hidden), op.integers(1))
+        return op.Expand(op.number(0, x), op.dimensions(directions, hidden))
+    return op.Slice(bias, op.dimensions(5 * hidden), op.dimensions(6 * hidden), op.integers(1))
 
 
 def _packed(op: GraphBuilder, r: Value, gates: int) -> Value:
     """The recurrent weight as [direction, gate, k / 4, hidden, 4]: neighbouring units read neighbouring vec4s."""
-    directions, _, hidden = r.shape
+    directions, _, hidden = r.fixed_shape
     r = op.Reshape(r, op.integers(directions, gates, hidden, hidden))
     r = op.Pad(r, op.integers(*[0] * 7, -hidden % 4)) if hidden % 4 else r
     return op.Transpose(op.Reshape(r, op.integers(directions, gates, hidden, -1, 4)), perm=[0, 1, 3, 2, 4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from intaglio.compiler.ir.dims import high
 from intaglio.compiler.ir.graph import FLOATS, Node, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.resize import nearest, outside, resized, weighted
@@ -13,7 +14,7 @@ def _resize(op: GraphBuilder, node: Node) -> list[Value] | None:
     x, mode = node.inputs[0], node.attrs.get("mode", "nearest")
     changed = {i: axis for i, axis in enumerate(resized(node)) if not axis.unchanged}
     exact = x.dtype in FLOATS or mode == "nearest"
-    known = all(isinstance(axis.size, int) and axis.size * axis.count <= _MOST for axis in changed.values())
+    known = all(isinstance(axis.size, int) and high(axis.size * axis.count) <= _MOST for axis in changed.values())
     if not known or not (exact or mode == "linear"):
         return None
     y = x if exact else op.Cast(x, to="f32")

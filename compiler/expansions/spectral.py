@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from intaglio.compiler.ir.dims import fixed
 from intaglio.compiler.ir.graph import DTYPES, Node, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.spectrum import frames, transform
@@ -23,7 +24,7 @@ def _dft(op: GraphBuilder, node: Node) -> list[Value] | None:
     kept = op.Slice(x, op.integers(0), op.integers(taken), op.integers(t.axis))
     rows = op.Transpose(kept, perm=perm)
     rows = op.Reshape(rows, op.dimensions(*rows.shape[:-2], taken * x.shape[-1]))
-    table = matrix.reshape(taken * x.shape[-1], t.count * t.parts).astype(DTYPES[x.dtype])
+    table = matrix.reshape(taken * fixed(x.shape[-1]), fixed(t.count) * t.parts).astype(DTYPES[x.dtype])
     y = op.MatMul(rows, op.constant(table))
     y = op.Reshape(y, op.dimensions(*y.shape[:-1], t.count, t.parts))
     return [op.Transpose(y, perm=np.argsort(perm).tolist())]

@@ -118,6 +118,20 @@ def high(d: Dim) -> int:
     return d.high if isinstance(d, Expr) else int(d)
 
 
+def fixed(d: Dim) -> int:
+    """`d`, which depends on no symbol. Raises NotLinear if it does."""
+    if isinstance(d, Expr):
+        raise NotLinear(f"the dynamic size {plain(d)}")
+    return int(d)
+
+
+def divides(n: int, d: Dim) -> bool:
+    """Whether `d` is a multiple of `n`, for every value of the symbols."""
+    if isinstance(d, Expr):
+        return d.constant % n == 0 and all(c % n == 0 for _, c in d.terms)
+    return d % n == 0
+
+
 def less(a: Dim, b: Dim) -> bool | None:
     """Whether a < b: True or False if it holds for every value of the symbols, None if that depends on them."""
     difference = b - a

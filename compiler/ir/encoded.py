@@ -6,6 +6,7 @@ They stay so until a layer or a table reads them, which packs them for its kerne
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,21 +52,25 @@ class Quantized:
         return len(self.codes)
 
     def transpose(self, *axes: int) -> Quantized:
-        return Quantized(*(a.transpose(axes) if a is not None else None for a in (self.codes, self.scale, self.zero)))
+        return self._each(lambda a: a.transpose(axes))
 
     def rows(self) -> Quantized:
         """As a matrix: the first axis, and all others together."""
         if len(self.shape) == 2:
             return self
-        scale, zero = self.scale, self.zero
-        if scale is not None and math.prod(scale.shape[1:]) != 1:
-            scale, zero = (np.broadcast_to(_repeated(a, self.shape), self.shape) for a in (scale, zero))
-        return Quantized(*(a.reshape(len(a), -1) if a is not None else None for a in (self.codes, scale, zero)))
+        if self.scale is None or math.prod(self.scale.shape[1:]) == 1:
+            return self._each(lambda a: a.reshape(len(a), -1))
+        return self._each(lambda a: np.broadcast_to(_repeated(a, self.shape), self.shape).reshape(len(self), -1))
+
+    def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> Quantized:
+        """The same with the codes, the scale and the zero point changed."""
+        scale, zero = (a if a is None else change(a) for a in (self.scale, self.zero))
+        return Quantized(change(self.codes), scale, zero)
 
     def dequantized(self) -> np.ndarray:
         """f32, as ONNX's DequantizeLinear computes it."""
         values = self.codes.astype(np.float32)
-        if self.scale is None:
+        if self.scale is None or self.zero is None:
             return values
         values -= _repeated(self.zero, self.shape)
         values *= _repeated(self.scale, self.shape)
@@ -73,7 +78,7 @@ class Quantized:
 
     def packed(self) -> Packed | np.ndarray:
         """A matrix [N, K] as kernels read it; in f32 if they cannot."""
-        if self.scale is None:
+        if self.scale is None or self.zero is None:
             return self._halves()
         rows, width = self.shape
         groups = self.scale.shape[1]

@@ -38,18 +38,19 @@ NUMBERS: dict[str, dict[str, float]] = {
 # From f32 to f32, so that four can be done at once.
 SMOOTH = (UNARY | BINARY | {"Clip", "TanhGelu"}) - {"Sign"}
 
-Step = tuple[str | float | int, ...]
+Argument = str | float | None  # None: an optional one that is absent
+Step = tuple[str, *tuple[Argument, ...]]
 Expression = tuple[Step, ...]
 
 
-def step(op: str, attrs: Mapping[str, Any], args: Sequence[str | float]) -> Step:
+def step(op: str, attrs: Mapping[str, Any], args: Sequence[Argument]) -> Step:
     """The step that applies an operator with attributes to arguments."""
     numbers = [attrs.get(name, default) for name, default in NUMBERS.get(op, {}).items()]
     spelled = (name for name, (base, given) in SPELLED.items() if base == op and given.items() <= attrs.items())
     return (next(spelled, op), *args, *numbers)
 
 
-def operator(step: Step) -> tuple[str, dict[str, Any], Step]:
+def operator(step: Step) -> tuple[str, dict[str, Any], tuple[Argument, ...]]:
     """The operator of a step, its attributes and its arguments: what `step` made it of."""
     op, attrs = SPELLED.get(step[0], (step[0], {}))
     names = NUMBERS.get(op, {})
@@ -62,10 +63,10 @@ def text(expression: Expression) -> str:
     return "; ".join(f"t{i} = {op}({', '.join(map(str, args))})" for i, (op, *args) in enumerate(expression))
 
 
-def shifted(expression: Expression, steps: int, inputs: dict[str, str | float]) -> Expression:
+def shifted(expression: Expression, steps: int, inputs: Mapping[str, str | float]) -> Expression:
     """`expression` appended after `steps` others, its arguments renamed by `inputs`."""
 
-    def rename(arg: str | float) -> str | float:
+    def rename(arg: Argument) -> Argument:
         if isinstance(arg, str) and arg.startswith("t"):
             return f"t{int(arg[1:]) + steps}"
         return inputs.get(arg, arg) if isinstance(arg, str) else arg

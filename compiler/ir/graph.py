@@ -9,7 +9,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 import ml_dtypes
 import networkx as nx
@@ -64,7 +64,10 @@ class TensorType:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
-def type_of(array: np.ndarray) -> TensorType:
+Content = np.ndarray | Packed | Quantized  # of a constant
+
+
+def type_of(array: Content) -> TensorType:
     """The type of a constant; an array of dimensions (dtype object) counts as i64."""
     if array.dtype == object:
         return TensorType("i64", array.shape)
@@ -97,12 +100,17 @@ class Value:
 
     name: str
     type: TensorType
-    const: np.ndarray | Packed | Quantized | None = None
+    const: Content | None = None
     origin: Origin | None = None
 
     @property
     def shape(self) -> tuple[Dim, ...]:
         return self.type.shape
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """The shape, which depends on no symbol. Raises NotLinear if it does."""
+        return tuple(map(dims.fixed, self.shape))
 
     @property
     def dtype(self) -> str:
@@ -111,9 +119,21 @@ class Value:
     @property
     def scalar(self) -> float | int | bool | None:
         """The number that this constant holds, if it holds just one."""
-        if self.const is None or self.const.size != 1 or self.const.dtype == object:
+        if not isinstance(self.const, np.ndarray) or self.const.size != 1 or self.const.dtype == object:
             return None
         return self.const.reshape(-1)[0].item()
+
+    @property
+    def array(self) -> np.ndarray:
+        """The content of a constant that is neither packed nor quantized. Raises TypeError of other values."""
+        if not isinstance(self.const, np.ndarray):
+            raise TypeError(f"{self} is not a constant that holds an array")
+        return self.const
+
+    @property
+    def matrix(self) -> np.ndarray | Packed:
+        """The content of the weight of a layer. Raises TypeError of other values."""
+        return self.const if isinstance(self.const, Packed) else self.array
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type}"
@@ -141,6 +161,7 @@ class Tail(Generic[T]):
     operands: tuple[T, ...] = ()
 
 
+@dataclass(frozen=True)
 class Operator(Generic[T]):
     """One of our own operators: a frozen dataclass that names its operands, of type T, and its attributes.
 
@@ -150,12 +171,20 @@ class Operator(Generic[T]):
     @classmethod
     def of(cls, node: Node | None) -> Self | None:
         """What `node` computes, if it is this operator."""
-        return node.own if node is not None and isinstance(node.own, cls) else None
+        own = node.own if node is not None else None
+        return cast("Self", own) if isinstance(own, cls) else None
+
+    @classmethod
+    def expect(cls, node: Node) -> Self:
+        """What `node` computes, which is this operator. Raises TypeError if it is another."""
+        if not isinstance(node.own, cls):
+            raise TypeError(f"{node.name} computes {node.op}, expected {cls.__name__}")
+        return cast("Self", node.own)
 
     @property
-    def inputs(self) -> tuple[T | None, ...]:
-        """Its operands in order. One that is absent is None, or left out at the end."""
-        found: list[T | None] = []
+    def inputs(self) -> tuple[T, ...]:
+        """Its operands in order. One that is absent is None, or left out at the end: see Node."""
+        found: list[Any] = []
         for f in fields(self):
             part = getattr(self, f.name)
             found += [None] if part is None and f.type == _SLOT else [v for v in leaves(part) if isinstance(v, Value)]
@@ -201,7 +230,7 @@ def leaves(part: Any) -> Iterator[Any]:
 
 def replaced(part: Any, change: Callable[[Any], Any]) -> Any:
     """An operator with each of its leaves changed."""
-    if is_dataclass(part) and not isinstance(part, Value | dims.Expr):
+    if is_dataclass(part) and not isinstance(part, type | Value | dims.Expr):
         return replace(part, **{f.name: replaced(getattr(part, f.name), change) for f in fields(part)})
     return tuple(replaced(item, change) for item in part) if isinstance(part, tuple) else change(part)
 
@@ -288,7 +317,7 @@ class Node:
         tail = replaced(self.tail, lambda leaf: change.get(leaf, leaf) if isinstance(leaf, Value) else leaf)
         if self.own is not None:
             return Node.of(self.own.with_inputs(change), made, self.sources, tail)
-        inputs = tuple(change.get(v, v) if v is not None else None for v in self.inputs)
+        inputs = operands(change.get(v, v) if v is not None else None for v in self.inputs)
         return Node(self.op, inputs, made, self.attrs, self.sources, None, tail)
 
     def with_sizes(self, sizes: Mapping[str, Dim]) -> Node:
@@ -304,12 +333,17 @@ class Node:
         return f"{', '.join(map(str, self.outputs))} = {self.op}({ins}){settings}"
 
 
+def operands(values: Iterable[Value | None]) -> tuple[Value, ...]:
+    """The inputs of a node, of which optional ones may be absent: see Node."""
+    return cast("tuple[Value, ...]", tuple(values))
+
+
 def argument(value: Value | None) -> str:
     """What a node reads, for people: the content of a small constant, else the name."""
     if value is None:
         return "_"
     if value.const is not None and value.const.size <= 4:
-        return str(value.const.tolist())
+        return str(value.array.tolist())
     return value.name
 
 
@@ -356,7 +390,7 @@ class Graph:
         self._taken[name] = 0
         return Value(name, type)
 
-    def constant(self, array: np.ndarray, name: str = "const") -> Value:
+    def constant(self, array: Content, name: str = "const") -> Value:
         """A constant; names of constants need not be unique."""
         return Value(name, type_of(array), array)
 
@@ -396,7 +430,7 @@ class Graph:
         for reader in self.consumers(old):
             self.replace(reader, reader.reading({old: new}))
         if old in self.outputs and self.is_named(new):
-            maker = self.producer(old)
+            maker = self.expect_producer(old)
             self.replace(maker, Node("Identity", (new,), (old,), {}, maker.sources))
         elif old in self.outputs:
             new.name = old.name
@@ -410,6 +444,13 @@ class Graph:
 
     def producer(self, value: Value) -> Node | None:
         return next(self._net.predecessors(value), None) if value in self._net else None
+
+    def expect_producer(self, value: Value) -> Node:
+        """The node that makes `value`. Raises ValueError where none does."""
+        node = self.producer(value)
+        if node is None:
+            raise ValueError(f"no node makes {value}")
+        return node
 
     def consumers(self, value: Value) -> list[Node]:
         """The nodes that read `value`, each once, oldest first."""
@@ -486,7 +527,7 @@ class Graph:
         def of(value: Value) -> Value:
             if value not in renamed:
                 const = value.const
-                if const is not None and const.dtype == object:
+                if isinstance(const, np.ndarray) and const.dtype == object:
                     const = known([dims.substitute(d, change) for d in const.reshape(-1)], const.shape)
                     const = const if const.dtype == object else const.astype(DTYPES[value.dtype])
                 shape = tuple(dims.substitute(d, change) for d in value.shape)

@@ -10,6 +10,7 @@ import os
 import tempfile
 import weakref
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -46,6 +47,9 @@ def moved(array: np.ndarray) -> np.ndarray:
 
 class _Segment(mmap.mmap):
     """A temporary file, filled from its start. It is written as a file: a mapping cannot tell that a disk is full."""
+
+    file: IO[bytes]
+    end: int
 
     def __new__(cls, size: int) -> _Segment:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (it closes with the mapping)

@@ -11,7 +11,7 @@ from typing import Any, Generic
 
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import CacheWrite, Node, Operator, T, Value
+from intaglio.compiler.ir.graph import CacheWrite, Node, Operator, T, Value, operands
 
 
 @dataclass(frozen=True)
@@ -260,6 +260,6 @@ def node(
     sources: tuple[str, ...] = (),
 ) -> Node:
     """A node of the operator of that name, be it ours or one of ONNX."""
-    return (
-        Node.of(OWN[op](*inputs, **attrs), outputs, sources) if op in OWN else Node(op, inputs, outputs, attrs, sources)
-    )
+    if op in OWN:
+        return Node.of(OWN[op](*inputs, **attrs), outputs, sources)
+    return Node(op, operands(inputs), outputs, attrs, sources)

@@ -7,6 +7,7 @@ count as much as the columns that they are multiplied with are large.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -45,8 +46,8 @@ class Packed:
 
     @property
     def groups(self) -> int:
-        """How many groups a row has, which share a scale."""
-        return self.scale.shape[1]
+        """How many groups a row has, which share a scale; 0 in f16, which has none."""
+        return 0 if self.scale is None else self.scale.shape[1]
 
     @property
     def wide(self) -> bool:
@@ -69,9 +70,8 @@ class Packed:
 
     def __getitem__(self, rows: slice | np.ndarray) -> Packed:
         """Some of the rows."""
-        return Packed(
-            self.format, *(a[rows] if a is not None else None for a in (self.codes, self.scale, self.minimum))
-        )
+        scale, minimum = (a if a is None else a[rows] for a in (self.scale, self.minimum))
+        return Packed(self.format, self.codes[rows], scale, minimum)
 
 
 def stacked(matrices: list[np.ndarray | Packed]) -> np.ndarray | Packed | None:
@@ -79,10 +79,17 @@ def stacked(matrices: list[np.ndarray | Packed]) -> np.ndarray | Packed | None:
     kinds = {(m.format, m.wide, m.scale is None or m.groups) if isinstance(m, Packed) else None for m in matrices}
     if len(kinds) > 1 or len({isinstance(m, Packed) and m.minimum is None for m in matrices}) > 1:
         return None
-    if not isinstance(matrices[0], Packed):
-        return moved(np.concatenate(matrices))
-    fields = ([getattr(m, name) for m in matrices] for name in ("codes", "scale", "minimum"))
-    return Packed(matrices[0].format, *(moved(np.concatenate(f)) if f[0] is not None else None for f in fields))
+    packed = [m for m in matrices if isinstance(m, Packed)]
+    if not packed:
+        return moved(np.concatenate([m for m in matrices if not isinstance(m, Packed)]))
+    codes = moved(np.concatenate([m.codes for m in packed]))
+    return Packed(packed[0].format, codes, _joined(m.scale for m in packed), _joined(m.minimum for m in packed))
+
+
+def _joined(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
+    """One below the other, where there are any."""
+    present = [a for a in arrays if a is not None]
+    return moved(np.concatenate(present)) if present else None
 
 
 def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> Packed | None:
@@ -107,11 +114,11 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
 
     with ThreadPoolExecutor() as pool:
         parts = list(pool.map(part, range(0, len(matrix), each)))
-    codes, *scales = (np.concatenate(p) if p[0] is not None else None for p in zip(*parts, strict=True))
-    groups = (len(matrix), -1)
-    return Packed(
-        format, moved(codes.reshape(matrix.shape)), *(s.reshape(groups) if s is not None else None for s in scales)
-    )
+    codes = np.concatenate([codes for codes, _, _ in parts])
+    scale = np.concatenate([scale for _, scale, _ in parts]).reshape(len(matrix), -1)
+    minima = [minimum for _, _, minimum in parts if minimum is not None]
+    minimum = np.concatenate(minima).reshape(len(matrix), -1) if minima else None
+    return Packed(format, moved(codes.reshape(matrix.shape)), scale, minimum)
 
 
 Quantized = tuple[np.ndarray, np.ndarray, np.ndarray | None]

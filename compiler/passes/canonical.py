@@ -71,7 +71,7 @@ def _cut(graph: Graph, builder: GraphBuilder, node: Node) -> None:
 
 def _reciprocal(divisor: Value) -> np.ndarray | None:
     """1 / divisor, if it is a constant whose reciprocal is as precise."""
-    if divisor.const is None or divisor.const.dtype.kind != "f":
+    if not isinstance(divisor.const, np.ndarray) or divisor.const.dtype.kind != "f":
         return None
     size = np.abs(divisor.const)
     info = np.finfo(size.dtype)
@@ -86,7 +86,7 @@ def _is_rounded(graph: Graph, value: Value) -> bool:
 def _front_axes(node: Node) -> np.ndarray | None:
     """The axes of a reduction, if they are counted from the front."""
     axes = node.inputs[1].const if node.input(1) is not None else None
-    return axes if axes is not None and axes.size and (axes >= 0).all() else None
+    return axes if isinstance(axes, np.ndarray) and axes.size and (axes >= 0).all() else None
 
 
 def _keeps_order(node: Node) -> bool:
@@ -107,9 +107,9 @@ def _kept(node: Node) -> Value | None:
 def _always_chosen(node: Node) -> Value | None:
     """What a choice is for all elements, if that is known."""
     condition, *choices = node.inputs
-    if condition.const is None or not (condition.const.all() or not condition.const.any()):
+    if condition.const is None or not (condition.array.all() or not condition.array.any()):
         return None
-    return choices[0 if condition.const.all() else 1]
+    return choices[0 if condition.array.all() else 1]
 
 
 def _is_noop(node: Node) -> bool:

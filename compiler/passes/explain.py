@@ -88,7 +88,7 @@ def _reasons(graph: Graph, tree: Pattern, outcome: Outcome) -> Iterator[str]:
         return
     miss = nearest(graph, tree)
     if miss is None:
-        roots = " or ".join(dict.fromkeys(p.op for p in _alternatives(tree)))
+        roots = " or ".join(dict.fromkeys(p.op for p in _alternatives(tree) if isinstance(p, Op)))
         yield f"the graph has no {'other ' if outcome.fired else ''}{roots}, with which a match begins"
         return
     count = f"{miss.near[0]} operators match" if miss.near[0] > 1 else "1 operator matches"
@@ -103,7 +103,7 @@ def nearest(graph: Graph, tree: Pattern) -> Miss | None:
 
     def missed(bound: Bound, pattern: Pattern | float, value: Value | None) -> None:
         nonlocal best
-        operators = [graph.producer(v) for p, v in bound.items() if isinstance(p, Op)]
+        operators = [graph.expect_producer(v) for p, v in bound.items() if isinstance(p, Op)]
         if not operators:
             return
         maker = graph.producer(value) if value is not None else None

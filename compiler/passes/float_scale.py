@@ -19,9 +19,11 @@ def float_scale(graph: Graph) -> int:
     return apply(graph, CombineFactors, ScaleAfterTranspose, ScaleAfterReshape, ScaleAfterLeft, ScaleAfterRight).fired
 
 
-def _scalar(op: GraphBuilder, x: Value, s: Value) -> None:
+def _scalar(op: GraphBuilder, x: Value, s: Value) -> float:
+    """The number that x is multiplied with."""
     if s.scalar is None or s.dtype != "f32" or len(s.shape) > len(x.shape):
         op.decline(f"the factor {s.name} is not a constant scalar")
+    return s.scalar
 
 
 class CombineFactors(Rule):
@@ -31,10 +33,10 @@ class CombineFactors(Rule):
 
     @staticmethod
     def rewrite(op, out, x, s, t):
-        _scalar(op, x, s), _scalar(op, x, t)
+        factor = _scalar(op, x, s) * _scalar(op, x, t)
         if x.const is not None:
             op.decline("all three factors are constants, which fold handles")
-        return op.Mul(x, op.constant(np.float32(s.scalar * t.scalar)))
+        return op.Mul(x, op.constant(np.float32(factor)))
 
 
 class ScaleAfterTranspose(Rule):

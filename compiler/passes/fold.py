@@ -22,7 +22,7 @@ def _merge_equal(graph: Graph) -> int:
     seen: dict[tuple, Node] = {}
     merged = 0
     for listed in graph.nodes:
-        node = graph.producer(listed.output)  # as it is after the merges before it
+        node = graph.expect_producer(listed.output)  # as it is after the merges before it
         key = (node.computes, tuple(map(identity, node.inputs)))
         first = seen.setdefault(key, node)
         if first is node or any(v in graph.outputs for v in node.outputs):
@@ -35,8 +35,8 @@ def _merge_equal(graph: Graph) -> int:
 
 def identity(value: Value | None) -> object:
     """Equal for values that surely hold the same: small constants are compared by content."""
-    if value is None or value.const is None or value.const.size > 16:
+    if value is None or not isinstance(value.const, np.ndarray) or value.const.size > 16:
         return id(value)
     if value.const.dtype == object:
         return tuple(map(str, value.const.reshape(-1))), value.shape
-    return np.asarray(value.const).tobytes(), str(value.type)
+    return value.const.tobytes(), str(value.type)

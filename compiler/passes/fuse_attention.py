@@ -122,12 +122,12 @@ def _is_blind(graph: Graph, blind: Value, mask: Value | None) -> bool:
 def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
     """The token rows whose heads stand in `value`, and how many heads they have: each may be repeated."""
     rows, _ = views.source(op.graph, value)
-    heads, head_dim = value.shape[1], value.shape[2 if swapped else 3]
     if len(rows.shape) == 4:
         return _rows_of_heads(op, value, rows, swapped)
-    width = rows.shape[-1]
-    if not isinstance(width, int) or width % head_dim or heads % (width // head_dim):
-        op.decline(f"{value.name} comes from {rows}, whose width is not a multiple of head_dim {head_dim}")
+    sizes = (value.shape[1], value.shape[2 if swapped else 3], rows.shape[-1])
+    heads, head_dim, width = (d if isinstance(d, int) else 0 for d in sizes)
+    if not width or not head_dim or width % head_dim or heads % (width // head_dim):
+        op.decline(f"{value.name} comes from {rows}, whose width is not a multiple of head_dim {sizes[1]}")
     count = width // head_dim
 
     def expected(x: np.ndarray) -> np.ndarray:
@@ -144,10 +144,14 @@ def _rows_of_heads(op: GraphBuilder, value: Value, apart: Value, swapped: bool) 
     _, count, tokens, head_dim = apart.shape
 
     def expected(x: np.ndarray) -> np.ndarray:
-        y = np.repeat(x, value.shape[1] // count, axis=1)
+        y = np.repeat(x, dims.fixed(value.shape[1] // count), axis=1)
         return y.swapaxes(-1, -2) if swapped else y
 
-    if not isinstance(count, int) or value.shape[1] % count or views.maps(op.graph, value, expected) is None:
+    if (
+        not isinstance(count, int)
+        or not dims.divides(count, value.shape[1])
+        or views.maps(op.graph, value, expected) is None
+    ):
         op.decline(f"{value.name} does not repeat the heads {apart.name}")
     rows = op.Transpose(apart, perm=[0, 2, 1, 3])
     return op.Reshape(rows, op.dimensions(1, tokens, count * head_dim), allowzero=1), count
@@ -156,7 +160,7 @@ def _rows_of_heads(op: GraphBuilder, value: Value, apart: Value, swapped: bool) 
 def _additive(op: GraphBuilder, mask: Value) -> Value:
     if mask.dtype == "bool":
         op.decline(f"the mask {mask.name} is boolean, not additive")
-    if op.graph.producer(op.root.inputs[0]).op == "Where":
+    if op.graph.expect_producer(op.root.inputs[0]).op == "Where":
         op.decline(f"the mask {mask.name} may hide all keys from a query")
     return mask
 
@@ -188,18 +192,19 @@ def _hides(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
         made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
         actual = made[mask] if nodes else evaluate.concrete(mask, env)
-        rows, columns = (int(dims.substitute(d, env)) for d in (queries, keys))
+        rows, columns = (dims.fixed(dims.substitute(d, env)) for d in (queries, keys))
         actual = np.broadcast_to(actual, np.broadcast_shapes(actual.shape, (rows, columns)))
         visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE
         hidden = ~actual if actual.dtype == bool else actual < _HIDDEN
         if window is None and actual.size:  # the largest size comes first
             window = int(visible.reshape(-1, columns)[-1].sum())
         wanted = np.tri(rows, columns, columns - rows, dtype=bool)
-        wanted &= ~np.tri(rows, columns, columns - rows - window, dtype=bool)
+        wanted &= ~np.tri(rows, columns, columns - rows - (columns if window is None else window), dtype=bool)
         causal, everywhere = causal and bool((visible == wanted).all()), everywhere and bool(visible.all())
         if not (causal or everywhere) or not (hidden == ~visible).all():
             return None
     if not causal:
         return {"past": None}
     longest = dims.high(keys)
-    return {"past": keys - queries} | ({"window": window} if window is not None and window < longest else {})
+    limit: dict[str, Dim | None] = {"window": window} if window is not None and window < longest else {}
+    return {"past": keys - queries, **limit}

@@ -83,4 +83,4 @@ def _row(value: Value, width: object) -> bool:
 
 
 def _flat(op: GraphBuilder, value: Value) -> Value:
-    return value if len(value.shape) == 1 else op.constant(value.const.reshape(-1), value.name)
+    return value if len(value.shape) == 1 else op.constant(value.array.reshape(-1), value.name)

@@ -54,8 +54,8 @@ def _back(graph: Graph, node: Node) -> bool:
     grid = node.inputs[1:]
     if any(v.scalar is None for v in grid) or list(map(identity, grid)) != list(map(identity, maker.inputs[1:])):
         return False
-    ends = ml_dtypes.iinfo(grid[1].const.dtype)
-    scale, zero = (graph.constant(np.float32(v.scalar), v.name) for v in grid)
+    ends = ml_dtypes.iinfo(grid[1].array.dtype)
+    scale, zero = (graph.constant(np.array(v.scalar, np.float32), v.name) for v in grid)
     rounding = FakeQuantize(maker.inputs[0], scale, zero, low=float(ends.min), high=float(ends.max))
     graph.replace(node, Node.of(rounding, node.outputs, node.sources))
     return True
@@ -112,6 +112,6 @@ def _rounded(op: GraphBuilder, x: Value, scale: Value, zero: Value) -> Value:
 def _weight(op: GraphBuilder, weight: Value, scale: Value, zero: Value, axis: int) -> Value:
     if any(v.const is None for v in (weight, scale, zero)):
         op.decline(f"{weight.name} is not a constant")
-    count = max(scale.const.size, zero.const.size)
-    grid = (op.constant(np.broadcast_to(v.const.reshape(-1), count)) for v in (scale, zero))
+    count = max(scale.array.size, zero.array.size)
+    grid = (op.constant(np.broadcast_to(v.array.reshape(-1), count)) for v in (scale, zero))
     return op.DequantizeLinear(weight, *grid, axis=axis)

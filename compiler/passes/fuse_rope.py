@@ -20,7 +20,7 @@ from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.rewrite import provenance, views
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import beneath, is_rounding
+from intaglio.compiler.rewrite.elementwise_chains import beneath, rounding
 from intaglio.compiler.rewrite.views import VIEWS
 from intaglio.compiler.semantics import evaluate, operators
 
@@ -56,7 +56,7 @@ def _before_roundings(graph: Graph, value: Value) -> Value:
     """What an operand of attention is rounded from, if it is, behind views."""
     source, _ = views.source(graph, value)
     unrounded, chain = beneath(graph, source)
-    return unrounded if any(map(is_rounding, chain)) else value
+    return unrounded if any(map(rounding, chain)) else value
 
 
 @dataclass(frozen=True)
@@ -133,21 +133,21 @@ def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
 class _Heads:
     """What is done to token rows: head i of the result is their `columns[i]`, rotated, each `repeats` times.
 
-    cos, sin: f32[positions, pairs], None where nothing is rotated. A column's pair is the next one (interleaved), or
-    the one as many columns away as there are pairs.
+    tables: cosines and sines, both f32[positions, pairs]; None where nothing is rotated. A column's pair is the next
+    one (interleaved), or the one as many columns away as there are pairs.
     """
 
     columns: np.ndarray
     repeats: int
-    cos: np.ndarray | None = None
-    sin: np.ndarray | None = None
+    tables: tuple[np.ndarray, np.ndarray] | None = None
     interleaved: bool = False
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """[T, width] -> [heads, T, head_dim]."""
         x = rows[:, self.columns].swapaxes(0, 1)
-        if self.cos is not None:
-            x = operators.rotated(x, self.cos[: len(rows)], self.sin[: len(rows)], self.interleaved)
+        if self.tables is not None:
+            cos, sin = (table[: len(rows)] for table in self.tables)
+            x = operators.rotated(x, cos, sin, self.interleaved)
         return np.repeat(x, self.repeats, axis=0)
 
 
@@ -197,20 +197,20 @@ def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
     rotated = np.flatnonzero((cos != 1).any(0) | (sin != 0).any(0))
     pairs = rotated.max(initial=0) + 1 if interleaved else apart
     cos, sin = (np.ascontiguousarray(t[:, :pairs]) for t in (cos, sin))
-    return _Heads(plain.columns, plain.repeats, cos, sin, bool(interleaved))
+    return _Heads(plain.columns, plain.repeats, (cos, sin), bool(interleaved))
 
 
 def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value]) -> None:
     """`tables`: constants by content, so that those of all layers are one."""
     graph, value, tokens = operand.graph, operand.value, dim(operand.tokens)
     sources = tuple(dict.fromkeys(s for node in operand.nodes for s in node.sources))
-    builder = GraphBuilder(graph, graph.producer(value), sources)
+    builder = GraphBuilder(graph, graph.expect_producer(value), sources)
     kv_heads, head_dim = heads.columns.shape
     x = _selected(builder, operand, heads.columns.reshape(-1))
-    if heads.cos is not None:
-        named = (("cos", heads.cos), ("sin", heads.sin))
-        angles = [tables.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named]
-        x = builder.add(Rotary(*angles, (x,), heads=(kv_heads,), interleaved=heads.interleaved, past=0))
+    if heads.tables is not None:
+        named = zip(("cos", "sin"), heads.tables, strict=True)
+        cos, sin = (tables.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named)
+        x = builder.add(Rotary(cos, sin, (x,), heads=(kv_heads,), interleaved=heads.interleaved, past=0))
     x = builder.Transpose(_shaped(builder, x, 1, tokens, kv_heads, head_dim), perm=[0, 2, 1, 3])
     if heads.repeats > 1:
         shape = (1, kv_heads, heads.repeats, tokens, head_dim)
@@ -231,8 +231,8 @@ def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> 
     whole = np.array_equal(columns, np.arange(operand.width))
     layer = Linear.of(maker)
     if not whole and layer is not None and layer.is_plain:
-        weight, bias = (_some_rows(builder, v, columns) if v is not None else None for v in (layer.weight, layer.bias))
-        made = builder.add(Linear(layer.x, weight, bias))
+        bias = None if layer.bias is None else _some_rows(builder, layer.bias, columns)
+        made = builder.add(Linear(layer.x, _some_rows(builder, layer.weight, columns), bias))
         made.origin = provenance.columns(source.origin, columns)
         return made
     axes = [operand.axis, *(i for i in range(len(source.shape)) if i != operand.axis)]
@@ -243,5 +243,5 @@ def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> 
 def _some_rows(builder: GraphBuilder, weight: Value, rows: np.ndarray) -> Value:
     if ends := provenance.ends(rows):
         first, end = ends
-        return builder.constant(weight.const[first:end], f"{weight.name}[{first}:{end}]")
-    return builder.constant(weight.const[rows], f"{weight.name}[...]")
+        return builder.constant(weight.matrix[first:end], f"{weight.name}[{first}:{end}]")
+    return builder.constant(weight.matrix[rows], f"{weight.name}[...]")

@@ -15,7 +15,7 @@ from intaglio.compiler.ir.expression import ELEMENTWISE
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
 from intaglio.compiler.ir.operators import Attention, FakeQuantize, Linear, Rotary
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import is_rounding
+from intaglio.compiler.rewrite.elementwise_chains import rounding
 
 _BY_LAST_AXIS = frozenset({"LayerNormalization", "RMSNormalization", "Softmax", "Linear", "Rotary"})
 _KEEPS = ELEMENTWISE | {"Slice", "Concat", "Expand"}
@@ -62,10 +62,11 @@ def _check(graph: Graph, tokens: Symbol) -> None:
 
 def _apart(node: Node, over: list[Value], tokens: Symbol) -> bool:
     """Whether what a node makes for each token depends on the same token in the inputs `over` tokens alone."""
-    axes = {v: _token_axis(v, tokens) for v in (*over, *node.outputs)}
-    x, axis = node.inputs[0], axes[node.output]
-    if None in axes.values():
+    values = {*over, *node.outputs}
+    axes = {v: axis for v in values if (axis := _token_axis(v, tokens)) is not None}
+    if len(axes) < len(values):
         return False
+    x, axis = node.inputs[0], axes[node.output]
     if FakeQuantize.of(node):
         return True  # its range is that of the new tokens, as it is with the cache that the model was exported with
     if attention := Attention.of(node):
@@ -117,7 +118,7 @@ def last_position(graph: Graph, tokens: Dim) -> int:
 def _row_by_row(graph: Graph, node: Node) -> bool:
     """Whether `node` makes each row of its output from the same row of its first input, and nobody else reads it."""
     constant = all(v is None or v.const is not None for v in node.inputs[1:])
-    by_row = node.op in ELEMENTWISE | _BY_LAST_AXIS | {"MatMul"} or is_rounding(node)
+    by_row = node.op in ELEMENTWISE | _BY_LAST_AXIS | {"MatMul"} or rounding(node) is not None
     return constant and by_row and len(node.outputs) == 1
 
 

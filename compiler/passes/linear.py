@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
+from intaglio.compiler.ir.dims import divides, fixed
 from intaglio.compiler.ir.encoded import Quantized
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear as LinearLayer
@@ -51,9 +50,8 @@ def _over_time(node: Node) -> bool:
 
 def _conv(builder: GraphBuilder, node: Node) -> Value:
     x, weight = node.inputs[:2]
-    kernel = weight.shape[2]
-    window = Window(kernel, node.attrs.get("strides", [1])[0], node.attrs.get("pads", [0])[0])
-    matrix = _matrix(builder, weight, weight.const.transpose(0, 2, 1))
+    window = Window(fixed(weight.shape[2]), node.attrs.get("strides", [1])[0], node.attrs.get("pads", [0])[0])
+    matrix = _matrix(builder, weight, 0, 2, 1)
     rows = builder.Transpose(x, perm=[0, 2, 1])
     return builder.Transpose(builder.Linear(rows, matrix, node.input(2), window=window), perm=[0, 2, 1])
 
@@ -63,22 +61,26 @@ def _pack_table(graph: Graph, node: Node) -> bool:
     table = node.inputs[0]
     if not isinstance(table.const, Quantized):
         return False
-    by_rows = node.attrs.get("axis", 0) == 0 and len(table.shape) == 2 and table.shape[1] % 4 == 0
+    by_rows = node.attrs.get("axis", 0) == 0 and len(table.shape) == 2 and divides(4, table.shape[1])
     array = table.const.packed() if by_rows else table.const.dequantized()
     graph.replace(node, node.reading({table: Value(table.name, table.type, array)}))
     return True
 
 
-def _matrix(builder: GraphBuilder, weight: Value, array: np.ndarray | Quantized) -> Value:
-    """`array`, which is `weight` with its outputs first, as a matrix [out, in]."""
-    rows = array.rows().packed() if isinstance(array, Quantized) else array.reshape(len(array), -1)
-    return builder.constant(rows, weight.name)
+def _matrix(builder: GraphBuilder, weight: Value, *axes: int) -> Value:
+    """The weight as a matrix [out, in]. axes: those of the weight, that of its outputs first."""
+    if isinstance(weight.const, Quantized):
+        return builder.constant(weight.const.transpose(*axes).rows().packed(), weight.name)
+    rows = weight.array.transpose(axes)
+    return builder.constant(rows.reshape(len(rows), -1), weight.name)
 
 
 def _unflattened(graph: Graph, node: Node) -> bool:
     """Let a layer read its rows as they were before they were put into a matrix."""
     layer = LinearLayer.of(node)
-    view = graph.producer(layer.x) if layer is not None and layer.is_plain else None
+    if layer is None or not layer.is_plain:
+        return False
+    view = graph.producer(layer.x)
     if view is None or view.op != "Reshape" or view.inputs[0].shape[-1:] != view.output.shape[-1:]:
         return False
     builder = GraphBuilder(graph, node)
@@ -108,7 +110,7 @@ class Linear(Rule):
     def rewrite(op, out, x, weight):
         if weight.const is None or len(weight.shape) != 2 or len(x.shape) < 2:
             op.decline(f"{weight.name} is not a constant matrix")
-        return op.Linear(x, _matrix(op, weight, weight.const.T))
+        return op.Linear(x, _matrix(op, weight, 1, 0))
 
 
 class Bias(Rule):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from intaglio.compiler.ir.dims import low
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear
 from intaglio.compiler.ir.packed import stacked
@@ -35,11 +36,12 @@ def _split(graph: Graph, node: Node) -> bool:
     cuts = {r: slices(r) for r in readers}
     if any(cut[:-1] != [(0, d, 1) for d in node.output.shape[:-1]] or cut[-1][2] != 1 for cut in cuts.values()):
         return False
-    readers.sort(key=lambda r: cuts[r][-1][0])
+    readers.sort(key=lambda r: low(cuts[r][-1][0]))
     ends = [cuts[r][-1][0] + cuts[r][-1][1] for r in readers]
-    widths = tuple(cuts[r][-1][1] for r in readers)
+    widths = tuple(width for r in readers if isinstance(width := cuts[r][-1][1], int))
     if (
-        [cuts[r][-1][0] for r in readers] != [0, *ends[:-1]]
+        len(widths) < len(readers)
+        or [cuts[r][-1][0] for r in readers] != [0, *ends[:-1]]
         or ends[-1] != node.output.shape[-1]
         or any(w % 4 for w in widths)
     ):
@@ -49,7 +51,7 @@ def _split(graph: Graph, node: Node) -> bool:
     outputs = tuple(r.output for r in readers)
     sources = (*node.sources, *(s for r in readers for s in r.sources))
     graph.remove(node)
-    graph.add(Node.of(replace(node.own, splits=widths), outputs, sources))
+    graph.add(Node.of(replace(Linear.expect(node), splits=widths), outputs, sources))
     return True
 
 
@@ -70,7 +72,7 @@ def _merge(graph: Graph, group: list[Node]) -> int:
     """Returns the number of layers that became part of the first."""
     builder = GraphBuilder(graph, group[0])
     layers = [layer for n in group if (layer := Linear.of(n))]
-    rows = stacked([layer.weight.const for layer in layers])
+    rows = stacked([layer.weight.matrix for layer in layers])
     if rows is None:
         return 0
     weight = builder.constant(rows, "+".join(layer.weight.name for layer in layers))

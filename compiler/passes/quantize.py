@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
 from intaglio.compiler.ir.operators import Linear
 from intaglio.compiler.ir.packed import Packed, pack
@@ -99,16 +100,18 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
 def quantize(graph: Graph, precision: Precision, observed: Mapping[Value, Statistics]) -> int:
     """Returns the number of tensors whose format changed."""
     heads = [n for n in graph.nodes if Linear.of(n) and n.output in graph.outputs and _matrix(n)]
-    kept = {_content(_matrix(n)) for n in heads} if precision.keep_head else set()
+    kept = {_content(matrix) for n in heads if (matrix := _matrix(n))} if precision.keep_head else set()
     changed = 0
     for node in (*heads, *(n for n in graph.nodes if n not in heads)):  # a table takes the format of the head it is
         value, layer = _matrix(node), Linear.of(node)
         if value is None:
             continue
         seen = observed.get(layer.x) if layer is not None else None
-        whole = precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept)
-        halved = isinstance(value.const, Packed)  # already, in the file
-        formats = [precision.quantize] * whole + ["f16"] * (precision.storage == "f16" and not halved)
+        formats = []
+        if precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept):
+            formats.append(precision.quantize)
+        if precision.storage == "f16" and not isinstance(value.const, Packed):  # f16 already, in the file
+            formats.append("f16")
         packed = precision.of(value, formats, seen.square if seen is not None else None)
         if packed is not None:
             new = graph.replace(node, node.reading({value: Value(value.name, value.type, packed)}))
@@ -135,23 +138,23 @@ def _is_matrix(value: Value) -> bool:
 
 def _is_table(node: Node) -> bool:
     """Whether a Gather looks up rows, whole vec4s each."""
-    return node.attrs.get("axis", 0) == 0 and node.inputs[0].shape[1] % 4 == 0
+    return node.attrs.get("axis", 0) == 0 and divides(4, node.inputs[0].shape[1])
 
 
 def _by_fours(layer: Linear[Value] | None) -> bool:
     """Whether what a layer multiplies with are whole vec4s, windows too."""
-    return layer is None or layer.window is None or layer.weight.shape[1] // layer.window.kernel % 4 == 0
+    return layer is None or layer.window is None or divides(4, layer.weight.shape[1] // layer.window.kernel)
 
 
 def _content(value: Value) -> bytes:
     """Equal for constants that hold the same numbers, however they lie in memory."""
-    numbers = value.const.codes if isinstance(value.const, Packed) else value.const
-    return hashlib.sha256(np.ascontiguousarray(numbers)).digest()
+    numbers = value.const.codes if isinstance(value.const, Packed) else value.array
+    return hashlib.sha256(np.ascontiguousarray(numbers).data).digest()
 
 
 def _correct(graph: Graph, node: Node, error: np.ndarray) -> None:
     """Let a layer add the mean error of its outputs, in its bias."""
-    layer = Linear.of(node)
+    layer = Linear.expect(node)
     total = error if layer.bias is None else layer.bias.const + error
     bias = graph.constant(total.astype(np.float32), f"{layer.weight.name}.bias")
     graph.replace(node, Node.of(replace(layer, bias=bias), node.outputs, node.sources))
@@ -162,7 +165,7 @@ def _halve_caches(graph: Graph) -> int:
     changed = 0
     for node in graph.nodes:
         for out, state in node.written.items():
-            if state.dtype == "f32" and state.shape[-1] % 4 == 0:
+            if state.dtype == "f32" and divides(4, state.shape[-1]):
                 out.type, state.type = (TensorType("f16", v.shape) for v in (out, state))
                 changed += 1
     return changed

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto
 
 from intaglio.compiler.ir.encoded import SMALL, Quantized
-from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, type_of
+from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, operands, type_of
 from intaglio.compiler.semantics.evaluate import concrete
 from intaglio.compiler.semantics.infer import infer
 
@@ -52,7 +52,7 @@ def _widen_node(graph: Graph, node: Node) -> bool:
     before, after = (*node.inputs, *node.attrs.values()), (*inputs, *attrs.values())
     if all(a is b for a, b in zip(before, after, strict=True)) and not known:
         return False
-    new = graph.replace(node, Node(node.op, inputs, node.outputs, attrs, node.sources))
+    new = graph.replace(node, Node(node.op, operands(inputs), node.outputs, attrs, node.sources))
     if known:
         infer(new)
     return True
@@ -62,7 +62,7 @@ def _widened(value: Value | None, matrix: bool) -> Value | None:
     if value is None or value.const is None or value.dtype not in _NARROW:
         return value
     large = len(value.shape) > 1 and value.const.size >= SMALL
-    const = Quantized(value.const) if matrix and large else value.const.astype(np.float32)
+    const = Quantized(value.array) if matrix and large else value.array.astype(np.float32)
     return Value(value.name, TensorType("f32", value.shape), const)
 
 

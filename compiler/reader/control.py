@@ -20,6 +20,7 @@ from intaglio.compiler.semantics.shapes import axis_of
 MOST_UNROLLED = 20_000  # nodes that loops become
 
 Inputs = tuple[Value | None, ...]
+Results = Sequence[Value | None]
 Scope = ChainMap[str, Value | None]
 
 
@@ -40,14 +41,14 @@ class Loader(Protocol):
     def unroll(self, nodes: int) -> None: ...
 
 
-def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
         raise UnsupportedOperator("the condition is computed at run time; fix the input it depends on with --bind")
     wanted = "then_branch" if inputs[0].scalar else "else_branch"
     return _run(loader, _graph(proto, wanted), (), source, scope)
 
 
-def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     body = _graph(proto, "body")
     count, condition, *state = (*inputs, None, None)[: max(2, len(inputs))]
     scanned: list[list[Value]] = [[] for _ in body.output[1 + len(state) :]]
@@ -67,13 +68,14 @@ def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
     return [*state, *(_stack(loader, values, 0, source) for values in scanned)]
 
 
-def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> list[Value]:
+def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     body, over = _graph(proto, "body"), next((a.i for a in proto.attribute if a.name == "num_scan_inputs"), 0)
     if loader.opset < 9:
         raise UnsupportedOperator("Scan of opset 8 is not supported; export the model with opset 9 or newer")
-    if not 0 < over <= len(inputs) or None in inputs:
+    present = [v for v in inputs if v is not None]
+    if not 0 < over <= len(present) or len(present) < len(inputs):
         raise BadModel(f"Scan ({source}): num_scan_inputs is {over}, but it has {len(inputs)} inputs")
-    state, sequences = list(inputs[:-over]), inputs[-over:]
+    state, sequences = present[:-over], present[-over:]
     scanned: list[list[Value]] = [[] for _ in body.output[len(state) :]]
     axes = _listed(proto, "scan_input_axes", over)
     axes = [axis_of(a, len(v.shape)) for a, v in zip(axes, sequences, strict=True)]
@@ -99,7 +101,7 @@ def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
     return [*state, *(_stack(loader, v, axis, source) for v, axis in zip(ordered, out_axes, strict=True))]
 
 
-CONTROL: dict[str, Callable[[Loader, NodeProto, str, Inputs, Scope], list[Value]]] = {
+CONTROL: dict[str, Callable[[Loader, NodeProto, str, Inputs, Scope], Results]] = {
     "If": _branch,
     "Loop": _loop,
     "Scan": _scan,
@@ -146,7 +148,7 @@ def _listed(proto: NodeProto, name: str, count: int) -> list[int]:
     return found
 
 
-def _known(value: Value, what: str) -> int | bool:
+def _known(value: Value, what: str) -> float:
     if value.scalar is None:
         raise UnsupportedOperator(f"the {what} is computed at run time; fix the input it depends on with --bind")
     return value.scalar

@@ -17,7 +17,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from intaglio.compiler.ir.dims import PREFIX, Dim, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import DTYPES, OPSET, Graph, Node, Origin, TensorType, Value
+from intaglio.compiler.ir.graph import DTYPES, OPSET, Graph, Node, Origin, TensorType, Value, operands
 from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.reader import contrib, enum_attributes, onnx_functions
 from intaglio.compiler.reader.control import CONTROL, MOST_UNROLLED, Scope
@@ -196,7 +196,7 @@ class Loader:
         for tensor in proto.initializer:
             self.define(tensor.name, self.graph.constant(array(tensor, self.folder), tensor.name), scope)
 
-    def define(self, name: str, value: Value, scope: Scope) -> None:
+    def define(self, name: str, value: Value | None, scope: Scope) -> None:
         if name in scope.maps[0]:
             raise BadModel(f"{name} is defined twice; export the model again")
         if name:
@@ -273,7 +273,7 @@ class Loader:
             self.define(proto.output[0], inputs[0], scope)
             return
         outputs = tuple(self.graph.value(o or "unused", TensorType("f32", ())) for o in proto.output)
-        node = Node(proto.op_type, inputs, outputs, attrs, (source,))
+        node = Node(proto.op_type, operands(inputs), outputs, attrs, (source,))
         normalise(node, self.opset, self.graph)
         _check_types(node)
         if (function := self.function(node)) is not None:
@@ -315,7 +315,7 @@ class Loader:
         inputs = tuple(self.optional(i, scope, source) for i in proto.input)
         outputs = tuple(Value(o or "unused", TensorType("f32", ())) for o in proto.output)
         attrs = {a.name: attribute(a, self.folder) for a in proto.attribute}
-        results = contrib.write_out(self.graph, Node(proto.op_type, inputs, outputs, attrs, (source,)))
+        results = contrib.write_out(self.graph, Node(proto.op_type, operands(inputs), outputs, attrs, (source,)))
         for name, value in itertools.zip_longest(proto.output, results[: len(proto.output)]):
             if name and value is None:
                 raise UnsupportedOperator(f"its output {name} is not supported; export the model without it")
@@ -362,7 +362,8 @@ def _check_attributes(proto: NodeProto, opset: int) -> None:
     """ONNX's own check leaves out the operators that it also defines by others, LayerNormalization for one."""
     known = onnx.defs.get_schema(proto.op_type, opset, "").attributes
     for a in proto.attribute:
-        if a.name not in known or a.type != known[a.name].type.value:
+        # onnx does not declare that the types of attributes are an enumeration.
+        if a.name not in known or a.type != known[a.name].type.value:  # pyright: ignore[reportAttributeAccessIssue]
             raise BadModel(f"it has no attribute {a.name} of type {AttributeProto.AttributeType.Name(a.type)}")
     enum_attributes.check(proto)
 
@@ -393,11 +394,11 @@ def _check_types(node: Node) -> None:
 
 
 def _constant(attrs: Mapping[str, Any]) -> np.ndarray:
-    kind, value = next(iter(attrs.items()), ("none", None))
+    kind = next(iter(attrs), "none")
     if kind == "value":
-        return value
+        return attrs[kind]
     if kind in ("value_float", "value_floats"):
-        return np.array(value, np.float32)
+        return np.array(attrs[kind], np.float32)
     if kind in ("value_int", "value_ints"):
-        return np.array(value, np.int64)
+        return np.array(attrs[kind], np.int64)
     raise UnsupportedOperator(f"a constant of kind {kind} is not supported")

@@ -5,6 +5,8 @@ Those that a kernel computes, or that a pass knows, stay whole: what they mean i
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
@@ -26,7 +28,7 @@ def defines(op: str) -> bool:
     whole = op in _WHOLE or (has_kernel(op) and op not in _NARROWER)
     if whole or op in _NEVER or not onnx.defs.has(op):
         return False
-    schema = onnx.defs.get_schema(op, OPSET)
+    schema: Any = onnx.defs.get_schema(op, OPSET)  # onnx declares no functions of schemas
     return schema.has_function or schema.has_context_dependent_function
 
 
@@ -34,7 +36,7 @@ def body(node: Node) -> FunctionProto | None:
     """The definition of a node of OPSET by others, its attributes filled in; None if it stays whole or has none."""
     if not defines(node.op) and not (node.op == "LayerNormalization" and len(node.outputs) > 1):
         return None
-    schema = onnx.defs.get_schema(node.op, OPSET)
+    schema: Any = onnx.defs.get_schema(node.op, OPSET)  # onnx declares no functions of schemas
     if schema.has_function:
         version = max(schema.function_opset_versions)
         function = FunctionProto.FromString(schema.get_function_with_opset_version(version))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from intaglio.compiler.ir.errors import UnsupportedOperator
-from intaglio.compiler.ir.graph import DTYPES, Graph, Node, known
+from intaglio.compiler.ir.graph import DTYPES, Graph, Node, known, operands
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.shapes import axis_of
@@ -38,7 +38,7 @@ def _attrs_to_inputs(*names: str) -> Callable[[Node, int, Graph], None]:
             ]
             while consts and consts[-1] is None:
                 consts.pop()
-            node.inputs = (node.inputs[0], *consts)
+            node.inputs = operands((node.inputs[0], *consts))
 
     return move
 
@@ -48,7 +48,7 @@ def _clip(node: Node, opset: int, graph: Graph) -> None:
     bounds = [node.attrs.pop(n, None) for n in ("min", "max")]
     if opset < 11:
         consts = [graph.constant(np.array(b, dtype)) if b is not None else None for b in bounds]
-        node.inputs = (node.inputs[0], *consts)
+        node.inputs = operands((node.inputs[0], *consts))
 
 
 def _softmax(node: Node, opset: int, graph: Graph) -> None:
@@ -90,7 +90,7 @@ def _resize(node: Node, opset: int, graph: Graph) -> None:
     if opset < 11:
         given = node.attrs.pop("scales", None)
         scales = node.inputs[1] if given is None else graph.constant(np.array(given, np.float32), "scales")
-        node.op, node.inputs = "Resize", (node.inputs[0], None, scales)
+        node.op, node.inputs = "Resize", operands((node.inputs[0], None, scales))
         node.attrs |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     mode = node.attrs.setdefault("mode", "nearest")
     node.attrs["mode"] = {"bilinear": "linear", "trilinear": "linear"}.get(mode, mode)
@@ -103,7 +103,7 @@ def _scatter(node: Node, opset: int, graph: Graph) -> None:
 def _dft(node: Node, opset: int, graph: Graph) -> None:
     if opset < 20:
         axis = graph.constant(np.array(node.attrs.pop("axis", 1), np.int64), "axis")
-        node.inputs = (*(*node.inputs, None)[:2], axis)
+        node.inputs = operands((*(*node.inputs, None)[:2], axis))
 
 
 def _reduce(node: Node, opset: int, graph: Graph) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from intaglio.compiler.ir import operators
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.encoded import Quantized
-from intaglio.compiler.ir.graph import DTYPES, Graph, Node, Operator, TensorType, Value, known
+from intaglio.compiler.ir.graph import DTYPES, Content, Graph, Node, Operator, TensorType, Value, known
 from intaglio.compiler.ir.packed import Packed
 from intaglio.compiler.rewrite.provenance import back, onward
 from intaglio.compiler.semantics.infer import infer
@@ -34,10 +34,10 @@ class GraphBuilder:
         self._sources, self._name = sources or root.sources, root.output.name
         self.made: set[Value] = set()
 
-    def decline(self, why: str) -> None:
+    def decline(self, why: str) -> NoReturn:
         raise Declined(why)
 
-    def constant(self, array: np.ndarray | Packed | Quantized, name: str | None = None) -> Value:
+    def constant(self, array: Content | np.generic, name: str | None = None) -> Value:
         whole = array if isinstance(array, Packed | Quantized) else np.asarray(array)
         return self.graph.constant(whole, name or f"{self._name}.const")
 
@@ -85,10 +85,10 @@ class GraphBuilder:
         if result not in self.made:
             graph.redirect(out, result)
             return
-        maker = graph.producer(result)
+        maker = graph.expect_producer(result)
         graph.remove(maker)
         outputs = tuple(out if v is result else v for v in maker.outputs)
-        graph.replace(graph.producer(out), replace(maker, outputs=outputs))
+        graph.replace(graph.expect_producer(out), replace(maker, outputs=outputs))
         back(graph, out)
 
     def __getattr__(self, op: str) -> Any:

@@ -27,23 +27,23 @@ def changed(node: Node) -> Value | None:
     data = [v for v in node.inputs if v is not None and v.scalar is None]
     if len(data) != 1 or data[0].type != node.output.type or data[0].dtype != "f32":
         return None
-    return data[0] if node.op in UNARY | BINARY | {"Clip"} or is_rounding(node) else None
+    return data[0] if node.op in UNARY | BINARY | {"Clip"} or rounding(node) else None
 
 
-def is_rounding(node: Node) -> bool:
-    """Whether numbers are rounded to steps that are known."""
-    rounding = FakeQuantize.of(node)
-    return rounding is not None and rounding.scale is not None
+def rounding(node: Node) -> FakeQuantize[Value] | None:
+    """What a node computes, if it rounds numbers to steps that are known."""
+    own = FakeQuantize.of(node)
+    return own if own is not None and own.scale is not None else None
 
 
-def spelled(rounding: FakeQuantize[Value], x: str) -> Expression:
+def spelled(own: FakeQuantize[Value], x: str) -> Expression:
     """What a rounding to known steps does to `x`, as ONNX defines QuantizeLinear and DequantizeLinear."""
-    scale, zero = rounding.scale.scalar, rounding.zero.scalar
+    scale, zero = (v.scalar for v in own.inputs[1:])
     return (
         ("Div", x, scale),
         ("Round", "t0"),
         ("Add", "t1", zero),
-        ("Clip", "t2", rounding.low, rounding.high),
+        ("Clip", "t2", own.low, own.high),
         ("Sub", "t3", zero),
         ("Mul", "t4", scale),
     )
@@ -54,10 +54,10 @@ def expression(chain: Sequence[Node]) -> Expression:
     made: Expression = ()
     for node in chain:
         x = f"t{len(made) - 1}" if made else "acc"
-        if is_rounding(node):
-            made += shifted(spelled(node.own, "acc"), len(made), {"acc": x})
+        if rounds := rounding(node):
+            made += shifted(spelled(rounds, "acc"), len(made), {"acc": x})
         else:
-            own = changed(node)
-            args = [None if v is None else x if v is own else v.scalar for v in node.inputs]
+            data = changed(node)
+            args = [None if v is None else x if v is data else v.scalar for v in node.inputs]
             made += (step(node.op, node.attrs, args),)
     return made

@@ -232,7 +232,7 @@ def _match(
     elif not isinstance(pattern, Pattern) or pattern in bound:
         yield bound
     elif isinstance(pattern, Op):
-        inputs, bound = graph.producer(value).inputs, bound | {pattern: value}
+        inputs, bound = graph.expect_producer(value).inputs, bound | {pattern: value}
         yield from _match_all(graph, pattern.args, inputs, bound, missed)
         if pattern.op in COMMUTATIVE:
             yield from _match_all(graph, pattern.args, inputs[::-1], bound, missed)
@@ -252,7 +252,8 @@ def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) 
     if isinstance(pattern, Chain):
         return node is not None and changed(node) is not None
     return (
-        node is not None
+        isinstance(pattern, Op)
+        and node is not None
         and (node.op, len(node.inputs)) == (pattern.op, len(pattern.args))
         and node.output is value
         and all(node.attrs.get(k) == v for k, v in pattern.attrs.items())

@@ -35,7 +35,7 @@ def back(graph: Graph, value: Value) -> None:
 
 def columns(origin: Origin | None, chosen: np.ndarray) -> Origin | None:
     """The origin of some columns of a value, where they are neighbours."""
-    return origin.seen(("columns", ends(chosen))) if origin and ends(chosen) else None
+    return origin.seen(("columns", span)) if origin and (span := ends(chosen)) else None
 
 
 def ends(numbers: np.ndarray) -> tuple[int, int] | None:
@@ -46,13 +46,12 @@ def ends(numbers: np.ndarray) -> tuple[int, int] | None:
 
 def _behind(node: Node) -> View | None:
     """How what a view reads is seen in what it makes, None where that cannot be said."""
-    source = node.inputs[0] if node.inputs else None
-    if node.op == "Expand" and len(source.shape) == len(node.output.shape):
-        return ("first", source.shape)
+    if node.op == "Expand" and len(node.inputs[0].shape) == len(node.output.shape):
+        return ("first", node.inputs[0].shape)
     if node.op not in _VIEWS:
         return None
     perm = permutation(node)
-    return _view(node, source, [perm.index(i) for i in range(len(perm))])
+    return _view(node, node.inputs[0], [perm.index(i) for i in range(len(perm))])
 
 
 def _view(node: Node, seen: Value, perm: list[int]) -> View:

@@ -35,7 +35,7 @@ def maps(graph: Graph, value: Value, expected: Callable[[np.ndarray], np.ndarray
     found, chain = source(graph, value)
     for size in (3, 5):
         symbols = {s.name: size for v in (found, value) for s in v.type.symbols}
-        shape = tuple(int(dims.substitute(d, symbols)) for d in found.shape)
+        shape = tuple(dims.fixed(dims.substitute(d, symbols)) for d in found.shape)
         index = np.arange(int(np.prod(shape))).reshape(shape)
         actual = evaluate.compute(graph, chain, {found: index}, symbols)[value] if chain else index
         try:

@@ -26,7 +26,7 @@ def run(
 
 def zeros(graph: Graph) -> dict[str, np.ndarray]:
     """The states of a graph as they are before anything is written into them."""
-    return {v.name: np.zeros(v.shape, DTYPES[v.dtype]) for v in graph.states}
+    return {v.name: np.zeros(v.fixed_shape, DTYPES[v.dtype]) for v in graph.states}
 
 
 def compute(
@@ -41,6 +41,7 @@ def compute(
     Of the results only `wanted` are kept, where they are named: those of a whole encoder would fill the memory.
     """
     results = dict(values)
+    kept = () if wanted is None else wanted
     last = {value: i for i, node in enumerate(nodes) for value in node.reads} if wanted is not None else {}
 
     def read(value: Value | None) -> np.ndarray | None:
@@ -56,7 +57,7 @@ def compute(
             raise BadModel(f"{node.op} ({', '.join(node.sources) or node.output.name}): {e}") from e
         results.update(zip(node.outputs, made, strict=False))
         for value in set(node.reads):
-            if last.get(value) == i and value not in wanted:
+            if value is not None and last.get(value) == i and value not in kept:
                 results.pop(value, None)
     return results
 
@@ -65,7 +66,8 @@ def concrete(constant: Value, symbols: Mapping[str, Dim]) -> np.ndarray:
     """The content of a constant: dequantized, and with its symbolic dimensions, if it has any, replaced by numbers."""
     if isinstance(constant.const, Packed | Quantized):
         return constant.const.dequantized()
-    if constant.const.dtype != object:
-        return constant.const
-    numbers = [int(dims.substitute(d, symbols)) for d in constant.const.reshape(-1)]
-    return np.array(numbers, DTYPES[constant.dtype]).reshape(constant.const.shape)
+    array = constant.array
+    if array.dtype != object:
+        return array
+    numbers = [dims.fixed(dims.substitute(d, symbols)) for d in array.reshape(-1)]
+    return np.array(numbers, DTYPES[constant.dtype]).reshape(array.shape)

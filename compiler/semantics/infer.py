@@ -13,7 +13,7 @@ from intaglio.compiler.ir.dims import NotLinear
 from intaglio.compiler.ir.encoded import SMALL, Quantized, dequantize
 from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import PREDICATES
-from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, Value, known, type_of
+from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, known, type_of
 from intaglio.compiler.semantics import evaluate, operators
 from intaglio.compiler.semantics.shape_arithmetic import ON_DIMS
 from intaglio.compiler.semantics.shapes import DataDependent
@@ -60,11 +60,12 @@ def _known(node: Node) -> bool:
     if node.op == "Size":
         _fill(node, known([node.inputs[0].type.size], ()))
         return True
-    if any(v.const is None for v in present) or node.op in _RANDOM:
+    contents = [v.const for v in present if v.const is not None]
+    if len(contents) < len(present) or node.op in _RANDOM:
         return False
-    if any(v.const.dtype == object for v in present):
+    if any(content.dtype == object for content in contents):
         return _symbolic(node)
-    if _grows(node, present):
+    if _grows(node, sum(content.size for content in contents)):
         return False
     if _waits(node):
         return False
@@ -78,34 +79,33 @@ def _known(node: Node) -> bool:
     return True
 
 
-def _grows(node: Node, inputs: list[Value]) -> bool:
-    """Whether the outputs would be large constants, larger than what they are made of."""
+def _grows(node: Node, read: int) -> bool:
+    """Whether the outputs would be large constants, larger than the `read` numbers that they are made of."""
     try:
-        sizes = [found.size for found in types(node)]
+        sizes = [dims.high(type.size) for type in types(node)]
     except DataDependent:
         return False
-    return max(sizes, default=0) > max(_MAX_FOLD, 2 * sum(v.const.size for v in inputs))
+    return max(sizes, default=0) > max(_MAX_FOLD, 2 * read)
 
 
 def _waits(node: Node) -> bool:
     """Whether a weight is dequantized to f16, which is computed in f32: see passes/widen.py."""
-    return (
-        node.op == "DequantizeLinear" and node.inputs[1].dtype in ("f16", "bf16") and node.inputs[0].const.size >= SMALL
-    )
+    narrow = node.op == "DequantizeLinear" and node.inputs[1].dtype in ("f16", "bf16")
+    return narrow and dims.low(node.inputs[0].type.size) >= SMALL
 
 
 def _quantized(node: Node) -> Quantized | None:
     """The result as a weight in few bits, if it is large and can be left so."""
     x = node.inputs[0]
-    if len(x.shape) < 2 or x.const.size < SMALL:
+    if x.const is None or len(x.shape) < 2 or x.const.size < SMALL:
         return None
     if node.op == "Transpose" and isinstance(x.const, Quantized):
         return x.const.transpose(*node.attrs.get("perm", range(len(x.shape))[::-1]))
     if node.op == "Cast" and x.dtype in ("f16", "bf16") and node.attrs["to"] == "f32":
-        return Quantized(x.const)
+        return Quantized(x.array)
     if node.op == "DequantizeLinear" and x.dtype in ("i8", "u8", "i4", "u4") and node.inputs[1].dtype == "f32":
-        grid = (evaluate.concrete(v, {}) if v is not None else None for v in (node.inputs[1], node.input(2)))
-        return dequantize(x.const, *grid, node.attrs)
+        zero = evaluate.concrete(node.inputs[2], {}) if node.input(2) is not None else None
+        return dequantize(x.array, evaluate.concrete(node.inputs[1], {}), zero, node.attrs)
     return None
 
 
@@ -115,10 +115,11 @@ def _fill(node: Node, array: np.ndarray, dtype: str = "i64") -> None:
 
 def _symbolic(node: Node) -> bool:
     rule = ON_DIMS.get(node.op)
-    if rule is None or any(v is not None and v.const.size > MAX_DIMS for v in node.inputs):
+    arrays = [v.const if v is not None else None for v in node.inputs]
+    if rule is None or any(a is not None and a.size > MAX_DIMS for a in arrays):
         return False
     try:
-        array = rule(node, [v.const if v is not None else None for v in node.inputs])
+        array = rule(node, arrays)
     except (NotLinear, DataDependent):
         return False
     except (ArithmeticError, IndexError, TypeError, ValueError) as e:

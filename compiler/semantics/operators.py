@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.expression import Expression, operator
-from intaglio.compiler.ir.graph import DTYPES, OPSET, CacheWrite, Node, Value
+from intaglio.compiler.ir.expression import Argument, Expression, operator
+from intaglio.compiler.ir.graph import DTYPES, OPSET, CacheWrite, Node, TensorType, Value, operands
 from intaglio.compiler.ir.operators import (
     OWN,
     Attention,
@@ -31,21 +32,26 @@ from intaglio.compiler.semantics.erf import erf
 
 KNOWN = frozenset({s.name for s in onnx.defs.get_all_schemas() if not s.domain} | OWN.keys())  # names of operators
 
+_F32 = np.dtype(np.float32)
+_UNTYPED = TensorType("f32", ())  # of values whose type numpy does not ask for
+
 
 def proto(node: Node) -> onnx.NodeProto:
     """The node as ONNX writes it, its values named i0, i1, ... and o0, o1, ..."""
     ins = [f"i{k}" if v is not None else "" for k, v in enumerate(node.inputs)]
-    attrs = {k: onnx.numpy_helper.from_array(a) if isinstance(a, np.ndarray) else a for k, a in node.attrs.items()}
+    attrs: dict[str, Any] = {
+        k: onnx.numpy_helper.from_array(a) if isinstance(a, np.ndarray) else a for k, a in node.attrs.items()
+    }
     return onnx.helper.make_node(node.op, ins, [f"o{k}" for k in range(len(node.outputs))], **attrs)
 
 
-def evaluate(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def evaluate(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """The outputs of one node for what it reads, in the order of `node.reads`. Raises BadModel if it has none."""
     results = _results(node, inputs[: len(node.inputs)])
     return results if node.tail is None else [expression(node.tail.steps, results, inputs)]
 
 
-def _results(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def _results(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """The outputs without what the tail does to them."""
     try:
         if node.own is not None:
@@ -61,7 +67,7 @@ def _results(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     return _by_reference(node, inputs)
 
 
-def _by_reference(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def _by_reference(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     feeds = {f"i{k}": v for k, v in enumerate(inputs) if v is not None}
     try:
         results = ReferenceEvaluator(proto(node), opsets={"": OPSET}).run(None, feeds)
@@ -70,25 +76,25 @@ def _by_reference(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarra
     return [np.asarray(y) for y in results]
 
 
-def expression(steps: Expression, accs: Sequence[np.ndarray], inputs: Sequence[np.ndarray | None]) -> np.ndarray:
+def expression(steps: Expression, accs: Sequence[np.ndarray], inputs: Sequence[Any]) -> np.ndarray:
     """The value of a fused elementwise expression; `accs`: what its host made, "acc" and perhaps "acc1"."""
     made = {f"acc{i or ''}": acc for i, acc in enumerate(accs)}
     done: list[np.ndarray] = []
 
-    def argument(arg: str | float | None, like: np.dtype) -> np.ndarray | None:
+    def argument(arg: Argument, like: np.dtype) -> np.ndarray:
         if not isinstance(arg, str):
-            return None if arg is None else np.array(arg, like)
+            return np.array(arg, like)
         return made[arg] if arg in made else (inputs if arg[0] == "x" else done)[int(arg[1:])]
 
     for step in steps:
         op, attrs, args = operator(step)
         if op == "Cast":
-            done.append(argument(args[0], np.float32).astype(DTYPES[args[1]]))
+            done.append(argument(args[0], _F32).astype(DTYPES[str(args[1])]))
             continue
-        like = next((argument(a, np.float32).dtype for a in reversed(args) if isinstance(a, str)), np.dtype(np.float32))
-        arrays = [argument(a, like) for a in args]
-        values = tuple(None if a is None else Value("", None) for a in arrays)
-        done += evaluate(Node(op, values, (Value("", None),), attrs), arrays)
+        like = next((argument(a, _F32).dtype for a in reversed(args) if isinstance(a, str)), _F32)
+        arrays = [None if a is None else argument(a, like) for a in args]
+        values = operands(None if a is None else Value("", _UNTYPED) for a in arrays)
+        done += evaluate(Node(op, values, (Value("", _UNTYPED),), attrs), arrays)
     return done[-1]
 
 
@@ -101,7 +107,7 @@ def _linear(layer: Linear[np.ndarray]) -> list[np.ndarray]:
         y = expression(layer.gate, np.split(y, 2, axis=-1), [])
     parts = np.split(y, np.cumsum(layer.splits)[:-1], axis=-1) if layer.splits else [y]
     if rotary := layer.rotary:
-        cos, sin = rotary.cos[rotary.at], rotary.sin[rotary.at]
+        cos, sin = (table[dims.fixed(rotary.at)] for table in (rotary.cos, rotary.sin))
         for i in rotary.outputs:
             heads = parts[i].reshape(*parts[i].shape[:-1], -1, 2 * len(cos))
             parts[i] = rotated(heads, cos, sin, interleaved=False).reshape(parts[i].shape)
@@ -117,15 +123,15 @@ def _normed(x: np.ndarray, norm: Prologue[np.ndarray]) -> np.ndarray:
 def _cached(parts: list[np.ndarray], writes: tuple[CacheWrite[np.ndarray], ...]) -> list[np.ndarray]:
     """The outputs, those that are written into states with the rows before them."""
     for write in writes:
-        parts[write.output] = _written(parts[write.output], write.state, write.at)
+        parts[write.output] = _written(parts[write.output], write.state, dims.fixed(write.at))
     return parts
 
 
-def _gather(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def _gather(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.take(inputs[0], inputs[1], axis=node.attrs.get("axis", 0))]
 
 
-def _gather_elements(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def _gather_elements(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     axis = node.attrs.get("axis", 0)
     return [np.take_along_axis(inputs[0], inputs[1] % inputs[0].shape[axis], axis)]
 
@@ -193,7 +199,7 @@ def _written(new: np.ndarray, state: np.ndarray, at: int) -> np.ndarray:
     return np.concatenate([state[..., :at, :], new.astype(state.dtype)], axis=-2)[..., :rows, :]
 
 
-def _gelu(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def _gelu(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     (x,) = inputs
     if node.attrs.get("approximate") == "tanh":
         return [(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))).astype(x.dtype)]
@@ -227,12 +233,12 @@ def _cell(
     def activation(i: int, value: np.ndarray) -> np.ndarray:
         name, *parameters = layer.activations[i]
         clip = layer.clip or np.inf
-        attrs = dict(zip(("alpha", "beta"), parameters, strict=False))
+        attrs: dict[str, Any] = dict(zip(("alpha", "beta"), parameters, strict=False))
         value = np.clip(value, -clip, clip, dtype=np.float32)
         if name in ("Affine", "ScaledTanh"):
             a, b = parameters
             return a * value + b if name == "Affine" else a * np.tanh(b * value)
-        return evaluate(Node(name, (Value("", None),), (Value("", None),), attrs), [value])[0]
+        return evaluate(Node(name, (Value("", _UNTYPED),), (Value("", _UNTYPED),), attrs), [value])[0]
 
     h, products = state[0], r @ state[0]
     if layer.cell == "RNN":
@@ -249,7 +255,7 @@ def _cell(
     return [activation(0, o + p[1] * c) * activation(2, c), c]
 
 
-def _softmax(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def _softmax(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [_softmax_of(inputs[0], node.attrs.get("axis", -1))]
 
 
@@ -273,7 +279,7 @@ def _fake_quantize(rounding: FakeQuantize[np.ndarray]) -> list[np.ndarray]:
     return [(np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale]
 
 
-def _rms_norm(node: Node, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
+def _rms_norm(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     x, scale = inputs[:2]
     axes = tuple(range(node.attrs.get("axis", -1) % x.ndim, x.ndim))
     mean = np.mean(np.square(x, dtype=np.float32), axes, keepdims=True)
@@ -293,7 +299,7 @@ OURS: dict[str, Callable[[Any], list[np.ndarray]]] = {
 }
 
 # Operators of ONNX that its reference implementation lacks or computes slowly, or in another precision.
-FAST: dict[str, Callable[[Node, list[Any]], list[np.ndarray]]] = {
+FAST: dict[str, Callable[[Node, Sequence[Any]], list[np.ndarray]]] = {
     "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],
     "Erf": lambda node, inputs: [erf(inputs[0])],
     "Gather": _gather,

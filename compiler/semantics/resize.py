@@ -42,17 +42,17 @@ def resized(node: Node) -> list[Resized]:
     axes = [a % len(shape) for a in axes]
     cropped = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
     roi = _numbers(_known(node, 1), 2 * len(axes), -np.inf) if cropped else None
-    if (scales is None) == (sizes is None):
-        raise BadModel("it needs either scales or sizes, and not both")
-    scales = _numbers(scales, len(axes), 0) if scales is not None else None
-    sizes = _numbers(sizes, len(axes), 0) if sizes is not None else None
-    result = [Resized(d, d, 1.0) for d in shape]
-    if sizes is not None:
+    if scales is not None and sizes is None:
+        scales = _numbers(scales, len(axes), 0)
+    elif sizes is not None and scales is None:
+        sizes = _numbers(sizes, len(axes), 0)
         scales = [_ratio(wanted, shape[a]) for a, wanted in zip(axes, sizes, strict=True)]
-    policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
-    if sizes is not None and policy != "stretch":
-        scale = min(scales) if policy == "not_larger" else max(scales)
-        scales, sizes = [scale] * len(axes), [int(scale * shape[a] + 0.5) for a in axes]
+        if (policy := node.attrs.get("keep_aspect_ratio_policy", "stretch")) != "stretch":
+            scale = min(scales) if policy == "not_larger" else max(scales)
+            scales, sizes = [scale] * len(axes), [int(scale * dims.fixed(shape[a]) + 0.5) for a in axes]
+    else:
+        raise BadModel("it needs either scales or sizes, and not both")
+    result = [Resized(d, d, 1.0) for d in shape]
     for i, axis in enumerate(axes):
         part = (float(roi[i]), float(roi[i + len(axes)])) if roi is not None else (0.0, 1.0)
         count = int(sizes[i]) if sizes is not None else _scaled(shape[axis], scales[i])
@@ -62,11 +62,13 @@ def resized(node: Node) -> list[Resized]:
 
 def _known(node: Node, i: int) -> np.ndarray | None:
     value = node.input(i)
-    if value is not None and value.const is None:
+    if value is None:
+        return None
+    if value.const is None:
         raise NotLinear(f"{value.name} is computed at run time")
-    if value is not None and value.const.dtype == object:
+    if value.const.dtype == object:
         raise NotLinear(f"{value.name} depends on a dynamic size")
-    return value.const.reshape(-1) if value is not None and value.const.size else None
+    return value.array.reshape(-1) if value.array.size else None
 
 
 def _numbers(given: np.ndarray | None, count: int, above: float) -> np.ndarray:
@@ -93,7 +95,8 @@ def _scaled(size: Dim, scale: float) -> Dim:
 
 def coordinates(axis: Resized, mode: str) -> np.ndarray:
     """Where the new elements lie among the old ones."""
-    i, size, scale = np.arange(axis.count, dtype=np.float64), axis.size, axis.scale
+    count, size, scale = dims.fixed(axis.count), dims.fixed(axis.size), axis.scale
+    i = np.arange(count, dtype=np.float64)
     length = scale * size  # what the new axis would be as long as, were it not rounded
     start, end = axis.roi
     if mode == "asymmetric":
@@ -107,7 +110,7 @@ def coordinates(axis: Resized, mode: str) -> np.ndarray:
         return (step + start) * (size - 1)
     if mode == "pytorch_half_pixel" and length == 1:
         return 0 * i - 0.5
-    offset = size / 2 * (1 - axis.count / length) if mode == "half_pixel_symmetric" else 0
+    offset = size / 2 * (1 - count / length) if mode == "half_pixel_symmetric" else 0
     return offset + (i + 0.5) / scale - 0.5
 
 
@@ -122,12 +125,12 @@ _ROUNDED = {
 def nearest(axis: Resized, node: Node) -> np.ndarray:
     """The old element that each new one is."""
     rounded = _ROUNDED[node.attrs.get("nearest_mode", "round_prefer_floor")](_coordinates(axis, node))
-    return np.clip(rounded.astype(np.int64), 0, axis.size - 1)
+    return np.clip(rounded.astype(np.int64), 0, dims.fixed(axis.size) - 1)
 
 
 def weighted(axis: Resized, node: Node) -> tuple[np.ndarray, np.ndarray]:
     """The old elements that each new one is a mean of, and their weights: both [count, taps]."""
-    a = node.attrs.get("cubic_coeff_a", -0.75)
+    size, a = dims.fixed(axis.size), node.attrs.get("cubic_coeff_a", -0.75)
     kernel, reach = (lambda d: _cubic(d, a), 2) if node.attrs["mode"] == "cubic" else (_linear, 1)
     shrunk = min(axis.scale, 1.0) if node.attrs.get("antialias") else 1.0
     x = _coordinates(axis, node)[:, None]
@@ -135,15 +138,15 @@ def weighted(axis: Resized, node: Node) -> tuple[np.ndarray, np.ndarray]:
     places = np.floor(x).astype(np.int64) + np.arange(1 - taps // 2, 1 + taps // 2)
     weights = kernel(np.abs(places - x) * shrunk)
     if node.attrs.get("exclude_outside"):
-        weights = np.where((places < 0) | (places >= axis.size), 0, weights)
+        weights = np.where((places < 0) | (places >= size), 0, weights)
     weights /= weights.sum(-1, keepdims=True)
-    return np.clip(places, 0, axis.size - 1).astype(np.int32), weights.astype(np.float32)
+    return np.clip(places, 0, size - 1).astype(np.int32), weights.astype(np.float32)
 
 
 def outside(axis: Resized, node: Node) -> np.ndarray:
     """Which of the new elements lie outside of the old ones."""
     x = _coordinates(axis, node)
-    return (x < 0) | (x > axis.size - 1)
+    return (x < 0) | (x > dims.fixed(axis.size) - 1)
 
 
 def _coordinates(axis: Resized, node: Node) -> np.ndarray:

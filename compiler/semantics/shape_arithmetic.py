@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def _decided(compare: Callable[[Dim, Dim], bool | None]) -> Callable[[Node, list
             raise DataDependent(f"{a} is compared with {b}")
         return answer
 
-    return lambda node, x: np.frompyfunc(one, 2, 1)(x[0], x[1])
+    return lambda node, x: np.asarray(np.frompyfunc(one, 2, 1)(x[0], x[1]))
 
 
 def _not(answer: bool | None) -> bool | None:
@@ -44,8 +45,8 @@ def _numbers(x: np.ndarray) -> np.ndarray:
     return x.astype(np.int64)
 
 
-def _axes(node: Node, x: list[np.ndarray]) -> tuple[int, ...] | None:
-    return tuple(_numbers(x[1]).reshape(-1).tolist()) if len(x) > 1 and x[1] is not None else None
+def _axes(x: np.ndarray) -> tuple[int, ...]:
+    return tuple(_numbers(x).reshape(-1).tolist())
 
 
 def _cast_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
@@ -66,7 +67,7 @@ def _divide(node: Node, x: list[np.ndarray]) -> np.ndarray:
         negative = not isinstance(a, dims.Expr) and not isinstance(b, dims.Expr) and (a < 0) != (b < 0)
         return -(-a // b) if negative else a // b  # integers divide towards zero
 
-    return np.frompyfunc(one, 2, 1)(x[0], x[1])
+    return np.asarray(np.frompyfunc(one, 2, 1)(x[0], x[1]))
 
 
 def _product(node: Node, x: list[np.ndarray]) -> np.ndarray:
@@ -75,15 +76,16 @@ def _product(node: Node, x: list[np.ndarray]) -> np.ndarray:
     return np.full((1,) if node.attrs.get("keepdims", 1) else (), dims.product(tuple(x[0])), object)
 
 
-ON_DIMS: dict[str, Callable[[Node, list[np.ndarray]], np.ndarray]] = {
+# Of an input that is absent an array is None.
+ON_DIMS: dict[str, Callable[[Node, list[Any]], np.ndarray]] = {
     "Identity": lambda node, x: x[0],
     "Cast": _cast_dims,
     "Gather": lambda node, x: np.take(x[0], _numbers(x[1]), axis=node.attrs.get("axis", 0)),
     "Concat": lambda node, x: np.concatenate([np.asarray(v, object) for v in x], axis=node.attrs["axis"]),
     "Slice": _slice_dims,
-    "Squeeze": lambda node, x: np.squeeze(x[0], _axes(node, x)),
-    "Unsqueeze": lambda node, x: np.expand_dims(x[0], _axes(node, x)),
-    "Reshape": lambda node, x: x[0].reshape(types(node)[0].shape),
+    "Squeeze": lambda node, x: np.squeeze(x[0], _axes(x[1]) if len(x) > 1 and x[1] is not None else None),
+    "Unsqueeze": lambda node, x: np.expand_dims(x[0], _axes(x[1])),
+    "Reshape": lambda node, x: x[0].reshape([dims.fixed(d) for d in types(node)[0].shape]),
     "Add": lambda node, x: np.add(x[0].astype(object), x[1]),
     "Sub": lambda node, x: np.subtract(x[0].astype(object), x[1]),
     "Mul": lambda node, x: np.multiply(x[0].astype(object), x[1]),

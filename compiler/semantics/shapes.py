@@ -32,15 +32,16 @@ def content(value: Value, what: str) -> list[Dim]:
     """The numbers or dimensions in a small integer tensor; raises DataDependent if they are not known."""
     if value.const is None:
         raise DataDependent(f"{what} {value.name} is computed at run time")
-    return [d if isinstance(d, dims.Expr) else int(d) for d in value.const.reshape(-1)]
+    return [d if isinstance(d, dims.Expr) else int(d) for d in value.array.reshape(-1)]
 
 
 def integers(value: Value, what: str) -> list[int]:
     """The numbers in a small integer tensor; raises DataDependent if one is not known or symbolic."""
     numbers = content(value, what)
-    if any(isinstance(d, dims.Expr) for d in numbers):
+    fixed = [d for d in numbers if not isinstance(d, dims.Expr)]
+    if len(fixed) < len(numbers):
         raise DataDependent(f"{what} {value.name} depends on a dynamic size")
-    return numbers
+    return fixed
 
 
 def slices(node: Node) -> list[tuple[Dim, Dim, int]]:

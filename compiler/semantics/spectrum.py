@@ -47,13 +47,16 @@ def transformed(node: Node) -> list[TensorType]:
 
 def frames(node: Node) -> tuple[int, int, Dim]:
     """How many numbers the frames of an STFT have, how far they are apart, and how many there are."""
-    signal, step, window, length = (node.input(i) for i in range(4))
-    if window is None and length is None:
-        raise BadModel("it needs a window or a frame_length")
+    signal, window, length = node.inputs[0], node.input(2), node.input(3)
     if len(signal.shape) != 3 or (window is not None and len(window.shape) != 1):
         raise BadModel(f"expected a signal [batch, length, 1 or 2] and a window [length], got {signal.type}")
-    size = window.shape[0] if length is None else _number(length, "length")
-    step = _number(step, "step")
+    if length is not None:
+        size = _number(length, "length")
+    elif window is not None:
+        size = window.shape[0]
+    else:
+        raise BadModel("it needs a window or a frame_length")
+    step = _number(node.inputs[1], "step")
     if not isinstance(size, int):
         raise NotLinear(f"its frame length {size} is dynamic")
     if step < 1 or size < 1 or dims.high(signal.shape[1] - size) < 0:

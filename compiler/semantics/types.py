@@ -127,7 +127,9 @@ def _split(node: Node) -> list[TensorType]:
 
 
 def _range(node: Node) -> list[TensorType]:
-    bounds = [(*content(v, "the bound"), None)[0] if v.dtype in ("i64", "i32") else v.scalar for v in node.inputs]
+    bounds: list[Any] = [
+        (*content(v, "the bound"), None)[0] if v.dtype in ("i64", "i32") else v.scalar for v in node.inputs
+    ]
     if any(b is None for b in bounds):
         raise DataDependent("the bounds of the range are computed at run time")
     start, limit, delta = bounds
@@ -223,7 +225,7 @@ def _compress(node: Node) -> list[TensorType]:
     if (axis := node.attrs.get("axis")) is None:
         return [TensorType(x.dtype, (count,))]
     axis = axis_of(axis, len(x.shape))
-    if dims.high(x.shape[axis]) < node.inputs[1].const.size:
+    if dims.high(x.shape[axis]) < node.inputs[1].array.size:
         raise BadModel(f"the condition {node.inputs[1].type} is longer than axis {axis} of {x.type}")
     return [TensorType(x.dtype, (*x.shape[:axis], count, *x.shape[axis + 1 :]))]
 

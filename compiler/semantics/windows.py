@@ -73,7 +73,7 @@ def blocks(node: Node) -> list[Window]:
     x, *sizes = node.inputs
     if any(v.const is None or v.const.dtype == object for v in sizes):
         raise NotLinear("the sizes of the image and of its blocks are not constants")
-    image, block = (v.const.reshape(-1).tolist() for v in sizes)
+    image, block = (v.array.reshape(-1).tolist() for v in sizes)
     like = Value(x.name, TensorType(x.dtype, (*x.shape[:2], *image)))
     return windows(Node("Im2Col", (like,), node.outputs, node.attrs | {"kernel_shape": block}))
 
@@ -81,7 +81,11 @@ def blocks(node: Node) -> list[Window]:
 def assembled(node: Node) -> list[TensorType]:
     x, slid = node.inputs[0], blocks(node)
     taps = math.prod(w.kernel for w in slid)
-    if len(x.shape) != 3 or x.shape[2] != dims.product(tuple(w.count for w in slid)) or x.shape[1] % taps:
+    if (
+        len(x.shape) != 3
+        or x.shape[2] != dims.product(tuple(w.count for w in slid))
+        or not dims.divides(taps, x.shape[1])
+    ):
         raise BadModel(f"{x.type} does not hold blocks of {taps} elements at {[w.count for w in slid]} places")
     return [TensorType(x.dtype, (x.shape[0], x.shape[1] // taps, *(w.size for w in slid)))]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from intaglio.compiler.ir.errors import BadModel
+from intaglio.compiler.ir.dims import NotLinear
+from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.reader.contrib import attention, fused, quantize
 from intaglio.compiler.rewrite.builder import GraphBuilder
@@ -31,6 +32,8 @@ def write_out(graph: Graph, node: Node) -> list[Value | None]:
         return CONTRIB[node.op](GraphBuilder(graph, node), node)
     except BadModel:
         raise
+    except NotLinear as e:
+        raise UnsupportedOperator(UNDECIDED.format(e)) from e
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as e:
         raise BadModel(
             f"{node.op} ({node.name}) lacks an input or attribute that it needs; export the model again"

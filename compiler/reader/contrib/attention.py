@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.dims import Dim, divides, fixed, less
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import DTYPES, Node, Value, known
 from intaglio.compiler.reader.contrib.refuse import refuse, refuse_inputs
@@ -28,7 +28,7 @@ def _attention(op: GraphBuilder, node: Node) -> Results:
     if node.input(2) is not None:
         projected = op.Add(projected, node.inputs[2])
     sizes = node.attrs.get("qkv_hidden_sizes") or [width // 3] * 3
-    q, k, v = (_split(op, y, heads) for y in op.node("Split", (projected, op.integers(*sizes)), 3, axis=2))
+    q, k, v = (_split(op, y, heads) for y in op.node("Split", (projected, op.dimensions(*sizes)), 3, axis=2))
     past, present = node.input(4), None
     if past is not None and past.shape[3] != 0:
         k, v = (_after(op, op.Gather(past, op.constant(np.array(i)), axis=0), y) for i, y in enumerate((k, v)))
@@ -41,21 +41,21 @@ def _attention(op: GraphBuilder, node: Node) -> Results:
 
 def _multi_head(op: GraphBuilder, node: Node) -> Results:
     """Queries, keys and values may come in one tensor, keys and values also as heads already, from an encoder."""
-    names = "query key value bias padding attention_bias past_key past_value".split()
-    given = {name: node.input(i) for i, name in enumerate(names)}
-    return _over_heads(op, node, **given, causal=bool(node.attrs.get("unidirectional")))
+    names = "key value bias padding attention_bias past_key past_value".split()
+    given = {name: node.input(i) for i, name in enumerate(names, 1)}
+    return _over_heads(op, node, node.inputs[0], **given, causal=bool(node.attrs.get("unidirectional")))
 
 
 def _decoder_masked(op: GraphBuilder, node: Node) -> Results:
     """For one query, which sees all keys: of several each sees those up to its own, but in cross-attention."""
-    names = "query key value padding attention_bias past_key past_value".split()
-    given = {name: node.input(i) for i, name in enumerate(names)}
+    names = "key value padding attention_bias past_key past_value".split()
+    given = {name: node.input(i) for i, name in enumerate(names, 1)}
     refuse(node, "output_qk")
     refuse_inputs(node, cache_indirection=9)
-    across = given["key"] is not None and len(given["key"].shape) == 4
-    if not across and node.attrs.get("past_present_share_buffer") and given["past_key"].shape[2] != 0:
+    across = (key := node.input(1)) is not None and len(key.shape) == 4
+    if not across and node.attrs.get("past_present_share_buffer") and node.inputs[5].shape[2] != 0:
         raise UnsupportedOperator("past_present_share_buffer is not supported; export the model without it")
-    return _over_heads(op, node, **given, bias=node.input(10), causal=not across)
+    return _over_heads(op, node, node.inputs[0], **given, bias=node.input(10), causal=not across)
 
 
 def _over_heads(
@@ -75,7 +75,7 @@ def _over_heads(
     rows = _unpacked(op, heads, query, key, value)
     if bias is not None:
         sizes = [y.shape[-1] if len(y.shape) == 3 else 0 for y in rows]
-        biases = op.node("Split", (bias, op.integers(*sizes)), 3, axis=0)
+        biases = op.node("Split", (bias, op.dimensions(*sizes)), 3, axis=0)
         rows = [op.Add(y, b) if size else y for y, b, size in zip(rows, biases, sizes, strict=True)]
     q, k, v = (_split(op, y, heads) if len(y.shape) == 3 else y for y in rows)
     k, v = _after(op, past_key, k), _after(op, past_value, v)
@@ -96,7 +96,7 @@ def _unpacked(op: GraphBuilder, heads: int, query: Value, key: Value | None, val
 
 def _apart(op: GraphBuilder, packed: Value) -> list[Value]:
     batch, tokens, heads, count, head_dim = packed.shape
-    parts = op.node("Split", (packed,), count, axis=3, num_outputs=count)
+    parts = op.node("Split", (packed,), fixed(count), axis=3, num_outputs=count)
     return [op.Reshape(part, op.dimensions(batch, tokens, heads * head_dim)) for part in parts]
 
 
@@ -115,11 +115,11 @@ def _grouped(op: GraphBuilder, node: Node) -> Results:
         raise UnsupportedOperator("the model reads a KV cache; compile the folder of the model, not the file")
     if node.attrs.get("do_rotary"):
         tables = [_rows(op, table, node.input(9), q.shape[2]) for table in node.inputs[7:9]]
-        q, k = (_rotated(op, y, *tables, node.attrs.get("rotary_interleaved", 0)) for y in (q, k))
+        q, k = (_rotated(op, y, *tables, interleaved=node.attrs.get("rotary_interleaved", 0)) for y in (q, k))
     window = node.attrs.get("local_window_size", -1)
     masks = [_causal(op, q, k, window) if node.attrs.get("causal", 1) else None, node.input(10)]
     repeated = (_repeated(op, y, heads // kv_heads) for y in (k, v))
-    return [_attend(op, node, q, *repeated, masks), k, v]
+    return [_attend(op, node, q, *repeated, masks=masks), k, v]
 
 
 def _rotary(op: GraphBuilder, node: Node) -> Results:
@@ -130,9 +130,9 @@ def _rotary(op: GraphBuilder, node: Node) -> Results:
     flat = len(x.shape) == 3
     if flat:
         head_dim = x.shape[2] // node.attrs["num_heads"] if node.attrs.get("num_heads") else 2 * caches[0].shape[1]
-        x = _split(op, x, x.shape[2] // head_dim)
+        x = _split(op, x, fixed(x.shape[2] // head_dim))
     tables = [_rows(op, table, positions, x.shape[2]) for table in caches]
-    y = _rotated(op, x, *tables, node.attrs.get("interleaved", 0))
+    y = _rotated(op, x, *tables, interleaved=node.attrs.get("interleaved", 0))
     return [_joined(op, y) if flat else y]
 
 
@@ -141,7 +141,7 @@ def _rotary(op: GraphBuilder, node: Node) -> Results:
 
 def _split(op: GraphBuilder, x: Value, heads: int) -> Value:
     batch, tokens, width = x.shape
-    if width % heads:
+    if not divides(heads, width):
         raise BadModel(f"the width of {x} is not a multiple of its {heads} heads")
     return op.Transpose(op.Reshape(x, op.dimensions(batch, tokens, heads, width // heads)), perm=[0, 2, 1, 3])
 
@@ -166,7 +166,7 @@ def _after(op: GraphBuilder, past: Value | None, new: Value) -> Value:
 
 def _attend(op: GraphBuilder, node: Node, q: Value, k: Value, v: Value, masks: list[Value | None]) -> Value:
     """Token rows [B,T,width]; `masks` are added to the scores."""
-    scale = node.attrs.get("scale") or 1 / math.sqrt(q.shape[3])
+    scale = node.attrs.get("scale") or 1 / math.sqrt(fixed(q.shape[3]))
     cap = node.attrs.get("softcap", 0.0)
     scores = op.MatMul(q, op.Transpose(k, perm=[0, 1, 3, 2]))
     scores = op.Mul(scores, op.number(scale / (cap or 1), scores))
@@ -225,13 +225,13 @@ def _rotated(op: GraphBuilder, x: Value, cos: Value, sin: Value, interleaved: in
     """The first columns of each head, in pairs of neighbours or of halves; the others stay."""
     pairs, head_dim = cos.shape[-1], x.shape[3]
     spans = ((0, 2 * pairs, 2), (1, 2 * pairs, 2)) if interleaved else ((0, pairs, 1), (pairs, 2 * pairs, 1))
-    a, b = (op.Slice(x, *map(op.integers, (start, end, 3, step))) for start, end, step in spans)
+    a, b = (op.Slice(x, *map(op.dimensions, (start, end, 3, step))) for start, end, step in spans)
     turned = [op.Sub(op.Mul(a, cos), op.Mul(b, sin)), op.Add(op.Mul(a, sin), op.Mul(b, cos))]
     if interleaved:
         pair = op.Concat(*(op.Unsqueeze(y, op.integers(4)) for y in turned), axis=4)
         turned = [op.Reshape(pair, op.dimensions(*x.shape[:3], 2 * pairs))]
-    if 2 * pairs < head_dim:
-        turned.append(op.Slice(x, *map(op.integers, (2 * pairs, head_dim, 3, 1))))
+    if less(2 * pairs, head_dim):
+        turned.append(op.Slice(x, *map(op.dimensions, (2 * pairs, head_dim, 3, 1))))
     return op.Concat(*turned, axis=3)
 
 

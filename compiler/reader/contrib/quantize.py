@@ -46,8 +46,8 @@ def _between_integers(op: GraphBuilder, x: Value, weight: np.ndarray, scale: Val
     """The product with a weight whose zero points are not integers; ONNX's DequantizeLinear lacks that."""
     if scale.const is None or zero.const is None:
         raise UnsupportedOperator("scales and zero points must be constants of the model")
-    points = zero.const.astype(np.float32)
-    rows = dequantize(weight, scale.const, points, {"axis": 1, "block_size": block})
+    points = zero.array.astype(np.float32)
+    rows = dequantize(weight, scale.array, points, {"axis": 1, "block_size": block})
     return op.Cast(op.MatMul(op.Cast(x, to="f32"), op.constant(rows.T)), to=x.dtype)
 
 
@@ -55,7 +55,7 @@ def _order(group: Value, k: int, block: int) -> np.ndarray:
     """The columns with those of each group together, where the index of each one's group is given (act-order)."""
     if group.const is None:
         raise UnsupportedOperator("g_idx must be a constant of the model")
-    index = group.const.reshape(-1)[:k]
+    index = group.array.reshape(-1)[:k]
     order = np.argsort(index, kind="stable")
     if not np.array_equal(index[order], np.arange(k) // block):
         raise UnsupportedOperator("g_idx must make groups of equal size")
@@ -70,10 +70,10 @@ def _bitsandbytes(op: GraphBuilder, node: Node) -> Results:
         raise UnsupportedOperator("weights must be constants of the model, and transposed (transB=1)")
     if (codes.const.size, largest.const.size) != (-(-n * k // 2), -(-n * k // block)):
         raise BadModel(f"{codes} and {largest} do not have the size of {n} rows of {k} numbers in blocks of {block}")
-    octets = codes.const.reshape(-1)
+    octets = codes.array.reshape(-1)
     table = _TABLES[node.attrs["quant_type"]]
     values = table[np.stack([octets >> 4, octets & 15], axis=-1).reshape(-1)[: n * k]]
-    values *= np.repeat(largest.const.reshape(-1).astype(np.float32), min(block, n * k))[: n * k]
+    values *= np.repeat(largest.array.reshape(-1).astype(np.float32), min(block, n * k))[: n * k]
     weight = moved(values.reshape(n, k).astype(np.float16))
     if not np.isfinite(weight).all():
         raise UnsupportedOperator("a weight is outside the range of f16; quantize the model another way")
@@ -90,7 +90,7 @@ def _numbers(value: Value, bits: int, shape: tuple[int, ...]) -> np.ndarray:
     rows, columns = math.prod(shape[:-1]), shape[-1]
     if value.const.size != rows * -(-columns * bits // 8):
         raise BadModel(f"{value} does not have the size of {list(shape)} numbers of {bits} bits")
-    octets = value.const.reshape(rows, -1)
+    octets = value.array.reshape(rows, -1)
     parts = [octets >> shift & ((1 << bits) - 1) for shift in range(0, 8, bits)]
     octets = np.stack(parts, axis=-1).reshape(rows, -1)[:, :columns] if len(parts) > 1 else octets
     return moved(octets.reshape(shape).astype(_CODES[bits]))
@@ -106,8 +106,9 @@ def _gather(op: GraphBuilder, node: Node) -> Results:
     axis, along = node.attrs.get("gather_axis", 0), node.attrs.get("quantize_axis", 1)
     block, bits = node.attrs.get("block_size", 128), node.attrs.get("bits", 4)
     if data.dtype == "u8":
-        shape = (*data.shape[:-1], data.shape[-1] * 8 // bits)
-        zero = op.constant(_points(zero, bits, scales.shape))
+        *rows, columns = data.fixed_shape
+        shape = (*rows, columns * 8 // bits)
+        zero = op.constant(_points(zero, bits, scales.fixed_shape))
         data = op.constant(_numbers(data, bits, shape), data.name)
     points = (zero,) if zero is not None else ()
     return [op.Gather(op.DequantizeLinear(data, scales, *points, axis=along, block_size=block), indices, axis=axis)]

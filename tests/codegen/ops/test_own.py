@@ -53,7 +53,7 @@ def self_attention(rows: Dim, heads: int = 3, kv_heads: int = 3, norm: bool = Fa
 def to_steps(scale: float, zero: float) -> Expression:
     """Rounding to 8 bits."""
     x = Value("x", TensorType("f32", ()))
-    grid = tuple(Value("", TensorType("f32", ()), np.float32(v)) for v in (scale, zero))
+    grid = tuple(Value("", TensorType("f32", ()), np.array(v, np.float32)) for v in (scale, zero))
     return spelled(FakeQuantize(x, *grid, low=-128.0, high=127.0), "acc")
 
 
