@@ -245,7 +245,7 @@ class Program:
         random = np.random.default_rng(2)
         feeds = {}
         for value in (*self.original.inputs, *self.original.states):
-            shape = tuple(int(dims.substitute(d, symbols or {})) for d in value.shape)
+            shape = tuple(dims.fixed(dims.substitute(d, symbols or {})) for d in value.shape)
             array = random.standard_normal(shape) if value.dtype == "f32" else random.integers(0, 4, shape)
             feeds[value.name] = array.astype(DTYPES[value.dtype])
         wanted = self.reference(feeds, symbols)

@@ -177,7 +177,7 @@ class Bundle:
 
     def run(self, program: str, **given: int) -> dict[str, int]:
         """Run a program once; gives the value of every symbol."""
-        symbols: dict[str, int] = {name: given.get(name, low) for name, (low, _) in self.plan["symbols"].items()}
+        symbols: dict[str, int] = {name: given.get(name, int(low)) for name, (low, _) in self.plan["symbols"].items()}
         self.device.queue.write_buffer(self.uniform, 0, np.array([*symbols.values(), 0], np.uint32)[: self.block // 4])
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
