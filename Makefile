@@ -39,6 +39,7 @@ test: adapter browser tests/node_modules/.package-lock.json $(MODEL)/encoder_mod
 
 docs: .venv/.test
 	$(PY) tests/system/test_documents.py
+	$(PY) tests/codegen/test_templates.py
 
 bench: adapter .venv/.engines
 	$(PY) -m benchmarks $(BENCH)

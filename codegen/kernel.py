@@ -18,7 +18,7 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import FLOATS, Node, Operator, TensorType, Value, type_of
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.compiler.reader import kernels
 
 MAX_WORKGROUPS = 65_535
@@ -44,13 +44,13 @@ class Weight:
     @property
     def format(self) -> str:
         """f32, or what the numbers are packed in."""
-        return self.value.const.format if isinstance(self.value.const, Packed) else "f32"
+        return self.value.const.format if isinstance(self.value.const, PackedMatrix) else "f32"
 
     @property
     def unpacking(self) -> dict[str, Any]:
         """How kernels unpack it, for the templates: see templates/lib/dequant."""
         const = self.value.const
-        if not isinstance(const, Packed) or const.scale is None:
+        if not isinstance(const, PackedMatrix) or const.scale is None:
             return {"packing": ""}
         group, texel = const.shape[1] // const.groups, COLUMNS[const.format]
         span = texel if group % texel == 0 else texel // 2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from intaglio.codegen.kernel import Weight, most
 from intaglio.codegen.lower import Dispatch
-from intaglio.codegen.weights import packed_size, weight_identity
+from intaglio.codegen.weights import kernel_layout_size, weight_identity
 from intaglio.compiler.ir.graph import Value
 from intaglio.runtime.limits import TEXELS, WORD
 
@@ -53,7 +53,7 @@ def texel_format(root: Root, shared: set[Value]) -> str:
 
 def numbers(root: Root) -> int:
     """How many numbers are stored, at the largest sizes."""
-    return packed_size(root) if isinstance(root, Weight) else most(root.type)
+    return kernel_layout_size(root) if isinstance(root, Weight) else most(root.type)
 
 
 def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[object]:

@@ -49,9 +49,12 @@ _RULES: list[tuple[re.Pattern[str], _Replacement]] = [
         (r"\bmin\([^(),]*, 0u\)", "0u"),
         (rf"{_BEGIN}\(([\w. +*/%-]+)\){_END}", r"\1"),
         (r"(?<=\bif )\((\w+) < 1u\)", r"(\1 == 0u)"),
+        (r"(?<=\w) \+= 1u(?=[);])", "++"),
     )
 ]
-_SUSPECT = re.compile(r"\b[01]u [*/%+]|[-+*/%] [01]u\b|\d+u [-+*/%] \d+u|\(\w+ < 1u\)|[-+*/%=,<>(\[] ?\([\w. +*/%-]+\)")
+_SUSPECT = re.compile(
+    r"\b[01]u [*/%+]|[-+*/%] [01]u\b|\d+u [-+*/%] \d+u|\(\w+ < 1u\)|\+= 1u|[-+*/%=,<>(\[] ?\([\w. +*/%-]+\)"
+)
 _CONSTANT = re.compile(r"^const (\w+) = .*\n", re.M)
 
 

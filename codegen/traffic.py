@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from intaglio.codegen.kernel import Operand, Weight, most
 from intaglio.codegen.lower import Dispatch
-from intaglio.codegen.weights import packed_size
+from intaglio.codegen.weights import kernel_layout_size
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType
-from intaglio.compiler.ir.operators import Rotary
 from intaglio.runtime.limits import WORD
 
 
 def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
     """For each operand the elements that are touched, as factors of their number."""
     kernel, node = dispatch.kernel, dispatch.node
-    at = {node.outputs[w.output]: w.at for w in node.own.writes} if node.own and not Rotary.of(node) else {}
+    at = {node.outputs[w.output]: w.at for w in node.own.writes} if node.own else {}
     result: dict[str, tuple[Dim, ...]] = {}
     for name, operand in (kernel.reads | kernel.writes).items():
         if name in kernel.touched:
             result[name] = kernel.touched[name]
         elif isinstance(operand, Weight):
-            result[name] = (packed_size(operand),)
+            result[name] = (kernel_layout_size(operand),)
         elif name in kernel.writes and operand in node.written:
             *outer, rows, width = operand.shape
             result[name] = (*outer, rows - at.get(operand, 0), width)

@@ -3,7 +3,7 @@
 Layout rows8 is for matrices [N, K]: eight rows side by side, four columns at a time, so element (n, k) lies at
 ((n/8) * (K/4) + k/4) * 32 + (n%8) * 4 + k%4. Eight lanes that own eight rows then read consecutive vec4s, whether they
 compute a product of matrices, of a matrix and a vector, or look rows up. N is padded to 8 and K to 4 with zeros.
-Packed matrices are laid out alike, in units of texels, and have their scales in a tensor of their own.
+PackedMatrix matrices are laid out alike, in units of texels, and have their scales in a tensor of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from intaglio.codegen.kernel import COLUMNS, Weight, stored
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.runtime.files import describe
 from intaglio.runtime.plan import File
 
@@ -44,7 +44,7 @@ def _padded(array: np.ndarray, *ends: int) -> np.ndarray:
     return np.pad(array, [(0, end) for end in ends]) if any(ends) else array
 
 
-def codes8(packed: Packed) -> np.ndarray:
+def codes8(packed: PackedMatrix) -> np.ndarray:
     """Codes in layout rows8, a texel of four words for 16 columns of q8, or 32 of q4, flat u32.
 
     Column 4 i + w of a texel is byte (q8), or nibble (q4), i of word w: those of one i are then four neighbouring
@@ -60,7 +60,7 @@ def codes8(packed: Packed) -> np.ndarray:
     return _eight_together(words)
 
 
-def scales8(packed: Packed) -> np.ndarray:
+def scales8(packed: PackedMatrix) -> np.ndarray:
     """Scales and minima in layout rows8. Of f32: for each group of columns the scales of eight rows, then their minima.
     Of f16, flat u32: a word for each row, and group of columns (scale and minimum) or pair of groups (both scales).
     """
@@ -78,10 +78,10 @@ def scales8(packed: Packed) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(-1, 8, padded.shape[1]).transpose(0, 2, 1)).reshape(-1)
 
 
-def packed(weight: Weight) -> np.ndarray:
+def to_kernel_layout(weight: Weight) -> np.ndarray:
     """The numbers of a weight as they are stored, flat, a multiple of four."""
     array = weight.value.const
-    if isinstance(array, Packed):
+    if isinstance(array, PackedMatrix):
         part = array if weight.rows is None else array[slice(*weight.rows)]
         if weight.layout == "scales":
             return scales8(part)
@@ -92,8 +92,8 @@ def packed(weight: Weight) -> np.ndarray:
     return rows8(array) if weight.layout == "rows8" else _padded(array.reshape(-1), -array.size % 4)
 
 
-def packed_size(weight: Weight) -> int:
-    """How many numbers `packed` gives."""
+def kernel_layout_size(weight: Weight) -> int:
+    """How many numbers `to_kernel_layout` gives."""
     shape = weight.value.const.shape
     if weight.layout == "flat":
         return -(-weight.value.const.size // 4) * 4
@@ -139,7 +139,7 @@ class WeightStore:
         unless only one of them is for a texture: a tensor is read into one place."""
         identity = (*weight_identity(weight), row)
         if identity not in self._by_identity:
-            words = packed(weight)
+            words = to_kernel_layout(weight)
             digest = hashlib.sha256(np.ascontiguousarray(words))
             digest.update(f"{words.dtype} {row}".encode())
             content = digest.hexdigest()
@@ -184,7 +184,7 @@ class WeightStore:
 def weight_identity(weight: Weight) -> tuple:
     """What tells weights apart: where their numbers lie while they live, and how they are laid out."""
     const = weight.value.const
-    if isinstance(const, Packed):
+    if isinstance(const, PackedMatrix):
         return id(const), weight.layout, weight.rows
     view = const.__array_interface__
     return view["data"][0], view["strides"], const.shape, view["typestr"], weight.layout, weight.rows

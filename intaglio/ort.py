@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-    from intaglio.compiler.models.reference import Part, Reference, Seen
+    from intaglio.compiler.models.reference import Observed, Part, Reference
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -49,8 +49,8 @@ def checks(
         raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)
     for check in golden:
-        seen = opened.see(check.program, check.symbols, check.inputs, sessions.run)
-        yield _expected(check, graph, plan, seen)
+        values = opened.observe(check.program, check.symbols, check.inputs, sessions.run)
+        yield _expected(check, graph, plan, values)
 
 
 class _Sessions:
@@ -71,9 +71,9 @@ class _Sessions:
             self._open[name] = _session(self._parts[name], self._wanted[name])
         session = self._open[name]
         outputs = [o.name for o in session.get_outputs()]
-        taken = {i.name for i in session.get_inputs()}
+        inputs = {i.name for i in session.get_inputs()}
         try:
-            values: Sequence[Any] = session.run(outputs, {k: v for k, v in feeds.items() if k in taken})
+            values: Sequence[Any] = session.run(outputs, {k: v for k, v in feeds.items() if k in inputs})
         except Exception as error:  # onnxruntime has no common type of error
             raise ValueError(f"onnxruntime cannot run the model on the bundle's golden inputs: {error}") from error
         return {**feeds, **dict(zip(outputs, values, strict=True))}
@@ -98,7 +98,7 @@ def _session(part: Part, names: set[str]) -> onnxruntime.InferenceSession:
         raise ValueError(f"onnxruntime refuses the model: {error}") from error
 
 
-def _expected(check: Check, graph: Graph, plan: Plan, seen: Mapping[str, Seen]) -> Check:
+def _expected(check: Check, graph: Graph, plan: Plan, values: Mapping[str, Observed]) -> Check:
     steps: dict[tuple[int, int], Slice] = {}
     outputs: dict[str, Slice] = {}
     program = plan.programs[check.program]
@@ -106,27 +106,27 @@ def _expected(check: Check, graph: Graph, plan: Plan, seen: Mapping[str, Seen]) 
     for i, (work, step) in enumerate(zip(graph.work[check.program], program.steps, strict=True)):
         for binding, (operand, buffer) in enumerate(zip(work.operands, step.buffers, strict=True)):
             origin = operand.origin
-            if origin is None or not operand.whole or origin.model not in seen:
+            if origin is None or not operand.whole or origin.model not in values:
                 continue
-            found = _slice(origin, operand.shape, check.symbols, seen[origin.model])
-            if found is not None:
-                steps[i, binding] = found
-                outputs |= {names[buffer]: found} if buffer in names else {}
+            right = _slice(origin, operand.shape, check.symbols, values[origin.model])
+            if right is not None:
+                steps[i, binding] = right
+                outputs |= {names[buffer]: right} if buffer in names else {}
     return replace(check, outputs=outputs, steps=steps)
 
 
-def _slice(origin: Origin, sizes: Sequence[Size], symbols: Mapping[str, int], seen: Seen) -> Slice | None:
+def _slice(origin: Origin, sizes: Sequence[Size], symbols: Mapping[str, int], observed: Observed) -> Slice | None:
     """The ONNX value that a step writes, as the step has it, None where the model has none.
 
     The model has computed all tokens so far; the program may have computed the last of them alone.
     """
-    if origin.name not in seen.values:
+    if origin.name not in observed.values:
         return None
-    value, shape = seen.values[origin.name], tuple(evaluate_size(d, symbols) for d in sizes)
+    value, shape = observed.values[origin.name], tuple(evaluate_size(d, symbols) for d in sizes)
     try:
-        array = origin.see(value, seen.symbols)
+        array = origin.apply(value, observed.symbols)
         beyond = [a - d for a, d in zip(array.shape, shape, strict=True)]
-        if any(n < 0 or (n and a not in seen.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
+        if any(n < 0 or (n and a not in observed.symbols.values()) for n, a in zip(beyond, array.shape, strict=True)):
             raise ValueError("sizes differ")
     except ValueError as error:
         raise ValueError(

@@ -138,8 +138,9 @@ class BundleSession:
         stream, options: as for `generate`, and so are the errors.
         """
         self.contents.expect("language", "language model", "chat")
-        if not all(isinstance(m, Mapping) and isinstance(m.get("role"), str) for m in messages) or not messages:
-            raise ValueError('messages: expected a list of {"role": ..., "content": ...}')
+        from intaglio.runtime.tasks.messages import with_texts
+
+        messages = with_texts(messages)
         if self.contents.chat_template is None:
             raise ValueError(f"{self.contents.folder} has no chat template; use generate")
         tokens = self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)

@@ -37,12 +37,12 @@ class Measurements:
     def tuning(self, alternatives: Iterable[Alternatives]) -> Tuning:
         """The variants to use. A problem that was not measured uses the times of others of its family."""
         families = self._families()
-        found = {
+        fastest = {
             c.problem: _fastest(self.seconds.get(c.problem) or families.get(family(c.problem), {}), c)
             for c in alternatives
         }
         best = {c.problem: c.variant for c in alternatives}
-        return Tuning(self.device, self.driver, {k: v for k, v in sorted(found.items()) if v != best[k]})
+        return Tuning(self.device, self.driver, {k: v for k, v in sorted(fastest.items()) if v != best[k]})
 
     def _families(self) -> dict[str, dict[str, float]]:
         """For each family, the variants that all of its problems have, with their mean time relative to the best."""
@@ -64,9 +64,9 @@ def family(problem: str) -> str:
 
 
 def _fastest(seconds: Mapping[str, float], each: Alternatives) -> str:
-    known = {d: s for d, s in sorted(seconds.items()) if d in each.others}
-    best = min(known, key=known.__getitem__, default=each.variant)
-    return best if best in known and known[best] < _MARGIN * seconds.get(each.variant, math.inf) else each.variant
+    times = {d: s for d, s in sorted(seconds.items()) if d in each.others}
+    best = min(times, key=times.__getitem__, default=each.variant)
+    return best if best in times and times[best] < _MARGIN * seconds.get(each.variant, math.inf) else each.variant
 
 
 def read(path: Path) -> Measurements:
@@ -107,10 +107,10 @@ def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
     return with_variants(plan, best.variants, granted if best.device == info["device"] else ())
 
 
-def closest(known: Iterable[_Known], info: Mapping[str, str]) -> _Known | None:
+def closest(entries: Iterable[_Known], info: Mapping[str, str]) -> _Known | None:
     """The entry of the same device and driver, else of the device, else of one whose name differs only in brackets."""
     device, driver = adapter(info)
-    alike = [t for t in known if _name(t.device) == _name(device)]
+    alike = [t for t in entries if _name(t.device) == _name(device)]
     return min(alike, key=lambda t: (t.device != device, t.driver != driver), default=None)
 
 

@@ -106,13 +106,13 @@ class _Pieces:
 
     def _fill(self) -> None:
         """Put the next piece behind what is left of the one before."""
-        kept, size = len(self._ready), min(PIECE, self._left)
-        self._room[:kept] = bytes(self._ready)
-        piece = self._room[kept : kept + size]
+        rest, size = len(self._ready), min(PIECE, self._left)
+        self._room[:rest] = bytes(self._ready)
+        piece = self._room[rest : rest + size]
         if self._file.readinto(piece) < size or (size and hashlib.sha256(piece).hexdigest() != next(self._hashes)):
             raise files.changed(self._path)
         self._left -= size
-        self._ready = self._room[: kept + size]
+        self._ready = self._room[: rest + size]
 
 
 def _file(

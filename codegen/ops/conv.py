@@ -26,6 +26,7 @@ from intaglio.codegen.ops.linear import tail_operands
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node, TensorType, Value, type_of
+from intaglio.compiler.semantics.evaluate import concrete
 from intaglio.compiler.semantics.windows import Window, windows
 
 _DEEP = 4  # channels of a packed weight that lie side by side
@@ -233,7 +234,7 @@ def _weight(node: Node, deep: int, high: int) -> tuple[list[Kernel], Operand]:
     c, each = node.inputs[0].shape[1] // group, node.output.shape[1] // group
     shape = (group, c, each, int(np.prod(weight.shape[2:])))
     if weight.const is not None:
-        rows = weight.const
+        rows = concrete(weight, {})  # a weight in few bits becomes f32
         rows = rows.reshape(shape).swapaxes(1, 2) if node.op == "ConvTranspose" else rows
         rows = rows.reshape(group * each, c, shape[3])
         rows = np.pad(rows, [(0, -len(rows) % high), (0, 0), (0, 0)]).reshape(-1, deep, c, shape[3])

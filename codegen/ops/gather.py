@@ -8,7 +8,7 @@ from dataclasses import replace
 from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, own, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.linear import label, parts, tail_operands
-from intaglio.codegen.weights import packed_size, stored_rows
+from intaglio.codegen.weights import kernel_layout_size, stored_rows
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Resample
@@ -118,7 +118,7 @@ def _embedding(node: Node) -> Kernel:
     template = f"embedding{unpacking['packing']}"
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
     tail = node.tail.steps if node.tail is not None else ()
-    touched = {name: (*ids.shape, packed_size(w) // stored_rows(w)) for name, w in weights.items()}
+    touched = {name: (*ids.shape, kernel_layout_size(w) // stored_rows(w)) for name, w in weights.items()}
     return Kernel(
         template,
         reads,

@@ -36,8 +36,8 @@ def _einsum(op: GraphBuilder, node: Node) -> list[Value]:
     result = _summed(op, result, {*out, *(label for t in rest for label in t.labels)})
     while rest:
         term, *rest = rest
-        wanted = {*out, *(label for t in rest for label in t.labels)}
-        result = _product(op, result, _summed(op, term, wanted | {*result.labels}), wanted)
+        remaining = {*out, *(label for t in rest for label in t.labels)}
+        result = _product(op, result, _summed(op, term, remaining | {*result.labels}), remaining)
     return [_ordered(op, result, out)]
 
 
@@ -55,8 +55,8 @@ def _parsed(node: Node) -> tuple[list[_Term], tuple[Label, ...]]:
 
 
 def _labels(text: str, dots: int) -> tuple[Label, ...]:
-    before, found, after = text.partition("...")
-    return (*before, *(range(-dots, 0) if found else ()), *after)
+    before, ellipsis, after = text.partition("...")
+    return (*before, *(range(-dots, 0) if ellipsis else ()), *after)
 
 
 def _diagonal(op: GraphBuilder, term: _Term) -> _Term:
@@ -66,8 +66,8 @@ def _diagonal(op: GraphBuilder, term: _Term) -> _Term:
             others = [i for i, other in enumerate(term.labels) if other != label]
             same = [i for i, other in enumerate(term.labels) if other == label]
             value = op.Transpose(term.value, perm=[*others, *same])
-            *kept, size, _ = value.shape
-            flat = op.Reshape(value, op.dimensions(*kept, size * size))
+            *rows, size, _ = value.shape
+            flat = op.Reshape(value, op.dimensions(*rows, size * size))
             ends = (op.integers(0), op.dimensions(size * size), op.integers(-1), op.integers(size + 1))
             labels = [term.labels[i] for i in [*others, *same[1:]]]
             term = _Term(op.Slice(flat, *ends), tuple(labels))
@@ -76,24 +76,24 @@ def _diagonal(op: GraphBuilder, term: _Term) -> _Term:
 
 def _squeezed(op: GraphBuilder, term: _Term, sizes: dict[Label, Dim]) -> _Term:
     """Without the axes of one element that are repeated along another operand's."""
-    kept = [i for i, label in enumerate(term.labels) if term.value.shape[i] == sizes[label]]
-    shape = op.dimensions(*(term.value.shape[i] for i in kept))
-    return _Term(op.Reshape(term.value, shape, allowzero=1), tuple(term.labels[i] for i in kept))
+    whole = [i for i, label in enumerate(term.labels) if term.value.shape[i] == sizes[label]]
+    shape = op.dimensions(*(term.value.shape[i] for i in whole))
+    return _Term(op.Reshape(term.value, shape, allowzero=1), tuple(term.labels[i] for i in whole))
 
 
-def _summed(op: GraphBuilder, term: _Term, wanted: set[Label]) -> _Term:
+def _summed(op: GraphBuilder, term: _Term, remaining: set[Label]) -> _Term:
     """Summed over the axes that nobody wants."""
-    axes = [i for i, label in enumerate(term.labels) if label not in wanted]
+    axes = [i for i, label in enumerate(term.labels) if label not in remaining]
     if not axes:
         return term
     value = op.ReduceSum(term.value, op.integers(*axes), keepdims=0)
-    return _Term(value, tuple(label for label in term.labels if label in wanted))
+    return _Term(value, tuple(label for label in term.labels if label in remaining))
 
 
-def _product(op: GraphBuilder, a: _Term, b: _Term, wanted: set[Label]) -> _Term:
+def _product(op: GraphBuilder, a: _Term, b: _Term, remaining: set[Label]) -> _Term:
     """The products of all elements of a and b, summed over the labels of both that nobody wants."""
     shared = [label for label in a.labels if label in b.labels]
-    batch, inner = ([label for label in shared if (label in wanted) == kept] for kept in (True, False))
+    batch, inner = ([label for label in shared if (label in remaining) == outer] for outer in (True, False))
     left, right = ([label for label in t.labels if label not in shared] for t in (a, b))
     sizes = dict(zip((*a.labels, *b.labels), (*a.value.shape, *b.value.shape), strict=True))
 

@@ -19,13 +19,13 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
     x, fill, mode = node.inputs[0], node.input(2), node.attrs.get("mode", "constant")
     pads = paddings(node)
     counted = [(a, b) for a, b in pads if isinstance(a, int) and isinstance(b, int)]
-    known = all(isinstance(d, int) or pair == (0, 0) for d, pair in zip(x.shape, pads, strict=True))
+    static = all(isinstance(d, int) or pair == (0, 0) for d, pair in zip(x.shape, pads, strict=True))
     if len(counted) < len(pads) or (mode == "constant" and min((min(pair) for pair in counted), default=0) >= 0):
         return None
-    if mode != "constant" and (not known or max((max(pair) for pair in counted), default=0) > _MOST):
+    if mode != "constant" and (not static or max((max(pair) for pair in counted), default=0) > _MOST):
         return None
-    kept = [(max(-before, 0), d - max(-after, 0)) for (before, after), d in zip(counted, x.shape, strict=True)]
-    x = op.Slice(x, *(op.dimensions(*ends) for ends in zip(*kept, strict=True)))
+    spans = [(max(-before, 0), d - max(-after, 0)) for (before, after), d in zip(counted, x.shape, strict=True)]
+    x = op.Slice(x, *(op.dimensions(*ends) for ends in zip(*spans, strict=True)))
     added = [(max(before, 0), max(after, 0)) for before, after in counted]
     if mode == "constant":
         return [op.node("Pad", (x, op.integers(*(n for side in zip(*added, strict=True) for n in side)), fill))[0]]
@@ -91,7 +91,7 @@ def _max_unpool(op: GraphBuilder, node: Node) -> list[Value]:
     y = op.Reshape(op.ScatterElements(empty, op.Reshape(indices, flat), op.Reshape(x, flat), axis=0), size)
     if len(node.output.shape) != len(pooled) or indices.shape != x.shape:
         raise BadModel(f"MaxUnpool ({node.name}): {x.type} with indices {indices.type} cannot give {node.output.type}")
-    missing = [wanted - d for wanted, d in zip(node.output.shape, pooled, strict=True)]
+    missing = [size - d for size, d in zip(node.output.shape, pooled, strict=True)]
     return [op.Pad(y, op.dimensions(*[0] * len(missing), *missing))]
 
 

@@ -14,17 +14,17 @@ def _batch(op: GraphBuilder, node: Node) -> list[Value]:
         momentum = node.attrs.get("momentum", 0.9)
         axes = [a for a in range(len(x.shape)) if a != 1]
         current = _moments(op, x, *axes, keepdims=0)
-        for running, found in zip((mean, variance), current, strict=True):
-            kept = op.Mul(running, op.number(momentum, running))
-            results.append(op.Add(kept, op.Cast(op.Mul(found, op.number(1 - momentum, found)), to=running.dtype)))
+        for running, batch in zip((mean, variance), current, strict=True):
+            old = op.Mul(running, op.number(momentum, running))
+            results.append(op.Add(old, op.Cast(op.Mul(batch, op.number(1 - momentum, batch)), to=running.dtype)))
         mean, variance = current
     deviation = op.Sqrt(op.Add(variance, op.number(node.attrs.get("epsilon", 1e-5), variance)))
     factor = op.Div(op.Cast(scale, to=variance.dtype), deviation)
     shift = op.Sub(op.Cast(bias, to=variance.dtype), op.Mul(mean, factor))
     factor, shift = (op.Cast(v, to=x.dtype) for v in (factor, shift))
     if (maker := _own_convolution(op, x)) is not None and factor.const is not None and shift.const is not None:
-        before, _, *given = maker.inputs
-        added = op.Add(op.Mul(given[0], factor), shift) if given and given[0] is not None else shift
+        before, _, *own = maker.inputs
+        added = op.Add(op.Mul(own[0], factor), shift) if own and own[0] is not None else shift
         return list(op.node(maker.op, (before, _scaled(op, maker, factor), added), **maker.attrs))
     return [op.Add(op.Mul(x, _by_channel(op, factor, x)), _by_channel(op, shift, x)), *results]
 

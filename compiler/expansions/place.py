@@ -14,8 +14,8 @@ from intaglio.compiler.semantics.types import element
 def _triangle(op: GraphBuilder, node: Node) -> list[Value]:
     x, k = node.inputs[0], node.input(1)
     beyond = op.Sub(_diagonal(op, x), k) if k is not None else _diagonal(op, x)
-    kept = (op.GreaterOrEqual if node.attrs.get("upper", 1) else op.LessOrEqual)(beyond, op.number(0, beyond))
-    return [op.Where(kept, x, op.number(0, x))]
+    inside = (op.GreaterOrEqual if node.attrs.get("upper", 1) else op.LessOrEqual)(beyond, op.number(0, beyond))
+    return [op.Where(inside, x, op.number(0, x))]
 
 
 def _eye(op: GraphBuilder, node: Node) -> list[Value]:
@@ -28,11 +28,11 @@ def _eye(op: GraphBuilder, node: Node) -> list[Value]:
 def _one_hot(op: GraphBuilder, node: Node) -> list[Value]:
     indices, values, rank = node.inputs[0], node.inputs[2], len(node.output.shape)
     axis = axis_of(node.attrs.get("axis", -1), rank)
-    wanted = op.Unsqueeze(indices, op.integers(axis))
+    hot = op.Unsqueeze(indices, op.integers(axis))
     depth = op.number(fixed(node.output.shape[axis]), indices)
-    wanted = op.Where(op.Less(wanted, op.number(0, indices)), op.Add(wanted, depth), wanted)
+    hot = op.Where(op.Less(hot, op.number(0, indices)), op.Add(hot, depth), hot)
     off, on = (op.Gather(values, op.constant(np.array(i))) for i in (0, 1))
-    return [op.Where(op.Equal(wanted, numbers(op, node.output, axis, indices.dtype)), on, off)]
+    return [op.Where(op.Equal(hot, numbers(op, node.output, axis, indices.dtype)), on, off)]
 
 
 def _hardmax(op: GraphBuilder, node: Node) -> list[Value]:

@@ -42,12 +42,12 @@ def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
     first, *others = activations(node, fixed(directions))
     if any(other != first for other in others):
         return None
-    taken = _taken(op, node, x, after)
+    gates_in = _taken(op, node, x, after)
     states = [_state(op, v, x, (directions, batch, hidden), batch_first) for v in (h, c)[:count]]
     if lengths is None:
         lengths = op.Expand(op.dimensions(steps), op.dimensions(batch))
     extra = _late_bias(op, node, x) if after else peepholes
-    inputs = (op.Reshape(taken, op.dimensions(steps, batch, directions, gates, hidden)), _packed(op, r, gates))
+    inputs = (op.Reshape(gates_in, op.dimensions(steps, batch, directions, gates, hidden)), _packed(op, r, gates))
     attrs = {"cell": node.op, "activations": tuple(first), "clip": node.attrs.get("clip"), "after": after}
     attrs |= {"direction": node.attrs.get("direction", "forward"), "coupled": bool(node.attrs.get("input_forget"))}
     y, final = op.node("Recurrent", (*inputs, op.Concat(*states, axis=0), lengths, extra), 2, **attrs)
@@ -66,14 +66,14 @@ def _check(node: Node) -> None:
     fits = len(x.shape) == 3 and weight.shape == (*rows, x.shape[-1]) and r.shape == (*rows, hidden)
     batch = x.shape[0 if node.attrs.get("layout") else 1] if fits else 0
     state = (batch, directions, hidden) if node.attrs.get("layout") else (directions, batch, hidden)
-    wanted = (
+    shapes = (
         {3: (directions, 2 * gates * hidden), 4: (batch,), 5: state, 6: state, 7: (directions, 3 * hidden)}
         if fits
         else {}
     )
     wrong = [
         str(node.inputs[i])
-        for i, shape in wanted.items()
+        for i, shape in shapes.items()
         if node.input(i) is not None and node.inputs[i].shape != shape
     ]
     if not fits or wrong:
@@ -84,29 +84,31 @@ def _check(node: Node) -> None:
 def activations(node: Node, directions: int) -> list[list[tuple[str, float, float]]]:
     """For each direction the activations with their alpha and beta. Raises BadModel for unknown ones."""
     names = node.attrs.get("activations") or _CELLS[node.op][1] * directions
-    given = {key: list(node.attrs.get(f"activation_{key}", [])) for key in ("alpha", "beta")}
-    made = []
+    parameters = {key: list(node.attrs.get(f"activation_{key}", [])) for key in ("alpha", "beta")}
+    result = []
     for name in names:
         if name not in _PARAMETERS:
             raise BadModel(f"{node.op} ({node.name}): the activation {name} is not supported")
-        values = [given[k].pop(0) if given[k] else d for k, d in zip(given, _PARAMETERS[name], strict=False)]
-        made.append((name, *values))
+        values = [
+            parameters[k].pop(0) if parameters[k] else d for k, d in zip(parameters, _PARAMETERS[name], strict=False)
+        ]
+        result.append((name, *values))
     each = len(_CELLS[node.op][1])
-    if len(made) != each * directions:
-        raise BadModel(f"{node.op} ({node.name}): got {len(made)} activations, expected {each * directions}")
-    return [made[i * each : (i + 1) * each] for i in range(directions)]
+    if len(result) != each * directions:
+        raise BadModel(f"{node.op} ({node.name}): got {len(result)} activations, expected {each * directions}")
+    return [result[i * each : (i + 1) * each] for i in range(directions)]
 
 
 def _taken(op: GraphBuilder, node: Node, x: Value, after: bool) -> Value:
     """What the gates take of the input, with the biases: [steps, batch, directions * gates * hidden]."""
     weight, bias = node.inputs[1], node.input(3)
     directions, rows, width = weight.shape
-    taken = op.MatMul(x, op.Transpose(op.Reshape(weight, op.dimensions(directions * rows, width)), perm=[1, 0]))
+    product = op.MatMul(x, op.Transpose(op.Reshape(weight, op.dimensions(directions * rows, width)), perm=[1, 0]))
     if bias is None:
-        return taken
+        return product
     bias = op.Reshape(bias, op.dimensions(directions, 2, _CELLS[node.op][0], -1))
     summed = op.ReduceSum(op.Mul(bias, op.constant(_BEFORE_RESET)) if after else bias, op.integers(1), keepdims=0)
-    return op.Add(taken, op.Reshape(summed, op.integers(-1)))
+    return op.Add(product, op.Reshape(summed, op.integers(-1)))
 
 
 def _late_bias(op: GraphBuilder, node: Node, x: Value) -> Value:

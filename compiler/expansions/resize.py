@@ -14,8 +14,8 @@ def _resize(op: GraphBuilder, node: Node) -> list[Value] | None:
     x, mode = node.inputs[0], node.attrs.get("mode", "nearest")
     changed = {i: axis for i, axis in enumerate(resized(node)) if not axis.unchanged}
     exact = x.dtype in FLOATS or mode == "nearest"
-    known = all(isinstance(axis.size, int) and high(axis.size * axis.count) <= _MOST for axis in changed.values())
-    if not known or not (exact or mode == "linear"):
+    static = all(isinstance(axis.size, int) and high(axis.size * axis.count) <= _MOST for axis in changed.values())
+    if not static or not (exact or mode == "linear"):
         return None
     y = x if exact else op.Cast(x, to="f32")
     for i, axis in changed.items():

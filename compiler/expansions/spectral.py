@@ -16,15 +16,15 @@ def _dft(op: GraphBuilder, node: Node) -> list[Value] | None:
     x, t, rank = node.inputs[0], transform(node), len(node.inputs[0].shape)
     if not isinstance(t.size, int) or not isinstance(t.length, int) or 4 * t.size * t.length > _MOST:
         return None
-    taken, inverse = min(t.size, t.length), bool(node.attrs.get("inverse"))
+    length, inverse = min(t.size, t.length), bool(node.attrs.get("inverse"))
     matrix = _to_real(t.length) if t.parts == 1 else _roots(t.length, inverse)
-    taken = min(taken, len(matrix))
-    matrix = matrix[:taken, : x.shape[-1], : t.count]
+    length = min(length, len(matrix))
+    matrix = matrix[:length, : x.shape[-1], : t.count]
     perm = [*(a for a in range(rank - 1) if a != t.axis), t.axis, rank - 1]
-    kept = op.Slice(x, op.integers(0), op.integers(taken), op.integers(t.axis))
-    rows = op.Transpose(kept, perm=perm)
-    rows = op.Reshape(rows, op.dimensions(*rows.shape[:-2], taken * x.shape[-1]))
-    table = matrix.reshape(taken * fixed(x.shape[-1]), fixed(t.count) * t.parts).astype(DTYPES[x.dtype])
+    part = op.Slice(x, op.integers(0), op.integers(length), op.integers(t.axis))
+    rows = op.Transpose(part, perm=perm)
+    rows = op.Reshape(rows, op.dimensions(*rows.shape[:-2], length * x.shape[-1]))
+    table = matrix.reshape(length * fixed(x.shape[-1]), fixed(t.count) * t.parts).astype(DTYPES[x.dtype])
     y = op.MatMul(rows, op.constant(table))
     y = op.Reshape(y, op.dimensions(*y.shape[:-1], t.count, t.parts))
     return [op.Transpose(y, perm=np.argsort(perm).tolist())]

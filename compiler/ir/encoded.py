@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from intaglio.compiler.ir.memory_mapped import moved
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 
 SMALL = 1024  # numbers below which a constant is simply computed
 _LEAST = 16  # columns that kernels unpack together
@@ -24,7 +24,7 @@ _SYMMETRIC = {"int8": 0, "uint8": 128, "int4": 0, "uint4": 8}  # zero points fro
 
 
 @dataclass(frozen=True, eq=False)
-class Quantized:
+class EncodedWeight:
     """f32 (codes - zero) * scale. Along each axis scale and zero have a part of as many numbers; None: just the codes.
 
     codes: f16, bf16, or integers of 4 or 8 bits. scale: f32. zero: i32 or f32.
@@ -45,16 +45,16 @@ class Quantized:
         return self.codes.size
 
     @property
-    def T(self) -> Quantized:
+    def T(self) -> EncodedWeight:
         return self.transpose(*range(len(self.shape))[::-1])
 
     def __len__(self) -> int:
         return len(self.codes)
 
-    def transpose(self, *axes: int) -> Quantized:
+    def transpose(self, *axes: int) -> EncodedWeight:
         return self._each(lambda a: a.transpose(axes))
 
-    def rows(self) -> Quantized:
+    def rows(self) -> EncodedWeight:
         """As a matrix: the first axis, and all others together."""
         if len(self.shape) == 2:
             return self
@@ -62,10 +62,10 @@ class Quantized:
             return self._each(lambda a: a.reshape(len(a), -1))
         return self._each(lambda a: np.broadcast_to(_repeated(a, self.shape), self.shape).reshape(len(self), -1))
 
-    def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> Quantized:
+    def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> EncodedWeight:
         """The same with the codes, the scale and the zero point changed."""
         scale, zero = (a if a is None else change(a) for a in (self.scale, self.zero))
-        return Quantized(change(self.codes), scale, zero)
+        return EncodedWeight(change(self.codes), scale, zero)
 
     def dequantized(self) -> np.ndarray:
         """f32, as ONNX's DequantizeLinear computes it."""
@@ -76,7 +76,7 @@ class Quantized:
         values *= _repeated(self.scale, self.shape)
         return values
 
-    def packed(self) -> Packed | np.ndarray:
+    def to_kernel_layout(self) -> PackedMatrix | np.ndarray:
         """A matrix [N, K] as kernels read it; in f32 if they cannot."""
         if self.scale is None or self.zero is None:
             return self._halves()
@@ -90,25 +90,25 @@ class Quantized:
         symmetric = (zero == middle).all()
         shift = middle if symmetric or bits == 8 else -8 if self.codes.dtype == ml_dtypes.int4 else 0
         codes = (self.codes.astype(np.int16) - shift).astype(np.int8 if symmetric or bits == 8 else np.uint8)
-        return Packed(f"q{bits}", moved(codes), scale, None if symmetric else (shift - zero) * scale)
+        return PackedMatrix(f"q{bits}", moved(codes), scale, None if symmetric else (shift - zero) * scale)
 
-    def _halves(self) -> Packed | np.ndarray:
+    def _halves(self) -> PackedMatrix | np.ndarray:
         if self.codes.dtype == np.float16:
-            return Packed("f16", self.codes)
+            return PackedMatrix("f16", self.codes)
         values = self.codes.astype(np.float32)
         size = np.abs(values)
         if size.max() > _LARGEST or size.mean() < _RANGE:
             return values
-        return Packed("f16", moved(values.astype(np.float16)))
+        return PackedMatrix("f16", moved(values.astype(np.float16)))
 
 
-def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, attrs: dict[str, Any]) -> Quantized:
+def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, attrs: dict[str, Any]) -> EncodedWeight:
     """The result of DequantizeLinear."""
     axis, block = attrs.get("axis", 1), attrs.get("block_size", 0)
     zero = np.zeros(scale.shape, np.int32) if zero is None else zero
     zero = zero if zero.dtype == np.float32 else zero.astype(np.int32)
     scale, zero = (_spread(a, codes.shape, axis, block) for a in (scale.astype(np.float32), zero))
-    return Quantized(codes, scale, zero)
+    return EncodedWeight(codes, scale, zero)
 
 
 def _spread(scale: np.ndarray, shape: tuple[int, ...], axis: int, block: int) -> np.ndarray:

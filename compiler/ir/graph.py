@@ -17,10 +17,10 @@ import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol
-from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 
 DTYPES = {
     "f32": np.float32,
@@ -64,7 +64,7 @@ class TensorType:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
-Content = np.ndarray | Packed | Quantized  # of a constant
+Content = np.ndarray | PackedMatrix | EncodedWeight  # of a constant
 
 
 def type_of(array: Content) -> TensorType:
@@ -131,9 +131,9 @@ class Value:
         return self.const
 
     @property
-    def matrix(self) -> np.ndarray | Packed:
+    def matrix(self) -> np.ndarray | PackedMatrix:
         """The content of the weight of a layer. Raises TypeError of other values."""
-        return self.const if isinstance(self.const, Packed) else self.array
+        return self.const if isinstance(self.const, PackedMatrix) else self.array
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type}"

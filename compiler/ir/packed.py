@@ -24,7 +24,7 @@ _BLOCK = 1 << 18  # numbers that are quantized at a time, which fit a cache
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
+class PackedMatrix:
     """A matrix [N, K]: codes * scale + minimum. `codes`: f16, i8, or four bits as i8 or, with a minimum, u8 [N, K];
     `scale`, `minimum`: f16 (for groups of GROUP columns) or f32 [N, groups], if the format has them.
     """
@@ -68,22 +68,22 @@ class Packed:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Packed:
+    def __getitem__(self, rows: slice | np.ndarray) -> PackedMatrix:
         """Some of the rows."""
         scale, minimum = (a if a is None else a[rows] for a in (self.scale, self.minimum))
-        return Packed(self.format, self.codes[rows], scale, minimum)
+        return PackedMatrix(self.format, self.codes[rows], scale, minimum)
 
 
-def stacked(matrices: list[np.ndarray | Packed]) -> np.ndarray | Packed | None:
+def stacked(matrices: list[np.ndarray | PackedMatrix]) -> np.ndarray | PackedMatrix | None:
     """The rows of all of them, one below the other; None where they are packed in several ways."""
-    kinds = {(m.format, m.wide, m.scale is None or m.groups) if isinstance(m, Packed) else None for m in matrices}
-    if len(kinds) > 1 or len({isinstance(m, Packed) and m.minimum is None for m in matrices}) > 1:
+    kinds = {(m.format, m.wide, m.scale is None or m.groups) if isinstance(m, PackedMatrix) else None for m in matrices}
+    if len(kinds) > 1 or len({isinstance(m, PackedMatrix) and m.minimum is None for m in matrices}) > 1:
         return None
-    packed = [m for m in matrices if isinstance(m, Packed)]
+    packed = [m for m in matrices if isinstance(m, PackedMatrix)]
     if not packed:
-        return moved(np.concatenate([m for m in matrices if not isinstance(m, Packed)]))
+        return moved(np.concatenate([m for m in matrices if not isinstance(m, PackedMatrix)]))
     codes = moved(np.concatenate([m.codes for m in packed]))
-    return Packed(packed[0].format, codes, _joined(m.scale for m in packed), _joined(m.minimum for m in packed))
+    return PackedMatrix(packed[0].format, codes, _joined(m.scale for m in packed), _joined(m.minimum for m in packed))
 
 
 def _joined(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
@@ -92,7 +92,7 @@ def _joined(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
     return moved(np.concatenate(present)) if present else None
 
 
-def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> Packed | None:
+def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> PackedMatrix | None:
     """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are no whole groups.
 
     importance: f32[K], how much an error in each column counts (the mean square of what it is multiplied with).
@@ -100,7 +100,7 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
     if not np.isfinite(matrix).all() or np.abs(matrix).max(initial=0) > _LARGEST:
         return None
     if format == "f16":
-        return Packed("f16", moved(matrix.astype(np.float16)))
+        return PackedMatrix("f16", moved(matrix.astype(np.float16)))
     if matrix.ndim != 2 or matrix.shape[1] % GROUP:
         return None
     each = max(1, _BLOCK // matrix.shape[1])
@@ -108,7 +108,7 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
     tiled = np.tile(weights.reshape(-1, GROUP), (each, 1))
     quantize = {"q8": _q8, "q4": _q4}[format]
 
-    def part(first: int) -> Quantized:
+    def part(first: int) -> Codes:
         groups = matrix[first : first + each].reshape(-1, GROUP)
         return quantize(groups, tiled[: len(groups)])
 
@@ -118,19 +118,19 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
     scale = np.concatenate([scale for _, scale, _ in parts]).reshape(len(matrix), -1)
     minima = [minimum for _, _, minimum in parts if minimum is not None]
     minimum = np.concatenate(minima).reshape(len(matrix), -1) if minima else None
-    return Packed(format, moved(codes.reshape(matrix.shape)), scale, minimum)
+    return PackedMatrix(format, moved(codes.reshape(matrix.shape)), scale, minimum)
 
 
-Quantized = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+Codes = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
-def _q8(groups: np.ndarray, weights: np.ndarray) -> Quantized:
+def _q8(groups: np.ndarray, weights: np.ndarray) -> Codes:
     scale = (np.abs(groups).max(1) / 127).astype(np.float16)
     codes = np.rint(groups / _divisor(scale)).clip(-127, 127)
     return codes.astype(np.int8), scale, None
 
 
-def _q4(matrix: np.ndarray, weights: np.ndarray) -> Quantized:
+def _q4(matrix: np.ndarray, weights: np.ndarray) -> Codes:
     """For each group the grid that it lies on already; else the best of several, and of what fits their codes best."""
     best, groups = _Best(len(matrix)), _Groups.of(matrix, weights)
     for steps in _GRIDS:

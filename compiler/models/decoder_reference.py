@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.compiler.models import decoder_inputs
-from intaglio.compiler.models.reference import Arrays, Part, Run, Seen, in_f32, inlined
+from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32, inlined
 from intaglio.compiler.reader import external_data
 from intaglio.runtime.contract import NEW_TOKENS, PAST, TOKENS
 
@@ -24,13 +24,13 @@ class DecoderReference:
         fixed = decoder_inputs.inputs(self._model, encoder).fixed
         self.parts = {DECODE: Part(inlined(self._model, fixed), folder)}
 
-    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+    def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
         return self.decode(inputs[TOKENS][..., :count, 0], run)
 
     def decode(
         self, ids: np.ndarray, run: Run, rows: np.ndarray | None = None, encoded: Arrays | None = None
-    ) -> dict[str, Seen]:
+    ) -> dict[str, Observed]:
         """For the tokens `ids` [1, n], an encoder's rows, and whatever else it computes, by name."""
         feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes)
-        return {DECODE: Seen(run(DECODE, feeds), {NEW_TOKENS: ids.shape[1]})}
+        return {DECODE: Observed(run(DECODE, feeds), {NEW_TOKENS: ids.shape[1]})}

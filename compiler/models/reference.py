@@ -31,7 +31,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """The values of a part in a run, feeds included, and the symbols that the part was loaded with."""
 
     values: Arrays
@@ -43,7 +43,7 @@ class Reference(Protocol):
 
     parts: dict[str, Part]
 
-    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+    def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         """What the parts of which `program` is made compute in a golden run; these come in order."""
 
 

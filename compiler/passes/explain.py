@@ -88,8 +88,9 @@ def _reasons(graph: Graph, tree: Pattern, outcome: Outcome) -> Iterator[str]:
         return
     miss = nearest(graph, tree)
     if miss is None:
-        roots = " or ".join(dict.fromkeys(p.op for p in _alternatives(tree) if isinstance(p, Op)))
-        yield f"the graph has no {'other ' if outcome.fired else ''}{roots}, with which a match begins"
+        if not outcome.fired:
+            roots = " or ".join(dict.fromkeys(p.op for p in _alternatives(tree) if isinstance(p, Op)))
+            yield f"the graph has no {roots}, with which a match begins"
         return
     count = f"{miss.near[0]} operators match" if miss.near[0] > 1 else "1 operator matches"
     yield f"closest match at {_node(miss.root)}: {count}"

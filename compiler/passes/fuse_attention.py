@@ -18,7 +18,7 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Graph, Value, known
 from intaglio.compiler.rewrite import views
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import beneath, changed, expression
+from intaglio.compiler.rewrite.elementwise_chains import chain_source, expression, operand_of
 from intaglio.compiler.rewrite.pattern import PatternBuilder, Rule, Variable, apply, match
 from intaglio.compiler.semantics import evaluate, operators
 
@@ -67,8 +67,8 @@ class OneMask(Rule):
         scores = scored if scored is not None else op.MatMul(q, k)
         hidden = op.Where(visible, op.number(0, scores), lowest)
         scores = op.Add(scores, op.Add(hidden, mask))
-        for node in beneath(op.graph, masked)[1] if masked is not None else ():
-            scores = op.like(node, {changed(node): scores})
+        for node in chain_source(op.graph, masked)[1] if masked is not None else ():
+            scores = op.like(node, {operand_of(node): scores})
         return op.Softmax(scores, axis=-1)
 
 
@@ -104,7 +104,7 @@ class Attention(Rule):
         if cap is not None:
             attrs |= {"cap": cap.scalar, "scale": attrs["scale"] * cap.scalar}
         chains = {"scored": scored, "masked": masked, "weighed": weighed}
-        attrs |= {name: expression(beneath(op.graph, x)[1]) for name, x in chains.items() if x is not None}
+        attrs |= {name: expression(chain_source(op.graph, x)[1]) for name, x in chains.items() if x is not None}
         if mask is not None:
             known_mask = seen(op.graph, mask, q.shape[2], k.shape[3])
             attrs |= {"mask": _additive(op, mask)} if known_mask is None else known_mask
@@ -190,7 +190,7 @@ def _hides(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
     ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
     for sizes in itertools.product(*ranges):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
-        made = evaluate.compute(graph, nodes, {}, env, wanted=(mask,))
+        made = evaluate.compute(graph, nodes, {}, env, keep=(mask,))
         actual = made[mask] if nodes else evaluate.concrete(mask, env)
         rows, columns = (dims.fixed(dims.substitute(d, env)) for d in (queries, keys))
         actual = np.broadcast_to(actual, np.broadcast_shapes(actual.shape, (rows, columns)))

@@ -20,7 +20,7 @@ from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.rewrite import provenance, views
 from intaglio.compiler.rewrite.builder import GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import beneath, rounding
+from intaglio.compiler.rewrite.elementwise_chains import chain_source, rounding
 from intaglio.compiler.rewrite.views import VIEWS
 from intaglio.compiler.semantics import evaluate, operators
 
@@ -39,14 +39,14 @@ def fuse_rope(graph: Graph) -> int:
                 if (operand := _operand(graph, _before_roundings(graph, value), free)) is not None:
                     operands[operand.value] = operand
     understood: dict[object, _Heads | None] = {}
-    tables: dict[bytes, Value] = {}
+    made: dict[object, Value] = {}
     changed = 0
     for operand in operands.values():
         key = operand.signature
         if key not in understood:
             understood[key] = _understand(operand)
         if (heads := understood[key]) is not None:
-            _rewrite(operand, heads, tables)
+            _rewrite(operand, heads, made)
             changed += 1
     graph.prune()
     return changed
@@ -55,7 +55,7 @@ def fuse_rope(graph: Graph) -> int:
 def _before_roundings(graph: Graph, value: Value) -> Value:
     """What an operand of attention is rounded from, if it is, behind views."""
     source, _ = views.source(graph, value)
-    unrounded, chain = beneath(graph, source)
+    unrounded, chain = chain_source(graph, source)
     return unrounded if any(map(rounding, chain)) else value
 
 
@@ -99,7 +99,7 @@ class _Operand:
         shape = [d for i, d in enumerate(self.source.shape) if i != self.axis]
         x = np.moveaxis(rows.astype(np.float32).reshape(len(rows), *shape), 0, self.axis)
         sizes = {self.tokens.name: len(rows)}
-        made = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, wanted=(self.value,))
+        made = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, keep=(self.value,))
         y = made[self.value][0]
         return y.swapaxes(-1, -2) if self.swapped else y
 
@@ -141,6 +141,12 @@ class _Heads:
     repeats: int
     tables: tuple[np.ndarray, np.ndarray] | None = None
     interleaved: bool = False
+
+    @property
+    def rotation(self) -> object:
+        """Equal where the same columns are rotated alike."""
+        tables = tuple(table.tobytes() for table in self.tables or ())
+        return self.columns.tobytes(), self.columns.shape, tables, self.interleaved
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """[T, width] -> [heads, T, head_dim]."""
@@ -200,17 +206,14 @@ def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
     return _Heads(plain.columns, plain.repeats, (cos, sin), bool(interleaved))
 
 
-def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value]) -> None:
-    """`tables`: constants by content, so that those of all layers are one."""
+def _rewrite(operand: _Operand, heads: _Heads, made: dict[object, Value]) -> None:
+    """`made`: tables by content, so that those of all layers are one, and rows that another operand reads too."""
     graph, value, tokens = operand.graph, operand.value, dim(operand.tokens)
     sources = tuple(dict.fromkeys(s for node in operand.nodes for s in node.sources))
     builder = GraphBuilder(graph, graph.expect_producer(value), sources)
     kv_heads, head_dim = heads.columns.shape
-    x = _selected(builder, operand, heads.columns.reshape(-1))
-    if heads.tables is not None:
-        named = zip(("cos", "sin"), heads.tables, strict=True)
-        cos, sin = (tables.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named)
-        x = builder.add(Rotary(cos, sin, (x,), heads=(kv_heads,), interleaved=heads.interleaved, past=0))
+    rows = (operand.source, heads.rotation)
+    x = made.get(rows) or made.setdefault(rows, _rotated(builder, operand, heads, made))
     x = builder.Transpose(_shaped(builder, x, 1, tokens, kv_heads, head_dim), perm=[0, 2, 1, 3])
     if heads.repeats > 1:
         shape = (1, kv_heads, heads.repeats, tokens, head_dim)
@@ -218,6 +221,16 @@ def _rewrite(operand: _Operand, heads: _Heads, tables: dict[bytes, Value]) -> No
         repeated = builder.Expand(each, builder.constant(known(shape, (5,))))
         x = _shaped(builder, repeated, 1, kv_heads * heads.repeats, tokens, head_dim)
     builder.rebind(value, builder.Transpose(x, perm=[0, 1, 3, 2]) if operand.swapped else x)
+
+
+def _rotated(builder: GraphBuilder, operand: _Operand, heads: _Heads, made: dict[object, Value]) -> Value:
+    """Token rows [1, T, columns] of all heads, one after the other."""
+    x = _selected(builder, operand, heads.columns.reshape(-1))
+    if heads.tables is None:
+        return x
+    named = zip(("cos", "sin"), heads.tables, strict=True)
+    cos, sin = (made.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named)
+    return builder.add(Rotary(cos, sin, (x,), heads=(len(heads.columns),), interleaved=heads.interleaved, past=0))
 
 
 def _shaped(builder: GraphBuilder, x: Value, *shape: Dim) -> Value:

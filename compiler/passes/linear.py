@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from intaglio.compiler.ir.dims import divides, fixed
-from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear as LinearLayer
 from intaglio.compiler.ir.operators import Window
@@ -59,18 +59,18 @@ def _conv(builder: GraphBuilder, node: Node) -> Value:
 def _pack_table(graph: Graph, node: Node) -> bool:
     """Let a table of rows in few bits be packed, unless its rows are no whole vec4s."""
     table = node.inputs[0]
-    if not isinstance(table.const, Quantized):
+    if not isinstance(table.const, EncodedWeight):
         return False
     by_rows = node.attrs.get("axis", 0) == 0 and len(table.shape) == 2 and divides(4, table.shape[1])
-    array = table.const.packed() if by_rows else table.const.dequantized()
+    array = table.const.to_kernel_layout() if by_rows else table.const.dequantized()
     graph.replace(node, node.reading({table: Value(table.name, table.type, array)}))
     return True
 
 
 def _matrix(builder: GraphBuilder, weight: Value, *axes: int) -> Value:
     """The weight as a matrix [out, in]. axes: those of the weight, that of its outputs first."""
-    if isinstance(weight.const, Quantized):
-        return builder.constant(weight.const.transpose(*axes).rows().packed(), weight.name)
+    if isinstance(weight.const, EncodedWeight):
+        return builder.constant(weight.const.transpose(*axes).rows().to_kernel_layout(), weight.name)
     rows = weight.array.transpose(axes)
     return builder.constant(rows.reshape(len(rows), -1), weight.name)
 

@@ -7,7 +7,7 @@ tells, where there is one. And the mean of the error that remains goes into the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
 from intaglio.compiler.ir.operators import Linear
-from intaglio.compiler.ir.packed import Packed, pack
+from intaglio.compiler.ir.packed import PackedMatrix, pack
 from intaglio.compiler.semantics import evaluate
 
 _LEAST = 1024  # numbers below which a tensor is not worth a format of its own
@@ -35,7 +35,7 @@ class Precision:
     keep_head: bool = False
     packed: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    _done: dict[object, Packed | None] = field(default_factory=dict)
+    _done: dict[object, PackedMatrix | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.quantize not in (None, "q8", "q4") or self.storage not in ("f32", "f16"):
@@ -57,14 +57,14 @@ class Precision:
         Where nothing was asked for, the formats are those that the model came in.
         """
         if not self.reduced:
-            found = {v.const: v.name for graph in graphs for v in graph.values() if isinstance(v.const, Packed)}
+            found = {v.const: v.name for graph in graphs for v in graph.values() if isinstance(v.const, PackedMatrix)}
             given: dict[str, list[str]] = {}
             for const, name in found.items():
                 given.setdefault(const.format, []).append(name)
             return {"name": " and ".join(sorted(given)), "packed": given} if given else {"name": self.name}
         return {"name": self.name, "packed": self.packed, "kept_f32": self.kept, "accuracy": accuracy}
 
-    def of(self, value: Value, formats: list[str], importance: np.ndarray | None = None) -> Packed | None:
+    def of(self, value: Value, formats: list[str], importance: np.ndarray | None = None) -> PackedMatrix | None:
         """The constant in the first of the formats that can hold it; one object for all constants of equal content."""
         for format in formats:
             key = _content(value), format
@@ -92,13 +92,23 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
     """What the layers of a graph read in one run."""
     read = {layer.x for n in graph.nodes if (layer := Linear.of(n)) and layer.window is None}
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
-    made = evaluate.compute(graph, graph.nodes, values, symbols, wanted=read)
+    made = evaluate.compute(graph, graph.nodes, values, symbols, keep=read)
     rows = {v: made[v].reshape(-1, made[v].shape[-1]) for v in read}
     return {v: Statistics(x.mean(0), np.square(x).mean(0)) for v, x in rows.items()}
 
 
-def quantize(graph: Graph, precision: Precision, observed: Mapping[Value, Statistics]) -> int:
-    """Returns the number of tensors whose format changed."""
+def matrix_bytes(graph: Graph) -> int:
+    """How many bytes, in f32, the weights have that may take another format, each as often as it is read."""
+    return sum(4 * matrix.const.size for node in graph.nodes if (matrix := _matrix(node)))
+
+
+def quantize(
+    graph: Graph,
+    precision: Precision,
+    observed: Mapping[Value, Statistics],
+    report: Callable[[int], None] = lambda size: None,
+) -> int:
+    """Returns the number of tensors whose format changed. `report` hears of the bytes that were looked at, in f32."""
     heads = [n for n in graph.nodes if Linear.of(n) and n.output in graph.outputs and _matrix(n)]
     kept = {_content(matrix) for n in heads if (matrix := _matrix(n))} if precision.keep_head else set()
     changed = 0
@@ -110,9 +120,10 @@ def quantize(graph: Graph, precision: Precision, observed: Mapping[Value, Statis
         formats = []
         if precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept):
             formats.append(precision.quantize)
-        if precision.storage == "f16" and not isinstance(value.const, Packed):  # f16 already, in the file
+        if precision.storage == "f16" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
             formats.append("f16")
         packed = precision.of(value, formats, seen.square if seen is not None else None)
+        report(4 * value.const.size)
         if packed is not None:
             new = graph.replace(node, node.reading({value: Value(value.name, value.type, packed)}))
             if node in heads and seen is not None:
@@ -133,7 +144,7 @@ def _is_matrix(value: Value) -> bool:
     const = value.const
     if const is None or const.dtype != np.float32 or len(const.shape) != 2 or const.size < _LEAST:
         return False
-    return const.format == "f16" if isinstance(const, Packed) else isinstance(const, np.ndarray)
+    return const.format == "f16" if isinstance(const, PackedMatrix) else isinstance(const, np.ndarray)
 
 
 def _is_table(node: Node) -> bool:
@@ -148,7 +159,7 @@ def _by_fours(layer: Linear[Value] | None) -> bool:
 
 def _content(value: Value) -> bytes:
     """Equal for constants that hold the same numbers, however they lie in memory."""
-    numbers = value.const.codes if isinstance(value.const, Packed) else value.array
+    numbers = value.const.codes if isinstance(value.const, PackedMatrix) else value.array
     return hashlib.sha256(np.ascontiguousarray(numbers).data).digest()
 
 

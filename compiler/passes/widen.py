@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from intaglio.compiler.ir.encoded import SMALL, Quantized
+from intaglio.compiler.ir.encoded import SMALL, EncodedWeight
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, operands, type_of
 from intaglio.compiler.semantics.evaluate import concrete
 from intaglio.compiler.semantics.infer import infer
@@ -62,7 +62,7 @@ def _widened(value: Value | None, matrix: bool) -> Value | None:
     if value is None or value.const is None or value.dtype not in _NARROW:
         return value
     large = len(value.shape) > 1 and value.const.size >= SMALL
-    const = Quantized(value.array) if matrix and large else value.array.astype(np.float32)
+    const = EncodedWeight(value.array) if matrix and large else value.array.astype(np.float32)
     return Value(value.name, TensorType("f32", value.shape), const)
 
 
@@ -100,4 +100,4 @@ def _settle(graph: Graph) -> int:
 
 
 def _misplaced(node: Node, i: int, value: Value | None) -> bool:
-    return value is not None and isinstance(value.const, Quantized) and _MATRICES.get(node.op) != i
+    return value is not None and isinstance(value.const, EncodedWeight) and _MATRICES.get(node.op) != i

@@ -44,8 +44,8 @@ class Loader(Protocol):
 def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
         raise UnsupportedOperator("the condition is computed at run time; fix the input it depends on with --bind")
-    wanted = "then_branch" if inputs[0].scalar else "else_branch"
-    return _run(loader, _graph(proto, wanted), (), source, scope)
+    branch = "then_branch" if inputs[0].scalar else "else_branch"
+    return _run(loader, _graph(proto, branch), (), source, scope)
 
 
 def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
@@ -59,10 +59,10 @@ def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
         loader.unroll(1 + len(body.node))
         number = np.full((1,) * _rank(body), step, np.int64)
         now = condition if condition is not None else loader.graph.constant(np.array(True))
-        made = _run(loader, body, (loader.graph.constant(number, "step"), now, *state), source, scope)
-        condition = made[0] if condition is not None else None
-        state = made[1 : 1 + len(state)]
-        for values, value in zip(scanned, made[1 + len(state) :], strict=True):
+        results = _run(loader, body, (loader.graph.constant(number, "step"), now, *state), source, scope)
+        condition = results[0] if condition is not None else None
+        state = results[1 : 1 + len(state)]
+        for values, value in zip(scanned, results[1 + len(state) :], strict=True):
             values.append(value)
         step += 1
     return [*state, *(_stack(loader, values, 0, source) for values in scanned)]
@@ -93,9 +93,9 @@ def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
             builder.Gather(v, builder.constant(np.array(place)), axis=axis)
             for v, place, axis in zip(sequences, places, axes, strict=True)
         ]
-        made = _run(loader, body, (*state, *parts), source, scope)
-        state = made[: len(state)]
-        for values, value in zip(scanned, made[len(state) :], strict=True):
+        results = _run(loader, body, (*state, *parts), source, scope)
+        state = results[: len(state)]
+        for values, value in zip(scanned, results[len(state) :], strict=True):
             values.append(value)
     ordered = [values[::-1] if back else values for values, back in zip(scanned, prepended, strict=True)]
     return [*state, *(_stack(loader, v, axis, source) for v, axis in zip(ordered, out_axes, strict=True))]
@@ -134,18 +134,18 @@ def _builder(loader: Loader, source: str) -> GraphBuilder:
 
 
 def _graph(proto: NodeProto, name: str) -> GraphProto:
-    found = [a.g for a in proto.attribute if a.name == name]
-    if not found:
+    graphs = [a.g for a in proto.attribute if a.name == name]
+    if not graphs:
         raise BadModel(f"{proto.op_type} ({proto.name}) lacks the attribute {name}")
-    return found[0]
+    return graphs[0]
 
 
 def _listed(proto: NodeProto, name: str, count: int) -> list[int]:
     """An attribute with a number for each of `count` values: zeros where it is left out."""
-    found = next((list(a.ints) for a in proto.attribute if a.name == name), [0] * count)
-    if len(found) != count:
-        raise BadModel(f"{proto.op_type} ({proto.name}): {name} has {len(found)} numbers, expected {count}")
-    return found
+    numbers = next((list(a.ints) for a in proto.attribute if a.name == name), [0] * count)
+    if len(numbers) != count:
+        raise BadModel(f"{proto.op_type} ({proto.name}): {name} has {len(numbers)} numbers, expected {count}")
+    return numbers
 
 
 def _known(value: Value, what: str) -> float:

@@ -360,10 +360,10 @@ def _kept(proto: NodeProto, opset: int) -> bool:
 
 def _check_attributes(proto: NodeProto, opset: int) -> None:
     """ONNX's own check leaves out the operators that it also defines by others, LayerNormalization for one."""
-    known = onnx.defs.get_schema(proto.op_type, opset, "").attributes
+    attributes = onnx.defs.get_schema(proto.op_type, opset, "").attributes
     for a in proto.attribute:
         # onnx does not declare that the types of attributes are an enumeration.
-        if a.name not in known or a.type != known[a.name].type.value:  # pyright: ignore[reportAttributeAccessIssue]
+        if a.name not in attributes or a.type != attributes[a.name].type.value:  # pyright: ignore[reportAttributeAccessIssue]
             raise BadModel(f"it has no attribute {a.name} of type {AttributeProto.AttributeType.Name(a.type)}")
     enum_attributes.check(proto)
 
@@ -379,8 +379,8 @@ def _check_types(node: Node) -> None:
     if not all(any(t.startswith("tensor(") for t in formal.types) for formal in schema.outputs):
         raise UnsupportedOperator("operators whose output is not a tensor are not supported")
     for i, formal in enumerate(schema.inputs):
-        given = node.inputs[i:] if formal.option == _VARIADIC else node.inputs[i : i + 1]
-        if formal.option != _OPTIONAL and (not given or None in given):
+        values = node.inputs[i:] if formal.option == _VARIADIC else node.inputs[i : i + 1]
+        if formal.option != _OPTIONAL and (not values or None in values):
             raise BadModel(f"{node.op} ({node.name}) lacks its input {formal.name}")
     bound: dict[str, str] = {}
     for i, value in enumerate(node.inputs):
@@ -388,8 +388,8 @@ def _check_types(node: Node) -> None:
             continue
         formal = schema.inputs[min(i, len(schema.inputs) - 1)]
         code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[value.dtype]))
-        taken = f"tensor({TensorProto.DataType.Name(code).lower()})" in formal.types
-        if not taken or (formal.is_homogeneous and bound.setdefault(formal.type_str, value.dtype) != value.dtype):
+        accepted = f"tensor({TensorProto.DataType.Name(code).lower()})" in formal.types
+        if not accepted or (formal.is_homogeneous and bound.setdefault(formal.type_str, value.dtype) != value.dtype):
             raise BadModel(f"{node.op} ({node.sources[0]}): its input {formal.name} does not accept {value}")
 
 

@@ -51,24 +51,24 @@ def body(node: Node) -> FunctionProto | None:
             raise BadModel("ONNX does not define this operator for these types")
         function = FunctionProto.FromString(text)
     defaults = {name: a.default_value for name, a in schema.attributes.items() if a.default_value.name}
-    given = defaults | {a.name: a for a in operators.proto(node).attribute}
+    attributes = defaults | {a.name: a for a in operators.proto(node).attribute}
     for inner in function.node:
-        _fill(inner, given)
+        _fill(inner, attributes)
     return function
 
 
-def _fill(node: NodeProto, given: dict[str, AttributeProto]) -> None:
+def _fill(node: NodeProto, attributes: dict[str, AttributeProto]) -> None:
     """Replace references to the attributes of the function by what is given; one that is not given is left out."""
     filled = []
     for a in node.attribute:
-        if a.ref_attr_name in given:
+        if a.ref_attr_name in attributes:
             value = AttributeProto()
-            value.CopyFrom(given[a.ref_attr_name])
+            value.CopyFrom(attributes[a.ref_attr_name])
             value.name = a.name
             filled.append(value)
         elif not a.ref_attr_name:
             for inner in a.g.node:
-                _fill(inner, given)
+                _fill(inner, attributes)
             filled.append(a)
     del node.attribute[:]
     node.attribute.extend(filled)

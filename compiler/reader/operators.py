@@ -56,9 +56,9 @@ def table() -> str:
 
 def _opsets(op: str, since: list[int]) -> str:
     """The opsets whose form of an operator is read. Before OLDEST, that is those in which it was as it is in OLDEST."""
-    kept = max((v for v in since if v <= OLDEST), default=min(since))
+    first = max((v for v in since if v <= OLDEST), default=min(since))
     last = max(since) - 1 if defs.get_schema(op, OPSET).deprecated else OPSET
-    return f"{kept} to {last}"
+    return f"{first} to {last}"
 
 
 _TABLE = """\

@@ -71,9 +71,9 @@ def _dropout(node: Node, opset: int, graph: Graph) -> None:
         raise UnsupportedOperator("the model is in training mode; export it for inference")
     if len(node.outputs) > 1:
         x, mask = node.inputs[0], node.outputs[1]
-        kept = graph.constant(np.array(1, bool if opset >= 10 else DTYPES[x.dtype]))
+        one = graph.constant(np.array(1, bool if opset >= 10 else DTYPES[x.dtype]))
         size = graph.constant(known(x.shape, (len(x.shape),)), "shape")
-        everywhere = Node("Expand", (kept, size), (mask,), {}, node.sources)
+        everywhere = Node("Expand", (one, size), (mask,), {}, node.sources)
         infer(everywhere)
         graph.add(everywhere)
     node.op, node.attrs = "Identity", {}
@@ -88,8 +88,8 @@ def _reshape(node: Node, opset: int, graph: Graph) -> None:
 def _resize(node: Node, opset: int, graph: Graph) -> None:
     """Until opset 10 there were only scales, and coordinates counted from the corner."""
     if opset < 11:
-        given = node.attrs.pop("scales", None)
-        scales = node.inputs[1] if given is None else graph.constant(np.array(given, np.float32), "scales")
+        attribute = node.attrs.pop("scales", None)
+        scales = node.inputs[1] if attribute is None else graph.constant(np.array(attribute, np.float32), "scales")
         node.op, node.inputs = "Resize", operands((node.inputs[0], None, scales))
         node.attrs |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     mode = node.attrs.setdefault("mode", "nearest")
@@ -104,6 +104,14 @@ def _dft(node: Node, opset: int, graph: Graph) -> None:
     if opset < 20:
         axis = graph.constant(np.array(node.attrs.pop("axis", 1), np.int64), "axis")
         node.inputs = operands((*(*node.inputs, None)[:2], axis))
+
+
+def _stft(node: Node, opset: int, graph: Graph) -> None:
+    """torch wrote signals [batch, length] for years; ONNX's have an axis of parts."""
+    signal = node.inputs[0]
+    if signal is not None and len(signal.shape) == 2:
+        builder = GraphBuilder(graph, node)
+        node.inputs = (builder.Unsqueeze(signal, builder.integers(2)), *node.inputs[1:])
 
 
 def _reduce(node: Node, opset: int, graph: Graph) -> None:
@@ -129,6 +137,7 @@ _NORMALISE: dict[str, Callable[[Node, int, Graph], None]] = {
     "Dropout": _dropout,
     "Reshape": _reshape,
     "DFT": _dft,
+    "STFT": _stft,
     "Scatter": _scatter,
     "Resize": _resize,
     "Upsample": _resize,

@@ -10,10 +10,10 @@ import numpy as np
 
 from intaglio.compiler.ir import operators
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.graph import DTYPES, Content, Graph, Node, Operator, TensorType, Value, known
-from intaglio.compiler.ir.packed import Packed
-from intaglio.compiler.rewrite.provenance import back, onward
+from intaglio.compiler.ir.packed import PackedMatrix
+from intaglio.compiler.rewrite.provenance import backward_origin, forward_origin
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.operators import KNOWN
 
@@ -38,7 +38,7 @@ class GraphBuilder:
         raise Declined(why)
 
     def constant(self, array: Content | np.generic, name: str | None = None) -> Value:
-        whole = array if isinstance(array, Packed | Quantized) else np.asarray(array)
+        whole = array if isinstance(array, PackedMatrix | EncodedWeight) else np.asarray(array)
         return self.graph.constant(whole, name or f"{self._name}.const")
 
     def number(self, value: float, like: Value) -> Value:
@@ -71,7 +71,7 @@ class GraphBuilder:
 
     def _added(self, node: Node) -> tuple[Value, ...]:
         infer(node)
-        onward(node)
+        forward_origin(node)
         if any(v.const is None for v in node.outputs):
             self.graph.add(node)
             self.made.update(node.outputs)
@@ -89,7 +89,7 @@ class GraphBuilder:
         graph.remove(maker)
         outputs = tuple(out if v is result else v for v in maker.outputs)
         graph.replace(graph.expect_producer(out), replace(maker, outputs=outputs))
-        back(graph, out)
+        backward_origin(graph, out)
 
     def __getattr__(self, op: str) -> Any:
         if op not in KNOWN:

@@ -12,16 +12,16 @@ from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import FakeQuantize
 
 
-def beneath(graph: Graph, value: Value) -> tuple[Value, list[Node]]:
+def chain_source(graph: Graph, value: Value) -> tuple[Value, list[Node]]:
     """What a chain that ends in `value` begins with, and the chain, its first operator first; it may be empty."""
     chain: list[Node] = []
-    while (node := graph.producer(value)) is not None and (x := changed(node)) is not None:
+    while (node := graph.producer(value)) is not None and (x := operand_of(node)) is not None:
         chain.insert(0, node)
         value = x
     return value, chain
 
 
-def changed(node: Node) -> Value | None:
+def operand_of(node: Node) -> Value | None:
     """The operand that an elementwise operator changes by itself, its others being numbers; None if there is no such
     one."""
     data = [v for v in node.inputs if v is not None and v.scalar is None]
@@ -51,13 +51,13 @@ def spelled(own: FakeQuantize[Value], x: str) -> Expression:
 
 def expression(chain: Sequence[Node]) -> Expression:
     """What a chain makes of "acc"."""
-    made: Expression = ()
+    steps: Expression = ()
     for node in chain:
-        x = f"t{len(made) - 1}" if made else "acc"
+        x = f"t{len(steps) - 1}" if steps else "acc"
         if rounds := rounding(node):
-            made += shifted(spelled(rounds, "acc"), len(made), {"acc": x})
+            steps += shifted(spelled(rounds, "acc"), len(steps), {"acc": x})
         else:
-            data = changed(node)
+            data = operand_of(node)
             args = [None if v is None else x if v is data else v.scalar for v in node.inputs]
-            made += (step(node.op, node.attrs, args),)
-    return made
+            steps += (step(node.op, node.attrs, args),)
+    return steps

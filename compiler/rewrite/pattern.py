@@ -19,7 +19,7 @@ import numpy as np
 from intaglio.compiler.ir import operators as own
 from intaglio.compiler.ir.graph import Graph, Node, Value, type_of
 from intaglio.compiler.rewrite.builder import Declined, GraphBuilder
-from intaglio.compiler.rewrite.elementwise_chains import beneath, changed
+from intaglio.compiler.rewrite.elementwise_chains import chain_source, operand_of
 from intaglio.compiler.semantics import operators
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or"})
@@ -175,10 +175,10 @@ def _sweep(graph: Graph, rule: type[Rule], tree: Pattern) -> Outcome:
     for node in graph.nodes:
         if (begins and node.op not in begins) or graph.producer(node.output) is not node:
             continue
-        for found in match(graph, tree, node.output):
+        for hit in match(graph, tree, node.output):
             try:
-                _check_private(graph, found, node)
-                _rewrite(graph, rule, found, node)
+                _check_private(graph, hit, node)
+                _rewrite(graph, rule, hit, node)
                 outcome.fired += 1
                 break
             except Declined as e:
@@ -217,7 +217,7 @@ def match(
     for bound in _match(graph, tree, value, {}, missed):
         values = {p.name: v for p, v in bound.items() if isinstance(p, Variable | Chain)}
         nodes = dict.fromkeys(n for p, v in bound.items() if isinstance(p, Op) and (n := graph.producer(v)))
-        nodes |= dict.fromkeys(n for p, v in bound.items() if isinstance(p, Chain) for n in beneath(graph, v)[1])
+        nodes |= dict.fromkeys(n for p, v in bound.items() if isinstance(p, Chain) for n in chain_source(graph, v)[1])
         yield Match(values, tuple(nodes))
 
 
@@ -237,7 +237,7 @@ def _match(
         if pattern.op in COMMUTATIVE:
             yield from _match_all(graph, pattern.args, inputs[::-1], bound, missed)
     elif isinstance(pattern, Chain):
-        yield from _match(graph, pattern.inner, beneath(graph, value)[0], bound | {pattern: value}, missed)
+        yield from _match(graph, pattern.inner, chain_source(graph, value)[0], bound | {pattern: value}, missed)
     else:
         yield bound | {pattern: value}
 
@@ -250,7 +250,7 @@ def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) 
         return bound.get(pattern, value) is value
     node = graph.producer(value)
     if isinstance(pattern, Chain):
-        return node is not None and changed(node) is not None
+        return node is not None and operand_of(node) is not None
     return (
         isinstance(pattern, Op)
         and node is not None
@@ -260,11 +260,11 @@ def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) 
     )
 
 
-def _is_number(scalar: float, wanted: float) -> bool:
+def _is_number(scalar: float, number: float) -> bool:
     """Whether it is the number as it is written, in f32 or so, or as f16 holds it."""
-    if math.isclose(scalar, wanted, rel_tol=1e-5):
+    if math.isclose(scalar, number, rel_tol=1e-5):
         return True
-    return abs(wanted) <= _LARGEST_F16 and scalar == float(np.float16(wanted))
+    return abs(number) <= _LARGEST_F16 and scalar == float(np.float16(number))
 
 
 def _match_all(
@@ -277,19 +277,19 @@ def _match_all(
         yield from _match_all(graph, patterns[1:], values[1:], first, missed)
 
 
-def _check_private(graph: Graph, found: Match, root: Node) -> None:
-    for node in found.nodes:
+def _check_private(graph: Graph, hit: Match, root: Node) -> None:
+    for node in hit.nodes:
         for value in node.outputs if node is not root else ():
-            if value in graph.outputs or any(reader not in found.nodes for reader in graph.consumers(value)):
+            if value in graph.outputs or any(reader not in hit.nodes for reader in graph.consumers(value)):
                 raise Declined(f"{value.name} is also read outside of the match")
 
 
-def _rewrite(graph: Graph, rule: type[Rule], found: Match, root: Node) -> None:
+def _rewrite(graph: Graph, rule: type[Rule], hit: Match, root: Node) -> None:
     out = root.output
-    sources = tuple(dict.fromkeys(s for n in reversed(found.nodes) for s in n.sources))
+    sources = tuple(dict.fromkeys(s for n in reversed(hit.nodes) for s in n.sources))
     builder = GraphBuilder(graph, root, sources)
     try:
-        result = rule.rewrite(builder, out, **found.values)
+        result = rule.rewrite(builder, out, **hit.values)
         if result.type != out.type:
             builder.decline(f"it would change the type of {out} to {result.type}")
     except Declined:

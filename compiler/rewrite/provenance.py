@@ -15,7 +15,7 @@ from intaglio.compiler.rewrite.views import permutation
 _VIEWS = ("Reshape", "Transpose")  # what they make holds every element once
 
 
-def onward(node: Node) -> None:
+def forward_origin(node: Node) -> None:
     """Give the output of a new node an origin, where the node only shows, or keeps, what it reads."""
     origin = node.inputs[0].origin if node.inputs and node.inputs[0] else None
     if origin and node.op in _VIEWS:
@@ -24,7 +24,7 @@ def onward(node: Node) -> None:
         node.output.origin = origin
 
 
-def back(graph: Graph, value: Value) -> None:
+def backward_origin(graph: Graph, value: Value) -> None:
     """Give what `value` is a view of an origin too, where it has none."""
     while value.origin and (node := graph.producer(value)) and (view := _behind(node)):
         source = node.inputs[0]
@@ -54,5 +54,5 @@ def _behind(node: Node) -> View | None:
     return _view(node, node.inputs[0], [perm.index(i) for i in range(len(perm))])
 
 
-def _view(node: Node, seen: Value, perm: list[int]) -> View:
-    return ("perm", tuple(perm)) if node.op == "Transpose" else ("shape", seen.shape)
+def _view(node: Node, value: Value, perm: list[int]) -> View:
+    return ("perm", tuple(perm)) if node.op == "Transpose" else ("shape", value.shape)

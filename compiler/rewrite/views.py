@@ -32,16 +32,16 @@ def maps(graph: Graph, value: Value, expected: Callable[[np.ndarray], np.ndarray
 
     Tried with two sizes for every symbol, so that a size that happens to fit cannot deceive.
     """
-    found, chain = source(graph, value)
+    origin, chain = source(graph, value)
     for size in (3, 5):
-        symbols = {s.name: size for v in (found, value) for s in v.type.symbols}
-        shape = tuple(dims.fixed(dims.substitute(d, symbols)) for d in found.shape)
+        symbols = {s.name: size for v in (origin, value) for s in v.type.symbols}
+        shape = tuple(dims.fixed(dims.substitute(d, symbols)) for d in origin.shape)
         index = np.arange(int(np.prod(shape))).reshape(shape)
-        actual = evaluate.compute(graph, chain, {found: index}, symbols)[value] if chain else index
+        actual = evaluate.compute(graph, chain, {origin: index}, symbols)[value] if chain else index
         try:
-            wanted = expected(index)
+            right = expected(index)
         except ValueError:
             return None
-        if actual.shape != wanted.shape or not np.array_equal(actual, wanted):
+        if actual.shape != right.shape or not np.array_equal(actual, right):
             return None
-    return found
+    return origin

@@ -8,10 +8,10 @@ import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.encoded import Quantized
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import DTYPES, Graph, Node, Value
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.compiler.semantics.operators import evaluate
 
 
@@ -20,7 +20,7 @@ def run(
 ) -> dict[str, np.ndarray]:
     """The graph's outputs by name. `feeds` holds its inputs and states; `symbols` gives every symbolic dimension."""
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
-    results = compute(graph, graph.nodes, values, symbols or {}, wanted=graph.outputs)
+    results = compute(graph, graph.nodes, values, symbols or {}, keep=graph.outputs)
     return {v.name: results[v] if v in results else concrete(v, symbols or {}) for v in graph.outputs}
 
 
@@ -34,15 +34,15 @@ def compute(
     nodes: list[Node],
     values: Mapping[Value, np.ndarray],
     symbols: Mapping[str, int],
-    wanted: Collection[Value] | None = None,
+    keep: Collection[Value] | None = None,
 ) -> dict[Value, np.ndarray]:
     """What `nodes` (in order) make of `values`, with every symbolic dimension given a number.
 
-    Of the results only `wanted` are kept, where they are named: those of a whole encoder would fill the memory.
+    keep: the results to return; None: all. Those of a whole encoder would fill the memory.
     """
     results = dict(values)
-    kept = () if wanted is None else wanted
-    last = {value: i for i, node in enumerate(nodes) for value in node.reads} if wanted is not None else {}
+    final = () if keep is None else keep
+    last = {value: i for i, node in enumerate(nodes) for value in node.reads} if keep is not None else {}
 
     def read(value: Value | None) -> np.ndarray | None:
         if value is None:
@@ -52,19 +52,19 @@ def compute(
     for i, node in enumerate(nodes):
         try:
             with np.errstate(all="ignore"):  # masks overflow when they are added
-                made = evaluate(node.with_sizes(symbols), [read(v) for v in node.reads])
+                outputs = evaluate(node.with_sizes(symbols), [read(v) for v in node.reads])
         except BadModel as e:
             raise BadModel(f"{node.op} ({', '.join(node.sources) or node.output.name}): {e}") from e
-        results.update(zip(node.outputs, made, strict=False))
+        results.update(zip(node.outputs, outputs, strict=False))
         for value in set(node.reads):
-            if value is not None and last.get(value) == i and value not in kept:
+            if value is not None and last.get(value) == i and value not in final:
                 results.pop(value, None)
     return results
 
 
 def concrete(constant: Value, symbols: Mapping[str, Dim]) -> np.ndarray:
     """The content of a constant: dequantized, and with its symbolic dimensions, if it has any, replaced by numbers."""
-    if isinstance(constant.const, Packed | Quantized):
+    if isinstance(constant.const, PackedMatrix | EncodedWeight):
         return constant.const.dequantized()
     array = constant.array
     if array.dtype != object:

@@ -10,7 +10,7 @@ import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import NotLinear
-from intaglio.compiler.ir.encoded import SMALL, Quantized, dequantize
+from intaglio.compiler.ir.encoded import SMALL, EncodedWeight, dequantize
 from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import PREDICATES
 from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, known, type_of
@@ -33,9 +33,9 @@ def infer(node: Node) -> None:
     """
     try:
         if not _known(node):
-            for value, found in zip(node.outputs, types(node), strict=False):
-                value.type = found
-                _check_size(found)
+            for value, type in zip(node.outputs, types(node), strict=False):
+                value.type = type
+                _check_size(type)
     except (NotLinear, DataDependent) as e:
         raise UnsupportedOperator(UNDECIDED.format(e), node.op, node.name) from e
     except UnsupportedOperator as e:
@@ -94,15 +94,15 @@ def _waits(node: Node) -> bool:
     return narrow and dims.low(node.inputs[0].type.size) >= SMALL
 
 
-def _quantized(node: Node) -> Quantized | None:
+def _quantized(node: Node) -> EncodedWeight | None:
     """The result as a weight in few bits, if it is large and can be left so."""
     x = node.inputs[0]
     if x.const is None or len(x.shape) < 2 or x.const.size < SMALL:
         return None
-    if node.op == "Transpose" and isinstance(x.const, Quantized):
+    if node.op == "Transpose" and isinstance(x.const, EncodedWeight):
         return x.const.transpose(*node.attrs.get("perm", range(len(x.shape))[::-1]))
     if node.op == "Cast" and x.dtype in ("f16", "bf16") and node.attrs["to"] == "f32":
-        return Quantized(x.array)
+        return EncodedWeight(x.array)
     if node.op == "DequantizeLinear" and x.dtype in ("i8", "u8", "i4", "u4") and node.inputs[1].dtype == "f32":
         zero = evaluate.concrete(node.inputs[2], {}) if node.input(2) is not None else None
         return dequantize(x.array, evaluate.concrete(node.inputs[1], {}), zero, node.attrs)

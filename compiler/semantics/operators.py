@@ -78,13 +78,13 @@ def _by_reference(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.nd
 
 def expression(steps: Expression, accs: Sequence[np.ndarray], inputs: Sequence[Any]) -> np.ndarray:
     """The value of a fused elementwise expression; `accs`: what its host made, "acc" and perhaps "acc1"."""
-    made = {f"acc{i or ''}": acc for i, acc in enumerate(accs)}
+    hosts = {f"acc{i or ''}": acc for i, acc in enumerate(accs)}
     done: list[np.ndarray] = []
 
     def argument(arg: Argument, like: np.dtype) -> np.ndarray:
         if not isinstance(arg, str):
             return np.array(arg, like)
-        return made[arg] if arg in made else (inputs if arg[0] == "x" else done)[int(arg[1:])]
+        return hosts[arg] if arg in hosts else (inputs if arg[0] == "x" else done)[int(arg[1:])]
 
     for step in steps:
         op, attrs, args = operator(step)

@@ -46,7 +46,7 @@ def resized(node: Node) -> list[Resized]:
         scales = _numbers(scales, len(axes), 0)
     elif sizes is not None and scales is None:
         sizes = _numbers(sizes, len(axes), 0)
-        scales = [_ratio(wanted, shape[a]) for a, wanted in zip(axes, sizes, strict=True)]
+        scales = [_ratio(size, shape[a]) for a, size in zip(axes, sizes, strict=True)]
         if (policy := node.attrs.get("keep_aspect_ratio_policy", "stretch")) != "stretch":
             scale = min(scales) if policy == "not_larger" else max(scales)
             scales, sizes = [scale] * len(axes), [int(scale * dims.fixed(shape[a]) + 0.5) for a in axes]
@@ -71,18 +71,18 @@ def _known(node: Node, i: int) -> np.ndarray | None:
     return value.array.reshape(-1) if value.array.size else None
 
 
-def _numbers(given: np.ndarray | None, count: int, above: float) -> np.ndarray:
-    if given is None or len(given) != count or not (np.isfinite(given) & (given > above)).all():
-        raise BadModel(f"expected {count} positive numbers for its scales, sizes or roi, got {given}")
-    return given
+def _numbers(numbers: np.ndarray | None, count: int, above: float) -> np.ndarray:
+    if numbers is None or len(numbers) != count or not (np.isfinite(numbers) & (numbers > above)).all():
+        raise BadModel(f"expected {count} positive numbers for its scales, sizes or roi, got {numbers}")
+    return numbers
 
 
-def _ratio(wanted: int, size: Dim) -> float:
+def _ratio(count: int, size: Dim) -> float:
     if isinstance(size, dims.Expr):
-        raise NotLinear(f"the quotient {wanted} / ({dims.plain(size)})")
+        raise NotLinear(f"the quotient {count} / ({dims.plain(size)})")
     if size == 0:
         raise BadModel("it resizes an empty axis")
-    return wanted / size
+    return count / size
 
 
 def _scaled(size: Dim, scale: float) -> Dim:

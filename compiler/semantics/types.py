@@ -190,11 +190,11 @@ def _gather_nd(node: Node) -> list[TensorType]:
 def _scatter(node: Node) -> list[TensorType]:
     data, indices, updates = node.inputs
     if node.op == "ScatterND":
-        wanted = tuple(d for part in _tuples(data, indices, 0) for d in part)
+        shape = tuple(d for part in _tuples(data, indices, 0) for d in part)
     else:
         axis_of(node.attrs.get("axis", 0), len(data.shape))
-        wanted = indices.shape
-    if updates.shape != wanted or (node.op == "ScatterElements" and len(wanted) != len(data.shape)):
+        shape = indices.shape
+    if updates.shape != shape or (node.op == "ScatterElements" and len(shape) != len(data.shape)):
         raise BadModel(f"the shapes of indices {indices.type} and updates {updates.type} do not match {data.type}")
     return [data.type]
 
@@ -321,14 +321,14 @@ def _onnx(node: Node) -> list[TensorType]:
             data[f"i{i}"] = onnx.numpy_helper.from_array(np.asarray(value.const))
     try:
         schema = onnx.defs.get_schema(node.op, OPSET, "")
-        found = shape_inference.infer_node_outputs(
+        protos = shape_inference.infer_node_outputs(
             schema, operators.proto(node), types, data, opset_imports=[onnx.helper.make_opsetid("", OPSET)]
         )
     except onnx.defs.SchemaError as e:
         raise UnsupportedOperator("") from e
     except (onnx.shape_inference.InferenceError, RuntimeError) as e:
         raise BadModel(str(e).strip().splitlines()[-1]) from e
-    return [_type(found.get(f"o{i}"), names) for i in range(len(node.outputs))]
+    return [_type(protos.get(f"o{i}"), names) for i in range(len(node.outputs))]
 
 
 def proto_type(type: TensorType) -> TypeProto:

@@ -34,8 +34,8 @@ class Window:
 
 def windows(node: Node) -> list[Window]:
     """The windows along each spatial axis of a convolution or pooling. Raises BadModel if they are none."""
-    given = _Given(node)
-    return [given.transposed(i) if node.op == "ConvTranspose" else given.forward(i) for i in range(len(given.sizes))]
+    slide = _Slide(node)
+    return [slide.transposed(i) if node.op == "ConvTranspose" else slide.forward(i) for i in range(len(slide.sizes))]
 
 
 def convolved(node: Node) -> list[TensorType]:
@@ -46,9 +46,9 @@ def convolved(node: Node) -> list[TensorType]:
     if not isinstance(channels, int) or not isinstance(each, int) or channels * each * group < 1 or channels % group:
         raise BadModel(f"the shape of its weight {weight.type} does not match {x.type} in {group} groups")
     slid = windows(node)
-    out, taken = (each * group, channels) if node.op == "ConvTranspose" else (channels, each * group)
+    out, inputs = (each * group, channels) if node.op == "ConvTranspose" else (channels, each * group)
     bias = node.input(3 if node.op == "DeformConv" else 2)
-    fits = taken == x.shape[1] and tuple(w.kernel for w in slid) == weight.shape[2:]
+    fits = inputs == x.shape[1] and tuple(w.kernel for w in slid) == weight.shape[2:]
     if not fits or (bias is not None and bias.shape != (out,)):
         weights = " and ".join(str(v.type) for v in (weight, bias) if v is not None)
         raise BadModel(f"the shapes of {weights} in {group} groups do not match {x.type}")
@@ -90,7 +90,7 @@ def assembled(node: Node) -> list[TensorType]:
     return [TensorType(x.dtype, (x.shape[0], x.shape[1] // taps, *(w.size for w in slid)))]
 
 
-class _Given:
+class _Slide:
     """The attributes of a node, with their defaults."""
 
     def __init__(self, node: Node) -> None:
@@ -105,11 +105,15 @@ class _Given:
         self.auto_pad = self.attrs.get("auto_pad", "NOTSET")
 
     def numbers(self, name: str, default: Sequence[Dim] | None, least: int) -> Sequence[int]:
-        given = self.attrs.get(name, default)
+        values = self.attrs.get(name, default)
         count = len(self.sizes) * (2 if name == "pads" else 1)
-        if given is None or len(given) != count or any(not isinstance(n, int) or not least <= n < _MOST for n in given):
-            raise BadModel(f"{name} is {given}, expected {count} integers, each {least} or more")
-        return given
+        if (
+            values is None
+            or len(values) != count
+            or any(not isinstance(n, int) or not least <= n < _MOST for n in values)
+        ):
+            raise BadModel(f"{name} is {values}, expected {count} integers, each {least} or more")
+        return values
 
     def forward(self, i: int) -> Window:
         size, kernel, stride, dilation = self.sizes[i], self.kernels[i], self.strides[i], self.dilations[i]
@@ -135,8 +139,8 @@ class _Given:
         size, kernel, stride, dilation = self.sizes[i], self.kernels[i], self.strides[i], self.dilations[i]
         extra = self.numbers("output_padding", [0] * len(self.sizes), 0)[i]
         full = (size - 1) * stride + (kernel - 1) * dilation + 1 + extra
-        if wanted := self.attrs.get("output_shape"):
-            before, after = self.shared(_constant(full - self.numbers("output_shape", wanted, 1)[i]))
+        if shape := self.attrs.get("output_shape"):
+            before, after = self.shared(_constant(full - self.numbers("output_shape", shape, 1)[i]))
         elif self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             before, after = self.shared(_constant(full - size * stride))
         else:

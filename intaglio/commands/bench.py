@@ -167,8 +167,8 @@ def _lines(bundle: intaglio.Bundle, plan: Plan, results: Mapping[str, Any]) -> l
     lines += [f"adapter    {results['adapter']}", "", *_starts(plan, results["starts"])]
     rows = [["program", "first run", "median", "sizes"]]
     for name, row in results["programs"].items():
-        seen = bundle.graph.symbols(name)
-        sizes = " ".join(f"{symbol}={value}" for symbol, value in row["symbols"].items() if symbol in seen)
+        names = bundle.graph.symbols(name)
+        sizes = " ".join(f"{symbol}={value}" for symbol, value in row["symbols"].items() if symbol in names)
         rows.append([name, duration(row["first"]), duration(row["median"]), sizes])
     lines += ["", *table(rows)]
     for count, seconds in results["token"].items():

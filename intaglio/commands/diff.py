@@ -60,10 +60,10 @@ def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], none: Any = 0) -> dict[st
 def _facts(bundle: intaglio.Bundle) -> dict[str, Any]:
     plan = bundle.plan
     symbols = {f"size {name}": f"{low} to {high}" for name, (low, high) in plan.symbols.items()}
-    seen = {b.name: f"{b.kind} {b.dtype}{list(b.shape)}" for b in plan.buffers if b.kind in plans.SEEN}
+    tensors = {b.name: f"{b.kind} {b.dtype}{list(b.shape)}" for b in plan.buffers if b.kind in plans.SEEN}
     hashes = "".join(plan.files[file].sha256 for file in sorted({file for b in plan.buffers for file in b.files}))
     weights = {"weight files": hashlib.sha256(hashes.encode()).hexdigest()[:12]}
-    return {"kind": plan.kind, "precision": precision(bundle.report), **weights, **symbols, **seen}
+    return {"kind": plan.kind, "precision": precision(bundle.report), **weights, **symbols, **tensors}
 
 
 def _programs(a: intaglio.Bundle, b: intaglio.Bundle) -> dict[str, dict[str, Pair]]:

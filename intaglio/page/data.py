@@ -60,9 +60,9 @@ def _kernel(bundle: Bundle, name: str, edited: list[str]) -> dict[str, str]:
 
 def _drawn(outline: Outline) -> dict[str, Any]:
     """Nodes, those of the graph's inputs and outputs among them, and edges [from, to, value, points between]."""
-    made = {value: i for i, o in enumerate(outline.operations) for value in o.makes}
+    makers = {value: i for i, o in enumerate(outline.operations) for value in o.makes}
     read = [(i, v) for i, o in enumerate(outline.operations) for k, v in enumerate(o.reads) if v and k not in o.consts]
-    sources = list(dict.fromkeys(v for _, v in read if v not in made))
+    sources = list(dict.fromkeys(v for _, v in read if v not in makers))
     first = len(sources)
     nodes = [{"op": "input" if value in outline.inputs else "state", "name": value} for value in sources]
     nodes += [
@@ -78,9 +78,9 @@ def _drawn(outline: Outline) -> dict[str, Any]:
         }
         for o in outline.operations
     ]
-    edges = [(sources.index(v) if v not in made else first + made[v], first + i, v) for i, v in read]
-    ends = [value for value in outline.outputs if value in made]
-    edges += [(first + made[value], len(nodes) + i, value) for i, value in enumerate(ends)]
+    edges = [(sources.index(v) if v not in makers else first + makers[v], first + i, v) for i, v in read]
+    ends = [value for value in outline.outputs if value in makers]
+    edges += [(first + makers[value], len(nodes) + i, value) for i, value in enumerate(ends)]
     nodes += [{"op": "output", "name": value} for value in ends]
     unique = list(dict.fromkeys((a, b, v) for a, b, v in edges if a < b))
     widths = [LETTER * (4 + max(len(n["op"]), min(len(n["name"]), LONGEST))) for n in nodes]

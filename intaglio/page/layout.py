@@ -102,19 +102,19 @@ def _placed(net: _Net, rows: Sequence[Sequence[int]]) -> list[float]:
     for sweep in range(SWEEPS):
         neighbours = net.above if sweep % 2 == 0 else net.below
         for row in rows if sweep % 2 == 0 else reversed(rows):
-            wanted = [_mean([x[n] for n in neighbours[v]], x[v]) for v in row]
-            for v, place in zip(row, _spread(wanted, [net.width[v] for v in row]), strict=True):
+            targets = [_mean([x[n] for n in neighbours[v]], x[v]) for v in row]
+            for v, place in zip(row, _spread(targets, [net.width[v] for v in row]), strict=True):
                 x[v] = place
     return x
 
 
-def _spread(wanted: Sequence[float], widths: Sequence[float]) -> list[float]:
-    """The places nearest to `wanted`, in their order, at which nothing overlaps: blocks that touch move as one."""
+def _spread(targets: Sequence[float], widths: Sequence[float]) -> list[float]:
+    """The places nearest to `targets`, in their order, at which nothing overlaps: blocks that touch move as one."""
     offsets = [0.0]
     for a, b in itertools.pairwise(widths):
         offsets.append(offsets[-1] + (a + b) / 2 + GAP)
-    blocks: list[list[float]] = []  # [sum of wanted places less offsets, how many]
-    for place, offset in zip(wanted, offsets, strict=True):
+    blocks: list[list[float]] = []  # [sum of targets less offsets, how many]
+    for place, offset in zip(targets, offsets, strict=True):
         blocks.append([place - offset, 1])
         while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
             total, count = blocks.pop()

@@ -53,18 +53,18 @@ def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progre
     runs = [run for sizes in ({}, half) for run in measure.runs(plan, checks, sizes) if listed[run.program]]
     for done, run in enumerate(runs):
         progress("variants", done, len(runs))
-        trial, known = _trial(run.program), session.feed(run.program, run.inputs, run.symbols)
+        trial, sizes = _trial(run.program), session.feed(run.program, run.inputs, run.symbols)
         operands = {b for *_, step in listed[run.program] for b in step.buffers if plan.buffers[b].kind != "weight"}
         session.randomize(operands, np.random.default_rng(0))
-        works = [partial(session.encode, trial, known, slice(i, i + 1)) for i in range(len(listed[run.program]))]
-        session.begin(known)
-        wrong |= dict.fromkeys(_wrong(session, trial, known, listed[run.program]))
+        works = [partial(session.encode, trial, sizes, slice(i, i + 1)) for i in range(len(listed[run.program]))]
+        session.begin(sizes)
+        wrong |= dict.fromkeys(_wrong(session, trial, sizes, listed[run.program]))
         for (problem, variant, _), seconds in zip(
             listed[run.program], _times(timer, works, listed[run.program]), strict=True
         ):
             times[problem][variant].append(seconds)
     seconds = {
-        problem: {d: max(sum(found), 1e-9) for d, found in of.items() if (problem, d) not in wrong}
+        problem: {d: max(sum(rounds), 1e-9) for d, rounds in of.items() if (problem, d) not in wrong}
         for problem, of in times.items()
     }
     return Timings(Measurements(*adapter(device.adapter_info), seconds), tuple(wrong))
@@ -105,14 +105,14 @@ def _variants(plan: Plan, step: Step, alternatives: Alternatives, granted: set[s
 
 
 def _wrong(
-    session: Session, trial: str, known: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
+    session: Session, trial: str, sizes: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
 ) -> Iterator[tuple[str, str]]:
     """The problem and variant of each step that writes something else than the first of its problem.
 
     One problem after the other: what a variant reads may lie where another problem writes.
     """
     right: dict[str, list[np.ndarray]] = {}
-    for i in session.stepwise(trial, known, sorted(range(len(listed)), key=lambda i: listed[i][0])):
+    for i in session.stepwise(trial, sizes, sorted(range(len(listed)), key=lambda i: listed[i][0])):
         problem, variant, step = listed[i]
         wrote = _written(session, step)
         if not all(agree(a, b) for a, b in zip(wrote, right.setdefault(problem, wrote), strict=True)):
@@ -126,7 +126,7 @@ def _written(session: Session, step: Step) -> list[np.ndarray]:
     return [session.content(b, 0, of.bytes // of.each, "f32") for b, of in written]
 
 
-def agree(found: np.ndarray, wanted: np.ndarray) -> bool:
+def agree(actual: np.ndarray, expected: np.ndarray) -> bool:
     """Whether two variants agree. Operands are noise, of which a step may make NaN: then all variants have to."""
-    largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
-    return bool(np.allclose(found, wanted, rtol=0, atol=_TOLERANCE * largest, equal_nan=True))
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    return bool(np.allclose(actual, expected, rtol=0, atol=_TOLERANCE * largest, equal_nan=True))

@@ -57,22 +57,22 @@ def _run(plan: Plan, name: str, check: Check | None, sizes: Mapping[str, int]) -
     symbols = {symbol: low for symbol, (low, _) in plan.symbols.items()}
     symbols |= {**(check.symbols if check else {}), **sizes}
     inputs = {}
-    for seen in {**dict.fromkeys(plan.programs[name].inputs), **(dict(check.inputs) if check else {})}:
-        buffer = next(b for b in plan.buffers if b.kind in plans.SEEN and b.name == seen)
+    for tensor in {**dict.fromkeys(plan.programs[name].inputs), **(dict(check.inputs) if check else {})}:
+        buffer = next(b for b in plan.buffers if b.kind in plans.SEEN and b.name == tensor)
         shape = tuple(evaluate_size(d, symbols) for d in buffer.shape)
-        given = check.inputs[seen] if check and seen in check.inputs else np.zeros(1, np.int8)
-        inputs[seen] = np.resize(given, shape)
+        array = check.inputs[tensor] if check and tensor in check.inputs else np.zeros(1, np.int8)
+        inputs[tensor] = np.resize(array, shape)
     return Run(name, symbols, inputs)
 
 
 def median(measure: Callable[[], float | Sequence[float]], most: int) -> Any:
     """The median of `measure()`, number by number, over `most` calls or as many as the budget has time for."""
-    found, begin = [], time.perf_counter()
-    while len(found) < most and (len(found) < FEWEST or time.perf_counter() - begin < BUDGET):
-        found.append(measure())
-    if isinstance(found[0], float):
-        return statistics.median(found)
-    return [statistics.median(times) for times in zip(*found, strict=True)]
+    results, begin = [], time.perf_counter()
+    while len(results) < most and (len(results) < FEWEST or time.perf_counter() - begin < BUDGET):
+        results.append(measure())
+    if isinstance(results[0], float):
+        return statistics.median(results)
+    return [statistics.median(times) for times in zip(*results, strict=True)]
 
 
 def once(session: Session, run: Run) -> float:
@@ -114,12 +114,12 @@ def profile(
     timings = {}
     for i, run in enumerate(programs):
         progress("profile", i, len(programs))
-        known = session.feed(run.program, run.inputs, run.symbols)
-        session.begin(known)
+        symbols = session.feed(run.program, run.inputs, run.symbols)
+        session.begin(symbols)
         count = len(session.plan.programs[run.program].steps)
-        works = [partial(session.encode, run.program, known, slice(k, k + 1)) for k in range(count)]
+        works = [partial(session.encode, run.program, symbols, slice(k, k + 1)) for k in range(count)]
         steps = median(partial(timer.times, works), most) if works else []
-        timings[run.program] = Timing(known, median(partial(once, session, run), most), tuple(steps))
+        timings[run.program] = Timing(symbols, median(partial(once, session, run), most), tuple(steps))
     name = session.device.adapter_info["device"] or "unnamed"
     reached = [
         _rates(graph.cost(session.plan, program, i, timing.symbols), seconds)

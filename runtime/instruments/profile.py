@@ -56,23 +56,23 @@ def read(path: Path, plan: Plan) -> Profile:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {data['format']!r}")
-        found = Profile(
+        profile = Profile(
             typed(data["adapter"], str),
             typed(data["method"], str),
             typed(data["plan"], str),
             Ceilings(_positive(data["ceilings"]["flops"]), _positive(data["ceilings"]["bytes"])),
             {name: _timing(**t) for name, t in named(data["programs"], dict).items()},
         )
-        if {name: len(t.steps) for name, t in found.programs.items()} != {
+        if {name: len(t.steps) for name, t in profile.programs.items()} != {
             name: len(p.steps) for name, p in plan.programs.items()
         }:
             raise ValueError("it was recorded with another bundle")
-        for timing in found.programs.values():
+        for timing in profile.programs.values():
             if timing.symbols.keys() != plan.symbols.keys():
                 raise ValueError("it was recorded with another bundle")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadBundle(f"{path} is broken: {error}; record it again with `intaglio bench --profile --save`") from error
-    return found
+    return profile
 
 
 def _timing(symbols: Any, seconds: Any, steps: Any) -> Timing:

@@ -34,7 +34,7 @@ class Origin:
     name: str
     views: tuple[tuple[str, tuple[Size, ...]], ...] = ()
 
-    def see(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
+    def apply(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX value as the program has it; `symbols`: those of the model. Raises ValueError where it cannot be."""
         for kind, arguments in self.views:
             numbers = [evaluate_size(d, symbols) for d in arguments]
@@ -212,8 +212,8 @@ def _parse(data: Any) -> Graph:
 
 
 def _outline(inputs: Any, outputs: Any, types: Any, operations: Any) -> Outline:
-    made = tuple(_operation(**o) for o in items(operations, dict))
-    return Outline(items(inputs, str), items(outputs, str), made, named(types, str))
+    parsed = tuple(_operation(**o) for o in items(operations, dict))
+    return Outline(items(inputs, str), items(outputs, str), parsed, named(types, str))
 
 
 def _operation(
@@ -241,8 +241,8 @@ def _operand(
 ) -> Operand:
     name, value, dtype, layout = (typed(text, str) for text in (name, value, dtype, layout))
     shape, touched = (items(sizes, int, str) for sizes in (shape, touched))
-    seen = None if origin is None else _origin(**typed(origin, dict))
-    return Operand(name, value, dtype, shape, touched, typed(offset, int, str), layout, typed(whole, bool), seen)
+    source = None if origin is None else _origin(**typed(origin, dict))
+    return Operand(name, value, dtype, shape, touched, typed(offset, int, str), layout, typed(whole, bool), source)
 
 
 def _origin(model: str, name: str, views: Any = ()) -> Origin:

@@ -28,9 +28,8 @@ def test_every_shader_says_what_it_is(whisper: Path) -> None:
     programs = "|".join(whole_plan(whisper).programs)
     for path in shaders(whisper):
         text = path.read_text()
-        title, rest = text.split("\n", 1)
-        header = rest[: rest.index("\n\n")]
-        assert re.match(r"// [A-Z].*\.$", title), path.name
+        title, header = text[: text.index("\n\n")].split("\n//\n", 1)
+        assert re.fullmatch(r"// [A-Z].*\.", title, re.S), path.name
         assert re.search(rf"^// ({programs}), \d+ dispatch(es)?:\n//   [/\w]\S+", header, re.M), path.name
         assert re.search(r"^// writes \w+ \w+\[[^]]*\]", header, re.M), path.name
         assert re.search(r"^// at most [\d.]+ ?[kMG]?B moved, [\d.]+ ?[kMG]?FLOP a dispatch$", header, re.M), path.name

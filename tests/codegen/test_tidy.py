@@ -28,6 +28,7 @@ SIMPLER = [
     ("x[w + (k + 0u) * 8u + 3u]", "x[w + k * 8u + 3u]"),
     ("x[((step * 2u + 0u) * 4u + j) * 16u]", "x[(step * 8u + j) * 16u]"),
     ("if (lane < 1u) {", "if (lane == 0u) {"),
+    ("for (var k = 0u; k < K4; k += 1u) {", "for (var k = 0u; k < K4; k++) {"),
     ("if (i >= (dims.new_tokens * 8u)) {", "if (i >= dims.new_tokens * 8u) {"),
     ("f(((n * 8u - 8u) + i) % 2048u)", "f((n * 8u - 8u + i) % 2048u)"),
     ("return 1u * 1u;", "return 1u;"),

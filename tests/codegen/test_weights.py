@@ -18,7 +18,7 @@ from intaglio.codegen import weights
 from intaglio.codegen.bundle import write
 from intaglio.codegen.kernel import MAX_BINDING, Weight
 from intaglio.codegen.ops import linear
-from intaglio.codegen.weights import packed, packed_size, rows8
+from intaglio.codegen.weights import kernel_layout_size, rows8, to_kernel_layout
 from intaglio.compiler.ir.graph import TensorType, Value, type_of
 from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
@@ -59,13 +59,13 @@ def test_rows8_puts_every_element_where_kernels_look_for_it(n: int, k: int) -> N
 def test_sizes_are_known_before_packing(n: int, k: int, layout: str, data: st.DataObject) -> None:
     rows = None if layout == "flat" else data.draw(st.one_of(st.none(), st.just((0, n)), st.just((n // 2, n))))
     made = weight(np.ones((n, k), np.float32), layout=layout, rows=rows)
-    assert packed(made).shape == (packed_size(made),)
-    assert packed_size(made) % 4 == 0
+    assert to_kernel_layout(made).shape == (kernel_layout_size(made),)
+    assert kernel_layout_size(made) % 4 == 0
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u1", "u8", "?"])
 def test_elements_are_words(dtype: str) -> None:
-    words = packed(weight(np.array([0, 1, 1], dtype)))
+    words = to_kernel_layout(weight(np.array([0, 1, 1], dtype)))
     assert words.dtype.itemsize == 4 and words.tolist() == [0, 1, 1, 0]
 
 

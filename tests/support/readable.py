@@ -10,6 +10,7 @@ _CODE = {
     "a neutral element": r"(?<![\w.])0u [*+]|[-+*] 0u\b|[*/%] 1u\b|(?<![\w.])1u \*",
     "a sum of numbers": r"(?:[=(\[,<>&|+] |[(\[]|return )(?<!<< )(?<!>> )\d+u [-+] \d+u(?! [*/%])",
     "a product of numbers": r"(?<![/%] )(?<![\w.])\d+u \* \d+u",
+    "an increment": r"\+= 1u[);]",
     "a condition for 0": r"\(\w+ < 1u\)",
     "brackets around a name": r"(?<![\w>])(?<!\bif )\(\w+\)",
 }

@@ -278,9 +278,6 @@ def test_the_readme_is_short() -> None:
 # links and paths
 
 
-PENDING = {"conformance.json", "add-an-operator.md", "add-a-pass.md", "README.md"}  # not written yet
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Files beside the page exist, and so do the headings that links name."""
@@ -289,7 +286,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         file, _, heading = target.partition("#")
         path = page.parent / file if file else page
-        assert path.exists() or path.name in PENDING, target
+        assert path.exists(), target
         assert not heading or heading in _headings(path), target
 
 
@@ -308,9 +305,7 @@ def test_paths_exist(page: Path) -> None:
     """Files and folders of the repository that a page names."""
     tops = "compiler|codegen|templates|runtime|intaglio|tests|docs|examples|benchmarks"
     named = re.findall(rf"`((?:{tops})/[\w./-]*)`", page.read_text(encoding="utf-8"))
-    assert not [
-        path for path in named if "NAME" not in path and not (ROOT / path).exists() and Path(path).name not in PENDING
-    ]
+    assert not [path for path in named if "NAME" not in path and not (ROOT / path).exists()]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from intaglio.compiler.models import precision_notes
 from intaglio.compiler.models.family import Family, Request, Source
 from intaglio.compiler.models.layout import MODEL
 from intaglio.compiler.models.model import Decoder, Expected, GoldenRun, sample
-from intaglio.compiler.models.reference import Arrays, Part, Reference, Run, Seen, in_f32, inlined
+from intaglio.compiler.models.reference import Arrays, Observed, Part, Reference, Run, in_f32, inlined
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.semantics import evaluate
@@ -88,9 +88,9 @@ class PlainReference:
         self._fixed = {name: value for name, value in bound(model, bind).items() if isinstance(value, np.ndarray)}
         self.parts = {MAIN: Part(inlined(model, self._fixed), folder)}
 
-    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+    def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         wide = {name: a.astype(np.float32) if a.dtype in _NARROW else a for name, a in inputs.items()}
-        return {MAIN: Seen(run(MAIN, {**self._fixed, **wide}), symbols)}
+        return {MAIN: Observed(run(MAIN, {**self._fixed, **wide}), symbols)}
 
 
 def _open(source: Source) -> tuple[ModelProto, Path | None]:

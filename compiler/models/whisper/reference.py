@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from intaglio.compiler.models.decoder_reference import DecoderReference
-from intaglio.compiler.models.reference import Arrays, Part, Run, Seen, in_f32
+from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.models.whisper.folder import FRAMES_PER_POSITION, Folder
 from intaglio.compiler.reader import external_data
@@ -26,17 +26,17 @@ class WhisperReference:
         spectrogram = Part(mel.model(folder.mels, FRAMES_PER_POSITION * folder.positions), None)
         self.parts = {MEL: spectrogram, ENCODE: Part(encoder, data), **self._decoder.parts}
 
-    def see(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Seen]:
+    def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         if program == MEL:
             numbers = {name: symbols.get(name, 0) for name in (OPENING, PADDING)}
             feeds = {name: np.array([number], np.int64) for name, number in numbers.items()}
-            return {MEL: Seen(run(MEL, {**inputs, **feeds}), numbers)}
+            return {MEL: Observed(run(MEL, {**inputs, **feeds}), numbers)}
         if program == ENCODE:
             (features,) = inputs.values()
             self._encoded = run(ENCODE, {self._features: features})
-            return {ENCODE: Seen(self._encoded, {}), **self._decode(np.array([[self._start]]), run)}
+            return {ENCODE: Observed(self._encoded, {}), **self._decode(np.array([[self._start]]), run)}
         count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
         return self._decode(inputs[TOKENS][..., :count, 0], run)
 
-    def _decode(self, ids: np.ndarray, run: Run) -> dict[str, Seen]:
+    def _decode(self, ids: np.ndarray, run: Run) -> dict[str, Observed]:
         return self._decoder.decode(ids, run, self._encoded[self._rows], self._encoded)

@@ -42,20 +42,20 @@ def _attention(op: GraphBuilder, node: Node) -> Results:
 def _multi_head(op: GraphBuilder, node: Node) -> Results:
     """Queries, keys and values may come in one tensor, keys and values also as heads already, from an encoder."""
     names = "key value bias padding attention_bias past_key past_value".split()
-    given = {name: node.input(i) for i, name in enumerate(names, 1)}
-    return _over_heads(op, node, node.inputs[0], **given, causal=bool(node.attrs.get("unidirectional")))
+    inputs = {name: node.input(i) for i, name in enumerate(names, 1)}
+    return _over_heads(op, node, node.inputs[0], **inputs, causal=bool(node.attrs.get("unidirectional")))
 
 
 def _decoder_masked(op: GraphBuilder, node: Node) -> Results:
     """For one query, which sees all keys: of several each sees those up to its own, but in cross-attention."""
     names = "key value padding attention_bias past_key past_value".split()
-    given = {name: node.input(i) for i, name in enumerate(names, 1)}
+    inputs = {name: node.input(i) for i, name in enumerate(names, 1)}
     refuse(node, "output_qk")
     refuse_inputs(node, cache_indirection=9)
     across = (key := node.input(1)) is not None and len(key.shape) == 4
     if not across and node.attrs.get("past_present_share_buffer") and node.inputs[5].shape[2] != 0:
         raise UnsupportedOperator("past_present_share_buffer is not supported; export the model without it")
-    return _over_heads(op, node, node.inputs[0], **given, bias=node.input(10), causal=not across)
+    return _over_heads(op, node, node.inputs[0], **inputs, bias=node.input(10), causal=not across)
 
 
 def _over_heads(
@@ -172,10 +172,10 @@ def _attend(op: GraphBuilder, node: Node, q: Value, k: Value, v: Value, masks: l
     scores = op.Mul(scores, op.number(scale / (cap or 1), scores))
     if cap:
         scores = op.Mul(op.Tanh(scores), op.number(cap, scores))
-    given = [mask for mask in masks if mask is not None]
-    for mask in given[1:]:
-        given[0] = op.Add(given[0], mask)
-    scores = op.Add(scores, given[0]) if given else scores
+    present = [mask for mask in masks if mask is not None]
+    for mask in present[1:]:
+        present[0] = op.Add(present[0], mask)
+    scores = op.Add(scores, present[0]) if present else scores
     return _joined(op, op.MatMul(op.Softmax(scores, axis=-1), v))
 
 
@@ -187,10 +187,10 @@ def _causal(op: GraphBuilder, q: Value, k: Value, window: int = -1) -> Value:
     queries, keys = q.shape[2], k.shape[2]
     column = op.Unsqueeze(_range(op, 0, keys), op.integers(0))
     row = op.Unsqueeze(_range(op, keys - queries, keys), op.integers(1))
-    seen = op.LessOrEqual(column, row)
+    visible = op.LessOrEqual(column, row)
     if window > 0:
-        seen = op.And(seen, op.Greater(column, op.Sub(row, op.constant(np.array(window)))))
-    return op.Where(seen, op.number(0, q), op.number(np.finfo(DTYPES[q.dtype]).min, q))
+        visible = op.And(visible, op.Greater(column, op.Sub(row, op.constant(np.array(window)))))
+    return op.Where(visible, op.number(0, q), op.number(np.finfo(DTYPES[q.dtype]).min, q))
 
 
 def _range(op: GraphBuilder, start: Dim, end: Dim) -> Value:

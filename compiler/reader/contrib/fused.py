@@ -80,10 +80,10 @@ def _matmul(op: GraphBuilder, node: Node) -> Results:
     return [op.Mul(y, op.number(node.attrs.get("alpha", 1.0), y))]
 
 
-def _swapped(op: GraphBuilder, x: Value, wanted: int | None) -> Value:
+def _swapped(op: GraphBuilder, x: Value, transpose: int | None) -> Value:
     """With its last two axes exchanged."""
     axes = list(range(len(x.shape)))
-    return op.Transpose(x, perm=[*axes[:-2], axes[-1], axes[-2]]) if wanted else x
+    return op.Transpose(x, perm=[*axes[:-2], axes[-1], axes[-2]]) if transpose else x
 
 
 CONTRIB = {

@@ -7,7 +7,7 @@ import math
 import ml_dtypes
 import numpy as np
 
-from intaglio.compiler.ir.encoded import Quantized, dequantize
+from intaglio.compiler.ir.encoded import EncodedWeight, dequantize
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import FLOATS, Node, Value
 from intaglio.compiler.ir.memory_mapped import moved
@@ -77,7 +77,7 @@ def _bitsandbytes(op: GraphBuilder, node: Node) -> Results:
     weight = moved(values.reshape(n, k).astype(np.float16))
     if not np.isfinite(weight).all():
         raise UnsupportedOperator("a weight is outside the range of f16; quantize the model another way")
-    rows = op.constant(weight if x.dtype == "f16" else Quantized(weight), codes.name)
+    rows = op.constant(weight if x.dtype == "f16" else EncodedWeight(weight), codes.name)
     return [op.MatMul(x, op.Transpose(rows, perm=[1, 0]))]
 
 

@@ -188,9 +188,13 @@ def test_every_operator_without_a_kernel_is_told_at_once(tmp_path: Path) -> None
 
 def test_progress_is_told(tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
-    graph = fused(doubled())
+    b = Build()
+    graph = fused(b.output(b.MatMul(b.MatMul(b.input("x", 3, 8), b.weight(8, 4)), b.weight(4, 16))))
     write.write(Model("model", {"main": graph}), tmp_path / "b", Trace(), lambda *what: heard.append(what))
-    assert heard == [("main: kernels and weights", 1, 1)]
+    kernels, weights = ([(done, total) for stage, done, total in heard if stage == s] for s in ("kernels", "weights"))
+    assert kernels == [(1, 2), (2, 2)]
+    total = sum(b.bytes for b in whole_plan(tmp_path / "b").buffers if b.kind == "weight")
+    assert [t for _, t in weights] == [total] * 2 and 0 < weights[0][0] < weights[1][0] == total
 
 
 def test_programs_share_what_has_one_name(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from graphs import graph, ops, random, unchanged
 
-from intaglio.codegen.fuse.fuse_prologue import MAX_BINDINGS, fuse_prologue
+from intaglio.codegen.fuse.fuse_prologue import fuse_prologue
+from intaglio.codegen.fuse.hosts import MAX_BINDINGS
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear

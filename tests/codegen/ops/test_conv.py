@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from parity import (
     Case,
+    Tensor,
     against_onnxruntime,
     case,
     f32,
@@ -15,6 +17,12 @@ from parity import (
     typed,
     weight,
 )
+
+
+def codes(dtype: str, *shape: int) -> Tensor:
+    """A weight of integers."""
+    return replace(typed(dtype, *shape, low=-128, high=127), const=True)
+
 
 CASES = [
     case("y = Conv(x, w)", x=f32(1, 3, 6, 7), w=weight(5, 3, 3, 3)),
@@ -91,6 +99,30 @@ CASES = [
         r=i32(1, 4, 1, 1),
         rtol=0,
         atol=0,
+    ),
+    # weights in few bits, of so many numbers that they are left so as long as a layer may read them
+    *(
+        case(
+            f"v = DequantizeLinear <axis = 0> (w, d, o) y = {convolution} (x, v)",
+            x=x,
+            w=codes("i8", *shape),
+            d=weight(shape[0], low=0.01, high=0.02),
+            o=codes("i8", shape[0]),
+        )
+        for convolution, x, shape in [
+            ("Conv", f32("T", 64, 64), (64, 64, 1)),
+            ("Conv <pads = [1, 1]>", f32("T", 64, 20), (64, 64, 3)),
+            ("Conv <group = 4, strides = [2, 1]>", f32(3, 32, 7, 6), (24, 8, 3, 3)),
+            ("Conv <group = 40>", f32("T", 40, 9, 8), (40, 1, 5, 6)),
+            ("ConvTranspose <strides = [2]>", f32("T", 32, 9), (32, 16, 3)),
+        ]
+    ),
+    case(
+        "q, e, z = DynamicQuantizeLinear(x) c = ConvInteger(q, w, z) f = Cast <to = 1> (c) s = Mul(e, d) y = Mul(f, s)",
+        x=f32("T", 64, 20),
+        w=codes("i8", 64, 64, 3),
+        d=weight(1, low=0.01, high=0.02),
+        atol=0.5,  # half of a step of x, times the weights
     ),
 ]
 

@@ -26,6 +26,7 @@ CASES = [
     case("y = DFT <axis = 1> (x)", x=f32(2, 10, 3, 1), opset=17),
     case("y = STFT(x, s, w)", x=f32("T", 40, 1), s=const(5), w=weight(16), opset=17),
     case('y = STFT <onesided = 0> (x, s, "", n)', x=f32(2, 40, 1), s=const(7), n=const(12), opset=17),
+    case("y = STFT(x, s, w)", x=f32("T", 40), s=const(5), w=weight(16), opset=17),
     case("y = Det(x)", x=f32(3, 3)),
     case("y = Det(x)", x=f32("T", 2, 5, 5)),
     case("y = Det(x)", x=given([[[0.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]], [[0.0, 0.0], [0.0, 1.0]]])),

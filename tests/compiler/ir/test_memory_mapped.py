@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from intaglio.compiler.ir import memory_mapped
-from intaglio.compiler.ir.packed import Packed, pack, stacked
+from intaglio.compiler.ir.packed import PackedMatrix, pack, stacked
 
 LARGE = np.random.default_rng(0).standard_normal((768, 512)).astype(np.float32)
 
@@ -57,5 +57,5 @@ def test_what_is_packed_or_stacked_is_moved(format: str) -> None:
     matrix = np.tile(LARGE, (4, 1))
     packed = pack(matrix, format)
     for made in (packed, stacked([packed, packed])):
-        assert isinstance(made, Packed) and isinstance(made.codes.base, mmap.mmap)
+        assert isinstance(made, PackedMatrix) and isinstance(made.codes.base, mmap.mmap)
     assert isinstance(stacked([matrix, matrix]).base, mmap.mmap)

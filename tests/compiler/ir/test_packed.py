@@ -8,10 +8,10 @@ from graphs import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intaglio.compiler.ir.packed import GROUP, Packed, pack
+from intaglio.compiler.ir.packed import GROUP, PackedMatrix, pack
 
 
-def error(matrix: np.ndarray, packed: Packed) -> float:
+def error(matrix: np.ndarray, packed: PackedMatrix) -> float:
     """Root mean square error, relative to the matrix."""
     return float(np.sqrt(np.square(packed.dequantized() - matrix).mean() / np.square(matrix).mean()))
 

@@ -32,7 +32,7 @@ def gelu(function: str = "Erf", **change: np.ndarray) -> str:
 
 
 def test_a_rule_that_fires_everywhere():
-    assert gelu().splitlines() == ["main: Gelu fired 1 time", "  the graph has no other Mul, with which a match begins"]
+    assert gelu().splitlines() == ["main: Gelu fired 1 time"]
 
 
 def test_another_operator():

@@ -9,7 +9,7 @@ import pytest
 from graphs import graph, random
 
 from intaglio.compiler.ir.graph import Graph
-from intaglio.compiler.ir.packed import Packed
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.linear import linear
@@ -51,7 +51,7 @@ def test_weights_and_tables(precision: Precision) -> None:
 def test_the_head_can_be_kept() -> None:
     g = model()
     assert quantize(g, Precision("q4", keep_head=True), {}) == 1
-    assert [isinstance(c, Packed) for c in packed(g)] == [False, True, False]
+    assert [isinstance(c, PackedMatrix) for c in packed(g)] == [False, True, False]
     g = model()
     quantize(g, Precision("q4", "f16", keep_head=True), {})
     assert [c.format for c in packed(g)] == ["f16", "q4", "f16"]
@@ -74,7 +74,7 @@ def test_rows_that_are_no_whole_groups_take_the_other_format() -> None:
     text = "e = Gather(table, ids) a = MatMul(e, odd) y = MatMul(a, v)"
     precision = Precision("q4")
     quantize(g := model(text), precision, {})
-    assert [isinstance(c, Packed) for c in packed(g)] == [True, True, False]
+    assert [isinstance(c, PackedMatrix) for c in packed(g)] == [True, True, False]
     assert "rows of 68" in precision.kept["v"]
     quantize(g := model(text), Precision("q4", "f16"), {})
     assert packed(g)[2].format == "f16"
@@ -83,7 +83,7 @@ def test_rows_that_are_no_whole_groups_take_the_other_format() -> None:
 def test_what_f16_cannot_hold_stays_and_is_named() -> None:
     precision = Precision(storage="f16")
     quantize(g := model(weights=W | {"w": W["w"] * 1e6}), precision, {})
-    assert [isinstance(c, Packed) for c in packed(g)] == [True, False, True]
+    assert [isinstance(c, PackedMatrix) for c in packed(g)] == [True, False, True]
     assert list(precision.kept) == ["w"] and "numbers up to" in precision.kept["w"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from graphs import graph, ops, random, unchanged
 
-from intaglio.compiler.ir.encoded import SMALL, Quantized
+from intaglio.compiler.ir.encoded import SMALL, EncodedWeight
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.semantics import evaluate
@@ -64,7 +64,7 @@ def test_a_matrix_stays_in_its_bits() -> None:
     g = of("y = MatMul(x, matrix)", outputs="float16 y")
     widen(g)
     weight = next(n for n in g.nodes if n.op == "MatMul").inputs[1]
-    assert weight.dtype == "f32" and isinstance(weight.const, Quantized)
+    assert weight.dtype == "f32" and isinstance(weight.const, EncodedWeight)
     assert np.array_equal(evaluate.concrete(weight, {}), W["matrix"].astype(np.float32))
 
 

@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k += 1u) {
+  for (var k = 0u; k < K4; k++) {
     let a = load_x(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u)),

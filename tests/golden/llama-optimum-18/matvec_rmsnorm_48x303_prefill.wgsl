@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
   var squares = vec4f();
-  for (var k = 0u; k < K4; k += 1u) {
+  for (var k = 0u; k < K4; k++) {
     let x = load_x(k);
     squares += x * x;
   }
@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k += 1u) {
+  for (var k = 0u; k < K4; k++) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u)),

@@ -65,7 +65,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let group3 = workgroup.x * 16u + 8u + local.x;
   let w3 = min(group3, GROUPS - 1u) / 2u * ROW * 8u + group3 % 2u * 4u;
   var squares = vec4f();
-  for (var k = 0u; k < K4; k += 1u) {
+  for (var k = 0u; k < K4; k++) {
     let x = load_x(k);
     squares += x * x;
   }
@@ -75,7 +75,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   var sum1 = vec4f();
   var sum2 = vec4f();
   var sum3 = vec4f();
-  for (var k = 0u; k < K4; k += 1u) {
+  for (var k = 0u; k < K4; k++) {
     let a = load_x(k) * scale * load_gamma(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u)),

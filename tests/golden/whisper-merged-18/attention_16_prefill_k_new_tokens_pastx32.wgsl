@@ -82,7 +82,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   }
   // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
   let keys = dims.past + min(start + 32u, dims.new_tokens);
-  for (var s = 0u; s < keys; s += 1u) {
+  for (var s = 0u; s < keys; s++) {
     let at_key0 = min(s, keys - 1u) * KV_STRIDE + head * D4;
     var products0_0 = vec4f();
     let k0_0 = load_k(at_key0);

@@ -66,12 +66,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
   var total = vec4f();
-  for (var k = 0u; k < K4; k += 1u) {
+  for (var k = 0u; k < K4; k++) {
     total += load_x(k);
   }
   let mean = dot(total, vec4f(1.0)) / 32.0;
   var squares = vec4f();
-  for (var k = 0u; k < K4; k += 1u) {
+  for (var k = 0u; k < K4; k++) {
     let d = load_x(k) - mean;
     squares += d * d;
   }
@@ -79,7 +79,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   // sumG: 4 outputs of group G.
   var sum0 = vec4f();
   var sum1 = vec4f();
-  for (var k = 0u; k < K4; k += 1u) {
+  for (var k = 0u; k < K4; k++) {
     let a = (load_x(k) - mean) * scale * load_gamma(k) + load_beta(k);
     sum0 += vec4f(
       dot(a, load_weight(w0 + k * 8u)),

@@ -56,9 +56,9 @@ def test_what_a_step_computes(bundle: Path) -> None:
 def test_origins_are_seen_through_views() -> None:
     array = np.arange(24).reshape(2, 3, 4)
     origin = Origin("main", "x", (("perm", (2, 0, 1)), ("shape", ("n", 6))))
-    np.testing.assert_array_equal(origin.see(array, {"n": 4}), array.transpose(2, 0, 1).reshape(4, 6))
+    np.testing.assert_array_equal(origin.apply(array, {"n": 4}), array.transpose(2, 0, 1).reshape(4, 6))
     first = Origin("main", "x", (("first", (1, 3, "n")),))
-    np.testing.assert_array_equal(first.see(array, {"n": 2}), array[:1, :, :2])
+    np.testing.assert_array_equal(first.apply(array, {"n": 2}), array[:1, :, :2])
 
 
 def test_names_from_models_are_kept(tmp_path: Path) -> None:
