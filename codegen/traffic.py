@@ -6,6 +6,7 @@ rows before them alone.
 
 from __future__ import annotations
 
+from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Operand, Weight, most
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.weights import kernel_layout_size
@@ -40,4 +41,4 @@ def moved(dispatch: Dispatch) -> int:
 
 def _bytes(operand: Operand) -> int:
     """Of one of the numbers that are stored."""
-    return 2 if isinstance(operand, Weight) and operand.format == "f16" else WORD
+    return FORMATS[operand.format].bytes if isinstance(operand, Weight) else WORD

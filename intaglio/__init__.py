@@ -70,8 +70,10 @@ def compile(
     that is not a tuning, NoCompiler.
     """
     with _compiler():
+        from intaglio import textfiles
         from intaglio.codegen.bundle import tunings, write
         from intaglio.codegen.bundle.provenance import outline
+        from intaglio.compiler.ir.errors import BadModel
         from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
         from intaglio.compiler.passes.pipeline import Trace
@@ -90,6 +92,8 @@ def compile(
     trace = Trace(Path(dump) if dump is not None else None, note, outline, silent if verbose else progress)
     progress("reading", 0, 0)
     compiled = families.compile(model, trace, formats, Request(bind or {}, max_length, dtype))
+    if (fault := textfiles.fault(compiled.files, compiled.settings)) is not None:
+        raise BadModel(fault)
     write.write(compiled, folder, trace, progress, measurements)
     return load(folder)
 

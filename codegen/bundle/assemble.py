@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from intaglio.codegen import names as naming
-from intaglio.codegen.kernel import MAX_BINDING, Groups, Kernel, Weight
+from intaglio.codegen.kernel import Groups, Kernel, Weight
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
 from intaglio.codegen.render import Renderer
 from intaglio.codegen.shader import Shader
 from intaglio.codegen.storage import Root, Storage, buffer, identity, numbers, texel_format, texture, textures
+from intaglio.codegen.target import MAX_BINDING
 from intaglio.codegen.weights import WeightStore, weight_identity
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Value

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intaglio.codegen.fuse.hosts import MAX_BINDINGS, by_fours
+from intaglio.codegen.fuse.hosts import by_fours
+from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.expression import ELEMENTWISE, shifted, step
 from intaglio.compiler.ir.graph import Graph, Node, Tail, Value
 from intaglio.compiler.ir.operators import Elementwise, Linear

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intaglio.codegen.fuse.hosts import MAX_BINDINGS, is_one_row
+from intaglio.codegen.fuse.hosts import is_one_row
+from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear, Prologue
 

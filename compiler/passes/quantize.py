@@ -16,7 +16,7 @@ import numpy as np
 from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
 from intaglio.compiler.ir.operators import Linear
-from intaglio.compiler.ir.packed import PackedMatrix, pack
+from intaglio.compiler.ir.packed import QUANTIZED, STORAGE, PackedMatrix, pack
 from intaglio.compiler.semantics import evaluate
 
 _LEAST = 1024  # numbers below which a tensor is not worth a format of its own
@@ -38,8 +38,9 @@ class Precision:
     _done: dict[object, PackedMatrix | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.quantize not in (None, "q8", "q4") or self.storage not in ("f32", "f16"):
-            raise ValueError(f"{self.name} is not supported; expected quantize q8 or q4, and precision f32 or f16")
+        if self.quantize not in (None, *QUANTIZED) or self.storage not in STORAGE:
+            expected = f"expected quantize {' or '.join(QUANTIZED)}, and precision {' or '.join(STORAGE)}"
+            raise ValueError(f"{self.name} is not supported; {expected}")
 
     @property
     def reduced(self) -> bool:
@@ -120,8 +121,8 @@ def quantize(
         formats = []
         if precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept):
             formats.append(precision.quantize)
-        if precision.storage == "f16" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
-            formats.append("f16")
+        if precision.storage != "f32" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
+            formats.append(precision.storage)
         packed = precision.of(value, formats, seen.square if seen is not None else None)
         report(4 * value.const.size)
         if packed is not None:
