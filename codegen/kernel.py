@@ -1,7 +1,7 @@
 """Kernels: what an operator becomes, and the registry in which each operator has one place.
 
 An op function says what a kernel reads and writes, how many workgroups it takes and which template computes it.
-Bindings, uniforms, limits, names and sharing are not its business.
+Bindings, uniforms, limits, names and sharing are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LANES = 64
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant in the layout that a kernel wants (see weights.py). `rows` picks some of the rows of a matrix."""
+    """A constant in the layout that a kernel reads (see weights.py). `rows` picks some of the rows of a matrix."""
 
     value: Value
     layout: str = "flat"
@@ -82,8 +82,8 @@ class Kernel:
     The first of `reads` is the one that is read most, unless `most_read` names another. Operands in `vec4` are read or
     written four numbers at a time, the others one by one. `tail` is applied to what the template computes, with
     operands that broadcast to its output; `indices` among the constants may say where their elements are. `flops` and
-    `times` are factors of the floating-point operations. `touched` has the elements of those operands that are not read
-    or written whole, as factors of their number.
+    `times` are factors of the floating-point operations. `touched`: for operands accessed only in part, the number of
+    elements accessed, as a list of factors.
 
     `title` says what it computes, where the template does not; it may differ where the code is the same.
 
@@ -153,7 +153,7 @@ def own(operator: type[Operator[Any]]) -> Callable[[OwnFunction], OwnFunction]:
 
 
 def refuse(node: Node, why: str) -> UnsupportedOperator:
-    """The error for a use of an operator that no kernel computes."""
+    """The error for a use of an operator that is not supported. `why`: empty if the operator has no kernel at all."""
     return UnsupportedOperator(why, node.op, node.name)
 
 
@@ -180,7 +180,7 @@ def per_element(
     flops: Dim = 0,
     title: str = "",
 ) -> Kernel:
-    """A kernel with an invocation for each of `count` elements; which one is its own it is told as `index`."""
+    """A kernel with one invocation for each of `count` elements. In the template `index` is its element."""
     grid: tuple[Groups, ...] = (Groups((count,), _LANES),)
     index = "id.x"
     if grid[0].at(dims.high) > MAX_WORKGROUPS:
@@ -194,7 +194,7 @@ def most(type: TensorType) -> int:
 
 
 def fours(count: Dim) -> bool:
-    """Whether so many elements are surely a number of vec4s."""
+    """Whether a count is a multiple of 4 for all sizes."""
     try:
         return (count // 4) * 4 == count
     except dims.NotLinear:
@@ -217,7 +217,7 @@ def scalar(dtype: str) -> str:
 
 
 def stored(array: np.ndarray) -> np.ndarray:
-    """A constant as it lies on the adapter: f32, i32 or u32. Raises UnsupportedOperator if it does not fit."""
+    """A constant as the adapter stores it: f32, i32 or u32. Raises UnsupportedOperator if it does not fit."""
     target = {"f32": np.float32, "i32": np.int32, "u32": np.uint32}[wgsl_type(type_of(array))]
     if type_of(array).dtype in ("i64", "u64") and array.size:
         bounds = np.iinfo(target)

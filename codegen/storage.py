@@ -43,7 +43,7 @@ def buffer(words: int) -> Storage:
 
 
 def texel_format(root: Root, shared: set[Value]) -> str:
-    """How a texture holds a tensor: caches of f16, and packed weights, take fewer bits than f32."""
+    """The texel format of a tensor: f16 caches and packed weights take fewer bits than f32."""
     if isinstance(root, Weight):
         wide_scales = root.layout == "scales" and root.value.const.wide
         return FORMATS["f32" if wide_scales else root.format].texture
@@ -51,7 +51,7 @@ def texel_format(root: Root, shared: set[Value]) -> str:
 
 
 def numbers(root: Root) -> int:
-    """How many numbers are stored, at the largest sizes."""
+    """The count of numbers stored, at the largest sizes."""
     return kernel_layout_size(root) if isinstance(root, Weight) else most(root.type)
 
 
@@ -75,7 +75,7 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
 
 
 def identity(root: Root, shared: set[Value]) -> object:
-    """What tells tensors apart: values of equal name are one only if the programs share them, as they do weights."""
+    """What identifies a tensor. Values of equal name are one tensor only if the programs share them, as for weights."""
     if isinstance(root, Weight):
         return weight_identity(root)
     return root.name if root in shared else root

@@ -18,4 +18,4 @@ TEXTURE_HEIGHT = DEFAULT_LIMITS["max-texture-dimension-2d"]
 TEXTURE_WIDTH = 2048  # texels; a power of two, because kernels divide by it
 TEXTURE_ROW = OFFSET  # bytes: rows that are copied into a buffer are multiples of it
 GRID_ROW = 32_768  # workgroups of a row of the grid, where there are several
-MAX_TRIPS = 65_535  # loop iterations per invocation, above which software adapters stop without a word
+MAX_TRIPS = 65_535  # loop iterations per invocation, above that, software adapters stop silently

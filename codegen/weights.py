@@ -39,7 +39,7 @@ def to_kernel_layout(weight: Weight) -> np.ndarray:
 
 
 def kernel_layout_size(weight: Weight) -> int:
-    """How many numbers `to_kernel_layout` gives."""
+    """The count of numbers that `to_kernel_layout` returns."""
     shape = weight.value.const.shape
     if weight.layout == "flat":
         return -(-weight.value.const.size // 4) * 4
@@ -51,7 +51,7 @@ def kernel_layout_size(weight: Weight) -> int:
 
 
 def stored_rows(weight: Weight) -> int:
-    """How many rows a matrix has in layout rows8."""
+    """The count of rows of a matrix in layout rows8."""
     rows = weight.value.const.shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
     return -(-rows // 8) * 8
 
@@ -65,7 +65,7 @@ class Stored:
 
 
 class WeightStore:
-    """Collects weights, writing a file whenever enough has come together, so that little is held twice.
+    """Collects weights and writes a file whenever there are enough, so that little is in memory twice.
 
     A weight that is too large for what is left of a file goes on in the next one, as a tensor of the same name.
     """
@@ -119,7 +119,7 @@ class WeightStore:
         return unique
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write the weights that are pending."""
         if self._pending:
             content = save(self._pending)
             (self.folder / self._file).write_bytes(content)
@@ -128,7 +128,7 @@ class WeightStore:
 
 
 def weight_identity(weight: Weight) -> tuple:
-    """What tells weights apart: where their numbers lie while they live, and how they are laid out."""
+    """What identifies a weight: the address of its numbers while they live, and its layout."""
     const = weight.value.const
     if isinstance(const, PackedMatrix):
         return id(const), weight.layout, weight.rows
