@@ -30,12 +30,12 @@ USER = {
 
 def main() -> int:
     options = _options()
-    found = adapter.found()
-    models = Models(ROOT / "build", SMALL if found.kind == "CPU" else LARGE)
-    where = f"{found.name}, {found.driver}, {os.cpu_count()} cores, {platform.machine()}"
+    gpu = adapter.found()
+    models = Models(ROOT / "build", SMALL if gpu.kind == "CPU" else LARGE)
+    where = f"{gpu.name}, {gpu.driver}, {os.cpu_count()} cores, {platform.machine()}"
     print(f"adapter: {where}", flush=True)
     prepare(models, {WORKLOADS[name][0] for name in options.workload}, options.only)
-    turns, before = Turns(models, found), ceilings.measured()
+    turns, before = Turns(models, gpu), ceilings.measured()
     turns.run(options.workload, options.only, options.rounds, options.quick)
     after = ceilings.measured()
     numbers, divergences, wrong = turns.numbers(), {}, []
@@ -43,7 +43,7 @@ def main() -> int:
         reference = np.load(models.reference)
         divergences = agreement.divergences(numbers, reference)
         wrong = agreement.absurd(divergences, reference)
-    told = {
+    results = {
         "adapter": where,
         "ceilings": asdict(before | after),
         "disagreements": agreement.disagreements(turns.results, numbers, agreement.TOLERANCES) + wrong,
@@ -53,23 +53,23 @@ def main() -> int:
         "cold": turns.cold,
         "results": turns.results,
     }
-    print(f"\n{report.markdown(told)}\n")
+    print(f"\n{report.markdown(results)}\n")
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(told, indent=1) + "\n")
+    options.json.write_text(json.dumps(results, indent=1) + "\n")
     report.chart(report.rows(turns.results, turns.cold), where, options.chart)
     print(f"{options.json}, {options.chart}")
-    return 1 if told["disagreements"] else 0
+    return 1 if results["disagreements"] else 0
 
 
 def _users(models: Models, workloads: list[str]) -> dict[str, dict[str, float]]:
     """What `intaglio run` takes, by workload: wall and cpu in seconds, peak in bytes."""
-    found = {}
+    users = {}
     for name in (name for name in workloads if name in USER):
         run = [sys.executable, "-m", "intaglio", "run", models.bundle(WORKLOADS[name][0]), *USER[name]]
         command = [sys.executable, "-m", "benchmarks.user", *run]
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        found[name] = json.loads(done.stdout)
-    return found
+        users[name] = json.loads(done.stdout)
+    return users
 
 
 def _options() -> argparse.Namespace:

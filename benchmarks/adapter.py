@@ -38,8 +38,8 @@ class Adapter:
 
 def found() -> Adapter:
     """Raises subprocess.CalledProcessError where there is none."""
-    told = subprocess.run([sys.executable, "-m", "benchmarks.adapter"], cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    return Adapter(**json.loads(told.stdout))
+    done = subprocess.run([sys.executable, "-m", "benchmarks.adapter"], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    return Adapter(**json.loads(done.stdout))
 
 
 def environment(need: str, adapter: Adapter, folder: Path) -> dict[str, str]:

@@ -26,23 +26,23 @@ def disagreements(results: Results, numbers: Numbers, tolerances: Mapping[str, f
 
     Workloads without a tolerance are not to be compared.
     """
-    found = []
+    lines = []
     for workload, tolerance in tolerances.items():
         engines = results.get(workload, {})
         if workload in results and not engines.get(OURS):
-            found.append(f"{workload}: there is no result of {OURS}")
+            lines.append(f"{workload}: {OURS} has no result")
             continue
         for name, of in engines.items():
             if name == OURS or not of:
                 continue
             if of[0]["tokens"][:2] != engines[OURS][0]["tokens"][:2]:  # the first run, and a counted one
-                found.append(f"{workload}: {name} gives other tokens than {OURS}")
+                lines.append(f"{workload}: {name} gives other tokens than {OURS}")
             other, own = numbers.get((workload, name)), numbers.get((workload, OURS))
             if other is not None and own is not None:
                 difference = float(np.abs(other.reshape(-1) - own.reshape(-1)).max())
                 if not difference <= tolerance:
-                    found.append(f"{workload}: {name} differs from {OURS} by {difference:.2g}, more than {tolerance}")
-    return found
+                    lines.append(f"{workload}: {name} differs from {OURS} by {difference:.2g}, more than {tolerance}")
+    return lines
 
 
 def divergences(numbers: Numbers, reference: np.ndarray) -> dict[str, float]:

@@ -65,8 +65,8 @@ class Ceilings:
 
 def measured() -> Ceilings:
     """In a process of its own."""
-    told = subprocess.run([sys.executable, "-m", "benchmarks.ceilings"], cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    return Ceilings(**json.loads(told.stdout))
+    done = subprocess.run([sys.executable, "-m", "benchmarks.ceilings"], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    return Ceilings(**json.loads(done.stdout))
 
 
 def main() -> None:

@@ -43,21 +43,21 @@ def measured(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     try:
         engine = engine_of(job["engine"])(Models(Path(job["build"]), job["square"]))
         engine.load(model)
-        made = workload(engine, inputs, SIZES[job["size"]])
+        result = workload(engine, inputs, SIZES[job["size"]])
     except ImportError as missing:
         return {"skipped": f"{missing.name or missing} is not installed"}, None
     except Unsupported as reason:
         return {"skipped": str(reason)}, None
-    assert made.start is not None  # every workload runs once at least
+    assert result.start is not None  # every workload runs once at least
     return {
         "version": engine.version,
         "adapter": engine.adapter(),
-        "start": {"wall": made.start.wall - job["began"], "cpu": made.start.cpu},
-        "runs": {figure: [asdict(s) for s in runs] for figure, runs in made.runs.items()},
-        "tokens": made.tokens,
-        "work": made.work,
+        "start": {"wall": result.start.wall - job["began"], "cpu": result.start.cpu},
+        "runs": {figure: [asdict(s) for s in runs] for figure, runs in result.runs.items()},
+        "tokens": result.tokens,
+        "work": result.work,
         "peak": peak(),
-    }, made.rows
+    }, result.rows
 
 
 def peak() -> int:

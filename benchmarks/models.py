@@ -95,20 +95,20 @@ class Models:
         return self.made / f"{name}.bundle"
 
 
-def prepare(models: Models, wanted: Iterable[str], engines: Iterable[str]) -> None:
+def prepare(models: Models, names: Iterable[str], engines: Iterable[str]) -> None:
     """Make the models of these names that these engines need, where they are not up to date."""
     models.made.mkdir(parents=True, exist_ok=True)
-    wanted, engines = set(wanted), set(engines)
+    names, engines = set(names), set(engines)
     onnxruntime = any(name.startswith("onnxruntime") for name in engines)
     whisper_cpp = any(name.startswith("whisper.cpp") for name in engines)
     gguf = any(name.startswith(("llama.cpp", "tinygrad")) for name in engines)
-    for model in sorted(wanted):
+    for model in sorted(names):
         if model in ("matmul", "matvec"):
             _make(models.kernel_onnx(model), [], _python("kernels", model, models.square))
         elif model == "whisper":
-            _export("whisper_onnx.py", models.whisper, "encoder_model.onnx")
+            export("whisper_onnx.py", models.whisper, "encoder_model.onnx")
         else:
-            _export("smollm2_onnx.py", models.language, "model.onnx")
+            export("smollm2_onnx.py", models.language, "model.onnx")
         source = models.language_onnx("smollm2-f32")
         if model == "smollm2-q4":
             inputs = [source, TEXT, models.tokenizer]
@@ -123,7 +123,8 @@ def prepare(models: Models, wanted: Iterable[str], engines: Iterable[str]) -> No
             _compile(models, model)
 
 
-def _export(example: str, folder: Path, file: str) -> None:
+def export(example: str, folder: Path, file: str) -> None:
+    """Let an example write a model into its folder, if `file` is not there."""
     if not (folder / file).exists():
         _run([sys.executable, ROOT / "examples" / example, folder])
 
@@ -137,8 +138,8 @@ def _compile(models: Models, model: str) -> None:
 
 
 def _compiler() -> list[Path]:
-    found = [path for place in COMPILER for path in (ROOT / place, *(ROOT / place).rglob("*"))]
-    return [path for path in found if path.suffix in (".py", ".jinja")]
+    paths = [path for place in COMPILER for path in (ROOT / place, *(ROOT / place).rglob("*"))]
+    return [path for path in paths if path.suffix in (".py", ".jinja")]
 
 
 def _python(module: str, *arguments: object) -> Callable[[Path], None]:
@@ -150,19 +151,19 @@ def _program(command: list[object], out: Path) -> None:
     _run([*command, out])
 
 
-def _make(made: Path, inputs: list[Path], write: Callable[[Path], None], file: str = "") -> None:
-    """`made` is a file, or a folder with `file` in it."""
-    if not _out_of_date(made / file if file else made, inputs):
+def _make(target: Path, inputs: list[Path], write: Callable[[Path], None], file: str = "") -> None:
+    """`target` is a file, or a folder with `file` in it."""
+    if not _out_of_date(target / file if file else target, inputs):
         return
-    beside = made.with_name(f"partial-{made.name}")
-    for old in beside, made:
+    beside = target.with_name(f"partial-{target.name}")
+    for old in beside, target:
         shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
     write(beside)
-    beside.rename(made)
+    beside.rename(target)
 
 
-def _out_of_date(made: Path, inputs: list[Path]) -> bool:
-    return not made.exists() or made.stat().st_mtime < max((path.stat().st_mtime for path in inputs), default=0)
+def _out_of_date(target: Path, inputs: list[Path]) -> bool:
+    return not target.exists() or target.stat().st_mtime < max((path.stat().st_mtime for path in inputs), default=0)
 
 
 def _run(command: list[object]) -> None:

@@ -62,20 +62,20 @@ Results = Mapping[str, Mapping[str, Sequence[Result]]]  # workload -> engine -> 
 
 def rows(results: Results, cold: Mapping[str, Mapping[str, Result]]) -> list[Row]:
     """Every figure of every engine that has it, ours first. cold: workload -> engine -> the round with empty caches."""
-    found = []
+    result = []
     for (workload, figure), what in FIGURES.items():
-        found += _compared(what, _runs(results.get(workload, {}), figure))
+        result += _compared(what, _runs(results.get(workload, {}), figure))
     for workload, what in STARTS.items():
         starts = {engine: [r["start"] for r in of] for engine, of in results.get(workload, {}).items()}
-        found += _compared(what, starts)
-        first = {engine: [result["start"]] for engine, result in cold.get(workload, {}).items()}
-        found += _compared(f"{what}, cold", first)
-    return found
+        result += _compared(what, starts)
+        first = {engine: [start["start"]] for engine, start in cold.get(workload, {}).items()}
+        result += _compared(f"{what}, cold", first)
+    return result
 
 
 def shares(results: Results, flops: float, bandwidth: float) -> list[Share]:
     """Of engines on the adapter. A product that must read its weights is held to bandwidth, others to arithmetic."""
-    found = []
+    result = []
     for (workload, figure), what in FIGURES.items():
         for engine, of in results.get(workload, {}).items():
             runs = [run["wall"] for r in of for run in r["runs"].get(figure, ())]
@@ -84,8 +84,8 @@ def shares(results: Results, flops: float, bandwidth: float) -> list[Share]:
             operations, bytes_ = of[0]["work"][figure]
             done, most, unit = (bytes_, bandwidth, "GB/s") if bytes_ else (operations, flops, "GFLOP/s")
             speed = done / statistics.median(runs)
-            found.append(Share(what, engine, speed / 1e9, unit, speed / most))
-    return found
+            result.append(Share(what, engine, speed / 1e9, unit, speed / most))
+    return result
 
 
 def _runs(engines: Mapping[str, Sequence[Mapping[str, Any]]], figure: str) -> dict[str, list[Mapping[str, float]]]:
@@ -158,20 +158,20 @@ def left_out(skipped: Mapping[str, Mapping[str, str]]) -> str:
     return "\n".join(f"- left out: {e}: {', '.join(of)}: {why}" for (e, why), of in workloads.items())
 
 
-def markdown(told: Mapping[str, Any]) -> str:
+def markdown(run: Mapping[str, Any]) -> str:
     """Everything that results.json holds, as benchmarks/README.md shows it."""
-    results, ceilings = told["results"], told["ceilings"]
-    found = shares(results, **ceilings)
+    results, ceilings = run["results"], run["ceilings"]
+    portions = shares(results, **ceilings)
     limits = f"{ceilings['flops'] / 1e9:.3g} GFLOP/s in f32, {ceilings['bandwidth'] / 1e9:.3g} GB/s copied"
     parts = [
-        f"{told['adapter']}. {ran(results)}",
-        table(rows(results, told["cold"])),
-        f"The adapter's ceilings: {limits}." if found else "",
-        share_table(found) if found else "",
-        memory(peaks(results), told["user"]),
-        divergence_table(told["divergences"]) if told["divergences"] else "",
-        left_out(told["skipped"]),
-        "\n".join(told["disagreements"]) or "All engines agree.",
+        f"{run['adapter']}. {ran(results)}",
+        table(rows(results, run["cold"])),
+        f"The adapter's ceilings: {limits}." if portions else "",
+        share_table(portions) if portions else "",
+        memory(peaks(results), run["user"]),
+        divergence_table(run["divergences"]) if run["divergences"] else "",
+        left_out(run["skipped"]),
+        "\n".join(run["disagreements"]) or "All engines agree.",
     ]
     return "\n\n".join(part for part in parts if part)
 

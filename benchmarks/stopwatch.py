@@ -1,4 +1,4 @@
-"""Time as it is told here: seconds of the wall, and seconds of processor that this process took in all its threads."""
+"""Time: seconds by the wall clock, and CPU seconds that this process took in all its threads."""
 
 from __future__ import annotations
 

@@ -76,50 +76,50 @@ Figures = Mapping[str, Seconds]
 def encode(engine: Engine, inputs: Inputs, size: Size) -> Measured:
     """tiny.en's encoder on a window of 30 s, features to hidden states."""
     features = speech.log_mel(inputs.recording)
-    made = Measured()
+    result = Measured()
 
     def once(run: int) -> Figures:
         begin = Seconds.now()
-        made.rows = engine.encode(features)
+        result.rows = engine.encode(features)
         return {"encode": Seconds.now() - begin}
 
-    return _repeat(made, size, once)
+    return _repeat(result, size, once)
 
 
 def transcribe(engine: Engine, inputs: Inputs, size: Size) -> Measured:
     """tiny.en from a file of 11 s to tokens; and the time of each token but the first."""
-    made = Measured()
+    result = Measured()
 
     def once(run: int) -> Figures:
         begin, first = Seconds.now(), []
         tokens = engine.transcribe(inputs.recording, lambda: first.append(Seconds.now()))
         end = Seconds.now()
-        made.tokens.append(tokens)
+        result.tokens.append(tokens)
         figures = {"transcribe": end - begin}
         if first:
             figures["token"] = (end - first[-1]) / len(tokens)  # the last step finds the end
         return figures
 
-    return _repeat(made, size, once)
+    return _repeat(result, size, once)
 
 
 def language(engine: Engine, inputs: Inputs, size: Size) -> Measured:
     """SmolLM2-135M-Instruct: a prompt of 128 tokens, and what follows, a token at a time."""
-    made = Measured()
+    result = Measured()
 
     def once(run: int) -> Figures:
         count = size.tokens if run else 2
         begin, first = Seconds.now(), []
         tokens = engine.generate(inputs.prompt(run), count, lambda: first.append(Seconds.now()))
         end = Seconds.now()
-        made.start = made.start or first[-1]
-        made.tokens.append(tokens)
+        result.start = result.start or first[-1]
+        result.tokens.append(tokens)
         return {"prefill": first[-1] - begin, "decode": (end - first[-1]) / (count - 1)}
 
-    _repeat(made, size, once)
-    if made.runs:
-        made.rows = np.stack([engine.logits(prompt) for prompt in inputs.probes()])
-    return made
+    _repeat(result, size, once)
+    if result.runs:
+        result.rows = np.stack([engine.logits(prompt) for prompt in inputs.probes()])
+    return result
 
 
 def matmul(engine: Engine, inputs: Inputs, size: Size) -> Measured:
@@ -135,7 +135,7 @@ def matvec(engine: Engine, inputs: Inputs, size: Size) -> Measured:
 
 
 def _multiply(name: str, engine: Engine, inputs: Inputs, size: Size, work: tuple[int, int]) -> Measured:
-    made = Measured(work={name: work})
+    result = Measured(work={name: work})
     multiply = engine.multiply(kernels.inputs(name, inputs.square))
 
     def once(run: int) -> Figures:
@@ -143,21 +143,21 @@ def _multiply(name: str, engine: Engine, inputs: Inputs, size: Size, work: tuple
         multiply()
         return {name: Seconds.now() - begin}
 
-    _repeat(made, size, once)
-    made.rows = engine.product().astype(np.float32)
-    return made
+    _repeat(result, size, once)
+    result.rows = engine.product().astype(np.float32)
+    return result
 
 
-def _repeat(made: Measured, size: Size, once: Callable[[int], Figures]) -> Measured:
+def _repeat(result: Measured, size: Size, once: Callable[[int], Figures]) -> Measured:
     """Run once for the start, then as often as the size says."""
     once(0)
-    made.start = made.start or Seconds.now()
+    result.start = result.start or Seconds.now()
     begin, run = time.monotonic(), 0
     while run < size.most and (not run or time.monotonic() - begin < size.seconds):
         run += 1
         for figure, seconds in once(run).items():
-            made.runs.setdefault(figure, []).append(seconds)
-    return made
+            result.runs.setdefault(figure, []).append(seconds)
+    return result
 
 
 # Name on the command line -> the model and what is done with it.

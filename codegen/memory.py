@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Use:
-    """What one step touches: values by any key."""
+    """The values that one step reads and writes, by any key."""
 
     reads: tuple[Hashable, ...]
     writes: tuple[Hashable, ...]

@@ -15,11 +15,11 @@ from intaglio.codegen.kernel import Kernel, wgsl_type
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.shader import Shader
 from intaglio.codegen.storage import Storage
+from intaglio.codegen.target import MAX_IMAGES
 from intaglio.codegen.tidy import tidy
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType
 from intaglio.compiler.semantics.shapes import broadcast_strides
-from intaglio.runtime.limits import DEFAULT_LIMITS
 from intaglio.runtime.plan import ACCESS
 
 _TEMPLATE = ".wgsl.jinja"
@@ -100,7 +100,7 @@ def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
         name: f"write image {storage[name].format}" if storage[name].texture else "write buffer"
         for name in kernel.writes
     }
-    left = DEFAULT_LIMITS["max-storage-textures-per-shader-stage"] - sum(ACCESS[a].image for a in written.values())
+    left = MAX_IMAGES - sum(ACCESS[a].image for a in written.values())
     read = dict.fromkeys(kernel.reads, "read buffer")
     for name in sorted(kernel.reads, key=lambda name: name != kernel.most_read):
         if format := storage[name].format:

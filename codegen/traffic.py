@@ -6,19 +6,19 @@ rows before them alone.
 
 from __future__ import annotations
 
+from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Operand, Weight, most
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.weights import kernel_layout_size
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import TensorType
-from intaglio.compiler.ir.operators import Rotary
 from intaglio.runtime.limits import WORD
 
 
 def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
     """For each operand the elements that are touched, as factors of their number."""
     kernel, node = dispatch.kernel, dispatch.node
-    at = {node.outputs[w.output]: w.at for w in node.own.writes} if node.own and not Rotary.of(node) else {}
+    at = {node.outputs[w.output]: w.at for w in node.own.writes} if node.own else {}
     result: dict[str, tuple[Dim, ...]] = {}
     for name, operand in (kernel.reads | kernel.writes).items():
         if name in kernel.touched:
@@ -41,4 +41,4 @@ def moved(dispatch: Dispatch) -> int:
 
 def _bytes(operand: Operand) -> int:
     """Of one of the numbers that are stored."""
-    return 2 if isinstance(operand, Weight) and operand.format == "f16" else WORD
+    return FORMATS[operand.format].bytes if isinstance(operand, Weight) else WORD

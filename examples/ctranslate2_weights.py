@@ -24,7 +24,9 @@ class Variables(Reader):
         dtype = self.integer("B")
         raw = self.take(self.integer("I"))
         if dtype not in DTYPES or len(raw) != np.dtype(DTYPES[dtype]).itemsize * int(np.prod(shape)):
-            raise BadWeights(f"an array of type {dtype}, shape {shape} and {len(raw)} bytes, which fits no known type")
+            raise BadWeights(
+                f"an array of type {dtype}, shape {shape} and {len(raw)} bytes, which matches no supported type"
+            )
         return np.frombuffer(raw, DTYPES[dtype]).reshape(shape)
 
 
@@ -77,7 +79,7 @@ def whisper_weights(variables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         both("encoder/conv2", "model.encoder.conv2")
         weights["model.decoder.embed_tokens.weight"] = variables["decoder/embeddings/weight"]
     except KeyError as missing:
-        raise BadWeights(f"it has no array named {missing}") from None
+        raise BadWeights(f"it lacks the array {missing}") from None
     return weights
 
 

@@ -70,7 +70,7 @@ class Values(Reader):
             kind, count = self.integer("I"), self.integer("Q")
             return [self.value(kind) for _ in range(count)]
         if kind not in NUMBERS:
-            raise BadWeights(f"metadata of type {kind}, which is unknown")
+            raise BadWeights(f"metadata of type {kind} is not supported")
         return self.number(NUMBERS[kind])
 
 
@@ -81,12 +81,12 @@ def read_gguf(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise BadWeights("not a GGUF file of version 3")
     count, entries = reader.integer("Q"), reader.integer("Q")
     metadata = {reader.string(): reader.value(reader.integer("I")) for _ in range(entries)}
-    found = [(reader.string(), *shape_type_offset(reader)) for _ in range(count)]
+    headers = [(reader.string(), *shape_type_offset(reader)) for _ in range(count)]
     start = math.ceil(reader.at / 32) * 32
     tensors = {}
-    for name, shape, kind, offset in found:
+    for name, shape, kind, offset in headers:
         if kind not in DTYPES:
-            raise BadWeights(f"{name} is of type {kind}, which this program does not know")
+            raise BadWeights(f"{name} is of type {kind}, which is not supported")
         dtype, per_item = DTYPES[kind]
         reader.at = start + offset
         tensors[name] = Tensor(shape, np.frombuffer(reader.take(math.prod(shape) // per_item * dtype.itemsize), dtype))
@@ -114,7 +114,7 @@ class LlamaWeights(Mapping[str, np.ndarray]):
             "k_proj": metadata["llama.attention.head_count_kv"],
         }
         if set(self.names.values()) != set(tensors):
-            raise BadWeights("it does not hold the tensors of a Llama whose head is its embedding")
+            raise BadWeights("expected the tensors of a Llama whose head is its embedding")
 
     def __getitem__(self, name: str) -> np.ndarray:
         array = self.tensors[self.names[name]].array()

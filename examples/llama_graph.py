@@ -94,7 +94,7 @@ class Llama(Graph):
         return self.linear(f"{module}.o_proj", mixed)
 
     def visible(self, module: str, x: str, past: str, attention_mask: str) -> str:
-        """bool[B,1,T,S]: what is no padding and no later than the query. `past` is the scalar P."""
+        """bool[B,1,T,S]: the keys that are not padding and not later than the query. `past` is the scalar P."""
         zero, one = self.constant(0), self.constant(1)
         end = self.op("Add", module, past, self.size(module, x, axis=1))
         rows = self.op("Range", module, past, end, one)
@@ -103,10 +103,10 @@ class Llama(Graph):
         causal = self.op("LessOrEqual", module, columns, rows)
         batch = self.op("Range", module, zero, self.size(module, x, axis=0), one)
         batch = self.op("Unsqueeze", module, batch, self.constant([1, 2, 3]))
-        kept = self.op("Cast", module, attention_mask, to=TensorProto.BOOL)  # bool[B,S], looked up as [B·S]
-        place = self.op("Add", module, columns, self.op("Mul", module, batch, self.size(module, kept, axis=1)))
-        kept = self.op("Gather", module, self.op("Reshape", module, kept, self.constant([-1])), place, axis=0)
-        return self.op("And", module, causal, kept)
+        counts = self.op("Cast", module, attention_mask, to=TensorProto.BOOL)  # bool[B,S], looked up as [B·S]
+        place = self.op("Add", module, columns, self.op("Mul", module, batch, self.size(module, counts, axis=1)))
+        counts = self.op("Gather", module, self.op("Reshape", module, counts, self.constant([-1])), place, axis=0)
+        return self.op("And", module, causal, counts)
 
 
 def decoder(weights: Mapping[str, np.ndarray], config: Mapping[str, Any], data: BinaryIO) -> onnx.ModelProto:

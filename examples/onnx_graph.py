@@ -61,15 +61,15 @@ class Graph:
         return self.initializer(f"constant_{value}".replace(" ", ""), array)
 
     def weight(self, name: str, transpose: bool = False) -> str:
-        given = f"{name}.transposed" if transpose else name
-        if given not in self.initializers:
+        stored = f"{name}.transposed" if transpose else name
+        if stored not in self.initializers:
             array = np.asarray(self.weights[name], np.float32)
             array = array.T if transpose else array
             if self.data:
-                self.initializers[given] = self.external(given, array, self.data)
+                self.initializers[stored] = self.external(stored, array, self.data)
             else:
-                self.initializer(given, array)
-        return given
+                self.initializer(stored, array)
+        return stored
 
     def external(self, name: str, array: np.ndarray, data: BinaryIO) -> onnx.TensorProto:
         start = data.tell()

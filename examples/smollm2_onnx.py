@@ -110,13 +110,13 @@ def tokenizer(metadata: dict[str, Any]) -> str:
     """tokenizer.json: byte-level BPE as GPT-2's, where each digit is a token of its own."""
     tokens, kinds = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
-    made = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
+    result = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
-    made.decoder = decoders.ByteLevel()
+    result.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
+    result.decoder = decoders.ByteLevel()
     control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL]
-    made.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
-    return made.to_str(pretty=True)
+    result.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
+    return result.to_str(pretty=True)
 
 
 def tokenizer_config(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class Whisper(Graph):
         zero, one = self.constant(0), self.constant(1)
         rows = self.op("Unsqueeze", module, self.op("Range", module, start, end, one), self.constant([1]))
         columns = self.op("Unsqueeze", module, self.op("Range", module, zero, end, one), self.constant([0]))
-        seen = self.op("LessOrEqual", module, columns, rows)
-        mask = self.op("Where", module, seen, self.constant(0.0), self.constant(float(np.finfo(np.float32).min)))
+        visible = self.op("LessOrEqual", module, columns, rows)
+        mask = self.op("Where", module, visible, self.constant(0.0), self.constant(float(np.finfo(np.float32).min)))
         return self.op("Unsqueeze", module, mask, self.constant([0, 1]))
 
 

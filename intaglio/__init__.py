@@ -17,6 +17,7 @@ from intaglio.bundle import Bundle
 from intaglio.errors import NoCompiler
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.progress import Progress, silent
+from intaglio.stages import COMPILING, PACKING, Stages
 
 if TYPE_CHECKING:
     import onnx
@@ -71,13 +72,16 @@ def compile(
     that is not a tuning, NoCompiler.
     """
     with _compiler():
+        from intaglio import textfiles
         from intaglio.codegen.bundle import tunings, write
         from intaglio.codegen.bundle.provenance import outline
+        from intaglio.compiler.ir.errors import BadModel
         from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
         from intaglio.compiler.passes.pipeline import Trace
         from intaglio.compiler.passes.quantize import Precision
     formats, measurements = Precision(quantize, precision, keep_head), tunings.given(tuning)
+    progress = Stages(say, PACKING if formats.reduced else COMPILING)
     folder = Path(out)
     write.check_place(folder)
     if dump is not None:
@@ -86,13 +90,13 @@ def compile(
     def note(line: str) -> None:
         if verbose:
             print(line, file=sys.stderr)
-        else:
-            say("passes", len(trace.rows), 0)
 
-    trace = Trace(Path(dump) if dump is not None else None, note, outline)
-    say("reading", 0, 0)
+    trace = Trace(Path(dump) if dump is not None else None, note, outline, silent if verbose else progress)
+    progress("reading", 0, 0)
     compiled = families.compile(model, trace, formats, Request(bind or {}, max_length, dtype))
-    write.write(compiled, folder, trace, say, measurements)
+    if (fault := textfiles.fault(compiled.files, compiled.settings)) is not None:
+        raise BadModel(fault)
+    write.write(compiled, folder, trace, progress, measurements)
     return load(folder)
 
 
@@ -121,7 +125,7 @@ def explain(
         from intaglio.compiler.passes.pipeline import Trace
         from intaglio.compiler.passes.quantize import Precision
     assert ops  # importing it registered the kernels
-    trace = Trace(say=lambda line: say("passes", len(trace.rows), 0))
+    trace = Trace(progress=Stages(say, COMPILING))
     with explanations.watching(rule) as explanation:
         try:
             families.compile(model, trace, Precision(), Request(bind or {}, max_length, dtype))

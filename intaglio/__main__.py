@@ -7,6 +7,8 @@ standard output went away.
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -75,12 +77,22 @@ def parser() -> argparse.ArgumentParser:
 
 def command_line() -> NoReturn:
     """Run the command of this process, and end it."""
+    _speak_utf8()
     status = main()
     if status == INTERRUPTED:
         with suppress(OSError):
             sys.stdout.flush()
         os._exit(status)  # at once: otherwise wgpu waits until the adapter is idle, which can take seconds
     sys.exit(status)
+
+
+def _speak_utf8() -> None:
+    """Texts are UTF-8, also where the locale is C and says ASCII. What is not UTF-8 is refused where it is read."""
+    handlers = {sys.stdin: "surrogateescape", sys.stdout: "backslashreplace", sys.stderr: "backslashreplace"}
+    for stream, errors in handlers.items():
+        if isinstance(stream, io.TextIOWrapper):
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if ascii_only else stream.encoding, errors=errors)
 
 
 if __name__ == "__main__":

@@ -53,13 +53,13 @@ class BundleSession:
         rate: float | None = None,
         *,
         language: str | None = None,
-        task: str = "transcribe",
+        task: str | None = None,
         timestamps: bool | None = None,
     ) -> Transcript:
         """Transcribe a recording: a WAV or FLAC file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
 
-        language: a code such as "en"; None: detected.
-        task: "transcribe", or "translate" into English.
+        language: a code such as "en", or "auto": detected. None: what the export sets, or else "auto".
+        task: "transcribe", or "translate" into English. None: what the export sets, or else "transcribe".
         timestamps: segments with the model's own times; None: for recordings longer than one window (30 s).
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
@@ -138,8 +138,9 @@ class BundleSession:
         stream, options: as for `generate`, and so are the errors.
         """
         self.contents.expect("language", "language model", "chat")
-        if not all(isinstance(m, Mapping) and isinstance(m.get("role"), str) for m in messages) or not messages:
-            raise ValueError('messages: expected a list of {"role": ..., "content": ...}')
+        from intaglio.runtime.tasks.messages import with_texts
+
+        messages = with_texts(messages)
         if self.contents.chat_template is None:
             raise ValueError(f"{self.contents.folder} has no chat template; use generate")
         tokens = self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)

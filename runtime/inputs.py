@@ -12,6 +12,8 @@ from intaglio.runtime.memory import numpy
 from intaglio.runtime.plan import SEEN, Buffer, Plan
 from intaglio.runtime.sizes import evaluate_size
 
+# Types of ml_dtypes, which is not needed here, with those of numpy that hold them.
+_NARROW = {"bfloat16": np.float32, "int4": np.int8, "uint4": np.uint8}
 _KINDS = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}  # numpy's kinds that an input of a kind accepts
 
 
@@ -38,7 +40,7 @@ def check(
         raise ValueError(f"program {program} needs the inputs {', '.join(missing)}")
     if unknown := sorted(inputs.keys() - buffers.keys()):
         raise ValueError(f"program {program} has no inputs {', '.join(unknown)}; it takes {', '.join(expected)}")
-    arrays = {name: np.asarray(value) for name, value in inputs.items()}
+    arrays = {name: _array(value) for name, value in inputs.items()}
     sizes = {
         symbol: size for name, array in arrays.items() for symbol, size in _sizes(plan, buffers[name], array).items()
     }
@@ -46,6 +48,11 @@ def check(
     for name, array in arrays.items():
         _check(name, buffers[name], array, values)
     return arrays, values
+
+
+def _array(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    return array.astype(_NARROW[array.dtype.name]) if array.dtype.name in _NARROW else array
 
 
 def _sizes(plan: Plan, buffer: Buffer, array: np.ndarray) -> dict[str, int]:

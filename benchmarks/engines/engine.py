@@ -43,27 +43,27 @@ class Engine(ABC):
 
     def encode(self, features: np.ndarray) -> np.ndarray | None:
         """Whisper's encoder: f32[1,80,3000] to f32[1,1500,384], or None where the engine keeps that to itself."""
-        raise Unsupported(f"{self.package} gives no access to the encoder alone")
+        raise Unsupported(f"{self.package} does not run the encoder alone")
 
     def transcribe(self, recording: Path, first: First) -> list[int]:
         """The tokens of what is said, without the special ones, greedily and without timestamps.
 
         An engine that cannot say when it has the first token does not call `first`.
         """
-        raise Unsupported(f"{self.package} runs no Whisper here")
+        raise Unsupported(f"{self.package} does not run Whisper here")
 
     def generate(self, prompt: Sequence[int], count: int, first: First) -> list[int]:
         """The `count` tokens after a prompt that is read anew, the likeliest each time; end tokens end nothing."""
-        raise Unsupported(f"{self.package} runs no language model here")
+        raise Unsupported(f"{self.package} does not run language models here")
 
     def logits(self, prompt: Sequence[int]) -> np.ndarray:
         """f32[vocabulary]: the scores of the token after the prompt."""
-        raise Unsupported(f"{self.package} runs no language model here")
+        raise Unsupported(f"{self.package} does not run language models here")
 
     def multiply(self, x: np.ndarray) -> Callable[[], None]:
         """Bring `x` to the adapter; a call that multiplies it with the model's matrix and waits until that is done."""
-        raise Unsupported(f"{self.package} multiplies no plain matrices here")
+        raise Unsupported(f"{self.package} does not multiply plain matrices here")
 
     def product(self) -> np.ndarray:
         """What the last multiplication gave."""
-        raise Unsupported(f"{self.package} multiplies no plain matrices here")
+        raise Unsupported(f"{self.package} does not multiply plain matrices here")

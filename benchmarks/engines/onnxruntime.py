@@ -136,9 +136,9 @@ class Whisper:
         return int(logits.argmax())
 
     def _run(
-        self, session: ort.InferenceSession, ids: list[int], given: dict[str, ort.OrtValue]
+        self, session: ort.InferenceSession, ids: list[int], cache: dict[str, ort.OrtValue]
     ) -> tuple[np.ndarray, dict[str, ort.OrtValue]]:
-        return run(session, {"input_ids": np.array([ids])}, given, self._device)
+        return run(session, {"input_ids": np.array([ids])}, cache, self._device)
 
 
 class Language:
@@ -176,20 +176,20 @@ class Language:
 
 
 def run(
-    session: ort.InferenceSession, feeds: dict[str, np.ndarray], given: dict[str, ort.OrtValue], device: str
+    session: ort.InferenceSession, feeds: dict[str, np.ndarray], cache: dict[str, ort.OrtValue], device: str
 ) -> tuple[np.ndarray, dict[str, ort.OrtValue]]:
     """The last token's logits on the host, and the cache on the device under the names that it is given back by."""
     binding = session.io_binding()
     for name, array in feeds.items():
         binding.bind_cpu_input(name, array)
-    wanted = {i.name for i in session.get_inputs()}
-    for name, value in given.items():
-        if name in wanted:
+    inputs = {i.name for i in session.get_inputs()}
+    for name, value in cache.items():
+        if name in inputs:
             binding.bind_ortvalue_input(name, value)
     names = [o.name for o in session.get_outputs()]
     for name in names:
         binding.bind_output(name, "cpu" if name == "logits" else device)
     session.run_with_iobinding(binding)
-    made = dict(zip(names, binding.get_outputs(), strict=True))
-    logits = made.pop("logits").numpy()[0, -1]
-    return logits, {name.replace("present", "past_key_values"): value for name, value in made.items()}
+    outputs = dict(zip(names, binding.get_outputs(), strict=True))
+    logits = outputs.pop("logits").numpy()[0, -1]
+    return logits, {name.replace("present", "past_key_values"): value for name, value in outputs.items()}

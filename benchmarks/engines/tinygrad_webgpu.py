@@ -71,10 +71,10 @@ class TinygradWebGpu(Engine):
         return self._language.output(self._language.output_norm(x[:, -1:])).numpy().reshape(-1).astype(np.float32)
 
     def multiply(self, x: np.ndarray) -> Callable[[], None]:
-        given = Tensor(x).realize()
+        vector = Tensor(x).realize()
 
         def once() -> None:
-            self._product = self._run(given)
+            self._product = self._run(vector)
             Device[Device.DEFAULT].synchronize()
 
         return once

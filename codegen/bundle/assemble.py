@@ -1,22 +1,25 @@
 """Assemble: graphs become a plan. Every dispatch is a step with shaders for its variants, every tensor has a buffer.
 
-Weights are written while kernels are rendered, so that they are never all in memory twice.
+Weights are written as they are laid out, so that they are never all in memory twice.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from intaglio.codegen import names as naming
-from intaglio.codegen.kernel import MAX_BINDING, Groups, Kernel, Weight
+from intaglio.codegen.kernel import Groups, Kernel, Weight
 from intaglio.codegen.lower import Dispatch, lower, symbols
 from intaglio.codegen.memory import Slots, Use
 from intaglio.codegen.render import Renderer
 from intaglio.codegen.shader import Shader
 from intaglio.codegen.storage import Root, Storage, buffer, identity, numbers, texel_format, texture, textures
-from intaglio.codegen.weights import WeightStore
+from intaglio.codegen.target import MAX_BINDING
+from intaglio.codegen.weights import WeightStore, weight_identity
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Value
 from intaglio.compiler.models.model import Model
@@ -44,6 +47,9 @@ def assemble(model: Model, folder: Path, progress: Progress) -> Assembled:
     return _Assembly(model, folder, progress).assembled()
 
 
+_Codes = dict[str, str]  # the code of the shader of each variant
+
+
 @dataclass(frozen=True)
 class _Slot:
     """Scratch memory whose size is known only when every program has been laid out."""
@@ -66,9 +72,12 @@ class _Assembly:
         self._pools = {"buffer": Slots(), "texture": Slots()}
         self._shared = {v for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
         self._textures = textures(self._dispatches.values(), self._shared)
+        self._unstored = self._weight_sizes()
+        self._weight_bytes, self._all_weight_bytes = 0, sum(self._unstored.values())
 
     def assembled(self) -> Assembled:
-        steps = {name: self._steps(name) for name in self._dispatches}
+        rendered = self._rendered()
+        steps = {name: self._steps(name, rendered) for name in self._dispatches}
         self._store.flush()
         slots, shaders = self._scratch_buffers(), list(self._renderer.shaders.values())
         names = dict(zip((s.code for s in shaders), naming.names(shaders), strict=True))
@@ -85,29 +94,39 @@ class _Assembly:
         plan = Plan(self._model.kind, self._symbols, kernels, tuple(self._buffers), programs, files)
         return Assembled(plan, texts, self._dispatches)
 
-    def _steps(self, program: str) -> list[Step]:
+    def _rendered(self) -> dict[str, list[_Codes]]:
+        """The shaders of every program's steps."""
+        total, result = sum(map(len, self._dispatches.values())), {}
+        done = itertools.count(1)
+        for program, dispatches in self._dispatches.items():
+            result[program] = []
+            for dispatch in dispatches:
+                result[program].append(self._codes(program, dispatch))
+                self._progress("kernels", next(done), total)
+        return result
+
+    def _codes(self, program: str, dispatch: Dispatch) -> _Codes:
+        kernel = dispatch.kernel
+        storage = {name: self._storage(place.root) for name, place in dispatch.places.items()}
+        return {
+            k.variant: self._renderer.shader(program, replace(dispatch, kernel=k), storage, k is not kernel).code
+            for k in (kernel, *kernel.others)
+        }
+
+    def _steps(self, program: str, rendered: Mapping[str, Sequence[_Codes]]) -> list[Step]:
         """The steps of a program, with slots where buffers will be, and code where names of kernels will be."""
         graph, dispatches = self._model.graphs[program], self._dispatches[program]
         for value in (*graph.inputs, *graph.states, *graph.outputs):
             self._name(graph, value)
         slots = self._scratch(dispatches)
-        result = []
-        for i, dispatch in enumerate(dispatches, 1):
-            result.append(self._step(program, dispatch, slots))
-            self._progress(f"{program}: kernels and weights", i, len(dispatches))
-        return result
+        return [self._step(d, codes, slots) for d, codes in zip(dispatches, rendered[program], strict=True)]
 
-    def _step(self, program: str, dispatch: Dispatch, slots: dict[Value, _Slot]) -> Step:
+    def _step(self, dispatch: Dispatch, codes: _Codes, slots: dict[Value, _Slot]) -> Step:
         kernel = dispatch.kernel
-        storage = {name: self._storage(place.root) for name, place in dispatch.places.items()}
-        shaders = {
-            k.variant: self._renderer.shader(program, replace(dispatch, kernel=k), storage, k is not kernel).code
-            for k in (kernel, *kernel.others)
-        }
-        others = {k.variant: (shaders[k.variant], _grid(k)) for k in kernel.others}
+        others = {k.variant: (codes[k.variant], _grid(k)) for k in kernel.others}
         alternatives = Alternatives(kernel.problem, kernel.variant, others) if others else None
         buffers = tuple(self._buffer(p.root, slots) for p in dispatch.places.values())
-        return Step(shaders[kernel.variant], buffers, _grid(kernel), alternatives)
+        return Step(codes[kernel.variant], buffers, _grid(kernel), alternatives)
 
     # buffers
 
@@ -164,9 +183,16 @@ class _Assembly:
             return self._weight(root, self._storage(root))
         return slots[root] if root in slots else self._named[root.name]
 
+    def _weight_sizes(self) -> dict[tuple, int]:
+        """Bytes of every weight."""
+        places = (p for dispatches in self._dispatches.values() for d in dispatches for p in d.places.values())
+        return {weight_identity(p.root): self._storage(p.root).bytes for p in places if isinstance(p.root, Weight)}
+
     def _weight(self, weight: Weight, storage: Storage) -> int:
         row = storage.texture[0] * TEXELS[storage.format] if storage.texture else WORD
         stored = self._store.add(weight, row)
+        self._weight_bytes += self._unstored.pop(weight_identity(weight), 0)
+        self._progress("weights", self._weight_bytes, self._all_weight_bytes)
         if stored.name not in self._weights:
             self._weights[stored.name] = len(self._buffers)
             self._buffers.append(self._sized("weight", storage, name=stored.name, files=stored.files))

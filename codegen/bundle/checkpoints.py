@@ -17,16 +17,21 @@ from intaglio.compiler.ir.graph import Graph, Value
 from intaglio.compiler.models.model import GoldenRun, sample
 from intaglio.compiler.semantics import evaluate
 from intaglio.runtime.instruments.golden import Check, Slice
+from intaglio.runtime.progress import Progress
 
 SAMPLES = 256  # of a step's values
 
 
 def checks(
-    runs: Sequence[GoldenRun], graphs: Mapping[str, Graph], dispatches: Mapping[str, Sequence[Dispatch]]
+    runs: Sequence[GoldenRun],
+    graphs: Mapping[str, Graph],
+    dispatches: Mapping[str, Sequence[Dispatch]],
+    progress: Progress,
 ) -> Iterator[Check]:
     """The checks of a bundle. The value of a step is known where it is whole: at the last step that writes it."""
     states = {name: array for graph in graphs.values() for name, array in evaluate.zeros(graph).items()}
-    for run in runs:
+    for i, run in enumerate(runs):
+        progress("checkpoints", i, len(runs))
         graph = graphs[run.program]
         states |= {name: array for name, array in run.inputs.items() if name in states}
         values = {v: (states | run.inputs)[v.name] for v in (*graph.inputs, *graph.states)}

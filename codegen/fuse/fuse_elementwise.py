@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intaglio.codegen.fuse.fuse_prologue import MAX_BINDINGS
-from intaglio.compiler.ir.expression import ELEMENTWISE, SMOOTH, shifted, step
+from intaglio.codegen.fuse.hosts import by_fours
+from intaglio.codegen.target import MAX_BINDINGS
+from intaglio.compiler.ir.expression import ELEMENTWISE, shifted, step
 from intaglio.compiler.ir.graph import Graph, Node, Tail, Value
 from intaglio.compiler.ir.operators import Elementwise, Linear
 
@@ -23,8 +24,8 @@ def fuse_elementwise(graph: Graph) -> int:
             graph.replace(node, _expression(node))
     changed = 0
     for node in graph.nodes:
-        while Elementwise.of(node) and (host := _host(graph, node)) is not None:
-            node = _join(graph, host, node)
+        while (of := Elementwise.of(node)) and (host := _host(graph, node, of)) is not None:
+            node = _join(graph, host, node, of)
             changed += 1
     return changed
 
@@ -51,7 +52,7 @@ def _number(value: Value | None) -> float | None:
     return None if value is None else value.scalar
 
 
-def _host(graph: Graph, node: Node) -> Node | None:
+def _host(graph: Graph, node: Node, of: Elementwise[Value]) -> Node | None:
     """The node whose result only `node` reads, and that can apply the expression to it."""
     for value in node.inputs:
         maker = graph.producer(value)
@@ -62,7 +63,7 @@ def _host(graph: Graph, node: Node) -> Node | None:
             or value.type != node.output.type
         ):
             continue
-        hosts = maker.op in _ONE_BY_ONE or (_takes_a_tail(maker) and by_fours(node))
+        hosts = maker.op in _ONE_BY_ONE or (_takes_a_tail(maker) and by_fours(of, node.output))
         bindings = len({v for v in (*maker.reads, *node.inputs) if v is not None}) - 1 + len(maker.outputs)
         if hosts and bindings <= MAX_BINDINGS:
             return maker
@@ -80,18 +81,7 @@ def _takes_a_tail(node: Node) -> bool:
     return node.op == "Gather" and table.const is not None and len(table.shape) == 2 and axis in (0, -2)
 
 
-def by_fours(node: Node) -> bool:
-    """Whether the expression can be applied to four neighbouring f32 at a time, as heavy kernels do."""
-    width = node.output.shape[-1] if node.output.shape else 1
-    return (
-        isinstance(width, int)
-        and width % 4 == 0
-        and all(v.dtype == "f32" and v.shape and v.shape[-1] == width for v in node.inputs)
-        and all(op in SMOOTH for op, *_ in Elementwise.of(node).steps)
-    )
-
-
-def _join(graph: Graph, host: Node, node: Node) -> Node:
+def _join(graph: Graph, host: Node, node: Node, of: Elementwise[Value]) -> Node:
     """`node`'s expression appended to that of `host`; returns the joint node."""
     own = Elementwise.of(host)
     before = own.steps if own is not None else host.tail.steps if host.tail is not None else ()
@@ -105,7 +95,7 @@ def _join(graph: Graph, host: Node, node: Node) -> Node:
         if value not in reads:
             reads.append(value)
         names[f"x{i}"] = f"x{reads.index(value)}"
-    steps = before + shifted(Elementwise.of(node).steps, len(before), names)
+    steps = before + shifted(of.steps, len(before), names)
     sources = (*host.sources, *node.sources)
     graph.remove(node)
     if own is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intaglio.codegen.fuse.fuse_elementwise import by_fours
+from intaglio.codegen.fuse.hosts import by_fours
 from intaglio.compiler.ir.expression import shifted
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Elementwise, Linear
@@ -22,7 +22,12 @@ def fuse_gate(graph: Graph) -> int:
 def _absorb(graph: Graph, node: Node, of: Elementwise[Value]) -> bool:
     maker = graph.producer(of.operands[0])
     layer = Linear.of(maker)
-    if layer is None or maker is not graph.producer(of.operands[1]) or not _gives_halves(graph, maker, layer, node):
+    if (
+        layer is None
+        or maker is not graph.producer(of.operands[1])
+        or not _gives_halves(graph, maker, layer, node)
+        or not by_fours(of, node.output)
+    ):
         return False
     names = {f"x{of.operands.index(half)}": acc for half, acc in zip(maker.outputs, ("acc", "acc1"), strict=True)}
     gated = replace(layer, splits=(), gate=shifted(of.steps, 0, names))
@@ -34,4 +39,4 @@ def _absorb(graph: Graph, node: Node, of: Elementwise[Value]) -> bool:
 def _gives_halves(graph: Graph, maker: Node, layer: Linear[Value], reader: Node) -> bool:
     private = all(graph.consumers(v) == [reader] and v not in graph.outputs for v in maker.outputs)
     halves = len(layer.splits) == 2 and layer.splits[0] == layer.splits[1]
-    return private and halves and layer.weight.shape[1] % 4 == 0 and by_fours(reader) and not layer.cached
+    return private and halves and layer.weight.shape[1] % 4 == 0 and not layer.cached

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intaglio.compiler.ir.dims import Dim
+from intaglio.codegen.fuse.hosts import is_one_row
+from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear, Prologue
 
 _KINDS = {"LayerNormalization": "layernorm", "RMSNormalization": "rmsnorm"}
-MAX_BINDINGS = 8  # storage buffers that a shader may bind under WebGPU's default limits
 
 
 def fuse_prologue(graph: Graph) -> int:
     """Returns the number of norms that were absorbed."""
     changed = 0
     for node in graph.nodes:
-        if node.op in _KINDS and node.output not in graph.outputs and one_row(node.output.shape):
+        if node.op in _KINDS and node.output not in graph.outputs and is_one_row(node.output.shape):
             readers = graph.consumers(node.output)
             if readers and all(_can_host(n, Linear.of(n), node.output) for n in readers):
                 for reader in readers:
@@ -24,11 +24,6 @@ def fuse_prologue(graph: Graph) -> int:
                 changed += 1
     graph.prune()
     return changed
-
-
-def one_row(shape: tuple[Dim, ...]) -> bool:
-    """Whether the last axis is all there is."""
-    return all(d == 1 for d in shape[:-1])
 
 
 def _can_host(node: Node, layer: Linear[Value] | None, x: Value) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intaglio.codegen.fuse.fuse_prologue import one_row
+from intaglio.codegen.fuse.hosts import is_one_row
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear, Rotary, RotaryTail
 
@@ -37,7 +37,7 @@ def _can_host(graph: Graph, maker: Node, layer: Linear[Value], node: Node, rotar
     """Whether the layer makes what is rotated, in whole heads and for nobody else."""
     head_dim = 2 * rotary.cos.shape[1]  # of heads that are rotated whole
     return (
-        one_row(maker.output.shape)
+        is_one_row(maker.output.shape)
         and layer.weight.shape[1] % 4 == 0
         and not (layer.window or layer.gate or maker.tail)
         and all(write.at == rotary.past for write in (*layer.cached, *rotary.cached))

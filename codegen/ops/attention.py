@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, own, refuse
+from intaglio.codegen.kernel import Kernel, groups, own, refuse
 from intaglio.codegen.ops.attention_steps import changes, in_steps
+from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Attention
@@ -20,7 +21,6 @@ _GROUPS = {"group16": 16, "group64": 64}  # the same where a workgroup takes all
 _TOGETHER = 8  # of them at most, so that what they find fits
 _BLOCK = 2048  # weights of keys that are in workgroup memory, at most
 _HEAD = 256  # the widest head
-_SHARED, _LARGE_SHARED = 16_384, 32_768  # bytes of workgroup memory
 
 
 @own(Attention)
@@ -43,14 +43,15 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
     keys, heads = of.k.shape[-2], of.heads
     d4, most, together = of.q.shape[-1] // heads // 4, dims.high(keys), heads // of.kv_heads
 
-    def variant(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
+    def variant(lanes: int, tile: int, group: int = 1, shared: int = WORKGROUP_MEMORY) -> dict[str, Any]:
         left = shared - 24 * group * lanes  # bytes, beside what lanes find
         block = min(most, _BLOCK // group, left // (4 * group))
         sizes = {"lanes": lanes, "splits": lanes // d4, "tile": tile, "group": group, "block": block}
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
     variants = {name: variant(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
-    variants["lanes1024x1"] = variant(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
+    larger = variant(LARGER_INVOCATIONS, 1, shared=LARGER_WORKGROUP_MEMORY)
+    variants["lanes1024x1"] = larger | {"needs": ("larger-limits",)}
     subgroup = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
     variants["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
     if 1 < together <= _TOGETHER:

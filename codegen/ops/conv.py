@@ -9,20 +9,10 @@ from typing import Any
 import numpy as np
 
 from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import (
-    MAX_TRIPS,
-    MAX_WORKGROUPS,
-    Groups,
-    Kernel,
-    Operand,
-    Weight,
-    op,
-    operand,
-    refuse,
-    wgsl_type,
-)
+from intaglio.codegen.kernel import Groups, Kernel, Operand, Weight, op, operand, refuse, wgsl_type
 from intaglio.codegen.ops.elementwise import moved
 from intaglio.codegen.ops.linear import tail_operands
+from intaglio.codegen.target import MAX_TRIPS, MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node, TensorType, Value, type_of

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import MAX_WORKGROUPS, Kernel, fours, groups, most, op, operand, own, refuse, wgsl_type
+from intaglio.codegen.kernel import Kernel, fours, groups, most, op, operand, own, refuse, wgsl_type
+from intaglio.codegen.target import MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression

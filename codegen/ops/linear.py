@@ -5,19 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import (
-    MAX_BINDING,
-    MAX_TRIPS,
-    Kernel,
-    Operand,
-    Weight,
-    fours,
-    groups,
-    operand,
-    own,
-    refuse,
-    rows_of,
-)
+from intaglio.codegen.formats import FORMATS
+from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
+from intaglio.codegen.target import MAX_BINDING, MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
@@ -28,7 +18,6 @@ from intaglio.compiler.ir.operators import Linear
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
 _TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # the same of workgroups that share what they read
 _SUBGROUP = {"needs": ("subgroups",), "most_read": "weight"}
-_BITS = {"f32": 32, "f16": 16, "q8": 8, "q4": 4}  # of a number in a packed matrix
 _WIDE = 8192  # outputs from which a matrix-vector product has work for invocations that compute many
 
 
@@ -82,7 +71,7 @@ def _head_dim(layer: Linear[Value]) -> int:
 def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
     """Ranges of a matrix's rows, in blocks of `whole`, a multiple of 8, such that each fits a binding."""
     width = weight.shape[1]
-    each = MAX_BINDING * 8 // (_BITS[Weight(weight).format] * (width + -width % 4)) // whole * whole
+    each = MAX_BINDING * 8 // (FORMATS[Weight(weight).format].bits * (width + -width % 4)) // whole * whole
     return [(start, min(start + each, rows)) for start in range(0, rows, each)]
 
 

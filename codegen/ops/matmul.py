@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, per_element, refuse, wgsl_type
+from intaglio.codegen.kernel import Kernel, groups, op, operand, per_element, refuse, wgsl_type
+from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, op, operand, per_element, refuse, wgsl_type
+from intaglio.codegen.kernel import Kernel, op, operand, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.conv import tap, trips
+from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.semantics.windows import Window, windows

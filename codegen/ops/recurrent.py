@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, operand, own, refuse
+from intaglio.codegen.kernel import Kernel, groups, operand, own, refuse
+from intaglio.codegen.target import MAX_INVOCATIONS, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Recurrent
+from intaglio.runtime.limits import WORD
 
-_LANES = 256
-_MOST_HIDDEN = 2048  # whose states fit workgroup memory twice
+_LANES = MAX_INVOCATIONS
+_MOST_HIDDEN = WORKGROUP_MEMORY // (2 * WORD)  # whose states fit workgroup memory twice
 _BACKWARD = {"forward": "false", "reverse": "true", "bidirectional": "d == 1u"}
 _ACTIVATIONS = {
     "Affine": "{1} * {0} + {2}",

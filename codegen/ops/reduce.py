@@ -9,18 +9,8 @@ from typing import Any
 import numpy as np
 
 from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import (
-    MAX_TRIPS,
-    MAX_WORKGROUPS,
-    Kernel,
-    groups,
-    most,
-    op,
-    operand,
-    per_element,
-    refuse,
-    wgsl_type,
-)
+from intaglio.codegen.kernel import Kernel, groups, most, op, operand, per_element, refuse, wgsl_type
+from intaglio.codegen.target import MAX_TRIPS, MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Node, Value

@@ -7,7 +7,7 @@ count as much as the columns that they are multiplied with are large.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +16,6 @@ import numpy as np
 from intaglio.compiler.ir.memory_mapped import moved
 
 GROUP = 32
-FORMATS = ("f16", "q8", "q4")
 _LARGEST = float(np.finfo(np.float16).max)
 _GRIDS = range(15, 7, -1)  # steps in a group's range, if it was quantized before: then that is its own grid
 _FITS = (14, 15, 16, 17)  # steps from which the search for others begins
@@ -99,14 +98,14 @@ def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) 
     """
     if not np.isfinite(matrix).all() or np.abs(matrix).max(initial=0) > _LARGEST:
         return None
-    if format == "f16":
-        return PackedMatrix("f16", moved(matrix.astype(np.float16)))
+    quantize = FORMATS[format].quantize
+    if quantize is None:
+        return PackedMatrix(format, moved(matrix.astype(np.float16)))
     if matrix.ndim != 2 or matrix.shape[1] % GROUP:
         return None
     each = max(1, _BLOCK // matrix.shape[1])
     weights = np.ones(matrix.shape[1], np.float32) if importance is None else importance.astype(np.float32)
     tiled = np.tile(weights.reshape(-1, GROUP), (each, 1))
-    quantize = {"q8": _q8, "q4": _q4}[format]
 
     def part(first: int) -> Codes:
         groups = matrix[first : first + each].reshape(-1, GROUP)
@@ -214,3 +213,19 @@ def _fitted(groups: _Groups, mean: np.ndarray, codes: np.ndarray) -> tuple[np.nd
     variance = np.einsum("ij,ij,ij->i", groups.weights, spread, spread)
     scale = np.einsum("ij,ij,ij->i", groups.weights, spread, groups.numbers) / np.where(variance == 0, 1, variance)
     return scale, mean - scale * middle
+
+
+@dataclass(frozen=True)
+class Format:
+    """bits: of a code; quantize: the codes, scales and minima of groups [n, GROUP], given how much each number counts.
+
+    A format without groups rounds each number by itself.
+    """
+
+    bits: int
+    quantize: Callable[[np.ndarray, np.ndarray], Codes] | None = None
+
+
+FORMATS = {"f16": Format(16), "q8": Format(8, _q8), "q4": Format(4, _q4)}
+QUANTIZED = tuple(name for name, format in FORMATS.items() if format.quantize)
+STORAGE = ("f32", *(name for name in FORMATS if name not in QUANTIZED))  # what else a tensor may be stored as

@@ -12,6 +12,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from intaglio.compiler.ir.graph import Value
 from intaglio.compiler.models.accuracy import compare
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language.family import LanguageModel
@@ -23,7 +24,7 @@ from intaglio.compiler.models.whisper.family import Whisper
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
-from intaglio.compiler.passes.quantize import Precision, observe, quantize
+from intaglio.compiler.passes.quantize import Precision, Statistics, matrix_bytes, observe, quantize
 
 FAMILIES: tuple[type[Family], ...] = (Whisper, LanguageModel, PlainModel)
 
@@ -61,10 +62,11 @@ def _compiled(model: Family, trace: Trace, precision: Precision) -> Model:
     # Phase 1, prepare: the family makes the graphs such that numpy can run them.
     _apply(model, model.prepare(), trace)
     # Phase 2, golden values: those of the export, before any pass that could be wrong, unless phase 6 makes others.
-    trace.say("golden values")
+    trace.stage("golden values")
     decoder = model.decoder()
     golden = model.golden(decoder) if decoder is None or not precision.reduced else []
     # Phase 3, understand: what the exporter meant.
+    trace.stage("passes", len(UNDERSTAND) * len(model.graphs))
     _apply(model, dict.fromkeys(model.graphs, UNDERSTAND), trace)
     # Phase 4, derive: what the family adds to that, such as caches.
     _apply(model, model.derive(), trace)
@@ -87,17 +89,31 @@ def _reduce(
 
     Without a decoder there is no text to measure on, and the golden values stay those of the export.
     """
-    trace.say("accuracy")
     decoder = model.decoder()
     if decoder is None:
-        _apply(model, dict.fromkeys(model.reduces, (partial(quantize, precision=precision, observed={}),)), trace)
+        _pack(model, precision, {}, trace)
         return None, golden
+    trace.stage("accuracy before")
     ids, others = model.texts()
     expected = decoder.logits(ids)
     observed = observe(decoder.graph, *decoder.feeds(others))
-    _apply(model, dict.fromkeys(model.reduces, (partial(quantize, precision=precision, observed=observed),)), trace)
+    _pack(model, precision, observed, trace)
+    trace.stage("accuracy after")
     packed = model.decoder()
     return compare(expected, packed.logits(ids), ids), model.golden(packed)
+
+
+def _pack(model: Family, precision: Precision, observed: Mapping[Value, Statistics], trace: Trace) -> None:
+    total, done = sum(matrix_bytes(model.graphs[name]) for name in model.reduces), 0
+
+    def report(size: int) -> None:
+        nonlocal done
+        done += size
+        trace.progress("packing", done, total)
+
+    trace.stage("packing")
+    step = partial(quantize, precision=precision, observed=observed, report=report)
+    _apply(model, dict.fromkeys(model.reduces, (step,)), trace)
 
 
 def _apply(model: Family, passes: Passes, trace: Trace) -> None:

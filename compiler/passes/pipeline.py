@@ -53,13 +53,22 @@ class Trace:
     """What the passes did: a row each, and with `folder` the graph after each as a text file.
 
     `models`: what `outline` says of each model as it was loaded, because passes change graphs in place.
+    progress: called with the name of a stage, how much of it is done, and how much there is (0: unknown).
     """
 
     folder: Path | None = None
     say: Callable[[str], None] = lambda line: None
     outline: Callable[[Graph], Any] | None = None
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
     rows: list[dict[str, str | int]] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)
+    _expected: tuple[int, int] = (0, 0)  # passes: how many there were before the stage, and how many it has
+
+    def stage(self, name: str, passes: int = 0) -> None:
+        """Begin a stage of the work; `passes`: how many are run in it."""
+        self.say(name)
+        self._expected = len(self.rows), passes
+        self.progress(name, 0, passes)
 
     def begin(self, graph: Graph) -> None:
         if self.outline is not None and graph.model not in self.models:
@@ -68,6 +77,9 @@ class Trace:
     def record(self, graph: Graph, name: str, changes: int) -> None:
         self.rows.append({"graph": graph.name, "pass": name, "changes": changes, "nodes": len(graph.nodes)})
         self.say(f"{graph.name}: {name}: {changes} changes, {len(graph.nodes)} nodes")
+        before, expected = self._expected
+        if len(self.rows) - before <= expected:
+            self.progress("passes", len(self.rows) - before, expected)
         if self.folder is not None:
             count = sum(row["graph"] == graph.name for row in self.rows)
             (self.folder / f"{graph.name}-{count:02d}-{name}.txt").write_text(str(graph))

@@ -1,4 +1,4 @@
-"""Control flow ends while loading: a branch whose condition is known is inlined, a loop of known length unrolled.
+"""Control flow ends while loading: a branch is inlined if its condition is constant, a loop unrolled if its length is.
 
 Conditions and trip counts follow from shapes and from inputs that are bound.
 """
@@ -109,7 +109,7 @@ CONTROL: dict[str, Callable[[Loader, NodeProto, str, Inputs, Scope], Results]] =
 
 
 def _run(loader: Loader, body: GraphProto, arguments: Sequence[Value | None], source: str, scope: Scope) -> list[Value]:
-    """The results of a graph inside a node, whose names are its own and who sees those around it."""
+    """The outputs of a graph inside a node. It has its own names and sees those around it."""
     inner = scope.new_child()
     if len(body.input) != len(arguments):
         raise BadModel(f"{source}: its body has {len(body.input)} inputs, expected {len(arguments)}")

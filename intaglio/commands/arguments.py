@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from typing import Any
 
@@ -20,6 +21,14 @@ def read_array(path: str) -> np.ndarray:
     if not isinstance(content, np.ndarray):
         raise ValueError(f"{path} holds several arrays; expected a .npy file with one")
     return content
+
+
+def utf8(argument: str) -> str:
+    """A text, whatever encoding the locale has."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        raise argparse.ArgumentTypeError("expected text in UTF-8; convert it with iconv -t utf-8") from None
 
 
 def pair(text: str) -> tuple[str, str]:

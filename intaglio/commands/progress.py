@@ -10,18 +10,22 @@ REPEAT = 10.0  # seconds between lines about the same work in a log
 
 
 class ProgressLine:
-    """`progress(what, done, total)`: the work, how much of it is done, and how much there is (0: unknown)."""
+    """`progress(what, done, total)`: the work, how much of it is done, and how much there is (0: unknown).
+
+    What stands in parentheses behind the work may change while it is the same work.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._terminal = stream, stream.isatty()
         self._what, self._last = "", 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        now, begins = time.monotonic(), what != self._what
+        work = what.partition(" (")[0]
+        now, begins = time.monotonic(), work != self._what
         pause = REDRAW if self._terminal else REPEAT
         if not begins and now - self._last < pause:
             return
-        self._what, self._last = what, now
+        self._what, self._last = work, now
         amount = f" {100 * done // total} %" if total else f" {done}" if done else ""
         if self._terminal:
             self._stream.write(f"\r\x1b[2K{what}{amount}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import intaglio
-from intaglio.commands.arguments import pair, read_array
+from intaglio.commands.arguments import pair, read_array, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--audio", metavar="FILE", help="a WAV or FLAC recording to transcribe")
-    source.add_argument("--prompt", metavar="TEXT", help="a text to continue")
+    source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
         "--chat", action="store_true", default=None, help="chat interactively, one message per line; Ctrl-D quits"
     )
@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
     )
     speech = parser.add_argument_group("with --audio")
-    speech.add_argument("--language", metavar="xx", help="the spoken language, such as en (default: detected)")
+    speech.add_argument(
+        "--language",
+        metavar="xx",
+        help="the spoken language, such as en, or auto: detected (default: as the export sets it, or auto)",
+    )
     speech.add_argument("--task", choices=["transcribe", "translate"], help="translate: into English")
     speech.add_argument(
         "--timestamps",
@@ -62,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text.add_argument(
         "--seed", metavar="N", type=int, help="make sampling repeatable: the same seed gives the same text"
     )
-    text.add_argument("--stop", metavar="TEXT", action="append", help="stop before this text (may be repeated)")
+    text.add_argument(
+        "--stop", metavar="TEXT", type=utf8, action="append", help="stop before this text (may be repeated)"
+    )
     text.add_argument("--ignore-eos", action="store_true", default=None, help="continue after the model's end token")
     text.add_argument(
         "--logprobs",
@@ -74,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps-per-submit", metavar="N", type=int, help="tokens per submit to the adapter (default: measured)"
     )
     talk = parser.add_argument_group("with --chat")
-    talk.add_argument("--system", metavar="TEXT", help="the system message: instructions for the model")
+    talk.add_argument("--system", metavar="TEXT", type=utf8, help="the system message: instructions for the model")
     tensors = parser.add_argument_group("with --input")
     tensors.add_argument("--program", metavar="NAME", help="the program to run (default: main)")
     tensors.add_argument("--output", metavar="DIR", type=Path, help="write the outputs to this folder as .npy files")
@@ -110,7 +116,7 @@ def _check(options: argparse.Namespace, kind: str) -> None:
 
 def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
     transcript = bundle.transcribe(
-        options.audio, language=options.language, task=options.task or "transcribe", timestamps=options.timestamps
+        options.audio, language=options.language, task=options.task, timestamps=options.timestamps
     )
     progress.clear()
     print(json.dumps(asdict(transcript), ensure_ascii=False) if options.json else transcript.text)

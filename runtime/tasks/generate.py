@@ -166,6 +166,8 @@ class Generator:
 
     def generate(self, prompt: Sequence[int], options: Options) -> Stream:
         """The text after `prompt`. Raises PromptTooLong, and ValueError for tokens that the model does not know."""
+        if isinstance(prompt, bytes) or not isinstance(prompt, Sequence | np.ndarray):
+            raise ValueError(f"expected a text or a list of token ids, got {type(prompt).__name__}")
         if not len(prompt):
             if self.settings.start is None:
                 raise ValueError("the prompt is empty; this model needs at least one token")

@@ -26,7 +26,16 @@ class Tokenizer:
         self._tokenizer.no_padding()
 
     def encode(self, text: str, special: bool = True) -> list[int]:
-        """The tokens of `text`. special: with those that the tokenizer itself puts around a text."""
+        """The tokens of `text`. special: with those that the tokenizer itself puts around a text.
+
+        Raises ValueError for what is not a text, or has bytes in it that are not UTF-8 (surrogates, in Python).
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"expected a text, got {type(text).__name__}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"the text is not UTF-8 at character {error.start + 1}; convert it to UTF-8") from None
         return self._tokenizer.encode(text, add_special_tokens=special).ids
 
     def decode(self, tokens: Iterable[int]) -> str:

@@ -289,7 +289,7 @@ def test_groups_of_different_sizes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "broken", [{"N": 25}, {"K": 1 << 40}, {"block_size": 1 << 60}, {"block_size": 0}, {"quant_type": 2}]
 )
-def test_broken_sizes_are_told(broken: dict[str, int], tmp_path: Path) -> None:
+def test_broken_sizes_are_refused(broken: dict[str, int], tmp_path: Path) -> None:
     model = bitsandbytes(1, 5)
     for a in model.nodes[0].attribute:
         a.i = broken.get(a.name, a.i)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import wgpu
@@ -83,6 +84,10 @@ def test_inputs_that_are_taken(session: Session) -> None:
     as_float = session.run("main", feeds(x=x.astype(np.float32)))["y0"]
     np.testing.assert_array_equal(session.run("main", feeds(x=x))["y0"], as_float)
     np.testing.assert_array_equal(session.run("main", feeds(x=x.astype(np.float64)))["y0"], as_float)
+    # what onnx.numpy_helper.to_array gives for types that numpy lacks
+    np.testing.assert_array_equal(session.run("main", feeds(x=x.astype(ml_dtypes.bfloat16)))["y0"], as_float)
+    for narrow in (ml_dtypes.int4, ml_dtypes.uint4):
+        np.testing.assert_array_equal(session.run("main", feeds(n=np.ones((3, 1), narrow)))["y1"], expected)
 
 
 def test_outputs_have_their_declared_types_and_shapes(session: Session) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tokenizers import decoders, pre_tokenizers
 
 import intaglio
-from benchmarks import adapter, agreement, ceilings, ggml, report, turns
+from benchmarks import adapter, agreement, ceilings, compile_time, ggml, report, turns
 from benchmarks.engines import ENGINES, Listed, engine
 from benchmarks.kernels import inputs, matrix, product
 from benchmarks.measure import measured
@@ -70,7 +70,7 @@ def test_products_are_held_to_arithmetic_or_to_bandwidth() -> None:
         ((1, 2), [1.0, np.nan], ["encode: other differs from intaglio by nan, more than 0.001"]),
     ],
 )
-def test_engines_that_disagree_are_told(tokens: tuple[int, ...], rows: list[float], found: list[str]) -> None:
+def test_disagreements_are_reported(tokens: tuple[int, ...], rows: list[float], found: list[str]) -> None:
     results = {"encode": {"intaglio": [result(1.0)], "other": [result(1.0, tokens=tokens)]}}
     numbers = {("encode", "intaglio"): np.array([1.0, 2.0]), ("encode", "other"): np.array(rows)}
     assert agreement.disagreements(results, numbers, {"encode": 1e-3, "transcribe": 0.0}) == found
@@ -78,7 +78,7 @@ def test_engines_that_disagree_are_told(tokens: tuple[int, ...], rows: list[floa
 
 def test_a_run_without_ours_agrees_with_nothing() -> None:
     results = {"encode": {"intaglio": [], "other": [result(1.0)]}}
-    assert agreement.disagreements(results, {}, {"encode": 1e-3}) == ["encode: there is no result of intaglio"]
+    assert agreement.disagreements(results, {}, {"encode": 1e-3}) == ["encode: intaglio has no result"]
 
 
 def test_what_follows_a_prompt_is_compared_too() -> None:
@@ -270,3 +270,16 @@ def test_a_workload_with_our_engine(tmp_path: Path) -> None:
     assert seconds.wall > 0 and made.start and made.work == {"matmul": (2 * 64**3, 0)}
     x = inputs("matmul", 64).astype(np.float64)
     np.testing.assert_allclose(made.rows, x @ matrix(64, 64, np.float32).astype(np.float64), atol=1e-5)
+
+
+def test_the_time_of_compiling(tmp_path: Path) -> None:
+    """The least of all rounds, of the process that compiles: it imports numpy, so it takes tens of MiB."""
+    folder = ROOT / "tests" / "fixtures" / "llama-optimum-18"
+    usage = compile_time.compiled(compile_time.Subject("a small Llama", folder))
+    assert 0.1 < usage.cpu < 60 and 32 << 20 < usage.peak < 4 << 30
+    least = compile_time.least([usage, compile_time.Usage(0.05, 5 << 30)])
+    assert (least.cpu, least.peak) == (0.05, usage.peak)
+    lines = compile_time.table({"a small Llama": compile_time.Usage(1.26, 100 << 20)}).splitlines()
+    assert lines[-1] == "| a small Llama | 1.3 | 100 |"
+    with pytest.raises(subprocess.CalledProcessError):
+        compile_time.compiled(compile_time.Subject("nothing", tmp_path))

@@ -9,6 +9,7 @@ import pty
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -161,7 +162,7 @@ def test_a_conversation_is_read_once(bundle: intaglio.Bundle, runs: list[tuple[s
     assert start >= first.prompt_tokens and start + read == second.prompt_tokens
 
 
-def test_what_is_run_by_hand_is_no_part_of_a_text(folder: Path) -> None:
+def test_runs_by_hand_are_not_part_of_a_text(folder: Path) -> None:
     """Golden checks and single programs write the cache too."""
     expected = intaglio.load(folder).generate([1, 2, 3, 4, 5], max_tokens=9, ignore_eos=True)
     bundle = intaglio.load(folder)
@@ -183,7 +184,11 @@ def test_what_python_refuses(bundle: intaglio.Bundle, bare: intaglio.Bundle) -> 
         (lambda: bare.generate([1], stop="x"), "tokenizer"),
         (lambda: bundle.chat([]), "messages: expected a list"),
         (lambda: bundle.chat("Hi"), "messages: expected a list"),
-        (lambda: bundle.chat([{"content": "Hi"}]), "messages: expected a list"),
+        (lambda: bundle.chat([{"content": "Hi"}]), "messages.0.: expected"),
+        (lambda: bundle.chat([{"role": "user", "content": "\udcff"}]), "not UTF-8 at character"),
+        (lambda: bundle.generate("a\udcff"), "not UTF-8 at character 2"),
+        (lambda: bundle.generate(b"Hi"), "expected a text or a list of token ids, got bytes"),
+        (lambda: bundle.generate(5), "expected a text or a list of token ids, got int"),
         (lambda: bundle.generate(PROMPT, temperature=-1), "temperature: .*got -1"),
         (lambda: bundle.generate([303]), "303"),
     ]:
@@ -201,6 +206,30 @@ def test_other_bundles_say_nothing(call: str, tmp_path: Path) -> None:
 
 
 # the command line
+
+
+def test_a_locale_that_says_ascii(folder: Path, bundle: intaglio.Bundle) -> None:
+    """Texts are UTF-8 on the command line, on standard input and on standard output."""
+    expected = bundle.generate("Grüße", max_tokens=3)
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "intaglio", "run", str(folder), "--max-tokens", "3", "--json"]
+    prompt = subprocess.run([*command, "--prompt", "Grüße".encode()], env=environment, capture_output=True, check=True)
+    assert json.loads(prompt.stdout) == asdict(expected)
+    answer = subprocess.run(
+        [*command, "--chat"], input="Grüße\n".encode(), env=environment, capture_output=True, check=True
+    )
+    assert json.loads(answer.stdout) == asdict(bundle.chat(user("Grüße"), max_tokens=3))
+
+
+@pytest.mark.parametrize(
+    "arguments, line, status",
+    [(["--prompt", b"a \xff b"], b"", 2), (["--chat"], b"a \xff b\n", 1), (["--chat", "--system", b"\xff"], b"", 2)],
+)
+def test_what_is_not_utf_8(folder: Path, arguments: list[Any], line: bytes, status: int) -> None:
+    command = [sys.executable, "-m", "intaglio", "run", str(folder), *arguments]
+    result = subprocess.run(command, input=line, capture_output=True)
+    assert result.returncode == status and b"UTF-8" in result.stderr.splitlines()[-1] and not result.stdout
+    assert b"Traceback" not in result.stderr
 
 
 def test_run_a_prompt(cli: Callable[..., Any], folder: Path, bundle: intaglio.Bundle) -> None:

@@ -125,7 +125,7 @@ def test_what_is_not_linear_is_refused(compute):
         compute()
 
 
-def test_fractions_are_no_dimensions():
+def test_fractions_are_not_dimensions():
     for fraction in (1.5, np.float32(2)):
         with pytest.raises(TypeError):
             dim(T) + fraction

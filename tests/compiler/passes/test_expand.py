@@ -59,7 +59,7 @@ def test_written_out(text: str) -> None:
     assert not ops(g).keys() & EXPANSIONS.keys() - {"Pad"}
 
 
-def test_what_is_not_known_stays() -> None:
+def test_dynamic_padding_stays() -> None:
     g = graph('main (float[T] x) => (float[N] y) { y = Pad<mode="edge">(x, two) }', {"two": np.array([1, 1])}, opset=18)
     assert expand(g) == 0
     assert ops(g) == {"Pad": 1}

@@ -1,0 +1,24 @@
+"""Hosts: what kernels can take in. Facts of codegen/ops that the fusions go by."""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.expression import SMOOTH
+from intaglio.compiler.ir.graph import Value
+from intaglio.compiler.ir.operators import Elementwise
+
+
+def is_one_row(shape: tuple[Dim, ...]) -> bool:
+    """Whether the last axis is all there is, so that a layer is a matrix-vector product."""
+    return all(d == 1 for d in shape[:-1])
+
+
+def by_fours(expression: Elementwise[Value], out: Value) -> bool:
+    """Whether it can be applied to four neighbouring f32 of its result at a time, as heavy kernels do."""
+    width = out.shape[-1] if out.shape else 1
+    return (
+        isinstance(width, int)
+        and width % 4 == 0
+        and all(v.dtype == "f32" and v.shape and v.shape[-1] == width for v in expression.operands)
+        and all(op in SMOOTH for op, *_ in expression.steps)
+    )
