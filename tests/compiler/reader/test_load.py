@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,7 +45,7 @@ W = {
 }
 
 
-def outputs_of_onnxruntime(m: onnx.ModelProto, g: Graph, x: np.ndarray) -> list[np.ndarray]:
+def outputs_of_onnxruntime(m: onnx.ModelProto, g: Graph, x: np.ndarray) -> Sequence[Any]:
     """The model with the types that we infer for its outputs: onnxruntime refuses wrong ones."""
     for output, value in zip(m.graph.output, g.outputs, strict=True):
         code = helper.np_dtype_to_tensor_dtype(np.dtype(evaluate.DTYPES[value.dtype]))
