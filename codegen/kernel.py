@@ -125,9 +125,9 @@ class Kernel:
         return replace(first, others=tuple(others))
 
 
-Made = Kernel | list[Kernel]
-OpFunction = Callable[[Node], Made]
-OwnFunction = Callable[[Node, Any], Made]
+Kernels = Kernel | list[Kernel]
+OpFunction = Callable[[Node], Kernels]
+OwnFunction = Callable[[Node, Any], Kernels]
 OPS: dict[str, OpFunction] = {}
 
 

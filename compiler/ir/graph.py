@@ -184,13 +184,13 @@ class Operator(Generic[T]):
     @property
     def inputs(self) -> tuple[T, ...]:
         """Its operands in order. One that is absent is None, or left out at the end: see Node."""
-        found: list[Any] = []
+        slots: list[Any] = []
         for f in fields(self):
             part = getattr(self, f.name)
-            found += [None] if part is None and f.type == _SLOT else [v for v in leaves(part) if isinstance(v, Value)]
-        while found and found[-1] is None:
-            found.pop()
-        return tuple(found)
+            slots += [None] if part is None and f.type == _SLOT else [v for v in leaves(part) if isinstance(v, Value)]
+        while slots and slots[-1] is None:
+            slots.pop()
+        return tuple(slots)
 
     @property
     def writes(self) -> tuple[CacheWrite[T], ...]:
@@ -313,12 +313,12 @@ class Node:
 
     def reading(self, change: Mapping[Value, Value], outputs: tuple[Value, ...] | None = None) -> Node:
         """The same operation on other values, with the same outputs unless others are given."""
-        made = self.outputs if outputs is None else outputs
+        outputs = self.outputs if outputs is None else outputs
         tail = replaced(self.tail, lambda leaf: change.get(leaf, leaf) if isinstance(leaf, Value) else leaf)
         if self.own is not None:
-            return Node.of(self.own.with_inputs(change), made, self.sources, tail)
+            return Node.of(self.own.with_inputs(change), outputs, self.sources, tail)
         inputs = operands(change.get(v, v) if v is not None else None for v in self.inputs)
-        return Node(self.op, inputs, made, self.attrs, self.sources, None, tail)
+        return Node(self.op, inputs, outputs, self.attrs, self.sources, None, tail)
 
     def with_sizes(self, sizes: Mapping[str, Dim]) -> Node:
         """The same operation with symbols of its attributes replaced."""
