@@ -177,7 +177,9 @@ class Repository:
 def _cached(source: str) -> Path | None:
     """The folder of a model in the hub's cache, None where it is not there."""
     match = _NAME.fullmatch(source)
-    for name in (*_BESIDE, *_TOKENIZER) if match else ():
+    if match is None:
+        return None
+    for name in (*_BESIDE, *_TOKENIZER):
         path = _library().try_to_load_from_cache(match[1], name, revision=match[3])
         if isinstance(path, str):
             return Path(path).parent / (match[2] or "")

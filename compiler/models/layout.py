@@ -13,9 +13,11 @@ from typing import Any, Self
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models.json_file import read_json
+from intaglio.compiler.reader.pointers import refuse_pointer
 
 BELOW = "onnx"  # the folder of a hub's .onnx files
 FULL = "fp32"  # the dtype of a name without a suffix
+_LONG = 60  # characters of a path in a message that lists more
 ALIASES = {"q8": "quantized", "f32": "fp32", "f16": "fp16"}
 ENCODER, DECODER, MODEL = PARTS = ("encoder", "decoder", "model")
 
@@ -98,8 +100,11 @@ class Layout:
         return self.source
 
     def find(self, name: str) -> Path | None:
-        """The nearest file of this name."""
-        return next((folder / name for folder in self.folders if (folder / name).is_file()), None)
+        """The nearest file of this name. Raises BadModel if Git LFS has not fetched it."""
+        path = next((folder / name for folder in self.folders if (folder / name).is_file()), None)
+        if path is not None:
+            refuse_pointer(path)
+        return path
 
     def json(self, name: str, required: bool = False) -> dict[str, Any]:
         """The settings in the nearest file of this name; without one, none, or BadModel if it is required."""
@@ -122,7 +127,8 @@ class Layout:
         if dtype is None and len(choices) == 1:
             return next(iter(choices.values()))
         if dtype is None:
-            raise BadModel(f"{self} holds several dtypes: {self._sizes_of(part)}; choose with {self._example(part)}")
+            name = self.source if len(self.source) < _LONG else f"...{self.source[-_LONG:]}"
+            raise BadModel(f"{name} holds several dtypes: {self._sizes_of(part)}; choose with {self._example(part)}")
         if dtype not in choices:
             raise BadModel(f"{self} has no {part} in {dtype}; choose from {', '.join(choices)}: {self._example(part)}")
         return choices[dtype]
@@ -130,7 +136,7 @@ class Layout:
     def sources(self) -> dict[str, File]:
         """The .onnx files that are compiled, by part. Raises BadModel where none fits, or several do."""
         whole = self.has(ENCODER) and (not self.named or self.has(DECODER))
-        if whole and (not self.named or self.is_named(ENCODER) or self.is_named(DECODER)):
+        if whole and (not self.named or self.named[0].startswith(("encoder", "decoder"))):
             return {part: self.file(part) for part in (ENCODER, DECODER)}
         return {MODEL: self.named[1] if self.named else self.file(MODEL)}
 

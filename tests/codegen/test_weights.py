@@ -16,9 +16,11 @@ from safetensors.numpy import load_file
 import intaglio
 from intaglio.codegen import weights
 from intaglio.codegen.bundle import write
-from intaglio.codegen.kernel import MAX_BINDING, Weight
+from intaglio.codegen.formats import rows8
+from intaglio.codegen.kernel import Weight
 from intaglio.codegen.ops import linear
-from intaglio.codegen.weights import kernel_layout_size, rows8, to_kernel_layout
+from intaglio.codegen.target import MAX_BINDING
+from intaglio.codegen.weights import kernel_layout_size, to_kernel_layout
 from intaglio.compiler.ir.graph import TensorType, Value, type_of
 from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model

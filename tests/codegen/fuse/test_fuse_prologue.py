@@ -7,7 +7,7 @@ import pytest
 from graphs import graph, ops, random, unchanged
 
 from intaglio.codegen.fuse.fuse_prologue import fuse_prologue
-from intaglio.codegen.fuse.hosts import MAX_BINDINGS
+from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear
