@@ -100,7 +100,7 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
 
 def matrix_bytes(graph: Graph) -> int:
     """How many bytes, in f32, the weights have that may take another format, each as often as it is read."""
-    return sum(4 * matrix.const.size for node in graph.nodes if (matrix := _matrix(node)))
+    return sum(4 * matrix.numbers.size for node in graph.nodes if (matrix := _matrix(node)))
 
 
 def quantize(
@@ -124,7 +124,7 @@ def quantize(
         if precision.storage != "f32" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
             formats.append(precision.storage)
         packed = precision.of(value, formats, seen.square if seen is not None else None)
-        report(4 * value.const.size)
+        report(4 * value.numbers.size)
         if packed is not None:
             new = graph.replace(node, node.reading({value: Value(value.name, value.type, packed)}))
             if node in heads and seen is not None:
