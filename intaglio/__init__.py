@@ -74,7 +74,7 @@ def compile(
     that is not a tuning, NoCompiler.
     """
     with _compiler():
-        from intaglio import hub, textfiles
+        from intaglio import textfiles
         from intaglio.codegen.bundle import tunings, write
         from intaglio.codegen.bundle.provenance import outline
         from intaglio.compiler.ir.errors import BadModel
@@ -95,7 +95,7 @@ def compile(
 
     trace = Trace(Path(dump) if dump is not None else None, note, outline, silent if verbose else progress)
     progress("reading", 0, 0)
-    compiled = families.compile(hub.local(model, dtype), trace, formats, Request(bind or {}, max_length, dtype))
+    compiled = families.compile(model, trace, formats, Request(bind or {}, max_length, dtype))
     if (fault := textfiles.fault(compiled.files, compiled.settings)) is not None:
         raise BadModel(fault)
     write.write(compiled, folder, trace, progress, measurements)
@@ -119,7 +119,6 @@ def explain(
     Raises ValueError for an unknown rule, BadModel, NoCompiler.
     """
     with _compiler():
-        from intaglio import hub
         from intaglio.codegen import ops
         from intaglio.compiler.ir.errors import BadModel
         from intaglio.compiler.models import families
@@ -131,7 +130,7 @@ def explain(
     trace = Trace(progress=Stages(say, COMPILING))
     with explanations.watching(rule) as explanation:
         try:
-            families.compile(hub.local(model, dtype), trace, Precision(), Request(bind or {}, max_length, dtype))
+            families.compile(model, trace, Precision(), Request(bind or {}, max_length, dtype))
         except BadModel as error:
             if not explanation.fired:
                 raise
@@ -148,10 +147,9 @@ def preview(model: str | Path, *, max_length: int | None = None, dtype: str | No
     Raises BadModel, NoCompiler.
     """
     with _compiler():
-        from intaglio import hub
         from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
-    seen = families.preview(hub.layout(model, dtype), Request({}, max_length, dtype))
+    seen = families.preview(model, Request({}, max_length, dtype))
     files = [[part, str(file.path), file.dtype, size(file.size)] for part, file in seen.models.items()]
     beside = [[purpose, str(path or "none"), "", ""] for purpose, path in seen.beside.items()]
     return "\n".join([f"{model}: {seen.kind}", *table(files + beside), *(f"note: {note}" for note in seen.notes)])

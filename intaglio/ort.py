@@ -41,11 +41,10 @@ def checks(
     compiled from another model.
     """
     try:
-        from intaglio import hub
         from intaglio.compiler.models import families
     except ModuleNotFoundError as error:
         raise NoReference(f"reading the model needs {error.name}: pip install 'intaglio[reference]'") from None
-    opened = families.reference(hub.local(model), bind)
+    opened = families.reference(model, bind)
     if opened.parts.keys() != graph.models.keys():
         raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)

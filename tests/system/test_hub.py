@@ -134,5 +134,5 @@ def test_without_a_network(tmp_path: Path) -> None:
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(intaglio.NoCompiler, match=r"pip install 'intaglio\[hub\]'"):
+    with pytest.raises(intaglio.BadModel, match=r"pip install 'intaglio\[hub\]'"):
         intaglio.compile("hf:some/whisper", tmp_path / "a.bundle")

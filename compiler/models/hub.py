@@ -9,16 +9,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai, preview, tokenizer_files
 from intaglio.compiler.models.layout import BELOW, Layout
 from intaglio.compiler.reader import external_data, load
-from intaglio.errors import NoCompiler
-
-if TYPE_CHECKING:
-    import onnx
 
 PREFIX = "hf:"
 _NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:/([^@]+?)/?)?(?:@(.+))?")
@@ -29,18 +25,14 @@ _TOKENIZER = (tokenizer_files.FILE, tokenizer_files.SETTINGS, tokenizer_files.SP
 _INSTEAD = (tokenizer_files.VOCABULARY, tokenizer_files.MERGES, tokenizer_files.ADDED)
 
 
-class NoHub(NoCompiler):
-    """The library of the hub is not installed: `pip install 'intaglio[hub]'`."""
-
-
 class NoNetwork(BadModel):
     """The hub cannot be reached."""
 
 
-def local(model: str | Path | onnx.ModelProto, dtype: str | None = None) -> str | Path | onnx.ModelProto:
+def local(model: str | Path, dtype: str | None = None) -> str | Path:
     """A model of the hub as a folder or a file of its cache, downloaded as far as needed; any other one as it is.
 
-    Without a network, what the cache has. Raises BadModel, NoHub.
+    Without a network, what the cache has. Raises BadModel.
     """
     if not isinstance(model, str) or not model.startswith(PREFIX):
         return model
@@ -55,7 +47,7 @@ def local(model: str | Path | onnx.ModelProto, dtype: str | None = None) -> str 
 def layout(model: str | Path, dtype: str | None = None) -> Layout:
     """What there is of a model; .onnx files of the hub are not downloaded where the small files tell enough.
 
-    Raises BadModel, NoHub.
+    Raises BadModel.
     """
     if not isinstance(model, str) or not model.startswith(PREFIX):
         return Layout.of(model, dtype)
@@ -73,7 +65,7 @@ def layout(model: str | Path, dtype: str | None = None) -> Layout:
 class Repository:
     """A model of the hub, whose small files are downloaded at once. `layout` lists the other ones too.
 
-    Raises BadModel for a name, a revision or a path that the hub does not have, and NoHub.
+    Raises BadModel for a name, a revision or a path that the hub does not have, and where its library is missing.
     """
 
     def __init__(self, source: str, dtype: str | None = None) -> None:
@@ -192,5 +184,5 @@ def _library() -> Any:
         import huggingface_hub.constants
         import huggingface_hub.errors
     except ModuleNotFoundError:
-        raise NoHub("models of the hub need huggingface_hub: pip install 'intaglio[hub]'") from None
+        raise BadModel("models of the hub need huggingface_hub: pip install 'intaglio[hub]'") from None
     return huggingface_hub
