@@ -90,9 +90,11 @@ class Statistics:
 
 def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str, int]) -> dict[Value, Statistics]:
     """What the layers of a graph read in one run."""
-    read = {layer.x for n in graph.nodes if (layer := Linear.of(n)) and layer.window is None}
+    nodes = graph.nodes
+    read = {layer.x for n in nodes if (layer := Linear.of(n)) and layer.window is None}
+    last = max((i for i, n in enumerate(nodes) if read & {*n.outputs}), default=-1)  # an output layer comes after it
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
-    made = evaluate.compute(graph, graph.nodes, values, symbols, keep=read)
+    made = evaluate.compute(graph, nodes[: last + 1], values, symbols, keep=read)
     rows = {v: made[v].reshape(-1, made[v].shape[-1]) for v in read}
     return {v: Statistics(x.mean(0), np.square(x).mean(0)) for v, x in rows.items()}
 
