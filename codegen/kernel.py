@@ -1,18 +1,20 @@
 """Kernels: what an operator becomes, and the registry in which each operator has one place.
 
 An op function says what a kernel reads and writes, how many workgroups it takes and which template computes it.
-Bindings, uniforms, limits, names and sharing are not its business.
+Bindings, uniforms, limits, names and sharing are decided elsewhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from intaglio.codegen.formats import FORMATS
+from intaglio.codegen.target import GRID_ROW, MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
@@ -21,17 +23,12 @@ from intaglio.compiler.ir.graph import FLOATS, Node, Operator, TensorType, Value
 from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.compiler.reader import kernels
 
-MAX_WORKGROUPS = 65_535
 _LANES = 64
-_ROW = 32_768  # workgroups of a row of the grid, where there are several
-MAX_BINDING = 128 << 20  # bytes
-COLUMNS = {"f32": 4, "f16": 4, "q8": 16, "q4": 32}  # of a matrix that a texel of each format holds
-MAX_TRIPS = 65_535  # loop iterations per invocation, above which software adapters stop without a word
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant in the layout that a kernel wants (see weights.py). `rows` picks some of the rows of a matrix."""
+    """A constant in the layout that a kernel reads (see weights.py). `rows` picks some of the rows of a matrix."""
 
     value: Value
     layout: str = "flat"
@@ -52,12 +49,13 @@ class Weight:
         const = self.value.const
         if not isinstance(const, PackedMatrix) or const.scale is None:
             return {"packing": ""}
-        group, texel = const.shape[1] // const.groups, COLUMNS[const.format]
+        format = FORMATS[const.format]
+        group, texel = const.shape[1] // const.groups, format.columns
         span = texel if group % texel == 0 else texel // 2
         spans = {"each": span // 4, "texel": texel // 4, "spans": group // span}
         minima = const.minimum is not None
-        codes = {"bits": int(const.format[1:]), "unsigned": minima and const.format == "q4"}
-        return {"packing": "_packed", "groups_k": const.groups, **spans, **codes, "wide": const.wide, "minima": minima}
+        codes = {"packing": format.packing, "bits": format.bits, "unsigned": minima and format.unsigned}
+        return {"groups_k": const.groups, **spans, **codes, "wide": const.wide, "minima": minima}
 
 
 Operand = Value | Weight
@@ -84,8 +82,8 @@ class Kernel:
     The first of `reads` is the one that is read most, unless `most_read` names another. Operands in `vec4` are read or
     written four numbers at a time, the others one by one. `tail` is applied to what the template computes, with
     operands that broadcast to its output; `indices` among the constants may say where their elements are. `flops` and
-    `times` are factors of the floating-point operations. `touched` has the elements of those operands that are not read
-    or written whole, as factors of their number.
+    `times` are factors of the floating-point operations. `touched`: for operands accessed only in part, the number of
+    elements accessed, as a list of factors.
 
     `title` says what it computes, where the template does not; it may differ where the code is the same.
 
@@ -94,8 +92,8 @@ class Kernel:
     """
 
     template: str
-    reads: dict[str, Operand]
-    writes: dict[str, Value]
+    reads: Mapping[str, Operand]
+    writes: Mapping[str, Value]
     grid: tuple[Groups, ...] = ()
     workgroup: tuple[int, ...] = ()
     consts: dict[str, Any] = field(default_factory=dict)
@@ -104,13 +102,18 @@ class Kernel:
     tail: Expression = ()
     flops: Dim = 0
     times: Dim = 1
-    touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    touched: Mapping[str, tuple[Dim, ...]] = field(default_factory=dict)
     most_read: str = ""
     problem: str = ""
     variant: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
     title: str = ""
+
+    @property
+    def operands(self) -> dict[str, Operand]:
+        """What it reads and writes, by name."""
+        return {**self.reads, **self.writes}
 
     @property
     def by_fours(self) -> bool:
@@ -127,9 +130,9 @@ class Kernel:
         return replace(first, others=tuple(others))
 
 
-Made = Kernel | list[Kernel]
-OpFunction = Callable[[Node], Made]
-OwnFunction = Callable[[Node, Any], Made]
+Kernels = Kernel | list[Kernel]
+OpFunction = Callable[[Node], Kernels]
+OwnFunction = Callable[[Node, Any], Kernels]
 OPS: dict[str, OpFunction] = {}
 
 
@@ -155,7 +158,7 @@ def own(operator: type[Operator[Any]]) -> Callable[[OwnFunction], OwnFunction]:
 
 
 def refuse(node: Node, why: str) -> UnsupportedOperator:
-    """The error for a use of an operator that no kernel computes."""
+    """The error for a use of an operator that is not supported. `why`: empty if the operator has no kernel at all."""
     return UnsupportedOperator(why, node.op, node.name)
 
 
@@ -174,19 +177,19 @@ def groups(*of: Dim, per: int = 1) -> Groups:
 
 def per_element(
     template: str,
-    reads: dict[str, Operand],
-    writes: dict[str, Value],
+    reads: Mapping[str, Operand],
+    writes: Mapping[str, Value],
     count: Dim,
     consts: dict[str, Any],
     label: str,
     flops: Dim = 0,
     title: str = "",
 ) -> Kernel:
-    """A kernel with an invocation for each of `count` elements; which one is its own it is told as `index`."""
+    """A kernel with one invocation for each of `count` elements. In the template `index` is its element."""
     grid: tuple[Groups, ...] = (Groups((count,), _LANES),)
     index = "id.x"
     if grid[0].at(dims.high) > MAX_WORKGROUPS:
-        grid, index = (Groups((_ROW,)), groups(count, per=_ROW * _LANES)), f"id.y * {_ROW * _LANES}u + id.x"
+        grid, index = (Groups((GRID_ROW,)), groups(count, per=GRID_ROW * _LANES)), f"id.y * {GRID_ROW * _LANES}u + id.x"
     return Kernel(template, reads, writes, grid, (_LANES,), {**consts, "index": index}, label, flops=flops, title=title)
 
 
@@ -196,7 +199,7 @@ def most(type: TensorType) -> int:
 
 
 def fours(count: Dim) -> bool:
-    """Whether so many elements are surely a number of vec4s."""
+    """Whether a count is a multiple of 4 for all sizes."""
     try:
         return (count // 4) * 4 == count
     except dims.NotLinear:
@@ -219,7 +222,7 @@ def scalar(dtype: str) -> str:
 
 
 def stored(array: np.ndarray) -> np.ndarray:
-    """A constant as it lies on the adapter: f32, i32 or u32. Raises UnsupportedOperator if it does not fit."""
+    """A constant as the adapter stores it: f32, i32 or u32. Raises UnsupportedOperator if it does not fit."""
     target = {"f32": np.float32, "i32": np.int32, "u32": np.uint32}[wgsl_type(type_of(array))]
     if type_of(array).dtype in ("i64", "u64") and array.size:
         bounds = np.iinfo(target)

@@ -1,4 +1,4 @@
-"""Lower: a graph becomes dispatches. Views cost none: a value may be another one's memory, from some element on."""
+"""Lower: a graph becomes dispatches. Views need none: a value may be part of another one's memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ assert ops  # importing it filled OPS
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lies: in the memory of `root`, `offset` elements from its beginning."""
+    """The place of a value: the memory of `root`, from element `offset` on."""
 
     root: Value | Weight
     offset: Dim = 0
@@ -45,7 +45,7 @@ class Dispatch:
 
 
 def lower(graph: Graph) -> list[Dispatch]:
-    """The dispatches of a graph, in order. Raises UnsupportedOperator, naming every node that no kernel computes."""
+    """The dispatches of a graph, in order. Raises UnsupportedOperator, which names every node without a kernel."""
     _own_outputs(graph)
     kernels = _all_kernels(graph)
     places: dict[Value, Place] = {}
@@ -63,7 +63,7 @@ def lower(graph: Graph) -> list[Dispatch]:
 
 
 def _all_kernels(graph: Graph) -> dict[Node, list[Kernel]]:
-    """The kernels of every node that is no view."""
+    """The kernels of every node that is not a view."""
     result: dict[Node, list[Kernel]] = {}
     refusals = Refusals()
     for node in graph.nodes:
@@ -76,7 +76,7 @@ def _all_kernels(graph: Graph) -> dict[Node, list[Kernel]]:
 
 
 def _kernels(node: Node) -> list[Kernel]:
-    """The kernels of a node, less those that would write nothing."""
+    """The kernels of a node, without those that would write nothing."""
     if node.op not in OPS:
         raise refuse(node, "")
     if not any(most(v.type) for v in node.outputs):
@@ -147,6 +147,6 @@ def symbols(graph: Graph) -> dict[str, tuple[int, int]]:
     """The symbols of a graph with their ranges."""
     found = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
     found |= {s for n in graph.nodes for s in n.symbols}
-    consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.const.reshape(-1))
+    consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.array.reshape(-1))
     found |= {s for d in consts for s in dims.symbols(d)}
     return {s.name: (s.low, s.high) for s in found}

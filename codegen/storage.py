@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Weight, most
 from intaglio.codegen.lower import Dispatch
+from intaglio.codegen.target import TEXTURE_HEIGHT, TEXTURE_ROW, TEXTURE_WIDTH
 from intaglio.codegen.weights import kernel_layout_size, weight_identity
 from intaglio.compiler.ir.graph import Value
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.runtime.limits import TEXELS, WORD
-
-_WIDTH, _HEIGHT = 2048, 8192
-_LEAST_ROW = 256  # bytes: rows that are copied into a buffer are multiples of it
 
 Root = Value | Weight
 
@@ -33,7 +33,7 @@ class Storage:
 def texture(numbers: int, format: str = "rgba32float") -> Storage:
     """The texture for so many numbers, vec4 i at (i % width, i / width)."""
     texels = -(-numbers // 4)
-    width = min(_WIDTH, max(_LEAST_ROW // TEXELS[format], 1 << (texels - 1).bit_length()))
+    width = min(TEXTURE_WIDTH, max(TEXTURE_ROW // TEXELS[format], 1 << (texels - 1).bit_length()))
     height = -(-texels // width)
     return Storage(width * height * TEXELS[format], (width, height), format)
 
@@ -44,15 +44,16 @@ def buffer(words: int) -> Storage:
 
 
 def texel_format(root: Root, shared: set[Value]) -> str:
-    """How a texture holds a tensor: caches of f16, and packed weights, take fewer bits than f32."""
+    """The texel format of a tensor: f16 caches and packed weights take fewer bits than f32."""
     if isinstance(root, Weight):
-        plain = root.format == "f32" or (root.layout == "scales" and root.value.const.wide)
-        return "rgba32float" if plain else "rgba16float" if root.format == "f16" else "rgba32uint"
-    return "rgba16float" if root in shared and root.dtype == "f16" else "rgba32float"
+        const = root.value.numbers
+        wide_scales = root.layout == "scales" and isinstance(const, PackedMatrix) and const.wide
+        return FORMATS["f32" if wide_scales else root.format].texture
+    return FORMATS["f16" if root in shared and root.dtype == "f16" else "f32"].texture
 
 
 def numbers(root: Root) -> int:
-    """How many numbers are stored, at the largest sizes."""
+    """The count of numbers stored, at the largest sizes."""
     return kernel_layout_size(root) if isinstance(root, Weight) else most(root.type)
 
 
@@ -76,7 +77,7 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
 
 
 def identity(root: Root, shared: set[Value]) -> object:
-    """What tells tensors apart: values of equal name are one only if the programs share them, as they do weights."""
+    """What identifies a tensor. Values of equal name are one tensor only if the programs share them, as for weights."""
     if isinstance(root, Weight):
         return weight_identity(root)
     return root.name if root in shared else root
@@ -84,4 +85,4 @@ def identity(root: Root, shared: set[Value]) -> object:
 
 def _fits(root: Root) -> bool:
     type = root.value.type if isinstance(root, Weight) else root.type
-    return type.dtype in ("f32", "f16", "f64") and numbers(root) <= 4 * _WIDTH * _HEIGHT
+    return type.dtype in ("f32", "f16", "f64") and numbers(root) <= 4 * TEXTURE_WIDTH * TEXTURE_HEIGHT

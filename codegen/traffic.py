@@ -6,6 +6,7 @@ rows before them alone.
 
 from __future__ import annotations
 
+from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Operand, Weight, most
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.weights import kernel_layout_size
@@ -19,7 +20,7 @@ def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
     kernel, node = dispatch.kernel, dispatch.node
     at = {node.outputs[w.output]: w.at for w in node.own.writes} if node.own else {}
     result: dict[str, tuple[Dim, ...]] = {}
-    for name, operand in (kernel.reads | kernel.writes).items():
+    for name, operand in kernel.operands.items():
         if name in kernel.touched:
             result[name] = kernel.touched[name]
         elif isinstance(operand, Weight):
@@ -34,10 +35,10 @@ def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
 
 def moved(dispatch: Dispatch) -> int:
     """Bytes, at the largest sizes."""
-    operands = dispatch.kernel.reads | dispatch.kernel.writes
+    operands = dispatch.kernel.operands
     return sum(_bytes(operands[name]) * most(TensorType("f32", shape)) for name, shape in touched(dispatch).items())
 
 
 def _bytes(operand: Operand) -> int:
     """Of one of the numbers that are stored."""
-    return 2 if isinstance(operand, Weight) and operand.format == "f16" else WORD
+    return FORMATS[operand.format].bytes if isinstance(operand, Weight) else WORD

@@ -54,7 +54,9 @@ def compile(
     """Compile `model` into the bundle `out`. An existing bundle there is replaced.
 
     model: a .onnx file, the folder that an exporter wrote or that a hub lays out, or a model in memory.
-    bind: by name, an int that fixes a dynamic dimension, a range that limits it, or an array that fixes an input.
+    bind: by name, an int that fixes a size that the model leaves free, or a range that limits it. A size without a name
+    goes by input and axis: {"x.1": 576}. For an input, a tuple gives its shape, with None for sizes that stay free:
+    {"x": (1, None, 64)}; an array or a number fixes its content.
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
     precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
     keep_head: leave the output layer unquantized.
@@ -70,8 +72,10 @@ def compile(
     that is not a tuning, NoCompiler.
     """
     with _compiler():
+        from intaglio import textfiles
         from intaglio.codegen.bundle import tunings, write
         from intaglio.codegen.bundle.provenance import outline
+        from intaglio.compiler.ir.errors import BadModel
         from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
         from intaglio.compiler.passes.pipeline import Trace
@@ -90,6 +94,8 @@ def compile(
     trace = Trace(Path(dump) if dump is not None else None, note, outline, silent if verbose else progress)
     progress("reading", 0, 0)
     compiled = families.compile(model, trace, formats, Request(bind or {}, max_length, dtype))
+    if (fault := textfiles.fault(compiled.files, compiled.settings)) is not None:
+        raise BadModel(fault)
     write.write(compiled, folder, trace, progress, measurements)
     return load(folder)
 

@@ -53,13 +53,13 @@ class BundleSession:
         rate: float | None = None,
         *,
         language: str | None = None,
-        task: str = "transcribe",
+        task: str | None = None,
         timestamps: bool | None = None,
     ) -> Transcript:
         """Transcribe a recording: a WAV or FLAC file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
 
-        language: a code such as "en"; None: detected.
-        task: "transcribe", or "translate" into English.
+        language: a code such as "en", or "auto": detected. None: what the export sets, or else "auto".
+        task: "transcribe", or "translate" into English. None: what the export sets, or else "transcribe".
         timestamps: segments with the model's own times; None: for recordings longer than one window (30 s).
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
@@ -68,7 +68,7 @@ class BundleSession:
         from intaglio.runtime.tasks.whisper import Settings
 
         settings = Settings.parse(self.contents.generation)
-        settings.known(language, task)
+        settings.choices(language, task)
         if isinstance(audio, np.ndarray | list | tuple):
             if rate is None:
                 raise ValueError("samples need their rate in Hz: transcribe(samples, rate=16000)")

@@ -6,9 +6,6 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import SMOOTH
 from intaglio.compiler.ir.graph import Value
 from intaglio.compiler.ir.operators import Elementwise
-from intaglio.runtime.limits import DEFAULT_LIMITS
-
-MAX_BINDINGS = DEFAULT_LIMITS["max-storage-buffers-per-shader-stage"]
 
 
 def is_one_row(shape: tuple[Dim, ...]) -> bool:

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, own, refuse
+from intaglio.codegen.kernel import Kernel, groups, own, refuse
 from intaglio.codegen.ops.attention_steps import changes, in_steps
+from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Attention
@@ -20,13 +21,12 @@ _GROUPS = {"group16": 16, "group64": 64}  # the same where a workgroup takes all
 _TOGETHER = 8  # of them at most, so that what they find fits
 _BLOCK = 2048  # weights of keys that are in workgroup memory, at most
 _HEAD = 256  # the widest head
-_SHARED, _LARGE_SHARED = 16_384, 32_768  # bytes of workgroup memory
 
 
 @own(Attention)
 def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
     q, k = of.q, of.k
-    keys, head_dim = k.shape[-2], q.shape[-1] // of.heads
+    keys, head_dim = k.shape[-2], dims.fixed(q.shape[-1]) // of.heads
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = bool(of.scored or of.masked or of.weighed)
@@ -41,16 +41,17 @@ def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
 
 def _one_query(node: Node, of: Attention[Value]) -> Kernel:
     keys, heads = of.k.shape[-2], of.heads
-    d4, most, together = of.q.shape[-1] // heads // 4, dims.high(keys), heads // of.kv_heads
+    d4, most, together = dims.fixed(of.q.shape[-1]) // heads // 4, dims.high(keys), heads // of.kv_heads
 
-    def variant(lanes: int, tile: int, group: int = 1, shared: int = _SHARED) -> dict[str, Any]:
+    def variant(lanes: int, tile: int, group: int = 1, shared: int = WORKGROUP_MEMORY) -> dict[str, Any]:
         left = shared - 24 * group * lanes  # bytes, beside what lanes find
         block = min(most, _BLOCK // group, left // (4 * group))
         sizes = {"lanes": lanes, "splits": lanes // d4, "tile": tile, "group": group, "block": block}
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
 
     variants = {name: variant(*sizes) for name, sizes in _DECODE.items() if sizes[0] >= d4}
-    variants["lanes1024x1"] = variant(1024, 1, shared=_LARGE_SHARED) | {"needs": ("larger-limits",)}
+    larger = variant(LARGER_INVOCATIONS, 1, shared=LARGER_WORKGROUP_MEMORY)
+    variants["lanes1024x1"] = larger | {"needs": ("larger-limits",)}
     subgroup = {"template": "attention_decode_subgroup", "needs": ("subgroups",), "workgroup": (8,)}
     variants["subgroup"] = subgroup | {"grid": (groups(heads),), "consts": {"group": 1}}
     if 1 < together <= _TOGETHER:
@@ -62,7 +63,7 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
 
 
 def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
-    rows, d4 = of.q.shape[-2], of.q.shape[-1] // of.heads // 4
+    rows, d4 = of.q.shape[-2], dims.fixed(of.q.shape[-1]) // of.heads // 4
     variant = partial(_queries, of)
     tile = max(1, min(8, _REGISTERS // d4))
     shared = {"template": "attention_subgroup", "needs": ("subgroups",)}
@@ -75,7 +76,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
 
 def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     """Scores are computed twice, instead of being stored."""
-    rows, d4 = of.q.shape[-2], of.q.shape[-1] // of.heads // 4
+    rows, d4 = of.q.shape[-2], dims.fixed(of.q.shape[-1]) // of.heads // 4
     many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(of, 1, 32, 1)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, operand, per_element, refuse
+from intaglio.codegen.kernel import Kernel, operand, per_element, refuse
 from intaglio.codegen.ops.norm import softmax_of
+from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.expression import Expression, shifted
 from intaglio.compiler.ir.graph import Node, TensorType, Value

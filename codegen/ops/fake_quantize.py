@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, fours, groups, own, refuse, rows_of
+from intaglio.codegen.kernel import Kernel, fours, groups, own, refuse, rows_of
+from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node, TensorType, Value

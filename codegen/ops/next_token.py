@@ -6,10 +6,13 @@ from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, operand, own
+from intaglio.codegen.target import MAX_INVOCATIONS
+from intaglio.compiler.ir.dims import fixed
 from intaglio.compiler.ir.graph import Node, TensorType, Value
 from intaglio.compiler.ir.operators import SampleToken, WhisperToken
 from intaglio.runtime.contract import SAMPLING_OPTIONS
 
+_LANES = MAX_INVOCATIONS
 SLICE = 8192  # tokens among which a workgroup looks for the best one
 
 
@@ -17,23 +20,23 @@ SLICE = 8192  # tokens among which a workgroup looks for the best one
 def whisper_token(node: Node, of: WhisperToken[Value]) -> Kernel:
     consts: dict[str, Any] = {"at": wgsl.size(of.at), "begin": wgsl.size(of.begin), "timed": wgsl.size(of.timed)}
     consts |= {"end": of.end, "no_timestamps": of.no_timestamps, "first_timestamp": of.first_timestamp}
-    consts |= {"max_initial_timestamp": of.max_initial_timestamp, "vocabulary": of.logits.shape[-1]}
+    consts |= {"max_initial_timestamp": of.max_initial_timestamp, "vocabulary": of.logits.shape[-1], "lanes": _LANES}
     reads = {"logits": of.logits, "suppress": operand(of.suppress), "suppress_first": operand(of.suppress_first)}
     writes, touched = {"tokens": node.output}, {"tokens": (1,)}
-    return Kernel("whisper_token", reads, writes, (groups(1),), (256,), consts, "whisper_token", touched=touched)
+    return Kernel("whisper_token", reads, writes, (groups(1),), (_LANES,), consts, "whisper_token", touched=touched)
 
 
 @own(SampleToken)
 def sample_token(node: Node, of: SampleToken[Value]) -> list[Kernel]:
     """The best token of each slice, then the best of those; or a token drawn, which takes the scores of all of them."""
     logits, sampling, tokens = of.logits, of.sampling, of.tokens
-    vocabulary = logits.shape[-1]
+    vocabulary = fixed(logits.shape[-1])
     slices = -(-vocabulary // SLICE)
     name = node.output.name
     scores = Value(f"{name}.scores", TensorType("f32", (vocabulary + -vocabulary % 4,)))
     best = Value(f"{name}.best", TensorType("u32", (slices, 2)))
     consts = {"vocabulary": vocabulary, "slice": SLICE, "slices": slices, "sampling": SAMPLING_OPTIONS}
-    consts |= {"at": wgsl.size(of.at), "seed": wgsl.size(of.seed)}
+    consts |= {"at": wgsl.size(of.at), "seed": wgsl.size(of.seed), "lanes": _LANES}
     reads = {"logits": logits, "sampling": sampling, "tokens": tokens}
     return [
         Kernel(
@@ -41,7 +44,7 @@ def sample_token(node: Node, of: SampleToken[Value]) -> list[Kernel]:
             reads,
             {"scores": scores, "best": best},
             (groups(slices),),
-            (256,),
+            (_LANES,),
             consts,
             "sample_scores",
             frozenset({"logits", "scores"}),
@@ -51,7 +54,7 @@ def sample_token(node: Node, of: SampleToken[Value]) -> list[Kernel]:
             {"scores": scores, "best": best, "sampling": sampling},
             {"tokens": node.output},
             (groups(1),),
-            (256,),
+            (_LANES,),
             consts,
             "sample_token",
             frozenset({"scores"}),

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, op, operand, refuse
+from intaglio.codegen.kernel import Kernel, groups, op, operand, refuse
 from intaglio.codegen.ops.linear import tail_operands
+from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node, Value

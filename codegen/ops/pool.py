@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from intaglio.codegen import titles, wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, op, operand, per_element, refuse, wgsl_type
+from intaglio.codegen.kernel import Kernel, op, operand, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.conv import tap, trips
+from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.semantics.windows import Window, windows
@@ -49,7 +50,8 @@ def lp_pool(node: Node) -> Kernel:
 def _covered(window: Window, o: str) -> str:
     """How many taps of window `o` lie in the elements or in their padding."""
     span = window.size + window.before + window.after
-    if isinstance(span, int) and (window.count - 1) * window.stride + (window.kernel - 1) * window.dilation < span:
+    last = (window.count - 1) * window.stride + (window.kernel - 1) * window.dilation
+    if isinstance(span, int) and dims.high(last) < span:
         return f"{window.kernel}u"
     left = f"{wgsl.size(span + window.dilation - 1)} - {o} * {window.stride}u"
     return f"min({window.kernel}u, ({left}) / {window.dilation}u)"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, groups, operand, own, refuse
+from intaglio.codegen.kernel import Kernel, groups, operand, own, refuse
+from intaglio.codegen.target import MAX_INVOCATIONS, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Recurrent
+from intaglio.runtime.limits import WORD
 
-_LANES = 256
-_MOST_HIDDEN = 2048  # whose states fit workgroup memory twice
+_LANES = MAX_INVOCATIONS
+_MOST_HIDDEN = WORKGROUP_MEMORY // (2 * WORD)  # whose states fit workgroup memory twice
 _BACKWARD = {"forward": "false", "reverse": "true", "bidirectional": "d == 1u"}
 _ACTIVATIONS = {
     "Affine": "{1} * {0} + {2}",
@@ -22,8 +24,9 @@ _ACTIVATIONS = {
 @own(Recurrent)
 def recurrent(node: Node, layer: Recurrent[Value]) -> Kernel:
     taken, cell = layer.taken, layer.cell
-    steps, batch, directions, gates, hidden = taken.shape
-    k4 = layer.weight.shape[2]
+    steps, batch = taken.shape[:2]
+    directions, gates, hidden = map(dims.fixed, taken.shape[2:])
+    k4 = dims.fixed(layer.weight.shape[2])
     lanes = min(_LANES, hidden + -hidden % 8)
     units, passes = -(-hidden // lanes), 2 if cell == "GRU" else 1
     if hidden > _MOST_HIDDEN or dims.high(steps) * (1 + units * (passes * (k4 + 1) + 1)) > MAX_TRIPS:

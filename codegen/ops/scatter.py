@@ -6,9 +6,10 @@ No two floats can be added atomically, so one invocation takes all updates that 
 from __future__ import annotations
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import MAX_TRIPS, Kernel, op, operand, per_element, refuse
+from intaglio.codegen.kernel import Kernel, op, operand, per_element, refuse
 from intaglio.codegen.ops.elementwise import copy
 from intaglio.codegen.ops.gather import elements, tuples
+from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node

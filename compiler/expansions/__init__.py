@@ -1,7 +1,7 @@
-"""What operators are made of: an operator that is a combination of others is written out, and needs no kernel.
+"""Expansions: an operator that is a combination of others is replaced by them, and needs no kernel.
 
-One module a family; each maps operators to functions from a node to the values that its outputs become, in order, or to
-None where the node is left as it is.
+Each module maps operators to functions from a node to the values of its outputs, in order, or to None if the node
+stays as it is.
 """
 
 from importlib import import_module

@@ -42,7 +42,7 @@ def _einsum(op: GraphBuilder, node: Node) -> list[Value]:
 
 
 def _parsed(node: Node) -> tuple[list[_Term], tuple[Label, ...]]:
-    """The operands with their labels, and the labels of the result; ONNX's inference has checked that they fit."""
+    """The operands with their labels, and the labels of the result; ONNX's inference has checked that they match."""
     left, arrow, right = "".join(node.attrs["equation"].split()).partition("->")
     texts = left.split(",")
     ranks = [len(v.shape) - len(t.replace("...", "")) for v, t in zip(node.inputs, texts, strict=True)]
@@ -82,7 +82,7 @@ def _squeezed(op: GraphBuilder, term: _Term, sizes: dict[Label, Dim]) -> _Term:
 
 
 def _summed(op: GraphBuilder, term: _Term, remaining: set[Label]) -> _Term:
-    """Summed over the axes that nobody wants."""
+    """Summed over the axes whose labels do not remain."""
     axes = [i for i, label in enumerate(term.labels) if label not in remaining]
     if not axes:
         return term
@@ -91,7 +91,7 @@ def _summed(op: GraphBuilder, term: _Term, remaining: set[Label]) -> _Term:
 
 
 def _product(op: GraphBuilder, a: _Term, b: _Term, remaining: set[Label]) -> _Term:
-    """The products of all elements of a and b, summed over the labels of both that nobody wants."""
+    """The products of all elements of a and b, summed over common labels that do not remain."""
     shared = [label for label in a.labels if label in b.labels]
     batch, inner = ([label for label in shared if (label in remaining) == outer] for outer in (True, False))
     left, right = ([label for label in t.labels if label not in shared] for t in (a, b))

@@ -1,4 +1,4 @@
-"""Operators that move elements to other places: gathering or scattering, by indices that are worked out here."""
+"""Operators that move elements: gathers or scatters, with indices that are computed here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST = 1 << 20  # elements that are repeated at an end
 
 
 def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
-    """What is cut off is a slice; elements that are repeated are gathered, axis by axis."""
+    """A negative padding is a slice; repeated elements are gathered, axis by axis."""
     x, fill, mode = node.inputs[0], node.input(2), node.attrs.get("mode", "constant")
     pads = paddings(node)
     counted = [(a, b) for a, b in pads if isinstance(a, int) and isinstance(b, int)]
@@ -52,7 +52,7 @@ def _tensor_scatter(op: GraphBuilder, node: Node) -> list[Value]:
 
 
 def _reverse_sequence(op: GraphBuilder, node: Node) -> list[Value]:
-    """The first elements of each sequence in reverse, as many as its length says."""
+    """The first elements of each sequence, up to its length, in reverse."""
     x, lengths = node.inputs
     time, batch = (axis_of(node.attrs.get(f"{name}_axis", d), 2) for name, d in (("time", 0), ("batch", 1)))
     steps = numbers(op, x, time)

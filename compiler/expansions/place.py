@@ -1,4 +1,4 @@
-"""Operators whose elements depend on where they lie: comparisons of running numbers along their axes."""
+"""Operators whose elements depend on their position: comparisons of indices along axes."""
 
 from __future__ import annotations
 

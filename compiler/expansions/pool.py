@@ -1,4 +1,4 @@
-"""Poolings whose window is all of a channel."""
+"""Poolings whose window is a whole channel."""
 
 from __future__ import annotations
 

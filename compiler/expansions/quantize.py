@@ -77,14 +77,14 @@ def _rows(op: GraphBuilder, value: Value) -> Value:
 
 
 def _channels(op: GraphBuilder, value: Value, w: Value, axis: int) -> Value:
-    """A number for each output channel of a convolution, along `axis` of as many as its weight has."""
+    """A number for each output channel of a convolution, along `axis`, for the rank of its weight."""
     if value.type.size == 1:
         return value
     return op.Reshape(value, op.integers(*(-1 if a == axis else 1 for a in range(len(w.shape)))))
 
 
 def _along(op: GraphBuilder, value: Value | None, x: Value, node: Node) -> Value | None:
-    """A scale or zero point as it broadcasts to x: one for all, for each index along the axis, or for each block."""
+    """A scale or zero point that broadcasts to x: one for all, one per index along the axis, or one per block."""
     if value is None or value.type.size == 1:
         return value if value is None or not value.shape else op.Reshape(value, op.integers())
     rank, block = len(x.shape), node.attrs.get("block_size", 0)
@@ -100,7 +100,7 @@ def _along(op: GraphBuilder, value: Value | None, x: Value, node: Node) -> Value
 
 
 def _rounded(op: GraphBuilder, y: Value, zero_point: Value | None, dtype: str) -> Value:
-    """A number as the nearest one of an integer type, beyond whose ends there is none."""
+    """A number as the nearest value of an integer type, clamped to its range."""
     if dtype[0] not in "iu":
         raise UnsupportedOperator(f"quantization to {dtype} is not supported")
     ends = ml_dtypes.iinfo(DTYPES[dtype])

@@ -1,4 +1,4 @@
-"""Recurrent layers: what the gates take of the input is one product for all steps; only the rest goes step by step."""
+"""Recurrent layers: the input's part of the gates is one product for all steps; only the rest runs step by step."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
 
 
 def _check(node: Node) -> None:
-    """Raise BadModel for inputs that are not those of one layer."""
+    """Raise BadModel if the shapes of the inputs do not match."""
     x, weight, r = node.inputs[:3]
     directions, gates = 2 if node.attrs.get("direction") == "bidirectional" else 1, _CELLS[node.op][0]
     hidden = node.attrs.get("hidden_size", r.shape[-1] if r.shape else None)
@@ -100,7 +100,7 @@ def activations(node: Node, directions: int) -> list[list[tuple[str, float, floa
 
 
 def _taken(op: GraphBuilder, node: Node, x: Value, after: bool) -> Value:
-    """What the gates take of the input, with the biases: [steps, batch, directions * gates * hidden]."""
+    """The input's part of the gates, with the biases: [steps, batch, directions * gates * hidden]."""
     weight, bias = node.inputs[1], node.input(3)
     directions, rows, width = weight.shape
     product = op.MatMul(x, op.Transpose(op.Reshape(weight, op.dimensions(directions * rows, width)), perm=[1, 0]))

@@ -1,4 +1,4 @@
-"""Reductions that are made of others."""
+"""Reductions that are combinations of others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONG = 16_384
 
 
 def _log_sum_exp(op: GraphBuilder, node: Node) -> list[Value]:
-    """Of what is left when the largest element is taken away, so that no power overflows; an infinity stays."""
+    """The largest element is subtracted first, so that no exponential overflows; infinities stay."""
     x = node.inputs[0] if node.inputs[0].dtype in FLOATS else op.Cast(node.inputs[0], to="f32")
     axes = node.inputs[1:]
     attrs = {"noop_with_empty_axes": node.attrs.get("noop_with_empty_axes", 0)}
@@ -22,7 +22,7 @@ def _log_sum_exp(op: GraphBuilder, node: Node) -> list[Value]:
 
 
 def _softmax(op: GraphBuilder, node: Node) -> list[Value] | None:
-    """Rows that are too long for one invocation, by reductions, which divide them."""
+    """Softmax over rows that are too long for one invocation, by reductions, which split them."""
     (x,), axis = node.inputs, node.attrs.get("axis", -1)
     length, along = x.shape[axis_of(axis, len(x.shape))], op.integers(axis)
     if not isinstance(length, int) or length <= _LONG:

@@ -1,4 +1,4 @@
-"""Resizing an axis is a gathering where each new element is an old one, and a weighted sum of a few otherwise."""
+"""Resizing an axis is a gather if each new element equals an old one, and a weighted sum of a few otherwise."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Packed weights: matrices of f32 in fewer bits, and what they stand for.
+"""Packed weights: matrices of f32 in fewer bits, and the numbers that they represent.
 
-Group-wise formats share a scale among GROUP neighbouring columns of a row. q8 is symmetric; q4 has a minimum too, for
-4 bits around zero spoil real models. Scales are searched for, because the extremes of a group waste codes, and errors
-count as much as the columns that they are multiplied with are large.
+Group-wise formats share a scale among GROUP neighbouring columns of a row. q8 is symmetric; q4 also has a minimum,
+because 4 bits around zero spoil real models. Scales are searched, because the extremes of a group waste codes, and
+errors are weighted by the mean square of the activations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +16,6 @@ import numpy as np
 from intaglio.compiler.ir.memory_mapped import moved
 
 GROUP = 32
-FORMATS = ("f16", "q8", "q4")
 _LARGEST = float(np.finfo(np.float16).max)
 _GRIDS = range(15, 7, -1)  # steps in a group's range, if it was quantized before: then that is its own grid
 _FITS = (14, 15, 16, 17)  # steps from which the search for others begins
@@ -93,20 +92,20 @@ def _joined(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
 
 
 def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> PackedMatrix | None:
-    """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are no whole groups.
+    """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are not whole groups.
 
-    importance: f32[K], how much an error in each column counts (the mean square of what it is multiplied with).
+    importance: f32[K], the weight of an error in each column (the mean square of the activations).
     """
     if not np.isfinite(matrix).all() or np.abs(matrix).max(initial=0) > _LARGEST:
         return None
-    if format == "f16":
-        return PackedMatrix("f16", moved(matrix.astype(np.float16)))
+    quantize = FORMATS[format].quantize
+    if quantize is None:
+        return PackedMatrix(format, moved(matrix.astype(np.float16)))
     if matrix.ndim != 2 or matrix.shape[1] % GROUP:
         return None
     each = max(1, _BLOCK // matrix.shape[1])
     weights = np.ones(matrix.shape[1], np.float32) if importance is None else importance.astype(np.float32)
     tiled = np.tile(weights.reshape(-1, GROUP), (each, 1))
-    quantize = {"q8": _q8, "q4": _q4}[format]
 
     def part(first: int) -> Codes:
         groups = matrix[first : first + each].reshape(-1, GROUP)
@@ -214,3 +213,19 @@ def _fitted(groups: _Groups, mean: np.ndarray, codes: np.ndarray) -> tuple[np.nd
     variance = np.einsum("ij,ij,ij->i", groups.weights, spread, spread)
     scale = np.einsum("ij,ij,ij->i", groups.weights, spread, groups.numbers) / np.where(variance == 0, 1, variance)
     return scale, mean - scale * middle
+
+
+@dataclass(frozen=True)
+class Format:
+    """bits: of a code; quantize: the codes, scales and minima of groups [n, GROUP], given how much each number counts.
+
+    A format without groups rounds each number by itself.
+    """
+
+    bits: int
+    quantize: Callable[[np.ndarray, np.ndarray], Codes] | None = None
+
+
+FORMATS = {"f16": Format(16), "q8": Format(8, _q8), "q4": Format(4, _q4)}
+QUANTIZED = tuple(name for name, format in FORMATS.items() if format.quantize)
+STORAGE = ("f32", *(name for name in FORMATS if name not in QUANTIZED))  # what else a tensor may be stored as

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models.json_file import read_json
+from intaglio.compiler.reader.pointers import refuse_pointer
 
 BELOW = "onnx"  # the folder of a hub's .onnx files
 FULL = "fp32"  # the dtype of a name without a suffix
@@ -93,8 +94,11 @@ class Layout:
         return self.source
 
     def find(self, name: str) -> Path | None:
-        """The nearest file of this name."""
-        return next((folder / name for folder in self.folders if (folder / name).is_file()), None)
+        """The nearest file of this name. Raises BadModel if Git LFS has not fetched it."""
+        path = next((folder / name for folder in self.folders if (folder / name).is_file()), None)
+        if path is not None:
+            refuse_pointer(path)
+        return path
 
     def json(self, name: str, required: bool = False) -> dict[str, Any]:
         """The settings in the nearest file of this name; without one, none, or BadModel if it is required."""

@@ -1,7 +1,7 @@
 """Quantize: weights of layers, tables of rows and caches in fewer bits. Norms, biases, angles and sums stay f32.
 
-An error in a column of a weight counts as much as what the column is multiplied with is large, which a run on a text
-tells, where there is one. And the mean of the error that remains goes into the bias of the output layer.
+Errors are weighted by the mean square of the activations, measured on a calibration text if the model has a tokenizer.
+The mean of the remaining error goes into the bias of the output layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
 from intaglio.compiler.ir.operators import Linear
-from intaglio.compiler.ir.packed import PackedMatrix, pack
+from intaglio.compiler.ir.packed import QUANTIZED, STORAGE, PackedMatrix, pack
 from intaglio.compiler.semantics import evaluate
 
 _LEAST = 1024  # numbers below which a tensor is not worth a format of its own
@@ -38,8 +38,9 @@ class Precision:
     _done: dict[object, PackedMatrix | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.quantize not in (None, "q8", "q4") or self.storage not in ("f32", "f16"):
-            raise ValueError(f"{self.name} is not supported; expected quantize q8 or q4, and precision f32 or f16")
+        if self.quantize not in (None, *QUANTIZED) or self.storage not in STORAGE:
+            expected = f"expected quantize {' or '.join(QUANTIZED)}, and precision {' or '.join(STORAGE)}"
+            raise ValueError(f"{self.name} is not supported; {expected}")
 
     @property
     def reduced(self) -> bool:
@@ -101,7 +102,7 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
 
 def matrix_bytes(graph: Graph) -> int:
     """How many bytes, in f32, the weights have that may take another format, each as often as it is read."""
-    return sum(4 * matrix.const.size for node in graph.nodes if (matrix := _matrix(node)))
+    return sum(4 * matrix.numbers.size for node in graph.nodes if (matrix := _matrix(node)))
 
 
 def quantize(
@@ -122,10 +123,10 @@ def quantize(
         formats = []
         if precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept):
             formats.append(precision.quantize)
-        if precision.storage == "f16" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
-            formats.append("f16")
+        if precision.storage != "f32" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
+            formats.append(precision.storage)
         packed = precision.of(value, formats, seen.square if seen is not None else None)
-        report(4 * value.const.size)
+        report(4 * value.numbers.size)
         if packed is not None:
             new = graph.replace(node, node.reading({value: Value(value.name, value.type, packed)}))
             if node in heads and seen is not None:

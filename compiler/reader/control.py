@@ -1,4 +1,4 @@
-"""Control flow ends while loading: a branch whose condition is known is inlined, a loop of known length unrolled.
+"""Control flow ends while loading: a branch is inlined if its condition is constant, a loop unrolled if its length is.
 
 Conditions and trip counts follow from shapes and from inputs that are bound.
 """
@@ -43,7 +43,7 @@ class Loader(Protocol):
 
 def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
-        raise UnsupportedOperator("the condition is computed at run time; fix the input it depends on with --bind")
+        raise UnsupportedOperator("the condition is computed at run time")
     branch = "then_branch" if inputs[0].scalar else "else_branch"
     return _run(loader, _graph(proto, branch), (), source, scope)
 
@@ -84,7 +84,7 @@ def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
     prepended = _listed(proto, "scan_output_directions", len(scanned))
     length = sequences[0].shape[axes[0]]
     if not isinstance(length, int) or any(v.shape[a] != length for a, v in zip(axes, sequences, strict=True)):
-        raise UnsupportedOperator(f"the number of iterations, {length}, is dynamic; fix it with --bind")
+        raise UnsupportedOperator(f"the number of iterations, {length}, is dynamic")
     builder = _builder(loader, source)
     for step in range(length):
         loader.unroll(1 + len(body.node))
@@ -109,7 +109,7 @@ CONTROL: dict[str, Callable[[Loader, NodeProto, str, Inputs, Scope], Results]] =
 
 
 def _run(loader: Loader, body: GraphProto, arguments: Sequence[Value | None], source: str, scope: Scope) -> list[Value]:
-    """The results of a graph inside a node, whose names are its own and who sees those around it."""
+    """The outputs of a graph inside a node. It has its own names and sees those around it."""
     inner = scope.new_child()
     if len(body.input) != len(arguments):
         raise BadModel(f"{source}: its body has {len(body.input)} inputs, expected {len(arguments)}")
@@ -150,7 +150,7 @@ def _listed(proto: NodeProto, name: str, count: int) -> list[int]:
 
 def _known(value: Value, what: str) -> float:
     if value.scalar is None:
-        raise UnsupportedOperator(f"the {what} is computed at run time; fix the input it depends on with --bind")
+        raise UnsupportedOperator(f"the {what} is computed at run time")
     return value.scalar
 
 

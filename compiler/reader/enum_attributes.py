@@ -1,4 +1,4 @@
-"""Attributes whose value is one of a few words, which ONNX names in its text and does not check."""
+"""Attributes whose value is one of a few words. ONNX documents the words, but does not check them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CHOICES = {
 
 
 def check(node: NodeProto) -> None:
-    """Raise BadModel for a word that is none of those that an attribute may have."""
+    """Raise BadModel for a word that the attribute does not allow."""
     for a in node.attribute:
         words = _CHOICES.get(f"{node.op_type}.{a.name}") or _CHOICES.get(a.name)
         if words is not None and a.s.decode() not in words.split():

@@ -10,7 +10,7 @@ def register(*operators: str) -> None:
 
 
 def has_kernel(operator: str) -> bool:
-    """Whether codegen computes an operator of ONNX. Raises RuntimeError where codegen has not been imported."""
+    """Whether codegen computes an operator of ONNX. Raises RuntimeError if codegen was not imported."""
     if not _NAMES:
         raise RuntimeError("no kernels are registered; import intaglio.codegen.ops before a model is read")
     return operator in _NAMES

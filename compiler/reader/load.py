@@ -1,4 +1,4 @@
-"""ONNX -> Graph. Every difference between opsets and exporters that is mere spelling ends here."""
+"""ONNX -> Graph. Differences between opsets and exporters that are mere spelling end here."""
 
 from __future__ import annotations
 
@@ -23,26 +23,28 @@ from intaglio.compiler.reader import contrib, enum_attributes, onnx_functions
 from intaglio.compiler.reader.control import CONTROL, MOST_UNROLLED, Scope
 from intaglio.compiler.reader.operators import how
 from intaglio.compiler.reader.opsets import OLDEST, normalise
+from intaglio.compiler.reader.pointers import refuse_pointer
 from intaglio.compiler.reader.tensors import array, attribute
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.types import element
 
-MAX_UNBOUND = 1024  # what a dynamic dimension may grow to when it is not bound
+MAX_UNBOUND = 1024  # the largest size of a dynamic dimension that is not bound
 
-_LOST = Value("", TensorType("f32", ()))  # what a node that is refused makes
+_LOST = Value("", TensorType("f32", ()))  # the output of a node that was refused
 
 _OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional
 _VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
 
 
 class _LostError(Exception):
-    """A node reads what a node makes that is refused."""
+    """A node reads the output of a node that was refused."""
 
 
 def read(path: Path) -> ModelProto:
-    """The model in a file, weights in external files left where they are. Raises BadModel."""
+    """The model in a file. Weights in external files are not read. Raises BadModel."""
     if not path.is_file():
         raise BadModel(f"{path} does not exist")
+    refuse_pointer(path)
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as e:
@@ -62,9 +64,9 @@ def load(
 ) -> Graph:
     """The graph of an ONNX model.
 
-    folder: where files with external data lie. shapes: overrides the declared shape of inputs, by name. bind: fixes a
-    named dimension (an int or a Dim), lets it vary in a range, or fixes an input (an array, which becomes a constant).
-    Raises BadModel, or UnsupportedOperator for operators that ONNX does not define or sizes that depend on data.
+    folder: of external data. shapes: replace the declared shapes of inputs, by name. bind: by name, an int
+    or a Dim that fixes a dimension, a range that limits it, or an array that fixes an input.
+    Raises BadModel, and UnsupportedOperator for operators that are not supported and for sizes that depend on data.
     """
     if any(isinstance(text, bytes) for g in (model.graph, *model.functions) for text in _names(g)):
         raise BadModel("the model is broken: a name in it is not valid UTF-8; export it again")
@@ -81,14 +83,26 @@ def load(
     return Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
 
 
+def free_inputs(model: ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that are not weights."""
+    weights = {t.name for t in model.graph.initializer}
+    return [i for i in model.graph.input if i.name not in weights]
+
+
 def input_types(model: ModelProto) -> dict[str, tuple[str, int]]:
     """Element type and rank of each input that is not a weight."""
-    weights = {t.name for t in model.graph.initializer}
-    result = {}
-    for i in model.graph.input:
-        if i.name not in weights:
-            result[i.name] = (element(i.type.tensor_type.elem_type), len(i.type.tensor_type.shape.dim))
-    return result
+    tensors = {i.name: i.type.tensor_type for i in free_inputs(model)}
+    return {name: (element(t.elem_type), len(t.shape.dim)) for name, t in tensors.items()}
+
+
+def label(size: onnx.TensorShapeProto.Dimension, name: str, axis: int) -> str:
+    """What a size is called that the file leaves free: its own name, else the input's and the axis, such as x.1."""
+    return size.dim_param or f"{name}.{axis}"
+
+
+def identifier(label: str) -> str:
+    """The name of the symbol of a size, unless another size has it already."""
+    return PREFIX + "".join(c if c.isalnum() else "_" for c in label)
 
 
 def _opset(proto: ModelProto | onnx.FunctionProto) -> int:
@@ -114,9 +128,9 @@ def _names(graph: GraphProto | onnx.FunctionProto) -> Iterator[str | bytes]:
 
 
 class Loader:
-    """Adds the nodes of one graph, or of a function, to `graph`; what a name means depends on the scope.
+    """Adds the nodes of one graph, or of a function, to `graph`. The scope maps names to values.
 
-    named: whether names are those of the file, by which its values can be asked for.
+    named: whether names are those of the file, so that values get an origin.
     """
 
     def __init__(
@@ -179,15 +193,15 @@ class Loader:
             if proto.dim_value < 0:
                 raise BadModel(f"input {name} has the negative size {proto.dim_value}; export the model again")
             return proto.dim_value
-        symbol = proto.dim_param or f"{name}_{axis}"
+        symbol = label(proto, name, axis)
         sizes = self.bind.get(symbol, range(1, MAX_UNBOUND + 1))
         if not isinstance(sizes, range):
             return sizes
         if symbol not in self.symbols:
-            identifier = PREFIX + "".join(c if c.isalnum() else "_" for c in symbol)
-            while identifier in map(str, self.symbols.values()):
-                identifier += "_"
-            self.symbols[symbol] = dim(Symbol(identifier, sizes.start, sizes.stop - 1))
+            name = identifier(symbol)
+            while name in map(str, self.symbols.values()):
+                name += "_"
+            self.symbols[symbol] = dim(Symbol(name, sizes.start, sizes.stop - 1))
         return self.symbols[symbol]
 
     def initializers(self, proto: GraphProto, scope: Scope) -> None:
@@ -212,7 +226,7 @@ class Loader:
         return value
 
     def optional(self, name: str, scope: Scope, reader: str) -> Value | None:
-        """The value of that name; None where it is left out, as inputs of functions may be."""
+        """The value of that name; None if it is absent, as inputs of functions may be."""
         if name and name not in scope:
             raise BadModel(f"{reader} reads {name}, which no node produces; export the model again")
         value = scope[name] if name else None
@@ -285,7 +299,7 @@ class Loader:
             self.define(name, value, scope)
 
     def unroll(self, nodes: int) -> None:
-        """Count what loops become. Raises UnsupportedOperator where that is too much."""
+        """Count the nodes of unrolled loops. Raises UnsupportedOperator if there are too many."""
         self.unrolled += nodes
         if self.unrolled > MOST_UNROLLED:
             raise UnsupportedOperator(
@@ -299,7 +313,7 @@ class Loader:
             raise BadModel(f"{node.op} ({node.sources[0]}): {e}") from e
 
     def write_out(self, function: onnx.FunctionProto, node: Node, names: Sequence[str], scope: Scope) -> None:
-        """The nodes that define `node`, instead of it."""
+        """Add the nodes that define `node` in its place."""
         source = node.sources[0]
         loader = Loader(self.graph, _opset(function), self.folder, {}, {})
         loader.unrolled, loader.refusals, loader.named = self.unrolled, self.refusals, False
@@ -311,7 +325,7 @@ class Loader:
             self.define(name, self.get(result, inner, source), scope)
 
     def write_out_contrib(self, proto: NodeProto, source: str, scope: Scope) -> None:
-        """An operator of ONNX Runtime's as those of ONNX."""
+        """Add an operator of ONNX Runtime as operators of ONNX."""
         inputs = tuple(self.optional(i, scope, source) for i in proto.input)
         outputs = tuple(Value(o or "unused", TensorType("f32", ())) for o in proto.output)
         attrs = {a.name: attribute(a, self.folder) for a in proto.attribute}
@@ -323,7 +337,7 @@ class Loader:
 
 
 def _order(nodes: Sequence[NodeProto]) -> list[int]:
-    """The nodes as they come, but each after those that make what it reads: converters append casts at the end."""
+    """The nodes in their order, except that each comes after its inputs: converters append casts at the end."""
     makers = {name: i for i, n in enumerate(nodes) for name in n.output if name}
     waits = [{makers[name] for name in _reads(n) if name in makers} for n in nodes]
     readers: dict[int, list[int]] = {}
@@ -342,7 +356,7 @@ def _order(nodes: Sequence[NodeProto]) -> list[int]:
 
 
 def _reads(node: NodeProto) -> Iterator[str]:
-    """The names that a node reads, those that the bodies in it read included."""
+    """The names that a node reads, including those that its bodies read."""
     yield from node.input
     for a in node.attribute:
         for inner in a.g.node:
@@ -350,7 +364,7 @@ def _reads(node: NodeProto) -> Iterator[str]:
 
 
 def _kept(proto: NodeProto, opset: int) -> bool:
-    """Whether the operator of an old opset is still the same in OLDEST."""
+    """Whether an operator of an old opset is the same in OLDEST."""
     try:
         versions = {onnx.defs.get_schema(proto.op_type, o).since_version for o in (opset, OLDEST)}
     except onnx.defs.SchemaError:
@@ -359,7 +373,7 @@ def _kept(proto: NodeProto, opset: int) -> bool:
 
 
 def _check_attributes(proto: NodeProto, opset: int) -> None:
-    """ONNX's own check leaves out the operators that it also defines by others, LayerNormalization for one."""
+    """Raise BadModel for a wrong attribute. ONNX's own check skips operators that are defined by others."""
     attributes = onnx.defs.get_schema(proto.op_type, opset, "").attributes
     for a in proto.attribute:
         # onnx does not declare that the types of attributes are an enumeration.
@@ -369,7 +383,7 @@ def _check_attributes(proto: NodeProto, opset: int) -> None:
 
 
 def _check_types(node: Node) -> None:
-    """Raise BadModel where the operator does not take an input of that element type, or not beside the others."""
+    """Raise BadModel if the element type of an input is not allowed, or not together with those of the others."""
     try:
         schema = onnx.defs.get_schema(node.op, OPSET)
     except onnx.defs.SchemaError as e:

@@ -1,6 +1,6 @@
 """Operators that ONNX defines by others: written out, so that they need no kernel of their own.
 
-Those that a kernel computes, or that a pass knows, stay whole: what they mean is no less defined by ONNX.
+Those that a kernel computes or a pass recognises stay whole.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NEVER = frozenset({"Bernoulli", "SequenceMap"})  # of random numbers and of seq
 
 
 def defines(op: str) -> bool:
-    """Whether nodes of an operator are written out."""
+    """Whether nodes of an operator are replaced by their definition."""
     whole = op in _WHOLE or (has_kernel(op) and op not in _NARROWER)
     if whole or op in _NEVER or not onnx.defs.has(op):
         return False
@@ -33,7 +33,7 @@ def defines(op: str) -> bool:
 
 
 def body(node: Node) -> FunctionProto | None:
-    """The definition of a node of OPSET by others, its attributes filled in; None if it stays whole or has none."""
+    """The definition of a node of OPSET with its attributes; None if it stays whole or has no definition."""
     if not defines(node.op) and not (node.op == "LayerNormalization" and len(node.outputs) > 1):
         return None
     schema: Any = onnx.defs.get_schema(node.op, OPSET)  # onnx declares no functions of schemas

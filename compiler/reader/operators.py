@@ -1,4 +1,4 @@
-"""Which operators of ONNX can be compiled, and how: what errors and the documentation go by."""
+"""Which operators of ONNX are supported, and how each is compiled, for errors and for docs/operators.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OLD = frozenset({"Dropout", "Scatter", "Upsample"})  # see opsets
 
 
 def how(op: str) -> str:
-    """How an operator of ONNX is compiled; nothing if it is not."""
+    """How an operator of ONNX is compiled; an empty text if it is not supported."""
     if op in CONTROL:
         return "unrolled, where its conditions and trip counts are known"
     if op in _KNOWN:
@@ -55,7 +55,7 @@ def table() -> str:
 
 
 def _opsets(op: str, since: list[int]) -> str:
-    """The opsets whose form of an operator is read. Before OLDEST, that is those in which it was as it is in OLDEST."""
+    """The opsets whose form of an operator is supported; those before OLDEST if it was the same as in OLDEST."""
     first = max((v for v in since if v <= OLDEST), default=min(since))
     last = max(since) - 1 if defs.get_schema(op, OPSET).deprecated else OPSET
     return f"{first} to {last}"

@@ -1,4 +1,4 @@
-"""Older opsets: nodes written as OPSET writes them. What one opset has as an attribute is an input in the next."""
+"""Older opsets: nodes become what OPSET would write. An attribute of one opset is an input in the next."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _softmax(node: Node, opset: int, graph: Graph) -> None:
 
 
 def _dropout(node: Node, opset: int, graph: Graph) -> None:
-    """Nothing is dropped; the mask says so."""
+    """Inference drops nothing, so the mask is all true."""
     if (training := node.input(2)) is not None and training.scalar is not False:
         raise UnsupportedOperator("the model is in training mode; export it for inference")
     if len(node.outputs) > 1:

@@ -19,12 +19,12 @@ from intaglio.compiler.semantics.operators import KNOWN
 
 
 class Declined(Exception):
-    """A rule matched but refuses, for the reason given."""
+    """A rule matched but declines; the message is the reason."""
 
 
 class GraphBuilder:
-    """The `op` that a rewrite sees: each call adds a node to `graph`, unless its result is known, and returns its first
-    output.
+    """The `op` that a rewrite sees. Each call adds a node to `graph`, or a constant if the result is known, and returns
+    the first output.
 
     `root` is the node that is being rewritten; new nodes take its name and the ONNX names in `sources`.
     """
@@ -46,11 +46,11 @@ class GraphBuilder:
         return self.constant(np.array(value, DTYPES[like.dtype]))
 
     def integers(self, *values: int) -> Value:
-        """Axes, sizes or the like."""
+        """A constant of axes, sizes and so on."""
         return self.constant(np.array(values, np.int64))
 
     def dimensions(self, *values: Dim) -> Value:
-        """Sizes, of which some may be symbolic."""
+        """A constant of sizes, some of which may be symbolic."""
         return self.constant(known(values, (len(values),)))
 
     def node(self, op: str, inputs: tuple[Value | None, ...], outputs: int = 1, **attrs: Any) -> tuple[Value, ...]:
@@ -78,7 +78,7 @@ class GraphBuilder:
         return node.outputs
 
     def rebind(self, out: Value, result: Value) -> None:
-        """Let `out` be computed the way `result` is, instead of as it was."""
+        """Let the node that computes `result` compute `out` instead of its old node."""
         if result.type != out.type:
             raise ValueError(f"a rewrite changed the type of {out} to {result.type}")
         graph = self.graph

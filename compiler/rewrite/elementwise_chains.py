@@ -1,6 +1,6 @@
-"""Chains: elementwise operators one after the other whose other operands are numbers, as roundings to few bits are.
+"""Chains: sequences of elementwise operators whose other operands are numbers, such as roundings to few bits.
 
-What they do to a number is an expression (see compiler/ir/expression.py), whatever tensor it stands in.
+Their effect on a number is an expression (see compiler/ir/expression.py), whatever tensor it is in.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from intaglio.compiler.ir.operators import FakeQuantize
 
 
 def chain_source(graph: Graph, value: Value) -> tuple[Value, list[Node]]:
-    """What a chain that ends in `value` begins with, and the chain, its first operator first; it may be empty."""
+    """The value that the chain that ends in `value` begins with, and its operators in order; there may be none."""
     chain: list[Node] = []
     while (node := graph.producer(value)) is not None and (x := operand_of(node)) is not None:
         chain.insert(0, node)
@@ -31,7 +31,7 @@ def operand_of(node: Node) -> Value | None:
 
 
 def rounding(node: Node) -> FakeQuantize[Value] | None:
-    """What a node computes, if it rounds numbers to steps that are known."""
+    """The rounding that a node computes, if its steps are constants."""
     own = FakeQuantize.of(node)
     return own if own is not None and own.scale is not None else None
 
@@ -50,7 +50,7 @@ def spelled(own: FakeQuantize[Value], x: str) -> Expression:
 
 
 def expression(chain: Sequence[Node]) -> Expression:
-    """What a chain makes of "acc"."""
+    """The expression that a chain computes from "acc"."""
     steps: Expression = ()
     for node in chain:
         x = f"t{len(steps) - 1}" if steps else "acc"

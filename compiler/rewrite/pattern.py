@@ -28,7 +28,7 @@ _LARGEST_F16 = float(np.finfo(np.float16).max)
 
 
 class Pattern:
-    """Something that a value may match."""
+    """A pattern of values."""
 
     def __add__(self, other: Pattern | float) -> Op:
         return Op("Add", (self, other))
@@ -57,14 +57,14 @@ class Pattern:
 
 @dataclass(eq=False)
 class Variable(Pattern):
-    """Matches any value; the same one wherever it occurs."""
+    """Matches any value, and the same value wherever it occurs again."""
 
     name: str
 
 
 @dataclass(eq=False)
 class Op(Pattern):
-    """Matches a value made by operator `op` on matching inputs, with at least these attributes."""
+    """Matches an output of operator `op` with matching inputs and at least these attributes."""
 
     op: str
     args: tuple[Pattern | float, ...]
@@ -73,14 +73,14 @@ class Op(Pattern):
 
 @dataclass(eq=False)
 class OneOf(Pattern):
-    """Matches what any of the alternatives matches."""
+    """Matches if any of the alternatives matches."""
 
     alternatives: tuple[Pattern | float, ...]
 
 
 @dataclass(eq=False)
 class Chain(Pattern):
-    """Matches what elementwise operators with numbers, one or more, make of a value that `inner` matches."""
+    """Matches the result of one or more elementwise operators with numbers on a value that `inner` matches."""
 
     name: str
     inner: Pattern
@@ -138,7 +138,7 @@ class Rule:
 
     @classmethod
     def reference(cls, **arrays: np.ndarray) -> np.ndarray:
-        """What the pattern computes, by numpy."""
+        """The result of the pattern, by numpy."""
         return cls.pattern(NumpyBuilder(), **arrays)
 
 
@@ -150,7 +150,7 @@ class Outcome:
     declined: list[str] = field(default_factory=list)
 
 
-# What hears of every rule that has been applied: where, its pattern, and how it did.
+# Called after every rule that was applied: the graph, the rule, its pattern, and the outcome.
 watched: ContextVar[Callable[[Graph, type[Rule], Pattern, Outcome], None] | None] = ContextVar("watched", default=None)
 
 
@@ -199,7 +199,7 @@ def roots(pattern: Pattern | float) -> frozenset[str]:
 Bound = dict[Pattern, Value]
 Missed = Callable[
     [Bound, Pattern | float, Value | None], None
-]  # what matched so far, what was wanted, what stood there
+]  # the match so far, the pattern that failed, the value there
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Match:
 def match(
     graph: Graph, tree: Pattern, value: Value, missed: Missed = lambda bound, pattern, value: None
 ) -> Iterator[Match]:
-    """All ways in which `value` matches; `missed` hears of every place where one comes to its end."""
+    """All ways in which `value` matches. `missed` is called for every place where a match fails."""
     for bound in _match(graph, tree, value, {}, missed):
         values = {p.name: v for p, v in bound.items() if isinstance(p, Variable | Chain)}
         nodes = dict.fromkeys(n for p, v in bound.items() if isinstance(p, Op) and (n := graph.producer(v)))
@@ -243,7 +243,7 @@ def _match(
 
 
 def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) -> bool:
-    """Whether `value` is what a pattern wants, its inputs apart."""
+    """Whether `value` matches a pattern, apart from its inputs."""
     if not isinstance(pattern, Pattern):
         return value.scalar is not None and _is_number(value.scalar, pattern)
     if pattern in bound or isinstance(pattern, Variable):
@@ -261,7 +261,7 @@ def _stands(graph: Graph, pattern: Pattern | float, value: Value, bound: Bound) 
 
 
 def _is_number(scalar: float, number: float) -> bool:
-    """Whether it is the number as it is written, in f32 or so, or as f16 holds it."""
+    """Whether it is the number in f32, up to rounding, or as f16 stores it."""
     if math.isclose(scalar, number, rel_tol=1e-5):
         return True
     return abs(number) <= _LARGEST_F16 and scalar == float(np.float16(number))

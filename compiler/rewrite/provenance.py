@@ -1,7 +1,7 @@
-"""Origins: which ONNX value each value equals, kept through the passes so that any step can be compared with the model.
+"""Origins: which ONNX value each value equals. Passes keep them, so that any step can be compared with the model.
 
-A rewrite leaves the value that it rewrites in place. What is new is often the same seen through a Reshape or Transpose,
-which later passes remove: so its origin is noted while the view is there.
+A rewrite keeps the value that it rewrites. A new value is often the same behind a Reshape or Transpose, which later
+passes remove, so its origin is recorded while the view is there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _VIEWS = ("Reshape", "Transpose")  # what they make holds every element once
 
 
 def forward_origin(node: Node) -> None:
-    """Give the output of a new node an origin, where the node only shows, or keeps, what it reads."""
+    """Set the origin of a new node's output, if the node is a view or a copy of its input."""
     origin = node.inputs[0].origin if node.inputs and node.inputs[0] else None
     if origin and node.op in _VIEWS:
         node.output.origin = origin.seen(_view(node, node.output, permutation(node)))
@@ -25,7 +25,7 @@ def forward_origin(node: Node) -> None:
 
 
 def backward_origin(graph: Graph, value: Value) -> None:
-    """Give what `value` is a view of an origin too, where it has none."""
+    """Set the origin of the value behind the view `value`, if it has none."""
     while value.origin and (node := graph.producer(value)) and (view := _behind(node)):
         source = node.inputs[0]
         if source.origin is None:
@@ -34,7 +34,7 @@ def backward_origin(graph: Graph, value: Value) -> None:
 
 
 def columns(origin: Origin | None, chosen: np.ndarray) -> Origin | None:
-    """The origin of some columns of a value, where they are neighbours."""
+    """The origin of some columns of a value, if they are neighbours."""
     return origin.seen(("columns", span)) if origin and (span := ends(chosen)) else None
 
 
@@ -45,7 +45,7 @@ def ends(numbers: np.ndarray) -> tuple[int, int] | None:
 
 
 def _behind(node: Node) -> View | None:
-    """How what a view reads is seen in what it makes, None where that cannot be said."""
+    """The view that leads from a view's output back to its input; None if there is none."""
     if node.op == "Expand" and len(node.inputs[0].shape) == len(node.output.shape):
         return ("first", node.inputs[0].shape)
     if node.op not in _VIEWS:

@@ -1,4 +1,4 @@
-"""Chains of Reshape, Transpose and Expand, understood by what they do to an index tensor, not by their spelling."""
+"""Chains of Reshape, Transpose and Expand, recognised by their effect on an index tensor, not by their spelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph run by numpy, node by node: what folding, golden values and the tests of passes compare with."""
+"""A graph run by numpy, node by node: the reference for folding, golden values and the tests of passes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(
 
 
 def zeros(graph: Graph) -> dict[str, np.ndarray]:
-    """The states of a graph as they are before anything is written into them."""
+    """The states of a graph before anything is written into them."""
     return {v.name: np.zeros(v.fixed_shape, DTYPES[v.dtype]) for v in graph.states}
 
 
@@ -36,7 +36,7 @@ def compute(
     symbols: Mapping[str, int],
     keep: Collection[Value] | None = None,
 ) -> dict[Value, np.ndarray]:
-    """What `nodes` (in order) make of `values`, with every symbolic dimension given a number.
+    """The results of `nodes` (in order) on `values`. `symbols` has a number for every symbolic dimension.
 
     keep: the results to return; None: all. Those of a whole encoder would fill the memory.
     """

@@ -1,5 +1,6 @@
-"""What is known of a node's outputs: their types, and their content where it follows from constants and shapes, for
-exporters compute with shapes all the time.
+"""The types of a node's outputs, and their content if it follows from constants and shapes.
+
+Exporters compute with shapes all the time, so most of that arithmetic ends here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _RANDOM = frozenset(
 
 
 def infer(node: Node) -> None:
-    """Set the type, and the content where it is known, of every output of `node`.
+    """Set the type, and the content if it is known, of every output of `node`.
 
     Raises BadModel for shapes that do not match, and UnsupportedOperator if the type depends on data.
     """
@@ -45,7 +46,7 @@ def infer(node: Node) -> None:
 
 
 def _check_size(type: TensorType) -> None:
-    """Refuse early what no adapter can address, before anything of that size is made here."""
+    """Refuse a tensor that no adapter can address, before it is allocated here."""
     if math.prod(map(dims.low, type.shape)) > _MOST:
         raise UnsupportedOperator(f"its output {type} has more than {_MOST} elements, which is not supported")
 

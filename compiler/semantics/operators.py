@@ -1,4 +1,4 @@
-"""What a node computes, in numpy: ONNX's operators by its reference implementation, and the few that are our own.
+"""The meaning of each operator, in numpy: ONNX's by its reference implementation, and our own.
 
 This is the oracle of folding, of the comparison of masks and of every test of a pass, so it is written to be obvious.
 """
@@ -77,7 +77,7 @@ def _by_reference(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.nd
 
 
 def expression(steps: Expression, accs: Sequence[np.ndarray], inputs: Sequence[Any]) -> np.ndarray:
-    """The value of a fused elementwise expression; `accs`: what its host made, "acc" and perhaps "acc1"."""
+    """The value of a fused elementwise expression. `accs`: the results of its host, "acc" and perhaps "acc1"."""
     hosts = {f"acc{i or ''}": acc for i, acc in enumerate(accs)}
     done: list[np.ndarray] = []
 
@@ -176,7 +176,7 @@ def _rotary(rotary: Rotary[np.ndarray]) -> list[np.ndarray]:
 
 
 def rotated(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool) -> np.ndarray:
-    """x[..., T, head_dim] with each pair of its first columns turned by an angle: cos and sin are [T, pairs].
+    """x[..., T, head_dim] with each pair of its first columns rotated by an angle: cos and sin are [T, pairs].
 
     A pair is two neighbouring columns (interleaved), or the same column of the first and the second half.
     """

@@ -1,7 +1,7 @@
-"""Resizing, axis by axis: how large each becomes, and which elements of it each new one is a mean of.
+"""Resizing, axis by axis: the new size, and the old elements and weights that each new element is a mean of.
 
-Interpolation is separable and its coordinates are known at compile time, so every mode and every way to count
-coordinates ends here, as a table of places and weights.
+Interpolation is separable and its coordinates are known at compile time, so every mode and every transformation of
+coordinates becomes a table of indices and weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Resized:
 
 
 def resized(node: Node) -> list[Resized]:
-    """For each axis of a Resize's input what becomes of it. Raises BadModel, and NotLinear for sizes that vary."""
+    """How each axis of a Resize's input is resized. Raises BadModel, and NotLinear for dynamic sizes."""
     shape, scales, sizes = node.inputs[0].shape, _known(node, 2), _known(node, 3)
     axes = node.attrs.get("axes") or list(range(len(shape)))
     if any(not -len(shape) <= a < len(shape) for a in axes):
@@ -94,7 +94,7 @@ def _scaled(size: Dim, scale: float) -> Dim:
 
 
 def coordinates(axis: Resized, mode: str) -> np.ndarray:
-    """Where the new elements lie among the old ones."""
+    """The coordinates of the new elements among the old ones."""
     count, size, scale = dims.fixed(axis.count), dims.fixed(axis.size), axis.scale
     i = np.arange(count, dtype=np.float64)
     length = scale * size  # what the new axis would be as long as, were it not rounded

@@ -1,4 +1,4 @@
-"""Shape arithmetic: what operators make of dimensions, which are numbers or linear expressions over symbols."""
+"""Shape arithmetic: operators on dimensions, which are numbers or linear expressions over symbols."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The types of a node's outputs, from those of its inputs.
 
-Operators whose result depends on symbolic dimensions have a rule here; for the rest ONNX's own inference is asked, with
-each symbolic dimension passed through as an opaque name.
+Operators whose result depends on symbolic dimensions have a rule here. All others use ONNX's own inference, with each
+symbolic dimension as an opaque name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_DIMS = 64  # integer tensors up to this size are tracked as possible shapes
 
 
 def types(node: Node) -> list[TensorType]:
-    """The types of a node's outputs. Raises DataDependent, NotLinear, and BadModel for inputs that do not fit."""
+    """The types of a node's outputs. Raises DataDependent, NotLinear, and BadModel for inputs that do not match."""
     if node.own is not None:
         return _OURS[node.op](node.own)
     if node.op in ELEMENTWISE:

@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
     )
     speech = parser.add_argument_group("with --audio")
-    speech.add_argument("--language", metavar="xx", help="the spoken language, such as en (default: detected)")
+    speech.add_argument(
+        "--language",
+        metavar="xx",
+        help="the spoken language, such as en, or auto: detected (default: as the export sets it, or auto)",
+    )
     speech.add_argument("--task", choices=["transcribe", "translate"], help="translate: into English")
     speech.add_argument(
         "--timestamps",
@@ -112,7 +116,7 @@ def _check(options: argparse.Namespace, kind: str) -> None:
 
 def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
     transcript = bundle.transcribe(
-        options.audio, language=options.language, task=options.task or "transcribe", timestamps=options.timestamps
+        options.audio, language=options.language, task=options.task, timestamps=options.timestamps
     )
     progress.clear()
     print(json.dumps(asdict(transcript), ensure_ascii=False) if options.json else transcript.text)

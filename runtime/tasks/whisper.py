@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 BUDGET = 0.02  # seconds that a submit of steps may take: a window has few tokens, and steps behind its end are lost
 TASKS = ("transcribe", "translate")
+DETECTED = "auto"  # in the place of a language: the model finds out
 WELL_KNOWN = ("en", "zh", "de", "es", "fr")
 
 
@@ -68,6 +69,7 @@ class Settings:
     Tokens below `end` are text, from `first_timestamp` on they are times. A sequence has at most `max_length` tokens. A
     window has `frames` frames, one every `hop` samples, each of `context` samples around its middle; a timestamp counts
     `frames_per_timestamp` of them. `silence` is the log10 of the least power that the spectrogram tells from none.
+    `language` and `task` are those of recordings for which a caller asks for none; without a language, it is detected.
     """
 
     start: int
@@ -84,11 +86,14 @@ class Settings:
     frames: int
     frames_per_timestamp: int
     silence: float
+    language: str | None
+    task: str
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Settings:
         """Raises BadBundle."""
         try:
+            data = {"language": None, "task": TASKS[0]} | dict(data)
             settings = cls(**{field.name: data[field.name] for field in fields(cls)})
             languages, tasks = dict(settings.languages), dict(settings.tasks)
         except (KeyError, TypeError, ValueError) as error:
@@ -102,25 +107,32 @@ class Settings:
             raise BadBundle("generation.json is broken: a number is missing; compile the model again")
         if settings.multilingual and not (languages and tasks):
             raise BadBundle("generation.json is broken: languages or tasks are missing; compile the model again")
+        if settings.language not in (None, *languages) or settings.task not in TASKS:
+            raise BadBundle("generation.json is broken: unknown language or task; compile the model again")
         return settings
 
     def seconds(self, frames: int) -> float:
         return frames * self.hop / self.rate
 
-    def known(self, language: str | None, task: str) -> str | None:
-        """The language, None if the model is to find out. Raises ValueError for what the model does not know."""
+    def choices(self, language: str | None, task: str | None) -> tuple[str | None, str]:
+        """Language and task, those of the settings for None. The language is None if the model is to find out.
+
+        Raises ValueError for what the model does not know.
+        """
+        task = task or self.task
+        language = None if language == DETECTED else language or self.language
         if task not in TASKS or (self.multilingual and task not in self.tasks):
             raise ValueError(f"unknown task {task!r}; expected {' or '.join(self.tasks or TASKS)}")
         if not self.multilingual:
             if language not in (None, "en") or task != "transcribe":
                 what = f"has no language {language!r}" if task == "transcribe" else f"cannot {task}"
                 raise ValueError(f"this model is English-only: it {what}; compile a multilingual Whisper for that")
-            return "en"
+            return "en", task
         if language is not None and language not in self.languages:
             some = [code for code in WELL_KNOWN if code in self.languages] or list(self.languages)[:5]
             count = len(self.languages)
             raise ValueError(f"unknown language {language!r}; this model supports {count}, such as {', '.join(some)}")
-        return language
+        return language, task
 
 
 class Sound:
@@ -166,18 +178,19 @@ class Transcriber:
         self,
         samples: np.ndarray,
         language: str | None = None,
-        task: str = "transcribe",
+        task: str | None = None,
         timestamps: bool | None = None,
         progress: Progress = silent,
     ) -> Transcript:
         """The text of `samples`, f32[n] at the model's rate (16 kHz).
 
-        language: a code such as "en"; None lets the model find out. task: "transcribe", or "translate" into English.
+        language: a code such as "en", or "auto", which lets the model find out. task: "transcribe", or "translate" into
+        English. None: as the settings say, or else "auto" and "transcribe".
         timestamps: let the model tell times; None does so for recordings of several windows, which advance by them.
         Raises AudioError for samples that are not a recording, ValueError for a language or task the model lacks.
         """
         s = self.settings
-        language = s.known(language, task)
+        language, task = s.choices(language, task)
         sound = Sound(mono(samples, s.rate, s.rate), s)
         timed = sound.frames > s.frames if timestamps is None else timestamps
         self._measure(sound)

@@ -121,7 +121,7 @@ def test_of_equals_the_first() -> None:
     assert choose(np.full(20_002, -np.inf, np.float32)) == 0
 
 
-def test_greedy_ignores_what_is_for_drawing() -> None:
+def test_greedy_ignores_sampling_options() -> None:
     logits = normal(1000)
     assert {choose(logits, (0, 50, 0.5, 0.1, 1), seed) for seed in range(9)} == {logits.argmax()}
 
@@ -169,7 +169,7 @@ def test_no_repetition_penalty(off: float) -> None:
     ],
     ids=str,
 )
-def test_what_is_kept(vocabulary: int, sampling: tuple[float, ...]) -> None:
+def test_candidates(vocabulary: int, sampling: tuple[float, ...]) -> None:
     logits = normal(vocabulary, vocabulary)
     wanted = kept(logits, *sampling)
     drawn = set(draw(logits, sampling, 16 * (1 + len(wanted))))
@@ -177,7 +177,7 @@ def test_what_is_kept(vocabulary: int, sampling: tuple[float, ...]) -> None:
 
 
 @pytest.mark.parametrize("sampling", [(60, 0, 0.00002), (60, 6), (60, 40, 0.1)], ids=str)
-def test_what_is_kept_of_many(sampling: tuple[float, ...]) -> None:
+def test_candidates_among_many_tokens(sampling: tuple[float, ...]) -> None:
     logits = normal(262_144)
     assert set(draw(logits, sampling, 160)) == kept(logits, *sampling)
 

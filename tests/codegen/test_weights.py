@@ -16,9 +16,11 @@ from safetensors.numpy import load_file
 import intaglio
 from intaglio.codegen import weights
 from intaglio.codegen.bundle import write
-from intaglio.codegen.kernel import MAX_BINDING, Weight
+from intaglio.codegen.formats import rows8
+from intaglio.codegen.kernel import Weight
 from intaglio.codegen.ops import linear
-from intaglio.codegen.weights import kernel_layout_size, rows8, to_kernel_layout
+from intaglio.codegen.target import MAX_BINDING
+from intaglio.codegen.weights import kernel_layout_size, to_kernel_layout
 from intaglio.compiler.ir.graph import TensorType, Value, type_of
 from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
@@ -161,7 +163,7 @@ def test_one_array_in_two_layouts_is_stored_twice(tmp_path: Path) -> None:
     np.testing.assert_allclose(y["y1"], feeds["x"] @ array.const, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_read_whole_in_one_program_and_by_ones_in_another(tmp_path: Path) -> None:
+def test_a_weight_read_whole_in_one_program_and_by_elements_in_another(tmp_path: Path) -> None:
     """A tensor is read into one place, so it is there twice."""
     row, whole, ones = np.arange(8, dtype=np.float32), Build(), Build()
     graphs = {

@@ -59,7 +59,7 @@ def test_a_file_that_was_changed(mine: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", "7", "{}", "[" * 100_000, "\x00", "NaN"], ids=lambda t: t[:8])
-def test_what_is_not_such_a_file(text: str, mine: Path) -> None:
+def test_files_that_are_not_designs(text: str, mine: Path) -> None:
     with pytest.raises(BadBundle) as error:
         read(mine, text)
     assert "\n" not in str(error.value)

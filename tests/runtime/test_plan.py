@@ -81,7 +81,7 @@ def test_another_format_is_refused_in_a_line(format: str | None, data: dict[str,
 
 
 @pytest.mark.parametrize("key", ["format", "kind", "needs", "symbols", "files", "kernels", "buffers", "programs"])
-def test_every_part_is_wanted(key: str, data: dict[str, Any], tmp_path: Path) -> None:
+def test_every_part_is_required(key: str, data: dict[str, Any], tmp_path: Path) -> None:
     for value in (DELETE, None, 7, [7], {"a": 7}):
         with pytest.raises(BadBundle):
             read(tmp_path, put(data, (key,), value))

@@ -79,7 +79,7 @@ def test_a_file_reads_back_and_takes_more(tmp_path: Path) -> None:
         "[" * 100_000,
     ],
 )
-def test_what_is_no_tuning_file(content: str, tmp_path: Path) -> None:
+def test_files_that_are_not_tunings(content: str, tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(content)
     with pytest.raises(ValueError, match=r"t\.json is not a tuning file that `intaglio tune` wrote"):
         tuning.read(tmp_path / "t.json")

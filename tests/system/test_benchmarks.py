@@ -70,7 +70,7 @@ def test_products_are_held_to_arithmetic_or_to_bandwidth() -> None:
         ((1, 2), [1.0, np.nan], ["encode: other differs from intaglio by nan, more than 0.001"]),
     ],
 )
-def test_engines_that_disagree_are_told(tokens: tuple[int, ...], rows: list[float], found: list[str]) -> None:
+def test_disagreements_are_reported(tokens: tuple[int, ...], rows: list[float], found: list[str]) -> None:
     results = {"encode": {"intaglio": [result(1.0)], "other": [result(1.0, tokens=tokens)]}}
     numbers = {("encode", "intaglio"): np.array([1.0, 2.0]), ("encode", "other"): np.array(rows)}
     assert agreement.disagreements(results, numbers, {"encode": 1e-3, "transcribe": 0.0}) == found

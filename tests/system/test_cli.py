@@ -146,7 +146,7 @@ def test_compile_lets_sizes_vary_in_a_range(cli, tmp_path):
         opened.run({"x": np.zeros((7, *X.shape[1:]), np.float32), "scale": scale})
 
 
-def test_compile_tells_what_is_narrowed(cli, tmp_path):
+def test_compile_notes_narrowed_numbers(cli, tmp_path):
     text = '<ir_version: 8, opset_import: ["" : 18]> main (int64[3] x) => (int64[3] y) { [big] y = Mul(x, x) }'
     onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
     status, _, error = cli("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.bundle")

@@ -60,7 +60,7 @@ def test_the_victims_are_well(victim: str, tmp_path: Path) -> None:
         ("graph_of", lambda *given: time.sleep(60), "it took more than 1 s"),
     ],
 )
-def test_what_is_broken_is_seen(monkeypatch, tmp_path: Path, name: str, stub: object, why: str) -> None:
+def test_broken_models_are_noticed(monkeypatch, tmp_path: Path, name: str, stub: object, why: str) -> None:
     """The fuzzer itself: an error of no type of ours, a result unlike onnxruntime's, and what does not end."""
     monkeypatch.setattr(fuzz, "MUTATIONS", [lambda content, dice: content])
     monkeypatch.setattr(fuzz, "SECONDS", 1)

@@ -162,7 +162,7 @@ def test_a_conversation_is_read_once(bundle: intaglio.Bundle, runs: list[tuple[s
     assert start >= first.prompt_tokens and start + read == second.prompt_tokens
 
 
-def test_what_is_run_by_hand_is_no_part_of_a_text(folder: Path) -> None:
+def test_runs_by_hand_are_not_part_of_a_text(folder: Path) -> None:
     """Golden checks and single programs write the cache too."""
     expected = intaglio.load(folder).generate([1, 2, 3, 4, 5], max_tokens=9, ignore_eos=True)
     bundle = intaglio.load(folder)
@@ -346,7 +346,7 @@ class _Said(Iterator[Piece]):
 
     def __next__(self) -> Piece:
         piece = next(self._pieces)
-        if isinstance(piece, type):
+        if isinstance(piece, type) and issubclass(piece, BaseException):
             raise piece
         return Piece(piece, [1])
 

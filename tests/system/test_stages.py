@@ -30,7 +30,7 @@ def test_stages_take_their_shares() -> None:
     ]
 
 
-def test_what_is_done_never_becomes_less() -> None:
+def test_progress_never_goes_back() -> None:
     heard: Heard = []
     stages = Stages(lambda *what: heard.append(what), {"first": 1, "second": 1})
     for stage, done in (("first", 1), ("second", 1), ("first", 2), ("elsewhere", 1), ("second", 0), ("second", 2)):

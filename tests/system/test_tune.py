@@ -113,7 +113,7 @@ def test_wrong_variants_are_found_in_slots_of_one_size(chain: Path) -> None:
     assert set(tried(chain).wrong) == {(each.problem, "rows8") for each in alternatives}
 
 
-def test_what_is_shipped_is_for_adapters_that_can_be_told_apart() -> None:
+def test_shipped_tunings_are_for_different_adapters() -> None:
     shipped = tunings.shipped()
     assert shipped and len({(m.device, m.driver) for m in shipped}) == len(shipped)
     assert all(m.seconds for m in shipped)

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.models import genai
+from intaglio.compiler.models import genai, tokenizer_files
 from intaglio.compiler.models.layout import MODEL, Layout
+from intaglio.compiler.reader import load
 from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
 LONGEST = 2048  # tokens that a cache is made for unless the user asks for more
 MOST = 8192  # tokens that masks can be understood for
 CHUNK = 256  # tokens that prefill takes at a time
-SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
+_IMAGES = ("pixel_values", "image_features", "image_embeds", "inputs_embeds")  # inputs of vision-language models
 
 
 @dataclass(frozen=True)
@@ -32,43 +33,78 @@ class Folder:
 
 
 def matches(layout: Layout) -> bool:
-    """Whether the configuration says that the model continues texts, or GenAI's builder left it."""
+    """Whether the configuration says that the model continues texts, GenAI's builder left it, or its inputs say so."""
     config = layout.json("config.json")
-    if not config:
-        return (built := genai.read(layout)) is not None and built.encoder is None
-    architectures = [str(a) for a in config.get("architectures") or []]
-    if layout.named and not layout.is_named(MODEL):
+    if (built := genai.read(layout)) is not None:
+        return built.encoder is None and (not config or _continues_texts(config))
+    if not (layout.is_named(MODEL) if layout.named else layout.has(MODEL)):
         return False
-    return (layout.has(MODEL) or genai.read(layout) is not None) and any(
-        a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures
-    )
+    return _continues_texts(config) or _past(_inputs(layout))
+
+
+def _continues_texts(config: dict[str, Any]) -> bool:
+    return any(str(a).endswith(("ForCausalLM", "LMHeadModel")) for a in config.get("architectures") or [])
+
+
+def _inputs(layout: Layout) -> list[str]:
+    return [i.name for i in load.read(layout.file(MODEL).path).graph.input]
+
+
+def _past(inputs: list[str]) -> bool:
+    """Whether these are the inputs of a decoder, with a cache, that has no encoder before it."""
+    return any(name.startswith("past") for name in inputs) and not any(name.startswith("encoder") for name in inputs)
+
+
+def _refuse_images(layout: Layout, config: dict[str, Any]) -> None:
+    """Raises BadModel for a decoder that takes images, or what was made of them."""
+    images = [name for name in _inputs(layout) if name in _IMAGES]
+    if images:
+        kind = (config.get("architectures") or [config.get("model_type") or "without config.json"])[0]
+        raise BadModel(
+            f"{layout.file(MODEL).path.name} takes {', '.join(images)}: it is part of a vision-language model "
+            f"({kind}); these are not supported; export its text model alone, which takes input_ids"
+        )
 
 
 def read(layout: Layout, max_length: int | None = None) -> Folder:
     """`max_length`: tokens of prompt and answer together. Raises BadModel, naming the file or setting at fault."""
     built = genai.read(layout)
-    config = layout.json("config.json", required=built is None) or built.config
+    config = layout.json("config.json") or (built.config if built else {})
+    if built is None and not _continues_texts(config):
+        _refuse_images(layout, config)
     generation = layout.json("generation_config.json") or (built.generation if built else {})
-    tokenizer = layout.json("tokenizer_config.json")
+    tokenizer, special = tokenizer_files.read(layout), tokenizer_files.special_tokens(layout)
     text = config.get("text_config", config)
     limit, vocabulary = _limit(text), text.get("vocab_size")
     context = _context(layout, limit, max_length)
-    notes = []
+    notes = _notes(layout, config, generation, tokenizer) if built is None else []
     if max_length is None and limit is not None and limit > context:
         notes.append(f"the context is {context} tokens of the model's {limit}; compile with --max-length N for more")
-    end = generation.get("eos_token_id", config.get("eos_token_id"))
+    start, end = (_token(name, generation, config, tokenizer, special) for name in ("bos_token", "eos_token"))
     settings = {
         "context": context,
         "chunk": min(CHUNK, context),
         "end": sorted({int(i) for i in (end if isinstance(end, list) else [end]) if i is not None}),
-        "start": generation.get("bos_token_id", config.get("bos_token_id")),
+        "start": start,
         "sampling": {k: generation[k] for k in SAMPLING_OPTIONS if isinstance(generation.get(k), int | float)},
         "sampling_order": [*SAMPLING_OPTIONS],
-        "special": {k: _text(tokenizer[k]) for k in SPECIAL if tokenizer.get(k)},
+        "special": special,
     }
     decoder = built.decoder if built else layout.file(MODEL).path
     sizes = built.sizes if built else {}
     return Folder(decoder, context, settings, _files(layout, tokenizer), notes, sizes, vocabulary)
+
+
+def _token(
+    name: str,
+    generation: dict[str, Any],
+    config: dict[str, Any],
+    tokenizer: bytes | None,
+    special: dict[str, str],
+) -> Any:
+    """The id of a special token, or several, as the settings say, or else the tokenizer."""
+    ids = (settings[f"{name}_id"] for settings in (generation, config) if settings.get(f"{name}_id") is not None)
+    return next(ids, tokenizer_files.token_id(tokenizer, special.get(name)))
 
 
 def _limit(config: dict[str, Any]) -> int | None:
@@ -76,31 +112,33 @@ def _limit(config: dict[str, Any]) -> int | None:
     return next((config[k] for k in LIMITS if isinstance(config.get(k), int) and config[k] > 0), None)
 
 
-def _context(layout: Layout, limit: int | None, wanted: int | None) -> int:
-    if wanted is None:
+def _context(layout: Layout, limit: int | None, max_length: int | None) -> int:
+    if max_length is None:
         return min(limit or LONGEST, LONGEST)
     most = min(limit or MOST, MOST)
-    if not 1 <= wanted <= most:
+    if not 1 <= max_length <= most:
         why = f"the context length of {layout}" if most == limit else "the longest that kernels support"
-        raise BadModel(f"--max-length is {wanted}; expected 1 to {most}, {why}")
-    return wanted
+        raise BadModel(f"--max-length is {max_length}; expected 1 to {most}, {why}")
+    return max_length
 
 
-def _files(layout: Layout, tokenizer: dict[str, Any]) -> dict[str, bytes]:
-    files = {}
-    if path := layout.find("tokenizer.json"):
-        files["tokenizer.json"] = path.read_bytes()
-    template = tokenizer.get("chat_template")
-    if isinstance(template, list):  # several by name
-        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-        template = named.get("default")
-    if path := layout.find("chat_template.jinja"):
-        files["chat_template.jinja"] = path.read_bytes()
-    elif isinstance(template, str):
-        files["chat_template.jinja"] = template.encode()
-    return files
+def _files(layout: Layout, tokenizer: bytes | None) -> dict[str, bytes]:
+    files = {"tokenizer.json": tokenizer, "chat_template.jinja": tokenizer_files.chat_template(layout)}
+    return {name: content for name, content in files.items() if content is not None}
 
 
-def _text(token: Any) -> str:
-    """A special token, which is a text, or an object that holds it."""
-    return str(token.get("content", "")) if isinstance(token, dict) else str(token)
+def _notes(layout: Layout, config: dict[str, Any], generation: dict[str, Any], tokenizer: bytes | None) -> list[str]:
+    """What the folder lacks or says, and the user should know."""
+    notes = []
+    if not config:
+        notes.append(f"{layout} has no config.json; the inputs of the model say that it continues texts")
+    elif not _continues_texts(config):
+        kind = (config.get("architectures") or [config.get("model_type")])[0]
+        notes.append(f"config.json is of {kind}; the inputs of the model say that it continues texts")
+    if tokenizer is None:
+        notes.append(f"{layout} has no tokenizer.json, so texts are empty; copy it there and compile again")
+    if int(generation.get("num_beams") or 1) > 1:
+        notes.append(f"generation_config.json asks for {generation['num_beams']} beams; decoding uses one")
+    if isinstance(limit := generation.get("max_new_tokens"), int):
+        notes.append(f"generation_config.json ends texts after {limit} tokens; run with --max-tokens {limit} for that")
+    return notes

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.models import genai
+from intaglio.compiler.models import genai, tokenizer_files
 from intaglio.compiler.models.layout import DECODER, ENCODER, Layout
 from intaglio.compiler.models.whisper import mel
+from intaglio.compiler.models.whisper.languages import LANGUAGES
+from intaglio.compiler.reader import load
 
 MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
 FRAMES_PER_POSITION = 2  # the encoder halves the frames of the spectrogram, and timestamps count its positions
@@ -45,9 +47,14 @@ def matches(layout: Layout) -> bool:
 def read(layout: Layout) -> Folder:
     """Raises BadModel, naming the file or setting that is missing and where it comes from."""
     built = genai.read(layout)
-    config = layout.json("config.json", required=built is None) or built.config
+    config = layout.json("config.json") or (built.config if built else {})
+    if not config:
+        raise BadModel(f"{layout} has no config.json; {_advice(layout)}")
     if config.get("model_type") != "whisper":
-        raise BadModel(f"{layout} has a model of type {config.get('model_type')!r}; expected whisper")
+        raise BadModel(
+            f"{layout} has a model of type {config.get('model_type')!r}; expected whisper; "
+            "name one of its .onnx files to compile that alone"
+        )
     encoder, decoder = (built.encoder, built.decoder) if built else _files(layout)
     try:
         sizes = [int(config[k]) for k in ("num_mel_bins", "max_source_positions", "max_target_positions")]
@@ -55,17 +62,13 @@ def read(layout: Layout) -> Folder:
         raise BadModel(f"the config.json of {layout} lacks {e}; export the model again") from e
     if min(sizes) < 1:
         raise BadModel(f"the config.json of {layout}: expected positive sizes, got {sizes}; export the model again")
-    tokenizer = layout.find("tokenizer.json")
+    tokenizer = tokenizer_files.read(layout)
     if tokenizer is None:
         raise BadModel(
             f"{layout} has no tokenizer.json; save the model's tokenizer there: save_pretrained({str(layout)!r})"
         )
-    tokenizer = tokenizer.read_bytes()
-    generation = layout.json("generation_config.json")
-    notes = (
-        [] if generation or not built else [f"no tokens are suppressed because {layout} has no generation_config.json"]
-    )
-    generation = generation or config
+    named = "generation_config.json" if layout.find("generation_config.json") else "config.json"
+    generation = layout.json("generation_config.json") or config
     try:
         settings = _settings(generation, tokenizer, sizes[2])
     except BadModel:
@@ -74,6 +77,7 @@ def read(layout: Layout) -> Folder:
         raise BadModel(f"the generation settings in {layout} are broken: {e}") from e
     settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": FRAMES_PER_POSITION * sizes[1]}
     settings |= {"silence": mel.SILENCE, "frames_per_timestamp": FRAMES_PER_POSITION}
+    notes = _notes(layout, settings, generation, named)
     return Folder(encoder, decoder, *sizes, settings, tokenizer, notes, config.get("vocab_size"))
 
 
@@ -103,7 +107,7 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
         t: added[f"<|{t}|>"] for t in ("transcribe", "translate") if f"<|{t}|>" in added
     }
     no_timestamps = token("no_timestamps_token_id", "<|notimestamps|>")
-    return {
+    settings = {
         "start": token("decoder_start_token_id", "<|startoftranscript|>"),
         "end": token("eos_token_id", "<|endoftext|>"),
         "no_timestamps": no_timestamps,
@@ -116,3 +120,40 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
         "max_initial_timestamp": int(config.get("max_initial_timestamp_index") or 50),
         "max_length": min(int(config.get("max_length") or context), context),
     }
+    return settings | _defaults(config, settings)
+
+
+def _defaults(config: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Language and task of recordings unless a user asks for others: what the export fixes, else the model's choice."""
+    forced = {pair[1] for pair in config.get("forced_decoder_ids") or [] if settings["multilingual"]}
+    language = next((code for code, i in settings["languages"].items() if i in forced), None)
+    task = next((name for name, i in settings["tasks"].items() if i in forced), "transcribe")
+    if settings["multilingual"] and config.get("language"):
+        named = str(config["language"]).strip("<|>").lower()
+        language = named if named in settings["languages"] else LANGUAGES.get(named, language)
+    if settings["multilingual"] and config.get("task") in settings["tasks"]:
+        task = config["task"]
+    return {"language": language, "task": task}
+
+
+def _notes(layout: Layout, settings: dict[str, Any], generation: dict[str, Any], named: str) -> list[str]:
+    """What the export says and the user should know: `named` is the file that says it."""
+    notes = []
+    if generation.get("suppress_tokens") is None:
+        why = "lacks suppress_tokens" if layout.find("generation_config.json") else "has no generation_config.json"
+        notes.append(f"no tokens are suppressed because {layout} {why}; copy it from the original model")
+    if settings["language"]:
+        notes.append(f"{named} sets the language {settings['language']}; run with --language auto to detect it")
+    if settings["task"] != "transcribe":
+        notes.append(f"{named} sets the task {settings['task']}; run with --task transcribe for the spoken language")
+    if int(generation.get("num_beams") or 1) > 1:
+        notes.append(f"{named} asks for {generation['num_beams']} beams; decoding is greedy, with one")
+    return notes
+
+
+def _advice(layout: Layout) -> str:
+    """What to do without a configuration, by the inputs of the encoder."""
+    inputs = [i.name for i in load.read(layout.file(ENCODER).path).graph.input]
+    if "input_features" in inputs:
+        return "the encoder takes input_features, as Whisper's do: copy config.json and generation_config.json there"
+    return f"the encoder takes {', '.join(inputs)[:80]}: name one of the .onnx files to compile that alone"

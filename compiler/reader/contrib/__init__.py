@@ -1,7 +1,7 @@
-"""Operators that ONNX Runtime adds to ONNX's: written out in those when a model is read, so that no pass knows them.
+"""Operators that ONNX Runtime adds to ONNX's: replaced by ONNX operators while reading, so that no pass sees them.
 
-One module a family; each maps operators to functions from a node to the values that its outputs become, in order; None
-stands for one that is not made. What they mean: docs/ContribOperators.md of onnxruntime.
+Each module maps operators to functions from a node to the values of its outputs, in order; None for an output that is
+not produced. Their meaning is in docs/ContribOperators.md of onnxruntime.
 """
 
 from __future__ import annotations

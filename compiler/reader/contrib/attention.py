@@ -1,6 +1,6 @@
-"""Attention as ONNX Runtime fuses it, with the projections, rotations, masks and caches around it.
+"""Attention as ONNX Runtime fuses it, with projections, rotary embeddings, masks and caches.
 
-Written out it is as exporters spell it, MatMul, Softmax and MatMul over heads, which the passes understand.
+It becomes what exporters write, MatMul, Softmax and MatMul over heads, which the passes understand.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _multi_head(op: GraphBuilder, node: Node) -> Results:
 
 
 def _decoder_masked(op: GraphBuilder, node: Node) -> Results:
-    """For one query, which sees all keys: of several each sees those up to its own, but in cross-attention."""
+    """One query sees all keys; of several, each sees the keys up to its own, except in cross-attention."""
     names = "key value padding attention_bias past_key past_value".split()
     inputs = {name: node.input(i) for i, name in enumerate(names, 1)}
     refuse(node, "output_qk")
@@ -101,7 +101,7 @@ def _apart(op: GraphBuilder, packed: Value) -> list[Value]:
 
 
 def _grouped(op: GraphBuilder, node: Node) -> Results:
-    """Grouped queries, rotated here or before. The past is empty: how much it holds, of its room, is data."""
+    """Grouped queries, rotated here or before. The past must be empty, because its length is data."""
     refuse(node, "smooth_softmax", "qk_output")
     refuse_inputs(node, head_sink=11, k_scale=12, v_scale=13, q_norm_weight=14, k_norm_weight=15, query_seqlens=16)
     q, k, v = node.inputs[:3]
@@ -152,7 +152,7 @@ def _joined(op: GraphBuilder, x: Value) -> Value:
 
 
 def _repeated(op: GraphBuilder, x: Value, times: int) -> Value:
-    """Each head so many times."""
+    """Each head repeated so many times."""
     if times == 1:
         return x
     batch, heads, tokens, head_dim = x.shape
@@ -198,7 +198,7 @@ def _range(op: GraphBuilder, start: Dim, end: Dim) -> Value:
 
 
 def _padding(op: GraphBuilder, node: Node, q: Value, k: Value, mask: Value | None) -> Value | None:
-    """Of 1 for a key that counts and 0 for one that does not, [B,S] or [B,T,S], or of the number of those [B]."""
+    """A mask of 1 for keys that count and 0 for others, [B,S] or [B,T,S], or the number of keys [B], as an addend."""
     if mask is None:
         return None
     rank, batch = len(mask.shape), q.shape[0]
@@ -222,17 +222,17 @@ def _rows(op: GraphBuilder, table: Value, positions: Value | None, tokens: Dim) 
 
 
 def _rotated(op: GraphBuilder, x: Value, cos: Value, sin: Value, interleaved: int) -> Value:
-    """The first columns of each head, in pairs of neighbours or of halves; the others stay."""
+    """Rotate the first columns of each head, in pairs of neighbours or of halves; the others stay."""
     pairs, head_dim = cos.shape[-1], x.shape[3]
     spans = ((0, 2 * pairs, 2), (1, 2 * pairs, 2)) if interleaved else ((0, pairs, 1), (pairs, 2 * pairs, 1))
     a, b = (op.Slice(x, *map(op.dimensions, (start, end, 3, step))) for start, end, step in spans)
-    turned = [op.Sub(op.Mul(a, cos), op.Mul(b, sin)), op.Add(op.Mul(a, sin), op.Mul(b, cos))]
+    parts = [op.Sub(op.Mul(a, cos), op.Mul(b, sin)), op.Add(op.Mul(a, sin), op.Mul(b, cos))]
     if interleaved:
-        pair = op.Concat(*(op.Unsqueeze(y, op.integers(4)) for y in turned), axis=4)
-        turned = [op.Reshape(pair, op.dimensions(*x.shape[:3], 2 * pairs))]
+        pair = op.Concat(*(op.Unsqueeze(y, op.integers(4)) for y in parts), axis=4)
+        parts = [op.Reshape(pair, op.dimensions(*x.shape[:3], 2 * pairs))]
     if less(2 * pairs, head_dim):
-        turned.append(op.Slice(x, *map(op.dimensions, (2 * pairs, head_dim, 3, 1))))
-    return op.Concat(*turned, axis=3)
+        parts.append(op.Slice(x, *map(op.dimensions, (2 * pairs, head_dim, 3, 1))))
+    return op.Concat(*parts, axis=3)
 
 
 CONTRIB = {

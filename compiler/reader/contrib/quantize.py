@@ -24,7 +24,7 @@ _TABLES = [np.array(numbers, np.float32) for numbers in (_FP4 + [-x for x in _FP
 
 
 def _matmul(op: GraphBuilder, node: Node) -> Results:
-    """accuracy_level says how roughly x may be taken, which it is not here."""
+    """accuracy_level allows to round x; that is not used here."""
     x, codes, scales, zero, group = *node.inputs[:3], node.input(3), node.input(4)
     n, k, bits, block = (node.attrs[name] for name in ("N", "K", "bits", "block_size"))
     groups = -(-k // block)
@@ -52,7 +52,7 @@ def _between_integers(op: GraphBuilder, x: Value, weight: np.ndarray, scale: Val
 
 
 def _order(group: Value, k: int, block: int) -> np.ndarray:
-    """The columns with those of each group together, where the index of each one's group is given (act-order)."""
+    """The order of the columns that puts those of each group together, from the group of each one (act-order)."""
     if group.const is None:
         raise UnsupportedOperator("g_idx must be a constant of the model")
     index = group.array.reshape(-1)[:k]
@@ -63,7 +63,7 @@ def _order(group: Value, k: int, block: int) -> np.ndarray:
 
 
 def _bitsandbytes(op: GraphBuilder, node: Node) -> Results:
-    """Codes whose steps are uneven: no kernel unpacks them, and the weight takes 16 bits a number."""
+    """Codes with uneven steps. No kernel unpacks them, so the weight takes 16 bits per number."""
     x, codes, largest = node.inputs[:3]
     n, k, block = (node.attrs[name] for name in ("N", "K", "block_size"))
     if codes.const is None or largest.const is None or not node.attrs.get("transB", 1):
@@ -97,7 +97,7 @@ def _numbers(value: Value, bits: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _points(zero: Value | None, bits: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Zero points; without them the middle."""
+    """The zero points; by default the middle of the range."""
     return np.full(shape, 1 << (bits - 1), _CODES.get(bits)) if zero is None else _numbers(zero, bits, shape)
 
 

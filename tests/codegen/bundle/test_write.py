@@ -52,7 +52,7 @@ def test_two_compiles_are_byte_identical(tmp_path: Path) -> None:
     assert not [name for name in made[0] if made[0][name] != made[1][name]]
 
 
-def test_the_report_tells_what_is_allocated(whisper: Path) -> None:
+def test_the_report_lists_the_memory(whisper: Path) -> None:
     session = opened(whisper)
     plan, report = whole_plan(whisper), json.loads((whisper / "report.json").read_text())
     bytes_ = report["bytes"]
@@ -175,7 +175,7 @@ def test_a_compile_that_fails_leaves_nothing_behind(
     assert before is None or files(out) == before
 
 
-def test_every_operator_without_a_kernel_is_told_at_once(tmp_path: Path) -> None:
+def test_one_error_lists_every_operator_without_a_kernel(tmp_path: Path) -> None:
     graph = graph_of(case("a = Relu(x) b = Neg(a) y = Exp(b)", x=f32(3)).model())
     b = Build()
     x = b.input("x", 3)
@@ -186,7 +186,7 @@ def test_every_operator_without_a_kernel_is_told_at_once(tmp_path: Path) -> None
         compiled(graph, tmp_path / "b")
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     b = Build()
     graph = fused(b.output(b.MatMul(b.MatMul(b.input("x", 3, 8), b.weight(8, 4)), b.weight(4, 16))))
@@ -221,7 +221,7 @@ def test_one_name_is_one_type(tmp_path: Path) -> None:
         compiled(graphs, tmp_path / "b")
 
 
-def test_values_of_one_name_are_told_apart() -> None:
+def test_values_of_one_name_stay_separate() -> None:
     """Names are for people: what decides is which value it is."""
     b = Build()
     x = b.input("x", 8)
@@ -251,7 +251,7 @@ def test_a_tensor_that_no_binding_holds_is_refused(tmp_path: Path) -> None:
         compiled(b.output(b.Neg(b.input("x", 40_000_000, dtype="i32"))), tmp_path / "b")
 
 
-def test_the_face_refuses_what_is_there_too(tmp_path: Path) -> None:
+def test_the_python_api_refuses_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError):
         intaglio.compile(FIXTURE, tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from graphs import graph, ops, random, unchanged
 
 from intaglio.codegen.fuse.fuse_prologue import fuse_prologue
-from intaglio.codegen.fuse.hosts import MAX_BINDINGS
+from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear
@@ -87,7 +87,7 @@ def test_a_norm_is_not_put_before_another():
     assert ops(g) == {"LayerNormalization": 1, "Linear": 1}
 
 
-def test_a_width_that_is_no_multiple_of_four():
+def test_a_width_that_is_not_a_multiple_of_four():
     g = graph(
         "main (float[1,1,6] x) => (float y) { n = LayerNormalization<axis=-1>(x, s) y = MatMul(n, w) }",
         {"s": random(6), "w": random(6, 8)},

@@ -31,7 +31,7 @@ def test_roundings_to_known_steps(zero: np.ndarray) -> None:
     assert ("Clip", "t2", ends.min, ends.max) in Elementwise.of(g.nodes[0]).steps
 
 
-def test_the_range_of_a_run_is_not_known() -> None:
+def test_the_range_of_a_run_stays() -> None:
     g = rounded(DYNAMIC, np.array(0, np.int8))
     assert unchanged(g, spell_roundings) == 0
     assert ops(g) == {"FakeQuantize": 1}

@@ -69,7 +69,7 @@ def test_what_f16_cannot_hold_is_refused(format: str, number: float) -> None:
     assert pack(matrix, format) is None
 
 
-def test_rows_that_are_no_whole_groups_are_refused() -> None:
+def test_rows_that_are_not_whole_groups_are_refused() -> None:
     assert pack(random(4, GROUP + 4), "q4") is None and pack(random(4, GROUP + 4), "f16") is not None
 
 

@@ -42,7 +42,7 @@ def test_told(text: str, told: list[str]) -> None:
         "(float[3] x) => (int64[1] y) { y = ArgMax(x) }",
     ],
 )
-def test_not_told(text: str) -> None:
+def test_operators_without_a_note(text: str) -> None:
     assert not notes(text)
 
 

@@ -1,4 +1,4 @@
-"""Explain: the nearest place where a rule did not fire, what was wanted there and what stood there; refusals first."""
+"""Explain: the closest match of a rule that did not fire, what it expected and what it got; refusals come first."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from graphs import graph, random
 
-from intaglio.compiler.passes import explain
+from intaglio.compiler.passes import explain, pipeline
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.fuse_activation import fuse_activation
 from intaglio.compiler.passes.fuse_norm import fuse_norm
 from intaglio.compiler.rewrite.pattern import Rule, apply
+
+assert pipeline  # importing it imports every rule
 
 GELU = """main (float[2,T] x) => (float[2,T] y) {
   scaled = Mul(x, root) erf = FUNCTION(scaled) gate = Add(erf, one) part = Mul(x, gate) y = Mul(part, half)
@@ -108,9 +110,11 @@ def test_unknown_rules():
 
 def test_rules_of_others_are_not_listed():
     class Mine(Rule):
+        @staticmethod
         def pattern(op, x):
             return op.Relu(x)
 
+        @staticmethod
         def rewrite(op, out, x):
             return x
 

@@ -67,7 +67,7 @@ def test_scales_meet_as_their_product():
         "a = Mul(x, deep) b = Mul(half, c) d = Mul(a, row) y = Abs(d)",
     ],
 )
-def test_what_is_no_scale_stays(body):
+def test_a_factor_that_is_not_a_scalar_stays(body):
     g = graph(f"main (float[T,4] x, float c) => (float y) {{ {body} }}", W)
     before = [n.op for n in g.nodes]
     assert unchanged(g, float_scale) == 0

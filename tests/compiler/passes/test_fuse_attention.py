@@ -144,7 +144,7 @@ def check_declined(body: str, **weights: np.ndarray) -> None:
     assert "q does not split" in outcome.declined[0]
 
 
-def test_heads_that_are_no_columns_of_a_row():
+def test_heads_that_are_not_columns_of_a_row():
     transpose = "q = Transpose<perm=[0,2,1,3]>(q0)"
     check_declined(PLAIN.replace(transpose, "q = Reshape(q0, scrambled)"), scrambled=np.array([1, 2, -1, 4]))
     apart = (
@@ -170,7 +170,7 @@ def test_scores_that_are_read_elsewhere():
     assert ops(fused(PLAIN, outputs="float y, float scores"))["Attention"] == 0
 
 
-def test_a_scale_for_each_key_is_no_scale():
+def test_a_scale_for_each_key_is_declined():
     body = PLAIN.replace(SCORES, "raw = MatMul(q, kt) scores = Mul(raw, c) ")
     assert ops(fused(body, more=", float c"))["Attention"] == 0
     assert ops(fused(body, more=", float[1,2,1,1] c"))["Attention"] == 0
@@ -280,7 +280,7 @@ def test_sliding_windows_are_found_whatever_their_size(name, seen, past):
     assert len(node.inputs) == 3
 
 
-def test_a_window_that_nothing_falls_out_of_is_none():
+def test_a_window_longer_than_the_context_is_dropped():
     near = "low = Sub(row0, longest) near = Greater(column, low) b = And(visible, near) mask = Where(b, zero, lowest) "
     assert the_attention(fused(masked(VISIBLE + near))).own.window is None
 
@@ -308,7 +308,7 @@ def test_other_masks_stay_data(name):
 
 
 @pytest.mark.parametrize("safe", [False, True])
-def test_a_mask_that_hides_nothing_is_none(safe):
+def test_a_mask_that_hides_nothing_is_dropped(safe):
     node = the_attention(
         fused(masked("f = ConstantOfShape<value=float[1]{0.0}>(square) mask = Add(f, zero) ", safe=safe))
     )

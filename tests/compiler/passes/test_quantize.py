@@ -29,7 +29,7 @@ def model(text: str = TIED, weights: dict[str, np.ndarray] | None = None) -> Gra
     return g
 
 
-def packed(g: Graph) -> dict[str, Any]:
+def packed(g: Graph) -> list[Any]:
     """By operator, in order: the constants that are packed, and those that are not."""
     return [n.inputs[0 if n.op == "Gather" else 1].const for n in g.nodes]
 
@@ -70,7 +70,7 @@ def test_what_a_file_has_in_f16_is_quantized_too() -> None:
     assert packed(g)[2].format == "f16" and not precision.kept
 
 
-def test_rows_that_are_no_whole_groups_take_the_other_format() -> None:
+def test_rows_that_are_not_whole_groups_take_the_other_format() -> None:
     text = "e = Gather(table, ids) a = MatMul(e, odd) y = MatMul(a, v)"
     precision = Precision("q4")
     quantize(g := model(text), precision, {})

@@ -82,7 +82,7 @@ def test_what_is_rounded_to_f16_on_purpose_stays() -> None:
     assert ops(g) == {"Cast": 2} and computed(g) == {"f16"}
 
 
-def test_a_rounding_that_is_computed_with_is_none() -> None:
+def test_f16_between_casts_that_is_computed_with_becomes_f32() -> None:
     """f16 between the casts is a way to compute, not to round: the sum is f32 then."""
     g = of("a = Cast<to=10>(x) b = Add(a, row) y = Cast<to=1>(b)", "float[T,8] x", "float y")
     assert widen(g) > 0

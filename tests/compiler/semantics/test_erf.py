@@ -28,7 +28,7 @@ def test_narrow_numbers_are_rounded_once(dtype):
     np.testing.assert_array_equal(erf(x), expected(x).astype(dtype))
 
 
-def test_shapes_signs_and_what_is_no_number():
+def test_shapes_signs_and_nan():
     x = np.array([[np.inf, -np.inf, np.nan], [0.0, -0.0, 30.0]], np.float32)
     y = erf(x)
     np.testing.assert_array_equal(y, np.array([[1, -1, np.nan], [0, 0, 1]], np.float32))

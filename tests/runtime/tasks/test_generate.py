@@ -131,8 +131,8 @@ def expected(prompt: Sequence[int], count: int, next: Next = mixed, seed: int = 
 def complete(generator: Generator, prompt: Sequence[int], **options: Any) -> Completion:
     stream = generator.generate(prompt, Options(**options))
     pieces = list(stream)
-    result = stream.result
-    assert stream.finish() is result
+    result = stream.finish()
+    assert stream.result is result
     assert "".join(piece.text for piece in pieces) == result.text
     assert [token for piece in pieces for token in piece.tokens] == result.tokens
     return result
@@ -377,7 +377,7 @@ def test_a_character_that_the_end_cuts_is_dropped(tokenizer: runtime_tokenizer.T
     assert (result.text, result.tokens) == ("5 ", ids("5 €")[:-cut])
 
 
-def test_bytes_that_are_no_text(tokenizer: runtime_tokenizer.Tokenizer) -> None:
+def test_bytes_that_are_not_text(tokenizer: runtime_tokenizer.Tokenizer) -> None:
     """They become replacement characters once it is clear that they stay so."""
     broken = [ids("€")[0], ids("€")[0], *ids("ok")]
     result = complete(Generator(Model(saying(broken, 1)), SETTINGS, tokenizer), [1])
@@ -390,7 +390,7 @@ def test_special_and_unknown_tokens_have_no_text(tokenizer: runtime_tokenizer.To
     assert (result.text, result.tokens) == ("ab", said)
 
 
-def test_a_long_prompt_is_told_of() -> None:
+def test_a_long_prompt_reports_progress() -> None:
     told = []
     generator = Generator(Model(), SETTINGS, None, lambda *work: told.append(work))
     complete(generator, [1] * 20, max_tokens=1)
@@ -499,7 +499,7 @@ def test_a_submit_takes_less_than_a_tenth_of_a_second(
 
 
 @pytest.mark.parametrize("steps", [1, 3, 16])
-def test_the_steps_of_a_submit_can_be_told(steps: int) -> None:
+def test_the_steps_of_a_submit_can_be_set(steps: int) -> None:
     model = Model()
     complete(Generator(model, SETTINGS, None), [1], ignore_eos=True, steps_per_submit=steps)
     assert set(submits(model)[:-1]) == {steps} and sum(submits(model)) == CONTEXT - 1

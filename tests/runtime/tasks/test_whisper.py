@@ -249,7 +249,7 @@ def test_long_recordings_advance_by_timestamps(tokenizer):
     assert heard.text == "a b finished c" and heard.tokens == text(" a b finished c")
 
 
-def test_progress_is_told(tokenizer):
+def test_progress_is_reported(tokenizer):
     told = []
     script = Script([[at(0), at(0.5), at(0.5)], [], []])
     Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), "en", progress=lambda *work: told.append(work))
