@@ -86,5 +86,5 @@ def _evaluated(
                 values[value] = results[value]
                 yield value, results[value]
         for value in set(node.reads):
-            if last[value] == i:
+            if value is not None and last[value] == i:
                 values.pop(value, None)

@@ -14,7 +14,7 @@ from intaglio.codegen.target import MAX_TRIPS, MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Node, Value
-from intaglio.compiler.semantics.shapes import axis_of, content
+from intaglio.compiler.semantics.shapes import axis_of, integers
 
 _LONG = 4096  # elements from which a result is worth a workgroup
 _LANES = 64
@@ -129,7 +129,7 @@ def top_k(node: Node) -> Kernel:
         "k": wgsl.size(node.output.shape[axis]),
         "better": ">" if node.attrs.get("largest", 1) else "<",
     }
-    writes = dict(zip(("values", "indices"), node.outputs, strict=True))
+    writes: dict[str, Value] = dict(zip(("values", "indices"), node.outputs, strict=True))
     flops = x.type.size * dims.high(length)
     return per_element("top_k", {"x": operand(x)}, writes, x.type.size, consts, "top_k", flops)
 
@@ -140,7 +140,7 @@ def running(node: Node) -> Kernel:
     x, axis = node.inputs[0], node.inputs[1].scalar
     if axis is None:
         raise refuse(node, "its axis is computed at run time; it must be a constant")
-    axis = axis_of(axis, len(x.shape))
+    axis = axis_of(int(axis), len(x.shape))
     shape, strides, length = x.shape, wgsl.strides(x.shape), x.shape[axis]
     if dims.high(length) > MAX_TRIPS:
         raise refuse(node, f"rows of {length} elements need more than {MAX_TRIPS} loop iterations")
@@ -172,7 +172,11 @@ def _axes(node: Node) -> list[int]:
         return [] if node.attrs.get("noop_with_empty_axes") else list(range(len(node.inputs[0].shape)))
     if axes.const is None:
         raise refuse(node, "its axes are computed at run time; they must be constants")
+<<<<<<< HEAD
     return sorted(int(a) % len(node.inputs[0].shape) for a in content(axes, "the axes"))
+=======
+    return sorted(a % len(node.inputs[0].shape) for a in integers(given, "the axes"))
+>>>>>>> main
 
 
 def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
