@@ -145,16 +145,8 @@ def _own_outputs(graph: Graph) -> None:
 
 def symbols(graph: Graph) -> dict[str, tuple[int, int]]:
     """The symbols of a graph with their ranges."""
-<<<<<<< HEAD
     result = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
     result |= {s for n in graph.nodes for s in n.symbols}
-    consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.const.reshape(-1))
+    consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.array.reshape(-1))
     result |= {s for d in consts for s in dims.symbols(d)}
     return {s.name: (s.low, s.high) for s in result}
-=======
-    found = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
-    found |= {s for n in graph.nodes for s in n.symbols}
-    consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.array.reshape(-1))
-    found |= {s for d in consts for s in dims.symbols(d)}
-    return {s.name: (s.low, s.high) for s in found}
->>>>>>> main

@@ -172,11 +172,7 @@ def _axes(node: Node) -> list[int]:
         return [] if node.attrs.get("noop_with_empty_axes") else list(range(len(node.inputs[0].shape)))
     if axes.const is None:
         raise refuse(node, "its axes are computed at run time; they must be constants")
-<<<<<<< HEAD
-    return sorted(int(a) % len(node.inputs[0].shape) for a in content(axes, "the axes"))
-=======
-    return sorted(a % len(node.inputs[0].shape) for a in integers(given, "the axes"))
->>>>>>> main
+    return sorted(a % len(node.inputs[0].shape) for a in integers(axes, "the axes"))
 
 
 def _walk(node: Node, axes: list[int]) -> dict[str, Any]:

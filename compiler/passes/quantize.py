@@ -95,13 +95,8 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
     read = {layer.x for n in nodes if (layer := Linear.of(n)) and layer.window is None}
     last = max((i for i, n in enumerate(nodes) if read & {*n.outputs}), default=-1)  # an output layer comes after it
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
-<<<<<<< HEAD
-    results = evaluate.compute(graph, graph.nodes, values, symbols, keep=read)
+    results = evaluate.compute(graph, nodes[: last + 1], values, symbols, keep=read)
     rows = {v: results[v].reshape(-1, results[v].shape[-1]) for v in read}
-=======
-    made = evaluate.compute(graph, nodes[: last + 1], values, symbols, keep=read)
-    rows = {v: made[v].reshape(-1, made[v].shape[-1]) for v in read}
->>>>>>> main
     return {v: Statistics(x.mean(0), np.square(x).mean(0)) for v, x in rows.items()}
 
 
@@ -130,13 +125,8 @@ def quantize(
             formats.append(precision.quantize)
         if precision.storage != "f32" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
             formats.append(precision.storage)
-<<<<<<< HEAD
         packed = precision.of(value, formats, statistics.square if statistics is not None else None)
-        report(4 * value.const.size)
-=======
-        packed = precision.of(value, formats, seen.square if seen is not None else None)
         report(4 * value.numbers.size)
->>>>>>> main
         if packed is not None:
             new = graph.replace(node, node.reading({value: Value(value.name, value.type, packed)}))
             if node in heads and statistics is not None:
