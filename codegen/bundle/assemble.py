@@ -171,9 +171,9 @@ class _Assembly:
             self._named[value.name] = len(self._buffers)
             storage = self._storage(value)
             self._buffers.append(self._sized(kind, storage, name=value.name, dtype=value.dtype, shape=shape))
-        elif (known := self._buffers[self._named[value.name]]).shape != shape or known.dtype != value.dtype:
+        elif (earlier := self._buffers[self._named[value.name]]).shape != shape or earlier.dtype != value.dtype:
             raise ValueError(
-                f"{value.name} is {known.dtype}{known.shape} in one program and {value.type} in {graph.name}"
+                f"{value.name} is {earlier.dtype}{earlier.shape} in one program and {value.type} in {graph.name}"
             )
 
     def _scratch(self, dispatches: list[Dispatch]) -> dict[Root, _Slot]:

@@ -110,10 +110,10 @@ def tile(node: Node) -> Kernel:
 
 @op("Slice")
 def cut(node: Node) -> Kernel:
-    x, taken = node.inputs[0], slices(node)
+    x, cuts = node.inputs[0], slices(node)
     strides = wgsl.strides(x.shape)
-    offset = sum((first * s for (first, _, _), s in zip(taken, strides, strict=True)), 0)
-    steps = tuple(step * s for (_, _, step), s in zip(taken, strides, strict=True))
+    offset = sum((first * s for (first, _, _), s in zip(cuts, strides, strict=True)), 0)
+    steps = tuple(step * s for (_, _, step), s in zip(cuts, strides, strict=True))
     return moved(x, node.output, "slice", steps, offset)
 
 
