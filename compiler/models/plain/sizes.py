@@ -14,11 +14,11 @@ from typing import Any
 
 from onnx import ModelProto
 
-from intaglio.compiler.ir.dims import PREFIX
 from intaglio.compiler.ir.errors import MOST, BadModel, Reason, UnsupportedOperator, listed
 from intaglio.compiler.ir.graph import FLOATS
 from intaglio.compiler.models.plain import binding
 from intaglio.compiler.reader import load
+from intaglio.runtime.contract import FREE
 
 Bind = Mapping[str, Any]
 Attempt = Callable[[Bind], None]  # raises BadModel where the model does not compile with these sizes
@@ -28,7 +28,7 @@ RATE = 16_000  # samples a second, of models that take speech
 
 _LENGTHS = re.compile(r"seq|len|time|frame|token|past|cache|history|^[tl]$")
 _IMAGES = re.compile(r"height|width|^[hw]$")
-_SUM = re.compile(rf"(?:\d+\*)?{PREFIX}\w+(?:[+-](?:\d+\*)?\w+)*")
+_SUM = re.compile(rf"(?:\d+\*)?{FREE}\w+(?:[+-](?:\d+\*)?\w+)*")
 _SCALES = (1.0, 1 / 8, 4.0, 8.0, 128.0)  # of the example values, where those do not fit the model
 _WIDEST = 4  # times the example: the end of the ranges that are tried
 _BATCH = 4  # another size of a batch that became 1
@@ -81,7 +81,7 @@ class _Search:
             return self._refusal(error, f"; give sizes, for example {_example(needed, self._wide(needed))}")
         if not isinstance(error, UnsupportedOperator):
             return self._final(error)
-        if rest is None or _nodes(rest) <= _nodes(error):
+        if not self._places or (rest is not None and _nodes(rest) <= _nodes(error)):
             return self._final(rest or error)
         return self._refusal(error, f"; what can be given: --bind NAME=SIZE for {listed(list(self._places))}")
 
@@ -94,7 +94,9 @@ class _Search:
             for chosen in (sizes, sizes | self._switches, sizes | inner, sizes | inner | self._switches):
                 if chosen and self.works(chosen):
                     return chosen, None
-            rest = rest or self._error(sizes)
+            error = self._error(sizes)
+            if rest is None and isinstance(error, UnsupportedOperator):
+                rest = error
         return {}, rest
 
     def _needed(self, candidates: dict[str, int]) -> dict[str, int]:
@@ -138,7 +140,7 @@ class _Search:
         """`text` with sizes as the user calls them, and spaces in their sums."""
         labels = {load.identifier(label): label for label in binding.free(self._model)}
         spaced = _SUM.sub(lambda sum: re.sub(r"(?<=\w)[+-]", r" \g<0> ", sum[0]).replace("*", " * "), text)
-        return re.sub(rf"\b{PREFIX}\w+", lambda name: labels.get(name[0], name[0]), spaced)
+        return re.sub(rf"\b{FREE}\w+", lambda name: labels.get(name[0], name[0]), spaced)
 
     def _error(self, sizes: Bind) -> BadModel | None:
         """Why the model does not compile with `sizes`, or None. After too many attempts: that."""
