@@ -29,7 +29,7 @@ class Format:
     bits: int
     columns: int
     texture: str
-    codes: Callable[[PackedMatrix], np.ndarray] | None = None
+    codes: Callable[[PackedMatrix], np.ndarray]
     packing: str = ""
     unsigned: bool = False
 
@@ -65,14 +65,15 @@ def scales8(packed: PackedMatrix) -> np.ndarray:
     """Scales and minima in layout rows8. Of f32: for each group of columns the scales of eight rows, then their minima.
     Of f16, flat u32: a word for each row, and group of columns (scale and minimum) or pair of groups (both scales).
     """
+    scale, minimum = packed.scale, packed.minimum
+    if scale is None:
+        raise TypeError(f"weights in {packed.format} have no scales")
     if packed.wide:
-        numbers = [packed.scale] if packed.minimum is None else [packed.scale, packed.minimum]
-        words = np.stack(numbers, axis=-1).reshape(len(packed.scale), -1)
+        numbers = [scale] if minimum is None else [scale, minimum]
+        words = np.stack(numbers, axis=-1).reshape(len(scale), -1)
     else:
-        pairs = packed.scale, packed.minimum
-        if packed.minimum is None:
-            even = padded(packed.scale, 0, packed.scale.shape[1] % 2)
-            pairs = even[:, 0::2], even[:, 1::2]
+        even = padded(scale, 0, scale.shape[1] % 2)
+        pairs = (even[:, 0::2], even[:, 1::2]) if minimum is None else (scale, minimum)
         low, high = (p.view(np.uint16).astype(np.uint32) for p in map(np.ascontiguousarray, pairs))
         words = low | high << np.uint32(16)
     rows = padded(words, -len(words) % 8, 0)
@@ -91,14 +92,18 @@ def padded(array: np.ndarray, *ends: int) -> np.ndarray:
     return np.pad(array, [(0, end) for end in ends]) if any(ends) else array
 
 
+def _one_by_one(matrix: PackedMatrix) -> np.ndarray:
+    return rows8(matrix.codes)
+
+
 def _packed(name: str, unsigned: bool = False) -> Format:
     bits = PACKED[name].bits
     return Format(bits, _TEXEL // bits, "rgba32uint", codes8, "_packed", unsigned)
 
 
 FORMATS = {
-    "f32": Format(32, 4, "rgba32float"),
-    "f16": Format(16, 4, "rgba16float", lambda matrix: rows8(matrix.codes)),
+    "f32": Format(32, 4, "rgba32float", _one_by_one),
+    "f16": Format(16, 4, "rgba16float", _one_by_one),
     "q8": _packed("q8"),
     "q4": _packed("q4", unsigned=True),
 }

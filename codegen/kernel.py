@@ -7,7 +7,7 @@ Bindings, uniforms, limits, names and sharing are decided elsewhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -92,8 +92,8 @@ class Kernel:
     """
 
     template: str
-    reads: dict[str, Operand]
-    writes: dict[str, Value]
+    reads: Mapping[str, Operand]
+    writes: Mapping[str, Value]
     grid: tuple[Groups, ...] = ()
     workgroup: tuple[int, ...] = ()
     consts: dict[str, Any] = field(default_factory=dict)
@@ -102,13 +102,18 @@ class Kernel:
     tail: Expression = ()
     flops: Dim = 0
     times: Dim = 1
-    touched: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    touched: Mapping[str, tuple[Dim, ...]] = field(default_factory=dict)
     most_read: str = ""
     problem: str = ""
     variant: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
     title: str = ""
+
+    @property
+    def operands(self) -> dict[str, Operand]:
+        """What it reads and writes, by name."""
+        return {**self.reads, **self.writes}
 
     @property
     def by_fours(self) -> bool:
@@ -172,8 +177,8 @@ def groups(*of: Dim, per: int = 1) -> Groups:
 
 def per_element(
     template: str,
-    reads: dict[str, Operand],
-    writes: dict[str, Value],
+    reads: Mapping[str, Operand],
+    writes: Mapping[str, Value],
     count: Dim,
     consts: dict[str, Any],
     label: str,

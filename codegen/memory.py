@@ -6,16 +6,19 @@ step writes never takes the slot of one that the step reads.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+V = TypeVar("V", bound=Hashable)  # what stands for a value
 
 
 @dataclass(frozen=True)
-class Use:
-    """The values that one step reads and writes, by any key."""
+class Use(Generic[V]):
+    """The values that one step reads and writes."""
 
-    reads: tuple[Hashable, ...]
-    writes: tuple[Hashable, ...]
+    reads: tuple[V, ...]
+    writes: tuple[V, ...]
 
 
 class Slots:
@@ -24,14 +27,14 @@ class Slots:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def assign(self, steps: Sequence[Use], sizes: dict[Hashable, int]) -> dict[Hashable, int]:
+    def assign(self, steps: Sequence[Use[V]], sizes: Mapping[V, int]) -> dict[V, int]:
         """A slot for each value in `sizes`, from its first use to its last. Grows the pool as needed.
 
         A value that is read before it is written has no elements.
         """
         last = {value: i for i, step in enumerate(steps) for value in (*step.reads, *step.writes)}
         free = set(range(len(self.sizes)))
-        slots: dict[Hashable, int] = {}
+        slots: dict[V, int] = {}
         for i, step in enumerate(steps):
             for value in (*step.reads, *step.writes):
                 if value in sizes and value not in slots:

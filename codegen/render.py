@@ -76,7 +76,7 @@ class Renderer:
 
 def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> Hashable:
     """All that the text of a dispatch's shader depends on."""
-    kernel, operands = dispatch.kernel, dispatch.kernel.writes | dispatch.kernel.reads
+    kernel, operands = dispatch.kernel, dispatch.kernel.operands
     bindings = [
         (name, operands[name].type, place.offset, storage[name].texture, storage[name].format, access[name])
         for name, place in dispatch.places.items()
@@ -124,7 +124,7 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
     """How an operand is declared, and the functions through which the kernel reads and writes it."""
     kernel, place = dispatch.kernel, dispatch.places[name]
     vec4 = name in kernel.vec4
-    scalar = "u32" if storage.format == "rgba32uint" else wgsl_type((kernel.writes | kernel.reads)[name].type)
+    scalar = "u32" if storage.format == "rgba32uint" else wgsl_type(kernel.operands[name].type)
     type = f"vec4{scalar[0]}" if vec4 else scalar
     index = wgsl.sum_of(wgsl.size(place.offset // 4 if vec4 else place.offset) if place.offset != 0 else "0u", "i")
     space, declared = _declared(access)
@@ -212,7 +212,7 @@ def _environment() -> jinja2.Environment:
 def _functions() -> dict[str, str]:
     """The functions of lib/math by name, each with the comment above it."""
     text = resources.files("intaglio.templates").joinpath("lib/math.wgsl").read_text(encoding="utf-8")
-    return {re.search(r"fn (\w+)", block)[1]: block.strip() for block in text.split("\n\n") if "fn " in block}
+    return {m[1]: block.strip() for block in text.split("\n\n") if (m := re.search(r"fn (\w+)", block))}
 
 
 _CALL = re.compile(r"(?<!fn )\b(\w+)\(")

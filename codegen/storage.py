@@ -15,6 +15,7 @@ from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.target import TEXTURE_HEIGHT, TEXTURE_ROW, TEXTURE_WIDTH
 from intaglio.codegen.weights import kernel_layout_size, weight_identity
 from intaglio.compiler.ir.graph import Value
+from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.runtime.limits import TEXELS, WORD
 
 Root = Value | Weight
@@ -45,7 +46,8 @@ def buffer(words: int) -> Storage:
 def texel_format(root: Root, shared: set[Value]) -> str:
     """The texel format of a tensor: f16 caches and packed weights take fewer bits than f32."""
     if isinstance(root, Weight):
-        wide_scales = root.layout == "scales" and root.value.const.wide
+        const = root.value.numbers
+        wide_scales = root.layout == "scales" and isinstance(const, PackedMatrix) and const.wide
         return FORMATS["f32" if wide_scales else root.format].texture
     return FORMATS["f16" if root in shared and root.dtype == "f16" else "f32"].texture
 
@@ -60,7 +62,7 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
 
     `shared` are the values whose names mean the same tensor in every program.
     """
-    wanted: set[object] = set()
+    candidates: set[object] = set()
     refused: set[object] = set()
     for dispatches in programs:
         for d in dispatches:
@@ -68,10 +70,10 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
                 tensor = identity(place.root, shared)
                 vec4 = name in d.kernel.vec4
                 if vec4 and name in d.kernel.reads:
-                    wanted.add(tensor)
+                    candidates.add(tensor)
                 if not _fits(place.root) or (name in d.kernel.writes and not vec4):
                     refused.add(tensor)
-    return wanted - refused
+    return candidates - refused
 
 
 def identity(root: Root, shared: set[Value]) -> object:

@@ -20,7 +20,7 @@ def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
     kernel, node = dispatch.kernel, dispatch.node
     at = {node.outputs[w.output]: w.at for w in node.own.writes} if node.own else {}
     result: dict[str, tuple[Dim, ...]] = {}
-    for name, operand in (kernel.reads | kernel.writes).items():
+    for name, operand in kernel.operands.items():
         if name in kernel.touched:
             result[name] = kernel.touched[name]
         elif isinstance(operand, Weight):
@@ -35,7 +35,7 @@ def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
 
 def moved(dispatch: Dispatch) -> int:
     """Bytes, at the largest sizes."""
-    operands = dispatch.kernel.reads | dispatch.kernel.writes
+    operands = dispatch.kernel.operands
     return sum(_bytes(operands[name]) * most(TensorType("f32", shape)) for name, shape in touched(dispatch).items())
 
 

@@ -26,7 +26,7 @@ _DESCRIBED = 200  # bytes, at most, that a header spends on a tensor beside its 
 
 def to_kernel_layout(weight: Weight) -> np.ndarray:
     """The numbers of a weight as they are stored, flat, a multiple of four."""
-    array = weight.value.const
+    array = weight.value.numbers
     if isinstance(array, PackedMatrix):
         part = array if weight.rows is None else array[slice(*weight.rows)]
         if weight.layout == "scales":
@@ -40,19 +40,19 @@ def to_kernel_layout(weight: Weight) -> np.ndarray:
 
 def kernel_layout_size(weight: Weight) -> int:
     """The count of numbers that `to_kernel_layout` returns."""
-    shape = weight.value.const.shape
+    const = weight.value.numbers
     if weight.layout == "flat":
-        return -(-weight.value.const.size // 4) * 4
+        return -(-const.size // 4) * 4
     rows = stored_rows(weight)
-    if weight.layout == "scales":
-        groups, pair = weight.value.const.groups, weight.value.const.minimum is not None
-        return rows * (groups * (1 + pair) if weight.value.const.wide else groups if pair else -(-groups // 2))
-    return rows * -(-shape[1] // FORMATS[weight.format].columns) * 4
+    if weight.layout == "scales" and isinstance(const, PackedMatrix):
+        groups, pair = const.groups, const.minimum is not None
+        return rows * (groups * (1 + pair) if const.wide else groups if pair else -(-groups // 2))
+    return rows * -(-const.shape[1] // FORMATS[weight.format].columns) * 4
 
 
 def stored_rows(weight: Weight) -> int:
     """The count of rows of a matrix in layout rows8."""
-    rows = weight.value.const.shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
+    rows = weight.value.numbers.shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
     return -(-rows // 8) * 8
 
 
@@ -75,7 +75,7 @@ class WeightStore:
         self.files: dict[str, File] = {}
         self._by_content: dict[str, Stored] = {}
         self._by_identity: dict[tuple, Stored] = {}
-        self._alive: list[np.ndarray] = []  # identities hold only while the arrays live
+        self._alive: list[np.ndarray | PackedMatrix] = []  # identities hold only while the arrays live
         self._pending: dict[str, np.ndarray] = {}
         self._left = FILE_BYTES
         self._names: set[str] = set()
@@ -86,13 +86,13 @@ class WeightStore:
         identity = (*weight_identity(weight), row)
         if identity not in self._by_identity:
             words = to_kernel_layout(weight)
-            digest = hashlib.sha256(np.ascontiguousarray(words))
+            digest = hashlib.sha256(np.ascontiguousarray(words).data)
             digest.update(f"{words.dtype} {row}".encode())
             content = digest.hexdigest()
             if content not in self._by_content:
                 self._by_content[content] = self._store(self._unique(weight.value.name), words, row)
             self._by_identity[identity] = self._by_content[content]
-            self._alive.append(weight.value.const)
+            self._alive.append(weight.value.numbers)
         return self._by_identity[identity]
 
     def _store(self, name: str, words: np.ndarray, row: int) -> Stored:
@@ -129,7 +129,7 @@ class WeightStore:
 
 def weight_identity(weight: Weight) -> tuple:
     """What identifies a weight: the address of its numbers while they live, and its layout."""
-    const = weight.value.const
+    const = weight.value.numbers
     if isinstance(const, PackedMatrix):
         return id(const), weight.layout, weight.rows
     view = const.__array_interface__

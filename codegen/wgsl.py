@@ -96,13 +96,13 @@ def number(value: float | int | bool, kind: str) -> str:
         return f"vec4f({number(value, 'f32')})"
     if kind == "f32":
         with np.errstate(over="ignore"):
-            value = np.float32(value)
-        if not np.isfinite(value):  # WGSL has literals neither for infinities nor for NaN
-            return f"from_bits({value.view(np.uint32):#x}u)"
+            single = np.float32(value)
+        if not np.isfinite(single):  # WGSL has literals neither for infinities nor for NaN
+            return f"from_bits({single.view(np.uint32):#x}u)"
         # The fewest digits that come back as the same float32, in numpy's form or in Python's. The largest number's
         # round it up.
-        short = min(str(value), str(float(str(value))), key=len)
-        return f"{short}f" if abs(float(short)) <= _LARGEST else f"{float(value)}f"
+        short = min(str(single), str(float(str(single))), key=len)
+        return f"{short}f" if abs(float(short)) <= _LARGEST else f"{float(single)}f"
     value = stored(np.array(int(value), np.int64 if kind == "i32" else np.uint64)).item()
     return f"{value}{kind[0]}" if value >= 0 else f"i32({value})"
 
@@ -122,8 +122,8 @@ def size(d: Dim) -> str:
 
 def sum_of(*terms: str) -> str:
     """`a + b` without the zeros."""
-    kept = [t for t in terms if t != "0u"]
-    return " + ".join(kept) or "0u"
+    rest = [t for t in terms if t != "0u"]
+    return " + ".join(rest) or "0u"
 
 
 def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim = 0) -> str:
@@ -190,20 +190,21 @@ def body(
     lines: list[str] = []
     types = dict(kinds)
 
-    def text(arg: str | float | int | bool | None, kind: str) -> str:
+    def text(arg: str | float, kind: str) -> str:
         if isinstance(arg, str):
             return load(arg) if arg.startswith("x") else arg.replace("t", names, 1) if arg.startswith("t") else arg
         return number(arg, kind)
 
-    for i, (op, *args) in enumerate(expression):
+    for i, (op, *optional) in enumerate(expression):
+        args = [a for a in optional if a is not None]
         typed = [types[a] for a in args if isinstance(a, str) and a in types]
         kind = typed[1] if op == "Where" and len(typed) > 1 else typed[0] if typed else types["acc"]
         if op == "Cast":
-            value, kind = _cast(text(args[0], _stored(kind)), kind, args[1]), args[1]
+            value, kind = _cast(text(args[0], _stored(kind)), kind, str(args[1])), str(args[1])
         elif op == "Pow":
-            value = _power(*args, kind, typed, text)
+            value = _power(args[0], args[1], kind, typed, text)
         elif op == "Clip":
-            value = _clip(args, _stored(kind), text)
+            value = _clip(optional, _stored(kind), text)
         else:
             value = _row(op, _stored(kind)).format(
                 *(text(a, _stored(kind)) for a in args), zero=number(0, _stored(kind)), one=number(1, _stored(kind))
@@ -215,7 +216,7 @@ def body(
     return lines, f"{names}{len(lines) - 1}"
 
 
-Text = Callable[[str | float | None, str], str]
+Text = Callable[[str | float, str], str]
 
 
 def _stored(kind: str) -> str:

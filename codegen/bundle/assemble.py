@@ -20,6 +20,7 @@ from intaglio.codegen.shader import Shader
 from intaglio.codegen.storage import Root, Storage, buffer, identity, numbers, texel_format, texture, textures
 from intaglio.codegen.target import MAX_BINDING
 from intaglio.codegen.weights import WeightStore, weight_identity
+from intaglio.compiler.ir.dims import fixed
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph, Value
 from intaglio.compiler.models.model import Model
@@ -61,6 +62,14 @@ class _Slot:
 
     pool: str
     index: int
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A step whose buffers may be slots still, and that has code where names of kernels will be."""
+
+    step: Step
+    buffers: tuple[int | _Slot, ...]
 
 
 class _Assembly:
@@ -124,20 +133,19 @@ class _Assembly:
             for k in (kernel, *kernel.others)
         }
 
-    def _steps(self, program: str, rendered: Mapping[str, Sequence[_Codes]]) -> list[Step]:
-        """The steps of a program, with slots where buffers will be, and code where names of kernels will be."""
+    def _steps(self, program: str, rendered: Mapping[str, Sequence[_Codes]]) -> list[_Pending]:
         graph, dispatches = self._model.graphs[program], self._dispatches[program]
         for value in (*graph.inputs, *graph.states, *graph.outputs):
             self._name(graph, value)
         slots = self._scratch(dispatches)
         return [self._step(d, codes, slots) for d, codes in zip(dispatches, rendered[program], strict=True)]
 
-    def _step(self, dispatch: Dispatch, codes: _Codes, slots: dict[Value, _Slot]) -> Step:
+    def _step(self, dispatch: Dispatch, codes: _Codes, slots: dict[Root, _Slot]) -> _Pending:
         kernel = dispatch.kernel
         others = {k.variant: (codes[k.variant], _grid(k)) for k in kernel.others}
         alternatives = Alternatives(kernel.problem, kernel.variant, others) if others else None
         buffers = tuple(self._buffer(p.root, slots) for p in dispatch.places.values())
-        return Step(codes[kernel.variant], buffers, _grid(kernel), alternatives)
+        return _Pending(Step(codes[kernel.variant], (), _grid(kernel), alternatives), buffers)
 
     # buffers
 
@@ -174,22 +182,22 @@ class _Assembly:
             self._named[value.name] = len(self._buffers)
             storage = self._storage(value)
             self._buffers.append(self._sized(kind, storage, name=value.name, dtype=value.dtype, shape=shape))
-        elif (known := self._buffers[self._named[value.name]]).shape != shape or known.dtype != value.dtype:
+        elif (earlier := self._buffers[self._named[value.name]]).shape != shape or earlier.dtype != value.dtype:
             raise ValueError(
-                f"{value.name} is {known.dtype}{known.shape} in one program and {value.type} in {graph.name}"
+                f"{value.name} is {earlier.dtype}{earlier.shape} in one program and {value.type} in {graph.name}"
             )
 
-    def _scratch(self, dispatches: list[Dispatch]) -> dict[Value, _Slot]:
+    def _scratch(self, dispatches: list[Dispatch]) -> dict[Root, _Slot]:
         roots = {p.root for d in dispatches for p in d.places.values() if isinstance(p.root, Value)}
-        storage = {v: self._storage(v) for v in roots if v not in self._shared}
+        storage: dict[Root, Storage] = {v: self._storage(v) for v in roots if v not in self._shared}
         uses = [Use(tuple(p.root for p in d.reads), tuple(p.root for p in d.writes)) for d in dispatches]
-        result: dict[Value, _Slot] = {}
+        result: dict[Root, _Slot] = {}
         for pool, slots in self._pools.items():
             sizes = {v: s.bytes for v, s in storage.items() if (s.texture is not None) == (pool == "texture")}
             result |= {v: _Slot(pool, i) for v, i in slots.assign(uses, sizes).items()}
         return result
 
-    def _buffer(self, root: Root, slots: dict[Value, _Slot]) -> int | _Slot:
+    def _buffer(self, root: Root, slots: dict[Root, _Slot]) -> int | _Slot:
         if isinstance(root, Weight):
             return self._weight(root, self._storage(root))
         return slots[root] if root in slots else self._named[root.name]
@@ -210,9 +218,10 @@ class _Assembly:
         return self._weights[stored.name]
 
 
-def _settled(step: Step, slots: dict[_Slot, int], names: dict[str, str]) -> Step:
+def _settled(pending: _Pending, slots: dict[_Slot, int], names: dict[str, str]) -> Step:
     """The step with buffers for slots, and names for code."""
-    buffers, alternatives = tuple(slots.get(b, b) for b in step.buffers), step.alternatives
+    step, alternatives = pending.step, pending.step.alternatives
+    buffers = tuple(slots[b] if isinstance(b, _Slot) else b for b in pending.buffers)
     if alternatives is not None:
         others = {variant: (names[code], grid) for variant, (code, grid) in alternatives.others.items()}
         alternatives = replace(alternatives, others=others)
@@ -237,5 +246,5 @@ def _grid(kernel: Kernel) -> Grid:
 
 def _count(groups: Groups) -> int | dict[str, Any]:
     if all(isinstance(d, int) for d in groups.of):
-        return groups.at(int)
+        return groups.at(fixed)
     return {"of": [d if isinstance(d, int) else str(d) for d in groups.of], "per": groups.per}

@@ -69,7 +69,7 @@ def _work(graph: graph.Graph, dispatches: Sequence[Dispatch]) -> tuple[Work, ...
 
 
 def _operand(d: Dispatch, name: str, touched: tuple[Size, ...], last: Mapping[graph.Value, Dispatch]) -> Operand:
-    operand, place = (d.kernel.reads | d.kernel.writes)[name], d.places[name]
+    operand, place = d.kernel.operands[name], d.places[name]
     value = operand.value if isinstance(operand, Weight) else operand
     return Operand(
         name,

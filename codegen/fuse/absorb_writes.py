@@ -18,7 +18,7 @@ def absorb_writes(graph: Graph) -> int:
 def _absorb(graph: Graph, node: Node, write: Write[Value]) -> bool:
     maker = graph.producer(write.rows)
     layer = Linear.of(maker)
-    if layer is None or graph.consumers(write.rows) != [node] or write.rows in graph.outputs:
+    if maker is None or layer is None or graph.consumers(write.rows) != [node] or write.rows in graph.outputs:
         return False
     if layer.window or any(other.at != write.at for other in layer.cached):
         return False

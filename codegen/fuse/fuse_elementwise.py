@@ -11,7 +11,7 @@ from dataclasses import replace
 from intaglio.codegen.fuse.hosts import by_fours
 from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.expression import ELEMENTWISE, shifted, step
-from intaglio.compiler.ir.graph import Graph, Node, Tail, Value
+from intaglio.compiler.ir.graph import Graph, Node, Tail, Value, operands
 from intaglio.compiler.ir.operators import Elementwise, Linear
 
 _ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # whose kernels finish one element at a time
@@ -32,8 +32,8 @@ def fuse_elementwise(graph: Graph) -> int:
 
 def _expression(node: Node) -> Node:
     tensors = [v for v in node.inputs if v is not None and v.scalar is None]
-    kept = [v for i, v in enumerate(node.inputs) if v is not None and not _is_number(node, i, tensors)]
-    inputs = tuple(dict.fromkeys(kept))
+    operands = [v for i, v in enumerate(node.inputs) if v is not None and not _is_number(node, i, tensors)]
+    inputs = tuple(dict.fromkeys(operands))
     args = [f"x{inputs.index(v)}" if v in inputs else _number(v) for v in node.inputs]
     if node.op == "Cast":
         args.append(node.attrs["to"])
@@ -99,6 +99,6 @@ def _join(graph: Graph, host: Node, node: Node, of: Elementwise[Value]) -> Node:
     sources = (*host.sources, *node.sources)
     graph.remove(node)
     if own is not None:
-        return graph.replace(host, Node.of(Elementwise(tuple(reads), steps), node.outputs, sources))
-    operands = (*(host.tail.operands if host.tail is not None else ()), *reads[first:])
-    return graph.replace(host, replace(host, outputs=node.outputs, sources=sources, tail=Tail(steps, operands)))
+        return graph.replace(host, Node.of(Elementwise(operands(reads), steps), node.outputs, sources))
+    of_tail = (*(host.tail.operands if host.tail is not None else ()), *reads[first:])
+    return graph.replace(host, replace(host, outputs=node.outputs, sources=sources, tail=Tail(steps, of_tail)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from intaglio.codegen.fuse.hosts import by_fours
+from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.expression import shifted
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Elementwise, Linear
@@ -23,7 +24,8 @@ def _absorb(graph: Graph, node: Node, of: Elementwise[Value]) -> bool:
     maker = graph.producer(of.operands[0])
     layer = Linear.of(maker)
     if (
-        layer is None
+        maker is None
+        or layer is None
         or maker is not graph.producer(of.operands[1])
         or not _gives_halves(graph, maker, layer, node)
         or not by_fours(of, node.output)
@@ -39,4 +41,4 @@ def _absorb(graph: Graph, node: Node, of: Elementwise[Value]) -> bool:
 def _gives_halves(graph: Graph, maker: Node, layer: Linear[Value], reader: Node) -> bool:
     private = all(graph.consumers(v) == [reader] and v not in graph.outputs for v in maker.outputs)
     halves = len(layer.splits) == 2 and layer.splits[0] == layer.splits[1]
-    return private and halves and layer.weight.shape[1] % 4 == 0 and not layer.cached
+    return private and halves and divides(4, layer.weight.shape[1]) and not layer.cached

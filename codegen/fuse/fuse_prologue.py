@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from intaglio.codegen.fuse.hosts import is_one_row
 from intaglio.codegen.target import MAX_BINDINGS
+from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear, Prologue
 
@@ -31,7 +32,7 @@ def _can_host(node: Node, layer: Linear[Value] | None, x: Value) -> bool:
         return False
     bindings = sum(v is not None for v in node.inputs) - len(layer.cached) + len(node.outputs)
     return (
-        x.shape[-1] % 4 == 0  # the layer reads four numbers at a time
+        divides(4, x.shape[-1])  # the layer reads four numbers at a time
         and all(w % 4 == 0 for w in layer.splits)  # or the rows of a cache begin anywhere
         and bindings + 2 <= MAX_BINDINGS
     )
@@ -39,5 +40,5 @@ def _can_host(node: Node, layer: Linear[Value] | None, x: Value) -> bool:
 
 def _absorb(graph: Graph, norm: Node, reader: Node) -> None:
     prologue = Prologue(_KINDS[norm.op], norm.attrs.get("epsilon", 1e-5), norm.inputs[1], norm.input(2))
-    layer = replace(Linear.of(reader), x=norm.inputs[0], prologue=prologue)
+    layer = replace(Linear.expect(reader), x=norm.inputs[0], prologue=prologue)
     graph.replace(reader, Node.of(layer, reader.outputs, (*norm.sources, *reader.sources)))

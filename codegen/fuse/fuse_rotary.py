@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from intaglio.codegen.fuse.hosts import is_one_row
+from intaglio.compiler.ir.dims import divides, fixed
 from intaglio.compiler.ir.graph import Graph, Node, Value
 from intaglio.compiler.ir.operators import Linear, Rotary, RotaryTail
 
@@ -20,7 +21,7 @@ def fuse_rotary(graph: Graph) -> int:
 def _absorb(graph: Graph, node: Node, rotary: Rotary[Value]) -> bool:
     maker = graph.producer(rotary.rows[0])
     layer = Linear.of(maker)
-    if layer is None or not _can_host(graph, maker, layer, node, rotary):
+    if maker is None or layer is None or not _can_host(graph, maker, layer, node, rotary):
         return False
     places = tuple(maker.outputs.index(x) for x in rotary.rows)
     cached = (*layer.cached, *(replace(write, output=places[write.output]) for write in rotary.cached))
@@ -35,10 +36,10 @@ def _absorb(graph: Graph, node: Node, rotary: Rotary[Value]) -> bool:
 
 def _can_host(graph: Graph, maker: Node, layer: Linear[Value], node: Node, rotary: Rotary[Value]) -> bool:
     """Whether the layer makes what is rotated, in whole heads and for nobody else."""
-    head_dim = 2 * rotary.cos.shape[1]  # of heads that are rotated whole
+    head_dim = 2 * fixed(rotary.cos.shape[1])  # of heads that are rotated whole
     return (
         is_one_row(maker.output.shape)
-        and layer.weight.shape[1] % 4 == 0
+        and divides(4, layer.weight.shape[1])
         and not (layer.window or layer.gate or maker.tail)
         and all(write.at == rotary.past for write in (*layer.cached, *rotary.cached))
         and not rotary.interleaved

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.graph import CacheWrite, Graph, Node, Value
 from intaglio.compiler.ir.operators import Attention, HeadNorm, Rotary, Write
 from intaglio.compiler.passes.canonical import reshape
@@ -28,9 +29,11 @@ def merge_rotary(graph: Graph) -> int:
 def _merge(graph: Graph, rotates: Node | None, writes: Node | None) -> int:
     """`rotates` makes the queries of an attention, `writes` its keys."""
     queries, write = Rotary.of(rotates), Write.of(writes)
-    rotates_keys = graph.producer(write.rows) if write is not None else None
+    if rotates is None or queries is None or writes is None or write is None:
+        return 0
+    rotates_keys = graph.producer(write.rows)
     keys = Rotary.of(rotates_keys)
-    if queries is None or keys is None or queries.cached or keys.cached:
+    if rotates_keys is None or keys is None or queries.cached or keys.cached:
         return 0
     if replace(keys, rows=queries.rows, heads=queries.heads) != queries or write.at != queries.past:
         return 0
@@ -49,12 +52,12 @@ def _absorb_norms(graph: Graph, node: Node, rotary: Rotary[Value]) -> bool:
     """Let the kernel take the norms of the heads of queries and keys; whether there are such."""
     if rotary.norm is not None:
         return False
-    views = [graph.producer(x) for x in rotary.rows]
-    norms = [graph.producer(v.inputs[0]) if v is not None and v.op == "Reshape" else None for v in views]
+    views = [v for x in rotary.rows if (v := graph.producer(x)) and v.op == "Reshape"]
+    norms = [n for v in views if (n := graph.producer(v.inputs[0])) and n.op == "RMSNormalization"]
     head_dim = rotary.rows[0].shape[-1] // rotary.heads[0]
-    if head_dim % 4 or rotary.cos.shape[1] % (2 if rotary.interleaved else 4):
+    if not divides(4, head_dim) or not divides(2 if rotary.interleaved else 4, rotary.cos.shape[1]):
         return False
-    if any(n is None or n.op != "RMSNormalization" or n.inputs[1].shape != (head_dim,) for n in norms):
+    if len(norms) < len(rotary.rows) or any(n.inputs[1].shape != (head_dim,) for n in norms):
         return False
     values = [v for n in (*views, *norms) for v in n.outputs]
     private = all(len(graph.consumers(v)) == 1 and v not in graph.outputs for v in values)

@@ -26,7 +26,7 @@ _HEAD = 256  # the widest head
 @own(Attention)
 def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
     q, k = of.q, of.k
-    keys, head_dim = k.shape[-2], q.shape[-1] // of.heads
+    keys, head_dim = k.shape[-2], dims.fixed(q.shape[-1]) // of.heads
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = bool(of.scored or of.masked or of.weighed)
@@ -41,7 +41,7 @@ def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
 
 def _one_query(node: Node, of: Attention[Value]) -> Kernel:
     keys, heads = of.k.shape[-2], of.heads
-    d4, most, together = of.q.shape[-1] // heads // 4, dims.high(keys), heads // of.kv_heads
+    d4, most, together = dims.fixed(of.q.shape[-1]) // heads // 4, dims.high(keys), heads // of.kv_heads
 
     def variant(lanes: int, tile: int, group: int = 1, shared: int = WORKGROUP_MEMORY) -> dict[str, Any]:
         left = shared - 24 * group * lanes  # bytes, beside what lanes find
@@ -63,7 +63,7 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
 
 
 def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
-    rows, d4 = of.q.shape[-2], of.q.shape[-1] // of.heads // 4
+    rows, d4 = of.q.shape[-2], dims.fixed(of.q.shape[-1]) // of.heads // 4
     variant = partial(_queries, of)
     tile = max(1, min(8, _REGISTERS // d4))
     shared = {"template": "attention_subgroup", "needs": ("subgroups",)}
@@ -76,7 +76,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
 
 def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     """Scores are computed twice, instead of being stored."""
-    rows, d4 = of.q.shape[-2], of.q.shape[-1] // of.heads // 4
+    rows, d4 = of.q.shape[-2], dims.fixed(of.q.shape[-1]) // of.heads // 4
     many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(of, 1, 32, 1)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))

@@ -4,6 +4,7 @@ reads of the weight and of the input serves several times.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -129,9 +130,9 @@ def _fits(node: Node, high: int) -> bool:
 def _run(node: Node, slid: list[Window], wide: int, high: int, deep: int) -> dict[str, Any]:
     """Each invocation by itself computes `wide` results along the last axis, in `high` channels."""
     batch, channels, *spatial = node.output.shape
-    wide = min(wide, spatial[-1]) if wide > 1 else 1
+    wide = min(wide, dims.high(spatial[-1])) if wide > 1 else 1
     places = (*spatial[:-1], -(-spatial[-1] // wide))
-    tiles, last = -(-channels // high), len(slid) - 1
+    tiles, last = -(-dims.fixed(channels) // high), len(slid) - 1
     # a workgroup of neighbours alone reads neighbouring elements, if each computes one result and there are enough
     alone = wide == 1 and dims.high(dims.product(places)) >= _LANES
     rows = 1 if alone else min(8, 1 << (tiles - 1).bit_length())
@@ -187,7 +188,7 @@ def _shared(node: Node, slid: list[Window], lanes: tuple[int, int], tile: tuple[
 def _by_channel(operand: Operand, out: Value) -> bool:
     """Whether the operand has a number for each channel of the result."""
     channels, *rest = operand.type.shape[-len(out.shape) + 1 :]
-    return operand.type.size == channels > 1 and len(rest) == len(out.shape) - 2
+    return operand.type.size == channels and dims.low(channels) > 1 and len(rest) == len(out.shape) - 2
 
 
 def trips(channels: int, slid: list[Window]) -> int:
@@ -221,8 +222,8 @@ def _weight(node: Node, deep: int, high: int) -> tuple[list[Kernel], Operand]:
     """The weight as [out / deep, in / group, taps, deep], with zeros for channels up to a multiple of `high`, and what
     must run first to bring it there."""
     weight, group = node.inputs[1], node.attrs.get("group", 1)
-    c, each = node.inputs[0].shape[1] // group, node.output.shape[1] // group
-    shape = (group, c, each, int(np.prod(weight.shape[2:])))
+    c, each = (dims.fixed(v.shape[1]) // group for v in (node.inputs[0], node.output))
+    shape = (group, c, each, math.prod(map(dims.fixed, weight.shape[2:])))
     if weight.const is not None:
         rows = concrete(weight, {})  # a weight in few bits becomes f32
         rows = rows.reshape(shape).swapaxes(1, 2) if node.op == "ConvTranspose" else rows

@@ -74,7 +74,7 @@ def copy(value: Value, out: Value) -> Kernel:
 
 def sizes(value: Value, out: Value) -> Kernel:
     """Dimensions that are data: `value` holds them, and the uniform block what they depend on."""
-    texts = [wgsl.size(d) for d in value.const.reshape(-1)]
+    texts = [wgsl.size(d) for d in value.array.reshape(-1)]
     return Kernel("sizes", {}, {"out": out}, (groups(1),), (1,), {"sizes": texts}, "sizes")
 
 
@@ -110,10 +110,10 @@ def tile(node: Node) -> Kernel:
 
 @op("Slice")
 def cut(node: Node) -> Kernel:
-    x, taken = node.inputs[0], slices(node)
+    x, cuts = node.inputs[0], slices(node)
     strides = wgsl.strides(x.shape)
-    offset = sum((first * s for (first, _, _), s in zip(taken, strides, strict=True)), 0)
-    steps = tuple(step * s for (_, _, step), s in zip(taken, strides, strict=True))
+    offset = sum((first * s for (first, _, _), s in zip(cuts, strides, strict=True)), 0)
+    steps = tuple(step * s for (_, _, step), s in zip(cuts, strides, strict=True))
     return moved(x, node.output, "slice", steps, offset)
 
 
@@ -137,10 +137,12 @@ def pad(node: Node) -> list[Kernel]:
     x, fill, before = node.inputs[0], node.input(2), paddings(node)
     if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
         raise refuse(node, "a padding that depends on a dynamic size is not supported")
-    if fill is not None and fill.const is None:
+    if fill is None:
+        filled = _filled(node.output, 0)
+    elif fill.scalar is None:  # computed when it runs
         filled = moved(fill, node.output, "fill", (0,) * len(x.shape))
     else:
-        filled = _filled(node.output, fill.scalar if fill is not None else 0)
+        filled = _filled(node.output, fill.scalar)
     strides = wgsl.strides(node.output.shape)
     offset = sum((first * s for (first, _), s in zip(before, strides, strict=True)), 0)
     title = f"Pad: {titles.shape(x)} into {titles.shape(node.output)}, which holds the padding"

@@ -9,7 +9,7 @@ from intaglio.codegen import titles, wgsl
 from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, own, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.linear import label, parts, tail_operands
 from intaglio.codegen.weights import kernel_layout_size, stored_rows
-from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.dims import Dim, divides
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Resample
 
@@ -18,7 +18,13 @@ from intaglio.compiler.ir.operators import Resample
 def gather(node: Node) -> Kernel:
     data, indices = node.inputs[:2]
     axis = node.attrs.get("axis", 0) % len(data.shape)
-    if axis == 0 and len(data.shape) == 2 and data.const is not None and data.dtype == "f32" and data.shape[1] % 4 == 0:
+    if (
+        axis == 0
+        and len(data.shape) == 2
+        and data.const is not None
+        and data.dtype == "f32"
+        and divides(4, data.shape[1])
+    ):
         return _embedding(node)
     if node.tail is not None:
         raise refuse(node, "a fused tail needs a table of rows")
@@ -73,9 +79,9 @@ def chosen(
     steps = wgsl.strides(data.shape)
     terms = [wgsl.affine("i", shape, base)]
     for k, axis in enumerate(axes):
-        wanted = f"i32(load_indices(at{f' + {k}u' if k else ''}))"
+        index = f"i32(load_indices(at{f' + {k}u' if k else ''}))"
         factor = f" * {wgsl.size(steps[axis])}" if steps[axis] != 1 else ""
-        terms.append(f"entry({wanted}, {wgsl.size(data.shape[axis])}){factor}")
+        terms.append(f"entry({index}, {wgsl.size(data.shape[axis])}){factor}")
     return {"at": wgsl.affine("i", shape, at), "place": wgsl.sum_of(*terms)}
 
 
@@ -97,7 +103,7 @@ def resample(node: Node, of: Resample[Value]) -> Kernel:
 def _embedding(node: Node) -> Kernel:
     """The table in the layout of a linear layer's weight, because a model's head often is the same matrix."""
     table, ids = node.inputs[:2]
-    rows, width = table.shape
+    rows, width = table.fixed_shape
     ranges = parts(rows, table)
     names = ["table"] if len(ranges) == 1 else [f"table{i}" for i in range(len(ranges))]
     weights = {n: Weight(table, "rows8", None if len(ranges) == 1 else r) for n, r in zip(names, ranges, strict=True)}

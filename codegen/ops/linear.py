@@ -9,7 +9,7 @@ from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
 from intaglio.codegen.target import MAX_BINDING, MAX_TRIPS
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.dims import Dim, fixed, high
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Linear
@@ -29,7 +29,7 @@ def linear(node: Node, layer: Linear[Value]) -> list[Kernel]:
         raise refuse(node, f"a product of {x.dtype} and {weight.dtype} is not supported")
     if layer.window and not isinstance(x.type.size, int):
         raise refuse(node, f"a convolution over {x.type}, whose size is dynamic, is not supported")
-    if not 0 < weight.shape[1] <= MAX_TRIPS:
+    if not 0 < high(weight.shape[1]) <= MAX_TRIPS:
         raise refuse(node, f"{weight.shape[1]} columns need more than {MAX_TRIPS} loop iterations")
     one_row = _is_one_row(node, layer) and not layer.window
     make = _unaligned if not _by_fours(layer) else _matvec if one_row else _matmul
@@ -50,12 +50,12 @@ def _rows(node: Node, layer: Linear[Value]) -> Dim:
 
 def _columns(layer: Linear[Value]) -> int:
     """Columns of the result: half as many as the weight has rows, where one half gates the other."""
-    return layer.weight.shape[0] // (2 if layer.gate else 1)
+    return fixed(layer.weight.shape[0]) // (2 if layer.gate else 1)
 
 
 def _by_fours(layer: Linear[Value]) -> bool:
     """Whether every row that is multiplied begins at a multiple of 4 and is as long."""
-    width, window = layer.weight.shape[1], layer.window
+    width, window = fixed(layer.weight.shape[1]), layer.window
     if window is None:
         return width % 4 == 0
     channels = width // window.kernel
@@ -65,12 +65,12 @@ def _by_fours(layer: Linear[Value]) -> bool:
 
 def _head_dim(layer: Linear[Value]) -> int:
     """Columns of a head, if they are rotated; else 0."""
-    return 2 * layer.rotary.cos.shape[1] if layer.rotary else 0
+    return 2 * fixed(layer.rotary.cos.shape[1]) if layer.rotary else 0
 
 
 def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
     """Ranges of a matrix's rows, in blocks of `whole`, a multiple of 8, such that each fits a binding."""
-    width = weight.shape[1]
+    width = fixed(weight.shape[1])
     each = MAX_BINDING * 8 // (FORMATS[Weight(weight).format].bits * (width + -width % 4)) // whole * whole
     return [(start, min(start + each, rows)) for start in range(0, rows, each)]
 
@@ -237,7 +237,7 @@ def _shared(
     if rotary:
         reads |= {"cos": operand(rotary.cos), "sin": operand(rotary.sin)}
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
-    vec4s = weight.shape[1] // 4
+    vec4s = fixed(weight.shape[1]) // 4
     # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else as many as divide a row
     consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
     consts |= {"half": half, "sums": 2 if half else len(first)}
@@ -292,4 +292,5 @@ def tail_operands(node: Node) -> dict[str, Operand]:
     """The inputs that a node's fused tail reads, under the names that it gives them."""
     steps = node.tail.steps if node.tail is not None else ()
     used = {a for _, *args in steps for a in args if isinstance(a, str) and a.startswith("x")}
-    return {name: operand(node.reads[int(name[1:])]) for name in sorted(used, key=lambda n: int(n[1:]))}
+    values = {f"x{i}": v for i, v in enumerate(node.reads) if v is not None}
+    return {name: operand(values[name]) for name in sorted(used, key=lambda n: int(n[1:]))}

@@ -39,8 +39,8 @@ def matmul(node: Node) -> Kernel:
     reads = {"a": operand(a), "b": operand(b)}
     grid = (groups(n, per=_LANES * columns), groups(m, per=_LANES * rows), groups(*batch))
     label = f"matmul_batched_{rows}x{columns}"
-    work = {"flops": size * 2, "times": k}
-    return Kernel("matmul_batched", reads, {"out": node.output}, grid, (_LANES, _LANES), consts, label, **work)
+    writes, workgroup = {"out": node.output}, (_LANES, _LANES)
+    return Kernel("matmul_batched", reads, writes, grid, workgroup, consts, label, flops=size * 2, times=k)
 
 
 @op("Det")

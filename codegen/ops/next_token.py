@@ -7,6 +7,7 @@ from typing import Any
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, operand, own
 from intaglio.codegen.target import MAX_INVOCATIONS
+from intaglio.compiler.ir.dims import fixed
 from intaglio.compiler.ir.graph import Node, TensorType, Value
 from intaglio.compiler.ir.operators import SampleToken, WhisperToken
 from intaglio.runtime.contract import SAMPLING_OPTIONS
@@ -29,7 +30,7 @@ def whisper_token(node: Node, of: WhisperToken[Value]) -> Kernel:
 def sample_token(node: Node, of: SampleToken[Value]) -> list[Kernel]:
     """The best token of each slice, then the best of those; or a token drawn, which takes the scores of all of them."""
     logits, sampling, tokens = of.logits, of.sampling, of.tokens
-    vocabulary = logits.shape[-1]
+    vocabulary = fixed(logits.shape[-1])
     slices = -(-vocabulary // SLICE)
     name = node.output.name
     scores = Value(f"{name}.scores", TensorType("f32", (vocabulary + -vocabulary % 4,)))

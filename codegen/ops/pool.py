@@ -50,7 +50,8 @@ def lp_pool(node: Node) -> Kernel:
 def _covered(window: Window, o: str) -> str:
     """How many taps of window `o` lie in the elements or in their padding."""
     span = window.size + window.before + window.after
-    if isinstance(span, int) and (window.count - 1) * window.stride + (window.kernel - 1) * window.dilation < span:
+    last = (window.count - 1) * window.stride + (window.kernel - 1) * window.dilation
+    if isinstance(span, int) and dims.high(last) < span:
         return f"{window.kernel}u"
     left = f"{wgsl.size(span + window.dilation - 1)} - {o} * {window.stride}u"
     return f"min({window.kernel}u, ({left}) / {window.dilation}u)"

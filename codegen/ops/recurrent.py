@@ -24,8 +24,9 @@ _ACTIVATIONS = {
 @own(Recurrent)
 def recurrent(node: Node, layer: Recurrent[Value]) -> Kernel:
     taken, cell = layer.taken, layer.cell
-    steps, batch, directions, gates, hidden = taken.shape
-    k4 = layer.weight.shape[2]
+    steps, batch = taken.shape[:2]
+    directions, gates, hidden = map(dims.fixed, taken.shape[2:])
+    k4 = dims.fixed(layer.weight.shape[2])
     lanes = min(_LANES, hidden + -hidden % 8)
     units, passes = -(-hidden // lanes), 2 if cell == "GRU" else 1
     if hidden > _MOST_HIDDEN or dims.high(steps) * (1 + units * (passes * (k4 + 1) + 1)) > MAX_TRIPS:

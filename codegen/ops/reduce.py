@@ -14,7 +14,7 @@ from intaglio.codegen.target import MAX_TRIPS, MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Node, Value
-from intaglio.compiler.semantics.shapes import axis_of, content
+from intaglio.compiler.semantics.shapes import axis_of, integers
 
 _LONG = 4096  # elements from which a result is worth a workgroup
 _LANES = 64
@@ -129,7 +129,7 @@ def top_k(node: Node) -> Kernel:
         "k": wgsl.size(node.output.shape[axis]),
         "better": ">" if node.attrs.get("largest", 1) else "<",
     }
-    writes = dict(zip(("values", "indices"), node.outputs, strict=True))
+    writes: dict[str, Value] = dict(zip(("values", "indices"), node.outputs, strict=True))
     flops = x.type.size * dims.high(length)
     return per_element("top_k", {"x": operand(x)}, writes, x.type.size, consts, "top_k", flops)
 
@@ -140,7 +140,7 @@ def running(node: Node) -> Kernel:
     x, axis = node.inputs[0], node.inputs[1].scalar
     if axis is None:
         raise refuse(node, "its axis is computed at run time; it must be a constant")
-    axis = axis_of(axis, len(x.shape))
+    axis = axis_of(int(axis), len(x.shape))
     shape, strides, length = x.shape, wgsl.strides(x.shape), x.shape[axis]
     if dims.high(length) > MAX_TRIPS:
         raise refuse(node, f"rows of {length} elements need more than {MAX_TRIPS} loop iterations")
@@ -167,24 +167,24 @@ def running(node: Node) -> Kernel:
 
 
 def _axes(node: Node) -> list[int]:
-    given = node.input(1)
-    if given is None or (given.const is not None and not given.const.size):
+    axes = node.input(1)
+    if axes is None or (axes.const is not None and not axes.const.size):
         return [] if node.attrs.get("noop_with_empty_axes") else list(range(len(node.inputs[0].shape)))
-    if given.const is None:
+    if axes.const is None:
         raise refuse(node, "its axes are computed at run time; they must be constants")
-    return sorted(int(a) % len(node.inputs[0].shape) for a in content(given, "the axes"))
+    return sorted(a % len(node.inputs[0].shape) for a in integers(axes, "the axes"))
 
 
 def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
     """Where the first element of result i lies, and element j from there."""
     shape = node.inputs[0].shape
     strides = wgsl.strides(shape)
-    kept = [a for a in range(len(shape)) if a not in axes]
+    others = [a for a in range(len(shape)) if a not in axes]
     length = dims.product(tuple(shape[a] for a in axes))
     return {
         "outputs": wgsl.size(node.output.type.size),
         "length": wgsl.size(length),
-        "first": wgsl.affine("i", tuple(shape[a] for a in kept), tuple(strides[a] for a in kept)),
+        "first": wgsl.affine("i", tuple(shape[a] for a in others), tuple(strides[a] for a in others)),
         "next": wgsl.affine("j", tuple(shape[a] for a in axes), tuple(strides[a] for a in axes)),
     }
 

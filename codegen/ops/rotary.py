@@ -6,6 +6,7 @@ from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, operand, own
+from intaglio.compiler.ir.dims import fixed
 from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Rotary
 
@@ -14,14 +15,14 @@ _LANES = 64
 
 @own(Rotary)
 def rotary(node: Node, of: Rotary[Value]) -> Kernel:
-    xs, norm, interleaved, rotated = of.rows, of.norm, of.interleaved, 2 * of.cos.shape[1]
-    rows, head_dim = xs[0].shape[-2], xs[0].shape[-1] // of.heads[0]
+    xs, norm, interleaved, rotated = of.rows, of.norm, of.interleaved, 2 * fixed(of.cos.shape[1])
+    rows, head_dim = xs[0].shape[-2], fixed(xs[0].shape[-1]) // of.heads[0]
     by = 4 if head_dim % 4 == 0 and rotated % (4 if interleaved else 8) == 0 else 1
     reads = {"cos": operand(of.cos), "sin": operand(of.sin)} | {f"x{i}": x for i, x in enumerate(xs)}
     if norm is not None:
         reads |= {f"gamma{i}": operand(scale) for i, scale in enumerate(norm.scales)}
     writes = {f"y{i}": y for i, y in enumerate(node.outputs)}
-    parts = _parts(of, [x.shape[-1] // by for x in xs])
+    parts = _parts(of, [fixed(x.shape[-1]) // by for x in xs])
     total = sum(part["width"] for part in parts)
     consts: dict[str, Any] = {"rows": wgsl.size(rows), "past": wgsl.size(of.past), "parts": parts}
     if by == 4:

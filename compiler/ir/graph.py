@@ -131,8 +131,8 @@ class Value:
         return self.const
 
     @property
-    def matrix(self) -> np.ndarray | PackedMatrix:
-        """The content of the weight of a layer. Raises TypeError of other values."""
+    def numbers(self) -> np.ndarray | PackedMatrix:
+        """The content of a constant as kernels read it. Raises TypeError of other values."""
         return self.const if isinstance(self.const, PackedMatrix) else self.array
 
     def __str__(self) -> str:

@@ -72,7 +72,7 @@ def _merge(graph: Graph, group: list[Node]) -> int:
     """Returns the number of layers that became part of the first."""
     builder = GraphBuilder(graph, group[0])
     layers = [layer for n in group if (layer := Linear.of(n))]
-    rows = stacked([layer.weight.matrix for layer in layers])
+    rows = stacked([layer.weight.numbers for layer in layers])
     if rows is None:
         return 0
     weight = builder.constant(rows, "+".join(layer.weight.name for layer in layers))
