@@ -47,7 +47,7 @@ def binding(text: str) -> tuple[str, Any]:
     if re.fullmatch(r"[+-]?\d*\.\d+(e[+-]?\d+)?", value):
         return name, float(value)
     if re.fullmatch(rf"{_SIZE}(x{_SIZE})*", value):
-        sizes = tuple(map(_size, value.split("x")))
+        sizes: tuple[Any, ...] = tuple(map(_size, value.split("x")))
         return name, sizes if len(sizes) > 1 or sizes == (None,) else sizes[0]
     if value.endswith(".npy"):
         try:
