@@ -136,7 +136,7 @@ def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""
     x, fill, before = node.inputs[0], node.input(2), paddings(node)
     if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
-        raise refuse(node, "a padding that depends on a dynamic size is not supported; bind that size")
+        raise refuse(node, "a padding that depends on a dynamic size is not supported")
     if fill is None:
         filled = _filled(node.output, 0)
     elif fill.scalar is None:  # computed when it runs

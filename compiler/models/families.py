@@ -51,14 +51,21 @@ def compile(
     """
     request = request or Request()
     source = _source(model, request.dtype)
-    return _compiled(family_of(source).read(source, request), trace, precision)
+    return compiled(family_of(source).read(source, request), trace, precision)
 
 
 def _source(model: str | Path | ModelProto, dtype: str | None) -> Source:
     return model if isinstance(model, ModelProto) else Layout.of(model, dtype)
 
 
-def _compiled(model: Family, trace: Trace, precision: Precision) -> Model:
+def plain(model: str | Path | ModelProto, dtype: str | None = None) -> Source | None:
+    """The model if no other family takes it, whose sizes come from its configuration. Raises BadModel."""
+    source = _source(model, dtype)
+    return source if family_of(source) is PlainModel else None
+
+
+def compiled(model: Family, trace: Trace, precision: Precision) -> Model:
+    """The programs of a model that was read. Raises BadModel, UnsupportedOperator."""
     # Phase 1, prepare: the family makes the graphs such that numpy can run them.
     _apply(model, model.prepare(), trace)
     # Phase 2, golden values: those of the export, before any pass that could be wrong, unless phase 6 makes others.
