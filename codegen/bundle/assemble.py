@@ -202,7 +202,7 @@ class _Assembly:
             return self._weight(root, self._storage(root))
         return slots[root] if root in slots else self._named[root.name]
 
-    def _weight_sizes(self) -> dict[tuple, int]:
+    def _weight_sizes(self) -> dict[tuple[Any, ...], int]:
         """Bytes of every weight."""
         places = (p for dispatches in self._dispatches.values() for d in dispatches for p in d.places.values())
         return {weight_identity(p.root): self._storage(p.root).bytes for p in places if isinstance(p.root, Weight)}

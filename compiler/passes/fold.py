@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from intaglio.compiler.ir.graph import Graph, Node, Value
@@ -19,7 +21,7 @@ def fold(graph: Graph) -> int:
 
 def _merge_equal(graph: Graph) -> int:
     """Common subexpressions: of nodes that do the same to the same values, keep the first."""
-    firsts: dict[tuple, Node] = {}
+    firsts: dict[tuple[Any, ...], Node] = {}
     merged = 0
     for listed in graph.nodes:
         node = graph.expect_producer(listed.output)  # as it is after the merges before it
