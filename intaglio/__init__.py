@@ -18,11 +18,12 @@ from intaglio.errors import NoCompiler
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.progress import Progress, silent
 from intaglio.stages import COMPILING, PACKING, Stages
+from intaglio.text import size, table
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators"]
+__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators", "preview"]
 
 # Exceptions whose modules need a compiler or a graphics library, imported when they are asked for.
 _LATER = {
@@ -53,7 +54,8 @@ def compile(
 ) -> Bundle:
     """Compile `model` into the bundle `out`. An existing bundle there is replaced.
 
-    model: a .onnx file, the folder that an exporter wrote or that a hub lays out, or a model in memory.
+    model: a .onnx file, the folder that an exporter wrote or that a hub lays out, a model of the Hugging Face hub
+    (hf:OWNER/NAME or hf:OWNER/NAME@REVISION), or a model in memory.
     bind: by name, an int that fixes a size that the model leaves free, or a range that limits it. A size without a name
     goes by input and axis: {"x.1": 576}. For an input, a tuple gives its shape, with None for sizes that stay free:
     {"x": (1, None, 64)}; an array or a number fixes its content. A batch is 1, with a note in the report, if the model
@@ -143,6 +145,23 @@ def explain(
                 raise
             return f"{explanation}\nthen: {error}"
     return str(explanation)
+
+
+def preview(model: str | Path, *, max_length: int | None = None, dtype: str | None = None) -> str:
+    """What `compile` would take of a model for what: the family, the files with their sizes, and notes.
+
+    The .onnx files of a model of the hub are not downloaded if its config.json tells enough.
+
+    model, max_length, dtype: as for `compile`.
+    Raises BadModel, NoCompiler.
+    """
+    with _compiler():
+        from intaglio.compiler.models import families
+        from intaglio.compiler.models.family import Request
+    seen = families.preview(model, Request({}, max_length, dtype))
+    files = [[part, str(file.path), file.dtype, size(file.size)] for part, file in seen.models.items()]
+    beside = [[purpose, str(path or "none"), "", ""] for purpose, path in seen.beside.items()]
+    return "\n".join([f"{model}: {seen.kind}", *table(files + beside), *(f"note: {note}" for note in seen.notes)])
 
 
 def operators() -> str:

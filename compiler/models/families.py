@@ -13,12 +13,14 @@ from typing import Any
 from onnx import ModelProto
 
 from intaglio.compiler.ir.graph import Value
+from intaglio.compiler.models import hub
 from intaglio.compiler.models.accuracy import compare
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language.family import LanguageModel
 from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.models.model import GoldenRun, Model
 from intaglio.compiler.models.plain.family import PlainModel
+from intaglio.compiler.models.preview import Preview
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper.family import Whisper
 from intaglio.compiler.passes import pipeline
@@ -45,7 +47,7 @@ def reference(
 def compile(
     model: str | Path | ModelProto, trace: Trace, precision: Precision, request: Request | None = None
 ) -> Model:
-    """The programs of a model: a folder as exporters and hubs lay it out, a .onnx file, or a model in memory.
+    """The programs of a model: a folder, a .onnx file, hf:OWNER/NAME, or a model in memory.
 
     Raises BadModel, UnsupportedOperator.
     """
@@ -54,8 +56,15 @@ def compile(
     return compiled(family_of(source).read(source, request), trace, precision)
 
 
+def preview(model: str | Path, request: Request) -> Preview:
+    """What compiling would take of a folder, a file, or a model of the hub. Raises BadModel."""
+    layout = hub.layout(model, request.dtype)
+    family = family_of(layout)
+    return Preview.of(family.kind, layout, family.notes_on(layout, request))
+
+
 def _source(model: str | Path | ModelProto, dtype: str | None) -> Source:
-    return model if isinstance(model, ModelProto) else Layout.of(model, dtype)
+    return model if isinstance(model, ModelProto) else Layout.of(hub.local(model, dtype), dtype)
 
 
 def plain(model: str | Path | ModelProto, dtype: str | None = None) -> Source | None:
