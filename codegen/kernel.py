@@ -82,8 +82,8 @@ class Kernel:
     The first of `reads` is the one that is read most, unless `most_read` names another. Operands in `vec4` are read or
     written four numbers at a time, the others one by one. `tail` is applied to what the template computes, with
     operands that broadcast to its output; `indices` among the constants may say where their elements are. `flops` and
-    `times` are factors of the floating-point operations. `touched` has the elements of those operands that are not read
-    or written whole, as factors of their number.
+    `times` are factors of the floating-point operations. `touched`: for operands accessed only in part, the number of
+    elements accessed, as a list of factors.
 
     `title` says what it computes, where the template does not; it may differ where the code is the same.
 
@@ -130,9 +130,9 @@ class Kernel:
         return replace(first, others=tuple(others))
 
 
-Made = Kernel | list[Kernel]
-OpFunction = Callable[[Node], Made]
-OwnFunction = Callable[[Node, Any], Made]
+Kernels = Kernel | list[Kernel]
+OpFunction = Callable[[Node], Kernels]
+OwnFunction = Callable[[Node, Any], Kernels]
 OPS: dict[str, OpFunction] = {}
 
 

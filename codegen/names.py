@@ -1,5 +1,5 @@
-"""Names: what tells shaders apart, in words. Those that would be called alike differ in the programs that use them, in
-a shape or in the tensors they read; only those that differ in constants alone are numbered."""
+"""Names of shaders. Where several would have the same name, the programs that use them, the shape that they write or an
+input that they read is added; only shaders that differ in nothing but constants are numbered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from intaglio.codegen.shader import Shader
 from intaglio.compiler.ir.graph import TensorType
 
-_STEPS = 8  # steps of a tail that a name tells
+_STEPS = 8  # steps of a tail that a name lists
 _Detail = Callable[[Shader], str]
 
 
@@ -38,10 +38,10 @@ def _told_apart(shaders: Sequence[Shader], stems: list[str]) -> list[str]:
         groups: dict[str, list[Shader]] = {}
         for stem, shader in zip(stems, shaders, strict=True):
             groups.setdefault(stem, []).append(shader)
-        clashing = {stem for stem, group in groups.items() if len({s.variant for s in group}) < len(group)}
-        telling = {stem for stem in clashing if len({detail(s) for s in groups[stem]}) > 1}
+        ambiguous = {stem for stem, group in groups.items() if len({s.variant for s in group}) < len(group)}
+        helpful = {stem for stem in ambiguous if len({detail(s) for s in groups[stem]}) > 1}
         stems = [
-            "_".join(filter(None, (stem, detail(s)))) if stem in telling else stem
+            "_".join(filter(None, (stem, detail(s)))) if stem in helpful else stem
             for stem, s in zip(stems, shaders, strict=True)
         ]
     return stems

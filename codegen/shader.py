@@ -11,7 +11,7 @@ from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.traffic import moved
 from intaglio.compiler.ir import dims
 
-_USES = 4  # dispatches whose origin a header tells
+_USES = 4  # dispatches whose origin a header lists
 _NODES = 4  # ONNX nodes that it names for each
 _WIDTH = 117  # columns, beside the slashes
 

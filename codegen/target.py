@@ -1,5 +1,5 @@
-"""Target: every limit that kernels keep, once. Those of WebGPU are what the runtime asks of a device: its defaults, and
-the larger ones that a tier grants; the others are what compilers and adapters turned out to bear.
+"""Target: every limit that kernels respect, once. WebGPU's are those that the runtime asks of a device: the defaults,
+and the larger ones of a tier. The others are what shader compilers and adapters were found to accept.
 """
 
 from __future__ import annotations

@@ -94,8 +94,8 @@ def decoder(weights: Mapping[str, np.ndarray], config: Mapping[str, int], with_p
     graph, model, heads = Whisper(weights), "model.decoder", config["decoder_attention_heads"]
     new, past, source = "decoder_sequence_length", "past_decoder_sequence_length", "encoder_sequence_length"
     ids = graph.input("input_ids", ["batch_size", new], TensorProto.INT64)
-    if not with_past:
-        hidden = graph.input("encoder_hidden_states", ["batch_size", source, config["d_model"]])
+    states = ["batch_size", source, config["d_model"]]
+    hidden = "" if with_past else graph.input("encoder_hidden_states", states)
 
     def cached(layer: int, side: str, length: str) -> list[str]:
         shape = ["batch_size", heads, length, config["d_model"] // heads]

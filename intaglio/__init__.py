@@ -54,7 +54,9 @@ def compile(
     """Compile `model` into the bundle `out`. An existing bundle there is replaced.
 
     model: a .onnx file, the folder that an exporter wrote or that a hub lays out, or a model in memory.
-    bind: by name, an int that fixes a dynamic dimension, a range that limits it, or an array that fixes an input.
+    bind: by name, an int that fixes a size that the model leaves free, or a range that limits it. A size without a name
+    goes by input and axis: {"x.1": 576}. For an input, a tuple gives its shape, with None for sizes that stay free:
+    {"x": (1, None, 64)}; an array or a number fixes its content.
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
     precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
     keep_head: leave the output layer unquantized.

@@ -68,7 +68,7 @@ class BundleSession:
         from intaglio.runtime.tasks.whisper import Settings
 
         settings = Settings.parse(self.contents.generation)
-        settings.known(language, task)
+        settings.choices(language, task)
         if isinstance(audio, np.ndarray | list | tuple):
             if rate is None:
                 raise ValueError("samples need their rate in Hz: transcribe(samples, rate=16000)")

@@ -28,8 +28,9 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
         try:
             status = main([str(a) for a in arguments])
         except SystemExit as stop:
-            status = int(stop.code)
-        return status, *capsys.readouterr()
+            status = int(stop.code or 0)
+        out, error = capsys.readouterr()
+        return status, out, error
 
     return run
 

@@ -72,6 +72,6 @@ class LlamaCppVulkan(LlamaCppCpu):
             raise Unsupported("ggml sees no Vulkan device")
 
 
-def ggml_device(devices: list[dict]) -> str:
+def ggml_device(devices: list[dict[str, str]]) -> str:
     """The GPU that ggml takes, or "CPU" where it is shown none."""
     return next((device["description"] for device in devices if device["type"] != "CPU"), "CPU")

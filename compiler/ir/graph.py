@@ -93,9 +93,9 @@ class Origin:
 
 @dataclass(eq=False)
 class Value:
-    """A tensor. `const` holds what is known of its content: a weight, a folded constant, dimensions (dtype object).
+    """A tensor. `const`: its content if it is known: a weight, a folded constant, dimensions (dtype object).
 
-    `origin` is the ONNX value that it equals, where there is one; only its last rows, where a cache holds the others.
+    `origin`: the ONNX value that this one equals, if any. With a KV cache only the newest rows are in this value.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Value:
 
     @property
     def scalar(self) -> float | int | bool | None:
-        """The number that this constant holds, if it holds just one."""
+        """The number in this constant, if it is a single one."""
         if not isinstance(self.const, np.ndarray) or self.const.size != 1 or self.const.dtype == object:
             return None
         return self.const.reshape(-1)[0].item()
@@ -170,13 +170,13 @@ class Operator(Generic[T]):
 
     @classmethod
     def of(cls, node: Node | None) -> Self | None:
-        """What `node` computes, if it is this operator."""
+        """The operator of `node`, if it is of this class, else None."""
         own = node.own if node is not None else None
         return cast("Self", own) if isinstance(own, cls) else None
 
     @classmethod
     def expect(cls, node: Node) -> Self:
-        """What `node` computes, which is this operator. Raises TypeError if it is another."""
+        """The operator of `node`. Raises TypeError if it is of another class."""
         if not isinstance(node.own, cls):
             raise TypeError(f"{node.name} computes {node.op}, expected {cls.__name__}")
         return cast("Self", node.own)
@@ -184,13 +184,13 @@ class Operator(Generic[T]):
     @property
     def inputs(self) -> tuple[T, ...]:
         """Its operands in order. One that is absent is None, or left out at the end: see Node."""
-        found: list[Any] = []
+        slots: list[Any] = []
         for f in fields(self):
             part = getattr(self, f.name)
-            found += [None] if part is None and f.type == _SLOT else [v for v in leaves(part) if isinstance(v, Value)]
-        while found and found[-1] is None:
-            found.pop()
-        return tuple(found)
+            slots += [None] if part is None and f.type == _SLOT else [v for v in leaves(part) if isinstance(v, Value)]
+        while slots and slots[-1] is None:
+            slots.pop()
+        return tuple(slots)
 
     @property
     def writes(self) -> tuple[CacheWrite[T], ...]:
@@ -217,7 +217,7 @@ class Operator(Generic[T]):
 
 
 def leaves(part: Any) -> Iterator[Any]:
-    """What an operator is made of, in order."""
+    """The operands and attributes of an operator, in order, however nested."""
     if is_dataclass(part) and not isinstance(part, Value | dims.Expr):
         for f in fields(part):
             yield from leaves(getattr(part, f.name))
@@ -286,13 +286,13 @@ class Node:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that says what is computed, but for the inputs."""
+        """The operator, its attributes and its tail: everything but the inputs."""
         own = self.own.settings if self.own is not None else {}
         return self.attrs | own | ({"tail": self.tail.steps} if self.tail is not None else {})
 
     @property
     def computes(self) -> Hashable:
-        """What it does to its inputs, whatever they are: equal for nodes that do the same."""
+        """The operation without its inputs: equal for nodes that do the same."""
         own = self.own.with_inputs({v: i for i, v in enumerate(self.inputs)}) if self.own is not None else None
         return self.op, repr(sorted(self.attrs.items())), own, len(self.outputs)
 
@@ -304,7 +304,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """What users know it by: the ONNX nodes that it comes from."""
+        """Its name for users: the ONNX nodes that it comes from."""
         return ", ".join(self.sources) or self.output.name
 
     def input(self, i: int) -> Value | None:
@@ -313,12 +313,12 @@ class Node:
 
     def reading(self, change: Mapping[Value, Value], outputs: tuple[Value, ...] | None = None) -> Node:
         """The same operation on other values, with the same outputs unless others are given."""
-        made = self.outputs if outputs is None else outputs
+        outputs = self.outputs if outputs is None else outputs
         tail = replaced(self.tail, lambda leaf: change.get(leaf, leaf) if isinstance(leaf, Value) else leaf)
         if self.own is not None:
-            return Node.of(self.own.with_inputs(change), made, self.sources, tail)
+            return Node.of(self.own.with_inputs(change), outputs, self.sources, tail)
         inputs = operands(change.get(v, v) if v is not None else None for v in self.inputs)
-        return Node(self.op, inputs, made, self.attrs, self.sources, None, tail)
+        return Node(self.op, inputs, outputs, self.attrs, self.sources, None, tail)
 
     def with_sizes(self, sizes: Mapping[str, Dim]) -> Node:
         """The same operation with symbols of its attributes replaced."""
@@ -339,7 +339,7 @@ def operands(values: Iterable[Value | None]) -> tuple[Value, ...]:
 
 
 def argument(value: Value | None) -> str:
-    """What a node reads, for people: the content of a small constant, else the name."""
+    """An input of a node as text: the content of a small constant, else the name."""
     if value is None:
         return "_"
     if value.const is not None and value.const.size <= 4:
@@ -348,7 +348,7 @@ def argument(value: Value | None) -> str:
 
 
 def short(attr: Any) -> str:
-    """An attribute, for people: of an array the type, of a value the name."""
+    """An attribute as text: the type of an array, the name of a value."""
     if isinstance(attr, np.ndarray):
         return str(type_of(attr))
     if isinstance(attr, Value):
@@ -413,7 +413,7 @@ class Graph:
         self._net.remove_node(node)
 
     def replace(self, old: Node, new: Node) -> Node:
-        """Put `new`, which makes the same outputs, in the place and order of `old`."""
+        """Put `new`, which has the same outputs, in the place and order of `old`."""
         age = self._age[old]
         self.remove(old)
         self.add(new)
@@ -437,7 +437,7 @@ class Graph:
             self.outputs = [new if v is old else v for v in self.outputs]
 
     def is_named(self, value: Value) -> bool:
-        """Whether users know the value by its name."""
+        """Whether users see the value under its name: an input, an output or a state."""
         return value in self.inputs or value in self.states or value in self.outputs
 
     # reading
@@ -446,7 +446,7 @@ class Graph:
         return next(self._net.predecessors(value), None) if value in self._net else None
 
     def expect_producer(self, value: Value) -> Node:
-        """The node that makes `value`. Raises ValueError where none does."""
+        """The node that produces `value`. Raises ValueError if there is none."""
         node = self.producer(value)
         if node is None:
             raise ValueError(f"no node makes {value}")
@@ -458,7 +458,7 @@ class Graph:
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes, in an order in which values are made before they are read: the oldest that may be next is next."""
+        """All nodes in topological order; among those that may come next, the oldest."""
         return list(self._places())
 
     def _places(self) -> dict[Node, int]:
@@ -467,7 +467,7 @@ class Graph:
         return self._order
 
     def _sorted(self, nodes: Collection[Node]) -> list[Node]:
-        """Some of the nodes, in order of what they read of one another. Raises BadModel where they form a cycle."""
+        """Some of the nodes in topological order. Raises BadModel if they form a cycle."""
         net, age = self._net, self._age
         # For each node, how many of the values that it reads are not made yet.
         missing = {node: sum(self.producer(v) in nodes for v in net.predecessors(node)) for node in nodes}
@@ -488,7 +488,7 @@ class Graph:
         return result
 
     def values(self) -> Iterator[Value]:
-        """Every value that some node reads or makes, in order."""
+        """Every value that a node reads or produces, in order."""
         seen: set[int] = set()
         for node in self.nodes:
             for value in (*node.reads, *node.outputs):
@@ -497,7 +497,7 @@ class Graph:
                     yield value
 
     def ancestors(self, value: Value, stop: Iterable[Value] = ()) -> list[Node]:
-        """The nodes that `value` is computed by, in the graph's order, not looking behind the values in `stop`."""
+        """The nodes that `value` depends on, in the graph's order, but not those behind the values in `stop`."""
         barrier, seen, todo = set(map(id, stop)), set(), [value]
         while todo:
             v = todo.pop()
@@ -510,7 +510,7 @@ class Graph:
         return sorted(seen, key=self._places().__getitem__)
 
     def prune(self) -> int:
-        """Remove nodes whose outputs nobody reads; returns how many."""
+        """Remove nodes whose outputs are not read; returns their number."""
         outputs, order = set(self.outputs), self._places()
         for node in reversed(order):
             if not node.written and not any(v in outputs or self._net.out_degree(v) for v in node.outputs):
@@ -546,7 +546,7 @@ class Graph:
         return result
 
     def verify(self) -> None:
-        """Raise BadModel where an invariant of the class is broken."""
+        """Raise BadModel if an invariant of the class is broken."""
         known_values = {id(v) for v in (*self.inputs, *self.states)}
         for node in self.nodes:
             for v in node.reads:
@@ -571,7 +571,7 @@ class Graph:
 
 
 def known(items: Iterable[Any], shape: tuple[int, ...]) -> np.ndarray:
-    """An array of dimensions: i64 where all are numbers, dtype object where symbols remain."""
+    """An array of dimensions: i64 if all are numbers, dtype object if symbols remain."""
     items = list(items)
     if not any(isinstance(d, dims.Expr) for d in items):
         return np.array(items, np.int64).reshape(shape)

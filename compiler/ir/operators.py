@@ -195,10 +195,10 @@ class Recurrent(Operator[T]):
 
 @dataclass(frozen=True)
 class WhisperToken(Operator[T]):
-    """The likeliest of the tokens that Whisper may say next, written into row `at` of the state `tokens`.
+    """The likeliest of the tokens that Whisper's rules allow next, written into row `at` of the state `tokens`.
 
     suppress, suppress_first: sets of tokens, a bit each. begin: the row of the first token that is not the prompt's.
-    timed: 1 where timestamps are wanted.
+    timed: 1 if timestamps are requested.
     """
 
     logits: T

@@ -1,8 +1,8 @@
-"""Packed weights: matrices of f32 in fewer bits, and what they stand for.
+"""Packed weights: matrices of f32 in fewer bits, and the numbers that they represent.
 
-Group-wise formats share a scale among GROUP neighbouring columns of a row. q8 is symmetric; q4 has a minimum too, for
-4 bits around zero spoil real models. Scales are searched for, because the extremes of a group waste codes, and errors
-count as much as the columns that they are multiplied with are large.
+Group-wise formats share a scale among GROUP neighbouring columns of a row. q8 is symmetric; q4 also has a minimum,
+because 4 bits around zero spoil real models. Scales are searched, because the extremes of a group waste codes, and
+errors are weighted by the mean square of the activations.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def _joined(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
 
 
 def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> PackedMatrix | None:
-    """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are no whole groups.
+    """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are not whole groups.
 
-    importance: f32[K], how much an error in each column counts (the mean square of what it is multiplied with).
+    importance: f32[K], the weight of an error in each column (the mean square of the activations).
     """
     if not np.isfinite(matrix).all() or np.abs(matrix).max(initial=0) > _LARGEST:
         return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.errors import UnsupportedOperator, refusal
-
-_NAMED = 3  # nodes that are named for each operator
+from intaglio.compiler.ir.errors import Reason, UnsupportedOperator
 
 
 class Refusals:
@@ -22,13 +20,6 @@ class Refusals:
 
     def check(self, of: str = "") -> None:
         """Raise UnsupportedOperator if there are any. `of`: what they are operators of, such as "opset 17"."""
-        if not self._nodes:
-            return
-        reasons = [refusal(op, _listed(nodes), why) for (op, why), nodes in sorted(self._nodes.items())]
-        raise UnsupportedOperator("; ".join(reasons) + (f" (the model uses {of})" if of else ""))
-
-
-def _listed(nodes: list[str]) -> str:
-    more = f", and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
-    names = ", ".join(nodes[:_NAMED]) + more
-    return names if len(nodes) == 1 else f"{len(nodes)} nodes: {names}"
+        if self._nodes:
+            reasons = [Reason(op, why, tuple(nodes)) for (op, why), nodes in sorted(self._nodes.items())]
+            raise UnsupportedOperator("", reasons=reasons, end=f" (the model uses {of})" if of else "")

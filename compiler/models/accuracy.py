@@ -24,10 +24,10 @@ def text_tokens(tokenizer: bytes | None, vocabulary: int, most: int) -> tuple[np
     else:
         text = resources.files("intaglio.compiler.models").joinpath("calibration.txt").read_text(encoding="utf-8")
         try:
-            found = tokenizers.Tokenizer.from_buffer(tokenizer).encode(text, add_special_tokens=False).ids
+            tokens = tokenizers.Tokenizer.from_buffer(tokenizer).encode(text, add_special_tokens=False).ids
         except Exception as e:  # the library raises nothing more precise
             raise BadModel(f"tokenizer.json is broken: {e}; save the model's tokenizer again") from e
-        ids = np.array([i for i in found if i < vocabulary], np.int64)
+        ids = np.array([i for i in tokens if i < vocabulary], np.int64)
     return ids[None, :TOKENS][:, :most], ids[None, -LEARNT:][:, :most]
 
 

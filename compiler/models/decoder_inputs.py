@@ -42,7 +42,7 @@ def inputs(model: ModelProto, encoder: bool, sizes: Mapping[str, int] | None = N
 
     Raises BadModel for inputs that no known decoder has.
     """
-    found: dict[str, list[str]] = {"ids": [], "masks": [], "positions": [], "rows": [], "across": []}
+    names_by_role: dict[str, list[str]] = {"ids": [], "masks": [], "positions": [], "rows": [], "across": []}
     fixed: dict[str, np.ndarray] = {}
     declared = {i.name: i.type.tensor_type.shape.dim for i in model.graph.input}
     for name, (dtype, rank) in load.input_types(model).items():
@@ -52,11 +52,11 @@ def inputs(model: ModelProto, encoder: bool, sizes: Mapping[str, int] | None = N
             fixed[name] = np.array(0, DTYPES[dtype])  # num_logits_to_keep: 0 keeps all
         elif dtype in _WHOLE and rank <= 2:
             role = "masks" if "mask" in name else "positions" if rank == 1 or "position" in name else "ids"
-            found[role].append(name)
+            names_by_role[role].append(name)
         elif dtype in FLOATS and rank == 3 and encoder:
-            found["rows"].append(name)
+            names_by_role["rows"].append(name)
         elif dtype in FLOATS and rank == 4 and encoder and "cross" in name:
-            found["across"].append(name)
+            names_by_role["across"].append(name)
         elif dtype in FLOATS and rank == 4 and declared[name][1].dim_value:
             _, heads, rows, head_dim = (d.dim_value or (sizes or {}).get(d.dim_param, 0) for d in declared[name])
             rows = 0 if declared[name][2].dim_value else rows
@@ -65,7 +65,7 @@ def inputs(model: ModelProto, encoder: bool, sizes: Mapping[str, int] | None = N
             raise BadModel(
                 f"the decoder's input {name} ({dtype}, rank {rank}) is not supported; export the model with Optimum"
             )
-    return Inputs(**{role: tuple(names) for role, names in found.items()}, fixed=fixed)
+    return Inputs(**{role: tuple(names) for role, names in names_by_role.items()}, fixed=fixed)
 
 
 def feeds(
@@ -78,17 +78,17 @@ def feeds(
     """What callers pass to the model, and to its file, for the tokens `ids` [1,tokens], no past, an encoder's rows, and
     whatever else it makes, by name. Raises BadModel.
     """
-    found, types = inputs(model, rows is not None, sizes), load.input_types(model)
+    roles, types = inputs(model, rows is not None, sizes), load.input_types(model)
     passed = {
-        **dict.fromkeys(found.ids, ids),
-        **dict.fromkeys(found.masks, np.ones_like(ids)),
-        **dict.fromkeys(found.positions, np.arange(ids.size)[None]),
+        **dict.fromkeys(roles.ids, ids),
+        **dict.fromkeys(roles.masks, np.ones_like(ids)),
+        **dict.fromkeys(roles.positions, np.arange(ids.size)[None]),
     }
     shaped = {name: array.astype(DTYPES[types[name][0]]) for name, array in passed.items()}
     shaped = {name: array[0] if types[name][1] == 1 else array for name, array in shaped.items()}
-    across = {name: (encoded or {})[_made_as(name)] for name in found.across}
-    encoded_rows = dict.fromkeys(found.rows, rows) if rows is not None else {}
-    return {**found.fixed, **shaped, **encoded_rows, **across}
+    across = {name: (encoded or {})[_made_as(name)] for name in roles.across}
+    encoded_rows = dict.fromkeys(roles.rows, rows) if rows is not None else {}
+    return {**roles.fixed, **shaped, **encoded_rows, **across}
 
 
 def _made_as(name: str) -> str:
@@ -104,18 +104,18 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int 
     Raises BadModel, UnsupportedOperator.
     """
     model, folder = external_data.opened(path)
-    found, types = inputs(model, encoder is not None), load.input_types(model)
-    long = (*found.ids, *found.masks, *found.positions)
+    roles, types = inputs(model, encoder is not None), load.input_types(model)
+    long = (*roles.ids, *roles.masks, *roles.positions)
     shapes: dict[str, tuple[Dim, ...]] = {name: (1, tokens) if types[name][1] == 2 else (tokens,) for name in long}
     across: dict[str, Value] = {}
     if encoder is not None:
-        across = _across(found.across, encoder)
+        across = _across(roles.across, encoder)
         shapes |= {name: value.shape for name, value in across.items()}
-        shapes |= dict.fromkeys(found.rows, encoder.outputs[0].shape)
-    graph = load.load(model, "decode", folder=folder, shapes=shapes, bind=found.fixed)
-    for value in [v for v in graph.inputs if v.name in found.masks + found.positions]:
+        shapes |= dict.fromkeys(roles.rows, encoder.outputs[0].shape)
+    graph = load.load(model, "decode", folder=folder, shapes=shapes, bind=roles.fixed)
+    for value in [v for v in graph.inputs if v.name in roles.masks + roles.positions]:
         graph.inputs.remove(value)
-        _fill(graph, value, _count if value.name in found.positions else _ones)
+        _fill(graph, value, _count if value.name in roles.positions else _ones)
     if encoder is not None and across:
         _move_from_encoder(graph, encoder, across)
     output = logits.logits(graph, vocabulary)

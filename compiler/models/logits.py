@@ -47,8 +47,8 @@ def of_all_tokens(graph: Graph, last: Value, tokens: Dim) -> Value:
 
     The node that picks the last row is left out, and what follows it is done to all rows. Raises BadModel.
     """
-    chosen = _selection(graph, last, tokens)
-    change = {chosen.output: chosen.inputs[0]}
+    selection = _selection(graph, last, tokens)
+    change = {selection.output: selection.inputs[0]}
     for node in graph.nodes:
         read = [v for v in node.inputs if v in change]
         if not read:
@@ -59,7 +59,7 @@ def of_all_tokens(graph: Graph, last: Value, tokens: Dim) -> Value:
             change[node.output] = GraphBuilder(graph, node).like(node, change)
     result = change[last]
     if result.shape != (1, tokens, last.shape[-1]):
-        raise BadModel(f"{chosen.name} picks the last token, and what follows it needs a single row; {_AGAIN}")
+        raise BadModel(f"{selection.name} picks the last token, and what follows it needs a single row; {_AGAIN}")
     return result
 
 

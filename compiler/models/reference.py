@@ -88,9 +88,9 @@ def _widen(graph: GraphProto) -> None:
                 a.i = TensorProto.FLOAT
             if a.HasField("t") and a.t.data_type in _CODES:
                 a.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(a.t).astype(np.float32), a.t.name))
-        kept = [a for a in node.attribute if a.name != "accuracy_level"]
+        attributes = [a for a in node.attribute if a.name != "accuracy_level"]
         del node.attribute[:]
-        node.attribute.extend(kept)
+        node.attribute.extend(attributes)
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -103,22 +103,22 @@ def inlined(model: ModelProto, known: Arrays) -> ModelProto:
     result = ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:]
-    taken = {name for node in model.graph.node for name in node.output}
+    outputs = {name for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         if node.op_type != "If" or node.input[0] not in known:
             result.graph.node.append(node)
             continue
-        wanted = "then_branch" if known[node.input[0]].all() else "else_branch"
-        branch = next(a.g for a in node.attribute if a.name == wanted)
+        branch_name = "then_branch" if known[node.input[0]].all() else "else_branch"
+        branch = next(a.g for a in node.attribute if a.name == branch_name)
         result.graph.initializer.extend(branch.initializer)
-        result.graph.node.extend(_branch(branch, node, taken))
+        result.graph.node.extend(_branch(branch, node, outputs))
     return result
 
 
-def _branch(branch: GraphProto, reader: NodeProto, taken: set[str]) -> list[NodeProto]:
+def _branch(branch: GraphProto, reader: NodeProto, outputs: set[str]) -> list[NodeProto]:
     """The nodes of a branch in the place of the If that takes it, under names of their own where they clash."""
     inner = {name for node in branch.node for name in node.output}
-    names = {name: f"{name}.{reader.output[0]}" for name in inner & taken - set(reader.output)}
+    names = {name: f"{name}.{reader.output[0]}" for name in inner & outputs - set(reader.output)}
     nodes = []
     for node in branch.node:
         copy = NodeProto()

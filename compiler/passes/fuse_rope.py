@@ -185,20 +185,20 @@ def _columns(operand: _Operand) -> np.ndarray | None:
 
 
 def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
-    """The tables of cosines and sines: what a 1 in the first column of each pair is turned into."""
+    """The tables of cosines and sines: what a 1 in the first column of each pair becomes."""
     head_dim = plain.columns.shape[1]
 
-    def turned(chosen: np.ndarray, size: int) -> np.ndarray:
+    def rotate(chosen: np.ndarray, size: int) -> np.ndarray:
         rows = np.zeros((size, operand.width), np.float32)
         rows[:, plain.columns[:, chosen]] = 1
         return operand.heads(rows)[0]
 
-    reached = np.flatnonzero(turned(np.array([0]), min(max(_SIZES), operand.tokens.high)).any(0))
+    reached = np.flatnonzero(rotate(np.array([0]), min(max(_SIZES), operand.tokens.high)).any(0))
     if len(reached) != 2 or reached[0] != 0 or head_dim % 2:
         return None
     apart, interleaved = int(reached[1]), reached[1] == 1
     first = np.arange(0, head_dim, 2) if interleaved else np.arange(apart)
-    table = turned(first, operand.tokens.high)
+    table = rotate(first, operand.tokens.high)
     cos, sin = table[:, first], table[:, first + apart]
     rotated = np.flatnonzero((cos != 1).any(0) | (sin != 0).any(0))
     pairs = rotated.max(initial=0) + 1 if interleaved else apart

@@ -1,7 +1,7 @@
 """Quantize: weights of layers, tables of rows and caches in fewer bits. Norms, biases, angles and sums stay f32.
 
-An error in a column of a weight counts as much as what the column is multiplied with is large, which a run on a text
-tells, where there is one. And the mean of the error that remains goes into the bias of the output layer.
+Errors are weighted by the mean square of the activations, measured on a calibration text if the model has a tokenizer.
+The mean of the remaining error goes into the bias of the output layer.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Loader(Protocol):
 
 def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
-        raise UnsupportedOperator("the condition is computed at run time; fix the input it depends on with --bind")
+        raise UnsupportedOperator("the condition is computed at run time")
     branch = "then_branch" if inputs[0].scalar else "else_branch"
     return _run(loader, _graph(proto, branch), (), source, scope)
 
@@ -84,7 +84,7 @@ def _scan(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: 
     prepended = _listed(proto, "scan_output_directions", len(scanned))
     length = sequences[0].shape[axes[0]]
     if not isinstance(length, int) or any(v.shape[a] != length for a, v in zip(axes, sequences, strict=True)):
-        raise UnsupportedOperator(f"the number of iterations, {length}, is dynamic; fix it with --bind")
+        raise UnsupportedOperator(f"the number of iterations, {length}, is dynamic")
     builder = _builder(loader, source)
     for step in range(length):
         loader.unroll(1 + len(body.node))
@@ -150,7 +150,7 @@ def _listed(proto: NodeProto, name: str, count: int) -> list[int]:
 
 def _known(value: Value, what: str) -> float:
     if value.scalar is None:
-        raise UnsupportedOperator(f"the {what} is computed at run time; fix the input it depends on with --bind")
+        raise UnsupportedOperator(f"the {what} is computed at run time")
     return value.scalar
 
 

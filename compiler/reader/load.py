@@ -83,14 +83,26 @@ def load(
     return Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
 
 
+def free_inputs(model: ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that are not weights."""
+    weights = {t.name for t in model.graph.initializer}
+    return [i for i in model.graph.input if i.name not in weights]
+
+
 def input_types(model: ModelProto) -> dict[str, tuple[str, int]]:
     """Element type and rank of each input that is not a weight."""
-    weights = {t.name for t in model.graph.initializer}
-    result = {}
-    for i in model.graph.input:
-        if i.name not in weights:
-            result[i.name] = (element(i.type.tensor_type.elem_type), len(i.type.tensor_type.shape.dim))
-    return result
+    tensors = {i.name: i.type.tensor_type for i in free_inputs(model)}
+    return {name: (element(t.elem_type), len(t.shape.dim)) for name, t in tensors.items()}
+
+
+def label(size: onnx.TensorShapeProto.Dimension, name: str, axis: int) -> str:
+    """What a size is called that the file leaves free: its own name, else the input's and the axis, such as x.1."""
+    return size.dim_param or f"{name}.{axis}"
+
+
+def identifier(label: str) -> str:
+    """The name of the symbol of a size, unless another size has it already."""
+    return PREFIX + "".join(c if c.isalnum() else "_" for c in label)
 
 
 def _opset(proto: ModelProto | onnx.FunctionProto) -> int:
@@ -181,15 +193,15 @@ class Loader:
             if proto.dim_value < 0:
                 raise BadModel(f"input {name} has the negative size {proto.dim_value}; export the model again")
             return proto.dim_value
-        symbol = proto.dim_param or f"{name}_{axis}"
+        symbol = label(proto, name, axis)
         sizes = self.bind.get(symbol, range(1, MAX_UNBOUND + 1))
         if not isinstance(sizes, range):
             return sizes
         if symbol not in self.symbols:
-            identifier = PREFIX + "".join(c if c.isalnum() else "_" for c in symbol)
-            while identifier in map(str, self.symbols.values()):
-                identifier += "_"
-            self.symbols[symbol] = dim(Symbol(identifier, sizes.start, sizes.stop - 1))
+            name = identifier(symbol)
+            while name in map(str, self.symbols.values()):
+                name += "_"
+            self.symbols[symbol] = dim(Symbol(name, sizes.start, sizes.stop - 1))
         return self.symbols[symbol]
 
     def initializers(self, proto: GraphProto, scope: Scope) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+_SIZE = r"(?:\d+(?:\.\.\d+)?|\?)"
+
 
 def read_array(path: str) -> np.ndarray:
     """The array in a .npy file. Raises ValueError if it is not one."""
@@ -38,18 +40,29 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def binding(text: str) -> tuple[str, Any]:
-    """NAME=NUMBER, NAME=LOW..HIGH (both included) or NAME=FILE.npy, whose array is read."""
+    """NAME=NUMBER, NAME=LOW..HIGH (both included), NAME=1x?x64 (a shape) or NAME=FILE.npy, whose array is read."""
     name, value = pair(text)
     if re.fullmatch(r"[+-]?\d+", value):
         return name, int(value)
-    if ends := re.fullmatch(r"(\d+)\.\.(\d+)", value):
-        return name, range(int(ends[1]), int(ends[2]) + 1)
+    if re.fullmatch(r"[+-]?\d*\.\d+(e[+-]?\d+)?", value):
+        return name, float(value)
+    if re.fullmatch(rf"{_SIZE}(x{_SIZE})*", value):
+        sizes = tuple(map(_size, value.split("x")))
+        return name, sizes[0] if len(sizes) == 1 and sizes[0] is not None else sizes
     if value.endswith(".npy"):
         try:
             return name, read_array(value)
         except (ValueError, OSError) as error:
             raise argparse.ArgumentTypeError(one_line(error)) from error
-    raise argparse.ArgumentTypeError(f"expected an integer, a range such as 1..64 or a .npy file, got {value!r}")
+    raise argparse.ArgumentTypeError(
+        f"expected a number, a range such as 1..64, a shape such as 1x?x64 or a .npy file, got {value!r}"
+    )
+
+
+def _size(text: str) -> int | range | None:
+    """A size of a shape; None for one that stays free."""
+    low, _, high = text.partition("..")
+    return None if text == "?" else range(int(low), int(high) + 1) if high else int(low)
 
 
 def whole(text: str) -> tuple[str, int]:

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.binding,
         action="append",
         default=[],
-        help="fix a dynamic dimension (N=8), limit it to a range (N=1..64), or fix an input (x=1 or x=file.npy)",
+        help="fix a size that the model leaves free (N=8, or x.1=8 for axis 1 of input x), limit it to a range "
+        "(N=1..64), give an input's shape (x=1x?x64; a ? stays free), or fix an input (x=1 or x=file.npy)",
     )
     parser.add_argument(
         "--quantize", choices=["q8", "q4"], help="store the weights in 8 or 4 bits, in groups of 32 with one scale each"

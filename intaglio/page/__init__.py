@@ -11,6 +11,7 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -27,7 +28,7 @@ def write(bundle: Bundle, file: Path, profile: Profile | None = None) -> None:
     beside.replace(file)
 
 
-def render(content: dict) -> str:
+def render(content: dict[str, Any]) -> str:
     """The HTML of the data that `data.page` returns."""
     script = _read("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -37,7 +38,7 @@ def render(content: dict) -> str:
     )
 
 
-def _json(content: dict) -> str:
+def _json(content: dict[str, Any]) -> str:
     """JSON that cannot end an HTML element or begin a comment, whatever names are in it."""
     text = json.dumps(content, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

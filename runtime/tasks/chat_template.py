@@ -26,7 +26,7 @@ WORK = 30_000_000  # characters that a rendering may make or read; what follows 
 STEP = 500  # an iteration, a call, or a value that is written
 ITEM = 10  # an item of a list that is gone through
 
-_COLLECTIONS = list | tuple | dict | set | range
+_COLLECTIONS = (list, tuple, dict, set, range)
 _QUICK = ("count", "first", "last", "length")  # filters that look at no items
 _WRITERS = ("join", "string", "tojson")  # filters, and a method, that write all that their arguments hold
 _MULTIPLIERS = ("join", "replace")  # and that write one of them many times
@@ -70,7 +70,7 @@ class _Refused(jinja2.TemplateError):
 class _Generation(Extension):
     """{% generation %} marks what the model says, for training; here it is just its content."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags: ClassVar[set[str]] = {"generation"}  # pyright: ignore[reportIncompatibleVariableOverride] (jinja2 means it)
 
     def parse(self, parser: Any) -> list[nodes.Node]:
         next(parser.stream)
@@ -160,7 +160,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         size = partial(_content, most=self.left) if name in _WRITERS else _size
         made = 0 if name in _QUICK else sum(map(size, arguments))
         if name in _MULTIPLIERS:
-            made += math.prod(1 + len(a) for a in arguments if isinstance(a, str | _COLLECTIONS))
+            made += math.prod(1 + len(a) for a in arguments if isinstance(a, (str, *_COLLECTIONS)))
         self.spend(STEP + made * math.prod(max(1, abs(a)) for a in arguments if isinstance(a, int)))
 
     def _paid(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

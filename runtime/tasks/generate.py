@@ -47,7 +47,7 @@ class Settings:
     def parse(cls, data: Mapping[str, Any]) -> Settings:
         """Raises BadBundle."""
         try:
-            made = cls(
+            settings = cls(
                 end=tuple(data["end"]),
                 start=data["start"],
                 context=data["context"],
@@ -59,19 +59,19 @@ class Settings:
             order = data["sampling_order"]
         except (KeyError, TypeError, ValueError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
-        tokens = [*made.end, *([] if made.start is None else [made.start])]
-        sizes = [made.context, made.chunk, made.vocabulary]
+        tokens = [*settings.end, *([] if settings.start is None else [settings.start])]
+        sizes = [settings.context, settings.chunk, settings.vocabulary]
         if any(type(n) is not int or n < 1 for n in sizes):
             raise BadBundle("generation.json is broken: a size is missing; compile the model again")
         if any(type(t) is not int or t < 0 for t in tokens):
             raise BadBundle("generation.json is broken: a token id is not an integer; compile the model again")
-        if any(type(text) is not str for text in made.special.values()):
+        if any(type(text) is not str for text in settings.special.values()):
             raise BadBundle("generation.json is broken: a special token is not a text; compile the model again")
-        if not made.sampling.keys() <= {*SAMPLING_OPTIONS}:
+        if not settings.sampling.keys() <= {*SAMPLING_OPTIONS}:
             raise BadBundle("generation.json is broken: unknown sampling option; compile the model again")
         if order != [*SAMPLING_OPTIONS]:
             raise BadBundle(f"generation.json is broken: sampling_order is {order}; compile the model again")
-        return made
+        return settings
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class Generator:
         text = Text(self._tokenizer, prompt, options.stops)
         tokens: list[int] = []
         logprobs: list[Logprob] | None = None if options.logprobs is None else []
-        told, reason = 0, "context"
+        sent, reason = 0, "context"
         for token in self._chosen(prompt, options):
             if token in self.settings.end and not options.ignore_eos:
                 reason = "stop"
@@ -224,15 +224,15 @@ class Generator:
                 logprobs.append(self._logprob(token, options.logprobs))
             new = text.add(token)
             if new or self._tokenizer is None:
-                yield Piece(new, tokens[told:], logprobs and logprobs[told:])
-                told = len(tokens)
+                yield Piece(new, tokens[sent:], logprobs and logprobs[sent:])
+                sent = len(tokens)
             if text.stopped or len(tokens) == options.max_tokens:
                 reason = "stop" if text.stopped else "length"
                 break
         rest = text.end()
-        if rest or told < len(tokens):
-            yield Piece(rest, tokens[told:], logprobs and logprobs[told:])
-        return Completion(text.said, tokens, reason, len(prompt), logprobs)
+        if rest or sent < len(tokens):
+            yield Piece(rest, tokens[sent:], logprobs and logprobs[sent:])
+        return Completion(text.whole, tokens, reason, len(prompt), logprobs)
 
     def _chosen(self, prompt: list[int], options: Options) -> Iterator[int]:
         seed = random.randrange(SEEDS) if options.seed is None else int(options.seed)
@@ -246,8 +246,8 @@ class Generator:
         logprobs = logits - logits.max()
         logprobs -= np.log(np.exp(logprobs).sum())
         best = np.argsort(-logprobs, kind="stable")[:count].tolist()
-        chosen, *top = (Logprob(t, self._shown(t), float(logprobs[t])) for t in (token, *best))
-        return Logprob(chosen.token, chosen.text, chosen.logprob, top)
+        own, *top = (Logprob(t, self._shown(t), float(logprobs[t])) for t in (token, *best))
+        return Logprob(own.token, own.text, own.logprob, top)
 
     def _shown(self, token: int) -> str:
         return "" if self._tokenizer is None else self._tokenizer.raw([token])
@@ -256,7 +256,7 @@ class Generator:
 def _check(plan: Plan, s: Settings) -> None:
     """Raise BadBundle unless the plan is a language model's, of the sizes that the settings tell."""
     shapes = {b.name: (b.dtype, *b.shape) for b in plan.buffers if b.kind in SEEN}
-    wanted = {
+    expected = {
         "tokens": ("i32", 1, s.context + 1, 1),
         "sampling": ("f32", len(SAMPLING_OPTIONS)),
         "logits": ("f32", 1, 1, s.vocabulary),
@@ -264,6 +264,6 @@ def _check(plan: Plan, s: Settings) -> None:
     sizes = {PAST: (0, s.context - 1), NEW_TOKENS: (1, s.chunk), "seed": (0, SEEDS - 1)}
     if not plan.programs.keys() >= {"prefill", "step"} or any(plan.symbols.get(k) != v for k, v in sizes.items()):
         raise BadBundle("the plan is broken: it is not the language model of generation.json; compile the model again")
-    for name, type in wanted.items():
+    for name, type in expected.items():
         if shapes.get(name) != type:
             raise BadBundle(f"the plan is broken: {name} is {shapes.get(name)}, not {type}; compile the model again")

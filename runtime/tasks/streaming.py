@@ -15,17 +15,17 @@ class Text:
     def __init__(self, tokenizer: Tokenizer | None, prompt: Sequence[int], stops: Sequence[str]) -> None:
         self._decoder = None if tokenizer is None else Decoder(tokenizer, prompt)
         self._stops, self._waiting = stops, ""
-        self.said, self.stopped = "", False
+        self.whole, self.stopped = "", False
 
     def add(self, token: int) -> str:
         """The text that is certain with this token."""
         if self._decoder is None:
             return ""
         self._waiting += self._decoder.add(token)
-        found = [at for stop in self._stops if (at := self._waiting.find(stop)) >= 0]
-        self.stopped = bool(found)
-        if found:
-            self._waiting = self._waiting[: min(found)]
+        places = [at for stop in self._stops if (at := self._waiting.find(stop)) >= 0]
+        self.stopped = bool(places)
+        if places:
+            self._waiting = self._waiting[: min(places)]
             return self.end()
         return self._tell(len(self._waiting) - self._begun())
 
@@ -34,9 +34,9 @@ class Text:
         return self._tell(len(self._waiting))
 
     def _tell(self, length: int) -> str:
-        told, self._waiting = self._waiting[:length], self._waiting[length:]
-        self.said += told
-        return told
+        certain, self._waiting = self._waiting[:length], self._waiting[length:]
+        self.whole += certain
+        return certain
 
     def _begun(self) -> int:
         """How many of the last characters may be the beginning of a stop string."""

@@ -114,7 +114,7 @@ class Settings:
     def seconds(self, frames: int) -> float:
         return frames * self.hop / self.rate
 
-    def known(self, language: str | None, task: str | None) -> tuple[str | None, str]:
+    def choices(self, language: str | None, task: str | None) -> tuple[str | None, str]:
         """Language and task, those of the settings for None. The language is None if the model is to find out.
 
         Raises ValueError for what the model does not know.
@@ -190,7 +190,7 @@ class Transcriber:
         Raises AudioError for samples that are not a recording, ValueError for a language or task the model lacks.
         """
         s = self.settings
-        language, task = s.known(language, task)
+        language, task = s.choices(language, task)
         sound = Sound(mono(samples, s.rate, s.rate), s)
         timed = sound.frames > s.frames if timestamps is None else timestamps
         self._measure(sound)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -228,7 +228,7 @@ MODELS = {
 }
 
 
-def run(model: Model) -> list[np.ndarray]:
+def run(model: Model) -> Sequence[Any]:
     """What onnxruntime computes."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -118,8 +118,8 @@ def grids() -> Iterator[Case]:
 
 
 def blocks() -> Iterator[Case]:
-    language = {"new_tokens": [1, 256], "past": [0, 511], "seed": [0, (1 << 31) - 1]}
-    many = {f"n_{i:03}": [i, i + 9] for i in range(70)}
+    language = {"new_tokens": (1, 256), "past": (0, 511), "seed": (0, (1 << 31) - 1)}
+    many = {f"n_{i:03}": (i, i + 9) for i in range(70)}
     for symbols, values in (
         (language, {"new_tokens": 7, "past": 40, "seed": 2147483647}),
         (language, {"past": 40}),
@@ -149,12 +149,13 @@ def pieces() -> Iterator[Case]:
 
 
 def sampling() -> Iterator[Case]:
-    for options in (
+    cases: list[dict[str, Any]] = [
         {},
         {"temperature": 0.75, "top_k": 40, "top_p": 0.875, "min_p": 0.0625, "repetition_penalty": 1.25},
         {"temperature": 0.00005},
         {"repetition_penalty": 1.5},
-    ):
+    ]
+    for options in cases:
         yield {"options": options, "numbers": Options(**options).sampling.tolist()}
 
 
@@ -194,7 +195,8 @@ def prefixes() -> Iterator[Case]:
         (long, [*long, *range(60, 80)], 8),
     ):
         session = _Decoded()
-        decoder = Decoder(session, context=512, chunk=chunk, budget=1.0)
+        fake: Any = session
+        decoder = Decoder(fake, context=512, chunk=chunk, budget=1.0)
         if held:
             next(decoder.tokens(held, Request({}, limit=1)))
         session.runs.clear()
@@ -238,9 +240,9 @@ class _Listening(_Decoded):
 def _transcribed(count: int, settings: dict[str, Any], **options: Any) -> _Listening:
     session = _Listening(settings["end"])
     samples = np.arange(1, count + 1, dtype=np.float32) / count
-    Transcriber(session, settings, _tokenizer(f"{FIXTURES}/whisper-merged-18/tokenizer.json")).transcribe(
-        samples, **options
-    )
+    fake: Any = session
+    tokenizer = _tokenizer(f"{FIXTURES}/whisper-merged-18/tokenizer.json")
+    Transcriber(fake, settings, tokenizer).transcribe(samples, **options)
     return session
 
 

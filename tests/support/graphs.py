@@ -40,7 +40,7 @@ def feeds(g: Graph, sizes: Mapping[str, int], seed: int = 1) -> dict[str, np.nda
     rng = np.random.default_rng(seed)
 
     def sample(v: Value) -> np.ndarray:
-        shape = tuple(int(dims.substitute(d, sizes)) for d in v.shape)
+        shape = tuple(dims.fixed(dims.substitute(d, sizes)) for d in v.shape)
         kind = np.dtype(DTYPES[v.dtype])
         return (rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 4, shape)).astype(kind)
 

@@ -19,7 +19,7 @@ DELETE = object()
 def put(data: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     """A copy with another value at the path; DELETE removes it."""
     result = copy.deepcopy(data)
-    inner = result
+    inner: Any = result
     for key in path[:-1]:
         inner = inner[key]
     if value is DELETE:

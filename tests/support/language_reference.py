@@ -6,7 +6,9 @@ It runs whatever an exporter left, with the cache as that has it: inputs that ar
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from exact import session
@@ -28,7 +30,7 @@ class LanguageReference:
             [1, *(n if isinstance(n, int) else sizes.get(n, 0) for n in inputs[name].shape[1:])] for name in names
         ]
         dtypes = [_DTYPES[inputs[name].type] for name in names]
-        self._empty = {name: np.zeros(*how) for name, *how in zip(names, shapes, dtypes, strict=True)}
+        self._empty = {name: np.zeros(shape, t) for name, shape, t in zip(names, shapes, dtypes, strict=True)}
 
     @staticmethod
     def _sizes(settings: Path) -> dict[str, int]:
@@ -78,5 +80,6 @@ class LanguageReference:
             "attention_mask": np.ones((1, length), np.int64),
             "position_ids": np.arange(past, length)[None],
         }
-        logits, *cached = self._session.run(None, {name: feeds[name] for name in self._given} | cache)
+        outputs: Sequence[Any] = self._session.run(None, {name: feeds[name] for name in self._given} | cache)
+        logits, *cached = outputs
         return logits[0], dict(zip(cache, cached, strict=True))

@@ -107,9 +107,10 @@ def run(name: str) -> Result:
     """Compile one test and run it on all of its data."""
     case = cases()[name]
     try:
-        for data in case.data_sets:
+        model = _model(case)
+        for data in case.data_sets or []:
             inputs, outputs = ([_array(tensor) for tensor in tensors] for tensors in data)
-            actual = _outputs(case.model, dict(zip((i.name for i in case.model.graph.input), inputs, strict=False)))
+            actual = _outputs(model, dict(zip((i.name for i in model.graph.input), inputs, strict=False)))
             actual = [y.astype(wanted.dtype) if _ours(wanted) else y for y, wanted in zip(actual, outputs, strict=True)]
             Runner.assert_similar_outputs(outputs, actual, case.rtol, NOISE.get(name, case.atol))
     except UnsupportedOperator as e:
@@ -151,7 +152,14 @@ def _outputs(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.nd
 def _operator(model: onnx.ModelProto) -> str:
     """The operator that is tested, also where it is spelled out by others."""
     name = re.sub(r"_expanded.*", "", model.graph.name)
-    return cases()[name].model.graph.node[0].op_type if name in cases() else model.graph.node[0].op_type
+    tested = _model(cases()[name]) if name in cases() else model
+    return tested.graph.node[0].op_type
+
+
+def _model(case: TestCase) -> onnx.ModelProto:
+    """The model of a test, which node tests have in memory."""
+    assert case.model is not None
+    return case.model
 
 
 def summary(results: Iterable[Result]) -> str:

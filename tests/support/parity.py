@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -175,7 +175,8 @@ def onnxruntime_outputs(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
+    outputs: Sequence[Any] = session.run(names, feeds)
+    return dict(zip(names, outputs, strict=True))
 
 
 def graph_of(model: onnx.ModelProto, bind: Mapping[str, Any] | None = None) -> Graph:
@@ -205,8 +206,9 @@ def device(*needs: str) -> wgpu.GPUDevice:
 
 def opened(folder: Path) -> Session:
     """The bundle on the device, after a check that it takes the memory that its plan says."""
-    session = Engine(folder, whole_plan(folder), device=device()).session()
-    assert (session.engine.allocated, session.allocated) == (session.plan.engine_bytes, session.plan.session_bytes)
+    engine = Engine(folder, whole_plan(folder), device=device())
+    session = engine.session()
+    assert (engine.allocated, session.allocated) == (session.plan.engine_bytes, session.plan.session_bytes)
     return session
 
 
@@ -243,7 +245,7 @@ class Program:
         random = np.random.default_rng(2)
         feeds = {}
         for value in (*self.original.inputs, *self.original.states):
-            shape = tuple(int(dims.substitute(d, symbols or {})) for d in value.shape)
+            shape = tuple(dims.fixed(dims.substitute(d, symbols or {})) for d in value.shape)
             array = random.standard_normal(shape) if value.dtype == "f32" else random.integers(0, 4, shape)
             feeds[value.name] = array.astype(DTYPES[value.dtype])
         wanted = self.reference(feeds, symbols)

@@ -7,7 +7,7 @@ The log-mel spectrogram, the logit filters and the greedy loop are written after
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,8 @@ def _run(of: onnxruntime.InferenceSession, feeds: dict[str, np.ndarray]) -> dict
     half = {i.name for i in of.get_inputs() if i.type == "tensor(float16)"}
     feeds = {name: array.astype(np.float16) if name in half else array for name, array in feeds.items()}
     names = [o.name for o in of.get_outputs()]
-    return {name: y.astype(np.float32) for name, y in zip(names, of.run(names, feeds), strict=True)}
+    outputs: Sequence[Any] = of.run(names, feeds)
+    return {name: y.astype(np.float32) for name, y in zip(names, outputs, strict=True)}
 
 
 def filtered(logits: np.ndarray, sampled: list[int], timed: bool, generation: dict[str, Any]) -> np.ndarray:

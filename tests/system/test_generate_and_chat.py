@@ -346,7 +346,7 @@ class _Said(Iterator[Piece]):
 
     def __next__(self) -> Piece:
         piece = next(self._pieces)
-        if isinstance(piece, type):
+        if isinstance(piece, type) and issubclass(piece, BaseException):
             raise piece
         return Piece(piece, [1])
 

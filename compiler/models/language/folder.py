@@ -112,14 +112,14 @@ def _limit(config: dict[str, Any]) -> int | None:
     return next((config[k] for k in LIMITS if isinstance(config.get(k), int) and config[k] > 0), None)
 
 
-def _context(layout: Layout, limit: int | None, wanted: int | None) -> int:
-    if wanted is None:
+def _context(layout: Layout, limit: int | None, max_length: int | None) -> int:
+    if max_length is None:
         return min(limit or LONGEST, LONGEST)
     most = min(limit or MOST, MOST)
-    if not 1 <= wanted <= most:
+    if not 1 <= max_length <= most:
         why = f"the context length of {layout}" if most == limit else "the longest that kernels support"
-        raise BadModel(f"--max-length is {wanted}; expected 1 to {most}, {why}")
-    return wanted
+        raise BadModel(f"--max-length is {max_length}; expected 1 to {most}, {why}")
+    return max_length
 
 
 def _files(layout: Layout, tokenizer: bytes | None) -> dict[str, bytes]:

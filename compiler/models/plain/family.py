@@ -11,12 +11,12 @@ import numpy as np
 from onnx import ModelProto
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph
 from intaglio.compiler.models import precision_notes
 from intaglio.compiler.models.family import Family, Request, Source
 from intaglio.compiler.models.layout import MODEL
 from intaglio.compiler.models.model import Decoder, Expected, GoldenRun, sample
+from intaglio.compiler.models.plain.binding import bound
 from intaglio.compiler.models.reference import Arrays, Observed, Part, Reference, Run, in_f32, inlined
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.reader import external_data, load
@@ -26,7 +26,6 @@ from intaglio.runtime.contract import MAIN, PLAIN
 SEED = 0
 SMALL = 3  # for sizes that are not known
 TOLERANCE = 1e-4  # the largest error of a value, in proportion where an output has values above 1
-MAX_SIZE = 1 << 31
 
 _NARROW = (np.float16, ml_dtypes.bfloat16)
 
@@ -98,31 +97,3 @@ def _open(source: Source) -> tuple[ModelProto, Path | None]:
     if isinstance(source, ModelProto):
         return source, None
     return external_data.opened(source.named[1].path if source.named else source.file(MODEL).path)
-
-
-def bound(model: ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
-    """`bind` with arrays of the type of the inputs they replace. Raises BadModel for names that the model lacks."""
-    inputs = load.input_types(model)
-    sizes = {d.dim_param for i in model.graph.input for d in i.type.tensor_type.shape.dim} - {""}
-    result: dict[str, Any] = {}
-    for name, value in bind.items():
-        if name in inputs:
-            dtype, rank = inputs[name]
-            result[name] = np.asarray(value).astype(DTYPES[dtype])
-            if result[name].ndim != rank:
-                raise BadModel(f"--bind {name}: the input has rank {rank}, the value rank {np.ndim(value)}")
-        elif name not in sizes:
-            raise BadModel(
-                f"{name} cannot be bound: the model's inputs and sizes are {', '.join([*inputs, *sorted(sizes)])}"
-            )
-        elif not _is_size(value):
-            raise BadModel(f"--bind {name}={value}: expected an integer from 1, or a range such as 1..64")
-        else:
-            result[name] = value
-    return result
-
-
-def _is_size(value: Any) -> bool:
-    if isinstance(value, range):
-        return value.step == 1 and 1 <= value.start < value.stop <= MAX_SIZE
-    return isinstance(value, int) and 1 <= value < MAX_SIZE

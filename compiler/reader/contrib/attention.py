@@ -226,13 +226,13 @@ def _rotated(op: GraphBuilder, x: Value, cos: Value, sin: Value, interleaved: in
     pairs, head_dim = cos.shape[-1], x.shape[3]
     spans = ((0, 2 * pairs, 2), (1, 2 * pairs, 2)) if interleaved else ((0, pairs, 1), (pairs, 2 * pairs, 1))
     a, b = (op.Slice(x, *map(op.dimensions, (start, end, 3, step))) for start, end, step in spans)
-    turned = [op.Sub(op.Mul(a, cos), op.Mul(b, sin)), op.Add(op.Mul(a, sin), op.Mul(b, cos))]
+    parts = [op.Sub(op.Mul(a, cos), op.Mul(b, sin)), op.Add(op.Mul(a, sin), op.Mul(b, cos))]
     if interleaved:
-        pair = op.Concat(*(op.Unsqueeze(y, op.integers(4)) for y in turned), axis=4)
-        turned = [op.Reshape(pair, op.dimensions(*x.shape[:3], 2 * pairs))]
+        pair = op.Concat(*(op.Unsqueeze(y, op.integers(4)) for y in parts), axis=4)
+        parts = [op.Reshape(pair, op.dimensions(*x.shape[:3], 2 * pairs))]
     if less(2 * pairs, head_dim):
-        turned.append(op.Slice(x, *map(op.dimensions, (2 * pairs, head_dim, 3, 1))))
-    return op.Concat(*turned, axis=3)
+        parts.append(op.Slice(x, *map(op.dimensions, (2 * pairs, head_dim, 3, 1))))
+    return op.Concat(*parts, axis=3)
 
 
 CONTRIB = {

@@ -32,7 +32,9 @@ def assert_merged(g: Graph, count: int) -> Rotary:
         np.testing.assert_allclose(states_after(g, sizes)["key"], expected["key"], rtol=1e-5, atol=1e-5)
     (node,) = [n for n in g.nodes if n.op == "Rotary"]
     assert [s.name for s in node.written.values()] == ["key"]
-    return Rotary.of(node)
+    rotary = Rotary.of(node)
+    assert rotary is not None
+    return rotary
 
 
 @pytest.mark.parametrize("interleaved", [False, True])

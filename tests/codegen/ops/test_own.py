@@ -77,7 +77,7 @@ def attention(
 
 
 def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False) -> Graph:
-    """Queries of 3 heads, and keys of one that go into a cache, turned by angles that are random."""
+    """Queries of 3 heads, and keys of one that go into a cache, rotated by angles that are random."""
     b = Build()
     q, k = b.input("q", 1, rows, 3 * head_dim), b.input("k", 1, rows, head_dim)
     if norm:
@@ -90,7 +90,7 @@ def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm
     return b.output(y)
 
 
-def turned(
+def rotated_by_layers(
     rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False, bias: bool = False
 ) -> Graph:
     """As rotary, with the layers that make queries, keys and values, and attention over a cache of both."""
@@ -248,15 +248,15 @@ LAYERS = {
     **{
         f"rotary after layers, {name}": Layer(build, f"Linear{' Rotary' * apart} Attention", STEPS)
         for name, apart, build in (
-            ("one row", False, partial(turned, 1, 16, 8)),
-            ("one row, a norm before", False, partial(turned, 1, 64, 32, norm=True)),
-            ("one row, biases", False, partial(turned, 1, 24, 12, bias=True)),
-            ("one row, neighbours", True, partial(turned, 1, 16, 8, interleaved=True)),
-            ("one row, part of a head", True, partial(turned, 1, 16, 4)),
-            ("one row, halves of odd width", True, partial(turned, 1, 12, 6)),
+            ("one row", False, partial(rotated_by_layers, 1, 16, 8)),
+            ("one row, a norm before", False, partial(rotated_by_layers, 1, 64, 32, norm=True)),
+            ("one row, biases", False, partial(rotated_by_layers, 1, 24, 12, bias=True)),
+            ("one row, neighbours", True, partial(rotated_by_layers, 1, 16, 8, interleaved=True)),
+            ("one row, part of a head", True, partial(rotated_by_layers, 1, 16, 4)),
+            ("one row, halves of odd width", True, partial(rotated_by_layers, 1, 12, 6)),
         )
     },
-    "rotary after layers, rows": Layer(lambda: turned(T, 16, 8), "Linear Rotary Attention", ROWS),
+    "rotary after layers, rows": Layer(lambda: rotated_by_layers(T, 16, 8), "Linear Rotary Attention", ROWS),
     "RMSNorm and what it is added to": Layer(lambda: rms_norm(T, 24, residual=True), "RMSNormalization", ROWS),
     "RMSNorm": Layer(lambda: rms_norm(T, 24), "RMSNormalization", ROWS),
     "RMSNorm of odd width": Layer(lambda: rms_norm(T, 7), "RMSNormalization", ROWS),

@@ -128,9 +128,9 @@ def test_what_is_not_linear_is_refused(compute):
 def test_fractions_are_not_dimensions():
     for fraction in (1.5, np.float32(2)):
         with pytest.raises(TypeError):
-            dim(T) + fraction
+            _ = dim(T) + fraction
         with pytest.raises(TypeError):
-            dim(T) * fraction
+            _ = dim(T) * fraction
 
 
 @given(st.lists(st.integers(0, 5), max_size=4), values)

@@ -110,9 +110,11 @@ def test_unknown_rules():
 
 def test_rules_of_others_are_not_listed():
     class Mine(Rule):
+        @staticmethod
         def pattern(op, x):
             return op.Relu(x)
 
+        @staticmethod
         def rewrite(op, out, x):
             return x
 

@@ -29,7 +29,7 @@ def model(text: str = TIED, weights: dict[str, np.ndarray] | None = None) -> Gra
     return g
 
 
-def packed(g: Graph) -> dict[str, Any]:
+def packed(g: Graph) -> list[Any]:
     """By operator, in order: the constants that are packed, and those that are not."""
     return [n.inputs[0 if n.op == "Gather" else 1].const for n in g.nodes]
 

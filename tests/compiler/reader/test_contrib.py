@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -133,7 +135,7 @@ def model(case: str) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     return parse(", ".join(inputs), ", ".join(outputs), case), used
 
 
-def of_onnxruntime(made: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+def of_onnxruntime(made: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> Sequence[Any]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(made.SerializeToString(), options, ["CPUExecutionProvider"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -30,7 +31,7 @@ def snapshot(tmp_path: Path) -> Path:
     return folder.parent
 
 
-def weights(path: Path) -> list[np.ndarray]:
+def weights(path: Path) -> list[Any]:
     model, folder = external_data.opened(path)
     graph = load.load(model, folder=folder, bind={d: 1 for i in model.graph.input for d in _names(i)})
     return [v.const for n in graph.nodes for v in n.inputs if v is not None and v.const is not None]

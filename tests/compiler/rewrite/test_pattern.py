@@ -153,10 +153,12 @@ def test_inner_values_are_private():
 
 def test_a_value_read_twice_inside_the_match_is_private():
     class Square(Rule):
+        @staticmethod
         def pattern(op, x):
             d = op.Abs(x)
             return d * d
 
+        @staticmethod
         def rewrite(op, out, x):
             return op.Mul(x, x)
 
@@ -166,9 +168,11 @@ def test_a_value_read_twice_inside_the_match_is_private():
 
 def test_a_rule_declines_with_its_reason():
     class Never(Rule):
+        @staticmethod
         def pattern(op, x):
             return op.Abs(x)
 
+        @staticmethod
         def rewrite(op, out, x):
             op.Neg(x)
             op.decline("no")
@@ -181,9 +185,11 @@ def test_a_rule_declines_with_its_reason():
 
 def test_a_result_of_another_type_is_declined():
     class Shorter(Rule):
+        @staticmethod
         def pattern(op, x, s):
             return x - s
 
+        @staticmethod
         def rewrite(op, out, x, s):
             return op.Abs(x)
 
@@ -196,9 +202,11 @@ def test_a_result_of_another_type_is_declined():
 
 def test_a_rule_may_take_another_way_to_match():
     class ByTwo(Rule):
+        @staticmethod
         def pattern(op, x, s):
             return x * s
 
+        @staticmethod
         def rewrite(op, out, x, s):
             if s.scalar is None:
                 op.decline("the factor is no number")
@@ -211,9 +219,11 @@ def test_a_rule_may_take_another_way_to_match():
 
 def test_a_rewrite_may_return_one_of_its_values():
     class Away(Rule):
+        @staticmethod
         def pattern(op, x):
             return op.Neg(op.Neg(x))
 
+        @staticmethod
         def rewrite(op, out, x):
             return x
 
@@ -230,6 +240,7 @@ def test_a_rewrite_may_return_one_of_its_values():
 
 def test_a_pattern_computes_its_own_reference():
     class Norm(Rule):
+        @staticmethod
         def pattern(op, x, scale, eps):
             return x / op.Sqrt(op.ReduceMean(op.any(op.Pow(x, 2.0), x * x), -1, keepdims=1) + eps) * scale
 
@@ -241,6 +252,7 @@ def test_a_pattern_computes_its_own_reference():
 
 def test_every_number_may_be_on_either_side():
     class Affine(Rule):
+        @staticmethod
         def pattern(op, x):
             return 1.0 - (2.0 * x + 3.0) / 4.0
 

@@ -62,7 +62,7 @@ def consistent(g: Graph, sizes: dict[str, int]) -> dict[str, np.ndarray]:
         assert array.dtype == np.dtype(evaluate.DTYPES[value.dtype]), value
         if value.const is not None:
             np.testing.assert_array_equal(array, evaluate.concrete(value, sizes), err_msg=str(value))
-    return {v.name: results.get(v) for v in g.outputs}
+    return {v.name: results[v] for v in g.outputs}
 
 
 BODIES = [

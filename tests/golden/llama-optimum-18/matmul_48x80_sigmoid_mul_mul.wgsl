@@ -1,4 +1,4 @@
-// Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 8 columns.
+// Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 8 rows and 4 columns.
 // Fused: y = acc * sigmoid(acc) * acc1.
 //
 // prefill, 2 dispatches:

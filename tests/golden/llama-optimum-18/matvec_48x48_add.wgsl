@@ -51,7 +51,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
   let group1 = workgroup.x * 16u + 8u + local.x;
   let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
-  // sumG: 4 outputs of group G.
+  // Unrolled, so that sums stay in registers: sumG is the 4 numbers of group G. It stands for
+  //   for (k) for (G) for (J) sumG[J] += dot(x[k], weight[4 groupG + J][k]);
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k++) {

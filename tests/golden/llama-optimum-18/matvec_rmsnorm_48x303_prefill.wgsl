@@ -60,7 +60,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     squares += x * x;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 48.0 + 1e-06f);
-  // sumG: 4 outputs of group G.
+  // Unrolled, so that sums stay in registers: sumG is the 4 numbers of group G. It stands for
+  //   for (k) for (G) for (J) sumG[J] += dot(x[k], weight[4 groupG + J][k]);
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k++) {

@@ -40,12 +40,8 @@ fn store_out(i: u32, value: vec4f) {
 
 const K4 = 8u;  // vec4s in a row of the table, which is laid out like the weights of products
 
-fn part_of_table(row: u32, k: u32) -> vec4f {
-  return load_table((row / 8u * K4 + k) * 8u + row % 8u);
-}
-
 fn table_part(row: u32, k: u32) -> vec4f {
-  return part_of_table(row, k);
+  return load_table((row / 8u * K4 + k) * 8u + row % 8u);
 }
 
 @compute @workgroup_size(64, 1, 1)

@@ -102,7 +102,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     squares += d * d;
   }
   let scale = inverseSqrt(dot(squares, vec4f(1.0)) / 32.0 + 1e-05f);
-  // sumG: 4 outputs of group G.
+  // Unrolled, so that sums stay in registers: sumG is the 4 numbers of group G. It stands for
+  //   for (k) for (G) for (J) sumG[J] += dot(x[k], weight[4 groupG + J][k]);
   var sum0 = vec4f();
   var sum1 = vec4f();
   for (var k = 0u; k < K4; k++) {

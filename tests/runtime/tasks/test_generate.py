@@ -131,8 +131,8 @@ def expected(prompt: Sequence[int], count: int, next: Next = mixed, seed: int = 
 def complete(generator: Generator, prompt: Sequence[int], **options: Any) -> Completion:
     stream = generator.generate(prompt, Options(**options))
     pieces = list(stream)
-    result = stream.result
-    assert stream.finish() is result
+    result = stream.finish()
+    assert stream.result is result
     assert "".join(piece.text for piece in pieces) == result.text
     assert [token for piece in pieces for token in piece.tokens] == result.tokens
     return result

@@ -1,0 +1,121 @@
+"""Binding: what a user gives for the sizes and inputs that a model leaves free.
+
+A size goes by the name that the file gives it, and by input and axis (x.1); a shape gives all sizes of an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from intaglio.compiler.ir.errors import BadModel, listed
+from intaglio.compiler.ir.graph import DTYPES
+from intaglio.compiler.reader import load
+
+MAX_SIZE = 1 << 31
+
+
+def bound(model: ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
+    """`bind` as load.load takes it: arrays of the type of the inputs they replace, and sizes by their labels.
+
+    Raises BadModel for names that the model lacks, and for sizes that contradict the model or each other.
+    """
+    inputs = {i.name: i for i in load.free_inputs(model)}
+    result: dict[str, Any] = {}
+    for name, value in bind.items():
+        if name in inputs and not isinstance(value, tuple):
+            result[name] = _array(name, value, inputs[name])
+            continue
+        for label, size in _sizes(name, value, inputs):
+            if label in result and result[label] != size:
+                raise BadModel(f"--bind {name}={shown(value)}: {label} is {shown(result[label])} by another --bind")
+            result[label] = size
+    return result
+
+
+def free(model: ModelProto) -> dict[str, tuple[str, int]]:
+    """The sizes that the model leaves free, by label, each with the first input and axis that has it."""
+    result: dict[str, tuple[str, int]] = {}
+    for i in load.free_inputs(model):
+        for axis, size in enumerate(i.type.tensor_type.shape.dim):
+            if not size.HasField("dim_value"):
+                result.setdefault(load.label(size, i.name, axis), (i.name, axis))
+    return result
+
+
+def shown(value: Any) -> str:
+    """A size, a range or a shape, as the command line takes it."""
+    if isinstance(value, tuple):
+        return "x".join(map(shown, value))
+    if isinstance(value, range):
+        return f"{value.start}..{value.stop - 1}"
+    return "?" if value is None else str(value)
+
+
+def _array(name: str, value: Any, of: onnx.ValueInfoProto) -> np.ndarray:
+    tensor = of.type.tensor_type
+    array = np.asarray(value).astype(DTYPES[load.element(tensor.elem_type)])
+    if array.ndim == 0 and tensor.shape.dim and all(d.dim_value == 1 for d in tensor.shape.dim):
+        return array.reshape((1,) * len(tensor.shape.dim))
+    if array.ndim != (rank := len(tensor.shape.dim)):
+        shape = (
+            "" if array.ndim else f"; a shape is given as {name}={'x'.join('?' * rank)}, or by axis: {name}.0={array}"
+        )
+        raise BadModel(f"--bind {name}: the input has rank {rank}, the value rank {array.ndim}{shape}")
+    return array
+
+
+def _sizes(name: str, value: Any, inputs: Mapping[str, onnx.ValueInfoProto]) -> Iterator[tuple[str, Any]]:
+    """The sizes that one binding gives, by label."""
+    dims = {label: d for i in inputs.values() for label, d in _labels(i)}
+    of, _, axis = name.rpartition(".")
+    if name in inputs:
+        yield from _shape(name, value, inputs[name])
+    elif name in dims:
+        yield name, _size(name, value, value)
+    elif of in inputs and axis.isdecimal() and int(axis) < len(inputs[of].type.tensor_type.shape.dim):
+        sizes = (None,) * int(axis) + (value,)
+        yield from _axes(name, value, sizes, inputs[of])
+    else:
+        names = listed([*inputs, *(label for label, d in dims.items() if not d.HasField("dim_value"))])
+        raise BadModel(f"{name} cannot be bound: the model's inputs and free sizes are {names}")
+
+
+def _labels(i: onnx.ValueInfoProto) -> list[tuple[str, onnx.TensorShapeProto.Dimension]]:
+    """The dimensions of an input that have a name, or none and no size."""
+    dims = i.type.tensor_type.shape.dim
+    return [(load.label(d, i.name, axis), d) for axis, d in enumerate(dims) if not d.HasField("dim_value")]
+
+
+def _shape(name: str, shape: tuple[Any, ...], of: onnx.ValueInfoProto) -> Iterator[tuple[str, Any]]:
+    rank = len(of.type.tensor_type.shape.dim)
+    if len(shape) != rank:
+        raise BadModel(f"--bind {name}={shown(shape)}: expected a shape of rank {rank}, got rank {len(shape)}")
+    yield from _axes(name, shape, shape, of)
+
+
+def _axes(name: str, value: Any, sizes: tuple[Any, ...], of: onnx.ValueInfoProto) -> Iterator[tuple[str, Any]]:
+    """`sizes` of the first axes of an input, None where one stays free."""
+    for axis, (size, declared) in enumerate(zip(sizes, of.type.tensor_type.shape.dim, strict=False)):
+        if size is None:
+            continue
+        if not declared.HasField("dim_value"):
+            yield load.label(declared, of.name, axis), _size(name, value, size)
+        elif size != declared.dim_value:
+            raise BadModel(
+                f"--bind {name}={shown(value)}: axis {axis} of {of.name} is {declared.dim_value} in the model"
+            )
+
+
+def _size(name: str, value: Any, size: Any) -> int | range:
+    if isinstance(size, range):
+        valid = size.step == 1 and 1 <= size.start < size.stop <= MAX_SIZE
+    else:
+        valid = isinstance(size, int) and 1 <= size < MAX_SIZE
+    if not valid:
+        raise BadModel(f"--bind {name}={shown(value)}: expected an integer from 1, or a range such as 1..64")
+    return size
