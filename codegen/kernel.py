@@ -171,7 +171,7 @@ def groups(*of: Dim, per: int = 1) -> Groups:
     """Workgroups for `per` elements each; raises UnsupportedOperator beyond the limit of a dimension."""
     result = Groups(of, per)
     if result.at(dims.high) > MAX_WORKGROUPS:
-        raise UnsupportedOperator(f"{' x '.join(map(str, of))} elements need too many workgroups; bind smaller sizes")
+        raise UnsupportedOperator(f"{' x '.join(map(str, of))} elements need too many workgroups")
     return result
 
 

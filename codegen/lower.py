@@ -82,10 +82,10 @@ def _kernels(node: Node) -> list[Kernel]:
     if not any(most(v.type) for v in node.outputs):
         return []
     try:
-        made = OPS[node.op](node)
+        result = OPS[node.op](node)
     except dims.NotLinear as e:
         raise refuse(node, UNDECIDED.format(e)) from e
-    kernels = made if isinstance(made, list) else [made]
+    kernels = result if isinstance(result, list) else [result]
     return [k for k in kernels if all(most(v.type) for v in k.writes.values())]
 
 
@@ -122,13 +122,13 @@ def _view(node: Node) -> Dim | None:
         return 0
     if node.op != "Slice":
         return None
-    shape, taken = node.inputs[0].shape, slices(node)
-    if any(step != 1 for _, _, step in taken):
+    shape, cuts = node.inputs[0].shape, slices(node)
+    if any(step != 1 for _, _, step in cuts):
         return None
-    cut = [i for i, (_, count, _) in enumerate(taken) if count != shape[i]]
-    if any(taken[i][1] != 1 for i in range(cut[-1] if cut else 0)):
+    cut = [i for i, (_, count, _) in enumerate(cuts) if count != shape[i]]
+    if any(cuts[i][1] != 1 for i in range(cut[-1] if cut else 0)):
         return None
-    return sum((first * s for (first, _, _), s in zip(taken, wgsl.strides(shape), strict=True)), 0)
+    return sum((first * s for (first, _, _), s in zip(cuts, wgsl.strides(shape), strict=True)), 0)
 
 
 def _own_outputs(graph: Graph) -> None:
@@ -145,8 +145,8 @@ def _own_outputs(graph: Graph) -> None:
 
 def symbols(graph: Graph) -> dict[str, tuple[int, int]]:
     """The symbols of a graph with their ranges."""
-    found = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
-    found |= {s for n in graph.nodes for s in n.symbols}
+    result = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
+    result |= {s for n in graph.nodes for s in n.symbols}
     consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.array.reshape(-1))
-    found |= {s for d in consts for s in dims.symbols(d)}
-    return {s.name: (s.low, s.high) for s in found}
+    result |= {s for d in consts for s in dims.symbols(d)}
+    return {s.name: (s.low, s.high) for s in result}

@@ -19,8 +19,8 @@ def names(shaders: Sequence[Shader]) -> list[str]:
     full = [f"{stem}_{s.variant}" if s.variant else stem for stem, s in zip(stems, shaders, strict=True)]
     result: list[str] = []
     for name in full:
-        taken = {*result, *full}
-        free = (f"{name}_{i}" for i in range(2, len(full) + 2) if f"{name}_{i}" not in taken)
+        used = {*result, *full}
+        free = (f"{name}_{i}" for i in range(2, len(full) + 2) if f"{name}_{i}" not in used)
         result.append(next(free) if name in result else name)
     return result
 

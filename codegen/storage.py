@@ -62,7 +62,7 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
 
     `shared` are the values whose names mean the same tensor in every program.
     """
-    wanted: set[object] = set()
+    candidates: set[object] = set()
     refused: set[object] = set()
     for dispatches in programs:
         for d in dispatches:
@@ -70,10 +70,10 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
                 tensor = identity(place.root, shared)
                 vec4 = name in d.kernel.vec4
                 if vec4 and name in d.kernel.reads:
-                    wanted.add(tensor)
+                    candidates.add(tensor)
                 if not _fits(place.root) or (name in d.kernel.writes and not vec4):
                     refused.add(tensor)
-    return wanted - refused
+    return candidates - refused
 
 
 def identity(root: Root, shared: set[Value]) -> object:

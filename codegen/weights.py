@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -74,7 +75,7 @@ class WeightStore:
         self.folder = folder
         self.files: dict[str, File] = {}
         self._by_content: dict[str, Stored] = {}
-        self._by_identity: dict[tuple, Stored] = {}
+        self._by_identity: dict[tuple[Any, ...], Stored] = {}
         self._alive: list[np.ndarray | PackedMatrix] = []  # identities hold only while the arrays live
         self._pending: dict[str, np.ndarray] = {}
         self._left = FILE_BYTES
@@ -127,7 +128,7 @@ class WeightStore:
         self._pending, self._left = {}, FILE_BYTES
 
 
-def weight_identity(weight: Weight) -> tuple:
+def weight_identity(weight: Weight) -> tuple[Any, ...]:
     """What identifies a weight: the address of its numbers while they live, and its layout."""
     const = weight.value.numbers
     if isinstance(const, PackedMatrix):

@@ -122,8 +122,8 @@ def size(d: Dim) -> str:
 
 def sum_of(*terms: str) -> str:
     """`a + b` without the zeros."""
-    kept = [t for t in terms if t != "0u"]
-    return " + ".join(kept) or "0u"
+    rest = [t for t in terms if t != "0u"]
+    return " + ".join(rest) or "0u"
 
 
 def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim = 0) -> str:

@@ -18,11 +18,12 @@ from intaglio.errors import NoCompiler
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.progress import Progress, silent
 from intaglio.stages import COMPILING, PACKING, Stages
+from intaglio.text import size, table
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators"]
+__all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "operators", "preview"]
 
 # Exceptions whose modules need a compiler or a graphics library, imported when they are asked for.
 _LATER = {
@@ -53,10 +54,12 @@ def compile(
 ) -> Bundle:
     """Compile `model` into the bundle `out`. An existing bundle there is replaced.
 
-    model: a .onnx file, the folder that an exporter wrote or that a hub lays out, or a model in memory.
+    model: a .onnx file, the folder that an exporter wrote or that a hub lays out, a model of the Hugging Face hub
+    (hf:OWNER/NAME or hf:OWNER/NAME@REVISION), or a model in memory.
     bind: by name, an int that fixes a size that the model leaves free, or a range that limits it. A size without a name
     goes by input and axis: {"x.1": 576}. For an input, a tuple gives its shape, with None for sizes that stay free:
-    {"x": (1, None, 64)}; an array or a number fixes its content.
+    {"x": (1, None, 64)}; an array or a number fixes its content. A batch is 1, with a note in the report, if the model
+    does not compile with a free one.
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
     precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
     keep_head: leave the output layer unquantized.
@@ -66,14 +69,14 @@ def compile(
     "encoder=fp32,decoder=q4".
     tuning: files that `intaglio tune` wrote on adapters that the bundle will run on.
     dump: a folder; the graph after each pass is written there.
-    verbose: print a line for each pass.
+    verbose: print a line for each pass, and every reason why the model is refused.
     say: called with the work, how much of it is done, and how much there is (0: unknown).
     Raises BadModel, UnsupportedOperator, FileExistsError if `out` exists and is not a bundle, ValueError for a file
     that is not a tuning, NoCompiler.
     """
     with _compiler():
         from intaglio import textfiles
-        from intaglio.codegen.bundle import tunings, write
+        from intaglio.codegen.bundle import trial, tunings, write
         from intaglio.codegen.bundle.provenance import outline
         from intaglio.compiler.ir.errors import BadModel
         from intaglio.compiler.models import families
@@ -91,12 +94,20 @@ def compile(
         if verbose:
             print(line, file=sys.stderr)
 
-    trace = Trace(Path(dump) if dump is not None else None, note, outline, silent if verbose else progress)
+    def build(sizes: Mapping[str, Any], notes: list[str]) -> None:
+        trace = Trace(Path(dump) if dump is not None else None, note, outline, silent if verbose else progress)
+        compiled = families.compile(model, trace, formats, Request(sizes, max_length, dtype))
+        if (fault := textfiles.fault(compiled.files, compiled.settings)) is not None:
+            raise BadModel(fault)
+        compiled.notes[:0] = notes
+        write.write(compiled, folder, trace, progress, measurements)
+
     progress("reading", 0, 0)
-    compiled = families.compile(model, trace, formats, Request(bind or {}, max_length, dtype))
-    if (fault := textfiles.fault(compiled.files, compiled.settings)) is not None:
-        raise BadModel(fault)
-    write.write(compiled, folder, trace, progress, measurements)
+    try:
+        build(bind or {}, [])
+    except BadModel as error:
+        sizes, batch = trial.settle(model, Request(bind or {}, max_length, dtype), error, note)
+        build(sizes, [batch])
     return load(folder)
 
 
@@ -134,6 +145,23 @@ def explain(
                 raise
             return f"{explanation}\nthen: {error}"
     return str(explanation)
+
+
+def preview(model: str | Path, *, max_length: int | None = None, dtype: str | None = None) -> str:
+    """What `compile` would take of a model for what: the family, the files with their sizes, and notes.
+
+    The .onnx files of a model of the hub are not downloaded if its config.json tells enough.
+
+    model, max_length, dtype: as for `compile`.
+    Raises BadModel, NoCompiler.
+    """
+    with _compiler():
+        from intaglio.compiler.models import families
+        from intaglio.compiler.models.family import Request
+    seen = families.preview(model, Request({}, max_length, dtype))
+    files = [[part, str(file.path), file.dtype, size(file.size)] for part, file in seen.models.items()]
+    beside = [[purpose, str(path or "none"), "", ""] for purpose, path in seen.beside.items()]
+    return "\n".join([f"{model}: {seen.kind}", *table(files + beside), *(f"note: {note}" for note in seen.notes)])
 
 
 def operators() -> str:

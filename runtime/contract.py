@@ -23,6 +23,7 @@ PREFILL = "prefill"  # reads several tokens, and writes the next one
 STEP = "step"  # reads one token, and writes the next one
 
 # Symbols: the fields of a program's uniform block.
+FREE = "n_"  # begins the names of sizes that a plain model leaves free, so that they clash with no word of WGSL
 PAST = "past"  # rows of the cache that earlier runs wrote: the position of the first new token
 NEW_TOKENS = "new_tokens"  # tokens that this run reads, at rows `past` to `past + new_tokens` of the state `tokens`
 BEGIN = "begin"  # Whisper: the row of the first token that the model chose itself

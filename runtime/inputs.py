@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from intaglio.runtime.contract import FREE, PLAIN
 from intaglio.runtime.limits import WORD
 from intaglio.runtime.memory import numpy
 from intaglio.runtime.plan import SEEN, Buffer, Plan
@@ -44,9 +45,12 @@ def check(
     sizes = {
         symbol: size for name, array in arrays.items() for symbol, size in _sizes(plan, buffers[name], array).items()
     }
+    if plan.kind == PLAIN:
+        for name, array in arrays.items():
+            _check_range(plan, buffers[name], array)
     values = complete(plan, sizes | dict(symbols))
     for name, array in arrays.items():
-        _check(name, buffers[name], array, values)
+        _check(name, buffers[name], array, values, fixable=plan.kind == PLAIN)
     return arrays, values
 
 
@@ -61,9 +65,25 @@ def _sizes(plan: Plan, buffer: Buffer, array: np.ndarray) -> dict[str, int]:
     return {d: size for d, size in dims if isinstance(d, str) and d in plan.symbols}
 
 
-def _check(name: str, buffer: Buffer, array: np.ndarray, values: Mapping[str, int]) -> None:
+def _check_range(plan: Plan, buffer: Buffer, array: np.ndarray) -> None:
+    """Refuse a size that the bundle was not compiled for, with the option that allows it."""
+    for axis, (d, size) in enumerate(zip(buffer.shape, array.shape, strict=False)):
+        low, high = plan.symbols.get(d, (size, size)) if isinstance(d, str) else (size, size)
+        if size and str(d).startswith(FREE) and not low <= size <= high:
+            option = f"--bind {buffer.name}.{axis}={min(low, size)}..{max(high, size)}"
+            raise ValueError(
+                f"input {buffer.name}: axis {axis} is {size}; this bundle was compiled for {low} to {high}; "
+                f"compile it with {option}"
+            )
+
+
+def _check(name: str, buffer: Buffer, array: np.ndarray, values: Mapping[str, int], fixable: bool) -> None:
     if array.shape != tuple(evaluate_size(d, values) for d in buffer.shape):
-        raise ValueError(f"input {name}: expected the shape {list(buffer.shape)}, got {list(array.shape)}")
+        expected = ", ".join(str(d).removeprefix(FREE) for d in buffer.shape)
+        sizes = "x".join(map(str, array.shape))
+        same_rank = fixable and array.ndim == len(buffer.shape) > 1
+        free = f"; if the model leaves those sizes free, compile it with --bind {name}={sizes}" if same_rank else ""
+        raise ValueError(f"input {name}: expected the shape [{expected}], got {list(array.shape)}{free}")
     kind = numpy(buffer.dtype).kind
     if array.dtype.kind not in _KINDS[kind]:
         raise ValueError(f"input {name}: expected {buffer.dtype}, got {array.dtype}")

@@ -29,7 +29,7 @@ from intaglio.runtime.designs_file import FOLDER
 from intaglio.runtime.files import describe
 from intaglio.runtime.limits import TEXELS, WORD
 from intaglio.runtime.plan import Alternatives, Buffer, File, Plan, Program, Step
-from intaglio.runtime.progress import Progress
+from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.sizes import Grid
 
 
@@ -49,6 +49,11 @@ def assemble(model: Model, folder: Path, progress: Progress) -> Assembled:
 
 
 _Codes = dict[str, str]  # the code of the shader of each variant
+
+
+def check(model: Model) -> None:
+    """Raises UnsupportedOperator where `assemble` would, without writing anything."""
+    _Assembly(model, Path(), silent).check()
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,12 @@ class _Assembly:
         self._textures = textures(self._dispatches.values(), self._shared)
         self._unstored = self._weight_sizes()
         self._weight_bytes, self._all_weight_bytes = 0, sum(self._unstored.values())
+
+    def check(self) -> None:
+        """Every kernel exists by now; what is left are the sizes of what they read and write."""
+        for dispatch in (d for of in self._dispatches.values() for d in of):
+            for place in dispatch.places.values():
+                self._storage(place.root)
 
     def assembled(self) -> Assembled:
         rendered = self._rendered()
@@ -156,7 +167,7 @@ class _Assembly:
         if result.bytes > MAX_BINDING:
             raise UnsupportedOperator(
                 f"{root.value if isinstance(root, Weight) else root} needs {result.bytes} bytes, "
-                f"more than the {MAX_BINDING} of a storage binding; bind smaller sizes"
+                f"more than the {MAX_BINDING} of a storage binding"
             )
         return result
 
@@ -171,9 +182,9 @@ class _Assembly:
             self._named[value.name] = len(self._buffers)
             storage = self._storage(value)
             self._buffers.append(self._sized(kind, storage, name=value.name, dtype=value.dtype, shape=shape))
-        elif (known := self._buffers[self._named[value.name]]).shape != shape or known.dtype != value.dtype:
+        elif (earlier := self._buffers[self._named[value.name]]).shape != shape or earlier.dtype != value.dtype:
             raise ValueError(
-                f"{value.name} is {known.dtype}{known.shape} in one program and {value.type} in {graph.name}"
+                f"{value.name} is {earlier.dtype}{earlier.shape} in one program and {value.type} in {graph.name}"
             )
 
     def _scratch(self, dispatches: list[Dispatch]) -> dict[Root, _Slot]:
@@ -191,7 +202,7 @@ class _Assembly:
             return self._weight(root, self._storage(root))
         return slots[root] if root in slots else self._named[root.name]
 
-    def _weight_sizes(self) -> dict[tuple, int]:
+    def _weight_sizes(self) -> dict[tuple[Any, ...], int]:
         """Bytes of every weight."""
         places = (p for dispatches in self._dispatches.values() for d in dispatches for p in d.places.values())
         return {weight_identity(p.root): self._storage(p.root).bytes for p in places if isinstance(p.root, Weight)}

@@ -79,12 +79,12 @@ def _evaluated(
     for i, node in enumerate(nodes):
         if all(v is None or v.const is not None or v in values for v in node.reads):
             try:
-                made = evaluate.compute(graph, [node], values, symbols)
+                results = evaluate.compute(graph, [node], values, symbols)
             except BadModel:
                 continue
             for value in node.outputs:
-                values[value] = made[value]
-                yield value, made[value]
+                values[value] = results[value]
+                yield value, results[value]
         for value in set(node.reads):
             if value is not None and last[value] == i:
                 values.pop(value, None)

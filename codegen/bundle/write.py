@@ -96,7 +96,7 @@ def _contents(model: Model, assembled: Assembled, trace: Trace, progress: Progre
         texts["generation.json"] = json.dumps(model.settings, indent=2, ensure_ascii=False) + "\n"
     contents = model.files | {name: text.encode() for name, text in texts.items()}
     if model.golden:
-        seen = (v for g in model.graphs.values() for v in (*g.inputs, *g.states))
-        fixed = {v.name for v in seen if all(isinstance(d, int) for d in v.shape)}
+        ports = (v for g in model.graphs.values() for v in (*g.inputs, *g.states))
+        fixed = {v.name for v in ports if all(isinstance(d, int) for d in v.shape)}
         contents[golden.FILE] = golden.write(checks(model.golden, model.graphs, assembled.dispatches, progress), fixed)
     return contents

@@ -32,8 +32,8 @@ def fuse_elementwise(graph: Graph) -> int:
 
 def _expression(node: Node) -> Node:
     tensors = [v for v in node.inputs if v is not None and v.scalar is None]
-    kept = [v for i, v in enumerate(node.inputs) if v is not None and not _is_number(node, i, tensors)]
-    inputs = tuple(dict.fromkeys(kept))
+    operands = [v for i, v in enumerate(node.inputs) if v is not None and not _is_number(node, i, tensors)]
+    inputs = tuple(dict.fromkeys(operands))
     args = [f"x{inputs.index(v)}" if v in inputs else _number(v) for v in node.inputs]
     if node.op == "Cast":
         args.append(node.attrs["to"])

@@ -81,5 +81,12 @@ def _hidden(of: Attention[Value]) -> float:
     return max(float(score), float(lowest))
 
 
-def _kernel(template: str, reads: dict, writes: dict, size: dims.Dim, consts: dict, flops: dims.Dim) -> Kernel:
+def _kernel(
+    template: str,
+    reads: dict[str, Any],
+    writes: dict[str, Value],
+    size: dims.Dim,
+    consts: dict[str, Any],
+    flops: dims.Dim,
+) -> Kernel:
     return per_element(template, reads, writes, size, consts | {"size": wgsl.size(size)}, template, flops)

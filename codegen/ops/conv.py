@@ -48,7 +48,7 @@ def convolve(node: Node) -> list[Kernel]:
     tiles = _tiles(node, slid[-1].count, deep)
     variants = _variants(node, slid, tiles, deep)
     if not variants:
-        raise refuse(node, f"its output {node.output.type} needs too many workgroups; bind smaller sizes")
+        raise refuse(node, f"its output {node.output.type} needs too many workgroups")
     before, packed = _weight(node, deep, max(high for _, high in tiles))
     tail = tail_operands(node)
     reads = {"x": operand(x), "w": packed} | ({"bias": operand(bias)} if bias is not None else {}) | tail

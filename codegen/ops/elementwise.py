@@ -110,10 +110,10 @@ def tile(node: Node) -> Kernel:
 
 @op("Slice")
 def cut(node: Node) -> Kernel:
-    x, taken = node.inputs[0], slices(node)
+    x, cuts = node.inputs[0], slices(node)
     strides = wgsl.strides(x.shape)
-    offset = sum((first * s for (first, _, _), s in zip(taken, strides, strict=True)), 0)
-    steps = tuple(step * s for (_, _, step), s in zip(taken, strides, strict=True))
+    offset = sum((first * s for (first, _, _), s in zip(cuts, strides, strict=True)), 0)
+    steps = tuple(step * s for (_, _, step), s in zip(cuts, strides, strict=True))
     return moved(x, node.output, "slice", steps, offset)
 
 
@@ -136,7 +136,7 @@ def pad(node: Node) -> list[Kernel]:
     """The padding everywhere, then a copy of the input into its place."""
     x, fill, before = node.inputs[0], node.input(2), paddings(node)
     if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
-        raise refuse(node, "a padding that depends on a dynamic size is not supported; bind that size")
+        raise refuse(node, "a padding that depends on a dynamic size is not supported")
     if fill is None:
         filled = _filled(node.output, 0)
     elif fill.scalar is None:  # computed when it runs

@@ -79,9 +79,9 @@ def chosen(
     steps = wgsl.strides(data.shape)
     terms = [wgsl.affine("i", shape, base)]
     for k, axis in enumerate(axes):
-        wanted = f"i32(load_indices(at{f' + {k}u' if k else ''}))"
+        index = f"i32(load_indices(at{f' + {k}u' if k else ''}))"
         factor = f" * {wgsl.size(steps[axis])}" if steps[axis] != 1 else ""
-        terms.append(f"entry({wanted}, {wgsl.size(data.shape[axis])}){factor}")
+        terms.append(f"entry({index}, {wgsl.size(data.shape[axis])}){factor}")
     return {"at": wgsl.affine("i", shape, at), "place": wgsl.sum_of(*terms)}
 
 

@@ -29,7 +29,7 @@ def grid_sample(node: Node) -> Kernel:
     x, grid = node.inputs
     plane = x.shape[2:]
     if any(not isinstance(d, int) for d in (x.shape[1], *plane)):
-        raise refuse(node, f"the size of the image {x.type} is dynamic; bind it")
+        raise refuse(node, f"the size of the image {x.type} is dynamic")
     if grid.shape[-1] != len(plane) or grid.shape[0] != x.shape[0]:
         raise refuse(node, f"the shape of the grid {grid.type} does not match {x.type}")
     mode, aligned = node.attrs.get("mode", "linear").removeprefix("bi"), node.attrs.get("align_corners")
@@ -62,7 +62,7 @@ def roi_align(node: Node) -> Kernel:
     channels, height, width = x.shape[1:]
     half_pixel = node.attrs.get("coordinate_transformation_mode", "half_pixel") == "half_pixel"
     if not all(isinstance(d, int) for d in (channels, height, width)):
-        raise refuse(node, f"the size of the image {x.type} is dynamic; bind it")
+        raise refuse(node, f"the size of the image {x.type} is dynamic")
     if rois.shape[1:] != (4,) or batch.shape != rois.shape[:1] or node.attrs.get("sampling_ratio", 0) > _MOST_SAMPLES:
         raise refuse(node, f"the shapes of {rois.type} and {batch.type} do not match {x.type}")
     value, combine, finish = _POOLED[node.attrs.get("mode", "avg")]

@@ -28,7 +28,7 @@ def linear(node: Node, layer: Linear[Value]) -> list[Kernel]:
     if weight.dtype != "f32" or x.dtype != "f32":
         raise refuse(node, f"a product of {x.dtype} and {weight.dtype} is not supported")
     if layer.window and not isinstance(x.type.size, int):
-        raise refuse(node, f"a convolution over {x.type}, whose size is dynamic, is not supported; bind it")
+        raise refuse(node, f"a convolution over {x.type}, whose size is dynamic, is not supported")
     if not 0 < high(weight.shape[1]) <= MAX_TRIPS:
         raise refuse(node, f"{weight.shape[1]} columns need more than {MAX_TRIPS} loop iterations")
     one_row = _is_one_row(node, layer) and not layer.window

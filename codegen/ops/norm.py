@@ -61,10 +61,10 @@ def softmax(node: Node) -> Kernel:
     length, stride = x.shape[axis], dims.product(x.shape[axis + 1 :])
     if 3 * dims.high(length) > MAX_TRIPS:
         raise refuse(node, f"rows of {length} elements need more than {MAX_TRIPS} loop iterations")
-    kept = (*x.shape[:axis], *x.shape[axis + 1 :])
+    rows = (*x.shape[:axis], *x.shape[axis + 1 :])
     steps = wgsl.strides(x.shape)
-    first = wgsl.affine("i", kept, (*steps[:axis], *steps[axis + 1 :]))
-    return softmax_of(x, node.output, (dims.product(kept), first), (length, stride), node.op.lower())
+    first = wgsl.affine("i", rows, (*steps[:axis], *steps[axis + 1 :]))
+    return softmax_of(x, node.output, (dims.product(rows), first), (length, stride), node.op.lower())
 
 
 def softmax_of(

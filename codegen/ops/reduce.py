@@ -167,24 +167,24 @@ def running(node: Node) -> Kernel:
 
 
 def _axes(node: Node) -> list[int]:
-    given = node.input(1)
-    if given is None or (given.const is not None and not given.const.size):
+    axes = node.input(1)
+    if axes is None or (axes.const is not None and not axes.const.size):
         return [] if node.attrs.get("noop_with_empty_axes") else list(range(len(node.inputs[0].shape)))
-    if given.const is None:
+    if axes.const is None:
         raise refuse(node, "its axes are computed at run time; they must be constants")
-    return sorted(a % len(node.inputs[0].shape) for a in integers(given, "the axes"))
+    return sorted(a % len(node.inputs[0].shape) for a in integers(axes, "the axes"))
 
 
 def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
     """Where the first element of result i lies, and element j from there."""
     shape = node.inputs[0].shape
     strides = wgsl.strides(shape)
-    kept = [a for a in range(len(shape)) if a not in axes]
+    others = [a for a in range(len(shape)) if a not in axes]
     length = dims.product(tuple(shape[a] for a in axes))
     return {
         "outputs": wgsl.size(node.output.type.size),
         "length": wgsl.size(length),
-        "first": wgsl.affine("i", tuple(shape[a] for a in kept), tuple(strides[a] for a in kept)),
+        "first": wgsl.affine("i", tuple(shape[a] for a in others), tuple(strides[a] for a in others)),
         "next": wgsl.affine("j", tuple(shape[a] for a in axes), tuple(strides[a] for a in axes)),
     }
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PREFIX = "n_"  # of the names that the user's dimensions have in programs, so that they clash with no word of WGSL
+from intaglio.runtime.contract import FREE
 
 
 @dataclass(frozen=True, order=True)
@@ -105,7 +105,7 @@ def dim(symbol: Symbol) -> Expr:
 
 def plain(d: Dim) -> str:
     """`d` in the user's own names, for errors."""
-    return re.sub(rf"\b{PREFIX}", "", str(d))
+    return re.sub(rf"\b{FREE}", "", str(d))
 
 
 def low(d: Dim) -> int:

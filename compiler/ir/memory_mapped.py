@@ -27,8 +27,8 @@ def in_file(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) ->
     if not math.prod(shape):
         return np.empty(shape, dtype)
     with path.open("rb") as file:
-        known = os.fstat(file.fileno())
-        key = known.st_dev, known.st_ino, known.st_size
+        status = os.fstat(file.fileno())
+        key = status.st_dev, status.st_ino, status.st_size
         mapping = _open.get(key) or mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     _open[key] = mapping
     return np.ndarray(shape, dtype, mapping, offset)

@@ -14,12 +14,14 @@ from typing import Any
 from onnx import ModelProto
 
 from intaglio.compiler.ir.graph import Value
+from intaglio.compiler.models import hub
 from intaglio.compiler.models.accuracy import compare
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language.family import LanguageModel
 from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.models.model import GoldenRun, Model
 from intaglio.compiler.models.plain.family import PlainModel
+from intaglio.compiler.models.preview import Preview
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper.family import Whisper
 from intaglio.compiler.passes import pipeline
@@ -46,20 +48,34 @@ def reference(
 def compile(
     model: str | Path | ModelProto, trace: Trace, precision: Precision, request: Request | None = None
 ) -> Model:
-    """The programs of a model: a folder as exporters and hubs lay it out, a .onnx file, or a model in memory.
+    """The programs of a model: a folder, a .onnx file, hf:OWNER/NAME, or a model in memory.
 
     Raises BadModel, UnsupportedOperator.
     """
     request = request or Request()
     source = _source(model, request.dtype)
-    return _compiled(family_of(source).read(source, request), trace, precision)
+    return compiled(family_of(source).read(source, request), trace, precision)
+
+
+def preview(model: str | Path, request: Request) -> Preview:
+    """What compiling would take of a folder, a file, or a model of the hub. Raises BadModel."""
+    layout = hub.layout(model, request.dtype)
+    family = family_of(layout)
+    return Preview.of(family.kind, layout, family.notes_on(layout, request))
 
 
 def _source(model: str | Path | ModelProto, dtype: str | None) -> Source:
-    return model if isinstance(model, ModelProto) else Layout.of(model, dtype)
+    return model if isinstance(model, ModelProto) else Layout.of(hub.local(model, dtype), dtype)
 
 
-def _compiled(model: Family, trace: Trace, precision: Precision) -> Model:
+def plain(model: str | Path | ModelProto, dtype: str | None = None) -> Source | None:
+    """The model if no other family takes it, whose sizes come from its configuration. Raises BadModel."""
+    source = _source(model, dtype)
+    return source if family_of(source) is PlainModel else None
+
+
+def compiled(model: Family, trace: Trace, precision: Precision) -> Model:
+    """The programs of a model that was read. Raises BadModel, UnsupportedOperator."""
     # Phase 1, prepare: the family makes the graphs such that numpy can run them.
     _apply(model, model.prepare(), trace)
     # Phase 2, golden values: those of the export, before any pass that could be wrong, unless phase 6 makes others.

@@ -85,6 +85,11 @@ class Family(ABC):
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
         """The ONNX files themselves, as onnxruntime can run them. Raises BadModel."""
 
+    @classmethod
+    def notes_on(cls, source: Source, request: Request) -> list[str]:
+        """What the files beside the model have its user know, before anything is compiled. Raises BadModel."""
+        return []
+
     def prepare(self) -> Passes:
         """What must be rewritten before golden values can be computed."""
         return {}

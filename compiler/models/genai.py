@@ -30,6 +30,15 @@ class Builder:
     sizes: dict[str, int]
 
 
+def files(layout: Layout) -> dict[str, Path]:
+    """The .onnx files by part, which need not be there yet; none if the folder is not of the builder."""
+    path = layout.find(NAME)
+    model = read_json(path).get("model") if path else None
+    parts = {part: model.get(part) for part in ("encoder", "decoder")} if isinstance(model, dict) else {}
+    names = {part: section.get("filename") for part, section in parts.items() if isinstance(section, dict)}
+    return {part: path.parent / name for part, name in names.items() if path and isinstance(name, str)}
+
+
 def read(layout: Layout) -> Builder | None:
     """None if the folder is not of the builder. Raises BadModel."""
     path = layout.find(NAME)

@@ -17,6 +17,7 @@ from intaglio.compiler.reader.pointers import refuse_pointer
 
 BELOW = "onnx"  # the folder of a hub's .onnx files
 FULL = "fp32"  # the dtype of a name without a suffix
+_LONG = 60  # characters of a path in a message that lists more
 ALIASES = {"q8": "quantized", "f32": "fp32", "f16": "fp16"}
 ENCODER, DECODER, MODEL = PARTS = ("encoder", "decoder", "model")
 
@@ -64,23 +65,24 @@ class Layout:
             return cls.listed(source, path, _listing(path) | inner, dtype)
         if not path.is_file():
             raise BadModel(f"{path} does not exist; name a .onnx file or a folder that holds one")
-        layout = cls.listed(source, path.parent, _listing(path.parent), dtype)
-        role, suffix = _role(path.name)
-        size = _sizes(_listing(path.parent)).get(path.name, path.stat().st_size)
-        named = role, File(path, suffix, size)
-        return cls(source, layout.folders, layout.files, layout.others, layout.dtypes, named)
+        return cls.listed(source, path.parent, _listing(path.parent), dtype, path.name)
 
     @classmethod
-    def listed(cls, source: str, folder: Path, listing: Mapping[str, int], dtype: str | None = None) -> Self:
-        """Of files, not all of which need to be there yet, by their names in `folder`: their sizes. Raises BadModel."""
+    def listed(
+        cls, source: str, folder: Path, listing: Mapping[str, int], dtype: str | None = None, name: str = ""
+    ) -> Self:
+        """Of files, not all of which need to be there yet, by their names in `folder`: their sizes.
+
+        name: the file that the user named, if it was a file. Raises BadModel.
+        """
         sizes = _sizes(listing)
-        here = [name for name in sizes if "/" not in name]
-        below = [name for name in sizes if PurePosixPath(name).parent == PurePosixPath(BELOW)]
+        here = [onnx for onnx in sizes if "/" not in onnx]
+        below = [onnx for onnx in sizes if PurePosixPath(onnx).parent == PurePosixPath(BELOW)]
         files: dict[str, dict[str, File]] = {}
         others = []
-        for name in here or below:
-            role, suffix = _role(PurePosixPath(name).name)
-            file = File(folder / name, suffix, sizes[name])
+        for onnx in here or below:
+            role, suffix = _role(PurePosixPath(onnx).name)
+            file = File(folder / onnx, suffix, sizes[onnx])
             if role:
                 files.setdefault(role, {})[suffix] = file
             else:
@@ -88,7 +90,11 @@ class Layout:
         folders = (folder / BELOW, folder) if not here and below else (folder,)
         if folder.name == BELOW:
             folders = (folder, folder.parent)
-        return cls(source, folders, files, tuple(others), _dtypes(dtype))
+        named = None
+        if name:
+            role, suffix = _role(name)
+            named = role, File(folder / name, suffix, sizes.get(name, listing.get(name, 0)))
+        return cls(source, folders, files, tuple(others), _dtypes(dtype), named)
 
     def __str__(self) -> str:
         return self.source
@@ -121,10 +127,18 @@ class Layout:
         if dtype is None and len(choices) == 1:
             return next(iter(choices.values()))
         if dtype is None:
-            raise BadModel(f"{self} holds several dtypes: {self._sizes_of(part)}; choose with {self._example(part)}")
+            name = self.source if len(self.source) < _LONG else f"...{self.source[-_LONG:]}"
+            raise BadModel(f"{name} holds several dtypes: {self._sizes_of(part)}; choose with {self._example(part)}")
         if dtype not in choices:
             raise BadModel(f"{self} has no {part} in {dtype}; choose from {', '.join(choices)}: {self._example(part)}")
         return choices[dtype]
+
+    def sources(self) -> dict[str, File]:
+        """The .onnx files that are compiled, by part. Raises BadModel where none fits, or several do."""
+        whole = self.has(ENCODER) and (not self.named or self.has(DECODER))
+        if whole and (not self.named or self.named[0].startswith(("encoder", "decoder"))):
+            return {part: self.file(part) for part in (ENCODER, DECODER)}
+        return {MODEL: self.named[1] if self.named else self.file(MODEL)}
 
     def is_named(self, part: str) -> bool:
         """Whether the user named the file of this part."""
@@ -165,7 +179,7 @@ class Layout:
         common = [dtype for dtype in choices[0] if all(dtype in c for c in choices)]
         sizes = {dtype: sum(c[dtype].size for c in choices) for dtype in common}
         sizes = sizes or {dtype: file.size for dtype, file in self._choices(part).items()}
-        return ", ".join(f"{dtype} ({_size(size)})" for dtype, size in sizes.items())
+        return ", ".join(f"{dtype} ({size_text(size)})" for dtype, size in sizes.items())
 
     def _example(self, part: str) -> str:
         smallest = min(self._choices(part).values(), key=lambda file: file.size).dtype
@@ -191,9 +205,9 @@ def _sizes(listing: Mapping[str, int]) -> dict[str, int]:
 
 
 def _role(name: str) -> tuple[str, str]:
-    """Role and dtype by the name of a file; no role, and f32, for other names."""
+    """Role and dtype by the name of a file; neither of them for other names."""
     match = _NAME.fullmatch(name)
-    return (match[1], match[2] or FULL) if match else ("", FULL)
+    return (match[1], match[2] or FULL) if match else ("", "")
 
 
 def _dtypes(text: str | None) -> dict[str, str]:
@@ -210,6 +224,7 @@ def _by_part(text: str) -> Iterator[tuple[str, str]]:
         yield name, ALIASES.get(dtype, dtype)
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes in decimal units with three digits: "1.63 GB"."""
     unit, factor = next(((u, f) for u, f in (("GB", 10**9), ("MB", 10**6)) if count >= f), ("kB", 10**3))
     return f"{count / factor:.3g} {unit}"

@@ -128,11 +128,11 @@ _SIGNS = {"detect_negative": "Greater", "detect_positive": "Less"}
 def _one_sided(builder: GraphBuilder, node: Node) -> Value:
     """An infinity whose sign is not one of those that do not count."""
     x = node.inputs[0]
-    found, zero = builder.IsInf(x), builder.constant(np.array(0, DTYPES[x.dtype]))
+    infinite, zero = builder.IsInf(x), builder.constant(np.array(0, DTYPES[x.dtype]))
     for attribute, other in _SIGNS.items():
         if not node.attrs.get(attribute, 1):
-            found = builder.And(found, builder.node(other, (x, zero))[0])
-    return found
+            infinite = builder.And(infinite, builder.node(other, (x, zero))[0])
+    return infinite
 
 
 # operators that take any number of operands: what two of them make, and the number for which there is a kernel

@@ -43,8 +43,8 @@ class RoundingOfChoice(Rule):
     def rewrite(op, out, x, scale, zero, choice, other):
         if other.scalar is None or x.type != out.type:
             op.decline(f"{other.name} is not a constant scalar")
-        kept, number = (op.like(op.root, {op.root.own.x: v}) for v in (x, other))
-        return op.Where(choice, kept, number)
+        result, number = (op.like(op.root, {op.root.own.x: v}) for v in (x, other))
+        return op.Where(choice, result, number)
 
 
 class NeverNaN(Rule):

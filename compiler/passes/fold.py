@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from intaglio.compiler.ir.graph import Graph, Node, Value
@@ -19,12 +21,12 @@ def fold(graph: Graph) -> int:
 
 def _merge_equal(graph: Graph) -> int:
     """Common subexpressions: of nodes that do the same to the same values, keep the first."""
-    seen: dict[tuple, Node] = {}
+    firsts: dict[tuple[Any, ...], Node] = {}
     merged = 0
     for listed in graph.nodes:
         node = graph.expect_producer(listed.output)  # as it is after the merges before it
         key = (node.computes, tuple(map(identity, node.inputs)))
-        first = seen.setdefault(key, node)
+        first = firsts.setdefault(key, node)
         if first is node or any(v in graph.outputs for v in node.outputs):
             continue
         for old, new in zip(node.outputs, first.outputs, strict=True):

@@ -190,17 +190,17 @@ def _hides(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
     ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
     for sizes in itertools.product(*ranges):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
-        made = evaluate.compute(graph, nodes, {}, env, keep=(mask,))
-        actual = made[mask] if nodes else evaluate.concrete(mask, env)
+        results = evaluate.compute(graph, nodes, {}, env, keep=(mask,))
+        actual = results[mask] if nodes else evaluate.concrete(mask, env)
         rows, columns = (dims.fixed(dims.substitute(d, env)) for d in (queries, keys))
         actual = np.broadcast_to(actual, np.broadcast_shapes(actual.shape, (rows, columns)))
         visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE
         hidden = ~actual if actual.dtype == bool else actual < _HIDDEN
         if window is None and actual.size:  # the largest size comes first
             window = int(visible.reshape(-1, columns)[-1].sum())
-        wanted = np.tri(rows, columns, columns - rows, dtype=bool)
-        wanted &= ~np.tri(rows, columns, columns - rows - (columns if window is None else window), dtype=bool)
-        causal, everywhere = causal and bool((visible == wanted).all()), everywhere and bool(visible.all())
+        expected = np.tri(rows, columns, columns - rows, dtype=bool)
+        expected &= ~np.tri(rows, columns, columns - rows - (columns if window is None else window), dtype=bool)
+        causal, everywhere = causal and bool((visible == expected).all()), everywhere and bool(visible.all())
         if not (causal or everywhere) or not (hidden == ~visible).all():
             return None
     if not causal:

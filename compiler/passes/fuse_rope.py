@@ -39,14 +39,14 @@ def fuse_rope(graph: Graph) -> int:
                 if (operand := _operand(graph, _before_roundings(graph, value), free)) is not None:
                     operands[operand.value] = operand
     understood: dict[object, _Heads | None] = {}
-    made: dict[object, Value] = {}
+    shared: dict[object, Value] = {}
     changed = 0
     for operand in operands.values():
         key = operand.signature
         if key not in understood:
             understood[key] = _understand(operand)
         if (heads := understood[key]) is not None:
-            _rewrite(operand, heads, made)
+            _rewrite(operand, heads, shared)
             changed += 1
     graph.prune()
     return changed
@@ -99,8 +99,8 @@ class _Operand:
         shape = [d for i, d in enumerate(self.source.shape) if i != self.axis]
         x = np.moveaxis(rows.astype(np.float32).reshape(len(rows), *shape), 0, self.axis)
         sizes = {self.tokens.name: len(rows)}
-        made = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, keep=(self.value,))
-        y = made[self.value][0]
+        results = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, keep=(self.value,))
+        y = results[self.value][0]
         return y.swapaxes(-1, -2) if self.swapped else y
 
 
@@ -206,14 +206,14 @@ def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
     return _Heads(plain.columns, plain.repeats, (cos, sin), bool(interleaved))
 
 
-def _rewrite(operand: _Operand, heads: _Heads, made: dict[object, Value]) -> None:
-    """`made`: tables by content, so that those of all layers are one, and rows that another operand reads too."""
+def _rewrite(operand: _Operand, heads: _Heads, shared: dict[object, Value]) -> None:
+    """`shared`: tables by content, so that those of all layers are one, and rows that another operand reads too."""
     graph, value, tokens = operand.graph, operand.value, dim(operand.tokens)
     sources = tuple(dict.fromkeys(s for node in operand.nodes for s in node.sources))
     builder = GraphBuilder(graph, graph.expect_producer(value), sources)
     kv_heads, head_dim = heads.columns.shape
     rows = (operand.source, heads.rotation)
-    x = made.get(rows) or made.setdefault(rows, _rotated(builder, operand, heads, made))
+    x = shared.get(rows) or shared.setdefault(rows, _rotated(builder, operand, heads, shared))
     x = builder.Transpose(_shaped(builder, x, 1, tokens, kv_heads, head_dim), perm=[0, 2, 1, 3])
     if heads.repeats > 1:
         shape = (1, kv_heads, heads.repeats, tokens, head_dim)
@@ -223,13 +223,13 @@ def _rewrite(operand: _Operand, heads: _Heads, made: dict[object, Value]) -> Non
     builder.rebind(value, builder.Transpose(x, perm=[0, 1, 3, 2]) if operand.swapped else x)
 
 
-def _rotated(builder: GraphBuilder, operand: _Operand, heads: _Heads, made: dict[object, Value]) -> Value:
+def _rotated(builder: GraphBuilder, operand: _Operand, heads: _Heads, shared: dict[object, Value]) -> Value:
     """Token rows [1, T, columns] of all heads, one after the other."""
     x = _selected(builder, operand, heads.columns.reshape(-1))
     if heads.tables is None:
         return x
     named = zip(("cos", "sin"), heads.tables, strict=True)
-    cos, sin = (made.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named)
+    cos, sin = (shared.setdefault(t.tobytes(), builder.constant(t, f"rotary.{name}")) for name, t in named)
     return builder.add(Rotary(cos, sin, (x,), heads=(len(heads.columns),), interleaved=heads.interleaved, past=0))
 
 
@@ -245,9 +245,9 @@ def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> 
     layer = Linear.of(maker)
     if not whole and layer is not None and layer.is_plain:
         bias = None if layer.bias is None else _some_rows(builder, layer.bias, columns)
-        made = builder.add(Linear(layer.x, _some_rows(builder, layer.weight, columns), bias))
-        made.origin = provenance.columns(source.origin, columns)
-        return made
+        selection = builder.add(Linear(layer.x, _some_rows(builder, layer.weight, columns), bias))
+        selection.origin = provenance.columns(source.origin, columns)
+        return selection
     axes = [operand.axis, *(i for i in range(len(source.shape)) if i != operand.axis)]
     rows = _shaped(builder, builder.Transpose(source, perm=axes), 1, dim(operand.tokens), operand.width)
     return rows if whole else builder.Gather(rows, builder.constant(columns), axis=2)

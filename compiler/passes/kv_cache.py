@@ -90,8 +90,8 @@ def _apart(node: Node, over: list[Value], tokens: Symbol) -> bool:
 def _token_axis(value: Value, tokens: Symbol) -> int | None:
     """The axis along which the tokens lie, one after the other, counted from the end; None if there is no such one."""
     rank = len(value.shape)
-    found = [i - rank for i, d in enumerate(value.shape) if tokens in dims.symbols(d)]
-    return found[0] if len(found) == 1 and value.shape[found[0]] == dims.dim(tokens) else None
+    axes = [i - rank for i, d in enumerate(value.shape) if tokens in dims.symbols(d)]
+    return axes[0] if len(axes) == 1 and value.shape[axes[0]] == dims.dim(tokens) else None
 
 
 def _last_axis(node: Node) -> bool:

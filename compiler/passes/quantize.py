@@ -58,11 +58,11 @@ class Precision:
         Where nothing was asked for, the formats are those that the model came in.
         """
         if not self.reduced:
-            found = {v.const: v.name for graph in graphs for v in graph.values() if isinstance(v.const, PackedMatrix)}
-            given: dict[str, list[str]] = {}
-            for const, name in found.items():
-                given.setdefault(const.format, []).append(name)
-            return {"name": " and ".join(sorted(given)), "packed": given} if given else {"name": self.name}
+            names = {v.const: v.name for graph in graphs for v in graph.values() if isinstance(v.const, PackedMatrix)}
+            formats: dict[str, list[str]] = {}
+            for const, name in names.items():
+                formats.setdefault(const.format, []).append(name)
+            return {"name": " and ".join(sorted(formats)), "packed": formats} if formats else {"name": self.name}
         return {"name": self.name, "packed": self.packed, "kept_f32": self.kept, "accuracy": accuracy}
 
     def of(self, value: Value, formats: list[str], importance: np.ndarray | None = None) -> PackedMatrix | None:
@@ -91,10 +91,12 @@ class Statistics:
 
 def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str, int]) -> dict[Value, Statistics]:
     """What the layers of a graph read in one run."""
-    read = {layer.x for n in graph.nodes if (layer := Linear.of(n)) and layer.window is None}
+    nodes = graph.nodes
+    read = {layer.x for n in nodes if (layer := Linear.of(n)) and layer.window is None}
+    last = max((i for i, n in enumerate(nodes) if read & {*n.outputs}), default=-1)  # an output layer comes after it
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
-    made = evaluate.compute(graph, graph.nodes, values, symbols, keep=read)
-    rows = {v: made[v].reshape(-1, made[v].shape[-1]) for v in read}
+    results = evaluate.compute(graph, nodes[: last + 1], values, symbols, keep=read)
+    rows = {v: results[v].reshape(-1, results[v].shape[-1]) for v in read}
     return {v: Statistics(x.mean(0), np.square(x).mean(0)) for v, x in rows.items()}
 
 
@@ -111,24 +113,24 @@ def quantize(
 ) -> int:
     """Returns the number of tensors whose format changed. `report` hears of the bytes that were looked at, in f32."""
     heads = [n for n in graph.nodes if Linear.of(n) and n.output in graph.outputs and _matrix(n)]
-    kept = {_content(matrix) for n in heads if (matrix := _matrix(n))} if precision.keep_head else set()
+    excluded = {_content(matrix) for n in heads if (matrix := _matrix(n))} if precision.keep_head else set()
     changed = 0
     for node in (*heads, *(n for n in graph.nodes if n not in heads)):  # a table takes the format of the head it is
         value, layer = _matrix(node), Linear.of(node)
         if value is None:
             continue
-        seen = observed.get(layer.x) if layer is not None else None
+        statistics = observed.get(layer.x) if layer is not None else None
         formats = []
-        if precision.quantize is not None and _by_fours(layer) and not (kept and _content(value) in kept):
+        if precision.quantize is not None and _by_fours(layer) and not (excluded and _content(value) in excluded):
             formats.append(precision.quantize)
         if precision.storage != "f32" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
             formats.append(precision.storage)
-        packed = precision.of(value, formats, seen.square if seen is not None else None)
+        packed = precision.of(value, formats, statistics.square if statistics is not None else None)
         report(4 * value.numbers.size)
         if packed is not None:
             new = graph.replace(node, node.reading({value: Value(value.name, value.type, packed)}))
-            if node in heads and seen is not None:
-                _correct(graph, new, (evaluate.concrete(value, {}) - packed.dequantized()) @ seen.mean)
+            if node in heads and statistics is not None:
+                _correct(graph, new, (evaluate.concrete(value, {}) - packed.dequantized()) @ statistics.mean)
             changed += 1
     return changed + (_halve_caches(graph) if precision.storage == "f16" else 0)
 

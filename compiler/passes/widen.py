@@ -23,10 +23,10 @@ _MATRICES = {"Conv": 1, "Gather": 0, "Gemm": 1, "MatMul": 1}  # which input may 
 
 def widen(graph: Graph, whole: bool = False) -> int:
     """Returns the number of values that changed. The graph's inputs and outputs keep their types unless `whole`."""
-    kept = [] if whole else [*graph.inputs, *graph.outputs]
+    ports = [] if whole else [*graph.inputs, *graph.outputs]
     values = dict.fromkeys((*graph.values(), *graph.inputs, *graph.outputs))
     narrow = [v for v in values if v.dtype in _NARROW and v.const is None and not _is_rounded(graph, v)]
-    ends = {v: v.dtype for v in narrow if v in kept}
+    ends = {v: v.dtype for v in narrow if v in ports}
     for value in narrow:
         value.type = TensorType("f32", value.shape)
     changed = sum(_widen_node(graph, node) for node in graph.nodes)
@@ -48,12 +48,12 @@ def _widen_node(graph: Graph, node: Node) -> bool:
     inputs = tuple(_widened(v, _MATRICES.get(node.op) == i) for i, v in enumerate(node.inputs))
     attrs = {name: _attribute(name, a) for name, a in node.attrs.items()}
     attrs |= {"to": node.output.dtype} if node.op == "Cast" else {}
-    known = node.output.const is None and all(v is None or v.const is not None for v in inputs)
+    constant = node.output.const is None and all(v is None or v.const is not None for v in inputs)
     before, after = (*node.inputs, *node.attrs.values()), (*inputs, *attrs.values())
-    if all(a is b for a, b in zip(before, after, strict=True)) and not known:
+    if all(a is b for a, b in zip(before, after, strict=True)) and not constant:
         return False
     new = graph.replace(node, Node(node.op, operands(inputs), node.outputs, attrs, node.sources))
-    if known:
+    if constant:
         infer(new)
     return True
 

@@ -15,7 +15,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from intaglio.compiler.ir.dims import PREFIX, Dim, Symbol, dim
+from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import DTYPES, OPSET, Graph, Node, Origin, TensorType, Value, operands
 from intaglio.compiler.ir.refusals import Refusals
@@ -27,6 +27,7 @@ from intaglio.compiler.reader.pointers import refuse_pointer
 from intaglio.compiler.reader.tensors import array, attribute
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.types import element
+from intaglio.runtime.contract import FREE
 
 MAX_UNBOUND = 1024  # the largest size of a dynamic dimension that is not bound
 
@@ -102,7 +103,7 @@ def label(size: onnx.TensorShapeProto.Dimension, name: str, axis: int) -> str:
 
 def identifier(label: str) -> str:
     """The name of the symbol of a size, unless another size has it already."""
-    return PREFIX + "".join(c if c.isalnum() else "_" for c in label)
+    return FREE + "".join(c if c.isalnum() else "_" for c in label)
 
 
 def _opset(proto: ModelProto | onnx.FunctionProto) -> int:

@@ -268,7 +268,7 @@ def _is_number(scalar: float, number: float) -> bool:
 
 
 def _match_all(
-    graph: Graph, patterns: tuple, values: tuple[Value | None, ...], bound: Bound, missed: Missed
+    graph: Graph, patterns: tuple[Any, ...], values: tuple[Value | None, ...], bound: Bound, missed: Missed
 ) -> Iterator[Bound]:
     if not patterns:
         yield bound

@@ -47,8 +47,8 @@ def binding(text: str) -> tuple[str, Any]:
     if re.fullmatch(r"[+-]?\d*\.\d+(e[+-]?\d+)?", value):
         return name, float(value)
     if re.fullmatch(rf"{_SIZE}(x{_SIZE})*", value):
-        sizes = tuple(map(_size, value.split("x")))
-        return name, sizes[0] if len(sizes) == 1 and sizes[0] is not None else sizes
+        first, *others = map(_size, value.split("x"))
+        return name, (first, *others) if others or first is None else first
     if value.endswith(".npy"):
         try:
             return name, read_array(value)

@@ -15,7 +15,10 @@ SUMMARY = "compile a model into a bundle"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="a .onnx file, or a folder that an exporter wrote or a hub lays out"
+        "model",
+        metavar="MODEL",
+        help="a .onnx file, a folder that an exporter wrote or a hub lays out, or a model of the Hugging Face hub "
+        "(hf:OWNER/NAME or hf:OWNER/NAME@REVISION)",
     )
     purpose = parser.add_mutually_exclusive_group(required=True)
     purpose.add_argument(
@@ -23,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     purpose.add_argument(
         "--explain", metavar="RULE", help="show where this rewrite rule came closest to matching; write nothing"
+    )
+    purpose.add_argument(
+        "--dry-run", action="store_true", help="print which files would be taken for what; write nothing"
     )
     parser.add_argument(
         "--bind",
@@ -67,6 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
+    if options.dry_run:
+        print(printable(intaglio.preview(options.model, max_length=options.max_length, dtype=options.dtype)))
+        return 0
     return _explain(options, progress) if options.explain is not None else _compile(options, progress)
 
 

@@ -158,10 +158,10 @@ class _Bounded(ImmutableSandboxedEnvironment):
         """For a call. What it makes is at most as large as its arguments, times the numbers among them."""
         arguments = list(arguments)
         size = partial(_content, most=self.left) if name in _WRITERS else _size
-        made = 0 if name in _QUICK else sum(map(size, arguments))
+        total = 0 if name in _QUICK else sum(map(size, arguments))
         if name in _MULTIPLIERS:
-            made += math.prod(1 + len(a) for a in arguments if isinstance(a, (str, *_COLLECTIONS)))
-        self.spend(STEP + made * math.prod(max(1, abs(a)) for a in arguments if isinstance(a, int)))
+            total += math.prod(1 + len(a) for a in arguments if isinstance(a, (str, *_COLLECTIONS)))
+        self.spend(STEP + total * math.prod(max(1, abs(a)) for a in arguments if isinstance(a, int)))
 
     def _paid(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)

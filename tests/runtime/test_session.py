@@ -55,7 +55,7 @@ def feeds(rows: int = 3, **changed: Any) -> dict[str, Any]:
         ({"x": None}, "needs the inputs x"),
         ({"x": None, "n": None}, "needs the inputs n, x"),
         ({"z": 1}, "no inputs z"),
-        ({"x": np.ones(8)}, r"input x: expected the shape \['new_tokens', 8\], got \[8\]"),
+        ({"x": np.ones(8)}, r"input x: expected the shape \[new_tokens, 8\], got \[8\]"),
         ({"x": np.ones((3, 7))}, "input x: expected the shape"),
         ({"x": np.ones((3, 8, 1))}, "input x: expected the shape"),
         ({"x": np.ones((4, 8))}, "expected the shape"),

@@ -112,6 +112,10 @@ class LanguageModel(Family):
         }
 
     @classmethod
+    def notes_on(cls, source: Source, request: Request) -> list[str]:
+        return folders.read(cast(Layout, source), request.max_length).notes
+
+    @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
         folder = folders.read(cast(Layout, source))
         return DecoderReference(folder.decoder, folder.sizes)

@@ -47,7 +47,7 @@ class PlainModel(Family):
     @classmethod
     def read(cls, source: Source, request: Request) -> Self:
         request.refuse_max_length(source)
-        model, folder = _open(source)
+        model, folder = opened(source)
         return cls(load.load(model, MAIN, folder=folder, bind=bound(model, request.bind)))
 
     def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
@@ -78,7 +78,7 @@ class PlainModel(Family):
 
     @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
-        return PlainReference(*_open(source), bind)
+        return PlainReference(*opened(source), bind)
 
 
 class PlainReference:
@@ -92,7 +92,7 @@ class PlainReference:
         return {MAIN: Observed(run(MAIN, {**self._fixed, **wide}), symbols)}
 
 
-def _open(source: Source) -> tuple[ModelProto, Path | None]:
+def opened(source: Source) -> tuple[ModelProto, Path | None]:
     """The model, and the folder of its external data."""
     if isinstance(source, ModelProto):
         return source, None

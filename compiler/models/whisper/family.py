@@ -144,6 +144,10 @@ class Whisper(Family):
         return partial(last_position, tokens=new), partial(sample_token, rules=rules, symbols=self._symbols, new=new)
 
     @classmethod
+    def notes_on(cls, source: Source, request: Request) -> list[str]:
+        return folders.read(cast(Layout, source)).notes
+
+    @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
         return WhisperReference(folders.read(cast(Layout, source)))
 

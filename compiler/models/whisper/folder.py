@@ -40,7 +40,7 @@ def matches(layout: Layout) -> bool:
     if not config and (built := genai.read(layout)) is not None:
         config = built.config
     if layout.named:
-        return config.get("model_type") == "whisper" and (layout.is_named(ENCODER) or layout.is_named(DECODER))
+        return config.get("model_type") == "whisper" and layout.named[0].startswith(("encoder", "decoder"))
     return config.get("model_type") == "whisper" or layout.has(ENCODER)
 
 

@@ -1,0 +1,51 @@
+"""Trial: whether a plain model compiles with given sizes, found out without writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+
+from intaglio.codegen.bundle import assemble
+from intaglio.codegen.fuse.pipeline import fuse
+from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.models import families
+from intaglio.compiler.models.family import Request, Source
+from intaglio.compiler.models.model import Decoder, GoldenRun
+from intaglio.compiler.models.plain import sizes
+from intaglio.compiler.models.plain.family import PlainModel, opened
+from intaglio.compiler.passes.pipeline import Trace
+from intaglio.compiler.passes.quantize import Precision
+
+
+class _Trial(PlainModel):
+    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
+        return []
+
+
+def attempt(source: Source, bind: Mapping[str, Any]) -> None:
+    """Raises BadModel where compiling `source` with `bind` would."""
+    model = families.compiled(_Trial.read(source, Request(bind)), Trace(), Precision())
+    fuse(model.graphs, Trace())
+    assemble.check(model)
+
+
+def settle(
+    model: str | Path | ModelProto, request: Request, error: BadModel, say: Callable[[str], None]
+) -> tuple[dict[str, Any], str]:
+    """The sizes with which a model compiles that was refused, and a note that says so; see sizes.settle.
+
+    Raises `error`, with what to give at its end. `say`: called with each of its reasons.
+    """
+    try:
+        source = families.plain(model, request.dtype)
+        if source is None or request.max_length is not None:
+            raise error
+        return sizes.settle(opened(source)[0], request.bind, error, partial(attempt, source))
+    except UnsupportedOperator as refusal:
+        for reason in refusal.reasons:
+            say(str(reason))
+        raise

@@ -1,0 +1,247 @@
+"""Free sizes: which of them must be given so that a refused model compiles. Found by trying, not by reasoning.
+
+A refusal far from the inputs rarely says which size it comes from, but a model that compiles with one given does.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from onnx import ModelProto
+
+from intaglio.compiler.ir.errors import MOST, BadModel, Reason, UnsupportedOperator, listed
+from intaglio.compiler.ir.graph import FLOATS
+from intaglio.compiler.models.plain import binding
+from intaglio.compiler.reader import load
+from intaglio.runtime.contract import FREE
+
+Bind = Mapping[str, Any]
+Attempt = Callable[[Bind], None]  # raises BadModel where the model does not compile with these sizes
+
+MOST_ATTEMPTS = 48  # to find out what helps
+RATE = 16_000  # samples a second, of models that take speech
+
+_LENGTHS = re.compile(r"seq|len|time|frame|token|past|cache|history|^[tl]$")
+_IMAGES = re.compile(r"height|width|^[hw]$")
+_SUM = re.compile(rf"(?:\d+\*)?{FREE}\w+(?:[+-](?:\d+\*)?\w+)*")
+_SCALES = (1.0, 1 / 8, 4.0, 8.0, 128.0)  # of the example values, where those do not fit the model
+_WIDEST = 4  # times the example: the end of the ranges that are tried
+_BATCH = 4  # another size of a batch that became 1
+
+
+def settle(model: ModelProto, bind: Bind, error: BadModel, attempt: Attempt) -> tuple[dict[str, Any], str]:
+    """`bind` with a batch of 1, if that is all that a refused model needs, and a note that says so.
+
+    Raises `error` with what to give otherwise.
+    """
+    search = _Search(model, bind, attempt)
+    if search.batch and search.works(search.batch):
+        return {**bind, **search.batch}, search.note()
+    raise search.explained(error) from error
+
+
+class _Search:
+    def __init__(self, model: ModelProto, bind: Bind, attempt: Attempt) -> None:
+        self._model, self._bind, self._attempt = model, bind, attempt
+        self._tried: dict[str, BadModel | None] = {}
+        given = binding.bound(model, bind)
+        inputs = load.input_types(model)
+        self._places = {
+            label: (i, axis)
+            for label, (i, axis) in binding.free(model).items()
+            if i not in given and not isinstance(given.get(label), int)
+        }
+        self._ranges = {label: size for label, size in given.items() if isinstance(size, range)}
+        self._types = {label: inputs[i] for label, (i, _) in self._places.items()}
+        self.batch = {label: 1 for label in self._places if self._is_batch(label) and label not in self._ranges}
+        self._switches = {name: _value(name) for name, size in _switches(model).items() if name not in given and size}
+
+    def works(self, sizes: Bind) -> bool:
+        return self._error(sizes) is None
+
+    def note(self) -> str:
+        """What a user should know of a batch that became 1."""
+        names = ", ".join(self.batch)
+        for size in (range(1, 2 * _BATCH + 1), _BATCH):
+            if self.works(dict.fromkeys(self.batch, size)):
+                another = f"for more, compile with {_options(dict.fromkeys(self.batch, size))}"
+                return f"the batch ({names}) is 1, because the model does not compile with a free one; {another}"
+        return f"the batch ({names}) is 1; the model does not compile with another one"
+
+    def explained(self, error: BadModel) -> BadModel:
+        """`error` in the user's own names, with what to give at its end."""
+        candidates, rest = self._candidates()
+        if candidates:
+            needed = self._needed(candidates)
+            return self._refusal(error, f"; give sizes, for example {_example(needed, self._wide(needed))}")
+        if not isinstance(error, UnsupportedOperator):
+            return self._final(error)
+        if not self._places or (rest is not None and _nodes(rest) <= _nodes(error)):
+            return self._final(rest or error)
+        return self._refusal(error, f"; what can be given: --bind NAME=SIZE for {listed(list(self._places))}")
+
+    def _candidates(self) -> tuple[dict[str, Any], BadModel | None]:
+        """Sizes, and inputs if need be, with which the model compiles; else how it is refused with sizes alone."""
+        rest: BadModel | None = None
+        for scale in _SCALES if self._places else _SCALES[:1]:
+            sizes = self._sizes(scale)
+            inner = {label: 1 for label in self._places if self._is_inner(label)}
+            for chosen in (sizes, sizes | self._switches, sizes | inner, sizes | inner | self._switches):
+                if chosen and self.works(chosen):
+                    return chosen, None
+            error = self._error(sizes)
+            if rest is None and isinstance(error, UnsupportedOperator):
+                rest = error
+        return {}, rest
+
+    def _needed(self, candidates: dict[str, int]) -> dict[str, int]:
+        """As few of the candidates as the model needs (QuickXplain, Junker 2004)."""
+
+        def needed(fixed: dict[str, int], of: Sequence[str]) -> dict[str, int]:
+            if self.works(fixed):
+                return {}
+            if len(of) == 1:
+                return {of[0]: candidates[of[0]]}
+            first, second = of[: len(of) // 2], of[len(of) // 2 :]
+            late = needed(fixed | {name: candidates[name] for name in first}, second)
+            return needed(fixed | late, first) | late
+
+        return needed({}, sorted(candidates, key=lambda name: (name not in self.batch, name in self._switches)))
+
+    def _wide(self, needed: dict[str, int]) -> dict[str, range]:
+        """Ranges that the model takes instead of needed sizes, all of them at once."""
+        wide: dict[str, range] = {}
+        for name in needed.keys() - self.batch.keys() - self._switches.keys() - self._ranges.keys():
+            for low in (1, needed[name]):
+                tried = range(low, _WIDEST * needed[name] + 1)
+                if name not in wide and self.works(needed | wide | {name: tried}):
+                    wide[name] = tried
+        return wide
+
+    def _final(self, error: BadModel) -> BadModel:
+        """A refusal that sizes do not cure."""
+        if isinstance(error, UnsupportedOperator) and any("computed at run time" in r.why for r in error.reasons):
+            names = list(_switches(self._model))
+            end = f"; an input that decides it can be given: --bind NAME=VALUE or NAME=FILE.npy for {listed(names, 80)}"
+            return self._refusal(error, end if names else "; this is not supported")
+        return error if str(error) == self._named(str(error)) else self._refusal(error, "")
+
+    def _refusal(self, error: BadModel, end: str) -> UnsupportedOperator:
+        reasons = getattr(error, "reasons", ()) or (Reason("", str(error), ()),)
+        named = [Reason(r.op, self._named(r.why), r.nodes) for r in reasons]
+        return UnsupportedOperator(named[0].why, named[0].op, ", ".join(named[0].nodes), named, end)
+
+    def _named(self, text: str) -> str:
+        """`text` with sizes as the user calls them, and spaces in their sums."""
+        labels = {load.identifier(label): label for label in binding.free(self._model)}
+        spaced = _SUM.sub(lambda sum: re.sub(r"(?<=\w)[+-]", r" \g<0> ", sum[0]).replace("*", " * "), text)
+        return re.sub(rf"\b{FREE}\w+", lambda name: labels.get(name[0], name[0]), spaced)
+
+    def _error(self, sizes: Bind) -> BadModel | None:
+        """Why the model does not compile with `sizes`, or None. After too many attempts: that."""
+        key = repr(sorted(sizes.items()))
+        if key not in self._tried:
+            if len(self._tried) >= MOST_ATTEMPTS:
+                return BadModel(f"{MOST_ATTEMPTS} attempts did not find sizes that help")
+            try:
+                self._attempt({**self._bind, **sizes})
+                self._tried[key] = None
+            except BadModel as error:
+                self._tried[key] = error
+        return self._tried[key]
+
+    def _sizes(self, scale: float) -> dict[str, Any]:
+        """An example of every free size; those that are sums of others are the sums of their examples."""
+        simple = {label: self._size(label, scale) for label in self._places}
+        return {label: _sum(label, simple) or self._within(label, size) for label, size in simple.items()}
+
+    def _size(self, label: str, scale: float) -> int:
+        return 1 if self._is_batch(label) else max(1, math.ceil(scale * self._typical(label)))
+
+    def _typical(self, label: str) -> int:
+        (_, axis), (dtype, rank) = self._places[label], self._types[label]
+        name = self._words(label)
+        if _LENGTHS.search(name) or (dtype not in FLOATS and axis == 1):
+            return 128
+        if _IMAGES.search(name) or (rank == 4 and axis >= 2 and not name):
+            return 224
+        return 64
+
+    def _is_batch(self, label: str) -> bool:
+        (_, axis), (_, rank) = self._places[label], self._types[label]
+        name = self._words(label)
+        return "batch" in name or (axis == 0 and rank > 1 and not _LENGTHS.search(name))
+
+    def _is_inner(self, label: str) -> bool:
+        """Whether it may be the batch of a state [layers, batch, units]: without a name, and not the last axis."""
+        (_, axis), (_, rank) = self._places[label], self._types[label]
+        return not self._words(label) and axis < rank - 1
+
+    def _words(self, label: str) -> str:
+        """The name of a size in lower case, empty if it has none."""
+        name, axis = self._places[label]
+        return "" if label == f"{name}.{axis}" else label.lower()
+
+    def _within(self, label: str, size: int) -> int:
+        allowed = self._ranges.get(label)
+        return min(max(size, allowed.start), allowed.stop - 1) if allowed else size
+
+
+def _switches(model: ModelProto) -> dict[str, bool]:
+    """The inputs that may decide shapes: integers and booleans of rank 0 or 1, and whether each is one number."""
+    result: dict[str, bool] = {}
+    for i in load.free_inputs(model):
+        dims = i.type.tensor_type.shape.dim
+        if len(dims) <= 1 and load.input_types(model)[i.name][0] not in FLOATS:
+            result[i.name] = all(d.dim_value == 1 for d in dims)
+    return result
+
+
+def _value(name: str) -> int:
+    """An example of an input that is one number."""
+    return RATE if re.search(r"^sr$|rate", name.lower()) else 1
+
+
+def _nodes(error: BadModel) -> set[str]:
+    return {node for reason in getattr(error, "reasons", ()) for node in reason.nodes} or {str(error)}
+
+
+def _sum(label: str, sizes: Mapping[str, int]) -> int:
+    """The value of a label such as past + 1, 0 where it is not arithmetic on labels."""
+    try:
+        tree = ast.parse(label, mode="eval").body
+        return max(0, _evaluated(tree, sizes)) if isinstance(tree, ast.BinOp) else 0
+    except (SyntaxError, KeyError, TypeError, ValueError):
+        return 0
+
+
+def _evaluated(tree: ast.expr, sizes: Mapping[str, int]) -> int:
+    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Sub | ast.Mult):
+        a, b = _evaluated(tree.left, sizes), _evaluated(tree.right, sizes)
+        return a + b if isinstance(tree.op, ast.Add) else a - b if isinstance(tree.op, ast.Sub) else a * b
+    return sizes[tree.id] if isinstance(tree, ast.Name) else int(ast.literal_eval(tree))
+
+
+def _option(name: str, value: Any) -> str:
+    return f"--bind {shlex.quote(f'{name}={binding.shown(value)}')}"
+
+
+def _example(sizes: Mapping[str, int], wide: Mapping[str, range]) -> str:
+    """The options that give sizes, each with the range that may stand there instead."""
+    options = [
+        _option(name, size) + (f" (or {binding.shown(wide[name])})" if name in wide else "")
+        for name, size in sizes.items()
+    ]
+    count = len(options)
+    while count > 1 and len(" ".join(options[:count])) > MOST * 2 // 3:
+        count -= 1
+    return " ".join(options[:count]) + (f" and {len(options) - count} more" if count < len(options) else "")
+
+
+def _options(sizes: Bind) -> str:
+    return " ".join(_option(name, size) for name, size in sizes.items())

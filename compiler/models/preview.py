@@ -1,0 +1,50 @@
+"""What compiling would take of a source: the .onnx files by part, and the files of settings and text beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from intaglio.compiler.models import genai, tokenizer_files
+from intaglio.compiler.models.layout import File, Layout
+from intaglio.runtime.contract import PLAIN
+
+# Purpose -> the files that serve it, the preferred one first.
+_BESIDE = {
+    "configuration": ("config.json", genai.NAME),
+    "generation": ("generation_config.json",),
+    "tokenizer": (tokenizer_files.FILE, tokenizer_files.VOCABULARY),
+    "chat template": ("chat_template.jinja", "chat_template.json"),
+}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """`kind` of the bundle, the .onnx files by part, and the other files by purpose, None where there is none."""
+
+    kind: str
+    models: dict[str, File]
+    beside: dict[str, Path | None]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, kind: str, layout: Layout, notes: list[str]) -> Self:
+        """Raises BadModel where no .onnx file fits, or several do."""
+        return cls(kind, models(layout), {} if kind == PLAIN else dict(_beside(layout)), notes)
+
+
+def models(layout: Layout) -> dict[str, File]:
+    """The .onnx files that are compiled, by part, which need not be there yet. Raises BadModel."""
+    named = genai.files(layout)
+    if not named:
+        return layout.sources()
+    files = (*layout.others, *(file for by_dtype in layout.files.values() for file in by_dtype.values()))
+    sizes = {file.path: file.size for file in files}
+    return {part: File(path, "", sizes.get(path, 0)) for part, path in named.items()}
+
+
+def _beside(layout: Layout) -> Iterator[tuple[str, Path | None]]:
+    for purpose, names in _BESIDE.items():
+        yield purpose, next((path for name in names if (path := layout.find(name))), None)

@@ -1,0 +1,80 @@
+"""Free sizes: what a refusal says to give makes the model compile, and a batch that nothing needs is 1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+import pytest
+
+from intaglio.codegen.bundle import trial
+from intaglio.commands.arguments import binding
+from intaglio.compiler.ir.errors import MOST, BadModel
+from intaglio.compiler.models.family import Request
+
+
+def model(text: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> main {text}')
+
+
+def settled(made: onnx.ModelProto, bind: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], str]:
+    """What becomes of the refusal of a model."""
+    with pytest.raises(BadModel) as refused:
+        trial.attempt(made, bind or {})
+    return trial.settle(made, Request(bind or {}), refused.value, lambda line: None)
+
+
+WINDOW = "(float[1, 1, {}] x, float[1, 1, 400] w) => (float[1, 1, L] y) {{ y = Conv<strides = [160]>(x, w) }}"
+BRANCH = (
+    "(float[2, 3] x, bool flag) => (float[2, 3] y) { y = If(flag) <then_branch = a () => (float[2, 3] p)"
+    " { p = Neg(x) }, else_branch = b () => (float[2, 3] q) { q = Abs(x) }> }"
+)
+FLAT = "(float[batch, tokens, 4] x) => (float[n] y) <int64[1] flat = {-1}> { y = Reshape(x, flat) }"
+LENGTHS = "(float[1, time, width] x) => (float[n] y) <int64[1] flat = {-1}> { y = Reshape(x, flat) }"
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        (WINDOW.format("?"), ["x.2"]),
+        (WINDOW.format("samples"), ["samples"]),
+        (BRANCH, ["flag"]),
+        (LENGTHS, ["time"]),
+        ("(float[4, ?] x, float[4, ?] z) => (float[4, n] y) { y = Add(x, z) }", ["x.1", "z.1"]),
+    ],
+)
+def test_what_a_refusal_says_to_give_helps(text: str, names: list[str]) -> None:
+    """No more than needed; the example lets the model compile."""
+    made = model(text)
+    with pytest.raises(BadModel) as caught:
+        settled(made)
+    refusal = str(caught.value)
+    assert len(refusal) <= MOST and not re.search(r"\bn_", refusal)
+    bind = dict(binding(option) for option in re.findall(r"--bind (\S+)", refusal))
+    assert sorted(bind) == names
+    trial.attempt(made, bind)
+
+
+def test_a_batch_that_nothing_needs_is_one() -> None:
+    """The note says how to compile for more."""
+    bind, note = settled(model(FLAT))
+    assert bind == {"batch": 1} and "batch" in note
+    trial.attempt(model(FLAT), dict([binding(re.search(r"--bind (\S+)", note)[1])]))
+
+
+def test_what_sizes_do_not_cure_is_said_alone() -> None:
+    """An operator without a kernel is left when every size is given."""
+    made = model(WINDOW.format("N").replace("}", " z = NonZero(y) }").replace("y)", "y, int64[3, k] z)", 1))
+    with pytest.raises(BadModel) as caught:
+        settled(made)
+    assert "NonZero" in str(caught.value) and "--bind" not in str(caught.value)
+
+
+def test_sizes_that_depend_on_data() -> None:
+    """The inputs that may decide them are listed."""
+    made = model("(int64[1] count, float[8] x) => (float[n] y) { y = Tile(x, count) }")
+    with pytest.raises(BadModel) as caught:
+        settled(made)
+    assert "--bind" in str(caught.value) and "count" in str(caught.value)
