@@ -46,10 +46,8 @@ def read(layout: Layout) -> bytes | None:
         pairs = [(a, b) for a, b in (line.split() for line in lines if line and not line.startswith("#version"))]
         tokenizer = _tokenizer(kind, vocabulary, pairs, bool(settings.get("add_prefix_space", False)))
         special = special_tokens(layout)
-        listed = [
-            *settings.get("additional_special_tokens", ()),
-            *layout.json(SPECIAL).get("additional_special_tokens", ()),
-        ]
+        lists = [named.get("additional_special_tokens") or () for named in (settings, layout.json(SPECIAL))]
+        listed = [token for tokens in lists for token in tokens]
         _add(tokenizer, {*special.values(), *map(_text, listed)}, settings, layout.json(ADDED))
         _surround(tokenizer, kind, special, settings)
         return tokenizer.to_str().encode()

@@ -103,8 +103,10 @@ def _token(
     special: dict[str, str],
 ) -> Any:
     """The id of a special token, or several, as the settings say, or else the tokenizer."""
-    ids = (settings[f"{name}_id"] for settings in (generation, config) if settings.get(f"{name}_id") is not None)
-    return next(ids, tokenizer_files.token_id(tokenizer, special.get(name)))
+    for settings in (generation, config):
+        if settings.get(f"{name}_id") is not None:
+            return settings[f"{name}_id"]
+    return tokenizer_files.token_id(tokenizer, special.get(name))
 
 
 def _limit(config: dict[str, Any]) -> int | None:

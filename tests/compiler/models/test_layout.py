@@ -94,6 +94,23 @@ def test_a_named_part_means_the_whisper(tmp_path: Path, role: str) -> None:
     assert "is fp32" in refusal(Layout.of(folder / "onnx/encoder_model.onnx", "q4").file, ENCODER)
 
 
+def test_a_decoder_with_a_cache_means_the_whisper_too(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "whisper-split-18", tmp_path / "w")
+    layout = Layout.of(tmp_path / "w/decoder_with_past_model.onnx")
+    assert families.family_of(layout) is Whisper
+    assert layout.sources()[DECODER].path.name == "decoder_model.onnx"
+
+
+def test_many_dtypes_fit_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    names = ("", "_fp16", "_int8", "_uint8", "_quantized", "_q4", "_q4f16", "_bnb4")
+    for name in names:
+        (folder / f"model{name}.onnx").write_bytes(b"x" * 123_456)
+    text = refusal(Layout.of(folder).file, MODEL)
+    assert all(f"{name[1:] or 'fp32'} (123 kB)" in text for name in names)
+
+
 def test_a_named_file_finds_its_configuration(tmp_path: Path) -> None:
     folder = hub(LLAMA, tmp_path / "llama", "", "_q4")
     layout = Layout.of(folder / "onnx/model_q4.onnx")

@@ -72,7 +72,8 @@ def test_whisper(tmp_path: Path) -> None:
 
 def test_qwen2(tmp_path: Path) -> None:
     decoder = {"300": token(END), "301": token("<|im_start|>")}
-    layout = write(tmp_path, "Qwen2Tokenizer", (), tokenizer_config={"added_tokens_decoder": decoder})
+    settings = {"added_tokens_decoder": decoder, "additional_special_tokens": None}
+    layout = write(tmp_path, "Qwen2Tokenizer", (), tokenizer_config=settings)
     assert encoded(layout) == [BODY, [*_START, 220, 65, 301, *_MASK, 220, 88]]
 
 

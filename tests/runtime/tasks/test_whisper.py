@@ -383,6 +383,16 @@ def test_broken_settings(tokenizer, change):
         Transcriber(Script([]), SETTINGS | change, tokenizer)
 
 
+def test_language_and_task_of_the_settings():
+    plain, fixed = Settings.parse(SETTINGS), Settings.parse(SETTINGS | {"language": "de", "task": "translate"})
+    assert plain.choices(None, None) == (None, "transcribe")
+    assert fixed.choices(None, None) == ("de", "translate")
+    assert fixed.choices("auto", "transcribe") == (None, "transcribe")
+    assert fixed.choices("en", None) == ("en", "translate")
+    with pytest.raises(BadBundle, match=r"generation\.json is broken"):
+        Settings.parse(SETTINGS | {"language": "xx"})
+
+
 def test_missing_settings(tokenizer):
     with pytest.raises(BadBundle, match=r"generation\.json is broken: 'start'"):
         Transcriber(Script([]), {}, tokenizer)
