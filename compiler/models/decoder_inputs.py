@@ -87,7 +87,8 @@ def feeds(
     shaped = {name: array.astype(DTYPES[types[name][0]]) for name, array in passed.items()}
     shaped = {name: array[0] if types[name][1] == 1 else array for name, array in shaped.items()}
     across = {name: (encoded or {})[_made_as(name)] for name in roles.across}
-    return {**roles.fixed, **shaped, **dict.fromkeys(roles.rows, rows), **across}
+    encoded_rows = dict.fromkeys(roles.rows, rows) if rows is not None else {}
+    return {**roles.fixed, **shaped, **encoded_rows, **across}
 
 
 def _made_as(name: str) -> str:
@@ -115,7 +116,7 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int 
     for value in [v for v in graph.inputs if v.name in roles.masks + roles.positions]:
         graph.inputs.remove(value)
         _fill(graph, value, _count if value.name in roles.positions else _ones)
-    if across:
+    if encoder is not None and across:
         _move_from_encoder(graph, encoder, across)
     output = logits.logits(graph, vocabulary)
     if output.shape[1] == 1 and not isinstance(tokens, int):
@@ -169,8 +170,8 @@ def _ones(graph: Graph, shape: Value) -> Node:
 
 
 def _count(graph: Graph, shape: Value) -> Node:
-    ends = tuple(graph.constant(known([d], ())) for d in (0, shape.const[-1], 1))
-    counted = graph.value("positions", TensorType("i64", (shape.const[-1],)))
+    ends = tuple(graph.constant(known([d], ())) for d in (0, shape.array[-1], 1))
+    counted = graph.value("positions", TensorType("i64", (shape.array[-1],)))
     graph.add(Node("Range", ends, (counted,), {}, ("positions",)))
     return Node("Reshape", (counted, shape), ())
 

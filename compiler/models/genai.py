@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models.json_file import read_json
@@ -42,8 +42,7 @@ def files(layout: Layout) -> dict[str, Path]:
 def read(layout: Layout) -> Builder | None:
     """None if the folder is not of the builder. Raises BadModel."""
     path = layout.find(NAME)
-    settings = read_json(path) if path else {}
-    if not settings:
+    if path is None or not (settings := read_json(path)):
         return None
     folder = path.parent
     model, search = _section(folder, settings, "model"), settings.get("search")
@@ -73,7 +72,7 @@ def _section(folder: Path, settings: dict[str, Any], name: str) -> dict[str, Any
     return settings[name]
 
 
-def _samples(search: Any) -> bool:
+def _samples(search: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(search, dict) and bool(search.get("do_sample"))
 
 

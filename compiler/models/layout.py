@@ -158,7 +158,7 @@ class Layout:
         """The files that can be a part, by dtype; for each dtype that of the preferred role."""
         choices: dict[str, File] = {}
         for role in _ROLES[part]:
-            choices = self.files.get(role, {}) | choices
+            choices = {**self.files.get(role, {}), **choices}
         if not choices and part == MODEL and len(self.others) == 1:
             choices = {self.others[0].dtype: self.others[0]}
         return choices

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.dims import Dim, low
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import FLOATS, Graph, Node, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
@@ -26,7 +26,7 @@ def logits(graph: Graph, vocabulary: int | None) -> Value:
         [v for v in rows if v.name == "logits"],
         [v for v in rows if v.name.lower().endswith("logits")],
         [v for v in rows if v.shape[-1] == vocabulary],
-        [v for v in rows if _HIDDEN not in v.name and (vocabulary is None or v.shape[-1] > vocabulary)],  # padded
+        [v for v in rows if _HIDDEN not in v.name and (vocabulary is None or low(v.shape[-1]) > vocabulary)],  # padded
     ):
         if len(choice) == 1:
             return choice[0]
@@ -85,7 +85,7 @@ def _picks_last(node: Node, tokens: Dim) -> bool:
     if node.op == "Gather":
         index = node.inputs[1]
         axis = node.attrs.get("axis", 0) % 3
-        return axis == 1 and index.const is not None and [*index.const.reshape(-1)] in ([-1], [tokens - 1])
+        return axis == 1 and index.const is not None and [*index.array.reshape(-1)] in ([-1], [tokens - 1])
     return node.op == "Slice" and slices(node)[1][:2] == (tokens - 1, 1)
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 _CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -45,6 +46,7 @@ class Reference(Protocol):
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         """What the parts of which `program` is made compute in a golden run; these come in order."""
+        ...
 
 
 def exposed(part: Part, names: Collection[str]) -> ModelProto:

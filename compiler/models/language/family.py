@@ -86,6 +86,7 @@ class LanguageModel(Family):
         """A few tokens through both programs. Their logits are those of the export, or of the packed weights."""
         count = min(_CHECKED, self._context)
         ids = np.random.default_rng(0).integers(0, self.settings["vocabulary"], (1, count))
+        decoder = decoder or self.decoder()
         logits = decoder.logits(ids)
         tokens = decoder_inputs.tokens_state(ids, self._context)
         # Where a run's own numbers set the range that it rounds in, only a run of all tokens is what the export is.

@@ -57,7 +57,7 @@ class PlainModel(Family):
         random = np.random.default_rng(SEED)
         inputs = {}
         for v in graph.inputs:
-            shape = tuple(dims.substitute(d, symbols) for d in v.shape)
+            shape = tuple(dims.fixed(dims.substitute(d, symbols)) for d in v.shape)
             array = random.standard_normal(shape) if v.dtype in FLOATS else random.integers(0, 2, shape)
             inputs[v.name] = array.astype(DTYPES[v.dtype])
         try:

@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.dims import Dim, Symbol, dim, fixed
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import FLOATS, Graph, Node, known
 from intaglio.compiler.ir.operators import WhisperToken
@@ -113,15 +113,18 @@ class Whisper(Family):
     def decoder(self) -> Decoder:
         return Decoder(self.graphs[DECODE], partial(golden.encoded, self.graphs[ENCODE], self._tone.features))
 
+    @property
+    def _vocabulary(self) -> int:
+        return fixed(self.graphs[DECODE].outputs[0].shape[-1])
+
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
         begin = golden.prompt(self.settings)
-        vocabulary = self.graphs[DECODE].outputs[0].shape[-1]
-        texts = text_tokens(self.files["tokenizer.json"], vocabulary, self._context - len(begin))
+        texts = text_tokens(self.files["tokenizer.json"], self._vocabulary, self._context - len(begin))
         ids, others = (np.concatenate([[begin], text], axis=1) for text in texts)
         return ids, others
 
     def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
-        return golden.checks(self._context, self.settings, self._tone, decoder)
+        return golden.checks(self._context, self.settings, self._tone, decoder or self.decoder())
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
         s, decoder = self._symbols, self.graphs[DECODE]
@@ -137,7 +140,7 @@ class Whisper(Family):
     def _ending(self, program: str, new: Dim) -> tuple[Pass, ...]:
         """The passes that let a program of the decoder choose a token after its `new` ones."""
         tokens = self.settings["languages"].values() if program == DETECT else None
-        rules = sampling_rules(self.settings, self.graphs[DECODE].outputs[0].shape[-1], tokens)
+        rules = sampling_rules(self.settings, self._vocabulary, tokens)
         return partial(last_position, tokens=new), partial(sample_token, rules=rules, symbols=self._symbols, new=new)
 
     @classmethod
@@ -159,7 +162,7 @@ def _spectrogram(folder: Folder) -> Graph:
     graph.inputs.remove(loudest)
     graph.states.append(loudest)
     now = graph.outputs.pop()
-    GraphBuilder(graph, graph.producer(now)).Write(now, loudest, at=0)
+    GraphBuilder(graph, graph.expect_producer(now)).Write(now, loudest, at=0)
     return graph
 
 
@@ -223,9 +226,9 @@ def sample_token(graph: Graph, rules: Mapping[str, Any], symbols: Symbols, new: 
     """
     logits = graph.outputs[0]
     state = next(v for v in graph.states if v.name == TOKENS)
-    lists = {k: graph.constant(rules[k], k) for k in ("suppress", "suppress_first")}
+    of = {**rules, **{k: graph.constant(rules[k], k) for k in ("suppress", "suppress_first")}}
     s = symbols
-    choice = WhisperToken(logits, **rules | lists, tokens=state, at=s.past + new, begin=s.begin, timed=s.timed)
+    choice = WhisperToken(logits, **of, tokens=state, at=s.past + new, begin=s.begin, timed=s.timed)
     graph.add(Node.of(choice, (graph.value("token", state.type),), ("sampling",)))
     return 1
 

@@ -55,9 +55,10 @@ def read(layout: Layout) -> Folder:
             f"{layout} has a model of type {config.get('model_type')!r}; expected whisper; "
             "name one of its .onnx files to compile that alone"
         )
-    encoder, decoder = (built.encoder, built.decoder) if built else _files(layout)
+    encoder, decoder = (built.encoder, built.decoder) if built and built.encoder else _files(layout)
     try:
-        sizes = [int(config[k]) for k in ("num_mel_bins", "max_source_positions", "max_target_positions")]
+        keys = ("num_mel_bins", "max_source_positions", "max_target_positions")
+        mels, positions, context = sizes = [int(config[k]) for k in keys]
     except (KeyError, TypeError, ValueError) as e:
         raise BadModel(f"the config.json of {layout} lacks {e}; export the model again") from e
     if min(sizes) < 1:
@@ -70,15 +71,16 @@ def read(layout: Layout) -> Folder:
     named = "generation_config.json" if layout.find("generation_config.json") else "config.json"
     generation = layout.json("generation_config.json") or config
     try:
-        settings = _settings(generation, tokenizer, sizes[2])
+        settings = _settings(generation, tokenizer, context)
     except BadModel:
         raise
     except (TypeError, ValueError, AttributeError, IndexError) as e:
         raise BadModel(f"the generation settings in {layout} are broken: {e}") from e
-    settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": FRAMES_PER_POSITION * sizes[1]}
+    settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": FRAMES_PER_POSITION * positions}
     settings |= {"silence": mel.SILENCE, "frames_per_timestamp": FRAMES_PER_POSITION}
     notes = _notes(layout, settings, generation, named)
-    return Folder(encoder, decoder, *sizes, settings, tokenizer, notes, config.get("vocab_size"))
+    vocabulary = config.get("vocab_size")
+    return Folder(encoder, decoder, mels, positions, context, settings, tokenizer, notes, vocabulary)
 
 
 def _files(layout: Layout) -> tuple[Path, Path]:

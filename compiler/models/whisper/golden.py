@@ -51,7 +51,7 @@ class Tone:
 
 def tone(spectrogram: Graph) -> Tone:
     samples = np.arange(mel.RATE, dtype=np.float64) / mel.RATE
-    audio = np.zeros(next(v.shape for v in spectrogram.inputs if v.name == AUDIO), np.float32)
+    audio = np.zeros(next(v.fixed_shape for v in spectrogram.inputs if v.name == AUDIO), np.float32)
     rising = 0.5 * np.sin(2 * np.pi * (200 + 900 * samples) * samples)
     audio[0, 0, mel.N_FFT // 2 : mel.N_FFT // 2 + len(rising)] = rising[: audio.size - mel.N_FFT]
     inputs = {AUDIO: audio, LOUDEST: np.full((1, 1, 1), mel.SILENCE, np.float32)}

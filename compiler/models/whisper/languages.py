@@ -16,4 +16,5 @@ mt; sanskrit sa; luxembourgish lb; myanmar my; tibetan bo; tagalog tl; malagasy 
 haw; lingala ln; hausa ha; bashkir ba; javanese jw; sundanese su; cantonese yue
 """
 
-LANGUAGES = dict(" ".join(entry.split()).rsplit(" ", 1) for entry in _CODES.split(";"))
+_ENTRIES = (" ".join(entry.split()).rpartition(" ") for entry in _CODES.split(";"))
+LANGUAGES = {name: code for name, _, code in _ENTRIES}
