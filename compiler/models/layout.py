@@ -46,7 +46,7 @@ class Layout:
 
     folders: where configuration and tokenizer files may be, nearest first. files: by role and dtype. others: .onnx
     files whose names tell no role. dtypes: what the user chose, by part, under "" for all parts. named: the role and
-    the file, if the user named a file.
+    the file, if the user named a file. elsewhere: inner folders with .onnx files, none of which are taken.
     """
 
     source: str
@@ -55,6 +55,7 @@ class Layout:
     others: tuple[File, ...] = ()
     dtypes: Mapping[str, str] = field(default_factory=dict)
     named: tuple[str, File] | None = None
+    elsewhere: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: str | Path, dtype: str | None = None) -> Self:
@@ -62,7 +63,9 @@ class Layout:
         path, source = Path(path), str(path)
         if path.is_dir():
             inner = {f"{BELOW}/{name}": size for name, size in _listing(path / BELOW).items()}
-            return cls.listed(source, path, _listing(path) | inner, dtype)
+            deeper = [file for depth in ("*/*.onnx", "*/*/*.onnx") for file in path.glob(depth) if file.is_file()]
+            sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in deeper}
+            return cls.listed(source, path, _listing(path) | inner | sizes, dtype)
         if not path.is_file():
             raise BadModel(f"{path} does not exist; name a .onnx file or a folder that holds one")
         return cls.listed(source, path.parent, _listing(path.parent), dtype, path.name)
@@ -94,7 +97,8 @@ class Layout:
         if name:
             role, suffix = _role(name)
             named = role, File(folder / name, suffix, sizes.get(name, listing.get(name, 0)))
-        return cls(source, folders, files, tuple(others), _dtypes(dtype), named)
+        elsewhere = tuple(sorted({str(PurePosixPath(onnx).parent) for onnx in {*sizes}.difference(here, below)}))
+        return cls(source, folders, files, tuple(others), _dtypes(dtype), named, elsewhere)
 
     def __str__(self) -> str:
         return self.source
@@ -168,6 +172,9 @@ class Layout:
             names = [str(file.path) for file in self.others]
             return f"{self} holds {len(names)} .onnx files; name one of them, such as {names[0]}"
         names = " or ".join(f"{role}.onnx" for role in _ROLES[part])
+        if part == MODEL and self.elsewhere:
+            folders = ", ".join(f"{self}/{folder}" for folder in self.elsewhere)
+            return f"{self} has no .onnx file, but inner folders have; name one of {folders[:150]}"
         if part == MODEL:
             return f"{self} has no .onnx file, in itself or in {BELOW}/; name the .onnx file"
         return f"{self} has no {names}; export the {part} too"
@@ -183,6 +190,9 @@ class Layout:
 
     def _example(self, part: str) -> str:
         smallest = min(self._choices(part).values(), key=lambda file: file.size).dtype
+        if part == MODEL and self.elsewhere:
+            folders = ", ".join(f"{self}/{folder}" for folder in self.elsewhere)
+            return f"{self} has no .onnx file, but inner folders have; name one of {folders[:150]}"
         if part == MODEL:
             return f"--dtype {smallest}"
         each = (f"{p}={min(self._choices(p).values(), key=lambda f: f.size).dtype}" for p in (ENCODER, DECODER))

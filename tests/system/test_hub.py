@@ -123,7 +123,7 @@ def test_what_the_hub_does_not_have(run: Run) -> None:
     assert "gated" in line and "some/gated" in line and "hf auth login" in line
     line = refusal(run("compile", "hf:some/genai/gpu", "-o", "a"))
     assert "no gpu" in line and "cpu" in line
-    assert "no encoder" not in refusal(run("compile", "hf:some/genai", "-o", "a"))
+    assert "name one of hf:some/genai/cpu" in refusal(run("compile", "hf:some/genai", "-o", "a"))
     assert "expected hf:OWNER/NAME" in refusal(run("compile", "hf:whisper", "-o", "a"))
 
 

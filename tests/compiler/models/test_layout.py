@@ -150,6 +150,14 @@ def test_several_files_of_other_names_are_not_guessed_at(tmp_path: Path) -> None
     assert "does not exist" in refusal(Layout.of, tmp_path / "none")
 
 
+def test_inner_folders_are_named(tmp_path: Path) -> None:
+    for name in ("cpu/int4", "cuda"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "model.onnx").touch()
+    text = refusal(Layout.of(tmp_path).file, MODEL)
+    assert f"{tmp_path}/cpu/int4" in text and f"{tmp_path}/cuda" in text
+
+
 def test_a_configuration_beside_the_file_hides_the_one_above(tmp_path: Path) -> None:
     folder = hub(LLAMA, tmp_path / "llama")
     (folder / "onnx/config.json").write_text("{}")
