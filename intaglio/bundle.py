@@ -77,30 +77,32 @@ class Bundle(BundleSession):
         tolerance: float | None = None,
         reference: str | Path | onnx.ModelProto | None = None,
         bind: Mapping[str, Any] | None = None,
+        dtype: str | None = None,
     ) -> list[Result]:
         """Compare the outputs of every program, on this adapter, with the golden values in the bundle.
 
         tolerance: the largest allowed absolute error, instead of the bundle's own.
         reference: the model that was compiled; onnxruntime's values then replace the golden ones.
-        bind: with `reference`, the same as when the model was compiled.
+        bind, dtype: with `reference`, the same as when the model was compiled.
         Raises BadBundle, BadModel, NoReference, NoAdapter, DeviceLimit.
         """
         from intaglio.runtime.instruments.verify import outputs
 
-        return list(outputs(self.engine.session(), self._checks(reference, bind), tolerance))
+        return list(outputs(self.engine.session(), self._checks(reference, bind, dtype), tolerance))
 
     def verify_steps(
         self,
         tolerance: float | None = None,
         reference: str | Path | onnx.ModelProto | None = None,
         bind: Mapping[str, Any] | None = None,
+        dtype: str | None = None,
     ) -> Iterator[StepResult]:
         """Like `verify`, for every step of every program, in order. Start with the first whose verdict is "wrong"."""
         from intaglio.runtime.instruments.verify import steps
 
-        return steps(self.engine.session(), self.graph, self._checks(reference, bind), tolerance)
+        return steps(self.engine.session(), self.graph, self._checks(reference, bind, dtype), tolerance)
 
-    def _checks(self, reference: Any, bind: Mapping[str, Any] | None) -> Iterable[Check]:
+    def _checks(self, reference: Any, bind: Mapping[str, Any] | None, dtype: str | None) -> Iterable[Check]:
         from intaglio.runtime.instruments import golden
 
         checks = golden.read(self.folder, self.plan)
@@ -108,7 +110,7 @@ class Bundle(BundleSession):
             return checks
         from intaglio import ort as references
 
-        return references.checks(checks, self.graph, self.plan, reference, bind)
+        return references.checks(checks, self.graph, self.plan, reference, bind, dtype)
 
     @lazy
     def engine(self) -> Engine:

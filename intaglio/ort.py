@@ -34,17 +34,18 @@ def checks(
     plan: Plan,
     model: str | Path | onnx.ModelProto,
     bind: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
 ) -> Iterator[Check]:
     """The golden checks with onnxruntime's values instead of those in the bundle.
 
-    bind: the same as when the bundle was compiled. Raises BadModel, NoReference, and ValueError if the bundle was
-    compiled from another model.
+    bind, dtype: the same as when the bundle was compiled.
+    Raises BadModel, NoReference, and ValueError if the bundle was compiled from another model.
     """
     try:
         from intaglio.compiler.models import families
     except ModuleNotFoundError as error:
         raise NoReference(f"reading the model needs {error.name}: pip install 'intaglio[reference]'") from None
-    opened = families.reference(model, bind)
+    opened = families.reference(model, bind, dtype)
     if opened.parts.keys() != graph.models.keys():
         raise ValueError(f"the bundle was compiled from another model, whose parts are {', '.join(graph.models)}")
     sessions = _Sessions(opened, graph)

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --reference: the same --bind as when the bundle was compiled",
     )
     parser.add_argument(
+        "--dtype", metavar="TYPE", help="with --reference: the same --dtype as when the bundle was compiled"
+    )
+    parser.add_argument(
         "--tolerance",
         metavar="X",
         type=float,
@@ -51,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
-    source = options.tolerance, options.reference, dict(options.bind)
+    source = options.tolerance, options.reference, dict(options.bind), options.dtype
     outputs = bundle.verify(*source)
     steps: list[StepResult] = []
     if options.all or options.reference or not all(r.passed for r in outputs):

@@ -76,6 +76,8 @@ def test_only_the_chosen_dtype_is_downloaded(run: Run, hub: Hub, tmp_path: Path)
     models = {"onnx/encoder_model.onnx", "onnx/decoder_model_merged_q4.onnx"}
     assert sorted(hub.sent) == sorted(SMALL | models)
     assert intaglio.load(tmp_path / "a.bundle").plan.kind == "whisper"
+    chosen = ("--reference", "hf:some/whisper", "--dtype", "encoder=fp32,decoder=q4")
+    assert run("verify", "a.bundle", *chosen).returncode == 0
     hub.sent.clear()
     assert run("compile", "hf:some/whisper@v1", "--dtype", "encoder=fp32,decoder=q4", "-o", "a.bundle").returncode == 0
     assert not hub.sent, "the cache has them"
