@@ -1,4 +1,4 @@
-"""Canonical: one spelling for what exporters write in several, so that the rules after it stay short."""
+"""Rewrite the different forms that exporters write into one canonical form, so that later rules stay short."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from intaglio.compiler.semantics.shapes import slices
 
 
 def canonical(graph: Graph) -> int:
-    """Views become Reshape and Transpose, division by a constant multiplication, no-ops nothing; returns
-    the number of changes."""
+    """Rewrite the graph into canonical form; return the number of changes.
+
+    Replace other views by Reshape and Transpose, division by a constant by multiplication, and Split, Gemm and
+    operators with any number of inputs by simpler operators. Remove no-ops.
+    """
     total = 0
     while changed := _walk(graph) + apply(graph, *RULES).fired + graph.prune():
         total += changed
@@ -54,12 +57,12 @@ def _rewrite(graph: Graph, node: Node) -> bool:
 
 
 def reshape(builder: GraphBuilder, x: Value, like: Value) -> Value:
-    """`x` in the shape of `like`."""
+    """Return `x` reshaped to the shape of `like`."""
     return builder.Reshape(x, builder.constant(known(like.shape, (len(like.shape),)), "shape"), allowzero=1)
 
 
 def _cut(graph: Graph, builder: GraphBuilder, node: Node) -> None:
-    """A slice for each part."""
+    """Replace a Split by one Slice for each output."""
     axis, at = node.attrs.get("axis", 0) % len(node.inputs[0].shape), 0
     graph.remove(node)
     for part in node.outputs:
@@ -70,7 +73,7 @@ def _cut(graph: Graph, builder: GraphBuilder, node: Node) -> None:
 
 
 def _reciprocal(divisor: Value) -> np.ndarray | None:
-    """1 / divisor, if it is a constant whose reciprocal is as precise."""
+    """Return 1 / divisor if it is a float constant and both are normal numbers, else None."""
     if not isinstance(divisor.const, np.ndarray) or divisor.const.dtype.kind != "f":
         return None
     size = np.abs(divisor.const)
@@ -79,25 +82,25 @@ def _reciprocal(divisor: Value) -> np.ndarray | None:
 
 
 def _is_rounded(graph: Graph, value: Value) -> bool:
-    """Whether readers round it, so that the last bit, which a reciprocal may change, can make a difference of 1."""
+    """Return whether a reader rounds `value`, because an error in its last bit can then become a difference of 1."""
     return any(reader.op in ("Round", "Floor", "Ceil") for reader in graph.consumers(value))
 
 
 def _front_axes(node: Node) -> np.ndarray | None:
-    """The axes of a reduction, if they are counted from the front."""
+    """Return the constant axes of a reduction if none of them is negative, else None."""
     axes = node.inputs[1].const if node.input(1) is not None else None
     return axes if isinstance(axes, np.ndarray) and axes.size and (axes >= 0).all() else None
 
 
 def _keeps_order(node: Node) -> bool:
-    """Whether a Transpose moves only dimensions of size 1, and so leaves the elements in their order."""
+    """Return whether a Transpose moves only dimensions of size 1 and therefore keeps the order of the elements."""
     shape = node.inputs[0].shape
     moved = [p for p in permutation(node) if shape[p] != 1]
     return moved == sorted(moved)
 
 
 def _kept(node: Node) -> Value | None:
-    """The input that a node gives back as it is, if it does."""
+    """Return the input that a node passes through unchanged, or None."""
     x = _always_chosen(node) if node.op == "Where" else node.inputs[0]
     if x is None or x.const is not None or x.type != node.output.type:
         return None
@@ -105,7 +108,7 @@ def _kept(node: Node) -> Value | None:
 
 
 def _always_chosen(node: Node) -> Value | None:
-    """What a choice is for all elements, if that is known."""
+    """Return the input that a Where with a constant condition selects for all elements, or None."""
     condition, *choices = node.inputs
     if condition.const is None or not (condition.array.all() or not condition.array.any()):
         return None
@@ -126,7 +129,7 @@ _SIGNS = {"detect_negative": "Greater", "detect_positive": "Less"}
 
 
 def _one_sided(builder: GraphBuilder, node: Node) -> Value:
-    """An infinity whose sign is not one of those that do not count."""
+    """Return IsInf restricted to the sign that the attributes select."""
     x = node.inputs[0]
     infinite, zero = builder.IsInf(x), builder.constant(np.array(0, DTYPES[x.dtype]))
     for attribute, other in _SIGNS.items():
@@ -135,7 +138,7 @@ def _one_sided(builder: GraphBuilder, node: Node) -> Value:
     return infinite
 
 
-# operators that take any number of operands: what two of them make, and the number for which there is a kernel
+# Operators with any number of inputs: the binary operator that replaces them, and the number of inputs with a kernel.
 _VARIADIC = {"Max": ("Max", 2), "Min": ("Min", 2), "Sum": ("Add", None), "Mean": ("Add", None)}
 
 
@@ -163,6 +166,8 @@ def _gemm(builder: GraphBuilder, node: Node) -> Value:
 
 
 class MultiplyByOne(Rule):
+    """Remove a multiplication by 1."""
+
     @staticmethod
     def pattern(op, x, s):
         return x * s
@@ -175,6 +180,8 @@ class MultiplyByOne(Rule):
 
 
 class TransposeTwice(Rule):
+    """Merge two successive transposes into one."""
+
     @staticmethod
     def pattern(op, x):
         return op.Transpose(op.Transpose(x))

@@ -1,4 +1,4 @@
-"""Expand: operators that are combinations of others are written out; see compiler/expansions."""
+"""Replace operators that are combinations of other operators by those operators; see compiler/expansions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from intaglio.compiler.rewrite.builder import GraphBuilder
 
 
 def expand(graph: Graph) -> int:
-    """Returns the number of nodes that were written out."""
+    """Replace each node that has an expansion; return the number of replaced nodes.
+
+    Raises UnsupportedOperator if an expansion needs sizes that are unknown at compile time. Raises BadModel if an
+    expansion has another type than the model declares.
+    """
     total = 0
     while changed := sum(_expand(graph, node) for node in graph.nodes if node.op in EXPANSIONS):
         total += changed

@@ -1,6 +1,7 @@
-"""Explain: where a rule came closest to matching, what its pattern expected there, and what the graph has instead.
+"""Explain where a rule came closest to a match, what its pattern expected there, and what the graph has instead.
 
-A match that fails is a walk down the pattern that came to an end. The one that came furthest is the one to look at.
+A match follows the pattern from its root to its inputs and stops at the first difference. The explanation shows the
+match that matched the most operators.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from intaglio.compiler.ir.graph import Graph, Node, Value, argument
 from intaglio.compiler.rewrite.pattern import Bound, Chain, OneOf, Op, Outcome, Pattern, Rule, Variable, match, watched
 
-_LISTED = 3  # refusals
+_LISTED = 3  # refusals to list
 
 
 @dataclass
 class Explanation:
-    """How a rule did in each graph that it was applied to: how often it fired, and why not elsewhere."""
+    """For each graph that a rule was applied to: how often it fired, and why it did not fire elsewhere."""
 
     rule: type[Rule]
     fired: dict[str, int] = field(default_factory=dict)
@@ -33,9 +34,9 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Miss:
-    """Where a match came to its end: `wanted` by the pattern in the place of `stood`, which `reader` reads.
+    """The place where a match failed: `reader` reads `stood`, but the pattern expects one of `wanted`.
 
-    near: how many operators match, and whether that which stood there would be the right one but for its attributes.
+    near: how many operators matched, and whether the operator that makes `stood` has the expected name.
     """
 
     root: Node
@@ -46,7 +47,7 @@ class Miss:
 
 
 def rules() -> dict[str, type[Rule]]:
-    """The rules of the passes and fusions that are imported, by name."""
+    """Return the rules of the imported passes and fusions, by name."""
     return {
         rule.__name__: rule
         for rule in sorted(_subclasses(Rule), key=lambda rule: rule.__name__)
@@ -62,7 +63,7 @@ def _subclasses(rule: type[Rule]) -> Iterator[type[Rule]]:
 
 @contextmanager
 def watching(name: str) -> Iterator[Explanation]:
-    """Explain a rule in what is compiled within. Raises ValueError, listing the rules, for an unknown one."""
+    """Explain the rule `name` in everything compiled in this context. Raises ValueError if there is no such rule."""
     if name not in rules():
         raise ValueError(f"unknown rule {name!r}; the rules are {', '.join(rules())}")
     explanation = Explanation(rules()[name])
@@ -80,7 +81,7 @@ def watching(name: str) -> Iterator[Explanation]:
 
 
 def _reasons(graph: Graph, tree: Pattern, outcome: Outcome) -> Iterator[str]:
-    """Refusals of what matched, or else the nearest place where nothing did."""
+    """Yield why the rule declined its matches or, if nothing matched, the closest match."""
     declined = [why.split(" ", 1)[1] for why in dict.fromkeys(outcome.declined)]
     if declined:
         yield from (f"it matched, and declined {why}" for why in declined[:_LISTED])
@@ -99,7 +100,7 @@ def _reasons(graph: Graph, tree: Pattern, outcome: Outcome) -> Iterator[str]:
 
 
 def nearest(graph: Graph, tree: Pattern) -> Miss | None:
-    """The miss after most operators, the first of equal ones; None where not even the root of the pattern is found."""
+    """Return the miss with the most matched operators (the first of equal ones), or None if no root matches."""
     best: Miss | None = None
 
     def missed(bound: Bound, pattern: Pattern | float, value: Value | None) -> None:

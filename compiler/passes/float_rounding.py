@@ -1,7 +1,7 @@
-"""Roundings: those to few bits float towards the inputs, through views, to where numbers are computed.
+"""Move roundings to few bits towards the inputs, through views, to where the numbers are computed.
 
-Quantizers round whatever an operator reads and makes, so the heads of attention are rounded after each reshape and
-transpose: after this pass these are one chain of views again, as they were before.
+Quantizers round the inputs and outputs of each operator, so attention heads are rounded after each reshape and
+transpose. After this pass the reshapes and transposes are one chain of views again.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from intaglio.compiler.rewrite.pattern import Rule, apply
 
 
 def float_rounding(graph: Graph) -> int:
+    """Move each FakeQuantize towards the inputs and merge equal ones; return the number of changes."""
     return apply(graph, RoundingTwice, RoundingOfChoice, NeverNaN, RoundingBeforeView, FactorBeforeView).fired
 
 
 class RoundingTwice(Rule):
-    """What lies on the steps is not moved by rounding to the same ones."""
+    """Remove the second of two roundings with the same scale and zero point."""
 
     @staticmethod
     def pattern(op, x, scale, zero, again_scale, again_zero):
@@ -33,7 +34,7 @@ class RoundingTwice(Rule):
 
 
 class RoundingOfChoice(Rule):
-    """Where a mask puts a number in the place of scores, both are rounded by themselves."""
+    """Round the scores and the constant of a masking Where separately, instead of its result."""
 
     @staticmethod
     def pattern(op, x, scale, zero, choice, other):
@@ -48,7 +49,7 @@ class RoundingOfChoice(Rule):
 
 
 class NeverNaN(Rule):
-    """The guard of torch's attention against queries that see no key."""
+    """Remove torch's guard for queries that see no key, because a rounded value is never NaN."""
 
     @staticmethod
     def pattern(op, x, scale, zero):
@@ -62,6 +63,8 @@ class NeverNaN(Rule):
 
 
 class RoundingBeforeView(Rule):
+    """Round before a view instead of after it."""
+
     @staticmethod
     def pattern(op, x, shape, scale, zero):
         return op.FakeQuantize(op.any(op.Reshape(x, shape), op.Expand(x, shape), op.Transpose(x)), scale, zero)
@@ -73,7 +76,7 @@ class RoundingBeforeView(Rule):
 
 
 class FactorBeforeView(Rule):
-    """The scale of queries and keys, where it is between a view and a rounding."""
+    """Move the scale of queries or keys, and the rounding after it, before a view."""
 
     @staticmethod
     def pattern(op, x, shape, factor, scale, zero):
@@ -90,5 +93,5 @@ class FactorBeforeView(Rule):
 
 
 def _seen(op: GraphBuilder, view: Node, x: Value) -> Value:
-    """`x` through a view of something else."""
+    """Apply the operation of `view` to `x`."""
     return op.node(view.op, (x, *view.inputs[1:]), **view.attrs)[0]

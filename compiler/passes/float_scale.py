@@ -1,7 +1,7 @@
-"""Scales: scalar factors float towards the outputs, through views and products, until they meet and become one.
+"""Move scalar factors towards the outputs, through views and products, and merge those that meet.
 
-Exporters put the scale of attention on the queries, on the scores, or its root on queries and keys each; after this
-pass it stands on the scores.
+Exporters multiply the queries or the scores by the scale of attention, or both queries and keys by its square root.
+After this pass the scores are multiplied by it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from intaglio.compiler.rewrite.views import permutation
 
 
 def float_scale(graph: Graph) -> int:
+    """Move scalar factors behind transposes, reshapes and matrix products; return the number of changes."""
     return apply(graph, CombineFactors, ScaleAfterTranspose, ScaleAfterReshape, ScaleAfterLeft, ScaleAfterRight).fired
 
 
 def _scalar(op: GraphBuilder, x: Value, s: Value) -> float:
-    """The number that x is multiplied with."""
+    """Return the factor `s` of `x` as a number. Decline if it is not a constant f32 scalar."""
     if s.scalar is None or s.dtype != "f32" or len(s.shape) > len(x.shape):
         op.decline(f"the factor {s.name} is not a constant scalar")
     return s.scalar
 
 
 class CombineFactors(Rule):
+    """Replace two successive scalar factors by their product."""
+
     @staticmethod
     def pattern(op, x, s, t):
         return (x * s) * t
@@ -40,6 +43,8 @@ class CombineFactors(Rule):
 
 
 class ScaleAfterTranspose(Rule):
+    """Scale after a transpose instead of before it."""
+
     @staticmethod
     def pattern(op, x, s):
         return op.Transpose(x * s)
@@ -51,6 +56,8 @@ class ScaleAfterTranspose(Rule):
 
 
 class ScaleAfterReshape(Rule):
+    """Scale after a reshape instead of before it."""
+
     @staticmethod
     def pattern(op, x, s, shape):
         return op.Reshape(x * s, shape)
@@ -62,6 +69,8 @@ class ScaleAfterReshape(Rule):
 
 
 class ScaleAfterLeft(Rule):
+    """Scale a matrix product instead of its left operand."""
+
     @staticmethod
     def pattern(op, x, y, s):
         return op.MatMul(x * s, y)
@@ -73,6 +82,8 @@ class ScaleAfterLeft(Rule):
 
 
 class ScaleAfterRight(Rule):
+    """Scale a matrix product instead of its right operand."""
+
     @staticmethod
     def pattern(op, x, y, s):
         return op.MatMul(x, y * s)

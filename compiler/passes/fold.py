@@ -1,4 +1,4 @@
-"""Fold: what is known at compile time leaves the graph, and what is computed twice is computed once."""
+"""Remove nodes whose results are known at compile time, and compute equal expressions once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from intaglio.compiler.ir.graph import Graph, Node, Value
 
 
 def fold(graph: Graph) -> int:
-    """Remove nodes whose outputs are known; returns the number of changes."""
+    """Remove nodes with known outputs, duplicates and unused nodes; return the number of changes."""
     changed = 0
     for node in graph.nodes:
         if all(v.const is not None for v in node.outputs):
@@ -20,11 +20,11 @@ def fold(graph: Graph) -> int:
 
 
 def _merge_equal(graph: Graph) -> int:
-    """Common subexpressions: of nodes that do the same to the same values, keep the first."""
+    """Merge nodes that apply the same operation to the same values into the first; return the number merged."""
     firsts: dict[tuple[Any, ...], Node] = {}
     merged = 0
     for listed in graph.nodes:
-        node = graph.expect_producer(listed.output)  # as it is after the merges before it
+        node = graph.expect_producer(listed.output)  # after earlier merges, which replace nodes
         key = (node.computes, tuple(map(identity, node.inputs)))
         first = firsts.setdefault(key, node)
         if first is node or any(v in graph.outputs for v in node.outputs):
@@ -36,7 +36,7 @@ def _merge_equal(graph: Graph) -> int:
 
 
 def identity(value: Value | None) -> object:
-    """Equal for values that surely hold the same: small constants are compared by content."""
+    """Return a key that is equal only for values with the same content. Small constants are compared by content."""
     if value is None or not isinstance(value.const, np.ndarray) or value.const.size > 16:
         return id(value)
     if value.const.dtype == object:

@@ -1,4 +1,4 @@
-"""Activations: GELU and SiLU in the spellings of the exporters become one operator each."""
+"""Replace the different forms in which exporters write GELU by one operator."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.rewrite.pattern import Rule, apply
 
-_BY_ROOT_IN_F16 = 1 / float(np.float16(math.sqrt(2)))  # what a division by the root that f16 holds becomes
+_BY_ROOT_IN_F16 = 1 / float(np.float16(math.sqrt(2)))  # the factor that a division by sqrt(2) in f16 becomes
 
 
 def fuse_activation(graph: Graph) -> int:
+    """Fuse GELU and its tanh approximation; return the number of changes."""
     return apply(graph, Gelu, TanhGelu).fired
 
 
 class Gelu(Rule):
-    """x Φ(x) (Hendrycks, Gimpel 2016)."""
+    """Fuse GELU, x Φ(x) (Hendrycks, Gimpel 2016)."""
 
     @staticmethod
     def pattern(op, x):
@@ -30,7 +31,7 @@ class Gelu(Rule):
 
 
 class TanhGelu(Rule):
-    """The approximation of GELU by tanh, from the same paper."""
+    """Fuse the tanh approximation of GELU from the same paper."""
 
     @staticmethod
     def pattern(op, x):

@@ -1,8 +1,8 @@
-"""Attention: softmax(q kᵀ · scale + mask) v becomes one operator on token-major tensors [1, T, heads * head_dim].
+"""Replace softmax(q kᵀ · scale + mask) v by one operator on token rows [1, T, heads * head_dim].
 
-Heads are column blocks of a token's row, so the exporters' reshapes and transposes disappear. A mask that is computed
-from shapes alone is evaluated by numpy for several sizes and compared with the causal one: equal, and it is an
-attribute; else it stays data.
+Each head is a block of columns in a token's row, so the exporters' reshapes and transposes disappear. If a mask is
+computed from shapes alone, the pass evaluates it for several sizes and compares it with the causal mask. An equal mask
+becomes an attribute. Any other mask stays an input.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from intaglio.compiler.rewrite.elementwise_chains import chain_source, expressio
 from intaglio.compiler.rewrite.pattern import PatternBuilder, Rule, Variable, apply, match
 from intaglio.compiler.semantics import evaluate, operators
 
-_VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 where a key is seen and hugely negative where it is not
+_VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 for visible keys and very negative for hidden keys
 _SIZES = (1, 2, 3, 7)
-_LARGEST = 8192  # masks are compared up to the longest sequence, where a sliding window shows; longer ones stay data
+_LARGEST = 8192  # masks are evaluated for the longest sequence, which shows a sliding window; larger masks stay inputs
 _LOWEST = float(np.finfo(np.float32).min)
-_NO_SUM = -1e30  # a score that is as low stays so whatever is added to it, perhaps rounded to few bits
+_NO_SUM = -1e30  # a score this low stays low whatever is added to it, even if it is rounded to few bits
 
 Hidden = dict[str, Dim | None] | None
-_hidden: WeakKeyDictionary[Value, dict[tuple[Dim, Dim], Hidden]] = WeakKeyDictionary()  # by what masks are applied to
+_hidden: WeakKeyDictionary[Value, dict[tuple[Dim, Dim], Hidden]] = WeakKeyDictionary()  # by mask and sizes
 
 
 def fuse_attention(graph: Graph) -> int:
+    """Fuse attention into one operator; return the number of changes."""
     return apply(graph, ScaleBeforeMask, OneMask, Attention).fired
 
 
 class ScaleBeforeMask(Rule):
-    """Where scores are scaled together with their mask (CodeGen), each is by itself."""
+    """Scale scores and mask separately where a model scales their sum (CodeGen)."""
 
     @staticmethod
     def pattern(op, q, k, mask, scale):
@@ -52,7 +53,7 @@ class ScaleBeforeMask(Rule):
 
 
 class OneMask(Rule):
-    """Where scores are masked by a choice and by a sum (GPT-2), one mask is added."""
+    """Merge a mask applied by Where and an additive mask (GPT-2) into one additive mask."""
 
     @staticmethod
     def pattern(op, q, k, scored, masked, visible, lowest, mask):
@@ -73,9 +74,9 @@ class OneMask(Rule):
 
 
 class Attention(Rule):
-    """Scaled dot-product attention (Vaswani et al. 2017), its scores perhaps capped by tanh (Gemma 2).
+    """Fuse scaled dot-product attention (Vaswani et al. 2017), with or without scores capped by tanh (Gemma 2).
 
-    What else is done to scores, masked scores and weights, each by itself, is kept as expressions: rounding them, say.
+    Other elementwise operations on scores, masked scores or weights, such as roundings, become expressions.
     """
 
     @staticmethod
@@ -114,13 +115,13 @@ class Attention(Rule):
 
 
 def _is_blind(graph: Graph, blind: Value, mask: Value | None) -> bool:
-    """Whether it says which queries the additive mask lets see no key: ONNX's Attention makes zeros of those."""
+    """Return whether `blind` marks the queries for which the mask hides all keys; ONNX's Attention sets them to 0."""
     everywhere = PatternBuilder().ReduceMax(Variable("mask"), -1)
     return any(m.values["mask"] is mask for m in match(graph, PatternBuilder().Equal(everywhere, -np.inf), blind))
 
 
 def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
-    """The token rows whose heads stand in `value`, and how many heads they have: each may be repeated."""
+    """Return the token rows that `value` splits into heads, and the number of heads without repetitions."""
     rows, _ = views.source(op.graph, value)
     if len(rows.shape) == 4:
         return _rows_of_heads(op, value, rows, swapped)
@@ -140,7 +141,7 @@ def _tokens(op: GraphBuilder, value: Value, swapped: bool) -> tuple[Value, int]:
 
 
 def _rows_of_heads(op: GraphBuilder, value: Value, apart: Value, swapped: bool) -> tuple[Value, int]:
-    """Token rows, made of heads [1, heads, tokens, head_dim] that were computed apart."""
+    """Return token rows made of separately computed heads [1, heads, tokens, head_dim], and the number of heads."""
     _, count, tokens, head_dim = apart.shape
 
     def expected(x: np.ndarray) -> np.ndarray:
@@ -166,10 +167,10 @@ def _additive(op: GraphBuilder, mask: Value) -> Value:
 
 
 def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
-    """What a mask hides, as attributes, if for all sizes tried it is what attention knows; else None.
+    """Return what a mask hides as attributes of Attention, or None if attributes cannot express it.
 
-    past: keys - queries, if it hides from query t exactly the keys after past + t, None if it hides nothing; window: of
-    those that it leaves only the last so many are seen. All layers share a mask, which is evaluated once.
+    past: keys - queries if query t sees no key after past + t; None if the mask hides nothing. window: the number of
+    keys up to past + t that query t sees, if limited. The result is cached, because all layers share a mask.
     """
     results = _hidden.setdefault(mask, {})
     if (queries, keys) not in results:

@@ -1,4 +1,4 @@
-"""Norms: decomposed LayerNorm and RMSNorm become one operator again, which accumulates in f32."""
+"""Replace decomposed LayerNorm and RMSNorm by one operator each, which accumulates in f32."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from intaglio.compiler.rewrite.pattern import Rule, apply
 
 
 def fuse_norm(graph: Graph) -> int:
+    """Fuse LayerNorm and RMSNorm; return the number of changes."""
     return apply(graph, LayerNorm, RMSNorm, TransposeAfterRMSNorm, HeadsOfTokens).fired
 
 
 class LayerNorm(Rule):
-    """Layer normalization over the last axis (Ba, Kiros, Hinton 2016)."""
+    """Fuse layer normalization over the last axis (Ba, Kiros, Hinton 2016)."""
 
     @staticmethod
     def pattern(op, x, scale, bias, eps):
@@ -31,7 +32,7 @@ class LayerNorm(Rule):
 
 
 class RMSNorm(Rule):
-    """Root mean square layer normalization over the last axis (Zhang, Sennrich 2019)."""
+    """Fuse root mean square layer normalization over the last axis (Zhang, Sennrich 2019)."""
 
     @staticmethod
     def pattern(op, x, scale, eps):
@@ -47,7 +48,7 @@ class RMSNorm(Rule):
 
 
 class TransposeAfterRMSNorm(Rule):
-    """Norms of heads are taken before the heads are moved to the front, so that those stay token rows for longer."""
+    """Normalize heads before the transpose that moves them to the front, so that they stay token rows longer."""
 
     @staticmethod
     def pattern(op, x, scale):
@@ -62,7 +63,7 @@ class TransposeAfterRMSNorm(Rule):
 
 
 class HeadsOfTokens(Rule):
-    """Norms of heads that lie one after the other, all tokens' on one axis, leave the tokens an axis of their own."""
+    """Give the tokens an axis of their own where the norm reads the heads of all tokens on one axis."""
 
     @staticmethod
     def pattern(op, x, shape, scale):

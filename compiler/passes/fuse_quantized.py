@@ -1,7 +1,7 @@
-"""Quantized layers: products of integers, scaled afterwards, become products with weights in few bits.
+"""Replace products of integers, which are scaled afterwards, by products with low-bit weights.
 
-What such a layer reads is rounded to 8 bits and back: one operator, FakeQuantize(x, scale, zero), or FakeQuantize(x)
-for the range that x has at run time. f32 holds the sums as exactly as the product needs.
+The input of such a layer is rounded to 8 bits and back by one operator: FakeQuantize(x, scale, zero), or
+FakeQuantize(x) for the range that x has at run time. Sums in f32 are exact enough for these products.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _INFINITE = (
 
 
 def fuse_quantized(graph: Graph) -> int:
-    """Raises UnsupportedOperator for steps of infinite size."""
+    """Fuse quantized layers; return the number of changes. Raises UnsupportedOperator for an infinite scale."""
     _check(graph)
     changed = apply(graph, Table, Product, Convolution).fired
     return changed + sum(_back(graph, node) for node in graph.nodes if node.op == "DequantizeLinear") + graph.prune()
 
 
 def rounds_by_run(graph: Graph) -> bool:
-    """Whether numbers are rounded in the range that those of all tokens in a run have, so that the others matter."""
+    """Return whether the range of a rounding depends on all tokens of a run, so that each token affects the others."""
     return any(n.op == "DynamicQuantizeLinear" or (FakeQuantize.of(n) and len(n.inputs) == 1) for n in graph.nodes)
 
 
@@ -44,7 +44,7 @@ def _check(graph: Graph) -> None:
 
 
 def _back(graph: Graph, node: Node) -> bool:
-    """Let what is quantized and dequantized with the same numbers be rounded by one operator."""
+    """Replace quantization and dequantization with the same scale and zero point by FakeQuantize."""
     maker = graph.producer(node.inputs[0])
     if maker is not None and maker.op == "DynamicQuantizeLinear" and maker.outputs == node.inputs:
         graph.replace(node, Node.of(FakeQuantize(maker.inputs[0]), node.outputs, node.sources))
@@ -62,7 +62,7 @@ def _back(graph: Graph, node: Node) -> bool:
 
 
 class Table(Rule):
-    """Rows that are dequantized when they have been looked up."""
+    """Dequantize a constant table before the lookup instead of its rows after the lookup."""
 
     @staticmethod
     def pattern(op, table, ids, scale, zero):
@@ -79,6 +79,8 @@ class Table(Rule):
 
 
 class Product(Rule):
+    """Replace MatMulInteger and its scaling by MatMul with a dequantized weight."""
+
     @staticmethod
     def pattern(op, x, weight, zero, weight_zero, scale, weight_scale):
         return op.Cast(op.MatMulInteger(x, weight, zero, weight_zero), to="f32") * (scale * weight_scale)
@@ -90,6 +92,8 @@ class Product(Rule):
 
 
 class Convolution(Rule):
+    """Replace ConvInteger and its scaling by Conv with a dequantized weight."""
+
     @staticmethod
     def pattern(op, x, weight, zero, weight_zero, scale, weight_scale):
         return op.Cast(op.ConvInteger(x, weight, zero, weight_zero), to="f32") * (scale * weight_scale)
@@ -102,7 +106,7 @@ class Convolution(Rule):
 
 
 def _rounded(op: GraphBuilder, x: Value, scale: Value, zero: Value) -> Value:
-    """What DynamicQuantizeLinear read, rounded as it does."""
+    """Return FakeQuantize of the input of the DynamicQuantizeLinear that makes `x`, `scale` and `zero`."""
     maker: Node | None = op.graph.producer(x)
     if maker is None or maker.op != "DynamicQuantizeLinear" or maker.outputs != (x, scale, zero):
         op.decline(f"{x.name}, {scale.name} and {zero.name} are not outputs of one DynamicQuantizeLinear")

@@ -1,9 +1,9 @@
-"""RoPE: what enters attention becomes token rows, rotated by one operator where they are rotated, split into heads.
+"""Replace the inputs of attention by token rows, rotated by one operator (RoPE) where needed, and split into heads.
 
-Exporters spell rotary embeddings (Su et al. 2021), repeated heads and fused projections in too many ways for patterns.
-But all of it is linear in the token rows and, given the position, the same for each token, so what it does is found
-by evaluating it on a few inputs: at position 0, where nothing is rotated, it tells which columns become which heads;
-at all positions it gives the tables of cosines and sines. The result is then held against it on random rows.
+Exporters write rotary embeddings (Su et al. 2021), repeated heads and fused projections in too many ways for patterns.
+All of them are linear in the token rows and, at a given position, the same for each token. The pass therefore evaluates
+them on a few inputs. Nothing is rotated at position 0, so the result there shows which columns become which heads. The
+results at all positions give the tables of cosines and sines. The pass then compares both forms on random rows.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _SIZES = (1, 3, 5)
 
 
 def fuse_rope(graph: Graph) -> int:
-    """Returns the number of operands of attention that were rewritten."""
+    """Rewrite the operands of attention; return the number of rewritten operands."""
     free = data_free(graph)
-    operands: dict[Value, _Operand] = {}  # of all layers before the first is rewritten, while the graph keeps its order
+    operands: dict[Value, _Operand] = {}  # of all layers, before a rewrite changes the order of the graph
     for node in graph.nodes:
         if node.op == "MatMul" and all(v.const is None and len(v.shape) == 4 for v in node.inputs):
             for value in node.inputs:
@@ -53,7 +53,7 @@ def fuse_rope(graph: Graph) -> int:
 
 
 def _before_roundings(graph: Graph, value: Value) -> Value:
-    """What an operand of attention is rounded from, if it is, behind views."""
+    """Return the value before the roundings of an operand of attention, or the operand if it is not rounded."""
     source, _ = views.source(graph, value)
     unrounded, chain = chain_source(graph, source)
     return unrounded if any(map(rounding, chain)) else value
@@ -61,7 +61,7 @@ def _before_roundings(graph: Graph, value: Value) -> Value:
 
 @dataclass(frozen=True)
 class _Operand:
-    """An operand of attention, [1, heads, T, head_dim] or with the last two swapped, as a function of `source`."""
+    """An operand of attention, [1, heads, T, head_dim] or with the last two axes swapped, as a function of `source`."""
 
     graph: Graph
     value: Value
@@ -75,17 +75,17 @@ class _Operand:
 
     @property
     def axis(self) -> int:
-        """The axis of the source along which the tokens lie."""
+        """The token axis of the source."""
         return self.source.shape.index(dim(self.tokens))
 
     @property
     def width(self) -> int:
-        """Columns of a token's row."""
+        """The number of columns of a token's row."""
         return math.prod(d for d in self.source.shape if isinstance(d, int))
 
     @property
     def signature(self) -> object:
-        """Equal for operands that are computed alike, as those of a model's layers are."""
+        """A key that is equal for operands that are computed in the same way, such as those of different layers."""
         names: dict[Value, object] = {self.source: "source"}
         listed = []
         for i, node in enumerate(self.nodes):
@@ -95,7 +95,7 @@ class _Operand:
         return tuple(listed), self.source.shape, self.value.shape
 
     def heads(self, rows: np.ndarray) -> np.ndarray:
-        """What the graph makes of rows [T, width]: [heads, T, head_dim]."""
+        """Evaluate the graph on rows [T, width]; return [heads, T, head_dim]."""
         shape = [d for i, d in enumerate(self.source.shape) if i != self.axis]
         x = np.moveaxis(rows.astype(np.float32).reshape(len(rows), *shape), 0, self.axis)
         sizes = {self.tokens.name: len(rows)}
@@ -105,7 +105,7 @@ class _Operand:
 
 
 def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
-    """None where the value is no linear function of the rows of tokens, or stands in the plain spelling already."""
+    """Return the operand, or None if it is not a linear function of token rows or already has the plain form."""
     sources: set[Value] = set()
     todo = [value]
     while todo:
@@ -131,10 +131,10 @@ def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
 
 @dataclass(frozen=True)
 class _Heads:
-    """What is done to token rows: head i of the result is their `columns[i]`, rotated, each `repeats` times.
+    """The operation on token rows: each head has the columns `columns[i]`, rotated, and occurs `repeats` times.
 
-    tables: cosines and sines, both f32[positions, pairs]; None where nothing is rotated. A column's pair is the next
-    one (interleaved), or the one as many columns away as there are pairs.
+    tables: cosines and sines, both f32[positions, pairs]; None if nothing is rotated. interleaved: each column
+    forms a pair with the next one, otherwise with the column `pairs` columns later.
     """
 
     columns: np.ndarray
@@ -144,12 +144,12 @@ class _Heads:
 
     @property
     def rotation(self) -> object:
-        """Equal where the same columns are rotated alike."""
+        """A key that is equal if the same columns are rotated in the same way."""
         tables = tuple(table.tobytes() for table in self.tables or ())
         return self.columns.tobytes(), self.columns.shape, tables, self.interleaved
 
     def of(self, rows: np.ndarray) -> np.ndarray:
-        """[T, width] -> [heads, T, head_dim]."""
+        """Apply the operation to rows [T, width]; return [heads, T, head_dim]."""
         x = rows[:, self.columns].swapaxes(0, 1)
         if self.tables is not None:
             cos, sin = (table[: len(rows)] for table in self.tables)
@@ -158,7 +158,7 @@ class _Heads:
 
 
 def _understand(operand: _Operand) -> _Heads | None:
-    """None where it is something else, or does not depend on a token's position alone."""
+    """Return what an operand does, or None if it does something else or depends on more than a token's position."""
     columns = _columns(operand)
     if columns is None:
         return None
@@ -175,7 +175,7 @@ def _understand(operand: _Operand) -> _Heads | None:
 
 
 def _columns(operand: _Operand) -> np.ndarray | None:
-    """The columns of a row that become each head [heads, head_dim]: at position 0 nothing is rotated."""
+    """Return the columns of a row for each head, [heads, head_dim], from position 0, where nothing is rotated."""
     numbers = np.arange(operand.width, dtype=np.float32)[None]
     scale, scaled = (operand.heads(rows)[:, 0] for rows in (np.ones_like(numbers), numbers))
     if not scale.all():
@@ -185,7 +185,7 @@ def _columns(operand: _Operand) -> np.ndarray | None:
 
 
 def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
-    """The tables of cosines and sines: what a 1 in the first column of each pair becomes."""
+    """Return the heads with tables of cosines and sines, which are what a 1 in the first column of a pair becomes."""
     head_dim = plain.columns.shape[1]
 
     def rotate(chosen: np.ndarray, size: int) -> np.ndarray:
@@ -207,7 +207,7 @@ def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
 
 
 def _rewrite(operand: _Operand, heads: _Heads, shared: dict[object, Value]) -> None:
-    """`shared`: tables by content, so that those of all layers are one, and rows that another operand reads too."""
+    """Replace an operand. `shared` holds the tables by content, and the rotated rows that several operands read."""
     graph, value, tokens = operand.graph, operand.value, dim(operand.tokens)
     sources = tuple(dict.fromkeys(s for node in operand.nodes for s in node.sources))
     builder = GraphBuilder(graph, graph.expect_producer(value), sources)
@@ -224,7 +224,7 @@ def _rewrite(operand: _Operand, heads: _Heads, shared: dict[object, Value]) -> N
 
 
 def _rotated(builder: GraphBuilder, operand: _Operand, heads: _Heads, shared: dict[object, Value]) -> Value:
-    """Token rows [1, T, columns] of all heads, one after the other."""
+    """Return the token rows [1, T, columns] of all heads side by side, rotated if there are tables."""
     x = _selected(builder, operand, heads.columns.reshape(-1))
     if heads.tables is None:
         return x
@@ -238,7 +238,7 @@ def _shaped(builder: GraphBuilder, x: Value, *shape: Dim) -> Value:
 
 
 def _selected(builder: GraphBuilder, operand: _Operand, columns: np.ndarray) -> Value:
-    """Token rows [1, T, columns] of the source: where it is a linear layer, of one that computes no others."""
+    """Return these columns of the source as token rows [1, T, columns]. A linear layer computes only these columns."""
     graph, source = operand.graph, operand.source
     maker = graph.producer(source)
     whole = np.array_equal(columns, np.arange(operand.width))

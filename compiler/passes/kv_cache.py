@@ -1,7 +1,7 @@
-"""KV cache: causal attention over T tokens becomes attention over a state in which the tokens before them already lie.
+"""Add a KV cache: causal attention over T tokens becomes attention over a state that holds the earlier tokens.
 
-Tokens meet only in attention, so a decoder exported without a cache is enough to derive the one with: keys and values
-are written into a state at row P, and everything else is computed for the T new rows alone.
+Tokens interact only in attention, so a decoder with a cache can be derived from a decoder exported without one. The
+pass writes keys and values into a state at row P. Everything else is computed only for the T new rows.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _KEEPS = ELEMENTWISE | {"Slice", "Concat", "Expand"}
 
 
 def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
-    """Give every causal attention its caches, `self.N.key` and `self.N.value`, f32[1,capacity,width]; returns how many.
+    """Add the states `self.N.key` and `self.N.value`, f32[1, capacity, width], to each causal attention.
 
-    Raises UnsupportedOperator where tokens meet outside causal attention, so that the past would be missing.
+    Return the number of attentions. Raises UnsupportedOperator if tokens interact outside causal attention, because
+    the past tokens would be missing there, or if an attention has keys that no token wrote.
     """
     _check(graph, tokens)
     layers = [(n, of) for n in graph.nodes if (of := Attention.of(n)) and of.past is not None]
@@ -61,14 +62,14 @@ def _check(graph: Graph, tokens: Symbol) -> None:
 
 
 def _apart(node: Node, over: list[Value], tokens: Symbol) -> bool:
-    """Whether what a node makes for each token depends on the same token in the inputs `over` tokens alone."""
+    """Return whether the output for each token depends only on the same token of the inputs `over`."""
     values = {*over, *node.outputs}
     axes = {v: axis for v in values if (axis := _token_axis(v, tokens)) is not None}
     if len(axes) < len(values):
         return False
     x, axis = node.inputs[0], axes[node.output]
     if FakeQuantize.of(node):
-        return True  # its range is that of the new tokens, as it is with the cache that the model was exported with
+        return True  # its range covers only the new tokens, as in a model exported with a cache
     if attention := Attention.of(node):
         return attention.past is not None or tokens not in attention.k.type.symbols
     if node.op == "Reshape":
@@ -88,7 +89,7 @@ def _apart(node: Node, over: list[Value], tokens: Symbol) -> bool:
 
 
 def _token_axis(value: Value, tokens: Symbol) -> int | None:
-    """The axis along which the tokens lie, one after the other, counted from the end; None if there is no such one."""
+    """Return the token axis, counted from the end, or None if there is not exactly one."""
     rank = len(value.shape)
     axes = [i - rank for i, d in enumerate(value.shape) if tokens in dims.symbols(d)]
     return axes[0] if len(axes) == 1 and value.shape[axes[0]] == dims.dim(tokens) else None
@@ -102,7 +103,7 @@ def _last_axis(node: Node) -> bool:
 
 
 def last_position(graph: Graph, tokens: Dim) -> int:
-    """Compute the outputs for the last of `tokens` tokens only; returns the number of outputs changed."""
+    """Compute the outputs only for the last of `tokens` tokens; return the number of changed outputs."""
     changed = 0
     for out in list(graph.outputs):
         value = out
@@ -116,7 +117,7 @@ def last_position(graph: Graph, tokens: Dim) -> int:
 
 
 def _row_by_row(graph: Graph, node: Node) -> bool:
-    """Whether `node` makes each row of its output from the same row of its first input, and nobody else reads it."""
+    """Return whether `node` computes each row of its output only from the same row of its first input."""
     constant = all(v is None or v.const is not None for v in node.inputs[1:])
     by_row = node.op in ELEMENTWISE | _BY_LAST_AXIS | {"MatMul"} or rounding(node) is not None
     return constant and by_row and len(node.outputs) == 1

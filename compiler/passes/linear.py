@@ -1,6 +1,6 @@
-"""Linear layers: products with a weight, and convolutions over time, become one operator with its weight as [out, in].
+"""Replace products with a weight, and convolutions over time, by one operator with its weight as [out, in].
 
-A convolution over time-major rows is a product whose rows overlap: row t is the window of `kernel` rows around it.
+A convolution over time-major rows is a product whose rows overlap: row t is a window of `kernel` consecutive rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from intaglio.compiler.rewrite.views import permutation
 
 
 def linear(graph: Graph) -> int:
-    """Returns the number of changes."""
+    """Replace products and convolutions with constant weights by Linear; return the number of changes."""
     changed = 0
     for node in graph.nodes:
         if node.op == "Conv" and _over_time(node):
@@ -32,6 +32,7 @@ def linear(graph: Graph) -> int:
 
 
 def _over_time(node: Node) -> bool:
+    """Return whether a Conv is a convolution over time that Linear can compute."""
     x, weight = node.inputs[:2]
     bias = node.input(2)
     pads = node.attrs.get("pads", [0, 0])
@@ -57,7 +58,7 @@ def _conv(builder: GraphBuilder, node: Node) -> Value:
 
 
 def _pack_table(graph: Graph, node: Node) -> bool:
-    """Let a table of rows in few bits be packed, unless its rows are no whole vec4s."""
+    """Pack a low-bit table for its lookup, or dequantize it if the lookup does not read rows of whole vec4s."""
     table = node.inputs[0]
     if not isinstance(table.const, EncodedWeight):
         return False
@@ -68,7 +69,7 @@ def _pack_table(graph: Graph, node: Node) -> bool:
 
 
 def _matrix(builder: GraphBuilder, weight: Value, *axes: int) -> Value:
-    """The weight as a matrix [out, in]. axes: those of the weight, that of its outputs first."""
+    """Return the weight as a matrix [out, in]. axes: the axes of the weight, with the output axis first."""
     if isinstance(weight.const, EncodedWeight):
         return builder.constant(weight.const.transpose(*axes).rows().to_kernel_layout(), weight.name)
     rows = weight.array.transpose(axes)
@@ -76,7 +77,7 @@ def _matrix(builder: GraphBuilder, weight: Value, *axes: int) -> Value:
 
 
 def _unflattened(graph: Graph, node: Node) -> bool:
-    """Let a layer read its rows as they were before they were put into a matrix."""
+    """Let a layer read its rows without the Reshape that flattens them into a matrix."""
     layer = LinearLayer.of(node)
     if layer is None or not layer.is_plain:
         return False
@@ -91,6 +92,8 @@ def _unflattened(graph: Graph, node: Node) -> bool:
 
 
 class TransposeAfterUnary(Rule):
+    """Apply Gelu before a transpose instead of after it."""
+
     @staticmethod
     def pattern(op, x):
         return op.Gelu(op.Transpose(x))
@@ -102,6 +105,8 @@ class TransposeAfterUnary(Rule):
 
 
 class Linear(Rule):
+    """Replace a product with a constant matrix by Linear."""
+
     @staticmethod
     def pattern(op, x, weight):
         return op.MatMul(x, weight)
@@ -114,6 +119,8 @@ class Linear(Rule):
 
 
 class Bias(Rule):
+    """Add a constant row as the bias of the layer before it."""
+
     @staticmethod
     def pattern(op, x, weight, bias):
         return op.Linear(x, weight) + bias

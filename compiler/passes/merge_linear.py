@@ -1,5 +1,4 @@
-"""Merge linear layers: those that read the same rows become one, with the columns of its result going to several
-outputs."""
+"""Merge linear layers that read the same rows into one layer whose columns go to several outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ MAX_PARTS = 3  # queries, keys and values
 
 
 def merge_linear(graph: Graph) -> int:
-    """Returns the number of layers and cuts that were absorbed."""
+    """Merge layers that read the same rows, and absorb slices of their results; return the number of changes."""
     changed = sum(_split(graph, node) for node in graph.nodes if _is_plain(node))
     for node in graph.nodes:
         if graph.producer(node.output) is node and (layer := _plain(graph, node)):
@@ -29,7 +28,7 @@ def merge_linear(graph: Graph) -> int:
 
 
 def _split(graph: Graph, node: Node) -> bool:
-    """Let a layer whose result is cut into parts give the parts."""
+    """Replace a layer and the slices of its result by a layer with several outputs."""
     readers = graph.consumers(node.output)
     if node.output in graph.outputs or not 1 < len(readers) <= MAX_PARTS or any(r.op != "Slice" for r in readers):
         return False
@@ -61,7 +60,7 @@ def _is_plain(node: Node) -> bool:
 
 
 def _plain(graph: Graph, node: Node) -> Linear[Value] | None:
-    """The layer if it can be a part of a larger one, whose kernel gives each output whole groups of four columns."""
+    """Return the layer if it can be merged, else None. The merged kernel needs groups of four columns per output."""
     layer = Linear.of(node)
     if layer is None or not layer.is_plain or node.output in graph.outputs:
         return None
@@ -69,7 +68,7 @@ def _plain(graph: Graph, node: Node) -> Linear[Value] | None:
 
 
 def _merge(graph: Graph, group: list[Node]) -> int:
-    """Returns the number of layers that became part of the first."""
+    """Merge the layers into one; return the number of layers that disappeared."""
     builder = GraphBuilder(graph, group[0])
     layers = [layer for n in group if (layer := Linear.of(n))]
     rows = stacked([layer.weight.numbers for layer in layers])

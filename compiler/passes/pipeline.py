@@ -1,6 +1,6 @@
-"""The passes, in order: the table of contents of the compiler. After each the graph is verified, counted and dumped.
+"""The passes in order: the table of contents of the compiler. Each pass is followed by a check and a trace entry.
 
-The compiler ends at what a model means; how it runs well is the fusions' (see codegen/fuse/pipeline.py).
+The passes recover what a model means. The fusions make it run fast (see codegen/fuse/pipeline.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from intaglio.compiler.passes.widen import widen
 
 Pass = Callable[[Graph], int]
 
-# What the exporter meant: shapes fold away, combinations are written out, and decomposed operators are whole again.
+# Recover what the exporter meant: fold shapes, expand combined operators, and fuse decomposed operators.
 UNDERSTAND: tuple[Pass, ...] = (
     widen,
     fuse_quantized,
@@ -50,10 +50,10 @@ UNDERSTAND: tuple[Pass, ...] = (
 
 @dataclass
 class Trace:
-    """What the passes did: a row each, and with `folder` the graph after each as a text file.
+    """The record of the passes: one row each and, with `folder`, the graph after each pass as a text file.
 
-    `models`: what `outline` says of each model as it was loaded, because passes change graphs in place.
-    progress: called with the name of a stage, how much of it is done, and how much there is (0: unknown).
+    models: the result of `outline` for each model as it was loaded, because passes change graphs in place.
+    progress: called with the name of a stage, the amount done and the total amount (0 if unknown).
     """
 
     folder: Path | None = None
@@ -62,19 +62,21 @@ class Trace:
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
     rows: list[dict[str, str | int]] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)
-    _expected: tuple[int, int] = (0, 0)  # passes: how many there were before the stage, and how many it has
+    _expected: tuple[int, int] = (0, 0)  # the passes before the current stage, and in it
 
     def stage(self, name: str, passes: int = 0) -> None:
-        """Begin a stage of the work; `passes`: how many are run in it."""
+        """Begin a stage of the work that runs `passes` passes."""
         self.say(name)
         self._expected = len(self.rows), passes
         self.progress(name, 0, passes)
 
     def begin(self, graph: Graph) -> None:
+        """Keep the outline of the model of `graph`, once for each model."""
         if self.outline is not None and graph.model not in self.models:
             self.models[graph.model] = self.outline(graph)
 
     def record(self, graph: Graph, name: str, changes: int) -> None:
+        """Add a row for the pass `name`, report progress, and write the graph to `folder`."""
         self.rows.append({"graph": graph.name, "pass": name, "changes": changes, "nodes": len(graph.nodes)})
         self.say(f"{graph.name}: {name}: {changes} changes, {len(graph.nodes)} nodes")
         before, expected = self._expected
@@ -86,7 +88,7 @@ class Trace:
 
 
 def run(graph: Graph, passes: Sequence[Pass], trace: Trace) -> Graph:
-    """Apply `passes` in order, plain functions or partial ones; the graph is valid after each."""
+    """Apply `passes` in order and verify the graph after each; return the graph."""
     trace.begin(graph)
     for step in passes:
         changes = step(graph)

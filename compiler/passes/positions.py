@@ -1,7 +1,7 @@
-"""Positions: whatever depends on nothing but the number of tokens becomes a table, of which a run reads rows P to P+T.
+"""Replace values that depend only on the number of tokens by tables, of which a run reads rows P to P+T.
 
-Learned positions, sinusoids and rotary tables all fall under this, in whatever way they are spelled. The table is the
-value for the longest sequence; that shorter sequences see its first rows is checked by evaluating them.
+Such values are learned positions, sinusoids and rotary tables. The table is the value for the longest sequence. The
+pass evaluates shorter sequences to check that they read the first rows of the table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _SIZES = (1, 2, 5)
 
 
 def positions(graph: Graph, tokens: Symbol, past: Dim) -> int:
-    """Replace every data-free value over `tokens` by rows `past`.. of a constant; returns how many were replaced.
+    """Replace each value that depends on no data by the rows of a constant from `past` on; return the number replaced.
 
-    Raises UnsupportedOperator for a value that is not the beginning of a longer one, a mask that was not recognised,
-    say.
+    Raises UnsupportedOperator if the value for a short sequence is not the beginning of the table, such as for an
+    unrecognised mask. Raises BadModel if a value cannot be computed.
     """
     free = data_free(graph)
     changed = 0
@@ -37,7 +37,7 @@ def positions(graph: Graph, tokens: Symbol, past: Dim) -> int:
 
 
 def data_free(graph: Graph) -> set[Node]:
-    """The nodes that depend on no input and no state."""
+    """Return the nodes that depend on no input and no state."""
     free: set[Node] = set()
     for node in graph.nodes:
         makers = [(v, graph.producer(v)) for v in node.inputs if v is not None]
@@ -72,5 +72,5 @@ def _rows(builder: GraphBuilder, value: Value, tokens: Symbol, past: Dim) -> Val
 
 
 def value_sources(nodes: list[Node]) -> list[str]:
-    """The ONNX nodes behind the last of `nodes`."""
+    """Return the names of the ONNX nodes that the last of `nodes` comes from."""
     return list(nodes[-1].sources)

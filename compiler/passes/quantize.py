@@ -1,7 +1,7 @@
-"""Quantize: weights of layers, tables of rows and caches in fewer bits. Norms, biases, angles and sums stay f32.
+"""Quantize layer weights, lookup tables and caches. Norms, biases, angles and sums stay f32.
 
 Errors are weighted by the mean square of the activations, measured on a calibration text if the model has a tokenizer.
-The mean of the remaining error goes into the bias of the output layer.
+The bias of the output layer corrects the mean of the remaining error.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from intaglio.compiler.ir.operators import Linear
 from intaglio.compiler.ir.packed import QUANTIZED, STORAGE, PackedMatrix, pack
 from intaglio.compiler.semantics import evaluate
 
-_LEAST = 1024  # numbers below which a tensor is not worth a format of its own
+_LEAST = 1024  # elements; smaller tensors keep their format
 
 
 @dataclass
 class Precision:
-    """What is asked for: `quantize` (q8, q4 or None) for weights, `storage` (f32 or f16) for all else that is large.
+    """The requested formats: `quantize` (q8, q4 or None) for weights, `storage` (f32 or f16) for other large tensors.
 
-    keep_head: the output layer, and a table that shares its matrix, are not quantized. `packed` and `kept` collect the
-    names of the tensors in each format, and of those that stayed f32 although another format was asked for, with why.
+    keep_head: do not quantize the output layer, or a table that shares its matrix. packed: the names of the tensors in
+    each format. kept: the tensors that stayed f32 although another format was requested, with the reason.
     """
 
     quantize: str | None = None
@@ -44,18 +44,19 @@ class Precision:
 
     @property
     def reduced(self) -> bool:
-        """Whether anything is to take fewer bits than f32."""
+        """Whether any tensor is to take fewer bits than f32."""
         return self.quantize is not None or self.storage != "f32"
 
     @property
     def name(self) -> str:
-        """Such as q4, or q4 and f16."""
+        """The name of the formats, such as q4, or q4 and f16."""
         return " and ".join(filter(None, [self.quantize, self.storage if self.storage != "f32" else None])) or "f32"
 
     def report(self, accuracy: dict[str, Any] | None, graphs: Iterable[Graph]) -> dict[str, Any]:
-        """For the bundle's report: which tensors are in which format, which stayed f32 and why, and what it costs.
+        """Return the part of the bundle's report about precision.
 
-        Where nothing was asked for, the formats are those that the model came in.
+        It has the tensors of each format, those that stayed f32 with the reason, and the accuracy. If no format was
+        requested, it has the formats of the model's files.
         """
         if not self.reduced:
             names = {v.const: v.name for graph in graphs for v in graph.values() if isinstance(v.const, PackedMatrix)}
@@ -66,7 +67,7 @@ class Precision:
         return {"name": self.name, "packed": self.packed, "kept_f32": self.kept, "accuracy": accuracy}
 
     def of(self, value: Value, formats: list[str], importance: np.ndarray | None = None) -> PackedMatrix | None:
-        """The constant in the first of the formats that can hold it; one object for all constants of equal content."""
+        """Return the constant in the first format that can hold it, or None. Equal constants share one object."""
         for format in formats:
             key = _content(value), format
             if key not in self._done:
@@ -83,17 +84,17 @@ class Precision:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of what a layer reads, for each column: the mean, and the mean of the square."""
+    """The mean and the mean square of each column of the rows that a layer reads."""
 
     mean: np.ndarray
     square: np.ndarray
 
 
 def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str, int]) -> dict[Value, Statistics]:
-    """What the layers of a graph read in one run."""
+    """Run the graph once; return the statistics of each value that a layer reads."""
     nodes = graph.nodes
     read = {layer.x for n in nodes if (layer := Linear.of(n)) and layer.window is None}
-    last = max((i for i, n in enumerate(nodes) if read & {*n.outputs}), default=-1)  # an output layer comes after it
+    last = max((i for i, n in enumerate(nodes) if read & {*n.outputs}), default=-1)  # no layer reads later results
     values = {v: feeds[v.name] for v in (*graph.inputs, *graph.states)}
     results = evaluate.compute(graph, nodes[: last + 1], values, symbols, keep=read)
     rows = {v: results[v].reshape(-1, results[v].shape[-1]) for v in read}
@@ -101,7 +102,7 @@ def observe(graph: Graph, feeds: Mapping[str, np.ndarray], symbols: Mapping[str,
 
 
 def matrix_bytes(graph: Graph) -> int:
-    """How many bytes, in f32, the weights have that may take another format, each as often as it is read."""
+    """Return the bytes in f32 of the weights that may take another format. A weight counts once for each reader."""
     return sum(4 * matrix.numbers.size for node in graph.nodes if (matrix := _matrix(node)))
 
 
@@ -111,11 +112,14 @@ def quantize(
     observed: Mapping[Value, Statistics],
     report: Callable[[int], None] = lambda size: None,
 ) -> int:
-    """Returns the number of tensors whose format changed. `report` hears of the bytes that were looked at, in f32."""
+    """Store the weights and caches of a graph as `precision` requests; return the number of changed tensors.
+
+    observed: statistics of the values that layers read. report: called with the bytes in f32 of each weight visited.
+    """
     heads = [n for n in graph.nodes if Linear.of(n) and n.output in graph.outputs and _matrix(n)]
     excluded = {_content(matrix) for n in heads if (matrix := _matrix(n))} if precision.keep_head else set()
     changed = 0
-    for node in (*heads, *(n for n in graph.nodes if n not in heads)):  # a table takes the format of the head it is
+    for node in (*heads, *(n for n in graph.nodes if n not in heads)):  # a table shares the format of the head it is
         value, layer = _matrix(node), Linear.of(node)
         if value is None:
             continue
@@ -123,7 +127,7 @@ def quantize(
         formats = []
         if precision.quantize is not None and _by_fours(layer) and not (excluded and _content(value) in excluded):
             formats.append(precision.quantize)
-        if precision.storage != "f32" and not isinstance(value.const, PackedMatrix):  # f16 already, in the file
+        if precision.storage != "f32" and not isinstance(value.const, PackedMatrix):  # already f16 in the file
             formats.append(precision.storage)
         packed = precision.of(value, formats, statistics.square if statistics is not None else None)
         report(4 * value.numbers.size)
@@ -136,14 +140,14 @@ def quantize(
 
 
 def _matrix(node: Node) -> Value | None:
-    """The weight of a layer, or the table of a lookup, if it may take another format."""
+    """Return the weight of a layer or the table of a lookup if it may take another format, else None."""
     if layer := Linear.of(node):
         return layer.weight if _is_matrix(layer.weight) else None
     return node.inputs[0] if node.op == "Gather" and _is_matrix(node.inputs[0]) and _is_table(node) else None
 
 
 def _is_matrix(value: Value) -> bool:
-    """Whether it is a matrix worth a format of its own, of f32 or, as the file has it, of f16."""
+    """Return whether a value is a large constant matrix of f32, or of f16 as in the file."""
     const = value.const
     if const is None or const.dtype != np.float32 or len(const.shape) != 2 or const.size < _LEAST:
         return False
@@ -151,23 +155,23 @@ def _is_matrix(value: Value) -> bool:
 
 
 def _is_table(node: Node) -> bool:
-    """Whether a Gather looks up rows, whole vec4s each."""
+    """Return whether a Gather looks up rows that are whole vec4s."""
     return node.attrs.get("axis", 0) == 0 and divides(4, node.inputs[0].shape[1])
 
 
 def _by_fours(layer: Linear[Value] | None) -> bool:
-    """Whether what a layer multiplies with are whole vec4s, windows too."""
+    """Return whether the rows that a layer multiplies, or the rows of its window, are whole vec4s."""
     return layer is None or layer.window is None or divides(4, layer.weight.shape[1] // layer.window.kernel)
 
 
 def _content(value: Value) -> bytes:
-    """Equal for constants that hold the same numbers, however they lie in memory."""
+    """Return a key that is equal for constants with the same numbers, whatever their memory layout."""
     numbers = value.const.codes if isinstance(value.const, PackedMatrix) else value.array
     return hashlib.sha256(np.ascontiguousarray(numbers).data).digest()
 
 
 def _correct(graph: Graph, node: Node, error: np.ndarray) -> None:
-    """Let a layer add the mean error of its outputs, in its bias."""
+    """Add the mean error of a layer's outputs to its bias."""
     layer = Linear.expect(node)
     total = error if layer.bias is None else layer.bias.const + error
     bias = graph.constant(total.astype(np.float32), f"{layer.weight.name}.bias")
@@ -175,7 +179,7 @@ def _correct(graph: Graph, node: Node, error: np.ndarray) -> None:
 
 
 def _halve_caches(graph: Graph) -> int:
-    """Keys and values in f16, as long as their rows are whole vec4s."""
+    """Store caches in f16 if their rows are whole vec4s; return the number of changed caches."""
     changed = 0
     for node in graph.nodes:
         for out, state in node.written.items():

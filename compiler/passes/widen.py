@@ -1,6 +1,6 @@
-"""Widen: f16 and bf16 become f32, in which everything is computed; weights stay in the bits that the file has.
+"""Widen f16 and bf16 to f32, in which everything is computed. Weights keep the format of the file.
 
-A constant in few bits is left so where a layer or a table of rows reads it, which packs it for its kernel.
+A low-bit constant stays encoded where a layer or a lookup reads it. A later pass packs it for the kernel.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from intaglio.compiler.semantics.infer import infer
 
 _NARROW = ("f16", "bf16")
 _CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-_MATRICES = {"Conv": 1, "Gather": 0, "Gemm": 1, "MatMul": 1}  # which input may be a weight in few bits
+_MATRICES = {"Conv": 1, "Gather": 0, "Gemm": 1, "MatMul": 1}  # which input may be a low-bit weight
 
 
 def widen(graph: Graph, whole: bool = False) -> int:
-    """Returns the number of values that changed. The graph's inputs and outputs keep their types unless `whole`."""
+    """Change f16 and bf16 values to f32; return the number of changes.
+
+    The graph's inputs and outputs keep their types unless `whole` is true.
+    """
     ports = [] if whole else [*graph.inputs, *graph.outputs]
     values = dict.fromkeys((*graph.values(), *graph.inputs, *graph.outputs))
     narrow = [v for v in values if v.dtype in _NARROW and v.const is None and not _is_rounded(graph, v)]
@@ -36,7 +39,7 @@ def widen(graph: Graph, whole: bool = False) -> int:
 
 
 def _is_rounded(graph: Graph, value: Value) -> bool:
-    """Whether f32 becomes `value`, and that f32 again, which is meant to round."""
+    """Return whether `value` is an f32 value cast down and then cast to f32 again, which rounds on purpose."""
     maker, readers = graph.producer(value), graph.consumers(value)
     if maker is None or maker.op != "Cast" or maker.inputs[0].dtype != "f32" or not readers:
         return False
@@ -44,7 +47,7 @@ def _is_rounded(graph: Graph, value: Value) -> bool:
 
 
 def _widen_node(graph: Graph, node: Node) -> bool:
-    """Constants and attributes; what is known then of the result."""
+    """Widen the constants and attributes of a node, and compute its result if all inputs are constant."""
     inputs = tuple(_widened(v, _MATRICES.get(node.op) == i) for i, v in enumerate(node.inputs))
     attrs = {name: _attribute(name, a) for name, a in node.attrs.items()}
     attrs |= {"to": node.output.dtype} if node.op == "Cast" else {}
@@ -73,7 +76,7 @@ def _attribute(name: str, value: Any) -> Any:
 
 
 def _keep_type(graph: Graph, value: Value, dtype: str) -> None:
-    """Let an input or output keep its type, with a cast behind or before it."""
+    """Keep the type of an input or output with a cast after the input or before the output."""
     wide = graph.value(f"{value.name}.f32", value.type)
     value.type = TensorType(dtype, value.shape)
     for reader in graph.consumers(value):
@@ -87,7 +90,7 @@ def _keep_type(graph: Graph, value: Value, dtype: str) -> None:
 
 
 def _settle(graph: Graph) -> int:
-    """Compute the constants in few bits that are read where none can be."""
+    """Dequantize low-bit constants whose readers do not accept them; return the number of changed nodes."""
     changed = 0
     for node in graph.nodes:
         inputs = tuple(
