@@ -1,9 +1,10 @@
-"""Formats of weights: a row for each, with how a matrix in it lies on the adapter; and layout rows8, in which all do.
+"""The formats of weights, one row each, and rows8, the layout in which every format stores a matrix on the adapter.
 
-Layout rows8 is for matrices [N, K]: eight rows side by side, a texel at a time, so that eight lanes that own eight rows
-read neighbouring texels, whether they compute a product of matrices, of a matrix and a vector, or look rows up. In f32
-and f16 a texel holds 4 columns: element (n, k) lies at ((n/8) * (K/4) + k/4) * 32 + (n%8) * 4 + k%4. N is padded to 8
-and K to whole texels with zeros. What a format means, and how numbers are rounded to it, is in compiler/ir/packed.
+Layout rows8 stores a matrix [N, K] in blocks of eight rows. Within a block, the texels of the eight rows are
+interleaved, so eight lanes that own eight rows read neighbouring texels. Matrix products, matrix-vector products and
+row lookups all use it. In f32 and f16 a texel holds 4 columns: element (n, k) lies at
+((n/8) * (K/4) + k/4) * 32 + (n%8) * 4 + k%4. N is padded to a multiple of 8 and K to whole texels, with zeros.
+compiler/ir/packed defines what a format means and how numbers are rounded to it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ _TEXEL = 128  # bits of a texel of four words
 
 @dataclass(frozen=True)
 class Format:
-    """bits: of a number; columns: that a texel holds; texture: the format of textures; codes: the numbers of a packed
-    matrix in layout rows8, flat; packing: how the templates that unpack it are called; unsigned: whether its codes are,
-    where groups have minima."""
+    """How a format of weights is stored on the adapter.
+
+    bits: bits per number. columns: columns per texel. texture: the texel format. codes: returns the codes of a packed
+    matrix in layout rows8, flat. packing: the suffix of the templates that unpack it. unsigned: whether the codes are
+    unsigned if the groups have minima.
+    """
 
     bits: int
     columns: int
@@ -35,21 +39,22 @@ class Format:
 
     @property
     def bytes(self) -> int:
-        """Of each of the four numbers of a texel, which are words of codes where it is packed."""
+        """Return the bytes of one of a texel's four numbers; in a packed format, each number is a word of codes."""
         return TEXELS[self.texture] // 4
 
 
 def rows8(matrix: np.ndarray) -> np.ndarray:
-    """A matrix [N, K] in layout rows8, flat."""
+    """Return a matrix [N, K] in layout rows8, flat."""
     n, k = matrix.shape
     return _eight_together(padded(matrix, 0, -k % 4).reshape(n, -(-k // 4), 4))
 
 
 def codes8(packed: PackedMatrix) -> np.ndarray:
-    """Codes in layout rows8, a texel of four words for 16 columns of q8, or 32 of q4, flat u32.
+    """Return the codes of a packed matrix in layout rows8, flat u32. A texel of four words holds 16 (q8) or 32 (q4)
+    columns.
 
-    Column 4 i + w of a texel is byte (q8), or nibble (q4), i of word w: those of one i are then four neighbouring
-    columns, which a kernel unpacks together.
+    Column 4 i + w of a texel is byte i (q8) or nibble i (q4) of word w, so a kernel unpacks four neighbouring columns
+    at once.
     """
     bits = FORMATS[packed.format].bits
     each = 32 // bits
@@ -62,8 +67,10 @@ def codes8(packed: PackedMatrix) -> np.ndarray:
 
 
 def scales8(packed: PackedMatrix) -> np.ndarray:
-    """Scales and minima in layout rows8. Of f32: for each group of columns the scales of eight rows, then their minima.
-    Of f16, flat u32: a word for each row, and group of columns (scale and minimum) or pair of groups (both scales).
+    """Return the scales and minima of a packed matrix in layout rows8, flat. Raises TypeError if it has no scales.
+
+    In f32, each group of columns has the scales of eight rows, then their minima. In f16, the result is u32: a word
+    holds the scale and the minimum of one group of a row, or, without minima, the scales of two groups.
     """
     scale, minimum = packed.scale, packed.minimum
     if scale is None:
@@ -81,14 +88,14 @@ def scales8(packed: PackedMatrix) -> np.ndarray:
 
 
 def _eight_together(texels: np.ndarray) -> np.ndarray:
-    """Texels [N, texels of a row, 4] with eight rows side by side, flat; rows of zeros make N a multiple of 8."""
+    """Interleave the texels [N, texels per row, 4] of every eight rows, flat. Zeros pad N to a multiple of 8."""
     n, each, four = texels.shape
     rows = padded(texels, -n % 8, 0, 0)
     return np.ascontiguousarray(rows.reshape(-1, 8, each, four).transpose(0, 2, 1, 3)).reshape(-1)
 
 
 def padded(array: np.ndarray, *ends: int) -> np.ndarray:
-    """An array with so many zeros at the end of each axis; itself, not a copy, where that is none."""
+    """Append `ends[i]` zeros to axis i of an array. Returns the array itself if every count is 0."""
     return np.pad(array, [(0, end) for end in ends]) if any(ends) else array
 
 

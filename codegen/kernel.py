@@ -1,7 +1,7 @@
-"""Kernels: what an operator becomes, and the registry in which each operator has one place.
+"""Kernels, and the registry of the functions that make them, one for each operator.
 
-An op function says what a kernel reads and writes, how many workgroups it takes and which template computes it.
-Bindings, uniforms, limits, names and sharing are decided elsewhere.
+An op function says what a kernel reads and writes, how many workgroups it takes and which template computes it. Other
+modules decide its bindings, uniforms, limits and name, and which kernels share a shader.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LANES = 64
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant in the layout that a kernel reads (see weights.py). `rows` picks some of the rows of a matrix."""
+    """A constant in the layout that a kernel reads (see weights.py). `rows`: the range of a matrix's rows, or None."""
 
     value: Value
     layout: str = "flat"
@@ -40,12 +40,12 @@ class Weight:
 
     @property
     def format(self) -> str:
-        """f32, or what the numbers are packed in."""
+        """Return the format of the numbers: f32, or that of the packed matrix."""
         return self.value.const.format if isinstance(self.value.const, PackedMatrix) else "f32"
 
     @property
     def unpacking(self) -> dict[str, Any]:
-        """How kernels unpack it, for the templates: see templates/lib/dequant."""
+        """Return the parameters with which templates unpack the weight: see templates/lib/dequant."""
         const = self.value.const
         if not isinstance(const, PackedMatrix) or const.scale is None:
             return {"packing": ""}
@@ -63,7 +63,7 @@ Operand = Value | Weight
 
 @dataclass(frozen=True)
 class Groups:
-    """ceil(product(of) / per) workgroups."""
+    """A number of workgroups: ceil(product(of) / per)."""
 
     of: tuple[Dim, ...]
     per: int = 1
@@ -77,18 +77,19 @@ class Groups:
 
 @dataclass
 class Kernel:
-    """One dispatch. `reads` and `writes` name the shader's bindings; `consts` are what its template is filled with.
+    """One dispatch. `reads` and `writes` name the shader's bindings; `consts` are the parameters of its template.
 
-    The first of `reads` is the one that is read most, unless `most_read` names another. Operands in `vec4` are read or
-    written four numbers at a time, the others one by one. `tail` is applied to what the template computes, with
-    operands that broadcast to its output; `indices` among the constants may say where their elements are. `flops` and
-    `times` are factors of the floating-point operations. `touched`: for operands accessed only in part, the number of
-    elements accessed, as a list of factors.
+    The kernel reads the first of `reads` most often, unless `most_read` names another. It accesses the operands in
+    `vec4` four numbers at a time, the others one by one. `tail` is an expression that is applied to what the template
+    computes. Its operands broadcast to the output; `indices` among the constants may say where their elements are.
+    The number of floating-point operations is `flops` times `times`. `touched` has the operands that are accessed only
+    in part: the number of elements accessed, as a list of factors.
 
-    `title` says what it computes, where the template does not; it may differ where the code is the same.
+    `title` replaces the title that the template gives. Kernels with the same code may have different titles.
 
-    `others` are other variants of the kernel for the same operands, of which `intaglio tune` finds the fastest. Each
-    has its `variant`, and `needs` features of adapters; `problem` is what all compute, its family and then its sizes.
+    `others` are other variants of the kernel for the same operands; `intaglio tune` finds the fastest. Each has a
+    `variant` name and the adapter features that it `needs`. `problem` is what all variants compute: a family, then
+    sizes.
     """
 
     template: str
@@ -112,17 +113,20 @@ class Kernel:
 
     @property
     def operands(self) -> dict[str, Operand]:
-        """What it reads and writes, by name."""
+        """Return the operands that the kernel reads and writes, by name."""
         return {**self.reads, **self.writes}
 
     @property
     def by_fours(self) -> bool:
-        """Whether the tail is applied to four neighbouring elements at a time, or else to one."""
+        """Return whether the tail is applied to four neighbouring elements at a time, instead of one."""
         return self.template != "elementwise" and next(iter(self.writes)) in self.vec4
 
     def with_variants(self, problem: str, variants: dict[str, dict[str, Any]]) -> Kernel:
-        """The kernel in the first of these variants, beside the others: fields by name, `consts` in addition to those
-        that the kernel has."""
+        """Return the kernel in the first of these variants, with the rest as `others`.
+
+        problem: what all variants compute. variants: for each name, the fields to replace; `consts` are added to those
+        of the kernel.
+        """
         first, *others = (
             replace(self, problem=problem, variant=name, **fields | {"consts": self.consts | fields["consts"]})
             for name, fields in variants.items()
@@ -137,7 +141,7 @@ OPS: dict[str, OpFunction] = {}
 
 
 def op(*names: str) -> Callable[[OpFunction], OpFunction]:
-    """Register the function that makes kernels for operators of ONNX of these names."""
+    """Register the decorated function as the one that makes the kernels of the ONNX operators with these names."""
 
     def register(function: OpFunction) -> OpFunction:
         OPS.update(dict.fromkeys(names, function))
@@ -148,7 +152,10 @@ def op(*names: str) -> Callable[[OpFunction], OpFunction]:
 
 
 def own(operator: type[Operator[Any]]) -> Callable[[OwnFunction], OwnFunction]:
-    """Register the function that makes kernels for one of our own operators, from its node and itself."""
+    """Register the decorated function as the one that makes the kernels of one of Intaglio's own operators.
+
+    The function takes the node and the operator.
+    """
 
     def register(function: OwnFunction) -> OwnFunction:
         OPS[operator.__name__] = lambda node: function(node, node.own)
@@ -158,17 +165,23 @@ def own(operator: type[Operator[Any]]) -> Callable[[OwnFunction], OwnFunction]:
 
 
 def refuse(node: Node, why: str) -> UnsupportedOperator:
-    """The error for a use of an operator that is not supported. `why`: empty if the operator has no kernel at all."""
+    """Return the error for an operator, or a use of one, that is not supported.
+
+    why: the reason; empty if the operator has no kernel at all.
+    """
     return UnsupportedOperator(why, node.op, node.name)
 
 
 def operand(value: Value) -> Operand:
-    """A constant as a flat weight, any other value as it is."""
+    """Return a constant as a flat weight, and any other value as it is."""
     return Weight(value) if value.const is not None else value
 
 
 def groups(*of: Dim, per: int = 1) -> Groups:
-    """Workgroups for `per` elements each; raises UnsupportedOperator beyond the limit of a dimension."""
+    """Return one workgroup for each `per` of product(of) elements.
+
+    Raises UnsupportedOperator if a dimension of the grid would exceed WebGPU's limit.
+    """
     result = Groups(of, per)
     if result.at(dims.high) > MAX_WORKGROUPS:
         raise UnsupportedOperator(f"{' x '.join(map(str, of))} elements need too many workgroups")
@@ -185,7 +198,7 @@ def per_element(
     flops: Dim = 0,
     title: str = "",
 ) -> Kernel:
-    """A kernel with one invocation for each of `count` elements. In the template `index` is its element."""
+    """Return a kernel with one invocation for each of `count` elements. In the template, `index` is the element."""
     grid: tuple[Groups, ...] = (Groups((count,), _LANES),)
     index = "id.x"
     if grid[0].at(dims.high) > MAX_WORKGROUPS:
@@ -194,12 +207,12 @@ def per_element(
 
 
 def most(type: TensorType) -> int:
-    """The number of elements at the largest sizes."""
+    """Return the number of elements at the largest sizes."""
     return math.prod(map(dims.high, type.shape))
 
 
 def fours(count: Dim) -> bool:
-    """Whether a count is a multiple of 4 for all sizes."""
+    """Return whether a count is a multiple of 4 for all sizes."""
     try:
         return (count // 4) * 4 == count
     except dims.NotLinear:
@@ -207,22 +220,25 @@ def fours(count: Dim) -> bool:
 
 
 def rows_of(shape: tuple[Dim, ...]) -> Dim:
-    """How many rows a tensor has, a row being its last axis."""
+    """Return the number of rows of a tensor, whose rows lie along the last axis."""
     return dims.product(shape[:-1])
 
 
 def wgsl_type(type: TensorType) -> str:
-    """The scalar that an element is stored as."""
+    """Return the WGSL scalar type in which an element is stored."""
     return scalar(type.dtype)
 
 
 def scalar(dtype: str) -> str:
-    """The scalar of WGSL that numbers of an element type are computed in."""
+    """Return the WGSL scalar type in which kernels compute numbers of an element type."""
     return "f32" if dtype in FLOATS else "i32" if dtype[0] == "i" else "u32"
 
 
 def stored(array: np.ndarray) -> np.ndarray:
-    """A constant as the adapter stores it: f32, i32 or u32. Raises UnsupportedOperator if it does not fit."""
+    """Convert a constant to the type in which the adapter stores it: f32, i32 or u32.
+
+    Raises UnsupportedOperator if an integer does not fit in 32 bits.
+    """
     target = {"f32": np.float32, "i32": np.int32, "u32": np.uint32}[wgsl_type(type_of(array))]
     if type_of(array).dtype in ("i64", "u64") and array.size:
         bounds = np.iinfo(target)
@@ -233,6 +249,6 @@ def stored(array: np.ndarray) -> np.ndarray:
 
 
 def _sentinel(array: np.ndarray) -> bool:
-    """Whether the large values are just the ends of i64, which exporters write for "to the end"."""
+    """Return whether all large values are the ends of i64, which exporters write for "to the end"."""
     large = array[np.abs(array.astype(np.float64)) > 2**31]
     return bool(np.isin(large, [np.iinfo(np.int64).max, np.iinfo(np.int64).min]).all())

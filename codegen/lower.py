@@ -1,4 +1,4 @@
-"""Lower: a graph becomes dispatches. Views need none: a value may be part of another one's memory."""
+"""Lowers a graph to dispatches. A view needs no dispatch, because a value may be part of another value's memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ assert ops  # importing it filled OPS
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a value: the memory of `root`, from element `offset` on."""
+    """Where a value lies: in the memory of `root`, from element `offset` on."""
 
     root: Value | Weight
     offset: Dim = 0
@@ -45,7 +45,10 @@ class Dispatch:
 
 
 def lower(graph: Graph) -> list[Dispatch]:
-    """The dispatches of a graph, in order. Raises UnsupportedOperator, which names every node without a kernel."""
+    """Return the dispatches of a graph, in order.
+
+    Raises UnsupportedOperator, which names every node without a kernel.
+    """
     _own_outputs(graph)
     kernels = _all_kernels(graph)
     places: dict[Value, Place] = {}
@@ -63,7 +66,7 @@ def lower(graph: Graph) -> list[Dispatch]:
 
 
 def _all_kernels(graph: Graph) -> dict[Node, list[Kernel]]:
-    """The kernels of every node that is not a view."""
+    """Return the kernels of every node; a view has none."""
     result: dict[Node, list[Kernel]] = {}
     refusals = Refusals()
     for node in graph.nodes:
@@ -76,7 +79,7 @@ def _all_kernels(graph: Graph) -> dict[Node, list[Kernel]]:
 
 
 def _kernels(node: Node) -> list[Kernel]:
-    """The kernels of a node, without those that would write nothing."""
+    """Return the kernels of a node, without those that would write nothing."""
     if node.op not in OPS:
         raise refuse(node, "")
     if not any(most(v.type) for v in node.outputs):
@@ -95,7 +98,7 @@ def _dispatch(kernel: Kernel, node: Node, places: dict[Value, Place]) -> Dispatc
 
 
 def _prepared(kernel: Kernel, node: Node, places: dict[Value, Place]) -> Iterator[Dispatch]:
-    """What must run first so that the kernel finds its operands: sizes as numbers, and vec4s that begin at one."""
+    """Yield the dispatches that a kernel needs first: sizes written as numbers, and copies that align vec4 operands."""
     for name, operand in kernel.reads.items():
         value = operand.value if isinstance(operand, Weight) else operand
         own = Value(f"{value.name}.copy", value.type)
@@ -117,7 +120,7 @@ def _place(places: dict[Value, Place], operand: Operand) -> Place:
 
 
 def _view(node: Node) -> Dim | None:
-    """The element of its input at which a node's result begins, if the result lies there in one piece, else None."""
+    """Return the element of its input at which a node's result begins, or None if the result is not one piece of it."""
     if node.op == "Reshape":
         return 0
     if node.op != "Slice":
@@ -132,7 +135,7 @@ def _view(node: Node) -> Dim | None:
 
 
 def _own_outputs(graph: Graph) -> None:
-    """Give every output memory of its own: one that is a view, an input or a constant is copied."""
+    """Give every output its own memory: copy outputs that are views, inputs or constants, and those listed twice."""
     for i, value in enumerate(list(graph.outputs)):
         node = graph.producer(value)
         if node is None or _view(node) is not None or value in graph.outputs[:i] or value in node.written:
@@ -144,7 +147,7 @@ def _own_outputs(graph: Graph) -> None:
 
 
 def symbols(graph: Graph) -> dict[str, tuple[int, int]]:
-    """The symbols of a graph with their ranges."""
+    """Return the symbols of a graph with their inclusive ranges."""
     result = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
     result |= {s for n in graph.nodes for s in n.symbols}
     consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.array.reshape(-1))

@@ -1,7 +1,7 @@
-"""Memory: which values share a buffer. Exact at compile time, so that the runtime allocates once and never overlaps.
+"""Decides at compile time which values share a buffer, so that the runtime allocates every buffer once.
 
-A slot is a whole buffer: WebGPU forbids a dispatch to read and write one buffer through two bindings, so a value that a
-step writes never takes the slot of one that the step reads.
+A slot is a whole buffer. WebGPU forbids a dispatch to read and write one buffer through two bindings, so a value that a
+step writes never takes the slot of a value that the step reads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-V = TypeVar("V", bound=Hashable)  # what stands for a value
+V = TypeVar("V", bound=Hashable)  # identifies a value
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class Use(Generic[V]):
 
 
 class Slots:
-    """A pool of scratch buffers that programs share, one program at a time. `sizes` in bytes, by slot."""
+    """A pool of scratch buffers that programs share, one program at a time. `sizes`: bytes of each slot."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
     def assign(self, steps: Sequence[Use[V]], sizes: Mapping[V, int]) -> dict[V, int]:
-        """A slot for each value in `sizes`, from its first use to its last. Grows the pool as needed.
+        """Return the slot of each value in `sizes` (bytes), which it keeps from its first use to its last.
 
-        A value that is read before it is written has no elements.
+        The pool grows as needed. A value that is read before it is written has no elements.
         """
         last = {value: i for i, step in enumerate(steps) for value in (*step.reads, *step.writes)}
         free = set(range(len(self.sizes)))
@@ -45,7 +45,7 @@ class Slots:
         return slots
 
     def _take(self, free: set[int], size: int) -> int:
-        """The smallest free slot that is large enough, else the largest, grown, else a new one."""
+        """Take the smallest free slot that is large enough, else grow the largest free slot, else add one."""
         fitting = [s for s in free if self.sizes[s] >= size]
         if fitting:
             slot = min(fitting, key=lambda s: (self.sizes[s], s))

@@ -1,5 +1,8 @@
-"""Names of shaders. Where several would have the same name, the programs that use them, the shape that they write or an
-input that they read is added; only shaders that differ in nothing but constants are numbered."""
+"""Names of shaders.
+
+If several shaders would have the same name, their names get the programs that use them, the shape that they write or an
+input that they read. Only shaders that differ in nothing but constants are numbered.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from collections.abc import Callable, Sequence
 from intaglio.codegen.shader import Shader
 from intaglio.compiler.ir.graph import TensorType
 
-_STEPS = 8  # steps of a tail that a name lists
+_STEPS = 8  # a name lists up to this many steps of a tail
 _Detail = Callable[[Shader], str]
 
 
 def names(shaders: Sequence[Shader]) -> list[str]:
-    """A name for each shader: matmul_384x1536_gelu_encode, and with a variant matmul_384x1536_gelu_encode_rows8."""
+    """Return a name for each shader: matmul_384x1536_gelu_encode, or with a variant matmul_384x1536_gelu_rows8."""
     stems = _told_apart(shaders, [_stem(s) for s in shaders])
     full = [f"{stem}_{s.variant}" if s.variant else stem for stem, s in zip(stems, shaders, strict=True)]
     result: list[str] = []
@@ -32,7 +35,7 @@ def _stem(shader: Shader) -> str:
 
 
 def _told_apart(shaders: Sequence[Shader], stems: list[str]) -> list[str]:
-    """The stems, with details where shaders of the same stem and variant differ in them."""
+    """Append details to the stems of shaders that have the same stem and variant but differ in those details."""
     details: list[_Detail] = [_programs, _written, *map(_read, range(max((len(s.access) for s in shaders), default=0)))]
     for detail in details:
         groups: dict[str, list[Shader]] = {}
@@ -52,12 +55,12 @@ def _programs(shader: Shader) -> str:
 
 
 def _written(shader: Shader) -> str:
-    """The shape of the first output."""
+    """Return the shape of the first output."""
     return _shape(next(iter(shader.kernel.writes.values())).type)
 
 
 def _read(i: int) -> _Detail:
-    """Name and shape of input `i`."""
+    """Return the detail that is the name and the shape of input `i`."""
 
     def detail(shader: Shader) -> str:
         return "_".join(f"{name}_{_shape(v.type)}" for name, v in [*shader.kernel.reads.items()][i : i + 1])
@@ -66,6 +69,6 @@ def _read(i: int) -> _Detail:
 
 
 def _shape(type: TensorType) -> str:
-    """The sizes after leading ones: 1500x384, 8xpast_new_tokens."""
+    """Return the sizes after leading ones: 1500x384, 8xpast_new_tokens."""
     text = "x".join(re.sub(r"\W+", "_", str(d)) for d in type.shape)
     return re.sub(r"^(1x)+(?=.)", "", text)

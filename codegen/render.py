@@ -1,4 +1,4 @@
-"""Render: kernels become WGSL. A kernel's identity is the text of its code, so layers, and programs, share shaders."""
+"""Renders kernels to WGSL. Kernels with the same code share one shader, across layers and programs."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ _Rendered = tuple[str, str, bool]  # title, code, whether it reads the uniform b
 
 
 class Renderer:
-    """Renders dispatches, and keeps one shader for each distinct code."""
+    """Renders dispatches and keeps one shader for each distinct code. `symbols`: the fields of the uniform block."""
 
     def __init__(self, symbols: list[str]) -> None:
         self.symbols = symbols
         self.shaders: dict[str, Shader] = {}
-        # What was rendered, by all that a text depends on: layers differ in their weights alone.
+        # Results by everything that the text depends on, because layers often differ only in their weights.
         self._rendered: dict[Hashable, _Rendered] = {}
 
     def shader(
         self, program: str, dispatch: Dispatch, storage: dict[str, Storage], alternative: bool = False
     ) -> Shader:
-        """The shader of a dispatch, whose operands are stored as `storage` says by name; `alternative`: it runs only
-        where a tuning chooses it."""
+        """Return the shader of a dispatch.
+
+        storage: how each operand is stored, by name. alternative: the shader runs only if a tuning chooses it.
+        """
         access = accesses(dispatch.kernel, storage)
         key = _parameters(dispatch, storage, access)
         if key not in self._rendered:
@@ -75,7 +77,7 @@ class Renderer:
 
 
 def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> Hashable:
-    """All that the text of a dispatch's shader depends on."""
+    """Return everything that the text of a dispatch's shader depends on."""
     kernel, operands = dispatch.kernel, dispatch.kernel.operands
     bindings = [
         (name, operands[name].type, place.offset, storage[name].texture, storage[name].format, access[name])
@@ -86,15 +88,17 @@ def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[st
 
 
 def _frozen(value: Any) -> Hashable:
-    """Lists and dictionaries as tuples, which can be compared and hashed."""
+    """Convert lists and dictionaries to tuples, which are hashable."""
     if isinstance(value, dict):
         return tuple((name, _frozen(item)) for name, item in value.items())
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
-    """The words of ACCESS for each operand. Of textures that are read, as many as may be are read as storage textures,
-    the first operands first: without a sampler in the way that is three times as fast on software adapters.
+    """Return the access of each operand, a key of ACCESS, by name.
+
+    Textures are read as storage textures up to WebGPU's limit, `most_read` and then the first operands first. Software
+    adapters read a storage texture three times as fast as a sampled one.
     """
     written = {
         name: f"write image {storage[name].format}" if storage[name].texture else "write buffer"
@@ -111,7 +115,7 @@ def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
 
 
 def _declared(access: str) -> tuple[str, str]:
-    """Address space and type of a binding, the type only of a texture."""
+    """Return the address space of a buffer and "", or "" and the type of a texture."""
     use = ACCESS[access]
     if not use.formats:
         return "<storage, read_write>" if use.write else "<storage, read>", ""
@@ -121,7 +125,7 @@ def _declared(access: str) -> tuple[str, str]:
 
 
 def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> dict[str, Any]:
-    """How an operand is declared, and the functions through which the kernel reads and writes it."""
+    """Return the declaration of an operand and the functions through which the kernel reads and writes it."""
     kernel, place = dispatch.kernel, dispatch.places[name]
     vec4 = name in kernel.vec4
     scalar = "u32" if storage.format == "rgba32uint" else wgsl_type(kernel.operands[name].type)
@@ -133,7 +137,7 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"
     else:
         width = storage.texture[0]
-        # textureStore may truncate, so a value is an f16 before it is stored as one
+        # textureStore may truncate, so the shader rounds the value to f16 first
         value = "nearest_f16(value)" if storage.format == "rgba16float" else "value"
         level = "" if ACCESS[access].image else ", 0"
         load, store = (
@@ -160,7 +164,7 @@ def _texel(name: str, index: str, vec4: bool, width: int, level: str) -> str:
 
 
 def _tail(kernel: Kernel) -> dict[str, Any]:
-    """The lines of the fused expression, the name of its result, and whether they need the flat index i."""
+    """Return the lines of the fused expression, the name of its result, and whether the lines need the flat index i."""
     if not kernel.tail:
         return {"tail": [], "result": "acc", "needs_i": False}
     out = next(iter(kernel.writes.values())).type
@@ -179,7 +183,7 @@ def _tail(kernel: Kernel) -> dict[str, Any]:
 
 
 def _index(operand: tuple[Dim, ...], out: tuple[Dim, ...], wide: bool) -> str:
-    """Where element i of the output (or vec4 i, whose column is n) lies in an operand that is broadcast to it."""
+    """Return the index in a broadcast operand of element i of the output, or of vec4 i, whose column is n."""
     if not wide:
         return wgsl.affine("i", out, broadcast_strides(operand, out))
     operand, out = (*operand[:-1], operand[-1] // 4), (*out[:-1], out[-1] // 4)
@@ -189,7 +193,7 @@ def _index(operand: tuple[Dim, ...], out: tuple[Dim, ...], wide: bool) -> str:
 
 @cache
 def _templates() -> dict[str, str]:
-    """Where each template lies, by its name: in the folder of its family."""
+    """Return the path of each template by its name; it lies in the folder of its family."""
     families = (f for f in resources.files("intaglio.templates").iterdir() if f.is_dir() and f.name != "lib")
     paths = [f"{family.name}/{file.name}" for family in families for file in family.iterdir()]
     return {path.split("/")[1].removesuffix(_TEMPLATE): path for path in paths if path.endswith(_TEMPLATE)}
@@ -210,7 +214,7 @@ def _environment() -> jinja2.Environment:
 
 @cache
 def _functions() -> dict[str, str]:
-    """The functions of lib/math by name, each with the comment above it."""
+    """Return the functions of lib/math by name, each with the comment above it."""
     text = resources.files("intaglio.templates").joinpath("lib/math.wgsl").read_text(encoding="utf-8")
     return {m[1]: block.strip() for block in text.split("\n\n") if (m := re.search(r"fn (\w+)", block))}
 
@@ -219,7 +223,7 @@ _CALL = re.compile(r"(?<!fn )\b(\w+)\(")
 
 
 def _with_functions(code: str, number: str) -> str:
-    """The code with the library functions that it calls, before its entry point, and tidy blank lines."""
+    """Insert the library functions that the code calls before its entry point, and tidy blank lines."""
     library, needed, todo = _functions(), set(), [code]
     while todo:
         calls = set(_CALL.findall(todo.pop())) & library.keys() - needed

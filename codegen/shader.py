@@ -1,4 +1,4 @@
-"""Shaders: a kernel's code with the header that says what it is part of: programs, ONNX nodes, shapes, bytes, FLOP."""
+"""Shaders: a kernel's code under a header that lists its programs, ONNX nodes, shapes, bytes and FLOP."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.traffic import moved
 from intaglio.compiler.ir import dims
 
-_USES = 4  # dispatches whose origin a header lists
-_NODES = 4  # ONNX nodes that it names for each
-_WIDTH = 117  # columns, beside the slashes
+_USES = 4  # a header lists the origins of up to this many dispatches
+_NODES = 4  # and for each names up to this many ONNX nodes
+_WIDTH = 117  # columns after the slashes
 
 
 @dataclass
 class Shader:
-    """A rendered kernel and where it is used: programs, and dispatches with the variant in place.
+    """A rendered kernel and its uses: pairs of a program and a dispatch of the kernel's variant.
 
-    `variant` is empty where it runs unless a tuning chooses otherwise.
+    `variant` is empty if the shader runs by default, without a tuning that chooses it.
     """
 
     title: str
@@ -32,17 +32,17 @@ class Shader:
 
     @property
     def kernel(self) -> Kernel:
-        """The kernel of its first use; those of others differ in nothing that the code depends on."""
+        """Return the kernel of the first use. Kernels of other uses have the same code."""
         return self.uses[0][1].kernel
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The programs that use it, each once."""
+        """Return the programs that use the shader, each once."""
         return tuple(dict.fromkeys(program for program, _ in self.uses))
 
     @property
     def text(self) -> str:
-        """The file: title, header, which says what this shader is part of, and code."""
+        """Return the content of the shader's file: title, header and code."""
         comments = [line for text in (self.title, *self._header()) for line in _lines(text)]
         return "\n".join([*(f"// {line}".rstrip() for line in comments), "", self.code])
 
@@ -71,31 +71,31 @@ class Shader:
 
 
 def _lines(text: str) -> list[str]:
-    """A line of the header as several, where it is too long; names of nodes are not broken."""
+    """Break a long line of the header into several, but not inside the names of nodes."""
     margin = " " * (len(text) - len(text.lstrip()) + 2)
     return textwrap.wrap(text, _WIDTH, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _stored(operand: Operand) -> str:
-    """An operand's type, and what it is packed in."""
+    """Return an operand's type and, if it is packed, its format."""
     if not isinstance(operand, Weight) or operand.format == "f32":
         return str(operand.type)
     return f"{operand.type} as {operand.format}" + (" (scales)" if operand.layout == "scales" else "")
 
 
 def _origin(dispatch: Dispatch) -> str:
-    """The ONNX nodes that a dispatch computes."""
+    """Return the names of the ONNX nodes that a dispatch computes."""
     names = list(dict.fromkeys(map(_printable, dispatch.node.sources))) or [dispatch.node.op]
     return ", ".join(names[:_NODES]) + (f", +{len(names) - _NODES}" if len(names) > _NODES else "")
 
 
 def _printable(name: str) -> str:
-    """A name from a model, which must not end the comment that it stands in."""
+    """Replace characters of a model's name that could end the comment around it."""
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def quantity(number: int) -> str:
-    """A number with a decimal prefix: 1.5 M."""
+    """Format a number with a decimal prefix: 1.5 M."""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= factor:
             return f"{number / factor:.3g} {prefix}"
@@ -103,5 +103,5 @@ def quantity(number: int) -> str:
 
 
 def flops(dispatches: list[Dispatch]) -> int:
-    """Floating-point operations of a program, at its largest sizes."""
+    """Return the number of floating-point operations of these dispatches at the largest sizes."""
     return sum(dims.high(d.kernel.flops) * dims.high(d.kernel.times) for d in dispatches)

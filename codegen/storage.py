@@ -1,7 +1,8 @@
-"""Storage: which tensors are textures and which are buffers.
+"""Decides which tensors are textures and which are buffers.
 
-A texture of vec4s is read some eight times faster than a buffer on software adapters, whose buffer accesses are loops
-over lanes, and no slower on GPUs; but it is written a whole vec4 at a time, and by one kernel while no other reads it.
+Software adapters read a texture of vec4s about eight times faster than a buffer, because they run a buffer access as a
+loop over lanes. GPUs read a texture at least as fast as a buffer. But a kernel writes a texture a whole vec4 at a time,
+and cannot read a texture that it writes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Root = Value | Weight
 
 @dataclass(frozen=True)
 class Storage:
-    """A buffer of `bytes`, or a texture of width x height texels of `format`, each a vec4."""
+    """A buffer of `bytes`, or a texture of (width, height) texels of `format`. Each texel is a vec4."""
 
     bytes: int
     texture: tuple[int, int] | None = None
@@ -31,7 +32,7 @@ class Storage:
 
 
 def texture(numbers: int, format: str = "rgba32float") -> Storage:
-    """The texture for so many numbers, vec4 i at (i % width, i / width)."""
+    """Return a texture that holds this many numbers. Vec4 i lies at (i % width, i / width)."""
     texels = -(-numbers // 4)
     width = min(TEXTURE_WIDTH, max(TEXTURE_ROW // TEXELS[format], 1 << (texels - 1).bit_length()))
     height = -(-texels // width)
@@ -39,12 +40,12 @@ def texture(numbers: int, format: str = "rgba32float") -> Storage:
 
 
 def buffer(words: int) -> Storage:
-    """The buffer for so many words, rounded up to whole vec4s."""
+    """Return a buffer that holds this many words, rounded up to whole vec4s."""
     return Storage(-(-max(words, 1) // 4) * 4 * WORD)
 
 
 def texel_format(root: Root, shared: set[Value]) -> str:
-    """The texel format of a tensor: f16 caches and packed weights take fewer bits than f32."""
+    """Return the texel format of a tensor. f16 caches and packed weights have a smaller format than f32."""
     if isinstance(root, Weight):
         const = root.value.numbers
         wide_scales = root.layout == "scales" and isinstance(const, PackedMatrix) and const.wide
@@ -53,14 +54,15 @@ def texel_format(root: Root, shared: set[Value]) -> str:
 
 
 def numbers(root: Root) -> int:
-    """The count of numbers stored, at the largest sizes."""
+    """Return how many numbers are stored at the largest sizes."""
     return kernel_layout_size(root) if isinstance(root, Weight) else most(root.type)
 
 
 def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[object]:
-    """The identities of the tensors that become textures: read as vec4s, and never written otherwise.
+    """Return the identities of the tensors that become textures. Some kernel reads each as vec4s, and every kernel that
+    writes it writes vec4s.
 
-    `shared` are the values whose names mean the same tensor in every program.
+    shared: the values whose names mean the same tensor in every program.
     """
     candidates: set[object] = set()
     refused: set[object] = set()
@@ -77,7 +79,7 @@ def textures(programs: Iterable[list[Dispatch]], shared: set[Value]) -> set[obje
 
 
 def identity(root: Root, shared: set[Value]) -> object:
-    """What identifies a tensor. Values of equal name are one tensor only if the programs share them, as for weights."""
+    """Return a key that identifies a tensor. Values of the same name are one tensor only if they are `shared`."""
     if isinstance(root, Weight):
         return weight_identity(root)
     return root.name if root in shared else root

@@ -1,5 +1,7 @@
-"""Target: every limit that kernels respect, once. WebGPU's are those that the runtime asks of a device: the defaults,
-and the larger ones of a tier. The others are what shader compilers and adapters were found to accept.
+"""Every limit that kernels respect.
+
+WebGPU's limits are those that the runtime requests of a device: the defaults, and the larger ones of a tier. The others
+are what shader compilers and adapters were found to accept.
 """
 
 from __future__ import annotations
@@ -16,6 +18,6 @@ LARGER_INVOCATIONS = LARGER_LIMITS["max-compute-invocations-per-workgroup"]
 LARGER_WORKGROUP_MEMORY = LARGER_LIMITS["max-compute-workgroup-storage-size"]
 TEXTURE_HEIGHT = DEFAULT_LIMITS["max-texture-dimension-2d"]
 TEXTURE_WIDTH = 2048  # texels; a power of two, because kernels divide by it
-TEXTURE_ROW = OFFSET  # bytes: rows that are copied into a buffer are multiples of it
-GRID_ROW = 32_768  # workgroups of a row of the grid, where there are several
-MAX_TRIPS = 65_535  # loop iterations per invocation, above that, software adapters stop silently
+TEXTURE_ROW = OFFSET  # bytes; WebGPU copies texture rows to a buffer in multiples of it
+GRID_ROW = 32_768  # workgroups in a row of a grid with several rows
+MAX_TRIPS = 65_535  # loop iterations per invocation; software adapters stop silently after that many

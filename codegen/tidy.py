@@ -1,7 +1,8 @@
-"""Tidy: what templates leave behind is simplified, `0u * X +`, `+ 0u`, `* 1u`, `1500u - 1u`, and long lines are broken,
-so that shaders read as if a person had written them. Only u32 arithmetic changes, which wraps around exactly.
+"""Tidies rendered WGSL, so that shaders read as if a person had written them.
 
-Every rule says in its lookaround where it may apply: `0u + b` is `b` after `(`, but not after `a - ` or `a * `.
+It simplifies what templates leave behind, such as `0u * X +`, `+ 0u`, `* 1u` and `1500u - 1u`, and breaks long lines.
+It changes only u32 arithmetic, which wraps around exactly. Every rule says in its lookaround where it may apply:
+`0u + b` is `b` after `(`, but not after `a - ` or `a * `.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import islice
 
 _PRIMARY = r"(?:[\w.]*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|[\w.]+(?:\[[^][]*\])?)"  # a name, number, call or (...)
 _PRODUCT = rf"{_PRIMARY}(?: [*/%] {_PRIMARY})*"
-_OPEN = r"(?<=[(\[])|(?<=return )|(?<=[^<>][<>] )|(?<=[=,&|] )"  # an expression begins here, though not a shift's right
+_OPEN = r"(?<=[(\[])|(?<=return )|(?<=[^<>][<>] )|(?<=[=,&|] )"  # an expression begins here, not a shift's right
 _BEGIN = rf"(?:{_OPEN}|(?<=\+ ))"  # a sum begins here, or a term that is added
 _TERM = rf"(?:{_OPEN}|(?<=[-+] ))"  # a product begins here
 _FACTOR = rf"(?:{_OPEN}|(?<=[-+*] ))"  # a product begins here, or goes on after `*`
@@ -22,7 +23,7 @@ _END = r"(?=[]);,>]| [-+<>=!&|])"  # a term ends here
 
 
 def _folded(match: re.Match[str]) -> str:
-    """Two numbers as one, unless it does not fit u32."""
+    """Return the result of an operation on two numbers, or the operation itself if the result does not fit u32."""
     left, right = int(match[1]), int(match[3])
     if match[2] in "/%" and right == 0:
         return match[0]
@@ -63,7 +64,7 @@ _BREAK = re.compile(r",(?= )| =(?= )| (?=(?:[-+*/]|&&|\|\|) )")
 
 
 def tidy(code: str) -> str:
-    """WGSL without neutral elements, arithmetic of plain numbers, constants that nothing uses, and long lines."""
+    """Return the WGSL code without neutral elements, arithmetic on literals, unused constants and long lines."""
     return _without_unused("\n".join(map(_line, code.split("\n"))))
 
 
@@ -81,7 +82,7 @@ def _line(line: str) -> str:
 
 
 def _broken(line: str) -> str:
-    """A line as several, where it is too long."""
+    """Break a long line into several."""
     if len(line) <= _WIDTH:
         return line
     code, slashes, comment = line.partition("//")
@@ -98,7 +99,7 @@ def _broken(line: str) -> str:
 
 
 def _places(code: str) -> dict[int, float]:
-    """Where a line may be broken, with what speaks against it: brackets that are open, an index above all."""
+    """Return the positions where a line may be broken, with their costs: open brackets, and above all an open index."""
     costs: dict[int, float] = {}
     for match in _BREAK.finditer(code, len(code) - len(code.lstrip()) + 1, _WIDTH):
         before = code[: match.end()]
@@ -109,7 +110,7 @@ def _places(code: str) -> dict[int, float]:
 
 
 def _without_unused(code: str) -> str:
-    """The code without constants that are named nowhere else, comments aside."""
+    """Remove the constants that occur nowhere else in the code, apart from comments."""
     bare = re.sub("//.*", "", code)
     for match in reversed(list(_CONSTANT.finditer(code))):
         if len(list(islice(re.finditer(rf"\b{match[1]}\b", bare), 2))) == 1:

@@ -1,4 +1,4 @@
-"""Titles: what a kernel computes, in one line for the reader. A kernel's identity is its code; titles are no part."""
+"""Titles: one line that says what a kernel computes. Kernels with the same code may have different titles."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Value
 
-_LONGEST = 72  # characters of a formula, beyond which its operators are listed instead
+_LONGEST = 72  # characters; of a longer formula, only the operators are listed
 
-# operator: sign, how tightly it binds, whether its right side may bind as loosely
+# operator: sign, precedence, whether its right side may have the same precedence
 _SIGNS = {
     "Add": ("+", 2, True),
     "Sub": ("-", 2, False),
@@ -27,21 +27,21 @@ _SIGNS = {
     "Greater": (">", 0, False),
     "GreaterOrEqual": (">=", 0, False),
 }
-_ALONE = 9  # binds as tightly as a name
+_ALONE = 9  # the precedence of a name
 
 
 def shape(value: Value) -> str:
-    """[3000,80]: the shape of a value."""
+    """Format the shape of a value: [3000,80]."""
     return f"[{','.join(map(str, value.shape))}]"
 
 
 def sizes(dims: Iterable[Dim]) -> str:
-    """3x3: sizes side by side."""
+    """Format sizes side by side: 3x3."""
     return "x".join(map(str, dims))
 
 
 def formula(expression: Expression) -> str:
-    """An expression as a person would write it, such as max(x0, x1) + 4; its operators, where that would be long."""
+    """Format an expression as a person would write it, such as max(x0, x1) + 4. Of a long one, list the operators."""
     texts: list[tuple[str, int]] = []
 
     def argument(value: str | float | int | bool | None) -> tuple[str, int]:
@@ -59,7 +59,7 @@ def formula(expression: Expression) -> str:
 
 
 def _applied(op: str, args: list[tuple[str, int]]) -> tuple[str, int]:
-    """The text of an operator applied to texts, and how tightly it binds."""
+    """Return the text of an operator applied to argument texts, and its precedence."""
     if op == "Identity":
         return args[0]
     if op == "Neg":
@@ -82,12 +82,12 @@ def _within(argument: tuple[str, int], level: int) -> str:
 
 
 def _number(value: float | int | bool) -> str:
-    """A number with few digits, whole where it is."""
+    """Format a number with few digits, and a whole number without a decimal point."""
     if not math.isfinite(value):
         return str(float(value))
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else wgsl.number(value, "f32").rstrip("f")
 
 
 def _words(op: str) -> str:
-    """TanhGelu as tanh_gelu."""
+    """Convert an operator's name to snake case: TanhGelu to tanh_gelu."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", op).lower()

@@ -1,7 +1,7 @@
-"""Traffic: the elements of its operands that a dispatch touches, which is what memory has to move at the least.
+"""Memory traffic: the elements of its operands that a dispatch reads or writes, which memory has to move at least once.
 
-Most kernels touch all. Those that do not say so (`Kernel.touched`), and rows that are written into a state leave the
-rows before them alone.
+Most kernels touch every element. A kernel that does not has `Kernel.touched`. A kernel that writes rows into a state
+does not touch the rows before them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from intaglio.runtime.limits import WORD
 
 
 def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
-    """For each operand the elements that are touched, as factors of their number."""
+    """Return the number of elements that a dispatch touches of each operand, as factors of the number."""
     kernel, node = dispatch.kernel, dispatch.node
     at = {node.outputs[w.output]: w.at for w in node.own.writes} if node.own else {}
     result: dict[str, tuple[Dim, ...]] = {}
@@ -34,11 +34,11 @@ def touched(dispatch: Dispatch) -> dict[str, tuple[Dim, ...]]:
 
 
 def moved(dispatch: Dispatch) -> int:
-    """Bytes, at the largest sizes."""
+    """Return the bytes that a dispatch reads and writes at the largest sizes."""
     operands = dispatch.kernel.operands
     return sum(_bytes(operands[name]) * most(TensorType("f32", shape)) for name, shape in touched(dispatch).items())
 
 
 def _bytes(operand: Operand) -> int:
-    """Of one of the numbers that are stored."""
+    """Return the bytes of one stored number."""
     return FORMATS[operand.format].bytes if isinstance(operand, Weight) else WORD

@@ -1,6 +1,6 @@
-"""Weights: laid out as kernels read them (see formats.py), split where a binding would be too large, stored once.
+"""Stores weights, each once, in the layouts that kernels read (see formats.py).
 
-The scales of packed matrices are a tensor of their own.
+Kernels split a weight that is too large for one binding. The scales of a packed matrix are a separate tensor.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.runtime.files import describe
 from intaglio.runtime.plan import File
 
-FILE_BYTES = 16 << 20  # of a weight file, header and all
-_DESCRIBED = 200  # bytes, at most, that a header spends on a tensor beside its name
+FILE_BYTES = 16 << 20  # of a weight file, with its header
+_DESCRIBED = 200  # a header spends up to this many bytes on a tensor, without its name
 
 
 def to_kernel_layout(weight: Weight) -> np.ndarray:
-    """The numbers of a weight as they are stored, flat, a multiple of four."""
+    """Return the numbers of a weight in the layout that kernels read: flat, their count a multiple of 4."""
     array = weight.value.numbers
     if isinstance(array, PackedMatrix):
         part = array if weight.rows is None else array[slice(*weight.rows)]
@@ -40,7 +40,7 @@ def to_kernel_layout(weight: Weight) -> np.ndarray:
 
 
 def kernel_layout_size(weight: Weight) -> int:
-    """The count of numbers that `to_kernel_layout` returns."""
+    """Return how many numbers `to_kernel_layout` returns."""
     const = weight.value.numbers
     if weight.layout == "flat":
         return -(-const.size // 4) * 4
@@ -52,23 +52,23 @@ def kernel_layout_size(weight: Weight) -> int:
 
 
 def stored_rows(weight: Weight) -> int:
-    """The count of rows of a matrix in layout rows8."""
+    """Return the number of rows of a matrix in layout rows8, with padding."""
     rows = weight.value.numbers.shape[0] if weight.rows is None else weight.rows[1] - weight.rows[0]
     return -(-rows // 8) * 8
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a weight is: the tensor `name` of `files`, one part after the other."""
+    """Where a weight is stored: in the tensors `name` of `files`, one part after the other."""
 
     name: str
     files: tuple[str, ...]
 
 
 class WeightStore:
-    """Collects weights and writes a file whenever there are enough, so that little is in memory twice.
+    """Collects weights and writes a file into `folder` whenever one is full, so that memory holds few copies.
 
-    A weight that is too large for what is left of a file goes on in the next one, as a tensor of the same name.
+    If a weight does not fit in the rest of a file, the next file continues it as a tensor of the same name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,8 +82,11 @@ class WeightStore:
         self._names: set[str] = set()
 
     def add(self, weight: Weight, row: int) -> Stored:
-        """Where the weight is stored, whose bytes are read in whole rows of `row` bytes. What equals it shares that,
-        unless only one of them is for a texture: a tensor is read into one place."""
+        """Store a weight and return where. The runtime reads it in whole rows of `row` bytes.
+
+        Weights of equal content and `row` are stored once. Weights of different `row`s are not shared, because a tensor
+        is loaded into one texture or buffer.
+        """
         identity = (*weight_identity(weight), row)
         if identity not in self._by_identity:
             words = to_kernel_layout(weight)
@@ -120,7 +123,7 @@ class WeightStore:
         return unique
 
     def flush(self) -> None:
-        """Write the weights that are pending."""
+        """Write the pending weights to a file."""
         if self._pending:
             content = save(self._pending)
             (self.folder / self._file).write_bytes(content)
@@ -129,7 +132,7 @@ class WeightStore:
 
 
 def weight_identity(weight: Weight) -> tuple[Any, ...]:
-    """What identifies a weight: the address of its numbers while they live, and its layout."""
+    """Return a key that identifies a weight: the address of its numbers, while they are alive, and its layout."""
     const = weight.value.numbers
     if isinstance(const, PackedMatrix):
         return id(const), weight.layout, weight.rows

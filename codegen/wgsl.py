@@ -13,7 +13,7 @@ from intaglio.compiler.ir.expression import LOGIC, PREDICATES, Expression
 from intaglio.compiler.ir.graph import FLOATS
 from intaglio.compiler.semantics.shapes import strides
 
-# One row per operator: its value, from its arguments. A bool is a u32, 0 or 1.
+# One row per operator: the text of its value, from its arguments. A bool is a u32, 0 or 1.
 OPERATORS = {
     "Abs": "abs({0})",
     "Acos": "arccos({0})",
@@ -91,16 +91,16 @@ _GROWING = frozenset({"Abs", "Add", "BitwiseNot", "Div", "Mul", "Neg", "Pow", "S
 
 
 def number(value: float | int | bool, kind: str) -> str:
-    """A literal of type f32, i32, u32 or vec4f. Raises UnsupportedOperator for an integer that needs more bits."""
+    """Return a literal of type f32, i32, u32 or vec4f. Raises UnsupportedOperator if an integer needs more bits."""
     if kind == "vec4f":
         return f"vec4f({number(value, 'f32')})"
     if kind == "f32":
         with np.errstate(over="ignore"):
             single = np.float32(value)
-        if not np.isfinite(single):  # WGSL has literals neither for infinities nor for NaN
+        if not np.isfinite(single):  # WGSL has no literals for infinities and NaN
             return f"from_bits({single.view(np.uint32):#x}u)"
-        # The fewest digits that come back as the same float32, in numpy's form or in Python's. The largest number's
-        # round it up.
+        # The fewest digits that give the same float32, in numpy's or Python's notation. Those of the largest float32
+        # round up to infinity, so it is written in full.
         short = min(str(single), str(float(str(single))), key=len)
         return f"{short}f" if abs(float(short)) <= _LARGEST else f"{float(single)}f"
     value = stored(np.array(int(value), np.int64 if kind == "i32" else np.uint64)).item()
@@ -108,7 +108,7 @@ def number(value: float | int | bool, kind: str) -> str:
 
 
 def size(d: Dim) -> str:
-    """A dimension as a u32 expression: a baked number, or a sum over the fields of the uniform block."""
+    """Return a dimension as a u32 expression: a literal, or a sum over fields of the uniform block."""
     if not isinstance(d, Expr):
         return f"{int(d)}u"
     text = ""
@@ -121,15 +121,16 @@ def size(d: Dim) -> str:
 
 
 def sum_of(*terms: str) -> str:
-    """`a + b` without the zeros."""
+    """Return the sum of the terms, without those that are 0u."""
     rest = [t for t in terms if t != "0u"]
     return " + ".join(rest) or "0u"
 
 
 def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim = 0) -> str:
-    """Where element `index` of a tensor `out` lies in one that moves by `steps` along each axis of it.
+    """Return the text of an element's place in a source tensor, for element `index` of a tensor of shape `out`.
 
-    Neighbouring axes that move as one are merged, so that most tensors need no division at all. Steps may be negative.
+    The place begins at `offset` and moves by `steps` along each axis of `out`; steps may be negative. Neighbouring axes
+    that move as one are merged, so most tensors do not need a division.
     """
     axes: list[tuple[Dim, Dim]] = []  # (size, step), outermost first
     for d, step in zip(out, steps, strict=True):
@@ -156,7 +157,7 @@ def affine(index: str, out: tuple[Dim, ...], steps: tuple[Dim, ...], offset: Dim
 
 
 def coordinates(index: str, shape: tuple[Dim, ...]) -> list[str]:
-    """Along each axis, the coordinate of element `index` of a tensor of this shape."""
+    """Return the texts of the coordinates, one per axis, of element `index` of a tensor of this shape."""
     texts = []
     for i, (d, step) in enumerate(zip(shape, strides(shape), strict=True)):
         divided = index if step == 1 else f"{index} / {size(step)}"
@@ -167,7 +168,7 @@ def coordinates(index: str, shape: tuple[Dim, ...]) -> list[str]:
 
 
 def _as_one(outer: Dim, step: Dim, d: Dim) -> bool:
-    """Whether an axis with the step `outer` goes on where one of `d` elements ends."""
+    """Return whether an axis with the step `outer` continues an inner axis of `d` elements with the step `step`."""
     try:
         return outer == step * d
     except NotLinear:
@@ -175,17 +176,18 @@ def _as_one(outer: Dim, step: Dim, d: Dim) -> bool:
 
 
 def backward(step: Dim) -> bool:
-    """Whether a step leads towards the beginning."""
+    """Return whether a step is negative."""
     return not isinstance(step, Expr) and step < 0
 
 
 def body(
     expression: Expression, kinds: dict[str, str], load: Callable[[str], str], names: str = "t"
 ) -> tuple[list[str], str]:
-    """Lines that compute an expression, and the name of its result.
+    """Return the lines that compute an expression, and the name of its result.
 
-    kinds: the element type of "acc", of the element's index "i" and of each input, or vec4f; a bool is a u32, 0 or 1.
-    load: the text that reads an input.
+    kinds: the element type, or vec4f, of "acc", of the element's index "i" and of each input; a bool is a u32, 0 or 1.
+    load: returns the text that reads an input. names: the prefix of the variables.
+    Raises UnsupportedOperator for an operator that has no text for its kind.
     """
     lines: list[str] = []
     types = dict(kinds)
@@ -220,7 +222,7 @@ Text = Callable[[str | float, str], str]
 
 
 def _stored(kind: str) -> str:
-    """The type in WGSL of numbers of an element type, or vec4f."""
+    """Return the WGSL type of numbers of an element type, or vec4f."""
     return kind if kind == "vec4f" else scalar(kind)
 
 
@@ -232,13 +234,13 @@ def _row(op: str, kind: str) -> str:
 
 
 def wrapped(value: str, kind: str) -> str:
-    """An integer narrower than 32 bits: its sign, and what overflows, as if it were stored in its own width."""
+    """Return the text of an integer that wraps around at its own width, if that is narrower than 32 bits."""
     bits = int(kind[1:]) if kind[0] in "iu" else 32
     return value if bits >= 32 else f"extractBits({value}, 0u, {bits}u)"
 
 
 def _power(base: str | float, exponent: str | float, kind: str, typed: list[str], text: Text) -> str:
-    """base ** exponent, of the kind of the base; the exponent may be of another."""
+    """Return the text of base ** exponent in the base's kind. The exponent may have another kind."""
     stored_kind = _stored(kind)
     value = text(base, stored_kind)
     if exponent == 2:
@@ -262,7 +264,7 @@ def _clip(args: list[str | float | None], kind: str, text: Text) -> str:
 
 
 def _cast(value: str, source: str, target: str) -> str:
-    """A value of one element type as another."""
+    """Return the text of a value converted from one element type to another."""
     if target == "bool":
         return f"select(0u, 1u, {value} != {number(0, scalar(source))})"
     if target == "bf16" and source != "bf16":

@@ -1,6 +1,7 @@
-"""Assemble: graphs become a plan. Every dispatch is a step with shaders for its variants, every tensor has a buffer.
+"""Assembles graphs into a plan, which has a step for every dispatch and a buffer for every tensor.
 
-Weights are written as they are laid out, so that they are never all in memory twice.
+A step has a shader for each of its variants. Weights are written as soon as they are laid out, so that memory never
+holds two copies of all.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ from intaglio.runtime.sizes import Grid
 
 @dataclass(frozen=True)
 class Assembled:
-    """A plan, whose files are weights and shaders only; the texts of its shaders by file name; and what each step of a
-    program was made of."""
+    """A plan, and what it was made from.
+
+    plan: its files are weights and shaders only. shaders: their texts by file name. dispatches: the dispatch of each
+    step, by program.
+    """
 
     plan: Plan
     shaders: dict[str, str]
@@ -44,21 +48,21 @@ class Assembled:
 
 
 def assemble(model: Model, folder: Path, progress: Progress) -> Assembled:
-    """The plan of a model; its weight files are written into `folder`. Raises UnsupportedOperator."""
+    """Return the plan of a model, and write its weight files into `folder`. Raises UnsupportedOperator."""
     return _Assembly(model, folder, progress).assembled()
 
 
-_Codes = dict[str, str]  # the code of the shader of each variant
+_Codes = dict[str, str]  # variant -> code of its shader
 
 
 def check(model: Model) -> None:
-    """Raises UnsupportedOperator where `assemble` would, without writing anything."""
+    """Raise UnsupportedOperator if `assemble` would, without writing anything."""
     _Assembly(model, Path(), silent).check()
 
 
 @dataclass(frozen=True)
 class _Slot:
-    """Scratch memory whose size is known only when every program has been laid out."""
+    """Scratch memory, whose size is known only after every program is laid out."""
 
     pool: str
     index: int
@@ -66,7 +70,7 @@ class _Slot:
 
 @dataclass(frozen=True)
 class _Pending:
-    """A step whose buffers may be slots still, and that has code where names of kernels will be."""
+    """A step that still has slots instead of scratch buffers, and code instead of kernel names."""
 
     step: Step
     buffers: tuple[int | _Slot, ...]
@@ -90,7 +94,7 @@ class _Assembly:
         self._weight_bytes, self._all_weight_bytes = 0, sum(self._unstored.values())
 
     def check(self) -> None:
-        """Every kernel exists by now; what is left are the sizes of what they read and write."""
+        """Check the sizes of what the kernels read and write; the kernels themselves were made before."""
         for dispatch in (d for of in self._dispatches.values() for d in of):
             for place in dispatch.places.values():
                 self._storage(place.root)
@@ -115,7 +119,7 @@ class _Assembly:
         return Assembled(plan, texts, self._dispatches)
 
     def _rendered(self) -> dict[str, list[_Codes]]:
-        """The shaders of every program's steps."""
+        """Return the codes of every step's shaders, by program."""
         total, result = sum(map(len, self._dispatches.values())), {}
         done = itertools.count(1)
         for program, dispatches in self._dispatches.items():
@@ -150,7 +154,7 @@ class _Assembly:
     # buffers
 
     def _scratch_buffers(self) -> dict[_Slot, int]:
-        """A buffer for each slot."""
+        """Add a buffer for each slot, and return their indices."""
         slots: dict[_Slot, int] = {}
         for pool, of in self._pools.items():
             for i, size in enumerate(of.sizes):
@@ -175,7 +179,7 @@ class _Assembly:
         return Buffer(kind, storage.bytes, texture=storage.texture or (), format=storage.format, **described)
 
     def _name(self, graph: Graph, value: Value) -> None:
-        """A buffer for a value that users see; programs that use the same name share it."""
+        """Add a buffer for a value that users see. Programs that use the same name share the buffer."""
         kind = "state" if value in graph.states else "input" if value in graph.inputs else "output"
         shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
         if value.name not in self._named:
@@ -203,7 +207,7 @@ class _Assembly:
         return slots[root] if root in slots else self._named[root.name]
 
     def _weight_sizes(self) -> dict[tuple[Any, ...], int]:
-        """Bytes of every weight."""
+        """Return the bytes of every weight."""
         places = (p for dispatches in self._dispatches.values() for d in dispatches for p in d.places.values())
         return {weight_identity(p.root): self._storage(p.root).bytes for p in places if isinstance(p.root, Weight)}
 
@@ -219,7 +223,7 @@ class _Assembly:
 
 
 def _settled(pending: _Pending, slots: dict[_Slot, int], names: dict[str, str]) -> Step:
-    """The step with buffers for slots, and names for code."""
+    """Replace the slots of a step by buffers, and code by kernel names."""
     step, alternatives = pending.step, pending.step.alternatives
     buffers = tuple(slots[b] if isinstance(b, _Slot) else b for b in pending.buffers)
     if alternatives is not None:
@@ -229,7 +233,7 @@ def _settled(pending: _Pending, slots: dict[_Slot, int], names: dict[str, str]) 
 
 
 def _kernels(shaders: list[Shader], names: dict[str, str]) -> tuple[dict[str, plans.Kernel], dict[str, str]]:
-    """The kernels by name, and their texts by file name."""
+    """Return the kernels by name, and their texts by file name."""
     kernels: dict[str, plans.Kernel] = {}
     texts: dict[str, str] = {}
     for shader in shaders:

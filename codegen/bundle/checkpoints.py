@@ -1,7 +1,7 @@
-"""Checkpoints: golden runs with what every step must write, so that `verify` can name the first step that is wrong
-without the model at hand. numpy computes that from the final graphs.
+"""Checkpoints: golden runs with what every step must write, so that `verify` can name the first wrong step without the
+model. numpy computes these values from the final graphs.
 
-The runs build on one another (a step on the prefill's cache), so states are carried from one to the next.
+A run may depend on the one before it, as a step on the prefill's cache. States are carried from one run to the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from intaglio.compiler.semantics import evaluate
 from intaglio.runtime.instruments.golden import Check, Slice
 from intaglio.runtime.progress import Progress
 
-SAMPLES = 256  # of a step's values
+SAMPLES = 256  # values that are kept of a step
 
 
 def checks(
@@ -28,7 +28,7 @@ def checks(
     dispatches: Mapping[str, Sequence[Dispatch]],
     progress: Progress,
 ) -> Iterator[Check]:
-    """The checks of a bundle. The value of a step is known where it is whole: at the last step that writes it."""
+    """Yield the checks of a bundle. A value is checked after the last step that writes it, because it is whole then."""
     states = {name: array for graph in graphs.values() for name, array in evaluate.zeros(graph).items()}
     for i, run in enumerate(runs):
         progress("checkpoints", i, len(runs))
@@ -57,12 +57,12 @@ def checks(
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
-    """An array of a type that numpy has."""
+    """Convert an array to a type that numpy has."""
     return np.asarray(array if array.dtype.kind != "V" else stored(array), order="C")
 
 
 def _places(dispatches: Sequence[Dispatch]) -> dict[Value, tuple[int, int]]:
-    """The step and the binding that write the last of each value."""
+    """Return the last step that writes each value, and its binding."""
     return {
         value: (step, len(d.kernel.reads) + i)
         for step, d in enumerate(dispatches)
@@ -73,7 +73,7 @@ def _places(dispatches: Sequence[Dispatch]) -> dict[Value, tuple[int, int]]:
 def _evaluated(
     graph: Graph, values: dict[Value, np.ndarray], symbols: Mapping[str, int]
 ) -> Iterator[tuple[Value, np.ndarray]]:
-    """Every value of the graph, in order, but for what no numpy function computes, and what depends on that."""
+    """Yield the values of a graph in order, except those that numpy cannot compute and those that depend on them."""
     nodes = graph.nodes
     last = {value: i for i, node in enumerate(nodes) for value in node.reads}
     for i, node in enumerate(nodes):

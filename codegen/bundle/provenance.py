@@ -1,4 +1,4 @@
-"""Describe: what graph.json says of the steps, for people and for `verify`, from the graphs and their dispatches."""
+"""Describes the steps of a bundle for graph.json, which people and `verify` read, from the graphs and dispatches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _EXPRESSIONS = ("steps", "tail", "gate", "scored", "masked", "weighed")  # attri
 def describe(
     models: Mapping[str, Outline], programs: Mapping[str, graph.Graph], dispatches: Mapping[str, Sequence[Dispatch]]
 ) -> provenance.Graph:
-    """`models`: outlines of what was loaded; `programs` and `dispatches` by program name."""
+    """Return the content of graph.json.
+
+    models: outlines of the loaded models. programs, dispatches: by program name.
+    """
     return provenance.Graph(
         dict(models),
         {name: outline(graph) for name, graph in programs.items()},
@@ -29,7 +32,7 @@ def describe(
 
 
 def outline(g: graph.Graph) -> Outline:
-    """How a graph is now, without its weights."""
+    """Return the outline of a graph as it is now, without its weights."""
     values = [*g.inputs, *g.states, *g.values(), *g.outputs]
     return Outline(
         tuple(v.name for v in g.inputs),

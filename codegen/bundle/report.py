@@ -1,4 +1,4 @@
-"""report.json: what a bundle computes and how much memory it takes, for people; nothing that runs needs it."""
+"""Writes report.json, which tells people what a bundle computes and how much memory it takes. No program needs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = "report.json"
 
 
 def write(model: Model, assembled: Assembled, trace: Trace) -> str:
-    """The text of report.json."""
+    """Return the text of report.json."""
     return json.dumps(_report(model, assembled, trace), indent=2) + "\n"
 
 
@@ -38,7 +38,7 @@ def _report(model: Model, assembled: Assembled, trace: Trace) -> dict[str, Any]:
 
 
 def _bytes(plan: Plan) -> dict[str, Any]:
-    """`engine` is allocated once, `session` by each session."""
+    """Return the bytes of memory: `engine` is allocated once, `session` for each session."""
     return {
         "engine": {"weights": plan.bytes_of("weight"), "total": plan.engine_bytes},
         "session": {

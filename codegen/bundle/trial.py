@@ -1,4 +1,4 @@
-"""Trial: whether a plain model compiles with given sizes, found out without writing anything."""
+"""Finds out whether a plain model compiles with given sizes, without writing anything."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Trial(PlainModel):
 
 
 def attempt(source: Source, bind: Mapping[str, Any]) -> None:
-    """Raises BadModel where compiling `source` with `bind` would."""
+    """Compile `source` with the sizes `bind`, without writing anything. Raises BadModel if it does not compile."""
     model = families.compiled(_Trial.read(source, Request(bind)), Trace(), Precision())
     fuse(model.graphs, Trace())
     assemble.check(model)
@@ -36,9 +36,9 @@ def attempt(source: Source, bind: Mapping[str, Any]) -> None:
 def settle(
     model: str | Path | ModelProto, request: Request, error: BadModel, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], str]:
-    """The sizes with which a model compiles that was refused, and a note that says so; see sizes.settle.
+    """Return sizes with which a refused model compiles, and a note about them; see sizes.settle.
 
-    Raises `error`, with what to give at its end. `say`: called with each of its reasons.
+    Raises `error`, extended with what to give. say: called with each reason if an operator is not supported.
     """
     try:
         source = families.plain(model, request.dtype)

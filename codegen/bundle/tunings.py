@@ -1,4 +1,4 @@
-"""Tunings that bundles get: of the files that are given, then of those that were measured here, in tuning/."""
+"""The tunings that a bundle gets: those of given files, then those that Intaglio ships in runtime/tunings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from intaglio.runtime.tuning import Measurements
 
 
 def given(files: Iterable[str | Path]) -> list[Measurements]:
-    """What these files say, and what is known without them. Raises ValueError for what is no tuning file."""
+    """Return the measurements in these files, then the shipped ones. Raises ValueError if a file is not a tuning."""
     return [*(tuning.read(Path(file)) for file in files), *shipped()]
 
 
 def shipped() -> list[Measurements]:
-    """What was measured on some adapters that many have."""
+    """Return the measurements that Intaglio ships, of some common adapters."""
     with resources.as_file(resources.files("intaglio.runtime") / "tunings") as folder:
         return [tuning.read(path) for path in sorted(folder.glob("*.json"))]

@@ -1,4 +1,4 @@
-"""Write: a model becomes a bundle. Written beside its place and renamed, so that a bundle is whole or not there."""
+"""Writes a model as a bundle: beside its place first, then renamed, so that a bundle is either complete or absent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from intaglio.runtime.tuning import Measurements
 
 
 def check_place(out: Path) -> None:
-    """Raises FileExistsError if `out` is something else than a bundle or an empty folder."""
+    """Raise FileExistsError if `out` exists and is neither a bundle nor an empty folder."""
     if out.exists() and not (out / "plan.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not a bundle; remove it, or choose another name")
 
@@ -35,11 +35,10 @@ def check_place(out: Path) -> None:
 def write(
     model: Model, out: Path, trace: Trace, progress: Progress = silent, tunings: Sequence[Measurements] = ()
 ) -> None:
-    """Compile a model's graphs into the bundle `out`, replacing a bundle that is there. `tunings`: for adapters.
+    """Compile a model's graphs into the bundle `out`, which replaces an earlier one. Fuses the graphs in place.
 
-    The graphs are fused in place.
-
-    Raises UnsupportedOperator, and FileExistsError if `out` is something else than a bundle.
+    tunings: measurements of adapters, from which the bundle gets its tunings.
+    Raises UnsupportedOperator, and FileExistsError if `out` exists and is neither a bundle nor an empty folder.
     """
     check_place(out)
     fuse(model.graphs, trace)
@@ -49,12 +48,12 @@ def write(
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """A folder that becomes `out` when the block ends without an error, and else is gone."""
+    """Yield a temporary folder, which becomes `out` if the block ends without an error and is deleted otherwise."""
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         yield building
-        for path in (building, *building.rglob("*")):  # temporary folders are closed to others
+        for path in (building, *building.rglob("*")):  # other users cannot read temporary folders
             path.chmod(0o755 if path.is_dir() else 0o644)
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -89,7 +88,7 @@ def _write(model: Model, folder: Path, trace: Trace, progress: Progress, tunings
 
 
 def _contents(model: Model, assembled: Assembled, trace: Trace, progress: Progress) -> dict[str, bytes]:
-    """The files that the plan lists, but for weights, shaders and variants."""
+    """Return the files that the plan lists, except weights, shaders and variants."""
     described = provenance(trace.models, model.graphs, assembled.dispatches)
     texts = {graphs.FILE: graphs.write(described)}
     if model.settings:

@@ -1,1 +1,1 @@
-"""Fusion: fewer, larger kernels. The compiler says what a model means; these passes say how it runs well."""
+"""Fusion passes, which make fewer and larger kernels. The compiler says what a model means; they make it run fast."""

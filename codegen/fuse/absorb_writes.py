@@ -1,5 +1,4 @@
-"""Rows that are written into a state are written there by the layer that makes them, so that a cache costs no dispatch
-of its own."""
+"""Lets the layer that computes rows of a state write them there, so that a cache does not need separate dispatches."""
 
 from __future__ import annotations
 

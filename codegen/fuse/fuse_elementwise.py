@@ -1,7 +1,7 @@
-"""Elementwise: chains of elementwise operators become expressions, as the tail of the kernel before them where there is
-one.
+"""Fuses chains of elementwise operators into expressions, and makes an expression the tail of the kernel before it if
+that kernel can apply it.
 
-An expression is data (see compiler/ir/expression.py), so any kernel can host one without knowing an operator.
+An expression is data (see compiler/ir/expression.py), so a kernel can apply one without support for each operator.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from intaglio.compiler.ir.expression import ELEMENTWISE, shifted, step
 from intaglio.compiler.ir.graph import Graph, Node, Tail, Value, operands
 from intaglio.compiler.ir.operators import Elementwise, Linear
 
-_ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # whose kernels finish one element at a time
+_ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # their kernels finish one element at a time
 
 
 def fuse_elementwise(graph: Graph) -> int:
-    """Returns the number of nodes that were absorbed by another."""
+    """Turn elementwise nodes into expressions and join them to the nodes before them.
+
+    Returns the number of nodes that were joined.
+    """
     for node in graph.nodes:
         if node.op in ELEMENTWISE:
             graph.replace(node, _expression(node))
@@ -41,7 +44,7 @@ def _expression(node: Node) -> Node:
 
 
 def _is_number(node: Node, i: int, tensors: list[Value]) -> bool:
-    """Whether input `i` is a number whose type another operand tells, so that the expression can hold it."""
+    """Return whether the expression can hold input `i` as a number, because another operand has the same type."""
     value = node.inputs[i]
     if value.scalar is None or all(len(v.shape) < len(value.shape) for v in tensors):
         return False
@@ -53,7 +56,7 @@ def _number(value: Value | None) -> float | None:
 
 
 def _host(graph: Graph, node: Node, of: Elementwise[Value]) -> Node | None:
-    """The node whose result only `node` reads, and that can apply the expression to it."""
+    """Return the node that can apply the expression to its result, which only `node` reads; None if there is none."""
     for value in node.inputs:
         maker = graph.producer(value)
         if (
@@ -71,7 +74,7 @@ def _host(graph: Graph, node: Node, of: Elementwise[Value]) -> Node | None:
 
 
 def _takes_a_tail(node: Node) -> bool:
-    """Whether the node's kernel finishes four neighbouring elements at a time: layers, RMS norms, tables of rows do."""
+    """Return whether the node's kernel takes a tail on four elements at a time: layers, RMS norms, tables of rows."""
     if layer := Linear.of(node):
         return not layer.splits and not layer.gate
     if node.op == "RMSNormalization":

@@ -1,6 +1,6 @@
-"""Gates: where one half of a layer's columns gates the other, the layer computes both halves and keeps their product.
+"""Fuses gates: if one half of a layer's columns gates the other, the layer computes both and stores the gated result.
 
-SwiGLU and GeGLU (Shazeer 2020) spell it act(x W) * (x V); any elementwise expression of the two halves will do.
+SwiGLU and GeGLU (Shazeer 2020) compute act(x W) * (x V). Any elementwise expression of the two halves is fused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from intaglio.compiler.ir.operators import Elementwise, Linear
 
 
 def fuse_gate(graph: Graph) -> int:
-    """Returns the number of expressions that were absorbed."""
+    """Move expressions of the two halves of a layer's columns into the layer. Returns the number that were moved."""
     expressions = [(node, of) for node in graph.nodes if (of := Elementwise.of(node)) and len(of.operands) == 2]
     return sum(_absorb(graph, node, of) for node, of in expressions)
 

@@ -1,4 +1,4 @@
-"""Prologue: where there is one row, the norm before a linear layer is computed by the layer as it reads the row."""
+"""Fuses prologues: a linear layer with one row of input computes the norm before it, as it reads the row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KINDS = {"LayerNormalization": "layernorm", "RMSNormalization": "rmsnorm"}
 
 
 def fuse_prologue(graph: Graph) -> int:
-    """Returns the number of norms that were absorbed."""
+    """Move norms of one row into the linear layers that read them. Returns the number that were moved."""
     changed = 0
     for node in graph.nodes:
         if node.op in _KINDS and node.output not in graph.outputs and is_one_row(node.output.shape):
@@ -33,7 +33,7 @@ def _can_host(node: Node, layer: Linear[Value] | None, x: Value) -> bool:
     bindings = sum(v is not None for v in node.inputs) - len(layer.cached) + len(node.outputs)
     return (
         divides(4, x.shape[-1])  # the layer reads four numbers at a time
-        and all(w % 4 == 0 for w in layer.splits)  # or the rows of a cache begin anywhere
+        and all(w % 4 == 0 for w in layer.splits)  # so that the rows of a cache begin at whole vec4s
         and bindings + 2 <= MAX_BINDINGS
     )
 

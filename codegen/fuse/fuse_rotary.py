@@ -1,5 +1,5 @@
-"""Where there is one row, a rotary embedding of queries and keys is computed by the layer that makes them, as it stores
-them: an invocation has both columns of a pair.
+"""Lets a linear layer with one row of input rotate the queries and keys that it computes, as it stores them. An
+invocation has both columns of a pair.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from intaglio.compiler.ir.operators import Linear, Rotary, RotaryTail
 
 
 def fuse_rotary(graph: Graph) -> int:
-    """Returns the number of rotary embeddings that were absorbed."""
+    """Move rotary embeddings into the layers that compute their inputs. Returns the number that were moved."""
     rotaries = [(node, rotary) for node in graph.nodes if (rotary := Rotary.of(node)) and rotary.cached]
     return sum(_absorb(graph, node, rotary) for node, rotary in rotaries)
 
@@ -35,7 +35,7 @@ def _absorb(graph: Graph, node: Node, rotary: Rotary[Value]) -> bool:
 
 
 def _can_host(graph: Graph, maker: Node, layer: Linear[Value], node: Node, rotary: Rotary[Value]) -> bool:
-    """Whether the layer makes what is rotated, in whole heads and for nobody else."""
+    """Return whether the layer computes the rotated rows, in whole heads and for no other reader."""
     head_dim = 2 * fixed(rotary.cos.shape[1])  # of heads that are rotated whole
     return (
         is_one_row(maker.output.shape)

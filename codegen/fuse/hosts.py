@@ -1,4 +1,4 @@
-"""Hosts: what kernels can take in. Facts of codegen/ops that the fusions go by."""
+"""What kernels can absorb: facts about codegen/ops on which the fusions rely."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from intaglio.compiler.ir.operators import Elementwise
 
 
 def is_one_row(shape: tuple[Dim, ...]) -> bool:
-    """Whether the last axis is all there is, so that a layer is a matrix-vector product."""
+    """Return whether a shape has a single row, so that a layer is a matrix-vector product."""
     return all(d == 1 for d in shape[:-1])
 
 
 def by_fours(expression: Elementwise[Value], out: Value) -> bool:
-    """Whether it can be applied to four neighbouring f32 of its result at a time, as heavy kernels do."""
+    """Return whether an expression can be applied to four neighbouring f32 elements of `out` at a time."""
     width = out.shape[-1] if out.shape else 1
     return (
         isinstance(width, int)

@@ -1,6 +1,6 @@
-"""Merge rotary embeddings: queries and keys are rotated in one kernel, which writes the keys into their cache.
+"""Merges rotary embeddings: one kernel rotates the queries and the keys, and writes the keys into their cache.
 
-Norms of heads before them (Qwen 3, Gemma 3) are taken by the kernel as it reads the heads.
+If heads are normalized before (Qwen 3, Gemma 3), the kernel normalizes them as it reads them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from intaglio.compiler.rewrite.builder import GraphBuilder
 
 
 def merge_rotary(graph: Graph) -> int:
-    """Returns the number of nodes that were absorbed."""
+    """Merge the rotary embeddings of queries and keys, the cache writes of keys, and the norms of heads.
+
+    Returns the number of changes.
+    """
     changed = 0
     for node in graph.nodes:
         if attention := Attention.of(node):
@@ -27,7 +30,7 @@ def merge_rotary(graph: Graph) -> int:
 
 
 def _merge(graph: Graph, rotates: Node | None, writes: Node | None) -> int:
-    """`rotates` makes the queries of an attention, `writes` its keys."""
+    """Merge the node that rotates an attention's queries with the ones that rotate and write its keys."""
     queries, write = Rotary.of(rotates), Write.of(writes)
     if rotates is None or queries is None or writes is None or write is None:
         return 0
@@ -49,7 +52,7 @@ def _merge(graph: Graph, rotates: Node | None, writes: Node | None) -> int:
 
 
 def _absorb_norms(graph: Graph, node: Node, rotary: Rotary[Value]) -> bool:
-    """Let the kernel take the norms of the heads of queries and keys; whether there are such."""
+    """Let the kernel compute the norms of the heads of queries and keys. Returns whether it absorbed norms."""
     if rotary.norm is not None:
         return False
     views = [v for x in rotary.rows if (v := graph.producer(x)) and v.op == "Reshape"]

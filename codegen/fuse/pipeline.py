@@ -1,5 +1,5 @@
-"""The fusions, in order. They turn what a model means into what its kernels compute, so nothing before them knows a
-kernel and nothing after them looks for patterns."""
+"""The fusions, in order. They turn what a model means into what its kernels compute. No pass before them depends on
+kernels, and no code after them looks for patterns."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ FUSE: tuple[Pass, ...] = (
 
 
 def fuse(graphs: Mapping[str, Graph], trace: Trace) -> None:
-    """Fuse every graph in place. A fused graph does not change when it is fused again."""
+    """Fuse every graph in place. Fusing a fused graph does not change it."""
     for graph in graphs.values():
         pipeline.run(graph, FUSE, trace)

@@ -1,4 +1,4 @@
-"""Roundings to known steps are written as the arithmetic that they are, so that they can be the tail of a layer."""
+"""Writes roundings to known steps as arithmetic, so that they can become the tail of a layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from intaglio.compiler.rewrite.elementwise_chains import rounding, spelled
 
 
 def spell_roundings(graph: Graph) -> int:
-    """Returns the number of roundings that became elementwise expressions."""
+    """Replace roundings by elementwise expressions. Returns the number that were replaced."""
     roundings = [(node, own) for node in graph.nodes if (own := rounding(node))]
     for node, own in roundings:
         graph.replace(node, Node.of(Elementwise((own.x,), spelled(own, "x0")), node.outputs, node.sources))

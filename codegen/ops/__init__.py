@@ -1,4 +1,4 @@
-"""One module a family of operators; importing this package imports them all, which fills the registry."""
+"""One module per family of operators. Importing this package imports them all, which fills the registry."""
 
 from importlib import import_module
 from pkgutil import iter_modules

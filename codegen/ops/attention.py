@@ -1,4 +1,4 @@
-"""Attention over token-major rows: many queries with scores in registers, or one with a workgroup for each head."""
+"""Attention over token-major rows. Many queries keep their scores in registers; one query has a workgroup per head."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from intaglio.compiler.ir.graph import Node, Value
 from intaglio.compiler.ir.operators import Attention
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
-_KEYS = 4  # keys that are taken in at a time
-# invocations that share a query, keys that each takes in at a time
+_KEYS = 4  # keys that an invocation processes at a time
+# invocations that share a query, keys that each processes at a time
 _DECODE = {"lanes64x8": (64, 8), "lanes16x4": (16, 4), "lanes32x4": (32, 4), "lanes256x2": (256, 2)}
-_GROUPS = {"group16": 16, "group64": 64}  # the same where a workgroup takes all heads that have the same keys
-_TOGETHER = 8  # of them at most, so that what they find fits
-_BLOCK = 2048  # weights of keys that are in workgroup memory, at most
+_GROUPS = {"group16": 16, "group64": 64}  # invocations, if a workgroup computes all heads that share their keys
+_TOGETHER = 8  # up to this many heads, so that their results fit workgroup memory
+_BLOCK = 2048  # up to this many weights of keys are in workgroup memory
 _HEAD = 256  # the widest head
 
 
@@ -44,7 +44,7 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
     d4, most, together = dims.fixed(of.q.shape[-1]) // heads // 4, dims.high(keys), heads // of.kv_heads
 
     def variant(lanes: int, tile: int, group: int = 1, shared: int = WORKGROUP_MEMORY) -> dict[str, Any]:
-        left = shared - 24 * group * lanes  # bytes, beside what lanes find
+        left = shared - 24 * group * lanes  # bytes, without the results of lanes
         block = min(most, _BLOCK // group, left // (4 * group))
         sizes = {"lanes": lanes, "splits": lanes // d4, "tile": tile, "group": group, "block": block}
         return {"grid": (groups(heads, per=group),), "workgroup": (lanes,), "consts": sizes}
@@ -75,7 +75,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
 
 
 def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
-    """Scores are computed twice, instead of being stored."""
+    """Return a kernel for rounded scores, which computes each score twice instead of storing it."""
     rows, d4 = of.q.shape[-2], dims.fixed(of.q.shape[-1]) // of.heads // 4
     many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(of, 1, 32, 1)}
@@ -84,7 +84,7 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
 
 
 def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
-    """Invocations take `tile` queries of a head each, and `block` keys at a time."""
+    """Return a variant in which an invocation computes `tile` queries of a head, with `block` keys at a time."""
     consts = {"tile": tile, "lanes": lanes, "block": block}
     grid = (groups(of.q.shape[-2], per=tile * lanes), groups(of.heads))
     return {"grid": grid, "workgroup": (lanes,), "consts": consts}

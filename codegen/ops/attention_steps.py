@@ -1,5 +1,5 @@
-"""Attention in three kernels, scores stored: slower, for masks that are data, for heads of any width, and for one
-query whose scores or weights are rounded."""
+"""Attention in three kernels that store the scores. It is slower, and supports masks that are data, heads of any width,
+and one query whose scores or weights are rounded."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def in_steps(node: Node, of: Attention[Value]) -> list[Kernel]:
 
 
 def changes(of: Attention[Value]) -> dict[str, Any]:
-    """What is done to scores and weights, as lines, and the score of a key that is not seen."""
+    """Return the lines that change scores and weights, and the score of a masked key."""
     return {
         "scored": _steps(of.scored, "scored", "score"),
         "masked": _steps(of.masked, "masked", "score"),
@@ -65,7 +65,7 @@ def changes(of: Attention[Value]) -> dict[str, Any]:
 
 
 def _steps(expression: Expression, name: str, number: str) -> list[str]:
-    """Lines that do to a number what an expression of that name says."""
+    """Return the lines that apply an expression to a number."""
     if not expression:
         return []
     steps = shifted(expression, 0, {"acc": number})
@@ -74,7 +74,7 @@ def _steps(expression: Expression, name: str, number: str) -> list[str]:
 
 
 def _hidden(of: Attention[Value]) -> float:
-    """The score of a key that is not seen: the lowest, rounded as the others are."""
+    """Return the score of a masked key: the lowest number, rounded as the other scores are."""
     lowest = np.full((), np.finfo(np.float32).min)
     with np.errstate(over="ignore"):
         score = expression(of.masked, [lowest], []) if of.masked else lowest

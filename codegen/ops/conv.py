@@ -1,5 +1,5 @@
-"""Convolutions over any number of axes: an invocation computes a few channels of neighbouring results, so that what it
-reads of the weight and of the input serves several times.
+"""Convolutions over any number of axes. An invocation computes a few channels of neighbouring results, so that it uses
+each number that it reads of the weight and the input several times.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from intaglio.compiler.semantics.windows import Window, windows
 
 _DEEP = 4  # channels of a packed weight that lie side by side
 _LANES = 64
-_UNROLLED = 7  # taps along the last axis, up to which what neighbouring results share is read once
-# neighbouring results and channels of an invocation; the first does well everywhere
+_UNROLLED = 7  # up to this many taps along the last axis, neighbouring results share what they read
+# neighbouring results and channels of an invocation; the first is fast on every adapter
 _TILES = ((4, 16), (8, 16), (4, 8), (8, 8), (2, 8), (1, 8))
-_WIDE = (8, 4, 2, 1)  # results of one that has fewer channels
-# the same of workgroups that share what they read, after their invocations along results and channels; taps at a time
+_WIDE = (8, 4, 2, 1)  # results of an invocation that has fewer channels
+# variants in which a workgroup shares what it reads: its invocations along results and channels, the results and
+# channels of each, and taps at a time
 _SHARED = {
     "tiles32": ((32, 8), (4, 4), 16),
     "tiles64": ((16, 16), (4, 4), 16),
@@ -85,7 +86,7 @@ def convolve(node: Node) -> list[Kernel]:
 
 
 def _described(slid: list[Window], group: int) -> str:
-    """3x3 windows, stride 2, 4 groups."""
+    """Describe the windows: 3x3 windows, stride 2, 4 groups."""
     strides, dilations = ([getattr(w, name) for w in slid] for name in ("stride", "dilation"))
     text = f"{titles.sizes(w.kernel for w in slid)} windows"
     text += f", stride {titles.sizes(strides)}" if max(strides) > 1 else ""
@@ -94,7 +95,7 @@ def _described(slid: list[Window], group: int) -> str:
 
 
 def _kind(slid: list[Window], group: int) -> str:
-    """What tells families of convolutions apart besides their windows."""
+    """Return the part of a family's name that gives the strides and the groups."""
     strides = f"_by{'x'.join(str(w.stride) for w in slid)}" if any(w.stride > 1 for w in slid) else ""
     return strides + (f"_{group}groups" if group > 1 else "")
 
@@ -104,14 +105,14 @@ def _sizes(node: Node) -> str:
 
 
 def _tiles(node: Node, width: Dim, deep: int) -> list[tuple[int, int]]:
-    """The tiles that suit the sizes: one result wide where the width varies."""
+    """Return the tiles that suit the sizes. They are one result wide if the width is dynamic."""
     reach = width if isinstance(width, int) else 1
     tiles = _TILES if deep > 1 and _fits(node, 8) else [(wide, deep) for wide in _WIDE]
     return [(wide, high) for wide, high in tiles if wide < 2 * reach and _fits(node, high)]
 
 
 def _variants(node: Node, slid: list[Window], tiles: list[tuple[int, int]], deep: int) -> dict[str, dict[str, Any]]:
-    """The variants that have no more workgroups than there may be."""
+    """Return the variants whose grids are within WebGPU's limit of workgroups."""
     variants = {f"wide{wide}x{high}": _run(node, slid, wide, high, deep) for wide, high in tiles}
     results = dims.high(dims.product(node.output.shape[2:]))
     for name, (lanes, (wide, high), step) in _SHARED.items():
@@ -121,19 +122,19 @@ def _variants(node: Node, slid: list[Window], tiles: list[tuple[int, int]], deep
 
 
 def _fits(node: Node, high: int) -> bool:
-    """Whether tiles of so many channels belong to one group each, and are for the larger part not padding."""
+    """Return whether each tile of `high` channels lies in one group, and is mostly not padding."""
     group = node.attrs.get("group", 1)
     each = node.output.shape[1] // group
     return high <= _DEEP or each % high == 0 or (group == 1 and each > high // 2)
 
 
 def _run(node: Node, slid: list[Window], wide: int, high: int, deep: int) -> dict[str, Any]:
-    """Each invocation by itself computes `wide` results along the last axis, in `high` channels."""
+    """Return a variant in which each invocation computes `wide` results along the last axis, in `high` channels."""
     batch, channels, *spatial = node.output.shape
     wide = min(wide, dims.high(spatial[-1])) if wide > 1 else 1
     places = (*spatial[:-1], -(-spatial[-1] // wide))
     tiles, last = -(-dims.fixed(channels) // high), len(slid) - 1
-    # a workgroup of neighbours alone reads neighbouring elements, if each computes one result and there are enough
+    # if each invocation computes one result and there are enough results, a workgroup of one row reads neighbours
     alone = wide == 1 and dims.high(dims.product(places)) >= _LANES
     rows = 1 if alone else min(8, 1 << (tiles - 1).bit_length())
     unrolled = slid[-1].kernel if slid[-1].kernel <= _UNROLLED else 1
@@ -153,8 +154,10 @@ def _run(node: Node, slid: list[Window], wide: int, high: int, deep: int) -> dic
 
 
 def _columns(last: Window, wide: int, unrolled: int, transposed: bool) -> dict[str, Any]:
-    """What `wide` results read along the last axis at the taps that are unrolled: `columns`, each as result and tap,
-    and in `uses` for each tap which of them each result needs. What several need is read once."""
+    """Return what `wide` results read along the last axis at the unrolled taps, each column once.
+
+    `columns` has a result and a tap that read each column. `uses` has for each tap the column that each result reads.
+    """
 
     def place(i: int, k: int) -> int:
         return i - k * last.dilation if transposed else i * last.stride + k * last.dilation
@@ -168,8 +171,10 @@ def _columns(last: Window, wide: int, unrolled: int, transposed: bool) -> dict[s
 
 
 def _shared(node: Node, slid: list[Window], lanes: tuple[int, int], tile: tuple[int, int], step: int) -> dict[str, Any]:
-    """Workgroups share what they read, `step` taps at a time: they have `lanes` along results and channels, each with a
-    tile of so many."""
+    """Return a variant in which a workgroup shares what it reads, `step` taps at a time.
+
+    The workgroup has `lanes` invocations along results and channels, and each computes a `tile` of them.
+    """
     batch, channels, *spatial = node.output.shape
     (along, rows), (wide, high) = lanes, tile
     results, span = along * wide, rows * high
@@ -186,13 +191,13 @@ def _shared(node: Node, slid: list[Window], lanes: tuple[int, int], tile: tuple[
 
 
 def _by_channel(operand: Operand, out: Value) -> bool:
-    """Whether the operand has a number for each channel of the result."""
+    """Return whether the operand has one number for each channel of the result."""
     channels, *rest = operand.type.shape[-len(out.shape) + 1 :]
     return operand.type.size == channels and dims.low(channels) > 1 and len(rest) == len(out.shape) - 2
 
 
 def trips(channels: int, slid: list[Window]) -> int:
-    """Loop iterations for one result, those of outer loops counted too."""
+    """Return the number of loop iterations for one result, including those of outer loops."""
     trips = 1
     for window in reversed(slid):
         trips = window.kernel * (trips + 1)
@@ -200,7 +205,7 @@ def trips(channels: int, slid: list[Window]) -> int:
 
 
 def _axes(node: Node, slid: list[Window], places: tuple[Dim, ...], wide: int) -> list[dict[str, Any]]:
-    """For each axis its window, where `place` begins, which tap of it `tap` is, and how far elements are apart in x."""
+    """Return for each axis its window, the first result of `place`, the axis's part of `tap`, and the stride in x."""
     firsts = wgsl.coordinates("place", places)
     taps = wgsl.coordinates("tap", tuple(w.kernel for w in slid))
     steps = wgsl.strides(node.inputs[0].shape[2:])
@@ -213,14 +218,16 @@ def _axes(node: Node, slid: list[Window], places: tuple[Dim, ...], wide: int) ->
 
 
 def tap(window: Window) -> dict[str, Any]:
-    """A window as lib/window wants it."""
+    """Return the parameters of a window for the template lib/window."""
     names = ("kernel", "stride", "dilation", "before")
     return {name: getattr(window, name) for name in names} | {"size": wgsl.size(window.size)}
 
 
 def _weight(node: Node, deep: int, high: int) -> tuple[list[Kernel], Operand]:
-    """The weight as [out / deep, in / group, taps, deep], with zeros for channels up to a multiple of `high`, and what
-    must run first to bring it there."""
+    """Return the weight as [out / deep, in / group, taps, deep], and the kernels that must run first to pack it.
+
+    Zeros pad the channels of a constant weight to a multiple of `high`.
+    """
     weight, group = node.inputs[1], node.attrs.get("group", 1)
     c, each = (dims.fixed(v.shape[1]) // group for v in (node.inputs[0], node.output))
     shape = (group, c, each, math.prod(map(dims.fixed, weight.shape[2:])))

@@ -1,4 +1,4 @@
-"""Elementwise expressions, and everything that only moves elements: those read, or write, at another place."""
+"""Elementwise expressions, and operators that only move elements, which read or write at another place."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _COPY: Expression = (("Identity", "x0"),)
 
 
 def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, title: str, **consts: object) -> Kernel:
-    """`steps` for each element of `out`, four at a time where they are a whole number of vec4s."""
+    """Return a kernel that computes `steps` for each element of `out`, by vec4s if they are whole."""
     vec4 = out.dtype == "f32" and fours(out.type.size)
     count = out.type.size // 4 if vec4 else out.type.size
     return _over(out.type, count, inputs, steps, (label, title), out, vec4=vec4, index="i", **consts)
 
 
 def _into(out: Value, value: Value, label: str, title: str, strides: tuple[Dim, ...], offset: Dim) -> Kernel:
-    """A copy of `value` into `out`, where it moves by `strides` from `offset` on; by vec4s where those stay whole."""
+    """Return a kernel that copies `value` into `out`, by `strides` from `offset` on; by vec4s if they stay whole."""
     vec4 = out.dtype == "f32" and bool(value.shape) and strides[-1] == 1
     vec4 = vec4 and all(map(fours, (value.shape[-1], offset, *strides[:-1])))
     shape, count = value.shape, value.type.size
@@ -47,7 +47,7 @@ def _over(
     out: Value,
     **consts: object,
 ) -> Kernel:
-    """A kernel for `count` elements of a type; `names` are its label and its title."""
+    """Return a kernel for `count` elements of a type. `names`: its label and its title."""
     each = max(1, -(-dims.high(count) // (MAX_WORKGROUPS * _LANES)))
     consts |= {"size": wgsl.size(type.size), "each": each, "type": wgsl_type(type)}
     reads = {f"x{i}": operand(v) for i, v in enumerate(inputs)}
@@ -68,18 +68,18 @@ def elementwise(node: Node, of: Elementwise[Value]) -> Kernel:
 
 
 def copy(value: Value, out: Value) -> Kernel:
-    """All of `value` as it is, in memory of its own."""
+    """Return a kernel that copies `value` to `out`."""
     return _kernel(out, [value], _COPY, "copy", f"Copy of {titles.shape(value)}")
 
 
 def sizes(value: Value, out: Value) -> Kernel:
-    """Dimensions that are data: `value` holds them, and the uniform block what they depend on."""
+    """Return a kernel that writes the dimensions in `value` as numbers, from the symbols in the uniform block."""
     texts = [wgsl.size(d) for d in value.array.reshape(-1)]
     return Kernel("sizes", {}, {"out": out}, (groups(1),), (1,), {"sizes": texts}, "sizes")
 
 
 def moved(x: Value, out: Value, label: str, strides: tuple[Dim, ...], offset: Dim = 0) -> Kernel:
-    """A copy whose source moves by `strides` along the axes of the output."""
+    """Return a kernel that copies elements of `x`, whose place moves by `strides` along the axes of the output."""
     title = f"{label.capitalize()} {titles.shape(x)} to {titles.shape(out)}"
     return _kernel(out, [x], _COPY, label, title, indices={"x0": wgsl.affine("i", out.shape, strides, offset)})
 
@@ -100,7 +100,7 @@ def expand(node: Node) -> Kernel:
 
 @op("Tile")
 def tile(node: Node) -> Kernel:
-    """Each axis is two: the repetitions, along which the source does not move, and its own."""
+    """Return a copy that treats each axis as two: the repetitions, along which the source does not move, and itself."""
     x, repeats = node.inputs[0], content(node.inputs[1], "the repeats")
     shape = tuple(d for pair in zip(repeats, x.shape, strict=True) for d in pair)
     strides = tuple(s for stride in wgsl.strides(x.shape) for s in (0, stride))
@@ -119,7 +119,7 @@ def cut(node: Node) -> Kernel:
 
 @op("Concat")
 def concat(node: Node) -> list[Kernel]:
-    """A copy for each input, into its part of the output."""
+    """Return a kernel for each input, which copies it into its part of the output."""
     axis = node.attrs["axis"] % len(node.output.shape)
     strides = wgsl.strides(node.output.shape)
     kernels, at = [], 0
@@ -133,7 +133,7 @@ def concat(node: Node) -> list[Kernel]:
 
 @op("Pad")
 def pad(node: Node) -> list[Kernel]:
-    """The padding everywhere, then a copy of the input into its place."""
+    """Return a kernel that fills the output with the padding, and one that copies the input into its place."""
     x, fill, before = node.inputs[0], node.input(2), paddings(node)
     if node.attrs.get("mode", "constant") != "constant" or any(dims.low(d) < 0 for pair in before for d in pair):
         raise refuse(node, "a padding that depends on a dynamic size is not supported")
@@ -156,14 +156,14 @@ def constant_of_shape(node: Node) -> Kernel:
 
 
 def _filled(out: Value, number: float | int | bool) -> Kernel:
-    """The same number everywhere."""
+    """Return a kernel that fills `out` with a number."""
     expression: Expression = (("Identity", number),)
     return _kernel(out, [], expression, "fill", f"Fill {titles.shape(out)} with {titles.formula(expression)}")
 
 
 @op("Range")
 def count_up(node: Node) -> Kernel:
-    """start + i * delta, of numbers that are known."""
+    """Return a kernel that computes start + i * delta, which must be constants."""
     start, delta = node.inputs[0].scalar, node.inputs[2].scalar
     if start is None or delta is None:
         raise refuse(node, "its start is not a constant")
@@ -173,6 +173,6 @@ def count_up(node: Node) -> Kernel:
 
 @own(Write)
 def write(node: Node, of: Write[Value]) -> Kernel:
-    """Rows into a state, from row `at` on."""
+    """Return a kernel that writes rows into a state, from row `at` on."""
     title = f"Write {titles.shape(of.rows)} into the state {titles.shape(node.output)}, from row {of.at} on"
     return _into(node.output, of.rows, "write", title, wgsl.strides(of.rows.shape), of.at * of.rows.shape[-1])

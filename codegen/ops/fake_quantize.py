@@ -1,4 +1,4 @@
-"""Rounding to 8 bits in the range that a tensor has when it runs: extremes of its rows, those of all, the rounding."""
+"""Rounding to 8 bits in a tensor's range at run time, in three kernels: extremes of rows, extremes of all, rounding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lookups: rows of a packed table by token, and gathering along any axis."""
+"""Lookups of a packed table's rows by token, and gathering along any axis."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _gathered(node: Node, place: dict[str, str], how: str) -> Kernel:
 
 
 def elements(node: Node, of: Value) -> dict[str, str]:
-    """Which element of data each element of `of` means, whose index lies at the same place as itself."""
+    """Return the place in data of each element of `of`, chosen by the index at the element's own place."""
     data, indices = node.inputs[:2]
     axis = node.attrs.get("axis", 0) % len(data.shape)
     base = tuple(0 if i == axis else s for i, s in enumerate(wgsl.strides(data.shape)))
@@ -61,7 +61,7 @@ def elements(node: Node, of: Value) -> dict[str, str]:
 
 
 def tuples(node: Node, of: Value) -> dict[str, str]:
-    """The same where several indices, side by side, choose along the axes behind those of the batch."""
+    """Return the place in data of each element of `of`, chosen along the axes after the batch by a tuple of indices."""
     data, indices = node.inputs[:2]
     batch, count = node.attrs.get("batch_dims", 0), indices.shape[-1]
     steps, places = wgsl.strides(data.shape), wgsl.strides(indices.shape)[:-1]
@@ -73,8 +73,10 @@ def tuples(node: Node, of: Value) -> dict[str, str]:
 def chosen(
     data: Value, axes: Iterable[int], shape: tuple[Dim, ...], base: tuple[Dim, ...], at: tuple[Dim, ...]
 ) -> dict[str, str]:
-    """For element i of a tensor of `shape`: where its indices begin, which moves by `at`, and the element of data that
-    they choose along `axes`, which otherwise moves by `base`.
+    """Return the texts of two places, for element i of a tensor of `shape`.
+
+    `at` is where the element's indices begin; it moves by the strides `at`. `place` is the element of data that the
+    indices choose along `axes`; along the axes of `shape` it moves by `base`.
     """
     steps = wgsl.strides(data.shape)
     terms = [wgsl.affine("i", shape, base)]
@@ -101,7 +103,7 @@ def resample(node: Node, of: Resample[Value]) -> Kernel:
 
 
 def _embedding(node: Node) -> Kernel:
-    """The table in the layout of a linear layer's weight, because a model's head often is the same matrix."""
+    """Return a lookup in a table, stored as a linear layer's weight because a model's head often is the same matrix."""
     table, ids = node.inputs[:2]
     rows, width = table.fixed_shape
     ranges = parts(rows, table)

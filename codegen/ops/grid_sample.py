@@ -1,4 +1,4 @@
-"""Sampling of images at coordinates that are computed: at the points of a grid, and in regions of interest."""
+"""Sampling of images at computed coordinates: at the points of a grid, and in regions of interest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Node
 
 _CUBIC = "select(((-0.75 * d + 3.75) * d - 6.0) * d + 3.0, (1.25 * d - 2.25) * d * d + 1.0, d <= 1.0)"  # Keys, 1981
-# mode: elements along an axis for a result, the weight of one at distance d
+# mode: elements per result along an axis, the weight of an element at distance d
 _MODES = {"nearest": (1, "1.0"), "linear": (2, "1.0 - d"), "cubic": (4, _CUBIC)}
 _PADDINGS = {
     "zeros": ("x", "select(-1, i, i < i32(size))"),
@@ -17,7 +17,7 @@ _PADDINGS = {
 }
 
 _MOST_SAMPLES = 255  # of a bin along an axis
-# what a sample makes of its four neighbours, how one more is taken in, and what is done at the end
+# mode: the value of a sample from its four neighbours, how a value is accumulated, and the result
 _POOLED = {
     "avg": ("a + b + c + d", "sum + value", "sum / f32(max(count.x * count.y, 1u))"),
     "max": ("max(max(a, b), max(c, d))", "select(max(sum, value), value, u + v == 0u)", "sum"),
@@ -36,7 +36,7 @@ def grid_sample(node: Node) -> Kernel:
     taps, weight = _MODES[mode]
     inside, entry = _PADDINGS[node.attrs.get("padding_mode", "zeros")]
     if mode == "cubic":
-        inside = "x"  # as in torch: only elements are led back, not coordinates
+        inside = "x"  # as in torch: padding moves only elements, not coordinates
     place = "(v + 1.0) * 0.5 * (size - 1.0)" if aligned else "((v + 1.0) * size - 1.0) * 0.5"
     low, high = ("0.0", "size - 1.0") if aligned else ("-0.5", "size - 0.5")
     size, points = node.output.type.size, dims.product(node.output.shape[2:])

@@ -1,4 +1,4 @@
-"""Linear layers: many rows as a tiled matrix product, one row as a matrix-vector product, both over the same weight."""
+"""Linear layers: a tiled matrix product for many rows, a matrix-vector product for one. Both read the same weight."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from intaglio.compiler.ir.operators import Linear
 
 # rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along columns and rows
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
-_TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # the same of workgroups that share what they read
+_TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # rows and groups, if a workgroup shares what it reads
 _SUBGROUP = {"needs": ("subgroups",), "most_read": "weight"}
-_WIDE = 8192  # outputs from which a matrix-vector product has work for invocations that compute many
+_WIDE = 8192  # with more outputs, invocations of a matrix-vector product can compute many each
 
 
 @own(Linear)
 def linear(node: Node, layer: Linear[Value]) -> list[Kernel]:
-    """A kernel for each part of the weight that fits a binding, usually one."""
+    """Return a kernel for each part of the weight that fits a binding; usually there is one part."""
     x, weight = layer.x, layer.weight
     if weight.dtype != "f32" or x.dtype != "f32":
         raise refuse(node, f"a product of {x.dtype} and {weight.dtype} is not supported")
@@ -39,7 +39,7 @@ def linear(node: Node, layer: Linear[Value]) -> list[Kernel]:
 
 
 def _is_one_row(node: Node, layer: Linear[Value]) -> bool:
-    """Whether there is one row, of whole vec4s or alone in its memory, which rows of a cache are not."""
+    """Return whether there is one row and, if parts of it are written into a cache, every part is whole vec4s."""
     alone = not layer.cached or all(w % 4 == 0 for w in layer.splits)
     return _rows(node, layer) == 1 and alone
 
@@ -49,12 +49,12 @@ def _rows(node: Node, layer: Linear[Value]) -> Dim:
 
 
 def _columns(layer: Linear[Value]) -> int:
-    """Columns of the result: half as many as the weight has rows, where one half gates the other."""
+    """Return the number of the result's columns: the weight's rows, or half of them if one half gates the other."""
     return fixed(layer.weight.shape[0]) // (2 if layer.gate else 1)
 
 
 def _by_fours(layer: Linear[Value]) -> bool:
-    """Whether every row that is multiplied begins at a multiple of 4 and is as long."""
+    """Return whether the layer's input rows are whole vec4s."""
     width, window = fixed(layer.weight.shape[1]), layer.window
     if window is None:
         return width % 4 == 0
@@ -64,12 +64,12 @@ def _by_fours(layer: Linear[Value]) -> bool:
 
 
 def _head_dim(layer: Linear[Value]) -> int:
-    """Columns of a head, if they are rotated; else 0."""
+    """Return the number of columns of a head if the layer rotates them, else 0."""
     return 2 * fixed(layer.rotary.cos.shape[1]) if layer.rotary else 0
 
 
 def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
-    """Ranges of a matrix's rows, in blocks of `whole`, a multiple of 8, such that each fits a binding."""
+    """Return ranges of a matrix's rows that each fit a binding. They begin at multiples of `whole`, a multiple of 8."""
     width = fixed(weight.shape[1])
     each = MAX_BINDING * 8 // (FORMATS[Weight(weight).format].bits * (width + -width % 4)) // whole * whole
     return [(start, min(start + each, rows)) for start in range(0, rows, each)]
@@ -91,7 +91,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     rotated = bool(consts["half"])
 
     def variant(lanes: int, tile: int, lanes_y: int, product: str = "matvec") -> dict[str, Any]:
-        """`lanes` invocations take `tile` groups of 4 rows each, and `lanes_y` share the columns of each out."""
+        """Return a variant: `lanes` invocations compute `tile` groups of 4 rows each; `lanes_y` share the columns."""
         sharing = {"lanes": lanes, "lanes_y": lanes_y, "subgroup": product == "matvec_subgroup"}
         return {
             "template": template if norm else f"{product}{consts['packing']}",
@@ -101,7 +101,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         }
 
     tiles = {"rows16": 4, "rows8": 2, "rows4": 1} if rows > _WIDE else {"rows8": 2, "rows16": 4, "rows4": 1}
-    least = 2 if rotated else 1  # groups: two have the pairs
+    least = 2 if rotated else 1  # groups: two hold both columns of each pair
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
     variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
     variants |= {"reduce8": variant(8, least, 8), "reduce32": variant(2, least, 32)}
@@ -145,8 +145,10 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     def variant(
         product: str, tile: tuple[int, int], lanes: tuple[int, int], tile_type: str = "vec4f"
     ) -> dict[str, Any]:
-        """Invocations each take a tile of rows and groups of 4 columns; a workgroup has `lanes` along columns, rows.
-        tile_type: what a weight is in workgroup memory."""
+        """Return a variant. An invocation computes a `tile` of rows and of groups of 4 columns.
+
+        lanes: invocations of a workgroup along columns and rows. tile_type: the type of weights in workgroup memory.
+        """
         (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
         tile_groups = max(1, tile_groups // pair)
         sizes = {"tile_rows": tile_rows, "product": product, "tile_type": tile_type}
@@ -183,20 +185,20 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
 
 
 def label(template: str, weight: Value) -> str:
-    """The template's name with the format of the weight, if it is not f32, instead of "packed"."""
+    """Return the template's name with the weight's format instead of "packed"; f32 is left out."""
     of = Weight(weight)
     stem = template.removesuffix(of.unpacking["packing"])
     return stem if of.format == "f32" else f"{stem}_{of.format}"
 
 
 def _tiles(weights: list[str], groups: int, lanes: int) -> dict[str, Any]:
-    """The groups of 4 columns that an invocation computes: `lanes` apart, and in each weight the same ones."""
+    """Return the groups of 4 columns that an invocation computes: `lanes` apart, and the same in each weight."""
     tiles = [{"weight": w, "group": g * lanes} for g in range(groups) for w in weights]
     return {"tiles": tiles, "span": groups * lanes}
 
 
 def _unaligned(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
-    """Slower, for widths that are no multiple of 4."""
+    """Return a slower kernel, for widths that are not a multiple of 4."""
     x, width = layer.x, layer.weight.shape[1]
     rows = rows_of(node.output.shape)
     reads, consts = _shared(node, layer, start, end)
@@ -218,10 +220,10 @@ def _unaligned(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel
 def _shared(
     node: Node, layer: Linear[Value], start: int, end: int, row: str = "row"
 ) -> tuple[dict[str, Operand], dict[str, Any]]:
-    """Operands and parameters that all products have; `row`: which row is stored, "0u" where there is one."""
+    """Return the operands and parameters that all products have. `row`: the row to store, "0u" if there is one."""
     x, weight, bias, rotary = layer.x, layer.weight, layer.bias, layer.rotary
     total = _columns(layer)
-    first = {"weight": 0, "weight1": total} if layer.gate else {"weight": 0}  # rows where each begins
+    first = {"weight": 0, "weight1": total} if layer.gate else {"weight": 0}  # the row at which each begins
     reads: dict[str, Operand] = {"x": x}
     unpacking = Weight(weight).unpacking
     for name, at in first.items():
@@ -238,7 +240,7 @@ def _shared(
         reads |= {"cos": operand(rotary.cos), "sin": operand(rotary.sin)}
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
     vec4s = fixed(weight.shape[1]) // 4
-    # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else as many as divide a row
+    # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else 8 or 4 if they divide a row
     consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
     consts |= {"half": half, "sums": 2 if half else len(first)}
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "row": row}
@@ -254,13 +256,15 @@ def _vec4(node: Node, reads: dict[str, Operand]) -> frozenset[str]:
 
 
 def _factors(reads: dict[str, Operand]) -> frozenset[str]:
-    """What is multiplied."""
+    """Return the names of the factors: x and the weights."""
     return frozenset(name for name in reads if name == "x" or name.startswith("weight"))
 
 
 def _parts(layer: Linear[Value], row: str) -> list[dict[str, Any]]:
-    """Which columns go to which output, and where in it: `first`, `width`, `name`, `row`; and the row's `position`, if
-    they are rotated by that."""
+    """Return for each output its `name`, its columns (`first`, `width`) and the `row` where they are stored.
+
+    `position` is the row's position if the columns are rotated, else None.
+    """
     splits = layer.splits or (_columns(layer),)
     cached = {write.output: write.at for write in layer.cached}
     rotated = dict.fromkeys(layer.rotary.outputs, layer.rotary.at) if layer.rotary else {}
@@ -289,7 +293,7 @@ def _tail(node: Node, layer: Linear[Value]) -> Expression:
 
 
 def tail_operands(node: Node) -> dict[str, Operand]:
-    """The inputs that a node's fused tail reads, under the names that it gives them."""
+    """Return the inputs that a node's fused tail reads, by their names in the tail."""
     steps = node.tail.steps if node.tail is not None else ()
     used = {a for _, *args in steps for a in args if isinstance(a, str) and a.startswith("x")}
     values = {f"x{i}": v for i, v in enumerate(node.reads) if v is not None}

@@ -1,4 +1,4 @@
-"""Products of two tensors that are both computed at run time, batch by batch."""
+"""Batched products of two tensors that are both computed at run time, and determinants."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Node
 from intaglio.compiler.semantics.shapes import broadcast, broadcast_strides
 
-_TILE = 4  # rows, and columns, that an invocation computes
-_MOST_ROWS = 32  # of a matrix that an invocation keeps
-_LANES = 8  # invocations of a workgroup along either
+_TILE = 4  # rows and columns that an invocation computes
+_MOST_ROWS = 32  # of a matrix that an invocation keeps in its variables
+_LANES = 8  # invocations of a workgroup along rows and along columns
 
 
 @op("MatMul")
@@ -45,7 +45,7 @@ def matmul(node: Node) -> Kernel:
 
 @op("Det")
 def determinant(node: Node) -> Kernel:
-    """Of small matrices, each of which an invocation keeps whole."""
+    """Return a kernel for the determinants of small matrices. Each invocation keeps one whole matrix."""
     (x,) = node.inputs
     n, count = x.shape[-1], node.output.type.size
     if not isinstance(n, int) or n > _MOST_ROWS:
@@ -60,7 +60,7 @@ def _at_most(tile: int, d: Dim) -> int:
 
 
 def _matrix(shape: tuple[Dim, ...], batch: tuple[Dim, ...]) -> str:
-    """Where the matrix of `batch` begins."""
+    """Return the text of the element at which the matrix of `batch` begins."""
     strides = broadcast_strides(shape[:-2], batch)
     each = shape[-2] * shape[-1]
     return wgsl.affine("batch", batch, tuple(s * each for s in strides))

@@ -1,4 +1,4 @@
-"""Sampling: the next token, chosen on the adapter and left where the next step reads it."""
+"""Sampling: kernels choose the next token on the adapter and write it where the next step reads it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from intaglio.compiler.ir.operators import SampleToken, WhisperToken
 from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 _LANES = MAX_INVOCATIONS
-SLICE = 8192  # tokens among which a workgroup looks for the best one
+SLICE = 8192  # tokens of which a workgroup finds the best one
 
 
 @own(WhisperToken)
@@ -28,7 +28,8 @@ def whisper_token(node: Node, of: WhisperToken[Value]) -> Kernel:
 
 @own(SampleToken)
 def sample_token(node: Node, of: SampleToken[Value]) -> list[Kernel]:
-    """The best token of each slice, then the best of those; or a token drawn, which takes the scores of all of them."""
+    """Return a kernel that scores all tokens and finds the best of each slice, and one that takes the best of those, or
+    draws a token from all scores."""
     logits, sampling, tokens = of.logits, of.sampling, of.tokens
     vocabulary = fixed(logits.shape[-1])
     slices = -(-vocabulary // SLICE)

@@ -1,4 +1,4 @@
-"""Norms and softmax: a row at a time, accumulated in f32."""
+"""Norms and softmax, which process a row at a time and accumulate in f32."""
 
 from __future__ import annotations
 
@@ -70,8 +70,11 @@ def softmax(node: Node) -> Kernel:
 def softmax_of(
     x: Value, out: Value, rows: tuple[Dim, str], row: tuple[Dim, Dim], label: str, steps: Sequence[str] = ()
 ) -> Kernel:
-    """`rows`: how many, and where row i begins; `row`: how many elements it has, and how far apart they lie; `steps`:
-    lines that are done to each `weight`."""
+    """Return a softmax or logsoftmax kernel, by its `label`.
+
+    rows: how many there are, and where row i begins. row: how many elements it has, and their stride. steps: lines that
+    change each `weight`.
+    """
     (outputs, first), (length, stride) = rows, row
     consts = {"outputs": wgsl.size(outputs), "first": first, "length": wgsl.size(length), "stride": wgsl.size(stride)}
     consts |= {"log": label == "logsoftmax", "steps": steps}

@@ -1,4 +1,4 @@
-"""Pooling over any number of axes, an invocation for each result."""
+"""Pooling over any number of axes, with an invocation for each result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from intaglio.compiler.semantics.windows import Window, windows
 
 @op("MaxPool")
 def max_pool(node: Node) -> list[Kernel]:
-    """The largest elements, and where they lie."""
+    """Return a kernel for the largest elements and, if the node has that output, one for their indices."""
     shape = node.inputs[0].shape[2:]
     consts = {"total": "highest", "combine": "select(max(highest, value), value, count == 0u)", "finish": "highest"}
     kernels = [_kernel("pool", node, node.output, consts, "Maximum")]
@@ -48,7 +48,7 @@ def lp_pool(node: Node) -> Kernel:
 
 
 def _covered(window: Window, o: str) -> str:
-    """How many taps of window `o` lie in the elements or in their padding."""
+    """Return the text of how many taps of window `o` lie in the elements or in their padding."""
     span = window.size + window.before + window.after
     last = (window.count - 1) * window.stride + (window.kernel - 1) * window.dilation
     if isinstance(span, int) and dims.high(last) < span:

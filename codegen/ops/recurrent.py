@@ -1,4 +1,4 @@
-"""Recurrent layers: a workgroup for each direction and sequence, with a barrier after every step."""
+"""Recurrent layers, with a workgroup for each direction and sequence and a barrier after every step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from intaglio.compiler.ir.operators import Recurrent
 from intaglio.runtime.limits import WORD
 
 _LANES = MAX_INVOCATIONS
-_MOST_HIDDEN = WORKGROUP_MEMORY // (2 * WORD)  # whose states fit workgroup memory twice
+_MOST_HIDDEN = WORKGROUP_MEMORY // (2 * WORD)  # units, so that two states fit workgroup memory
 _BACKWARD = {"forward": "false", "reverse": "true", "bidirectional": "d == 1u"}
 _ACTIVATIONS = {
     "Affine": "{1} * {0} + {2}",

@@ -1,4 +1,5 @@
-"""Reductions along any axes, an invocation or a workgroup for each result, and running totals, an invocation a row."""
+"""Reductions along any axes, with an invocation or a workgroup per result, and running totals, with an invocation per
+row."""
 
 from __future__ import annotations
 
@@ -16,14 +17,17 @@ from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import DTYPES, FLOATS, Node, Value
 from intaglio.compiler.semantics.shapes import axis_of, integers
 
-_LONG = 4096  # elements from which a result is worth a workgroup
+_LONG = 4096  # a result of more elements takes a whole workgroup
 _LANES = 64
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A reduction: its title, the name of what is accumulated, the value to begin with (none: the first element), how
-    one more element combines, and what is done at the end."""
+    """A reduction.
+
+    total: the name of the accumulator. start: its first value; empty: the first element. combine: how it takes in
+    `value`. finish: the result.
+    """
 
     title: str
     total: str
@@ -65,7 +69,7 @@ def reduce(node: Node) -> Kernel:
 
 
 def _is_wide(length: Dim, out: Value) -> bool:
-    """Whether each result takes a workgroup."""
+    """Return whether each result takes a workgroup."""
     return _LONG < dims.high(length) <= _LANES * MAX_TRIPS and most(out.type) <= MAX_WORKGROUPS
 
 
@@ -75,7 +79,7 @@ def _title(node: Node, what: str, axes: list[int]) -> str:
 
 
 def _wide(node: Node, consts: dict[str, Any], title: str) -> Kernel:
-    """A workgroup for each result, whose partial results are then combined: those of squares, for one, are summed."""
+    """Return a kernel with a workgroup for each result, which then merges the partial results of its invocations."""
     x, out, combine = node.inputs[0], node.output, consts["combine"]
     merge = combine if node.op in ("ReduceMax", "ReduceMin", "ReduceProd") else "sum + value"
     consts |= {"lanes": _LANES, "merge": merge, "type": wgsl_type(x.type)}
@@ -85,7 +89,7 @@ def _wide(node: Node, consts: dict[str, Any], title: str) -> Kernel:
 
 
 def _of_nothing(node: Node) -> str:
-    """The largest, or smallest, of no elements: the end of the type that every other number is better than."""
+    """Return the maximum or minimum of no elements: the smallest or largest number of the type."""
     dtype = node.inputs[0].dtype
     least = node.op == "ReduceMin"
     if dtype in FLOATS:
@@ -98,7 +102,7 @@ def _of_nothing(node: Node) -> str:
 
 @op("ArgMax", "ArgMin")
 def arg(node: Node) -> Kernel:
-    """The index along one axis."""
+    """Return a kernel for the index of the largest or smallest element along one axis."""
     x, out, last = node.inputs[0], node.output, node.attrs.get("select_last_index", 0)
     axis = node.attrs.get("axis", 0) % len(x.shape)
     strictly = ">" if node.op == "ArgMax" else "<"
@@ -136,7 +140,7 @@ def top_k(node: Node) -> Kernel:
 
 @op("CumSum", "CumProd")
 def running(node: Node) -> Kernel:
-    """Totals of the elements up to each one, or from each one on."""
+    """Return a kernel for the totals of the elements up to each one, or from each one on."""
     x, axis = node.inputs[0], node.inputs[1].scalar
     if axis is None:
         raise refuse(node, "its axis is computed at run time; it must be a constant")
@@ -176,7 +180,7 @@ def _axes(node: Node) -> list[int]:
 
 
 def _walk(node: Node, axes: list[int]) -> dict[str, Any]:
-    """Where the first element of result i lies, and element j from there."""
+    """Return the parameters that locate the first element of result i, and element j relative to it."""
     shape = node.inputs[0].shape
     strides = wgsl.strides(shape)
     others = [a for a in range(len(shape)) if a not in axes]

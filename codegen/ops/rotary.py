@@ -1,4 +1,4 @@
-"""Rotary embeddings of queries and keys in one kernel, the keys written where the cache wants them."""
+"""Rotary embeddings of queries and keys in one kernel, which writes the keys to their rows of the cache."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rotary(node: Node, of: Rotary[Value]) -> Kernel:
 
 
 def _parts(of: Rotary[Value], widths: list[int]) -> list[dict[str, Any]]:
-    """Which columns of a joint row are whose, and the row of the output that a part is written to."""
+    """Return which columns of a joint row belong to each tensor, and the row of the output where they are written."""
     cached = {write.output: write.at for write in of.cached}
     parts, first = [], 0
     for i, width in enumerate(widths):

@@ -1,6 +1,6 @@
-"""Scattering: a copy, some of whose elements are then replaced by updates, or combined with them.
+"""Scattering: a copy of the data, and a kernel that replaces some of its elements by updates or combines them.
 
-No two floats can be added atomically, so one invocation takes all updates that may change the same element, in order.
+WGSL cannot add floats atomically, so one invocation applies all updates that may change the same element, in order.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def scatter(node: Node) -> list[Kernel]:
 
 
 def _lanes(node: Node) -> tuple[Dim, dict[str, str]]:
-    """How many updates surely change different elements, and how each goes on to those that may change the same."""
+    """Return how many invocations there are, and how each walks over the updates that may change the same elements."""
     data, indices, updates = node.inputs
     axis, rank = node.attrs.get("axis", 0) % len(data.shape), len(updates.shape)
     same = [axis] if node.op == "ScatterElements" else list(range(len(indices.shape) - 1))
