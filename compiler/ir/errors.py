@@ -13,7 +13,7 @@ _NAMED = 3  # nodes to name for each reason
 
 
 class BadModel(ValueError):
-    """The model is broken, or its kind is not supported."""
+    """The model is broken, or not of a kind that can be compiled."""
 
 
 @dataclass(frozen=True, order=True)
