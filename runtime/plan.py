@@ -1,6 +1,6 @@
-"""The plan: what a bundle tells the runtime. The reader owns the format; what it accepts is safe to run.
+"""The plan: what a bundle tells the runtime. The runtime defines the format; a plan that it accepts is safe to run.
 
-A bundle is data from strangers, so every index, size, name and hash is checked here, before a buffer is made.
+A bundle may come from strangers, so plan_file.py checks every index, size, name and hash before a buffer is made.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from intaglio.runtime.limits import OFFSET, READ_ONLY_IMAGES, SLOTS, STAGING, TE
 from intaglio.runtime.sizes import Grid, Size
 
 KINDS = ("weight", "input", "output", "scratch", "state")
-SEEN = ("input", "output", "state")  # what users know by name
+SEEN = ("input", "output", "state")  # the kinds that users access by name
 DTYPES = ("f32", "f16", "f64", "bf16", "i64", "i32", "i16", "i8", "i4", "u64", "u32", "u16", "u8", "u4", "bool")
 
 
 @dataclass(frozen=True)
 class Access:
-    """How a shader uses a binding: a buffer, or a texture of one of `formats`. image: a storage texture."""
+    """How a shader uses a binding: a buffer, or a texture of one of `formats`. image: it is a storage texture."""
 
     write: bool
     formats: tuple[str, ...] = ()
     image: bool = False
 
 
-# The words of a kernel's bindings. A texture is `texture_2d`, an image is `texture_storage_2d` of the format named.
+# The accesses of a kernel's bindings. A texture is a `texture_2d`, an image a `texture_storage_2d` of the given format.
 ACCESS = {
     "read buffer": Access(False),
     "write buffer": Access(True),
@@ -40,8 +40,11 @@ ACCESS = {
 
 @dataclass(frozen=True)
 class File:
-    """A file of the bundle: the SHA-256 of the whole, its size, and the SHA-256 of each of its PIECE bytes in turn,
-    which only weight files have: their pieces are checked as they arrive."""
+    """A file of the bundle.
+
+    sha256: the hash of the whole file. pieces: the SHA-256 of each PIECE bytes in turn, so that pieces can be checked
+    as they arrive; only weight files have them.
+    """
 
     sha256: str
     bytes: int
@@ -50,8 +53,11 @@ class File:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A shader. `access` has words for each binding, see ACCESS; `uniform`: the block of symbols is bound after them.
-    `needs`: the tiers (see limits.TIERS) that a device must have."""
+    """A shader.
+
+    access: the access of each binding, a key of ACCESS. uniform: the block of symbols is bound after them. needs: the
+    tiers (see limits.TIERS) that a device must have.
+    """
 
     file: str
     access: tuple[str, ...]
@@ -60,17 +66,18 @@ class Kernel:
 
     @property
     def language(self) -> tuple[str, ...]:
-        """The WGSL language features that the shader uses."""
+        """Return the WGSL language features that the shader uses."""
         return (READ_ONLY_IMAGES,) if any(ACCESS[a].image and not ACCESS[a].write for a in self.access) else ()
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory on the adapter. A weight is the tensor `name` of its files, one part after the other; `dtype` and `shape`
-    say what users see in inputs, outputs and states.
+    """Memory on the adapter, a buffer or a texture.
 
-    `texture` is (width, height) where the memory is a texture of vec4s, vec4 i at (i % width, i / width), and `format`
-    is what they are made of.
+    A weight is the tensors `name` of its files, one part after the other. Inputs, outputs and states have a `dtype` and
+    a `shape`, which users see.
+
+    A texture of vec4s has its (width, height) in `texture`, vec4 i at (i % width, i / width), and a texel `format`.
     """
 
     kind: str
@@ -84,7 +91,7 @@ class Buffer:
 
     @property
     def each(self) -> int:
-        """Bytes of a number."""
+        """Return the bytes of one number."""
         return TEXELS[self.format] // 4 if self.texture else WORD
 
 
@@ -92,8 +99,8 @@ class Buffer:
 class Alternatives:
     """The other variants of a step: kernels for the same bindings, with their grids, by variant.
 
-    `problem` names what is computed, its family and then its sizes, as "matvec_rmsnorm_q4 576x1536"; `variant`: the
-    one that the step runs.
+    problem: what the step computes, a family and then sizes, such as "matvec_rmsnorm_q4 576x1536". variant: the one
+    that the step runs.
     """
 
     problem: str
@@ -113,7 +120,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Tuning:
-    """The fastest variant of each problem on an adapter with this driver, where that is not the one that steps have."""
+    """The fastest variants of problems on an adapter with this driver, without those that steps run by default."""
 
     device: str
     driver: str
@@ -131,12 +138,13 @@ class Program:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything the runtime needs to know. `symbols` (name -> range, inclusive) are the fields of a uniform block,
-    u32 each, in order; `files` are the other files of the bundle.
+    """Everything that the runtime needs to know about a bundle.
 
-    What plan.json leaves to designs.json is missing until `designs_file.read`: the variants of steps, their kernels and
-    files, `profiles` (class of adapters -> problem -> variant), and `tunings`, for adapters that the bundle was tuned
-    on.
+    `symbols` (name -> inclusive range) are the fields of a uniform block, u32 each, in order. `files` are the other
+    files of the bundle.
+
+    `designs_file.read` adds what plan.json leaves to designs.json: the variants of steps, their kernels and files,
+    `profiles` (class of adapters -> problem -> variant), and `tunings` for the adapters on which the bundle was tuned.
     """
 
     kind: str
@@ -150,48 +158,48 @@ class Plan:
 
     @property
     def used(self) -> dict[str, Kernel]:
-        """The kernels that steps have, without those of other variants."""
+        """Return the kernels that steps run, without those of other variants."""
         names = {step.kernel for program in self.programs.values() for step in program.steps}
         return {name: kernel for name, kernel in self.kernels.items() if name in names}
 
     @property
     def alternatives(self) -> dict[str, Alternatives]:
-        """The alternatives of steps by problem."""
+        """Return the alternatives of steps, by problem."""
         steps = (step for program in self.programs.values() for step in program.steps)
         return {step.alternatives.problem: step.alternatives for step in steps if step.alternatives}
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The tiers that the kernels of its steps need."""
+        """Return the tiers that the kernels of the steps need."""
         return tuple(sorted({need for kernel in self.used.values() for need in kernel.needs}))
 
     @property
     def language(self) -> tuple[str, ...]:
-        """The WGSL language features that the kernels of its steps use."""
+        """Return the WGSL language features that the kernels of the steps use."""
         return tuple(sorted({name for kernel in self.used.values() for name in kernel.language}))
 
     def bytes_of(self, kind: str) -> int:
-        """The memory that buffers of one kind take together."""
+        """Return the bytes of all buffers of one kind."""
         return sum(b.bytes for b in self.buffers if b.kind == kind)
 
     @property
     def engine_bytes(self) -> int:
-        """The memory that an engine allocates, once for all its sessions: the weights."""
+        """Return the bytes that an engine allocates once for all its sessions: the weights."""
         return self.bytes_of("weight")
 
     @property
     def session_bytes(self) -> int:
-        """The memory that each session allocates: the other buffers, the uniform blocks, and a buffer for readbacks."""
+        """Return the bytes that each session allocates: other buffers, uniform blocks, and a buffer for readbacks."""
         return sum(b.bytes for b in self.buffers if b.kind != "weight") + self.uniform_bytes + STAGING
 
     @property
     def bytes(self) -> int:
-        """The memory of an engine with one session."""
+        """Return the bytes of an engine with one session."""
         return self.engine_bytes + self.session_bytes
 
     @property
     def block(self) -> int:
-        """Bytes from one uniform block to the next."""
+        """Return the bytes from one uniform block to the next."""
         return OFFSET * max(1, -(-WORD * len(self.symbols) // OFFSET))
 
     @property

@@ -1,4 +1,4 @@
-"""plan.json: written so that a person can read it; read with every index, size, name and hash checked."""
+"""Writes plan.json so that a person can read it, and reads it with every index, size, name and hash checked."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, File, Ker
 from intaglio.runtime.sizes import Grid, largest
 
 FORMAT = "intaglio-2"
-_NAME = r"(kernels/)?\w[\w.-]*"  # of files: no other folders, nothing hidden
+_NAME = r"(kernels/)?\w[\w.-]*"  # of files: in no other folder, and not hidden
 
 
 def write(plan: Plan) -> str:
-    """The text of plan.json: a line for each file, kernel, buffer and step, so that differences read well.
+    """Return the text of plan.json, with a line for each file, kernel, buffer and step, so that diffs are readable.
 
-    It leaves out the variants of steps: see designs_file.
+    It leaves out the variants of steps, which designs_file writes.
     """
     programs = []
     for name, p in plan.programs.items():
@@ -49,24 +49,24 @@ def line(value: Any) -> str:
 
 
 def block(items: list[str], brackets: str, indent: str) -> str:
-    """A list or an object with a line for each item."""
+    """Format a list or an object with a line for each item."""
     if not items:
         return brackets
     return f"{brackets[0]}\n{indent}  " + f",\n{indent}  ".join(items) + f"\n{indent}{brackets[1]}"
 
 
 def entries(of: Mapping[str, File | Kernel]) -> list[str]:
-    """A line for each file or kernel."""
+    """Return a line for each file or kernel."""
     return [f"{line(name)}: {line(nonempty(item))}" for name, item in of.items()]
 
 
 def nonempty(of: File | Kernel | Buffer) -> dict[str, Any]:
-    """The fields that say something."""
+    """Return the fields that are not empty."""
     return {k: v for k, v in asdict(of).items() if v not in ("", ())}
 
 
 def read(folder: Path) -> Plan:
-    """The checked plan of a bundle as plan.json has it, without variants of steps. Raises BadBundle."""
+    """Read and check the plan of a bundle from plan.json, without variants of steps. Raises BadBundle."""
     path = folder / "plan.json"
     try:
         if path.is_symlink():
@@ -96,7 +96,7 @@ def read(folder: Path) -> Plan:
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Errors of reading a file of strangers, as BadBundle."""
+    """Turn the errors of parsing an untrusted file into BadBundle."""
     try:
         yield
     except BadBundle:
@@ -202,7 +202,7 @@ def _check(plan: Plan) -> None:
 
 
 def check_files(files: Mapping[str, File], name: str) -> None:
-    """`name`: the pattern of their names."""
+    """Raise BadBundle unless the names, hashes and sizes of the files are valid. `name`: the pattern of names."""
     for path, file in files.items():
         expect(re.fullmatch(name, path), f"file name {path!r}: expected a name without other folders")
         for digest in (file.sha256, *file.pieces):
@@ -217,7 +217,7 @@ def check_files(files: Mapping[str, File], name: str) -> None:
 
 
 def check_kernel(name: str, kernel: Kernel, files: Mapping[str, File]) -> None:
-    """`files`: those that it may be."""
+    """Raise BadBundle unless a kernel is valid and its shader is one of `files`."""
     expect(set(kernel.access) <= ACCESS.keys(), f"kernel {name!r}: unknown access")
     expect(set(kernel.needs) <= set(TIERS), f"kernel {name!r}: unknown feature; known are {', '.join(TIERS)}")
     kinds = Counter((bool(a.formats), a.image) for a in map(ACCESS.__getitem__, kernel.access))
@@ -255,7 +255,7 @@ def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
 
 
 def check_step(plan: Plan, name: str, buffers: tuple[int, ...], size: Grid) -> None:
-    """Raises BadBundle unless the kernel `name` can run on these buffers with this grid."""
+    """Raise BadBundle unless the kernel `name` can run on these buffers with this grid."""
     kernel, where = plan.kernels[name], f"a step of {name!r}"
     expect(len(buffers) == len(kernel.access), f"{where}: expected {len(kernel.access)} buffers, got {len(buffers)}")
     expect(all(0 <= b < len(plan.buffers) for b in buffers), f"{where}: unknown buffer")

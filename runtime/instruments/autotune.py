@@ -1,4 +1,4 @@
-"""Timings: every variant of every problem, timed side by side on this adapter, and what each computes compared."""
+"""Times every variant of every problem on this adapter, side by side, and compares what they compute."""
 
 from __future__ import annotations
 
@@ -24,25 +24,24 @@ from intaglio.runtime.session import Session
 from intaglio.runtime.tuning import Measurements, adapter
 
 _ROUNDS = 5
-_FINAL_ROUNDS = 25  # of the variants that may be the best of their problem
-_CLOSE = 1.4  # times as long as the best one, which they took in the first rounds
-_TOLERANCE = 1e-3  # of what a variant computes, beside the largest number that the first one does
+_FINAL_ROUNDS = 25  # for the variants that may be the best of their problem
+_CLOSE = 1.4  # those that took up to this many times as long as the best one in the first rounds
+_TOLERANCE = 1e-3  # the error of a variant, relative to the largest number that the first variant computes
 
 
 @dataclass(frozen=True)
 class Timings:
-    """What was measured, and each (problem, variant) that computes something else here than what steps run."""
+    """The measurements, and each (problem, variant) that computes something else than the variant that steps run."""
 
     measured: Measurements
     wrong: tuple[tuple[str, str], ...]
 
 
 def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progress) -> Timings:
-    """Time the variants of a bundle.
+    """Time the variants of a bundle on this adapter.
 
-    A time is the sum of those at the sizes of the golden runs and at half of what sizes may reach: what a variant saves
-    on long prompts is weighed against what it costs on short ones. Wrong variants are left out. Raises what opening the
-    bundle does.
+    A time is the sum of the times at the sizes of the golden runs and at half of the maximum sizes, so that long and
+    short prompts both count. Wrong variants are left out. Raises the errors of opening the bundle.
     """
     device = open_device([FEATURE], TIERS)
     listed = {name: _listed(plan, name, tiers(device)) for name in plan.programs}
@@ -71,7 +70,7 @@ def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progre
 
 
 def _times(timer: Clock, works: Sequence[Work], listed: Sequence[tuple[str, str, Step]]) -> list[float]:
-    """Seconds of each of these steps, more exactly of those that are close to the best of their problem."""
+    """Return the seconds of each of these steps. Those close to the best of their problem are measured more often."""
     times = measure.median(partial(timer.times, works), _ROUNDS)
     best: dict[str, float] = {}
     for (problem, *_), seconds in zip(listed, times, strict=True):
@@ -86,9 +85,9 @@ def _trial(program: str) -> str:
 
 
 def _listed(plan: Plan, program: str, granted: set[str]) -> list[tuple[str, str, Step]]:
-    """Problem, variant and step of all that a program's steps can be, their own variants first.
+    """Return the problem, variant and step of every variant of a program's steps, those that steps run first.
 
-    The variants of a problem lie as far apart as they can, or all but the first one would find its operands in the
+    The variants of a problem are as far apart as possible. Otherwise all but the first would find their operands in the
     adapter's caches.
     """
     steps = ((step, step.alternatives) for step in plan.programs[program].steps)
@@ -107,9 +106,9 @@ def _variants(plan: Plan, step: Step, alternatives: Alternatives, granted: set[s
 def _wrong(
     session: Session, trial: str, sizes: Mapping[str, int], listed: Sequence[tuple[str, str, Step]]
 ) -> Iterator[tuple[str, str]]:
-    """The problem and variant of each step that writes something else than the first of its problem.
+    """Yield the problem and variant of each step that writes something else than the first variant of its problem.
 
-    One problem after the other: what a variant reads may lie where another problem writes.
+    The steps run one problem after another, because a problem may write what the variants of another one read.
     """
     right: dict[str, list[np.ndarray]] = {}
     for i in session.stepwise(trial, sizes, sorted(range(len(listed)), key=lambda i: listed[i][0])):
@@ -127,6 +126,6 @@ def _written(session: Session, step: Step) -> list[np.ndarray]:
 
 
 def agree(actual: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether two variants agree. Operands are noise, of which a step may make NaN: then all variants have to."""
+    """Return whether two variants agree. The operands are noise, which may give NaN; then both must give NaN."""
     largest = np.abs(expected[np.isfinite(expected)]).max(initial=0)
     return bool(np.allclose(actual, expected, rtol=0, atol=_TOLERANCE * largest, equal_nan=True))

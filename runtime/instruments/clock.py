@@ -1,5 +1,7 @@
-"""Clocks: how long work takes on the adapter. Timestamps say it where the adapter has them; where it has none, the same
-work done once and thrice tells, since all that surrounds it is then the same.
+"""Clocks, which measure how long work takes on the adapter.
+
+They use timestamps if the adapter has them. Otherwise they run the same work once and three times and take the
+difference, because the overhead is the same.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ from intaglio.runtime.native import timestamp_period
 
 FEATURE = "timestamp-query"
 MOST = 2048  # passes whose timestamps fit a query set
-LEAST = 2e-3  # seconds that work is repeated for where there are no timestamps, or the host's noise drowns it
+LEAST = 2e-3  # seconds; without timestamps, shorter work is repeated until it is longer than the host's noise
 _REPEATS = 1 << 14
 
 Work = Callable[[wgpu.GPUComputePassEncoder], None]
 
 
 class Clock(Protocol):
-    """`times(works)`: seconds that each takes, one after the other in this order."""
+    """A clock. `times(works)` runs the works one after the other and returns the seconds of each."""
 
     name: str
 
@@ -32,12 +34,12 @@ class Clock(Protocol):
 
 
 def clock(device: wgpu.GPUDevice) -> Clock:
-    """The best clock that the device has."""
+    """Return the best clock that the device supports."""
     return Timestamps(device) if FEATURE in device.features else Replays(device)
 
 
 class Timestamps:
-    """A pass for each work, with the adapter's time at its beginning and its end."""
+    """Measures each work in a pass of its own, with the adapter's timestamps at its beginning and end."""
 
     name = "timestamps"
 
@@ -68,7 +70,7 @@ class Timestamps:
 
 
 class Replays:
-    """Each work by itself, as often as it takes to be seen, by the host's clock."""
+    """Measures each work alone with the host's clock, and repeats it until it takes long enough."""
 
     name = "replays"
 

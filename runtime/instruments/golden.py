@@ -1,7 +1,7 @@
-"""golden.safetensors: golden runs, and what programs and their steps must compute in them; its writer and its reader.
+"""Writes and reads golden.safetensors: golden runs, and what programs and their steps must compute in them.
 
-Check i of the file has tensors of the names "i.in.INPUT", "i.at.OUTPUT" (flat indices), "i.is.OUTPUT" (the values
-there), and for all its steps together "i.steps.at" and "i.steps.is"; the rest is JSON in the file's metadata.
+Check i of the file has the tensors "i.in.INPUT", "i.at.OUTPUT" (flat indices) and "i.is.OUTPUT" (the values there).
+"i.steps.at" and "i.steps.is" hold those of all its steps. The rest is JSON in the file's metadata.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILE = "golden.safetensors"
 
 @dataclass(frozen=True)
 class Slice:
-    """What a tensor must hold: `values` at the flat indices `at`, or everywhere in order."""
+    """What a tensor must hold: `values` at the flat indices `at`, or all values in order if `at` is None."""
 
     values: np.ndarray
     at: np.ndarray | None = None
@@ -36,9 +36,9 @@ class Slice:
 class Check:
     """A run of a program, and what it must give: `outputs` (and states) by name, `steps` by step and binding.
 
-    tolerances: the largest absolute error of each output. tolerance: that of what steps write on the way to them, for
-    values up to 1, and in proportion above. A check may rest on the states that the ones before it left (a step on the
-    prefill's cache), so all run, in order.
+    tolerances: the largest absolute error of each output. tolerance: the largest absolute error of what the steps
+    write, for values up to 1; for larger values it grows in proportion. A check may depend on the states that earlier
+    checks left (a step on the prefill's cache), so all checks run, in order.
     """
 
     program: str
@@ -50,11 +50,11 @@ class Check:
     tolerance: float
 
     def output_tolerance(self, name: str, expected: Slice) -> float:
-        """The largest error of an output, which the check may have no number for."""
+        """Return the largest allowed error of an output, or that of a step if the check does not list the output."""
         return self.tolerances.get(name, self.step_tolerance(expected))
 
     def step_tolerance(self, expected: Slice) -> float:
-        """The largest error of a value on the way to the outputs."""
+        """Return the largest allowed error of a value that a step writes."""
         return self.tolerance * _scale(expected)
 
 
@@ -64,9 +64,9 @@ def _scale(expected: Slice) -> float:
 
 
 def write(checks: Iterable[Check], fixed: set[str]) -> bytes:
-    """The content of golden.safetensors.
+    """Return the content of golden.safetensors.
 
-    Of inputs in `fixed`, whose sizes are known from the plan, what repeats at the end of the last axis is left out.
+    fixed: inputs whose sizes are in the plan. Repeated values at the end of their last axis are left out.
     """
     tensors: dict[str, np.ndarray] = {}
     listed = []
@@ -98,7 +98,7 @@ def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _trimmed(array: np.ndarray) -> np.ndarray:
-    """An array whose last axis ends where nothing but repetitions follow."""
+    """Cut the repeated values at the end of an array's last axis."""
     if not array.size or not array.ndim:
         return array
     changes = np.flatnonzero((array != array[..., -1:]).reshape(-1, array.shape[-1]).any(0))
@@ -106,7 +106,10 @@ def _trimmed(array: np.ndarray) -> np.ndarray:
 
 
 def read(folder: Path, plan: Plan) -> list[Check]:
-    """The golden checks of a bundle; none where the compiler did not know the model's sizes. Raises BadBundle."""
+    """Return the golden checks of a bundle. There are none if the compiler did not know the model's sizes.
+
+    Raises BadBundle if the file does not fit its bundle.
+    """
     if FILE not in plan.files:
         return []
     files.verify_file(folder, plan, FILE)
@@ -120,7 +123,7 @@ def read(folder: Path, plan: Plan) -> list[Check]:
 
 
 def broken(error: Exception | str, path: Path | str = FILE) -> BadBundle:
-    """The error for a golden.safetensors that does not fit its bundle."""
+    """Return the error for a golden.safetensors that does not fit its bundle."""
     return BadBundle(f"{path} is broken: {error}; compile the model again")
 
 
@@ -160,7 +163,7 @@ def _positive(number: float) -> float:
 
 
 def _whole(array: np.ndarray, shape: Sequence[Any] | None) -> np.ndarray:
-    """An input with the repetitions at the end of its last axis, which are not stored."""
+    """Restore the repeated values at the end of an input's last axis, which are not stored."""
     if not shape or not array.size or array.shape[:-1] != tuple(shape[:-1]) or array.shape[-1] >= shape[-1]:
         return array
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, shape[-1] - array.shape[-1])], mode="edge")

@@ -1,6 +1,7 @@
-"""Measuring: how long programs and their steps take on this adapter, at any sizes.
+"""Measures how long programs and their steps take on this adapter, at any sizes.
 
-A program is run with what its golden check gives it, or with zeros: kernels take as long for any numbers.
+A program runs with the inputs of its golden check, or with zeros, because the time of a kernel does not depend on the
+numbers.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from intaglio.runtime.progress import Progress
 from intaglio.runtime.session import Session
 from intaglio.runtime.sizes import evaluate_size
 
-BUDGET = 3.0  # seconds that a measurement is repeated for, if it is not done before
-FEWEST = 3  # times that everything is measured at least
-SHORTEST = 1e-5  # seconds that a step must take for its rates to be believed
+BUDGET = 3.0  # seconds after which a measurement is not repeated again
+FEWEST = 3  # every measurement is repeated at least this many times
+SHORTEST = 1e-5  # seconds; the rates of a shorter step are not reliable
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Run:
 
 
 def runs(plan: Plan, checks: Sequence[Check], sizes: Mapping[str, int]) -> list[Run]:
-    """A run of every program, at the sizes of its last check unless `sizes` says otherwise. Raises ValueError."""
+    """Return a run of every program, at the sizes of its last check, or those in `sizes`.
+
+    Raises ValueError if the bundle does not have a size in `sizes`.
+    """
     if unknown := sorted(sizes.keys() - plan.symbols.keys()):
         raise ValueError(f"unknown size {', '.join(unknown)}; this bundle has {', '.join(plan.symbols) or 'none'}")
     last = {check.program: check for check in checks}
@@ -66,7 +70,7 @@ def _run(plan: Plan, name: str, check: Check | None, sizes: Mapping[str, int]) -
 
 
 def median(measure: Callable[[], float | Sequence[float]], most: int) -> Any:
-    """The median of `measure()`, number by number, over `most` calls or as many as the budget has time for."""
+    """Return the median of `measure()`, element by element, over up to `most` calls within the time budget."""
     results, begin = [], time.perf_counter()
     while len(results) < most and (len(results) < FEWEST or time.perf_counter() - begin < BUDGET):
         results.append(measure())
@@ -76,7 +80,7 @@ def median(measure: Callable[[], float | Sequence[float]], most: int) -> Any:
 
 
 def once(session: Session, run: Run) -> float:
-    """Seconds of a replay, by the host's clock, from the submit to its end."""
+    """Return the seconds of a run by the host's clock, from its submit to its end."""
     begin = time.perf_counter()
     session.submit(run.program, run.symbols)
     session.wait()
@@ -84,7 +88,7 @@ def once(session: Session, run: Run) -> float:
 
 
 def per_token(session: Session, run: Run, count: int) -> float:
-    """Seconds a token, with `count` steps in a submit, after which the last token is read."""
+    """Return the seconds per token, with `count` steps in one submit and a read of the last token."""
     first = min(run.symbols[PAST], session.plan.symbols[PAST][1] - count + 1)
     steps = [{**run.symbols, PAST: first + i} for i in range(count)]
     begin = time.perf_counter()
@@ -93,8 +97,8 @@ def per_token(session: Session, run: Run, count: int) -> float:
 
 
 def peak_memory() -> int:
-    """Bytes of memory that this process had at most until now; 0 where the system does not say."""
-    with suppress(OSError):  # Linux: getrusage would tell of the process that started this one, too
+    """Return the peak memory of this process in bytes, or 0 if the system does not report it."""
+    with suppress(OSError):  # Linux: getrusage would include the process that started this one
         peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
         if peak:
             return int(peak[1]) << 10
@@ -109,7 +113,7 @@ def peak_memory() -> int:
 def profile(
     session: Session, graph: Graph, programs: Sequence[Run], digest: str, most: int, progress: Progress
 ) -> Profile:
-    """Measure every step of the programs, which have run before. `digest`: the hash of the plan."""
+    """Measure every step of the programs, which must have run before. `digest`: the hash of the plan."""
     timer = clock(session.device)
     timings = {}
     for i, run in enumerate(programs):
@@ -132,7 +136,7 @@ def profile(
 
 
 def _rates(cost: tuple[int, int], seconds: float) -> Ceilings:
-    """What a step reached, as far as it says something: not by what lies in caches, and not in no time."""
+    """Return the rates that a step reached, or 0 if they say nothing: those of caches, or of very short steps."""
     flops, moved = cost
     if seconds < SHORTEST:
         return Ceilings(0.0, 0.0)
@@ -169,13 +173,13 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 """
 _INVOCATIONS = 1 << 16
 _COPIED = 64 << 20  # bytes, more than caches hold
-_CACHED = 16 << 20  # bytes that they may hold
+_CACHED = 16 << 20  # bytes that caches may hold
 _TRIES = 12
 _CHAINS = 1024 * 8 * 4 * 2  # floating-point operations of an invocation
 
 
 def ceilings(device: wgpu.GPUDevice, timer: Clock) -> Ceilings:
-    """Measured by a kernel that does nothing but fused multiply-adds, and by one that copies."""
+    """Measure the adapter's peak rates with a kernel of fused multiply-adds and a kernel that copies."""
     arithmetic = _work(device, _FLOPS, [16 * _INVOCATIONS], _INVOCATIONS // 64)
     copying = _work(device, _BYTES, [_COPIED, _COPIED], _COPIED // 16 // 16 // 64)
     best = [min(times) for times in zip(*(timer.times([arithmetic, copying]) for _ in range(_TRIES)), strict=True)]

@@ -1,6 +1,6 @@
-"""Profiles: how long every step of every program took on an adapter, beside what that adapter can do at most.
+"""Profiles: how long every step of every program took on an adapter, and that adapter's peak rates.
 
-A profile is a file that may come from anywhere, so it is checked against the plan when it is read.
+A profile may come from an untrusted source, so it is checked against the plan when it is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMAT = "intaglio-profile-1"
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What an adapter was seen to do at best: floating-point operations and bytes of memory a second."""
+    """The peak rates measured on an adapter: floating-point operations and bytes of memory per second."""
 
     flops: float
     bytes: float
@@ -28,7 +28,8 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Timing:
-    """A program at these sizes: seconds of a whole replay, by the host's clock, and of each step, by `method`."""
+    """The times of a program at these sizes: seconds of a whole run by the host's clock, and of each step by the
+    profile's `method`."""
 
     symbols: dict[str, int]
     seconds: float
@@ -37,7 +38,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Profile:
-    """Medians. `plan`: the hash of the plan that was measured."""
+    """The median times of a bundle's programs. `plan`: the hash of the plan that was measured."""
 
     adapter: str
     method: str
@@ -51,7 +52,7 @@ def write(profile: Profile) -> str:
 
 
 def read(path: Path, plan: Plan) -> Profile:
-    """The profile in a file, which fits the plan. Raises BadBundle."""
+    """Read a profile from a file. Raises BadBundle if it does not fit the plan."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:

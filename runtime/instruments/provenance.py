@@ -1,7 +1,7 @@
-"""The graph behind a plan: what every step computes, of which ONNX nodes, and the models before the passes.
+"""The graph behind a plan: what every step computes, from which ONNX nodes, and the models before the passes.
 
-It is for people, for `verify` and for the page; nothing that runs needs it. Like the plan it comes from strangers, so
-its indices and sizes are checked against the plan; its texts are only ever shown.
+People, `verify` and the page use it; running a bundle does not. Like the plan it may come from strangers, so its
+indices and sizes are checked against the plan. Its texts are only displayed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ FORMAT = "intaglio-graph-1"
 
 @dataclass(frozen=True)
 class Origin:
-    """A value of an ONNX model, permuted (["perm", axes]), reshaped (["shape", sizes]) and cut to some of its columns
-    (["columns", [first, end]]), or to the first elements along each axis (["first", sizes]), in turn as `views` say."""
+    """A value of an ONNX model, changed by `views` in order.
+
+    A view permutes it (["perm", axes]), reshapes it (["shape", sizes]), cuts it to some of its columns (["columns",
+    [first, end]]) or to the first elements along each axis (["first", sizes]).
+    """
 
     model: str
     name: str
     views: tuple[tuple[str, tuple[Size, ...]], ...] = ()
 
     def apply(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
-        """The ONNX value as the program has it; `symbols`: those of the model. Raises ValueError where it cannot be."""
+        """Apply the views to an ONNX value. `symbols`: those of the model. Raises ValueError if a view does not fit."""
         for kind, arguments in self.views:
             numbers = [evaluate_size(d, symbols) for d in arguments]
             if kind == "columns":
@@ -49,11 +52,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Operand:
-    """What a step finds at a binding: the tensor `value`, from element `offset` of the buffer on.
+    """What a step reads or writes at a binding: the tensor `value`, from element `offset` of the buffer on.
 
-    name: in the shader. layout: how a weight is packed, empty for others. touched: factors of the number of elements
-    that are read or written. whole: whether this step writes the last of it. origin: the ONNX value that what is
-    written equals.
+    name: the binding's name in the shader. layout: how a weight is packed; empty for other tensors. touched: factors of
+    the number of elements that are read or written. whole: whether this step is the last one that writes the tensor.
+    origin: the ONNX value that equals what the step writes.
     """
 
     name: str
@@ -72,8 +75,11 @@ class Operand:
 
 @dataclass(frozen=True)
 class Work:
-    """What a step computes: an operation of its program, factors of the number of floating-point operations that it
-    takes, and the operands at its bindings."""
+    """What a step computes.
+
+    operation: the index of an operation of its program. flops: factors of the number of floating-point operations.
+    operands: those at its bindings.
+    """
 
     operation: int
     flops: tuple[Size, ...]
@@ -82,9 +88,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Operation:
-    """`op` makes the values `makes` of the values `reads`, of which those at `consts` are constants ("" is absent).
+    """An operator `op`, which makes the values `makes` from the values `reads`. A value that is "" is absent.
 
-    `nodes` are the nodes of the ONNX model `model` that it comes from.
+    consts: the indices of the constants in `reads`. nodes: the nodes of the ONNX model `model` that it comes from.
     """
 
     op: str
@@ -98,7 +104,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Outline:
-    """Operators in order, and the type of each value and larger constant by name."""
+    """The operators of a graph in order, and the types of its values and larger constants by name."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -108,7 +114,10 @@ class Outline:
 
 @dataclass(frozen=True)
 class Graph:
-    """`models` as they were loaded, `programs` after the passes, and `work`: what each step of a program computes."""
+    """The graph behind a plan.
+
+    models: as they were loaded. programs: after the passes. work: what each step of a program computes.
+    """
 
     models: dict[str, Outline]
     programs: dict[str, Outline]
@@ -118,7 +127,7 @@ class Graph:
         return self.programs[program].operations[self.work[program][step].operation]
 
     def cost(self, plan: Plan, program: str, step: int, symbols: Mapping[str, int]) -> tuple[int, int]:
-        """Floating-point operations of a step, and bytes that memory has to move at the least, if caches hold none."""
+        """Return the floating-point operations of a step, and the bytes that memory must move without caches."""
         work, buffers = self.work[program][step], plan.programs[program].steps[step].buffers
         moved = sum(
             plan.buffers[b].each * math.prod(evaluate_size(d, symbols) for d in o.touched)
@@ -127,15 +136,15 @@ class Graph:
         return math.prod(evaluate_size(d, symbols) for d in work.flops), moved
 
     def symbols(self, program: str) -> set[str]:
-        """The symbols on which sizes in a program depend."""
+        """Return the symbols on which sizes in a program depend."""
         shown = (d for work in self.work[program] for o in work.operands for d in (*o.shape, o.offset))
         return {symbol for d in shown for symbol in symbols_of(d)}
 
     def readers(self, plan: Plan, program: str) -> list[set[int]]:
-        """For each step of a program, the later ones that read what it wrote."""
+        """Return for each step of a program the later steps that read what it wrote."""
         steps = plan.programs[program].steps
         result: list[set[int]] = [set() for _ in steps]
-        # Of a buffer: which value lies there, and who wrote a part of it.
+        # Buffer -> the value that lies there, and the steps that wrote parts of it.
         writers: dict[int, tuple[str, list[int]]] = {}
         for i, (step, work) in enumerate(zip(steps, self.work[program], strict=True)):
             bound = list(zip(step.buffers, work.operands, plan.kernels[step.kernel].access, strict=True))
@@ -154,7 +163,7 @@ class Graph:
 
 
 def write(graph: Graph) -> str:
-    """The text of graph.json: a line for each operation and step."""
+    """Return the text of graph.json, with a line for each operation and step."""
 
     def line(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=vars)
@@ -183,12 +192,12 @@ def _work_line(work: Work) -> dict[str, Any]:
 
 
 def _filled(item: Any) -> dict[str, Any]:
-    """The fields that say more than nothing."""
+    """Return the fields that are not empty."""
     return {k: v for k, v in vars(item).items() if v or k in ("shape", "touched")}
 
 
 def read(folder: Path, plan: Plan) -> Graph:
-    """The checked graph of a bundle. Raises BadBundle, also if it has none."""
+    """Read and check the graph of a bundle. Raises BadBundle if it is broken or missing."""
     if FILE not in plan.files:
         raise BadBundle(f"{folder} has no {FILE}, which says what its steps compute; compile the model again")
     content = files.verify_file(folder, plan, FILE)

@@ -1,4 +1,4 @@
-"""Verify: what the programs of a bundle, and their steps, compute on this adapter, against its golden values."""
+"""Compares what the programs of a bundle and their steps compute on this adapter with the bundle's golden values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from intaglio.runtime.instruments.provenance import Graph, Operand
     from intaglio.runtime.session import Session
 
-NEGLIGIBLE = 100  # an error so many times smaller than what comes of it is not its cause
+NEGLIGIBLE = 100  # an error is not the cause of an error that is this many times larger
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Result:
 
     @property
     def excess(self) -> float:
-        """The error in units of the tolerance."""
+        """Return the error in units of the tolerance."""
         return self.error / max(self.tolerance, 1e-30)
 
 
 @dataclass(frozen=True)
 class Range:
-    """The least and the largest of some numbers, and how many of them are infinite or none (NaN)."""
+    """The smallest and the largest finite number of an array, and how many of its numbers are infinite or NaN."""
 
     low: float
     high: float
@@ -62,8 +62,11 @@ class Range:
 
 @dataclass(frozen=True)
 class Input:
-    """What a step read: the operand `name` in its shader, its `range`, and that of the part in the place of the worst
-    element: an element, where the operand is broadcast to what is written, or a row."""
+    """What a step read: the operand `name` in its shader.
+
+    range: the range of all its numbers. near: the range of the part that belongs to the worst element: one element if
+    the operand is broadcast to what is written, or a row.
+    """
 
     name: str
     value: str
@@ -93,7 +96,7 @@ class StepResult:
 
 
 def _within(checks: Iterable[Check], tolerance: float | None) -> Iterator[Check]:
-    """The checks, with this tolerance for all that they compare unless it is None."""
+    """Yield the checks, with `tolerance` instead of theirs unless it is None."""
     for check in checks:
         if tolerance is None:
             yield check
@@ -102,7 +105,10 @@ def _within(checks: Iterable[Check], tolerance: float | None) -> Iterator[Check]
 
 
 def outputs(session: Session, checks: Iterable[Check], tolerance: float | None = None) -> Iterator[Result]:
-    """Run every check and compare its outputs; `tolerance` replaces those of the checks. Raises BadBundle."""
+    """Run every check and compare its outputs.
+
+    tolerance: replaces those of the checks. Raises BadBundle if the checks do not fit the bundle.
+    """
     for i, check in enumerate(_within(checks, tolerance)):
         try:
             values = session.run(check.program, check.inputs, check.symbols)
@@ -118,7 +124,10 @@ def outputs(session: Session, checks: Iterable[Check], tolerance: float | None =
 def steps(
     session: Session, graph: Graph, checks: Iterable[Check], tolerance: float | None = None
 ) -> Iterator[StepResult]:
-    """Run every check step by step and compare what each step writes, in order. Raises BadBundle."""
+    """Run every check step by step and compare what each step writes, in order.
+
+    tolerance: replaces those of the checks. Raises BadBundle if the checks do not fit the bundle.
+    """
     for i, check in enumerate(_within(checks, tolerance)):
         results = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i))}
         readers = graph.readers(session.plan, check.program)
@@ -132,9 +141,9 @@ def steps(
 
 
 def _wrong(plan: Plan, program: Program, readers: Sequence[set[int]], results: Mapping[int, StepResult]) -> set[int]:
-    """The steps that are out of tolerance and whose error goes on to an output or a state.
+    """Return the steps that are out of tolerance and whose error reaches an output or a state.
 
-    An error a hundred times smaller than what comes of it is not the cause.
+    An error is not the cause of an error that is NEGLIGIBLE times larger.
     """
     spread: set[int] = set()
     for i, step in reversed(list(enumerate(program.steps))):
@@ -169,7 +178,7 @@ def _replay(session: Session, graph: Graph, check: Check) -> Iterator[_Run]:
 
 
 class _Run:
-    """A step that has just run, its operands still in place."""
+    """A step that has just run. Its operands are still in their buffers."""
 
     def __init__(self, session: Session, graph: Graph, check: Check, step: int, symbols: Mapping[str, int]) -> None:
         self.step, self._session, self._check, self._symbols = step, session, check, symbols
@@ -179,7 +188,7 @@ class _Run:
         self._access = session.plan.kernels[self._step.kernel].access
 
     def result(self, check: int) -> StepResult | None:
-        """How the step did in the check with this number, None if there is nothing to compare with."""
+        """Return the step's result in the check with this number, or None if the check does not have its values."""
         steps = self._check.steps
         expected = {b: steps[self.step, b] for b in range(len(self._operands)) if (self.step, b) in steps}
         comparisons = []
@@ -193,14 +202,14 @@ class _Run:
         return StepResult(self.step, self._step.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
 
     def _allowed(self, binding: int, right: Slice) -> float:
-        """The largest error of what the step writes at a binding."""
+        """Return the largest allowed error of what the step writes at a binding."""
         buffer = self._session.plan.buffers[self._step.buffers[binding]]
         if buffer.kind == "output":
             return self._check.output_tolerance(buffer.name, right)
         return self._check.step_tolerance(right)
 
     def inputs(self, worst: Result) -> Iterator[Input]:
-        """What the step read."""
+        """Yield what the step read, except packed weights. `worst`: the result with the worst element."""
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
         for binding, (operand, access) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
@@ -224,7 +233,7 @@ class _Run:
 
 
 def _near(array: np.ndarray, index: tuple[int, ...], written: tuple[int, ...]) -> Range | None:
-    """What `array` holds in the place of an element of what is written; None if their shapes have nothing in common."""
+    """Return the range of the part of `array` that belongs to a written element, or None if the shapes do not match."""
     lead = len(written) - array.ndim
     if lead >= 0 and all(d in (1, w) for d, w in zip(array.shape, written[lead:], strict=True)):
         place = tuple(0 if d == 1 else i for d, i in zip(array.shape, index[lead:], strict=True))
@@ -235,7 +244,10 @@ def _near(array: np.ndarray, index: tuple[int, ...], written: tuple[int, ...]) -
 
 
 def compare(where: tuple[int, str, str], actual: np.ndarray, expected: Slice, tolerance: float) -> Result:
-    """The elements of `actual` that are compared, against what they should be; NaN is infinitely wrong."""
+    """Compare elements of `actual` with the expected ones. The error of NaN is infinite.
+
+    Raises BadBundle if `actual` does not have the elements that are expected.
+    """
     flat, at = actual.reshape(-1), expected.at if expected.at is not None else np.arange(actual.size)
     if len(at) != expected.values.size or at.max() >= flat.size:
         raise broken(f"{where[2]} of {where[1]} has {flat.size} elements")

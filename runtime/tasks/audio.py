@@ -1,6 +1,6 @@
-"""Recordings to samples: reads WAV and FLAC of any rate and any channels, and makes them one channel at 16 kHz.
+"""Reads WAV and FLAC recordings of any rate and any number of channels, and converts them to one channel at 16 kHz.
 
-Decoding and resampling are libsndfile's and soxr's work; what is here decides what counts as a usable recording.
+libsndfile decodes and soxr resamples; this module decides which recordings are usable.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 
-RATES = 1_000, 1_000_000  # Hz; anything outside is a broken header or another unit
-MOST_CHANNELS = 1024  # libsndfile's limit; more means [channels, frames]
-BLOCK = 1 << 20  # frames read at once: a header that promises too many allocates nothing
+RATES = 1_000, 1_000_000  # Hz; a rate outside means a broken header or another unit
+MOST_CHANNELS = 1024  # libsndfile's limit; more means that samples are [channels, frames]
+BLOCK = 1 << 20  # frames read at once, so that a header that promises too many does not allocate memory
 
 
 class AudioError(ValueError):
@@ -23,9 +23,10 @@ class AudioError(ValueError):
 
 
 def read(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
-    """A recording as f32[frames, channels] within about ±1, and its rate in Hz.
+    """Return a recording as f32[frames, channels] within about ±1, and its rate in Hz.
 
-    `source` is a file's path, or an open binary file. Raises AudioError.
+    source: a file's path, or an open binary file.
+    Raises AudioError if the recording is missing, empty or not readable as WAV or FLAC.
     """
     if isinstance(source, str | Path):
         name = str(source)
@@ -50,7 +51,8 @@ def read(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
 
 
 def mono(samples: np.ndarray, rate: float, to: int = 16_000) -> np.ndarray:
-    """f32[frames] or f32[frames, channels] at `rate` Hz as f32[frames'] at `to` Hz: the channels' mean, resampled.
+    """Convert f32[frames] or f32[frames, channels] at `rate` Hz to f32[frames'] at `to` Hz: average the channels, then
+    resample.
 
     Raises AudioError for samples that are integers, not finite, empty, or of another rank.
     """

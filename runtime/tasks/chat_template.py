@@ -1,7 +1,7 @@
-"""Messages to the text that a chat model continues, by its own Jinja template, as transformers renders it.
+"""Renders messages to the text that a chat model continues, with its own Jinja template, as transformers does.
 
-A template comes from a stranger: it runs in Jinja's sandbox, and everything that may take time or memory (iterations,
-calls, text that is made or compared) is paid from a fixed amount of work.
+A template may come from a stranger, so it runs in Jinja's sandbox. Everything that may take time or memory (iterations,
+calls, text that is made or compared) is counted against a fixed budget of work.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from jinja2.visitor import NodeTransformer
 
 from intaglio.runtime.errors import BadBundle
 
-WORK = 30_000_000  # characters that a rendering may make or read; what follows is counted in characters too
-STEP = 500  # an iteration, a call, or a value that is written
-ITEM = 10  # an item of a list that is gone through
+WORK = 30_000_000  # characters that a rendering may make or read; the costs below are in characters too
+STEP = 500  # the cost of an iteration, a call, or a value that is written
+ITEM = 10  # the cost of an item of a list that is iterated
 
 _COLLECTIONS = (list, tuple, dict, set, range)
-_QUICK = ("count", "first", "last", "length")  # filters that look at no items
-_WRITERS = ("join", "string", "tojson")  # filters, and a method, that write all that their arguments hold
-_MULTIPLIERS = ("join", "replace")  # and that write one of them many times
+_QUICK = ("count", "first", "last", "length")  # filters that do not iterate
+_WRITERS = ("join", "string", "tojson")  # filters, and a method, that write everything in their arguments
+_MULTIPLIERS = ("join", "replace")  # those that may write an argument many times
 
 
 class ChatTemplate:
-    """`source` is a chat_template.jinja; `special` the texts of special tokens by name, such as bos_token.
+    """A chat template.
 
-    Raises BadBundle.
+    source: the text of chat_template.jinja. special: the texts of special tokens by name, such as bos_token.
+    Raises BadBundle if the template does not parse.
     """
 
     def __init__(self, source: str, special: Mapping[str, str]) -> None:
@@ -43,14 +44,14 @@ class ChatTemplate:
         try:
             tree = _Paying().visit(self._environment.parse(source))
             self._template = self._environment.from_string(tree)
-        except Exception as error:  # what a broken template makes of Jinja's compiler is not only its own errors
+        except Exception as error:  # for a broken template, Jinja's compiler raises other errors than its own too
             raise BadBundle(f"chat_template.jinja is broken: {error}; compile the model again") from error
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> str:
-        """The text of `messages`, [{"role": ..., "content": ...}, ...], up to where the model's answer begins.
+        """Return the text of `messages`, [{"role": ..., "content": ...}, ...], up to the start of the model's answer.
 
-        tools: descriptions of functions that the model may call, as JSON schemas. Raises ValueError for messages that
-        the template refuses, BadBundle where it fails.
+        tools: descriptions of functions that the model may call, as JSON schemas.
+        Raises ValueError if the template refuses the messages, and BadBundle if it fails.
         """
         self._environment.left = WORK
         try:
@@ -64,11 +65,11 @@ class ChatTemplate:
 
 
 class _Refused(jinja2.TemplateError):
-    """What a template itself says with raise_exception."""
+    """The error that a template itself raises with raise_exception."""
 
 
 class _Generation(Extension):
-    """{% generation %} marks what the model says, for training; here it is just its content."""
+    """Renders the content of {% generation %}, which marks what the model says, for training."""
 
     tags: ClassVar[set[str]] = {"generation"}  # pyright: ignore[reportIncompatibleVariableOverride] (jinja2 means it)
 
@@ -78,7 +79,7 @@ class _Generation(Extension):
 
 
 class _Paying(NodeTransformer):
-    """Lets loops, comparisons, slices and joined texts go through the environment, which counts them."""
+    """Rewrites loops, comparisons, slices and concatenations to calls of the environment, which counts their work."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
@@ -119,7 +120,7 @@ def _call(method: str, *arguments: nodes.Node) -> nodes.Call:
 
 
 class _Bounded(ImmutableSandboxedEnvironment):
-    """The environment of transformers' apply_chat_template, which stops a rendering when its work is spent."""
+    """The environment of transformers' apply_chat_template, with a budget of work that stops a rendering when spent."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
@@ -155,7 +156,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         return value
 
     def _pay(self, name: str, arguments: Iterable[Any]) -> None:
-        """For a call. What it makes is at most as large as its arguments, times the numbers among them."""
+        """Pay for a call, whose result is up to the size of its arguments, times the numbers among them."""
         arguments = list(arguments)
         size = partial(_content, most=self.left) if name in _WRITERS else _size
         total = 0 if name in _QUICK else sum(map(size, arguments))
@@ -172,7 +173,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
 
         return paid
 
-    # what the sandbox asks
+    # hooks of Jinja's sandbox
 
     def call(self, context: Any, obj: Any, /, *arguments: Any, **named: Any) -> Any:
         owner = getattr(obj, "__self__", None)
@@ -192,13 +193,13 @@ class _Bounded(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def wrap_str_format(self, value: Any) -> Any:
-        """Refuse to format: no argument tells how much a form writes."""
+        """Refuse to format texts, because the arguments do not tell how much text a format writes."""
         if super().wrap_str_format(value) is not None:
             raise jinja2.TemplateError("formatting texts is not supported")
 
 
 def _listed(value: Any) -> Any:
-    """What a lazy filter made, at once, so that it has a size."""
+    """Convert the generator of a lazy filter to a list, so that it has a size."""
     return list(value) if isinstance(value, GeneratorType) else value
 
 
@@ -207,7 +208,7 @@ def _size(value: Any) -> int:
 
 
 def _content(value: Any, most: int) -> int:
-    """The size of all that a value holds, to any depth; more than `most` is not counted to the end."""
+    """Return the size of everything in a value, at any depth. It stops counting beyond `most`."""
     total, todo = 0, [value]
     while todo and total <= most:
         value = todo.pop()
@@ -220,7 +221,7 @@ def _content(value: Any, most: int) -> int:
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
-    """Unlike Jinja's own, which escapes for HTML."""
+    """Write JSON without escapes for HTML, unlike Jinja's own filter."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 

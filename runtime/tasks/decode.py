@@ -1,8 +1,8 @@
-"""The loop that the tokens of every decoder come from: prefill reads a prompt in chunks, step adds tokens.
+"""The loop that generates the tokens of every decoder: prefill reads a prompt in chunks, and each step adds a token.
 
-Both programs read their tokens from the state `tokens` and write the next one behind them, so several steps run in one
-submit before the host looks at any. The cache outlives a text: row i of it belongs to token i of what was read last, so
-a prompt that begins like that is read from where the two part.
+Both programs read their tokens from the state `tokens` and append the next one, so several steps run in one submit
+before the host reads any of them. The cache keeps its content after a text: row i belongs to token i of what was read
+last. A prompt with a common prefix is read only from the first token that differs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Row:
-    """What belongs to one row of a session, of which there is one today: batches and beams would have several.
+    """The state of one row of a session. A session has one row today; batches and beams would have several.
 
-    held: the tokens whose keys and values lie in the cache. text: the number of the text that wrote there last, which
-    finds its cache and its sampling settings as it left them.
+    held: the tokens whose keys and values are in the cache. text: the number of the text that wrote there last, which
+    finds the cache and the sampling settings as it left them.
     """
 
     held: list[int] = field(default_factory=list)
@@ -38,11 +38,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Request:
-    """What a text asks for.
+    """The settings of one text.
 
-    symbols: those of the family, for every run. limit: the most tokens. pace: the steps of a submit, None to let the
-    clock decide. prepare: writes what the runs read beside tokens, such as sampling settings; it is called again where
-    others wrote into the session.
+    symbols: values of the family's symbols, for every run. limit: generate up to this many tokens. pace: steps per
+    submit; None: by their measured time. prepare: writes what the runs read besides tokens, such as sampling settings;
+    it is called again after others wrote into the session.
     """
 
     symbols: Mapping[str, int]
@@ -52,10 +52,11 @@ class Request:
 
 
 class Decoder:
-    """Tokens in a session. Texts may take turns, and others may write there: a text reads again what the cache lost.
+    """Generates tokens in a session. Texts may take turns, and others may write into the session; a text then reads
+    again what the cache lost.
 
-    context: the rows of the cache. chunk: the most tokens that prefill reads at once. budget: the seconds that a submit
-    of steps may take; more steps cost less each, and those behind the end of a text are lost.
+    context: the rows of the cache. chunk: prefill reads up to this many tokens at once. budget: the seconds that a
+    submit of steps may take. A step costs less in a longer submit, but steps after the end of a text are wasted.
     """
 
     def __init__(self, session: Session, context: int, chunk: int, budget: float, progress: Progress = silent) -> None:
@@ -66,9 +67,9 @@ class Decoder:
         self._pace = 1  # steps of the next submit
 
     def tokens(self, prompt: Sequence[int], request: Request) -> Iterator[Sequence[int]]:
-        """The tokens after the prompt, as many at a time as a submit brings, until the context is full.
+        """Yield the tokens after the prompt, those of one submit at a time, up to the limit or the end of the context.
 
-        Only what surely lies in the cache counts as held, so that an interruption anywhere leaves the truth.
+        Only tokens that are surely in the cache count as held, so an interruption at any point leaves a valid state.
         """
         number = self.begin(request.prepare)
         text = [*prompt, self._prefill(prompt, request.symbols)]  # its last token is not in the cache yet
@@ -84,20 +85,20 @@ class Decoder:
             yield tokens
 
     def begin(self, prepare: Callable[[], None]) -> int:
-        """Begin a text, or go on with one after another; returns its number."""
+        """Begin a text, or resume one after another text. Returns its new number."""
         with self._writing():
             self._row.text += 1
             prepare()
         return self._row.text
 
     def place(self, token: int, at: int) -> None:
-        """Put a token behind the first `at`, which must be held, for the next step to read."""
+        """Write the token that the next step reads at position `at`. The `at` tokens before it must be held."""
         with self._writing():
             del self._row.held[at:]
             self._session.write(TOKENS, np.array([token]), at)
 
     def steps(self, last: int, count: int, symbols: Mapping[str, int]) -> list[int]:
-        """The next `count` tokens after `last`, in one submit, which sets the pace of the next one."""
+        """Return the next `count` tokens after `last`, from one submit. Its time sets the pace of the next submit."""
         first = len(self._row.held)
         runs = [{**symbols, PAST: first + i} for i in range(count)]
         begin = time.perf_counter()
@@ -110,7 +111,7 @@ class Decoder:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Stands around all that writes into the session. Where somebody else wrote since, the cache holds nothing."""
+        """Surround code that writes into the session. If others wrote in between, the cache counts as empty."""
         if self._session.writes != self._writes:
             self._row.held, self._row.text = [], self._row.text + 1
         try:
@@ -119,7 +120,7 @@ class Decoder:
             self._writes = self._session.writes
 
     def _prefill(self, prompt: Sequence[int], symbols: Mapping[str, int]) -> int:
-        """Read the prompt from where it parts from what is held; the last token is always read. Returns the next."""
+        """Read the part of the prompt that is not held, and always its last token. Returns the next token."""
         common, chunk, token = self._common(prompt[:-1]), self._chunk, -1
         for first in range(common, len(prompt), chunk):
             part = prompt[first : first + chunk]
@@ -134,9 +135,10 @@ class Decoder:
         return token
 
     def _resume(self, text: list[int], symbols: Mapping[str, int]) -> None:
-        """Bring back a text that another one pushed out: all but its last token into the cache, the last one behind.
+        """Restore a text whose cache was overwritten: read all but its last token, then write the last token.
 
-        A prefill chooses a token too, which the last one replaces: the next is chosen by a step, as it would have been.
+        A prefill chooses a token too, which the last one replaces. So a step chooses the next token, as it would have
+        without the interruption.
         """
         before = text[:-1]
         if self._common(before) < len(before):
@@ -144,6 +146,6 @@ class Decoder:
         self.place(text[-1], len(before))
 
     def _common(self, tokens: Sequence[int]) -> int:
-        """How many of the first tokens the cache holds."""
+        """Return how many of the first tokens the cache holds."""
         pairs = zip(tokens, self._row.held, strict=False)
         return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(tokens), len(self._row.held)))

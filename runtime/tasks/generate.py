@@ -1,4 +1,4 @@
-"""Text from the programs of a language model: what a prompt may be, where a text ends, and its pieces as they come."""
+"""Generates text with the programs of a language model: checks prompts, ends texts, and yields pieces of text."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from intaglio.runtime.tasks.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
 
-BUDGET = 0.08  # seconds that a submit may take, so that text flows and nobody waits long for the adapter
+BUDGET = 0.08  # seconds that a submit may take, so that text appears steadily and others can use the adapter soon
 
 
 @dataclass(frozen=True)
 class Settings:
     """The content of generation.json.
 
-    end: tokens that end a text. start: the one that begins texts, if the tokenizer does not say so itself. context: the
-    rows of the cache; chunk: how many tokens prefill reads at once. sampling: options that the model's makers
+    end: tokens that end a text. start: the token that begins a text, if the tokenizer does not add it. context: the
+    rows of the cache. chunk: prefill reads up to this many tokens at once. sampling: options that the model's makers
     recommend. special: the texts of special tokens, by name.
     """
 
@@ -45,7 +45,7 @@ class Settings:
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Settings:
-        """Raises BadBundle."""
+        """Return the settings in a parsed generation.json. Raises BadBundle if they are not valid."""
         try:
             settings = cls(
                 end=tuple(data["end"]),
@@ -78,7 +78,7 @@ class Settings:
 class Logprob:
     """A token, its text, and the natural logarithm of the probability that the model gave it, before any option.
 
-    top: the likeliest tokens at this place, the likeliest first.
+    top: the likeliest tokens at this position, the likeliest first.
     """
 
     token: int
@@ -89,7 +89,7 @@ class Logprob:
 
 @dataclass(frozen=True)
 class Piece:
-    """New text and the tokens that completed it; several if a character or a stop string spans tokens."""
+    """New text and the tokens that completed it. There are several if a character or a stop string spans tokens."""
 
     text: str
     tokens: list[int]
@@ -115,9 +115,9 @@ class Completion:
 
 
 class Stream(Iterator[Piece]):
-    """An iterator of pieces of a text. `result` is the whole text after the last piece, and None before.
+    """An iterator over the pieces of a text. `result` is the whole text after the last piece, and None before.
 
-    The session is locked while a piece is made and free between pieces, so a stream may be dropped at any time.
+    The session is locked only while a piece is made, so a stream may be dropped at any time.
     """
 
     def __init__(self, pieces: Iterator[Piece], lock: AbstractContextManager[Any]) -> None:
@@ -133,7 +133,7 @@ class Stream(Iterator[Piece]):
                 raise
 
     def finish(self) -> Completion:
-        """Take the remaining pieces, and let nobody else use the session meanwhile; returns the whole."""
+        """Generate the remaining pieces with the session locked. Returns the whole text."""
         with self._lock:
             for _ in self:
                 pass
@@ -149,7 +149,7 @@ class PromptTooLong(ValueError):
 class Generator:
     """A language model in a session. Without a tokenizer, texts are empty. Raises BadBundle.
 
-    Texts may take turns, and others may write into the session: a text then reads again what the cache lost.
+    Texts may take turns, and others may write into the session. A text then reads again what the cache lost.
     """
 
     def __init__(
@@ -165,7 +165,10 @@ class Generator:
         self._decoder = Decoder(session, settings.context, settings.chunk, BUDGET, progress)
 
     def generate(self, prompt: Sequence[int], options: Options) -> Stream:
-        """The text after `prompt`. Raises PromptTooLong, and ValueError for tokens that the model does not know."""
+        """Return a stream of the text after `prompt`.
+
+        Raises PromptTooLong, and ValueError for a prompt that is not a list of tokens that the model knows.
+        """
         if isinstance(prompt, bytes) or not isinstance(prompt, Sequence | np.ndarray):
             raise ValueError(f"expected a text or a list of token ids, got {type(prompt).__name__}")
         if not len(prompt):
@@ -177,7 +180,7 @@ class Generator:
         return Stream(self._pieces(self._known(prompt), options), self._session.lock)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
-        """f32[tokens, vocabulary]: what follows each of `tokens`, given those before it. A step for each."""
+        """Run a step for each of `tokens`. Returns the logits after each, f32[tokens, vocabulary]."""
         tokens = self._known(tokens)
         rows = np.empty((len(tokens), self.settings.vocabulary), np.float32)
         with self._session.lock:
@@ -202,7 +205,7 @@ class Generator:
         return array.tolist()
 
     def _sampling(self, options: Options) -> Callable[[], None]:
-        """Writes the sampling settings into the session."""
+        """Return a function that writes the sampling settings into the session."""
         return lambda: self._session.write(SAMPLING, options.sampling)
 
     def _last_logits(self) -> np.ndarray:
@@ -254,7 +257,7 @@ class Generator:
 
 
 def _check(plan: Plan, s: Settings) -> None:
-    """Raise BadBundle unless the plan is a language model's, of the sizes that the settings tell."""
+    """Raise BadBundle unless the plan is that of a language model with the sizes in the settings."""
     shapes = {b.name: (b.dtype, *b.shape) for b in plan.buffers if b.kind in SEEN}
     expected = {
         "tokens": ("i32", 1, s.context + 1, 1),

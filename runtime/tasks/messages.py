@@ -1,4 +1,4 @@
-"""Chat messages as people and clients write them, in the one form that chat templates understand: a text each."""
+"""Converts chat messages as people and clients write them to the form that chat templates expect: one text each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def with_texts(messages: Any) -> list[dict[str, Any]]:
-    """`messages`, [{"role": "user", "content": "..."}, ...], with the text parts of a content joined.
+    """Return `messages`, [{"role": "user", "content": "..."}, ...], with the text parts of each content joined.
 
-    A message that calls tools may leave its content out. Raises ValueError, naming the message at fault.
+    A message that calls tools may leave its content out. Raises ValueError, which names the message at fault.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise ValueError('messages: expected a list of {"role": ..., "content": ...}')

@@ -1,4 +1,4 @@
-"""How a text goes on: what users may ask for, checked before an adapter is opened."""
+"""The options of text generation, which are checked before an adapter is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from intaglio.runtime.contract import SAMPLING_OPTIONS
 from intaglio.runtime.limits import SLOTS
 
 SEEDS = 1 << 31
-COLDEST = 1e-4  # the lowest temperature: below, only the best token has a chance, and numbers overflow
+COLDEST = 1e-4  # the lowest temperature; below it, only the best token has a chance, and numbers overflow
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Options:
 
     @property
     def sampling(self) -> np.ndarray:
-        """The state `sampling`, f32[5]."""
+        """Return the content of the state `sampling`, f32[5]."""
         values = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
         if self.temperature < COLDEST:
             values["temperature"] = 0

@@ -1,4 +1,4 @@
-"""Text from tokens as they come, told as soon as it is certain: whole characters, and no beginning of a stop string."""
+"""Decodes tokens to text as they arrive, as soon as it is certain: whole characters, and no start of a stop string."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from intaglio.runtime.tasks.tokenizer import REPLACEMENT, Tokenizer
 
-_CONTEXT = 8  # tokens of a prompt that tell how a text goes on from it
+_CONTEXT = 8  # tokens of a prompt that are decoded with the first new ones
 
 
 class Text:
-    """What tokens after `prompt` say, cut before the first of `stops`; nothing without a tokenizer."""
+    """The text of the tokens after `prompt`, up to the first of `stops`. It is empty without a tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer | None, prompt: Sequence[int], stops: Sequence[str]) -> None:
         self._decoder = None if tokenizer is None else Decoder(tokenizer, prompt)
@@ -18,7 +18,7 @@ class Text:
         self.whole, self.stopped = "", False
 
     def add(self, token: int) -> str:
-        """The text that is certain with this token."""
+        """Add a token. Returns the text that is now certain."""
         if self._decoder is None:
             return ""
         self._waiting += self._decoder.add(token)
@@ -30,7 +30,7 @@ class Text:
         return self._tell(len(self._waiting) - self._begun())
 
     def end(self) -> str:
-        """The rest: no more tokens follow."""
+        """Return the rest of the text, because no more tokens follow."""
         return self._tell(len(self._waiting))
 
     def _tell(self, length: int) -> str:
@@ -39,7 +39,7 @@ class Text:
         return certain
 
     def _begun(self) -> int:
-        """How many of the last characters may be the beginning of a stop string."""
+        """Return how many of the last characters may be the start of a stop string."""
         longest = max(map(len, self._stops), default=1) - 1
         for length in range(min(longest, len(self._waiting)), 0, -1):
             if any(stop.startswith(self._waiting[-length:]) for stop in self._stops):
@@ -48,10 +48,10 @@ class Text:
 
 
 class Decoder:
-    """The text of tokens as they come, after `before`; a character comes when its last token does.
+    """Decodes tokens as they arrive, after the tokens `before`. A character is returned with its last token.
 
-    A few tokens before the new ones are decoded with them, because what a token says may depend on those: in some
-    tokenizers the first one of a text loses its space.
+    New tokens are decoded together with a few earlier ones, because their text may depend on those. Some tokenizers
+    drop the space of a text's first token.
     """
 
     def __init__(self, tokenizer: Tokenizer, before: Sequence[int]) -> None:
@@ -60,7 +60,7 @@ class Decoder:
         self._said, self._text = len(self._tokens), tokenizer.decode(self._tokens)
 
     def add(self, token: int) -> str:
-        """What is certain with this token, and was not before."""
+        """Add a token. Returns the text that is now certain and was not before."""
         self._tokens.append(token)
         text = self._tokenizer.raw(self._tokens)
         if text.endswith(REPLACEMENT):

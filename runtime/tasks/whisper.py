@@ -1,7 +1,7 @@
 """Speech to text with the programs of a Whisper: mel, encode, detect, prefill, step.
 
-Whisper listens to windows of fixed length. What to make of a recording of any length follows OpenAI's reference,
-whisper/transcribe.py, at temperature 0; positions in the recording are counted in frames of the spectrogram, as there.
+Whisper transcribes windows of a fixed length. Recordings of any length are transcribed as in OpenAI's reference,
+whisper/transcribe.py, at temperature 0. Positions in a recording are counted in frames of the spectrogram, as there.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from intaglio.runtime.tasks.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
 
-BUDGET = 0.02  # seconds that a submit of steps may take: a window has few tokens, and steps behind its end are lost
+BUDGET = 0.02  # seconds that a submit of steps may take; a window has few tokens, and steps after its end are wasted
 TASKS = ("transcribe", "translate")
-DETECTED = "auto"  # in the place of a language: the model finds out
+DETECTED = "auto"  # instead of a language: the model detects it
 WELL_KNOWN = ("en", "zh", "de", "es", "fr")
 
 
@@ -54,7 +54,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of a recording, whole and in segments. `tokens`: of the text, without special ones and timestamps."""
+    """The text of a recording, whole and in segments. `tokens`: without special tokens and timestamps."""
 
     text: str
     segments: list[Segment]
@@ -64,12 +64,12 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Settings:
-    """What generation.json says: special tokens, those of languages and tasks, and the measures of the spectrogram.
+    """The content of generation.json: special tokens, those of languages and tasks, and the sizes of the spectrogram.
 
-    Tokens below `end` are text, from `first_timestamp` on they are times. A sequence has at most `max_length` tokens. A
-    window has `frames` frames, one every `hop` samples, each of `context` samples around its middle; a timestamp counts
-    `frames_per_timestamp` of them. `silence` is the log10 of the least power that the spectrogram tells from none.
-    `language` and `task` are those of recordings for which a caller asks for none; without a language, it is detected.
+    Tokens below `end` are text; those from `first_timestamp` on are times. A sequence has up to `max_length` tokens. A
+    window has `frames` frames, one every `hop` samples, each of `context` samples around its middle. A timestamp counts
+    in units of `frames_per_timestamp` frames. `silence` is the log10 of the lowest power in the spectrogram. `language`
+    and `task` are the defaults; a language of None is detected.
     """
 
     start: int
@@ -91,7 +91,7 @@ class Settings:
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Settings:
-        """Raises BadBundle."""
+        """Return the settings in a parsed generation.json. Raises BadBundle if they are not valid."""
         try:
             data = {"language": None, "task": TASKS[0]} | dict(data)
             settings = cls(**{field.name: data[field.name] for field in fields(cls)})
@@ -115,9 +115,9 @@ class Settings:
         return frames * self.hop / self.rate
 
     def choices(self, language: str | None, task: str | None) -> tuple[str | None, str]:
-        """Language and task, those of the settings for None. The language is None if the model is to find out.
+        """Return the language and the task, by default those of the settings. The language is None to be detected.
 
-        Raises ValueError for what the model does not know.
+        Raises ValueError for a language or a task that the model does not know.
         """
         task = task or self.task
         language = None if language == DETECTED else language or self.language
@@ -136,9 +136,10 @@ class Settings:
 
 
 class Sound:
-    """A recording, and what the spectrogram takes of it.
+    """A recording, divided into windows.
 
-    `frames`: how many the recording counts as. A few more hear some of it, up to `audible`.
+    frames: the number of frames of the recording. audible: the number of frames that contain some of its samples, which
+    is a little larger.
     """
 
     def __init__(self, samples: np.ndarray, settings: Settings) -> None:
@@ -148,9 +149,9 @@ class Sound:
         self.audible = (len(samples) + self._half) // settings.hop + 1
 
     def window(self, first: int) -> np.ndarray:
-        """The samples under the window of frames from `first` on, f32[1, 1, hop * frames + context].
+        """Return the samples under the window of frames from `first` on, f32[1, 1, hop * frames + context].
 
-        What lies outside the recording is zeros; the program `mel` mirrors what lies before its start.
+        Samples outside the recording are 0. The program `mel` mirrors the recording at its start.
         """
         s = self._settings
         length = s.hop * s.frames + s.context
@@ -161,7 +162,10 @@ class Sound:
 
 
 class Transcriber:
-    """`settings`: the content of generation.json. Raises BadBundle."""
+    """Transcribes recordings with a session of a Whisper bundle. `settings`: the content of generation.json.
+
+    Raises BadBundle if the settings do not fit the bundle's plan.
+    """
 
     def __init__(self, session: Session, settings: Mapping[str, Any], tokenizer: Tokenizer) -> None:
         self.settings = Settings.parse(settings)
@@ -182,11 +186,11 @@ class Transcriber:
         timestamps: bool | None = None,
         progress: Progress = silent,
     ) -> Transcript:
-        """The text of `samples`, f32[n] at the model's rate (16 kHz).
+        """Return the transcript of `samples`, f32[n] at the model's rate (16 kHz).
 
-        language: a code such as "en", or "auto", which lets the model find out. task: "transcribe", or "translate" into
-        English. None: as the settings say, or else "auto" and "transcribe".
-        timestamps: let the model tell times; None does so for recordings of several windows, which advance by them.
+        language: a code such as "en", or "auto" to detect it. task: "transcribe", or "translate" into English. None:
+        as in the settings, or else "auto" and "transcribe".
+        timestamps: let the model generate timestamps. None: only for recordings of several windows, which need them.
         Raises AudioError for samples that are not a recording, ValueError for a language or task the model lacks.
         """
         s = self.settings
@@ -205,7 +209,7 @@ class Transcriber:
             segments += [segment for piece in pieces if (segment := self._segment(seek, piece)) is not None]
             seek += advance
             progress("transcribing", min(seek, sound.frames), sound.frames)
-        assert language is not None  # a recording has a frame, so it was heard
+        assert language is not None  # a recording has at least one frame, so its language was detected
         tokens = [token for segment in segments for token in segment.tokens]
         return Transcript(self._tokenizer.decode(tokens).strip(), segments, language, tokens)
 
@@ -215,7 +219,7 @@ class Transcriber:
         return [s.start, *spoken, *([] if timed else [s.no_timestamps])]
 
     def _segment(self, seek: int, piece: Piece) -> Segment | None:
-        """None where nothing is said, or takes no time."""
+        """Return a piece as a segment, or None if it has no text or no duration."""
         tokens = [token for token in piece.tokens if token < self.settings.end]
         text = self._tokenizer.decode(tokens)
         if not tokens or text.isspace() or piece.start == piece.end:
@@ -226,7 +230,7 @@ class Transcriber:
     # the programs
 
     def _measure(self, sound: Sound) -> None:
-        """Let the state `loudest` know a recording of several windows; of one, what its window leaves over."""
+        """Update the state `loudest` from the whole recording or, if it has one window, from the frames after that."""
         window = self.settings.frames
         self._session.write(LOUDEST, np.full((1, 1, 1), self.settings.silence, np.float32))
         for first in range(0 if sound.frames > window else window, sound.audible, window):
@@ -240,7 +244,7 @@ class Transcriber:
         """Encode the window at `seek`.
 
         A recording shorter than a window ends in silence. The last window of a longer one ends in zeros, which are not
-        silence in a spectrogram: so it is in OpenAI's reference, and in transformers.
+        silence in a spectrogram. OpenAI's reference and transformers do the same.
         """
         window = self.settings.frames
         self._spectrogram(sound, seek, max(0, window - (sound.frames - seek)) if sound.frames > window else 0)
@@ -252,7 +256,7 @@ class Transcriber:
         return next(code for code, language in self.settings.languages.items() if language == token)
 
     def _decode(self, prompt: list[int], timed: bool) -> list[int]:
-        """The tokens that follow the prompt, up to the end token or the largest length."""
+        """Return the tokens after the prompt, up to the end token or the maximum length."""
         symbols = {BEGIN: len(prompt), TIMED: int(timed)}
         tokens: list[int] = []
         for some in self._decoder.tokens(prompt, Request(symbols, self.settings.max_length - len(prompt))):
@@ -264,7 +268,7 @@ class Transcriber:
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens of a window, timestamps included, that belong to its frames from `start` to `end`."""
+    """The tokens of a window, including timestamps, that belong to its frames from `start` to `end`."""
 
     start: int
     end: int
@@ -272,10 +276,10 @@ class Piece:
 
 
 def cut(tokens: Sequence[int], size: int, settings: Settings) -> tuple[list[Piece], int]:
-    """Divide the tokens of a window of `size` frames at its timestamps; also how many frames to go on by.
+    """Divide the tokens of a window of `size` frames at its timestamps. Returns the pieces and the frames to advance.
 
-    Between two pieces stand two timestamps, end and start. What follows the last pair is unfinished and is heard again
-    in the next window, unless one timestamp ends the window: then nothing is said after it.
+    Two timestamps, an end and a start, separate two pieces. Tokens after the last pair are unfinished and are
+    transcribed again in the next window. But if a single timestamp ends the tokens, there is no speech after it.
     """
 
     def frame(token: int) -> int:
