@@ -104,9 +104,9 @@ def _made_as(name: str) -> str:
 def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int | None = None) -> Graph:
     """Return the graph input_ids [1, tokens] -> logits f32[1, tokens, vocabulary].
 
-    With an encoder, the graph also has the input encoder_hidden_states, which is the encoder's rows. If it also
-    computes keys and values of cross-attention, these nodes move into the decoder. vocabulary: the width of the logits,
-    if the configuration gives it. Raises BadModel, UnsupportedOperator.
+    With an encoder, the graph also has the input encoder_hidden_states, which is the encoder's rows. If the encoder
+    also computes keys and values of cross-attention, these nodes move into the decoder. vocabulary: the width of the
+    logits, if the configuration gives it. Raises BadModel, UnsupportedOperator.
     """
     model, folder = external_data.opened(path)
     roles, types = inputs(model, encoder is not None), load.input_types(model)
