@@ -1,7 +1,7 @@
 """Dimensions: an int, or a linear expression over symbols such as past+new_tokens.
 
-A linear form is all that a transformer's shapes need, and it is decidable: equal expressions are equal objects,
-and a comparison holds if it holds over the whole declared range of every symbol.
+The shapes of a transformer need only linear expressions, and these are decidable. Expressions with the same value are
+equal objects, and a comparison is true if it is true over the whole declared range of every symbol.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Expr:
-    """`sum(coefficient * symbol) + constant`; made through `dim` and the operators, so always in normal form."""
+    """`sum(coefficient * symbol) + constant`; `dim` and the operators make it, so it is always in normal form."""
 
     terms: tuple[tuple[Symbol, int], ...]
     constant: int = 0
@@ -99,47 +99,47 @@ def _normal(coefficients: Mapping[Symbol, int], constant: int) -> Dim:
 
 
 def dim(symbol: Symbol) -> Expr:
-    """The dimension that is just `symbol`."""
+    """Return the dimension that equals `symbol`."""
     return Expr(((symbol, 1),))
 
 
 def plain(d: Dim) -> str:
-    """`d` in the user's own names, for errors."""
+    """Return `d` as text with the user's own names, for errors."""
     return re.sub(rf"\b{FREE}", "", str(d))
 
 
 def low(d: Dim) -> int:
-    """The smallest value that `d` can take."""
+    """Return the smallest value that `d` can take."""
     return d.low if isinstance(d, Expr) else int(d)
 
 
 def high(d: Dim) -> int:
-    """The largest value that `d` can take."""
+    """Return the largest value that `d` can take."""
     return d.high if isinstance(d, Expr) else int(d)
 
 
 def fixed(d: Dim) -> int:
-    """`d`, which depends on no symbol. Raises NotLinear if it does."""
+    """Return `d` as an int. Raises NotLinear if it depends on a symbol."""
     if isinstance(d, Expr):
         raise NotLinear(f"the dynamic size {plain(d)}")
     return int(d)
 
 
 def divides(n: int, d: Dim) -> bool:
-    """Whether `d` is a multiple of `n`, for every value of the symbols."""
+    """Return whether `d` is a multiple of `n` for every value of the symbols."""
     if isinstance(d, Expr):
         return d.constant % n == 0 and all(c % n == 0 for _, c in d.terms)
     return d % n == 0
 
 
 def less(a: Dim, b: Dim) -> bool | None:
-    """Whether a < b: True or False if it holds for every value of the symbols, None if that depends on them."""
+    """Return whether a < b, or None if the answer depends on the values of the symbols."""
     difference = b - a
     return True if low(difference) > 0 else False if high(difference) <= 0 else None
 
 
 def same(a: Dim, b: Dim) -> bool | None:
-    """Whether a == b, for every value of the symbols, or None."""
+    """Return whether a == b, or None if the answer depends on the values of the symbols."""
     difference = a - b
     if not isinstance(difference, Expr):
         return difference == 0
@@ -147,7 +147,7 @@ def same(a: Dim, b: Dim) -> bool | None:
 
 
 def product(dims: tuple[Dim, ...]) -> Dim:
-    """The number of elements of a shape; raises NotLinear if two symbols are multiplied."""
+    """Return the number of elements of a shape. Raises NotLinear if two symbols are multiplied."""
     size: Dim = 1
     for d in dims:
         size = size * d
@@ -155,7 +155,7 @@ def product(dims: tuple[Dim, ...]) -> Dim:
 
 
 def substitute(d: Dim, values: Mapping[str, Dim]) -> Dim:
-    """`d` with symbols replaced by name."""
+    """Return `d` with symbols replaced by name."""
     if not isinstance(d, Expr):
         return int(d)
     total: Dim = d.constant
@@ -165,5 +165,5 @@ def substitute(d: Dim, values: Mapping[str, Dim]) -> Dim:
 
 
 def symbols(d: Dim) -> tuple[Symbol, ...]:
-    """The symbols that occur in `d`."""
+    """Return the symbols that occur in `d`."""
     return tuple(s for s, _ in d.terms) if isinstance(d, Expr) else ()

@@ -1,6 +1,6 @@
-"""Weights as exporters leave them in fewer bits: f16, bf16, and integers with scales and zero points.
+"""Low-bit weights as exporters store them: f16, bf16, and integers with scales and zero points.
 
-They stay so until a layer or a table reads them, which packs them for its kernels: in f32 they would fill the memory.
+They stay encoded until the compiler packs them for the kernel that reads them, because f32 would fill the memory.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import numpy as np
 from intaglio.compiler.ir.memory_mapped import moved
 from intaglio.compiler.ir.packed import PackedMatrix
 
-SMALL = 1024  # numbers below which a constant is simply computed
-_LEAST = 16  # columns that kernels unpack together
+SMALL = 1024  # elements; smaller constants are dequantized
+_LEAST = 16  # columns that a kernel unpacks together
 _LARGEST = float(np.finfo(np.float16).max)
-_RANGE = 2.0**-14  # from here on most numbers of bf16 are numbers of f16 too, and the others' errors 2**-11 of the mean
-_SYMMETRIC = {"int8": 0, "uint8": 128, "int4": 0, "uint4": 8}  # zero points from which the codes go as far either way
+_RANGE = 2.0**-14  # mean size from which f16 holds most bf16 numbers, and the rest with an error of 2**-11 of the mean
+_SYMMETRIC = {"int8": 0, "uint8": 128, "int4": 0, "uint4": 8}  # zero points in the middle of the range of the codes
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedWeight:
-    """f32 (codes - zero) * scale. Along each axis scale and zero have a part of as many numbers; None: just the codes.
+    """The array (codes - zero) * scale in f32, or the codes alone if scale and zero are None.
 
+    The size of scale and zero along each axis divides that of the codes; each number applies to a block of codes.
     codes: f16, bf16, or integers of 4 or 8 bits. scale: f32. zero: i32 or f32.
     """
 
@@ -55,7 +56,7 @@ class EncodedWeight:
         return self._each(lambda a: a.transpose(axes))
 
     def rows(self) -> EncodedWeight:
-        """As a matrix: the first axis, and all others together."""
+        """Return the weight as a matrix that keeps the first axis and flattens the others."""
         if len(self.shape) == 2:
             return self
         if self.scale is None or math.prod(self.scale.shape[1:]) == 1:
@@ -63,12 +64,12 @@ class EncodedWeight:
         return self._each(lambda a: np.broadcast_to(_repeated(a, self.shape), self.shape).reshape(len(self), -1))
 
     def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> EncodedWeight:
-        """The same with the codes, the scale and the zero point changed."""
+        """Return the weight with codes, scale and zero point changed."""
         scale, zero = (a if a is None else change(a) for a in (self.scale, self.zero))
         return EncodedWeight(change(self.codes), scale, zero)
 
     def dequantized(self) -> np.ndarray:
-        """f32, as ONNX's DequantizeLinear computes it."""
+        """Return the values as f32, as ONNX's DequantizeLinear computes them."""
         values = self.codes.astype(np.float32)
         if self.scale is None or self.zero is None:
             return values
@@ -77,7 +78,7 @@ class EncodedWeight:
         return values
 
     def to_kernel_layout(self) -> PackedMatrix | np.ndarray:
-        """A matrix [N, K] as kernels read it; in f32 if they cannot."""
+        """Return a matrix [N, K] packed for kernels, or as f32 if no kernel reads its format."""
         if self.scale is None or self.zero is None:
             return self._halves()
         rows, width = self.shape
@@ -103,7 +104,7 @@ class EncodedWeight:
 
 
 def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, attrs: dict[str, Any]) -> EncodedWeight:
-    """The result of DequantizeLinear."""
+    """Return the result of DequantizeLinear with the attributes `attrs`, still encoded."""
     axis, block = attrs.get("axis", 1), attrs.get("block_size", 0)
     zero = np.zeros(scale.shape, np.int32) if zero is None else zero
     zero = zero if zero.dtype == np.float32 else zero.astype(np.int32)
@@ -112,7 +113,7 @@ def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, at
 
 
 def _spread(scale: np.ndarray, shape: tuple[int, ...], axis: int, block: int) -> np.ndarray:
-    """A number for all, for each index along the axis, or for each block along it, whose last may be shorter."""
+    """Return scales that are per tensor, per index of `axis`, or per block along it, in the rank of `shape`."""
     if scale.size == 1:
         return scale.reshape((1,) * len(shape))
     axis %= len(shape)
@@ -123,7 +124,7 @@ def _spread(scale: np.ndarray, shape: tuple[int, ...], axis: int, block: int) ->
 
 
 def _repeated(scale: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A scale as it broadcasts to `shape`."""
+    """Return a scale that broadcasts to `shape`."""
     for axis, (count, size) in enumerate(zip(scale.shape, shape, strict=True)):
         if 1 < count < size:
             scale = np.repeat(scale, size // count, axis)

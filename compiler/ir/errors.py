@@ -1,4 +1,4 @@
-"""What is wrong with a model: it is broken, or it needs what cannot be compiled. A message has up to 300 characters."""
+"""Errors of a model that is broken or cannot be compiled. A message has up to 300 characters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SUPPORTED = "docs/operators.md lists the supported operators"
 UNDECIDED = "its sizes are not known at compile time: {}"
 
 MOST = 300  # characters of a refusal
-_NAMED = 3  # nodes that are named for each reason
+_NAMED = 3  # nodes to name for each reason
 
 
 class BadModel(ValueError):
@@ -18,7 +18,7 @@ class BadModel(ValueError):
 
 @dataclass(frozen=True, order=True)
 class Reason:
-    """Why nodes of an operator cannot be compiled; `why` is empty if no kernel computes the operator."""
+    """The reason why nodes of an operator cannot be compiled. `why` is empty if the operator has no kernel."""
 
     op: str
     why: str
@@ -28,7 +28,7 @@ class Reason:
         return self.text(_NAMED)
 
     def text(self, named: int, longest: int | None = None) -> str:
-        """With the names of `named` nodes, each of up to `longest` characters."""
+        """Return the reason with up to `named` node names, each of up to `longest` characters."""
         if not self.op:
             return self.why
         names = ", ".join(cut(n, longest) if longest else n for n in self.nodes[:named])
@@ -41,7 +41,7 @@ class UnsupportedOperator(BadModel):
     """The model needs an operator that has no kernel, or a use of an operator that is not supported.
 
     `why`: what is not supported; empty if the whole operator is not. `op`, `node`: which node of which operator.
-    `reasons`: why, for every node that is refused; the message has those that fit.
+    `reasons`: the reasons for every refused node. The message has those that fit.
     """
 
     def __init__(self, why: str, op: str = "", node: str = "", reasons: Sequence[Reason] = (), end: str = "") -> None:
@@ -51,7 +51,7 @@ class UnsupportedOperator(BadModel):
 
 
 def summary(reasons: Sequence[Reason], end: str = "") -> str:
-    """The reasons in up to MOST characters, those that do not fit as their number; `end` stands behind them, whole."""
+    """Return the reasons in up to MOST characters: those that fit, the number of the others, and all of `end`."""
     room = MOST - len(end)
     for named, longest in ((_NAMED, None), (1, None), (1, 60)):
         texts = [reason.text(named, longest) for reason in reasons]
@@ -66,7 +66,7 @@ def summary(reasons: Sequence[Reason], end: str = "") -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """`text` in up to `most` characters, without its middle."""
+    """Return `text` in up to `most` characters, with "..." in place of its middle."""
     if len(text) <= most:
         return text
     first, last = (most - 3 + 1) // 2, max(most - 3, 0) // 2
@@ -74,7 +74,7 @@ def cut(text: str, most: int) -> str:
 
 
 def listed(names: Sequence[str], most: int = 200) -> str:
-    """Names with commas, as many as fit in `most` characters, and how many more there are."""
+    """Return the names that fit in `most` characters, separated by commas, and the number of the others."""
     count = len(names)
     while count > 1 and len(", ".join(names[:count])) > most:
         count -= 1

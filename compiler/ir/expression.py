@@ -1,8 +1,8 @@
-"""Elementwise operators, and expressions of them: what a fused chain computes, as data that a kernel can inline.
+"""Elementwise operators, and expressions of them: the operations of a fused chain as data that a kernel can inline.
 
 An expression is a tuple of steps `(op, *arguments)`. An argument is "x2" (input 2 of the node), "t0" (the result of
-step 0), "acc" (what the host kernel computed; "acc1" the second, if that is two things) or a number. The last step is
-the result.
+step 0), "acc" (the result of the host kernel; "acc1" is its second result, if any) or a number. The last step is the
+result.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ BINARY = frozenset("Add Sub Mul Div Pow Max Min".split())
 BITWISE = frozenset("BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor".split())
 ELEMENTWISE = PREDICATES | UNARY | BINARY | BITWISE | {"Where", "Clip", "Cast", "Mod"}
 
-# What an attribute makes of an operator has a name of its own in expressions.
+# Names in expressions of operators with a certain attribute.
 SPELLED: dict[str, tuple[str, dict[str, str | int]]] = {
     "TanhGelu": ("Gelu", {"approximate": "tanh"}),
     "Fmod": ("Mod", {"fmod": 1}),
     "ShiftLeft": ("BitShift", {"direction": "LEFT"}),
     "ShiftRight": ("BitShift", {"direction": "RIGHT"}),
 }
-# Attributes that are numbers, with their defaults, are arguments after the others.
+# Numeric attributes with their defaults. Expressions have them as the last arguments.
 NUMBERS: dict[str, dict[str, float]] = {
     "Elu": {"alpha": 1.0},
     "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
     "LeakyRelu": {"alpha": 0.01},
 }
 
-# From f32 to f32, so that four can be done at once.
+# Operators from f32 to f32, which a kernel applies to four elements at once.
 SMOOTH = (UNARY | BINARY | {"Clip", "TanhGelu"}) - {"Sign"}
 
 Argument = str | float | None  # None: an optional one that is absent
@@ -44,14 +44,14 @@ Expression = tuple[Step, ...]
 
 
 def step(op: str, attrs: Mapping[str, Any], args: Sequence[Argument]) -> Step:
-    """The step that applies an operator with attributes to arguments."""
+    """Return the step that applies an operator with attributes to arguments."""
     numbers = [attrs.get(name, default) for name, default in NUMBERS.get(op, {}).items()]
     spelled = (name for name, (base, given) in SPELLED.items() if base == op and given.items() <= attrs.items())
     return (next(spelled, op), *args, *numbers)
 
 
 def operator(step: Step) -> tuple[str, dict[str, Any], tuple[Argument, ...]]:
-    """The operator of a step, its attributes and its arguments: what `step` made it of."""
+    """Return the operator of a step, its attributes and its arguments: the inverse of `step`."""
     op, attrs = SPELLED.get(step[0], (step[0], {}))
     names = NUMBERS.get(op, {})
     numbers = step[len(step) - len(names) :]
@@ -59,12 +59,12 @@ def operator(step: Step) -> tuple[str, dict[str, Any], tuple[Argument, ...]]:
 
 
 def text(expression: Expression) -> str:
-    """One line for people: `t0 = Add(acc, x2); t1 = Gelu(t0)`."""
+    """Return the expression as one line of text: `t0 = Add(acc, x2); t1 = Gelu(t0)`."""
     return "; ".join(f"t{i} = {op}({', '.join(map(str, args))})" for i, (op, *args) in enumerate(expression))
 
 
 def shifted(expression: Expression, steps: int, inputs: Mapping[str, str | float]) -> Expression:
-    """`expression` appended after `steps` others, its arguments renamed by `inputs`."""
+    """Return `expression` renumbered to follow `steps` other steps, with arguments renamed by `inputs`."""
 
     def rename(arg: Argument) -> Argument:
         if isinstance(arg, str) and arg.startswith("t"):

@@ -1,6 +1,6 @@
 """The graph: Values and Nodes, bipartite over networkx, in an order that depends only on how it was built.
 
-A Value outlives the node that makes it: a rewrite puts a new producer under the same Value, so uses and types stay.
+A Value outlives its producer: a rewrite gives the same Value a new producer, so its readers and its type stay.
 """
 
 from __future__ import annotations
@@ -64,11 +64,14 @@ class TensorType:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
-Content = np.ndarray | PackedMatrix | EncodedWeight  # of a constant
+Content = np.ndarray | PackedMatrix | EncodedWeight  # the content of a constant
 
 
 def type_of(array: Content) -> TensorType:
-    """The type of a constant; an array of dimensions (dtype object) counts as i64."""
+    """Return the type of a constant. An array of dimensions (dtype object) counts as i64.
+
+    Raises UnsupportedOperator for an element type that is not in DTYPES.
+    """
     if array.dtype == object:
         return TensorType("i64", array.shape)
     if array.dtype not in _NAMES:
@@ -81,21 +84,22 @@ View = tuple[str, tuple[Dim, ...]]  # ("perm", axes), ("shape", dims), ("columns
 
 @dataclass(frozen=True)
 class Origin:
-    """A value of an ONNX model, permuted, reshaped and cut in turn as `views` say."""
+    """A value of an ONNX model after the permutations, reshapes and slices of `views`, in order."""
 
     model: str
     name: str
     views: tuple[View, ...] = ()
 
     def seen(self, view: View) -> Origin:
+        """Return the origin with one more view."""
         return Origin(self.model, self.name, (*self.views, view))
 
 
 @dataclass(eq=False)
 class Value:
-    """A tensor. `const`: its content if it is known: a weight, a folded constant, dimensions (dtype object).
+    """A tensor. const: the content if it is known: a weight, a folded constant, or dimensions (dtype object).
 
-    `origin`: the ONNX value that this one equals, if any. With a KV cache only the newest rows are in this value.
+    origin: the ONNX value that this one equals, if any. With a KV cache this value has only the newest rows.
     """
 
     name: str
@@ -109,7 +113,7 @@ class Value:
 
     @property
     def fixed_shape(self) -> tuple[int, ...]:
-        """The shape, which depends on no symbol. Raises NotLinear if it does."""
+        """The shape as ints. Raises NotLinear if it depends on a symbol."""
         return tuple(map(dims.fixed, self.shape))
 
     @property
@@ -118,34 +122,34 @@ class Value:
 
     @property
     def scalar(self) -> float | int | bool | None:
-        """The number in this constant, if it is a single one."""
+        """The number in a constant with one element, else None."""
         if not isinstance(self.const, np.ndarray) or self.const.size != 1 or self.const.dtype == object:
             return None
         return self.const.reshape(-1)[0].item()
 
     @property
     def array(self) -> np.ndarray:
-        """The content of a constant that is neither packed nor quantized. Raises TypeError of other values."""
+        """The content of a constant that is neither packed nor quantized. Raises TypeError for other values."""
         if not isinstance(self.const, np.ndarray):
             raise TypeError(f"{self} is not a constant that holds an array")
         return self.const
 
     @property
     def numbers(self) -> np.ndarray | PackedMatrix:
-        """The content of a constant as kernels read it. Raises TypeError of other values."""
+        """The content of a constant as kernels read it. Raises TypeError for other values."""
         return self.const if isinstance(self.const, PackedMatrix) else self.array
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type}"
 
 
-T = TypeVar("T")  # what stands for an operand: a Value in a graph, an array where it is evaluated
+T = TypeVar("T")  # the type of an operand: Value in a graph, array in an evaluation
 _SLOT = "T | None"  # the annotation of an operand that may be absent
 
 
 @dataclass(frozen=True)
 class CacheWrite(Generic[T]):
-    """Output number `output` is `state` with new rows in it, from row `at` on."""
+    """Output number `output` is `state` with new rows from row `at` on."""
 
     output: int
     state: T
@@ -154,8 +158,8 @@ class CacheWrite(Generic[T]):
 
 @dataclass(frozen=True)
 class Tail(Generic[T]):
-    """An elementwise expression of what a node computes, "acc" in it; of its operands x3 is the first of `operands`,
-    x0 to x2 are the node's own."""
+    """An elementwise expression of the result of a node, which is "acc". The arguments x0 to x2 are inputs of the node,
+    and x3 is the first of `operands`."""
 
     steps: Expression
     operands: tuple[T, ...] = ()
@@ -165,25 +169,25 @@ class Tail(Generic[T]):
 class Operator(Generic[T]):
     """One of our own operators: a frozen dataclass that names its operands, of type T, and its attributes.
 
-    Both may lie in tuples, and in dataclasses inside it.
+    Operands and attributes may be nested in tuples and dataclasses.
     """
 
     @classmethod
     def of(cls, node: Node | None) -> Self | None:
-        """The operator of `node`, if it is of this class, else None."""
+        """Return the operator of `node` if it is of this class, else None."""
         own = node.own if node is not None else None
         return cast("Self", own) if isinstance(own, cls) else None
 
     @classmethod
     def expect(cls, node: Node) -> Self:
-        """The operator of `node`. Raises TypeError if it is of another class."""
+        """Return the operator of `node`. Raises TypeError if it is of another class."""
         if not isinstance(node.own, cls):
             raise TypeError(f"{node.name} computes {node.op}, expected {cls.__name__}")
         return cast("Self", node.own)
 
     @property
     def inputs(self) -> tuple[T, ...]:
-        """Its operands in order. One that is absent is None, or left out at the end: see Node."""
+        """The operands in order. An absent operand is None, and is left out at the end: see Node."""
         slots: list[Any] = []
         for f in fields(self):
             part = getattr(self, f.name)
@@ -199,7 +203,7 @@ class Operator(Generic[T]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All but the operands, and but attributes that are as they are by default."""
+        """The attributes that differ from their defaults."""
         items = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
         return {
             name: item
@@ -208,16 +212,16 @@ class Operator(Generic[T]):
         }
 
     def with_inputs(self, inputs: Mapping[Any, Any]) -> Self:
-        """The same with its operands replaced, such as by arrays."""
+        """Return the operator with its operands replaced, for example by arrays."""
         return replaced(self, lambda leaf: inputs.get(leaf, leaf) if isinstance(leaf, Value) else leaf)
 
     def with_sizes(self, sizes: Mapping[str, Dim]) -> Self:
-        """The same with symbols replaced."""
+        """Return the operator with symbols replaced by name."""
         return replaced(self, lambda leaf: dims.substitute(leaf, sizes) if isinstance(leaf, dims.Expr) else leaf)
 
 
 def leaves(part: Any) -> Iterator[Any]:
-    """The operands and attributes of an operator, in order, however nested."""
+    """Yield the operands and attributes of an operator in order, including nested ones."""
     if is_dataclass(part) and not isinstance(part, Value | dims.Expr):
         for f in fields(part):
             yield from leaves(getattr(part, f.name))
@@ -229,7 +233,7 @@ def leaves(part: Any) -> Iterator[Any]:
 
 
 def replaced(part: Any, change: Callable[[Any], Any]) -> Any:
-    """An operator with each of its leaves changed."""
+    """Return an operator with `change` applied to each of its leaves."""
     if is_dataclass(part) and not isinstance(part, type | Value | dims.Expr):
         return replace(part, **{f.name: replaced(getattr(part, f.name), change) for f in fields(part)})
     return tuple(replaced(item, change) for item in part) if isinstance(part, tuple) else change(part)
@@ -241,12 +245,12 @@ def _is_operand(item: Any) -> bool:
 
 @dataclass(eq=False)
 class Node:
-    """An operation. `sources` names the ONNX nodes it comes from.
+    """An operation. `sources` names the ONNX nodes that it comes from.
 
-    Of its ordered `inputs` an optional one that is absent is None, though the type does not say so: `input(i)` does.
+    An absent optional input is None in `inputs`, although the type does not say so. `input(i)` has the precise type.
 
-    `own`: the operator, if it is one of ours, whose name and operands are then `op` and `inputs`; else `attrs` has the
-    attributes of an operator of ONNX. `tail`: what is done to each element of the result.
+    own: the operator if it is one of ours; `op` and `inputs` are then its name and operands. Otherwise `attrs` has the
+    attributes of an ONNX operator. tail: an expression that is applied to each element of the result.
     """
 
     op: str
@@ -265,7 +269,7 @@ class Node:
         sources: tuple[str, ...] = (),
         tail: Tail[Value] | None = None,
     ) -> Node:
-        """A node of one of our own operators."""
+        """Return a node of one of our own operators."""
         return cls(type(own).__name__, own.inputs, outputs, {}, sources, own, tail)
 
     @property
@@ -274,7 +278,7 @@ class Node:
 
     @property
     def reads(self) -> tuple[Value | None, ...]:
-        """The inputs and, from the fourth on at the earliest, the operands of the tail."""
+        """The inputs, padded to three if there is a tail, and the operands of the tail."""
         if self.tail is None:
             return self.inputs
         return (*self.inputs, *[None] * (3 - len(self.inputs)), *self.tail.operands)
@@ -292,27 +296,27 @@ class Node:
 
     @property
     def computes(self) -> Hashable:
-        """The operation without its inputs: equal for nodes that do the same."""
+        """A key of the operation without its inputs, equal for nodes with the same operation."""
         own = self.own.with_inputs({v: i for i, v in enumerate(self.inputs)}) if self.own is not None else None
         return self.op, repr(sorted(self.attrs.items())), own, len(self.outputs)
 
     @property
     def symbols(self) -> set[Symbol]:
-        """Those that the operator depends on, its operands aside."""
+        """The symbols that the operator depends on, except those of its operands."""
         parts = [*self.attrs.values(), *(leaves(self.own) if self.own is not None else ())]
         return {s for part in parts for s in dims.symbols(part)}
 
     @property
     def name(self) -> str:
-        """Its name for users: the ONNX nodes that it comes from."""
+        """The name for users: the ONNX nodes that it comes from."""
         return ", ".join(self.sources) or self.output.name
 
     def input(self, i: int) -> Value | None:
-        """The i-th input, None if it is absent."""
+        """Return the i-th input, or None if it is absent."""
         return self.inputs[i] if i < len(self.inputs) else None
 
     def reading(self, change: Mapping[Value, Value], outputs: tuple[Value, ...] | None = None) -> Node:
-        """The same operation on other values, with the same outputs unless others are given."""
+        """Return the operation with values replaced in its inputs, and with other outputs if they are given."""
         outputs = self.outputs if outputs is None else outputs
         tail = replaced(self.tail, lambda leaf: change.get(leaf, leaf) if isinstance(leaf, Value) else leaf)
         if self.own is not None:
@@ -321,7 +325,7 @@ class Node:
         return Node(self.op, inputs, outputs, self.attrs, self.sources, None, tail)
 
     def with_sizes(self, sizes: Mapping[str, Dim]) -> Node:
-        """The same operation with symbols of its attributes replaced."""
+        """Return the operation with symbols of its attributes replaced."""
         if self.own is not None:
             return Node.of(self.own.with_sizes(sizes), self.outputs, self.sources, self.tail)
         attrs = {k: dims.substitute(a, sizes) if isinstance(a, dims.Expr) else a for k, a in self.attrs.items()}
@@ -334,12 +338,12 @@ class Node:
 
 
 def operands(values: Iterable[Value | None]) -> tuple[Value, ...]:
-    """The inputs of a node, of which optional ones may be absent: see Node."""
+    """Return the inputs of a node. Absent optional inputs are None: see Node."""
     return cast("tuple[Value, ...]", tuple(values))
 
 
 def argument(value: Value | None) -> str:
-    """An input of a node as text: the content of a small constant, else the name."""
+    """Return an input of a node as text: the content of a small constant, else the name."""
     if value is None:
         return "_"
     if value.const is not None and value.const.size <= 4:
@@ -348,7 +352,7 @@ def argument(value: Value | None) -> str:
 
 
 def short(attr: Any) -> str:
-    """An attribute as text: the type of an array, the name of a value."""
+    """Return an attribute as text: the type of an array, the name of a value."""
     if isinstance(attr, np.ndarray):
         return str(type_of(attr))
     if isinstance(attr, Value):
@@ -362,10 +366,11 @@ def short(attr: Any) -> str:
 
 
 class Graph:
-    """Nodes over values. `inputs` are fed, `outputs` are read, `states` outlive a run (each is written by one Write).
-    `model` is the name under which the graph was loaded, which its copies keep.
+    """Nodes over values. The caller feeds `inputs` and reads `outputs`. `states` keep their content between runs; one
+    Write writes each of them. `model` is the name under which the graph was loaded, which its copies keep.
 
-    Invariants (`verify`): every value read is a constant, an input, a state or made by exactly one node; no cycles.
+    Invariants (see `verify`): each value read is a constant, an input, a state or the output of exactly one node. There
+    are no cycles.
     """
 
     def __init__(self, name: str = "main") -> None:
@@ -377,12 +382,12 @@ class Graph:
         self._age: dict[Node, int] = {}
         self._clock = itertools.count()
         self._taken: dict[str, int] = {}
-        self._order: dict[Node, int] | None = None  # where each node stands, in order; None after a change
+        self._order: dict[Node, int] | None = None  # the position of each node; None after a change
 
     # building
 
     def value(self, name: str, type: TensorType) -> Value:
-        """A new value under `name`, made unique."""
+        """Return a new value with a unique name that begins with `name`."""
         stem = name
         while name in self._taken:
             self._taken[stem] += 1
@@ -391,11 +396,11 @@ class Graph:
         return Value(name, type)
 
     def constant(self, array: Content, name: str = "const") -> Value:
-        """A constant; names of constants need not be unique."""
+        """Return a constant. Names of constants need not be unique."""
         return Value(name, type_of(array), array)
 
     def add(self, node: Node) -> Node:
-        """Insert a node whose inputs may be new to the graph."""
+        """Insert a node and return it. Its inputs may be new to the graph. Raises ValueError for a second producer."""
         self._order = None
         self._age[node] = next(self._clock)
         for value in node.reads:
@@ -413,7 +418,7 @@ class Graph:
         self._net.remove_node(node)
 
     def replace(self, old: Node, new: Node) -> Node:
-        """Put `new`, which has the same outputs, in the place and order of `old`."""
+        """Replace `old` by `new`, which has the same outputs, at the same place in the order; return `new`."""
         age = self._age[old]
         self.remove(old)
         self.add(new)
@@ -421,9 +426,9 @@ class Graph:
         return new
 
     def redirect(self, old: Value, new: Value) -> None:
-        """Let every reader of `old`, and the graph's outputs, read `new`.
+        """Replace `old` by `new` in all readers and in the outputs of the graph.
 
-        An output keeps its name: where `new` has a name that users know already, `old` becomes a copy of it.
+        An output keeps its name: if users already know `new` by its name, `old` becomes a copy of it.
         """
         if new.origin is None and new.shape == old.shape:
             new.origin = old.origin
@@ -437,7 +442,7 @@ class Graph:
             self.outputs = [new if v is old else v for v in self.outputs]
 
     def is_named(self, value: Value) -> bool:
-        """Whether users see the value under its name: an input, an output or a state."""
+        """Return whether users see the name of the value: it is an input, an output or a state."""
         return value in self.inputs or value in self.states or value in self.outputs
 
     # reading
@@ -446,19 +451,19 @@ class Graph:
         return next(self._net.predecessors(value), None) if value in self._net else None
 
     def expect_producer(self, value: Value) -> Node:
-        """The node that produces `value`. Raises ValueError if there is none."""
+        """Return the node that produces `value`. Raises ValueError if there is none."""
         node = self.producer(value)
         if node is None:
             raise ValueError(f"no node makes {value}")
         return node
 
     def consumers(self, value: Value) -> list[Node]:
-        """The nodes that read `value`, each once, oldest first."""
+        """Return the nodes that read `value`, each once, oldest first."""
         return sorted(self._net.successors(value), key=self._age.__getitem__) if value in self._net else []
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes in topological order; among those that may come next, the oldest."""
+        """All nodes in topological order. The oldest comes first where several are possible."""
         return list(self._places())
 
     def _places(self) -> dict[Node, int]:
@@ -467,9 +472,9 @@ class Graph:
         return self._order
 
     def _sorted(self, nodes: Collection[Node]) -> list[Node]:
-        """Some of the nodes in topological order. Raises BadModel if they form a cycle."""
+        """Return `nodes` in topological order. Raises BadModel if they form a cycle."""
         net, age = self._net, self._age
-        # For each node, how many of the values that it reads are not made yet.
+        # For each node, the number of its inputs that are not computed yet.
         missing = {node: sum(self.producer(v) in nodes for v in net.predecessors(node)) for node in nodes}
         by_age = {age[node]: node for node in nodes}
         ready = [when for when, node in by_age.items() if not missing[node]]
@@ -488,7 +493,7 @@ class Graph:
         return result
 
     def values(self) -> Iterator[Value]:
-        """Every value that a node reads or produces, in order."""
+        """Yield every value that a node reads or produces, in order."""
         seen: set[int] = set()
         for node in self.nodes:
             for value in (*node.reads, *node.outputs):
@@ -497,7 +502,7 @@ class Graph:
                     yield value
 
     def ancestors(self, value: Value, stop: Iterable[Value] = ()) -> list[Node]:
-        """The nodes that `value` depends on, in the graph's order, but not those behind the values in `stop`."""
+        """Return the nodes that `value` depends on, in the graph's order, without those before the values in `stop`."""
         barrier, seen, todo = set(map(id, stop)), set(), [value]
         while todo:
             v = todo.pop()
@@ -506,21 +511,21 @@ class Graph:
                 seen.add(node)
                 todo.extend(x for x in node.reads if x is not None)
         if self._order is None and not barrier:
-            return self._sorted(seen)  # nothing but them decides their order, and the whole graph has many layers
+            return self._sorted(seen)  # only they decide their order, and sorting the whole graph is slow
         return sorted(seen, key=self._places().__getitem__)
 
     def prune(self) -> int:
-        """Remove nodes whose outputs are not read; returns their number."""
+        """Remove nodes whose outputs are not read; return their number."""
         outputs, order = set(self.outputs), self._places()
         for node in reversed(order):
             if not node.written and not any(v in outputs or self._net.out_degree(v) for v in node.outputs):
                 self._net.remove_nodes_from(node.outputs)
                 self.remove(node)
-        self._order = {n: i for n, i in order.items() if n in self._age}  # nobody read what has gone: the rest stay put
+        self._order = {n: i for n, i in order.items() if n in self._age}  # the order of the rest is the same
         return len(order) - len(self._order)
 
     def copy(self, name: str, symbols: Mapping[str, Dim] | None = None) -> Graph:
-        """An independent graph that shares the constants, with dimensions substituted by symbol name."""
+        """Return an independent graph that shares the constants, with dimensions substituted by symbol name."""
         renamed: dict[Value, Value] = {}
         change = symbols or {}
 
@@ -571,7 +576,7 @@ class Graph:
 
 
 def known(items: Iterable[Any], shape: tuple[int, ...]) -> np.ndarray:
-    """An array of dimensions: i64 if all are numbers, dtype object if symbols remain."""
+    """Return an array of dimensions: i64 if all are numbers, dtype object if symbols remain."""
     items = list(items)
     if not any(isinstance(d, dims.Expr) for d in items):
         return np.array(items, np.int64).reshape(shape)
@@ -580,4 +585,4 @@ def known(items: Iterable[Any], shape: tuple[int, ...]) -> np.ndarray:
     return array.reshape(shape)
 
 
-OPSET = 28  # the operator versions that load.py normalises to
+OPSET = 28  # the operator version that load.py converts models to

@@ -1,5 +1,5 @@
-"""Arrays in files that are mapped: their pages can be dropped, so a model need not fit into memory, nor what is made
-of its weights. A mapping takes a file descriptor, of which some systems give 256: many arrays share one.
+"""Arrays in memory-mapped files: the system can drop their pages, so neither a model nor its packed weights need to fit
+into memory. A mapping takes a file descriptor, and some systems allow only 256, so many arrays share one mapping.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _segments: weakref.WeakSet[_Segment] = weakref.WeakSet()
 
 
 def in_file(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> np.ndarray:
-    """What lies there in a file, which is long enough. Raises OSError."""
+    """Return the array at `offset` bytes in a file, which must be long enough. Raises OSError."""
     if not math.prod(shape):
         return np.empty(shape, dtype)
     with path.open("rb") as file:
@@ -35,7 +35,7 @@ def in_file(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) ->
 
 
 def moved(array: np.ndarray) -> np.ndarray:
-    """The same numbers in a temporary file, if they are many. Raises OSError where there is no room."""
+    """Return the array in a temporary file if it is large, else as it is. Raises OSError if the disk is full."""
     if array.nbytes < _LEAST:
         return array
     segment = next((s for s in _segments if s.end + array.nbytes <= len(s)), None)
@@ -46,7 +46,7 @@ def moved(array: np.ndarray) -> np.ndarray:
 
 
 class _Segment(mmap.mmap):
-    """A temporary file, filled from its start. It is written as a file: a mapping cannot tell that a disk is full."""
+    """A temporary file filled from its start. It is written as a file, because a mapping cannot report a full disk."""
 
     file: IO[bytes]
     end: int

@@ -1,7 +1,7 @@
-"""Our own operators: what ONNX's become where a model means more than one of them says, a dataclass for each.
+"""Our own operators: one dataclass each for operations that take several operators in ONNX.
 
-Operands have names. T is what stands for one: a Value in a graph, an array where numpy evaluates the operator (see
-compiler/semantics/operators.py, which says what each computes).
+Operands have names. T is the type of an operand: Value in a graph, array where numpy evaluates the operator.
+compiler/semantics/operators.py defines what each operator computes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from intaglio.compiler.ir.graph import CacheWrite, Node, Operator, T, Value, ope
 
 @dataclass(frozen=True)
 class Elementwise(Operator[T]):
-    """An expression (see compiler/ir/expression.py) of operands that broadcast together; x2 in it is operands[2]."""
+    """An expression (see compiler/ir/expression.py) of operands that broadcast together. Argument x2 is operands[2]."""
 
     operands: tuple[T, ...]
     steps: Expression
@@ -24,7 +24,7 @@ class Elementwise(Operator[T]):
 
 @dataclass(frozen=True)
 class Window:
-    """Rows of `kernel` consecutive rows, every `stride`, with `pad` rows of zeros at both ends."""
+    """Windows of `kernel` consecutive rows, `stride` rows apart, with `pad` rows of zeros at both ends."""
 
     kernel: int
     stride: int
@@ -33,7 +33,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Prologue(Generic[T]):
-    """A norm of the rows that a layer reads: `kind` is layernorm, or rmsnorm, which has no shift."""
+    """A norm of the rows that a layer reads. `kind` is layernorm or rmsnorm; rmsnorm has no shift."""
 
     kind: str
     epsilon: float
@@ -43,7 +43,7 @@ class Prologue(Generic[T]):
 
 @dataclass(frozen=True)
 class RotaryTail(Generic[T]):
-    """The outputs of these numbers are heads that are rotated, as by Rotary, by the angles of row `at`."""
+    """A rotation of the heads in the outputs with these numbers, as by Rotary, by the angles from row `at` on."""
 
     cos: T
     sin: T
@@ -55,8 +55,8 @@ class RotaryTail(Generic[T]):
 class Linear(Operator[T]):
     """x [..., k] times weight [n, k] transposed, plus bias [n].
 
-    splits: the columns of each output; empty where all go to one. gate: an expression of two halves of the columns,
-    "acc" and "acc1", which is the result then.
+    splits: the number of columns of each output; empty for one output. gate: an expression of the two halves of the
+    columns, "acc" and "acc1", which replaces them as the result.
     """
 
     x: T
@@ -76,13 +76,13 @@ class Linear(Operator[T]):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a product, and perhaps a bias, and nothing else."""
+        """Whether the layer has only a product and an optional bias."""
         return self == Linear(self.x, self.weight, self.bias)
 
 
 @dataclass(frozen=True)
 class HeadNorm(Generic[T]):
-    """An RMS norm of each head, with a scale [head_dim] for each of the rows that are rotated."""
+    """An RMS norm of each head, with one scale [head_dim] for each entry of Rotary.rows."""
 
     epsilon: float
     scales: tuple[T, ...]
@@ -90,10 +90,10 @@ class HeadNorm(Generic[T]):
 
 @dataclass(frozen=True)
 class Rotary(Operator[T]):
-    """Rotary embeddings (Su et al. 2021): of each of `rows` [1, T, heads * head_dim] the first columns of a head are
-    rotated in pairs, by the angles in rows `past` and on of cos and sin [positions, pairs].
+    """Rotary embeddings (Su et al. 2021) of each of `rows` [1, T, heads * head_dim]. The first columns of each head are
+    rotated in pairs, by the angles in cos and sin [positions, pairs] from row `past` on.
 
-    interleaved: a pair is two neighbouring columns; else the same column of the first and of the second half.
+    interleaved: a pair is two neighbouring columns. Otherwise a pair has the same column of both halves.
     """
 
     cos: T
@@ -115,9 +115,9 @@ class Rotary(Operator[T]):
 class Attention(Operator[T]):
     """softmax(q kᵀ * scale + mask) v of token rows: q [1, T, heads * head_dim], k and v [1, S, kv_heads * head_dim].
 
-    past: query t sees the keys up to `past` + t; all where it is None. window: no more than so many of them.
-    cap: scores are tanh(score / cap) * cap. scored, masked, weighed: expressions of "acc" that are applied to scores,
-    masked scores and weights.
+    past: query t sees the keys up to `past` + t, or all keys if `past` is None. window: query t sees only the last
+    `window` of these. cap: scores become tanh(score / cap) * cap. scored, masked, weighed: expressions of "acc" for
+    scores, masked scores and weights.
     """
 
     q: T
@@ -138,7 +138,7 @@ class Attention(Operator[T]):
 
 @dataclass(frozen=True)
 class Write(Operator[T]):
-    """`state` [..., S, n] up to the end of `rows` [..., T, n], which are written into it from row `at` on."""
+    """A write of `rows` [..., T, n] into `state` [..., S, n] from row `at` on. The result ends at the last new row."""
 
     rows: T
     state: T
@@ -152,8 +152,8 @@ class Write(Operator[T]):
 
 @dataclass(frozen=True)
 class FakeQuantize(Operator[T]):
-    """x rounded to 8 bits and back: to steps of `scale` from `zero`, of which `low` to `high` exist; or, without these,
-    to 256 steps over the range that x has (ONNX's DynamicQuantizeLinear).
+    """x rounded to 8 bits and back: to codes from `low` to `high` with `scale` and zero point `zero`. Without these
+    operands, x is rounded to 256 steps over its own range (ONNX's DynamicQuantizeLinear).
     """
 
     x: T
@@ -166,7 +166,7 @@ class FakeQuantize(Operator[T]):
 
 @dataclass(frozen=True)
 class Resample(Operator[T]):
-    """Along `axis`, element i is the sum of x at places[i] times weights[i]; both [n, taps]."""
+    """A weighted sum: along `axis`, element i is the sum of x[places[i]] * weights[i]; both are [n, taps]."""
 
     x: T
     places: T
@@ -177,7 +177,7 @@ class Resample(Operator[T]):
 
 @dataclass(frozen=True)
 class Recurrent(Operator[T]):
-    """A recurrent layer whose gates have taken their part of the input: see compiler/expansions/recurrent.py."""
+    """A recurrent layer after the input products of its gates: see compiler/expansions/recurrent.py."""
 
     taken: T
     weight: T
@@ -195,9 +195,9 @@ class Recurrent(Operator[T]):
 
 @dataclass(frozen=True)
 class WhisperToken(Operator[T]):
-    """The likeliest of the tokens that Whisper's rules allow next, written into row `at` of the state `tokens`.
+    """The most likely token that Whisper's rules allow, written into row `at` of the state `tokens`.
 
-    suppress, suppress_first: sets of tokens, a bit each. begin: the row of the first token that is not the prompt's.
+    suppress, suppress_first: sets of tokens, one bit each. begin: the row of the first token after the prompt.
     timed: 1 if timestamps are requested.
     """
 
@@ -221,7 +221,7 @@ class WhisperToken(Operator[T]):
 
 @dataclass(frozen=True)
 class SampleToken(Operator[T]):
-    """A token drawn by its score, as the numbers of `sampling` say, written into row `at` of the state `tokens`."""
+    """A token sampled from the logits with the options in `sampling`, written into row `at` of the state `tokens`."""
 
     logits: T
     sampling: T
@@ -259,7 +259,7 @@ def node(
     attrs: dict[str, Any],
     sources: tuple[str, ...] = (),
 ) -> Node:
-    """A node of the operator of that name, be it ours or one of ONNX."""
+    """Return a node of the operator named `op`, which is one of ours or of ONNX."""
     if op in OWN:
         return Node.of(OWN[op](*inputs, **attrs), outputs, sources)
     return Node(op, operands(inputs), outputs, attrs, sources)

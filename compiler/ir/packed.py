@@ -1,8 +1,8 @@
 """Packed weights: matrices of f32 in fewer bits, and the numbers that they represent.
 
-Group-wise formats share a scale among GROUP neighbouring columns of a row. q8 is symmetric; q4 also has a minimum,
-because 4 bits around zero spoil real models. Scales are searched, because the extremes of a group waste codes, and
-errors are weighted by the mean square of the activations.
+In group-wise formats, GROUP neighbouring columns of a row share a scale. q8 is symmetric. q4 also has a minimum,
+because symmetric 4-bit codes are too inaccurate for real models. The scales of q4 are searched, because scales from the
+extremes of a group waste codes. Errors are weighted by the mean square of the activations.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from intaglio.compiler.ir.memory_mapped import moved
 
 GROUP = 32
 _LARGEST = float(np.finfo(np.float16).max)
-_GRIDS = range(15, 7, -1)  # steps in a group's range, if it was quantized before: then that is its own grid
-_FITS = (14, 15, 16, 17)  # steps from which the search for others begins
-_BLOCK = 1 << 18  # numbers that are quantized at a time, which fit a cache
+_GRIDS = range(15, 7, -1)  # steps in a group's range that reproduce a group that was quantized before
+_FITS = (14, 15, 16, 17)  # steps from which the search for other grids begins
+_BLOCK = 1 << 18  # numbers to quantize at a time, which fit into a cache
 
 
 @dataclass(frozen=True, eq=False)
 class PackedMatrix:
-    """A matrix [N, K]: codes * scale + minimum. `codes`: f16, i8, or four bits as i8 or, with a minimum, u8 [N, K];
-    `scale`, `minimum`: f16 (for groups of GROUP columns) or f32 [N, groups], if the format has them.
+    """A matrix [N, K]: codes * scale + minimum.
+
+    codes: [N, K] in f16, i8, or 4 bits as i8 or (with a minimum) u8. scale, minimum: [N, groups] if the format has
+    them, in f16 (for groups of GROUP columns) or f32.
     """
 
     format: str
@@ -45,7 +47,7 @@ class PackedMatrix:
 
     @property
     def groups(self) -> int:
-        """How many groups a row has, which share a scale; 0 in f16, which has none."""
+        """The number of groups of a row, each with one scale. It is 0 for f16, which has no scales."""
         return 0 if self.scale is None else self.scale.shape[1]
 
     @property
@@ -54,7 +56,7 @@ class PackedMatrix:
         return self.scale is not None and self.scale.dtype == np.float32
 
     def dequantized(self) -> np.ndarray:
-        """f32 [N, K]."""
+        """Return the numbers as f32 [N, K]."""
         values = self.codes.astype(np.float32)
         if self.scale is None:
             return values
@@ -68,13 +70,13 @@ class PackedMatrix:
         return len(self.codes)
 
     def __getitem__(self, rows: slice | np.ndarray) -> PackedMatrix:
-        """Some of the rows."""
+        """Return some of the rows."""
         scale, minimum = (a if a is None else a[rows] for a in (self.scale, self.minimum))
         return PackedMatrix(self.format, self.codes[rows], scale, minimum)
 
 
 def stacked(matrices: list[np.ndarray | PackedMatrix]) -> np.ndarray | PackedMatrix | None:
-    """The rows of all of them, one below the other; None where they are packed in several ways."""
+    """Return the rows of all matrices in one matrix, or None if the matrices differ in format."""
     kinds = {(m.format, m.wide, m.scale is None or m.groups) if isinstance(m, PackedMatrix) else None for m in matrices}
     if len(kinds) > 1 or len({isinstance(m, PackedMatrix) and m.minimum is None for m in matrices}) > 1:
         return None
@@ -86,13 +88,14 @@ def stacked(matrices: list[np.ndarray | PackedMatrix]) -> np.ndarray | PackedMat
 
 
 def _joined(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
-    """One below the other, where there are any."""
+    """Return the arrays that are not None in one array, or None."""
     present = [a for a in arrays if a is not None]
     return moved(np.concatenate(present)) if present else None
 
 
 def pack(matrix: np.ndarray, format: str, importance: np.ndarray | None = None) -> PackedMatrix | None:
-    """`matrix`, of f32, in one of FORMATS; None if f16 cannot hold its numbers, or its rows are not whole groups.
+    """Return the f32 `matrix` in one of FORMATS. Return None if f16 cannot hold its numbers or its rows are not whole
+    groups.
 
     importance: f32[K], the weight of an error in each column (the mean square of the activations).
     """
@@ -130,7 +133,7 @@ def _q8(groups: np.ndarray, weights: np.ndarray) -> Codes:
 
 
 def _q4(matrix: np.ndarray, weights: np.ndarray) -> Codes:
-    """For each group the grid that it lies on already; else the best of several, and of what fits their codes best."""
+    """Use the grid that a group already lies on, else the best of several grids and their least-squares fits."""
     best, groups = _Best(len(matrix)), _Groups.of(matrix, weights)
     for steps in _GRIDS:
         _consider(best, groups, *groups.spread(steps))
@@ -145,7 +148,7 @@ def _q4(matrix: np.ndarray, weights: np.ndarray) -> Codes:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Some groups of a matrix. at: which, [n]; numbers, weights: f32[n, GROUP]; low, high: their extremes, f32[n]."""
+    """Some groups of a matrix. at: their indices [n]; numbers, weights: f32[n, GROUP]; low, high: extremes f32[n]."""
 
     at: np.ndarray
     numbers: np.ndarray
@@ -164,17 +167,17 @@ class _Groups:
         return _Groups(*(a[chosen] for a in (self.at, self.numbers, self.weights, self.low, self.high)))
 
     def spread(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and minimum that divide a group's range into so many steps; with more than 15 both ends are cut."""
+        """Return scale and minimum that divide a group's range into `steps`. More than 15 steps cut off both ends."""
         scale = (self.high - self.low) / steps
         return scale, self.low + scale * (max(0, steps - 15) / 2)
 
     def mean(self, x: np.ndarray) -> np.ndarray:
-        """The weighted mean of each group of x [n, GROUP]."""
+        """Return the weighted mean of each group of x [n, GROUP]."""
         return np.einsum("ij,ij->i", self.weights, x) / self.weights.sum(1)
 
 
 class _Best:
-    """The codes, scales and minima that come closest so far, group by group."""
+    """The codes, scales and minima with the smallest error so far, for each group."""
 
     def __init__(self, count: int) -> None:
         self.error = np.full(count, np.inf, np.float32)
@@ -183,7 +186,7 @@ class _Best:
 
 
 def _consider(best: _Best, groups: _Groups, scale: np.ndarray, minimum: np.ndarray) -> np.ndarray:
-    """Keep what is better with this scale and minimum, rounded to f16; returns the codes."""
+    """Keep the groups that have a smaller error with this scale and minimum, rounded to f16; return the codes."""
     scale, minimum = scale.astype(np.float16), minimum.astype(np.float16)
     offset = minimum.astype(np.float32)[:, None]
     codes = groups.numbers - offset
@@ -201,13 +204,12 @@ def _consider(best: _Best, groups: _Groups, scale: np.ndarray, minimum: np.ndarr
 
 
 def _divisor(scale: np.ndarray) -> np.ndarray:
-    """The scale as f32[n, 1], 1 where it is 0: the codes are 0 then."""
+    """Return the scale as f32[n, 1], with 1 in place of 0."""
     return np.where(scale == 0, 1, scale).astype(np.float32)[:, None]
 
 
 def _fitted(groups: _Groups, mean: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and minimum for which given codes come closest to their groups, whose means are given: a weighted linear
-    regression each."""
+    """Return the scale and minimum that fit the codes best, by a weighted linear regression for each group."""
     middle = groups.mean(codes)
     spread = codes - middle[:, None]
     variance = np.einsum("ij,ij,ij->i", groups.weights, spread, spread)
@@ -217,9 +219,9 @@ def _fitted(groups: _Groups, mean: np.ndarray, codes: np.ndarray) -> tuple[np.nd
 
 @dataclass(frozen=True)
 class Format:
-    """bits: of a code; quantize: the codes, scales and minima of groups [n, GROUP], given how much each number counts.
+    """bits: the bits of a code. quantize: returns codes, scales and minima of groups [n, GROUP], given error weights.
 
-    A format without groups rounds each number by itself.
+    A format without `quantize` rounds each number separately.
     """
 
     bits: int
@@ -228,4 +230,4 @@ class Format:
 
 FORMATS = {"f16": Format(16), "q8": Format(8, _q8), "q4": Format(4, _q4)}
 QUANTIZED = tuple(name for name, format in FORMATS.items() if format.quantize)
-STORAGE = ("f32", *(name for name in FORMATS if name not in QUANTIZED))  # what else a tensor may be stored as
+STORAGE = ("f32", *(name for name in FORMATS if name not in QUANTIZED))  # formats of tensors that are not quantized

@@ -1,4 +1,4 @@
-"""What fewer bits do to a model's numbers: its logits on a text, against those in f32."""
+"""The accuracy of a quantized model: its logits on a text, compared with those in f32."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import tokenizers
 from intaglio.compiler.ir.errors import BadModel
 
 TOKENS = 512
-LEARNT = 256  # tokens from which quantization learns, which are others
+LEARNT = 256  # tokens to calibrate quantization on, which differ from the first TOKENS
 
 
 def text_tokens(tokenizer: bytes | None, vocabulary: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two parts of the shipped text by the model's tokenizer, or random tokens without one, i64[1, n] each.
+    """Return two parts of the shipped text in tokens i64[1, n], or random tokens if there is no tokenizer.
 
-    The first, of TOKENS, is to be measured on, the second, of LEARNT, to learn from; both have at most `most`.
+    The first part has up to TOKENS tokens to measure accuracy on. The second has up to LEARNT tokens to calibrate on.
+    Both have up to `most` tokens. Raises BadModel if the tokenizer is broken.
     """
     if tokenizer is None:
         ids = np.random.default_rng(0).integers(0, vocabulary, TOKENS + LEARNT)
@@ -32,7 +33,10 @@ def text_tokens(tokenizer: bytes | None, vocabulary: int, most: int) -> tuple[np
 
 
 def compare(reference: np.ndarray, logits: np.ndarray, ids: np.ndarray) -> dict[str, Any]:
-    """For the report. Logits are f32[1, n, vocabulary], those after token i of `ids` i64[1, n] in row i."""
+    """Return the measures of accuracy for the report.
+
+    Both logits are f32[1, n, vocabulary], with those after token i of `ids` i64[1, n] in row i.
+    """
     expected, actual = reference[0], logits[0]
     difference = np.abs(expected - actual)
     return {
@@ -46,12 +50,12 @@ def compare(reference: np.ndarray, logits: np.ndarray, ids: np.ndarray) -> dict[
 
 
 def _perplexity(logits: np.ndarray, ids: np.ndarray) -> float:
-    """exp of the mean negative log-likelihood of each token after those before it."""
+    """Return the exponential of the mean negative log-likelihood of each token after the first."""
     return float(np.exp(np.mean([_surprise(row, token) for row, token in zip(logits[:-1], ids[1:], strict=True)])))
 
 
 def _surprise(logits: np.ndarray, token: int) -> np.float64:
-    """The negative log-likelihood of a token."""
+    """Return the negative log-likelihood of a token."""
     x = logits.astype(np.float64)
     highest = x.max()
     return np.log(np.exp(x - highest).sum()) + highest - x[token]

@@ -1,6 +1,7 @@
-"""A decoder's file, read for T tokens and no past: what its callers pass beside token ids is bound, or counted from T.
+"""Read a decoder for T tokens and no past. Its inputs other than token ids are bound or computed from T.
 
-Exporters differ in those inputs (caches, masks, positions, flags); the passes derive the cache again, so none survives.
+Exporters differ in these inputs (caches, masks, positions, flags). None of them remains, because the passes derive the
+cache again.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ _WHOLE = ("i64", "i32")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What callers of a decoder pass, by role: token ids, masks of ones, positions from 0 on, an encoder's rows and its
-    keys and values of cross-attention. The first three are as long as the tokens, with one axis or, before it, a batch
-    of 1. `fixed` is passed always."""
+    """The names of a decoder's inputs by role.
+
+    ids, masks, positions: token ids, ones, and positions from 0 on, [tokens] or [1, tokens]. rows: an encoder's rows.
+    across: keys and values of cross-attention. fixed: inputs that are always the same, with their content.
+    """
 
     ids: tuple[str, ...]
     masks: tuple[str, ...]
@@ -38,9 +41,10 @@ class Inputs:
 
 
 def inputs(model: ModelProto, encoder: bool, sizes: Mapping[str, int] | None = None) -> Inputs:
-    """`encoder`: whether there is one before it. `sizes`: of dimensions that a cache has under names; else they are 0.
+    """Return the inputs of a decoder by role.
 
-    Raises BadModel for inputs that no known decoder has.
+    encoder: whether the decoder has an encoder. sizes: the sizes of named cache dimensions; other named ones are 0.
+    Raises BadModel for an input that is not supported.
     """
     names_by_role: dict[str, list[str]] = {"ids": [], "masks": [], "positions": [], "rows": [], "across": []}
     fixed: dict[str, np.ndarray] = {}
@@ -75,8 +79,9 @@ def feeds(
     encoded: Mapping[str, np.ndarray] | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """What callers pass to the model, and to its file, for the tokens `ids` [1,tokens], no past, an encoder's rows, and
-    whatever else it makes, by name. Raises BadModel.
+    """Return the inputs of a decoder's file, by name, for the tokens `ids` [1, tokens] and no past.
+
+    rows: the rows of the encoder. encoded: its other outputs by name. Raises BadModel for an unsupported input.
     """
     roles, types = inputs(model, rows is not None, sizes), load.input_types(model)
     passed = {
@@ -92,16 +97,16 @@ def feeds(
 
 
 def _made_as(name: str) -> str:
-    """The encoder's name for what a decoder takes as `name`."""
+    """Return the name of the encoder's output that is the decoder's input `name`."""
     return name.replace("past", "present")
 
 
 def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int | None = None) -> Graph:
-    """input_ids [1,tokens] (and encoder_hidden_states as the encoder makes them) -> logits f32[1,tokens,vocab].
+    """Return the graph input_ids [1, tokens] -> logits f32[1, tokens, vocabulary].
 
-    vocabulary: the width of the logits, where the configuration gives it.
-    Where the encoder makes keys and values of cross-attention too, what makes them moves into the decoder.
-    Raises BadModel, UnsupportedOperator.
+    With an encoder, the graph also has the input encoder_hidden_states, which is the encoder's rows. If it also
+    computes keys and values of cross-attention, these nodes move into the decoder. vocabulary: the width of the logits,
+    if the configuration gives it. Raises BadModel, UnsupportedOperator.
     """
     model, folder = external_data.opened(path)
     roles, types = inputs(model, encoder is not None), load.input_types(model)
@@ -126,7 +131,7 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int 
 
 
 def _across(names: Collection[str], encoder: Graph) -> dict[str, Value]:
-    """The outputs of the encoder that a decoder takes under these names."""
+    """Return the outputs of the encoder that the decoder takes under these names."""
     made = {v.name: v for v in encoder.outputs}
     if missing := [name for name in names if _made_as(name) not in made]:
         raise BadModel(f"the decoder needs {', '.join(missing)}, but the encoder's outputs are {', '.join(made)}")
@@ -134,7 +139,7 @@ def _across(names: Collection[str], encoder: Graph) -> dict[str, Value]:
 
 
 def _move_from_encoder(graph: Graph, encoder: Graph, across: Mapping[str, Value]) -> None:
-    """Let the decoder work out its inputs `across` from the encoder's rows, as it does where others exported it."""
+    """Move the nodes that compute the decoder's inputs `across` from the encoder into the decoder."""
     hidden = encoder.outputs[0]
     rows = graph.value("encoder_hidden_states", hidden.type)
     for value in [v for v in graph.inputs if v.name in across]:
@@ -150,7 +155,7 @@ def _move_from_encoder(graph: Graph, encoder: Graph, across: Mapping[str, Value]
 
 
 def _checked(graph: Graph, roles: dict[int, str]) -> Graph:
-    """The graph with the logits alone as its output, and with the inputs that `roles` names by their rank."""
+    """Return the graph with its inputs named by rank as in `roles`. Raises BadModel if it has other inputs."""
     graph.prune()
     graph.inputs = [v for v in graph.inputs if graph.consumers(v)]
     if sorted(len(v.shape) for v in graph.inputs) != sorted(roles):
@@ -162,7 +167,7 @@ def _checked(graph: Graph, roles: dict[int, str]) -> Graph:
     return graph
 
 
-# what callers pass: ones for tokens that count, and positions from 0 on
+# inputs computed from the number of tokens: masks of ones, and positions from 0 on
 
 
 def _ones(graph: Graph, shape: Value) -> Node:
@@ -177,7 +182,7 @@ def _count(graph: Graph, shape: Value) -> Node:
 
 
 def _fill(graph: Graph, value: Value, make: Callable[[Graph, Value], Node]) -> None:
-    """Let an input be made by the node that `make` gives for its shape."""
+    """Compute an input with the node that `make` returns for its shape."""
     made = graph.value(f"{value.name}.made", TensorType("i64", value.shape))
     node = make(graph, graph.constant(known(value.shape, (len(value.shape),))))
     graph.add(Node(node.op, node.inputs, (made,), node.attrs, (value.name,)))
@@ -185,16 +190,16 @@ def _fill(graph: Graph, value: Value, make: Callable[[Graph, Value], Node]) -> N
 
 
 def tokens_state(ids: np.ndarray, context: int) -> np.ndarray:
-    """The state with the tokens `ids` [1, n] in its first rows."""
+    """Return the state i32[1, context + 1, 1] with the tokens `ids` [1, n] in its first rows."""
     tokens = np.zeros((1, context + 1, 1), np.int32)
     tokens[0, : ids.shape[1], 0] = ids[0]
     return tokens
 
 
 def read_tokens(graph: Graph, past: Dim, new: Dim, context: int) -> int:
-    """Let the graph read its `new` tokens behind the `past` ones in the state `tokens`; returns 1.
+    """Replace the input of token ids by the `new` rows after the first `past` rows of the state `tokens`; return 1.
 
-    The state is i32[1, context + 1, 1]: a row for each position, where runs read tokens and write the next one.
+    The state is i32[1, context + 1, 1], with a row for each position. Runs read tokens and write the next one.
     """
     ids = next(v for v in graph.inputs if v.name == "input_ids")
     graph.inputs.remove(ids)

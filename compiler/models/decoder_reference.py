@@ -1,4 +1,4 @@
-"""The reference of a decoder: its ONNX file on all tokens so far; the programs of a bundle read the new ones only."""
+"""The reference of a decoder: its ONNX file runs on all tokens so far. A bundle's programs read only the new tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f
 from intaglio.compiler.reader import external_data
 from intaglio.runtime.contract import NEW_TOKENS, PAST, TOKENS
 
-DECODE = "decode"  # the part
+DECODE = "decode"  # the name of the part
 
 
 class DecoderReference:
-    """`encoder`: whether there is one before it. Raises BadModel."""
+    """The reference of the decoder in `file`. encoder: whether it has an encoder. Raises BadModel."""
 
     def __init__(self, file: Path, sizes: Mapping[str, int], encoder: bool = False) -> None:
         model, folder = external_data.opened(file)
@@ -31,6 +31,6 @@ class DecoderReference:
     def decode(
         self, ids: np.ndarray, run: Run, rows: np.ndarray | None = None, encoded: Arrays | None = None
     ) -> dict[str, Observed]:
-        """For the tokens `ids` [1, n], an encoder's rows, and whatever else it computes, by name."""
+        """Run the decoder on the tokens `ids` [1, n], an encoder's rows and its other outputs by name."""
         feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes)
         return {DECODE: Observed(run(DECODE, feeds), {NEW_TOKENS: ids.shape[1]})}

@@ -1,6 +1,6 @@
-"""The families, and the recipe by which a model of any of them becomes programs.
+"""The families, and the phases that compile a model of any family into programs.
 
-The first family that matches a model compiles it, so the plain one, which takes any model, comes last.
+The first family that matches a model compiles it. The plain family matches any model, so it comes last.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ FAMILIES: tuple[type[Family], ...] = (Whisper, LanguageModel, PlainModel)
 
 
 def family_of(source: Source) -> type[Family]:
-    """Raises BadModel for a configuration that cannot be read."""
+    """Return the first family that matches. Raises BadModel if the configuration cannot be read."""
     return next(family for family in FAMILIES if family.matches(source))
 
 
 def reference(
     model: str | Path | ModelProto, bind: Mapping[str, Any] | None = None, dtype: str | None = None
 ) -> Reference:
-    """The reference of what `compile` compiles. Raises BadModel."""
+    """Return the reference of a model that `compile` takes. Raises BadModel."""
     source = _source(model, dtype)
     return family_of(source).reference(source, bind or {})
 
@@ -48,7 +48,7 @@ def reference(
 def compile(
     model: str | Path | ModelProto, trace: Trace, precision: Precision, request: Request | None = None
 ) -> Model:
-    """The programs of a model: a folder, a .onnx file, hf:OWNER/NAME, or a model in memory.
+    """Compile a model into programs. It is a folder, a .onnx file, hf:OWNER/NAME, or a model in memory.
 
     Raises BadModel, UnsupportedOperator.
     """
@@ -58,7 +58,7 @@ def compile(
 
 
 def preview(model: str | Path, request: Request) -> Preview:
-    """What compiling would take of a folder, a file, or a model of the hub. Raises BadModel."""
+    """Return the files that `compile` would use of a folder, a file or a model of the hub. Raises BadModel."""
     layout = hub.layout(model, request.dtype)
     family = family_of(layout)
     return Preview.of(family.kind, layout, family.notes_on(layout, request))
@@ -69,31 +69,31 @@ def _source(model: str | Path | ModelProto, dtype: str | None) -> Source:
 
 
 def plain(model: str | Path | ModelProto, dtype: str | None = None) -> Source | None:
-    """The model if no other family takes it, whose sizes come from its configuration. Raises BadModel."""
+    """Return the model if it is plain, else None: other families have their sizes configured. Raises BadModel."""
     source = _source(model, dtype)
     return source if family_of(source) is PlainModel else None
 
 
 def compiled(model: Family, trace: Trace, precision: Precision) -> Model:
-    """The programs of a model that was read. Raises BadModel, UnsupportedOperator."""
-    # Phase 1, prepare: the family makes the graphs such that numpy can run them.
+    """Compile a model that was read into programs. Raises BadModel, UnsupportedOperator."""
+    # Phase 1, prepare: the family rewrites the graphs so that numpy can run them.
     _apply(model, model.prepare(), trace)
-    # Phase 2, golden values: those of the export, before any pass that could be wrong, unless phase 6 makes others.
+    # Phase 2, golden values: compute them before the passes, which could be wrong, unless phase 6 computes them.
     trace.stage("golden values")
     decoder = model.decoder()
     golden = model.golden(decoder) if decoder is None or not precision.reduced else []
-    # Phase 3, understand: what the exporter meant.
+    # Phase 3, understand: recover what the exporter meant.
     trace.stage("passes", len(UNDERSTAND) * len(model.graphs))
     _apply(model, dict.fromkeys(model.graphs, UNDERSTAND), trace)
-    # Phase 4, derive: what the family adds to that, such as caches.
+    # Phase 4, derive: the family adds what its programs need, such as caches.
     _apply(model, model.derive(), trace)
-    # Phase 5, merge: after caches, because layers that were cut at them are one layer by now.
+    # Phase 5, merge layers: this follows the caches, which separate layers.
     _apply(model, dict.fromkeys(model.graphs, (merge_linear,)), trace)
-    # Phase 6, fewer bits: the golden values are those of the numbers as they are stored.
+    # Phase 6, quantize: the golden values are those of the stored numbers.
     accuracy = None
     if precision.reduced:
         accuracy, golden = _reduce(model, precision, trace, golden)
-    # Phase 7, programs: copies of the graphs for each use.
+    # Phase 7, programs: copy the graphs for each use.
     graphs = model.programs(trace)
     report = precision.report(accuracy, graphs.values())
     return Model(model.kind, graphs, model.settings, model.files, golden, report, model.notes)
@@ -102,9 +102,9 @@ def compiled(model: Family, trace: Trace, precision: Precision) -> Model:
 def _reduce(
     model: Family, precision: Precision, trace: Trace, golden: list[GoldenRun]
 ) -> tuple[dict[str, Any] | None, list[GoldenRun]]:
-    """Store numbers in fewer bits; what that does to the accuracy of a decoder, and the golden values of it.
+    """Quantize a model; return its accuracy and its golden runs.
 
-    Without a decoder there is no text to measure on, and the golden values stay those of the export.
+    Without a decoder there is no text to measure accuracy on. It is then None, and the golden runs stay the same.
     """
     decoder = model.decoder()
     if decoder is None:
@@ -116,7 +116,7 @@ def _reduce(
     observed = observe(decoder.graph, *decoder.feeds(others))
     _pack(model, precision, observed, trace)
     trace.stage("accuracy after")
-    packed = replace(decoder)  # what its encoder hands it is computed again
+    packed = replace(decoder)  # this computes the encoder's results again
     return compare(expected, packed.logits(ids), ids), model.golden(packed)
 
 

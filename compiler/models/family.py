@@ -1,6 +1,6 @@
-"""A family: models that are read in one way, have the same programs, and serve one task of the runtime.
+"""A family: models that are read in the same way, have the same programs and serve one task of the runtime.
 
-It is a class in a folder of its own. families.py lists the families, and compiles a model of any of them.
+Each family is a class in its own folder. families.py lists the families and compiles a model of any of them.
 """
 
 from __future__ import annotations
@@ -21,42 +21,44 @@ from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes.pipeline import Pass, Trace
 
 Source = Layout | onnx.ModelProto
-Passes = Mapping[str, Sequence[Pass]]  # by the name of the graph
+Passes = Mapping[str, Sequence[Pass]]  # passes by the name of the graph
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks of a model: `bind` fixes named dimensions (ints, or ranges that they stay in) and inputs
-    (arrays); `max_length` is how many tokens of prompt and answer there is room for; `dtype` chooses among the files of
-    a folder (`q4`, or `encoder=fp32,decoder=q4`)."""
+    """The user's options for reading a model.
+
+    bind: named dimensions (an int, or a range of sizes) and inputs (an array). max_length: the tokens of prompt and
+    answer together. dtype: the choice among the files of a folder (`q4`, or `encoder=fp32,decoder=q4`).
+    """
 
     bind: Mapping[str, Any] = field(default_factory=dict)
     max_length: int | None = None
     dtype: str | None = None
 
     def refuse_bind(self, source: Source) -> None:
-        """For families whose sizes are known. Raises BadModel."""
+        """Raise BadModel if sizes are bound, for families whose sizes are known."""
         if self.bind:
             raise BadModel(f"{source} has no sizes to bind: its configuration gives them; leave out --bind")
 
     def refuse_max_length(self, source: Source) -> None:
-        """For families without a context of their own choice. Raises BadModel."""
+        """Raise BadModel if a length is requested, for families whose context is fixed."""
         if self.max_length is not None:
             name = source if isinstance(source, Layout) else "this model"
             raise BadModel(f"--max-length is for language models, and {name} is not one; leave it out")
 
 
 class Family(ABC):
-    """A model that was read, on its way to its programs.
+    """A model that was read, from which `families.compiled` makes programs.
 
-    `graphs`: its parts by name, which the recipe of families.py rewrites in place. `settings` becomes generation.json,
-    `files` are copied into the bundle, and `notes` are what its user should know.
+    graphs: the parts by name, which the phases of families.py rewrite in place. settings: the content of
+    generation.json. files: files that are copied into the bundle. notes: messages for the user.
     """
 
-    kind: ClassVar[str]  # of the bundle, by runtime/contract.py
+    kind: ClassVar[str]  # the kind of the bundle: see runtime/contract.py
     reduces: ClassVar[
         tuple[str, ...]
-    ]  # graphs whose numbers can be stored in fewer bits; a shared one as the first does
+    ]  # graphs that can be quantized; the first one decides the format of shared weights
     graphs: dict[str, Graph]
     settings: dict[str, Any]
     files: dict[str, bytes]
@@ -65,43 +67,43 @@ class Family(ABC):
     @classmethod
     @abstractmethod
     def matches(cls, source: Source) -> bool:
-        """Whether `source` is of this family. Raises BadModel for a configuration that cannot be read."""
+        """Return whether `source` is of this family. Raises BadModel if the configuration cannot be read."""
 
     @classmethod
     @abstractmethod
     def read(cls, source: Source, request: Request) -> Self:
-        """Raises BadModel, UnsupportedOperator."""
+        """Read the model. Raises BadModel, UnsupportedOperator."""
 
     @abstractmethod
     def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
-        """What the programs must compute, by numpy on the graphs as they are now. `decoder`: what `decoder()` gives."""
+        """Return runs with expected results, computed by numpy on the current graphs. decoder: from `decoder()`."""
 
     @abstractmethod
     def programs(self, trace: Trace) -> dict[str, Graph]:
-        """The programs by name, of the graphs after every phase."""
+        """Return the programs by name, made of the graphs after all other phases."""
 
     @classmethod
     @abstractmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
-        """The ONNX files themselves, as onnxruntime can run them. Raises BadModel."""
+        """Return the model's ONNX files in a form that onnxruntime can run. Raises BadModel."""
 
     @classmethod
     def notes_on(cls, source: Source, request: Request) -> list[str]:
-        """What the files beside the model have its user know, before anything is compiled. Raises BadModel."""
+        """Return messages for the user about the files beside the model, without compiling it. Raises BadModel."""
         return []
 
     def prepare(self) -> Passes:
-        """What must be rewritten before golden values can be computed."""
+        """Return the passes that run before the golden values are computed."""
         return {}
 
     def derive(self) -> Passes:
-        """What follows once the graphs are understood, such as a cache."""
+        """Return the passes that run after the graphs are understood, such as one that adds a cache."""
         return {}
 
     def decoder(self) -> Decoder | None:
-        """For families that continue texts: what their accuracy in fewer bits is measured with, and learns from."""
+        """Return the decoder that calibrates and measures quantization, or None if the family has no decoder."""
         return None
 
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
-        """For families with a decoder: tokens i64[1, n] to measure on, and others to learn from."""
+        """Return tokens i64[1, n] to measure accuracy on and others to calibrate on, for families with a decoder."""
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""genai_config.json, which ONNX Runtime GenAI's model builder leaves, in the terms of transformers' configurations.
+"""Read genai_config.json, which ONNX Runtime GenAI's model builder writes, as configurations of transformers.
 
-It names the files and knows nothing of a Whisper's sizes, which its encoder declares.
+The file names the .onnx files. It does not have the sizes of a Whisper, which come from the encoder's inputs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _SEARCH = ("temperature", "top_k", "top_p", "repetition_penalty")
 
 @dataclass(frozen=True)
 class Builder:
-    """What the builder left: `encoder` is None but for Whisper; `config` and `generation` are those of transformers.
-    `sizes`: of the dimensions of caches that it gives names."""
+    """The files and settings of a folder of the builder. Only Whisper has an `encoder`. `config` and `generation` have
+    the keys of transformers. `sizes` has the sizes of named cache dimensions."""
 
     decoder: Path
     encoder: Path | None
@@ -31,7 +31,7 @@ class Builder:
 
 
 def files(layout: Layout) -> dict[str, Path]:
-    """The .onnx files by part, which need not be there yet; none if the folder is not of the builder."""
+    """Return the .onnx files by part, which may still be missing, or {} if the builder did not write the folder."""
     path = layout.find(NAME)
     model = read_json(path).get("model") if path else None
     parts = {part: model.get(part) for part in ("encoder", "decoder")} if isinstance(model, dict) else {}
@@ -40,7 +40,7 @@ def files(layout: Layout) -> dict[str, Path]:
 
 
 def read(layout: Layout) -> Builder | None:
-    """None if the folder is not of the builder. Raises BadModel."""
+    """Read a folder of the builder; return None if the builder did not write it. Raises BadModel."""
     path = layout.find(NAME)
     if path is None or not (settings := read_json(path)):
         return None
@@ -59,7 +59,7 @@ def read(layout: Layout) -> Builder | None:
 
 
 def _sizes(decoder: dict[str, Any]) -> dict[str, int]:
-    """Of a cache that is a buffer for a sliding window, too."""
+    """Return the sizes of named cache dimensions, including those of a cache for a sliding window."""
     window = decoder.get("sliding_window")
     rows = window.get("window_size") if isinstance(window, dict) else None
     sizes = {"kv_cache_dim": decoder.get("head_size"), "past_sliding_length": rows}
@@ -84,7 +84,7 @@ def _file(folder: Path, model: dict[str, Any], part: str) -> Path:
 
 
 def _spectrogram(encoder: Path) -> tuple[int, int]:
-    """Bands and frames that the encoder takes."""
+    """Return the numbers of bands and frames that the encoder takes."""
     sizes = [d.dim_value for i in load.read(encoder).graph.input for d in i.type.tensor_type.shape.dim]
     if len(sizes) != 3 or min(sizes[1:]) < 1:
         raise BadModel(f"{encoder} has no input [batch, mels, frames] with fixed sizes; export it again")

@@ -1,6 +1,6 @@
-"""Models of the Hugging Face hub, named hf:OWNER/NAME[/PATH][@REVISION]: what compiling needs is downloaded, no more.
+"""Download models of the Hugging Face hub, named hf:OWNER/NAME[/PATH][@REVISION]: only the files that compiling needs.
 
-The `huggingface_hub` library does the work, so that its cache, tokens, progress and environment variables are in use.
+The `huggingface_hub` library downloads them, so its cache, tokens, progress bars and environment variables apply.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from intaglio.compiler.reader import external_data, load
 PREFIX = "hf:"
 _NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:/([^@]+?)/?)?(?:@(.+))?")
 
-# The small files that compiling reads, and those that stand for a tokenizer.json that is missing.
+# The small files that compiling reads, and those that replace a missing tokenizer.json.
 _BESIDE = ("config.json", "generation_config.json", genai.NAME, "chat_template.jinja", "chat_template.json")
 _TOKENIZER = (tokenizer_files.FILE, tokenizer_files.SETTINGS, tokenizer_files.SPECIAL)
 _INSTEAD = (tokenizer_files.VOCABULARY, tokenizer_files.MERGES, tokenizer_files.ADDED)
@@ -30,9 +30,9 @@ class NoNetwork(BadModel):
 
 
 def local(model: str | Path, dtype: str | None = None) -> str | Path:
-    """A model of the hub as a folder or a file of its cache, downloaded as far as needed; any other one as it is.
+    """Download a model of the hub if needed; return its folder or file in the cache. Return any other model as it is.
 
-    Without a network, what the cache has. Raises BadModel.
+    Without a network, return the folder in the cache. Raises BadModel.
     """
     if not isinstance(model, str) or not model.startswith(PREFIX):
         return model
@@ -45,7 +45,7 @@ def local(model: str | Path, dtype: str | None = None) -> str | Path:
 
 
 def layout(model: str | Path, dtype: str | None = None) -> Layout:
-    """What there is of a model; .onnx files of the hub are not downloaded where the small files tell enough.
+    """Return the files of a model. A hub model's .onnx files are downloaded only if its small files do not suffice.
 
     Raises BadModel.
     """
@@ -63,9 +63,9 @@ def layout(model: str | Path, dtype: str | None = None) -> Layout:
 
 
 class Repository:
-    """A model of the hub, whose small files are downloaded at once. `layout` lists the other ones too.
+    """A model of the hub. The constructor downloads its small files. `layout` also lists the other files.
 
-    Raises BadModel for a name, a revision or a path that the hub does not have, and where its library is missing.
+    Raises BadModel for a name, a revision or a path that the hub does not have, or if huggingface_hub is missing.
     """
 
     def __init__(self, source: str, dtype: str | None = None) -> None:
@@ -93,9 +93,9 @@ class Repository:
         self.layout = Layout.listed(source, self._root / self._base, listing, dtype, name)
 
     def download(self) -> Path:
-        """Download the .onnx files that are compiled, and their external data; returns the folder or the file.
+        """Download the .onnx files to compile, with their external data; return the folder or the file.
 
-        Raises BadModel where none fits, or several do.
+        Raises BadModel if no file or several files match.
         """
         folder = self._root / self._base
         for model in preview.models(self.layout).values():
@@ -108,18 +108,18 @@ class Repository:
         return self._root / self._path
 
     def _listed(self) -> dict[str, int]:
-        """The files of the repository: their bytes by name."""
+        """Return the files of the repository: their size in bytes by name."""
         with self._refusals():
             info = self._library.HfApi().model_info(self._name, revision=self._revision, files_metadata=True)
         return {file.rfilename: file.size or 0 for file in info.siblings or ()}
 
     def _inner(self, file: str) -> str:
-        """The name of a file in the folder that the user named, empty for those elsewhere."""
+        """Return the name of a file within the folder that the user named, or "" if it is elsewhere."""
         start = f"{self._base}/" if self._base else ""
         return file.removeprefix(start) if file.startswith(start) else ""
 
     def _small_files(self) -> Iterator[str]:
-        """Of every name the nearest file to the models, as a layout takes them."""
+        """Yield the small files: for each name the file that `layout.find` takes."""
         base = PurePosixPath(self._base)
         folders = [base / BELOW, base, *([base.parent] if base.name == BELOW else [])]
         has_tokenizer = any(str(folder / tokenizer_files.FILE) in self._sizes for folder in folders)
@@ -127,8 +127,8 @@ class Repository:
             yield from [str(folder / name) for folder in folders if str(folder / name) in self._sizes][:1]
 
     def _fetch(self, file: str) -> Path:
-        """The file in the hub's cache, downloaded if it is not there."""
-        # By name at first, which lets the cache know the name, then by commit, which asks nothing for what is there.
+        """Return the file in the hub's cache, downloaded if it is missing."""
+        # The first file goes by the revision, which the cache remembers, the others by commit, which needs no request.
         revision = self._commit or self._revision
         with self._refusals():
             path = Path(self._library.hf_hub_download(self._name, file, revision=revision))
@@ -138,7 +138,7 @@ class Repository:
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
-        """What the library raises, as one line that says what to do."""
+        """Convert errors of the library to BadModel, with one line that says what to do."""
         errors = self._library.errors
         try:
             yield
@@ -167,7 +167,7 @@ class Repository:
 
 
 def _cached(source: str) -> Path | None:
-    """The folder of a model in the hub's cache, None where it is not there."""
+    """Return the folder of a model in the hub's cache, or None if it is not there."""
     match = _NAME.fullmatch(source)
     if match is None:
         return None

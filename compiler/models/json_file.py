@@ -1,4 +1,4 @@
-"""The small files that exporters leave beside a model."""
+"""Read the JSON files that exporters write beside a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from intaglio.compiler.ir.errors import BadModel
 
 
 def read_json(path: Path, required: bool = True) -> dict[str, Any]:
-    """The settings in a file; without it, none, or BadModel if it is required."""
+    """Return the settings in a file, or {} if it is missing.
+
+    Raises BadModel if the file is broken, or if it is missing but required.
+    """
     if not path.is_file():
         if required:
             raise BadModel(f"{path} is missing; exporters write it beside the model, so copy it there")

@@ -1,6 +1,6 @@
-"""What a source holds: the .onnx files of a model by role and dtype, and the folders of its configuration files.
+"""The files of a model: .onnx files by role and dtype, and the folders of its configuration files.
 
-Hubs keep several dtypes of a model in `onnx/`, under names with a suffix, and everything else in the folder above.
+Hubs keep several dtypes of a model in `onnx/`, in names with a suffix. The other files are in the folder above.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DATA = re.compile(r"(.*\.onnx)[._]data.*")  # of external data, as exporters na
 
 @dataclass(frozen=True)
 class File:
-    """A .onnx file. `size`: its bytes with those of its external data."""
+    """A .onnx file. size: its bytes, including those of its external data."""
 
     path: Path
     dtype: str
@@ -44,9 +44,9 @@ class File:
 class Layout:
     """A folder or a .onnx file that a user named as `source`.
 
-    folders: where configuration and tokenizer files may be, nearest first. files: by role and dtype. others: .onnx
-    files whose names tell no role. dtypes: what the user chose, by part, under "" for all parts. named: the role and
-    the file, if the user named a file. elsewhere: inner folders with .onnx files, none of which are taken.
+    folders: the folders of configuration and tokenizer files, nearest first. files: .onnx files by role and dtype.
+    others: .onnx files whose names give no role. dtypes: the user's choice by part, or under "" for all parts. named:
+    the role and the file, if the user named a file. elsewhere: other inner folders with .onnx files.
     """
 
     source: str
@@ -59,7 +59,7 @@ class Layout:
 
     @classmethod
     def of(cls, path: str | Path, dtype: str | None = None) -> Self:
-        """Raises BadModel for a path that does not exist, and for a dtype that is not one."""
+        """Return the layout of a folder or a .onnx file. Raises BadModel for a missing path or a wrong `dtype`."""
         path, source = Path(path), str(path)
         if path.is_dir():
             inner = {f"{BELOW}/{name}": size for name, size in _listing(path / BELOW).items()}
@@ -74,9 +74,9 @@ class Layout:
     def listed(
         cls, source: str, folder: Path, listing: Mapping[str, int], dtype: str | None = None, name: str = ""
     ) -> Self:
-        """Of files, not all of which need to be there yet, by their names in `folder`: their sizes.
+        """Return the layout of listed files, some of which may not exist yet. listing: sizes by name within `folder`.
 
-        name: the file that the user named, if it was a file. Raises BadModel.
+        name: the file that the user named, if any. Raises BadModel if `dtype` is wrong.
         """
         sizes = _sizes(listing)
         here = [onnx for onnx in sizes if "/" not in onnx]
@@ -104,22 +104,22 @@ class Layout:
         return self.source
 
     def find(self, name: str) -> Path | None:
-        """The nearest file of this name. Raises BadModel if Git LFS has not fetched it."""
+        """Return the nearest file of this name, or None. Raises BadModel if Git LFS has not fetched it."""
         path = next((folder / name for folder in self.folders if (folder / name).is_file()), None)
         if path is not None:
             refuse_pointer(path)
         return path
 
     def json(self, name: str, required: bool = False) -> dict[str, Any]:
-        """The settings in the nearest file of this name; without one, none, or BadModel if it is required."""
+        """Return the settings in the nearest file of this name, or {}. Raises BadModel if it is required but absent."""
         return read_json(self.find(name) or self.folders[-1] / name, required)
 
     def has(self, part: str) -> bool:
-        """Whether there is a file that can be this part."""
+        """Return whether there is a file for this part."""
         return bool(self._choices(part))
 
     def file(self, part: str) -> File:
-        """The file of a part in the chosen dtype. Raises BadModel where none fits, or several do."""
+        """Return the file of a part in the chosen dtype. Raises BadModel if no file or several files match."""
         if self.named and self.is_named(part):
             return self._checked(part, self.named[1])
         choices = self._choices(part)
@@ -138,14 +138,14 @@ class Layout:
         return choices[dtype]
 
     def sources(self) -> dict[str, File]:
-        """The .onnx files that are compiled, by part. Raises BadModel where none fits, or several do."""
+        """Return the .onnx files to compile, by part. Raises BadModel if no file or several files match."""
         whole = self.has(ENCODER) and (not self.named or self.has(DECODER))
         if whole and (not self.named or self.named[0].startswith(("encoder", "decoder"))):
             return {part: self.file(part) for part in (ENCODER, DECODER)}
         return {MODEL: self.named[1] if self.named else self.file(MODEL)}
 
     def is_named(self, part: str) -> bool:
-        """Whether the user named the file of this part."""
+        """Return whether the user named the file of this part."""
         role = self.named[0] if self.named else ""
         return role in _ROLES[part] or (part == MODEL and not role)
 
@@ -159,7 +159,7 @@ class Layout:
         return next((self.dtypes[key] for key in keys if key in self.dtypes), None)
 
     def _choices(self, part: str) -> dict[str, File]:
-        """The files that can be a part, by dtype; for each dtype that of the preferred role."""
+        """Return the files for a part by dtype. The preferred role wins within a dtype."""
         choices: dict[str, File] = {}
         for role in _ROLES[part]:
             choices = {**self.files.get(role, {}), **choices}
@@ -180,7 +180,7 @@ class Layout:
         return f"{self} has no {names}; export the {part} too"
 
     def _sizes_of(self, part: str) -> str:
-        """The dtypes that all parts have, with their sizes; those of `part` where they have none in common."""
+        """Return as text the dtypes that all parts have, with sizes, or those of `part` if there is no common dtype."""
         parts = [p for p in (ENCODER, DECODER) if self.has(p)] if part != MODEL else [MODEL]
         choices = [self._choices(p) for p in parts if self._chosen(p) is None]
         common = [dtype for dtype in choices[0] if all(dtype in c for c in choices)]
@@ -200,13 +200,13 @@ class Layout:
 
 
 def _listing(folder: Path) -> dict[str, int]:
-    """The files in a folder: their bytes by name; none if it is not there."""
+    """Return the files in a folder, with their size in bytes by name, or {} if there is no such folder."""
     files = folder.iterdir() if folder.is_dir() else ()
     return {path.name: path.stat().st_size for path in sorted(files) if path.is_file()}
 
 
 def _sizes(listing: Mapping[str, int]) -> dict[str, int]:
-    """The .onnx files of a listing, with the bytes of their external data."""
+    """Return the sizes of the .onnx files of a listing, including their external data."""
     sizes = {name: size for name, size in listing.items() if name.endswith(".onnx")}
     for name, size in listing.items():
         if (match := _DATA.fullmatch(name)) and match[1] in sizes:
@@ -215,13 +215,13 @@ def _sizes(listing: Mapping[str, int]) -> dict[str, int]:
 
 
 def _role(name: str) -> tuple[str, str]:
-    """Role and dtype by the name of a file; neither of them for other names."""
+    """Return role and dtype from the name of a file, or two empty strings for other names."""
     match = _NAME.fullmatch(name)
     return (match[1], match[2] or FULL) if match else ("", "")
 
 
 def _dtypes(text: str | None) -> dict[str, str]:
-    """`q4`, or `encoder=fp32,decoder=q4`: dtypes by part. Raises BadModel."""
+    """Return dtypes by part from `q4` or `encoder=fp32,decoder=q4`. Raises BadModel."""
     return dict(_by_part(text)) if text else {}
 
 
@@ -235,6 +235,6 @@ def _by_part(text: str) -> Iterator[tuple[str, str]]:
 
 
 def size_text(count: int) -> str:
-    """Bytes in decimal units with three digits: "1.63 GB"."""
+    """Return bytes in decimal units with three digits, such as "1.63 GB"."""
     unit, factor = next(((u, f) for u, f in (("GB", 10**9), ("MB", 10**6)) if count >= f), ("kB", 10**3))
     return f"{count / factor:.3g} {unit}"

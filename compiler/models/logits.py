@@ -1,6 +1,7 @@
-"""The logits of a decoder: which of its outputs they are, and those of all tokens where a file computes the last ones.
+"""Find the logits among a decoder's outputs, and compute them for all tokens if a file has only those of the last one.
 
-Exports differ in what comes before them (hidden states, pooled rows), so the name and the width decide, and no order.
+The position of the logits differs between exports, because some have hidden states or pooled rows before them. The
+name and the width therefore decide.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from intaglio.compiler.ir.graph import FLOATS, Graph, Node, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import slices
 
-_HIDDEN = "hidden"  # in the names of outputs that are rows of the model, before the head
+_HIDDEN = "hidden"  # in the names of outputs that are rows before the head
 
 
 def logits(graph: Graph, vocabulary: int | None) -> Value:
-    """The output [1, tokens, vocabulary] that is named so, or is the only one so wide. Raises BadModel.
+    """Return the output [1, tokens, vocabulary] with the name of logits, or the only one of that width.
 
-    vocabulary: what the configuration says, if it does.
+    vocabulary: the width in the configuration, if it has one. Raises BadModel if no single output matches.
     """
     rows = [v for v in graph.outputs if len(v.shape) == 3 and v.dtype in FLOATS]
     for choice in (
@@ -43,9 +44,10 @@ def _missing(rows: Sequence[Value], vocabulary: int | None) -> str:
 
 
 def of_all_tokens(graph: Graph, last: Value, tokens: Dim) -> Value:
-    """Logits of all tokens in the place of `last` [1, 1, vocabulary], those of the last one.
+    """Return the logits of all tokens, [1, tokens, vocabulary], in place of `last` [1, 1, vocabulary].
 
-    The node that picks the last row is left out, and what follows it is done to all rows. Raises BadModel.
+    Skip the node that selects the last row, and apply the nodes after it to all rows. Raises BadModel if no node
+    selects that row or if the nodes after it need a single row.
     """
     selection = _selection(graph, last, tokens)
     change = {selection.output: selection.inputs[0]}
@@ -67,7 +69,7 @@ _AGAIN = "export the model with the logits of all tokens (GenAI's builder: witho
 
 
 def _selection(graph: Graph, last: Value, tokens: Dim) -> Node:
-    """The node that picks the last of the tokens' rows on the way to `last`."""
+    """Return the node that selects the row of the last token for `last`. Raises BadModel if there is none."""
     value = last
     while (node := graph.producer(value)) is not None:
         if _picks_last(node, tokens):
@@ -90,5 +92,5 @@ def _picks_last(node: Node, tokens: Dim) -> bool:
 
 
 def _adds_an_axis(node: Node) -> bool:
-    """Whether a row without an axis of tokens gets one."""
+    """Return whether a node adds a token axis to a row without one."""
     return node.op in ("Unsqueeze", "Reshape") and node.output.shape == (1, 1, node.inputs[0].shape[-1])

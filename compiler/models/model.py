@@ -1,4 +1,4 @@
-"""What the families hand on: golden runs, and graphs that share weights with what a bundle needs beside them."""
+"""The results of the families: graphs that share weights, golden runs, and the other contents of a bundle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from intaglio.runtime.contract import NEW_TOKENS, PAST
 
 @dataclass(frozen=True)
 class Expected:
-    """Elements of an output: their flat indices `at`, the right values there, and the largest error allowed."""
+    """Elements of an output: their flat indices `at`, the expected values there, and the largest allowed error."""
 
     at: np.ndarray
     values: np.ndarray
@@ -25,9 +25,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class GoldenRun:
-    """A run of a program with the numbers that its outputs (or states) must have, by name.
+    """A run of a program with the expected numbers of its outputs or states, by name.
 
-    `tolerance`: the largest error of what steps write on the way to them, in proportion where values are above 1.
+    tolerance: the largest error of intermediate results, which is relative for values above 1.
     """
 
     program: str
@@ -39,9 +39,10 @@ class GoldenRun:
 
 @dataclass
 class Model:
-    """`graphs` by program name; `settings` becomes generation.json; `files` are copied into the bundle as they are.
+    """A compiled model. graphs: the programs by name. settings: the content of generation.json.
 
-    `precision`: what the report says of it (see passes/quantize.py). `notes`: what its user should know.
+    files: files that are copied into the bundle. precision: its part of the report (see passes/quantize.py). notes:
+    messages for the user.
     """
 
     kind: str
@@ -55,34 +56,34 @@ class Model:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoder as numpy runs it, with or without its caches. `encode` computes what an encoder hands it, by name."""
+    """A decoder that numpy runs, with or without its caches. `encode` computes the encoder's results by name."""
 
     graph: Graph
     encode: Callable[[], Mapping[str, np.ndarray]] = dict
 
     @cached_property
     def encoded(self) -> Mapping[str, np.ndarray]:
-        """Computed when it is first asked for, because an encoder takes seconds."""
+        """The encoder's results. They are computed on first use, because an encoder takes seconds."""
         return self.encode()
 
     def feeds(self, ids: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-        """Inputs and symbols for ids i64[1, n] and nothing before them."""
+        """Return inputs and symbols for ids i64[1, n] without earlier tokens."""
         return {"input_ids": ids, **evaluate.zeros(self.graph), **self.encoded}, {PAST: 0, NEW_TOKENS: ids.shape[1]}
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
-        """f32[1, n, vocabulary] for ids i64[1, n]."""
+        """Return the logits f32[1, n, vocabulary] for ids i64[1, n]."""
         return evaluate.run(self.graph, *self.feeds(ids))["logits"]
 
 
 def expected(array: np.ndarray, tolerance: float) -> Expected:
-    """A sample of an output."""
+    """Return a sample of an output with its tolerance."""
     return Expected(*sample(array), tolerance)
 
 
 def sample(array: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    """Evenly spread flat indices into `array`, up to `most`, and the values there.
+    """Return up to `most` evenly spread flat indices into `array`, and the values there.
 
-    Adapters need not agree where the reference has infinities or NaN: those are left out.
+    Infinities and NaN are left out, because adapters may differ there.
     """
     indices = np.unique(np.linspace(0, max(array.size - 1, 0), min(most, array.size)).astype(np.int64))
     finite = indices[np.isfinite(array.reshape(-1)[indices])]

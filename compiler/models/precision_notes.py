@@ -1,6 +1,6 @@
-"""Numbers of 64 bits are computed in 32 bits because WGSL has no others: what the user of a model should know.
+"""Notes for the user about 64-bit numbers, which are computed in 32 bits because WGSL has no 64-bit numbers.
 
-Inputs and constants that do not fit are refused: constants here, inputs when the model runs. A result that does not
+The compiler refuses constants that do not fit, and the runtime refuses such inputs. An integer result that does not
 fit wraps around, and an f64 loses digits.
 """
 
@@ -18,7 +18,7 @@ _NAMED = 4
 
 
 def notes(graph: Graph) -> list[str]:
-    """One line for each element type that is computed with fewer bits than it has."""
+    """Return one line for integers and one for f64, if the graph computes them with fewer bits than they have."""
     lines = []
     for dtypes, means in ((("i64", "u64"), "larger numbers wrap around"), (("f64",), "digits are lost")):
         nodes = [node for node in graph.nodes if _computes(node, dtypes)]

@@ -1,4 +1,4 @@
-"""What compiling would take of a source: the .onnx files by part, and the files of settings and text beside them."""
+"""The files that compiling would use: the .onnx files by part, and the settings and text files beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from intaglio.compiler.models import genai, tokenizer_files
 from intaglio.compiler.models.layout import File, Layout
 from intaglio.runtime.contract import PLAIN
 
-# Purpose -> the files that serve it, the preferred one first.
+# The files for each purpose, the preferred one first.
 _BESIDE = {
     "configuration": ("config.json", genai.NAME),
     "generation": ("generation_config.json",),
@@ -22,7 +22,7 @@ _BESIDE = {
 
 @dataclass(frozen=True)
 class Preview:
-    """`kind` of the bundle, the .onnx files by part, and the other files by purpose, None where there is none."""
+    """The kind of the bundle, the .onnx files by part, and the other files by purpose (None if missing)."""
 
     kind: str
     models: dict[str, File]
@@ -31,12 +31,12 @@ class Preview:
 
     @classmethod
     def of(cls, kind: str, layout: Layout, notes: list[str]) -> Self:
-        """Raises BadModel where no .onnx file fits, or several do."""
+        """Return the preview of a layout. Raises BadModel if no .onnx file or several files match."""
         return cls(kind, models(layout), {} if kind == PLAIN else dict(_beside(layout)), notes)
 
 
 def models(layout: Layout) -> dict[str, File]:
-    """The .onnx files that are compiled, by part, which need not be there yet. Raises BadModel."""
+    """Return the .onnx files to compile, by part. They may not exist yet. Raises BadModel."""
     named = genai.files(layout)
     if not named:
         return layout.sources()

@@ -1,8 +1,6 @@
-"""The reference: a model's own ONNX files, with the values between their nodes as outputs too, and what to feed them
-in each golden run of a bundle.
+"""The reference: a model's own ONNX files, with intermediate values as outputs, and their inputs in each golden run.
 
-Nothing here has been through a pass, or through the loader. The caller runs the files. Each family has its own
-reference.
+The loader and the passes do not touch these files. The caller runs them. Each family has its own reference.
 """
 
 from __future__ import annotations
@@ -20,12 +18,12 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 _CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 Arrays = Mapping[str, np.ndarray]
-Run = Callable[[str, Arrays], Arrays]  # a part by name, and its feeds -> its values by name
+Run = Callable[[str, Arrays], Arrays]  # runs a part by name on inputs; returns its values by name
 
 
 @dataclass(frozen=True)
 class Part:
-    """An ONNX model; external data lies in `folder`."""
+    """An ONNX model, with its external data in `folder`."""
 
     model: ModelProto
     folder: Path | None
@@ -33,24 +31,24 @@ class Part:
 
 @dataclass(frozen=True)
 class Observed:
-    """The values of a part in a run, feeds included, and the symbols that the part was loaded with."""
+    """The values of a part in a run, including its inputs, and the values of the symbols of its graph."""
 
     values: Arrays
     symbols: Mapping[str, int]
 
 
 class Reference(Protocol):
-    """`parts` under the names that their graphs were loaded by."""
+    """A reference. parts: the ONNX models under the names of their graphs."""
 
     parts: dict[str, Part]
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
-        """What the parts of which `program` is made compute in a golden run; these come in order."""
+        """Return what the parts of `program` compute in a golden run. Call this for the golden runs in order."""
         ...
 
 
 def exposed(part: Part, names: Collection[str]) -> ModelProto:
-    """The part's model with these values, those that it has, as outputs."""
+    """Return the part's model with those of the values `names` that it has as further outputs."""
     model = ModelProto()
     model.CopyFrom(part.model)
     made = {name for node in model.graph.node for name in node.output} - {o.name for o in model.graph.output}
@@ -59,9 +57,9 @@ def exposed(part: Part, names: Collection[str]) -> ModelProto:
 
 
 def in_f32(model: ModelProto) -> ModelProto:
-    """The model with f16 and bf16 computed in f32, from the same weights, as bundles do, and nothing rounded in vain.
+    """Return the model with f16 and bf16 computed in f32 from the same weights, as bundles compute them.
 
-    accuracy_level allows onnxruntime to round to 8 bits what meets packed weights.
+    Remove accuracy_level, which allows onnxruntime to round the factors of packed weights to 8 bits.
     """
     result = ModelProto()
     result.CopyFrom(model)
@@ -97,7 +95,7 @@ def _widen(graph: GraphProto) -> None:
 
 
 def inlined(model: ModelProto, known: Arrays) -> ModelProto:
-    """The model without its own functions, and with the branch that is taken in the place of every If on `known`."""
+    """Return the model with its functions inlined and each If on a value in `known` replaced by the branch taken."""
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     result = ModelProto()
@@ -116,7 +114,7 @@ def inlined(model: ModelProto, known: Arrays) -> ModelProto:
 
 
 def _branch(branch: GraphProto, reader: NodeProto, outputs: set[str]) -> list[NodeProto]:
-    """The nodes of a branch in the place of the If that takes it, under names of their own where they clash."""
+    """Return the nodes of a branch that replace its If, with new names for values whose names clash."""
     inner = {name for node in branch.node for name in node.output}
     names = {name: f"{name}.{reader.output[0]}" for name in inner & outputs - set(reader.output)}
     nodes = []

@@ -1,6 +1,6 @@
-"""The tokenizer of a model: tokenizer.json, or what the tokenizers library makes of the files of older folders.
+"""Read the tokenizer of a model: tokenizer.json, or one that the tokenizers library builds from older files.
 
-Those have vocab.json and merges.txt, a byte-level BPE as GPT-2 has it, and list special tokens in other files.
+The older files are vocab.json and merges.txt, a byte-level BPE as in GPT-2. Other files list the special tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILE, VOCABULARY, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
 SETTINGS, SPECIAL, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 NAMES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 
-# By the names that transformers gives them, without "Fast".
+# Tokenizer classes of transformers, without "Fast".
 _GPT2 = ("GPT2Tokenizer", "WhisperTokenizer", "CodeGenTokenizer")
 _QWEN2 = "Qwen2Tokenizer"
 _ROBERTA = ("RobertaTokenizer", "BartTokenizer", "LongformerTokenizer")
@@ -30,7 +30,7 @@ _FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 
 
 def read(layout: Layout) -> bytes | None:
-    """The tokenizer.json of a model, None where it has no tokenizer. Raises BadModel for files that make none."""
+    """Return the tokenizer.json of a model, or None if it has no tokenizer. Raises BadModel if the files are broken."""
     if (path := layout.find(FILE)) is not None:
         return path.read_bytes()
     merges = layout.find(MERGES)
@@ -58,13 +58,13 @@ def read(layout: Layout) -> bytes | None:
 
 
 def special_tokens(layout: Layout) -> dict[str, str]:
-    """The texts of special tokens by name, such as bos_token; those of tokenizer_config.json come first."""
+    """Return the texts of special tokens by name, such as bos_token. tokenizer_config.json has priority."""
     named = layout.json(SPECIAL) | {k: v for k, v in layout.json(SETTINGS).items() if v is not None}
     return {name: _text(named[name]) for name in NAMES if named.get(name)}
 
 
 def token_id(tokenizer: bytes | None, text: str | None) -> int | None:
-    """The id of a special token by its text, None where there is none."""
+    """Return the id of a special token by its text, or None. Raises BadModel if the tokenizer is broken."""
     try:
         tokens = json.loads(tokenizer or b"{}").get("added_tokens") or []
         return next((int(token["id"]) for token in tokens if token["content"] == text), None)
@@ -78,7 +78,7 @@ def _kind(layout: Layout) -> str:
 
 
 def _tokenizer(kind: str, vocabulary: dict[str, int], merges: list[tuple[str, str]], spaced: bool) -> Tokenizer:
-    """As transformers' convert_slow_tokenizer makes it. spaced: with a space before a text."""
+    """Return the tokenizer that transformers' convert_slow_tokenizer makes. spaced: add a space before a text."""
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix=""))
     if kind == _QWEN2:
         tokenizer.normalizer = normalizers.NFC()
@@ -92,7 +92,7 @@ def _tokenizer(kind: str, vocabulary: dict[str, int], merges: list[tuple[str, st
 
 
 def _surround(tokenizer: Tokenizer, kind: str, special: Mapping[str, str], settings: Mapping[str, Any]) -> None:
-    """Let the tokenizer put its own special tokens around a text."""
+    """Let the tokenizer add its special tokens around a text."""
 
     def token(name: str, default: str) -> tuple[str, int]:
         text = special.get(name, default)
@@ -115,7 +115,7 @@ def _surround(tokenizer: Tokenizer, kind: str, special: Mapping[str, str], setti
 
 
 def _add(tokenizer: Tokenizer, special: set[str], settings: Mapping[str, Any], added: Mapping[str, Any]) -> None:
-    """Add tokens in the order of their ids. Raises BadModel where the library numbers them otherwise."""
+    """Add tokens in the order of their ids. Raises BadModel if the library gives them other ids."""
     tokens = {int(i): _added(token) for i, token in (settings.get("added_tokens_decoder") or {}).items()}
     for text, i in added.items():
         tokens.setdefault(int(i), AddedToken(text, special=text in special, normalized=text not in special))
@@ -134,12 +134,12 @@ def _added(token: Mapping[str, Any]) -> AddedToken:
 
 
 def _text(token: Any) -> str:
-    """A special token, which is a text, or an object that holds it."""
+    """Return the text of a special token, which is a string or an object with the content."""
     return str(token.get("content", "")) if isinstance(token, dict) else str(token)
 
 
 def chat_template(layout: Layout) -> bytes | None:
-    """The chat template of a model, the default one of several, None where it has none."""
+    """Return the chat template of a model, the default one of several, or None."""
     if path := layout.find("chat_template.jinja"):
         return path.read_bytes()
     for name in ("chat_template.json", SETTINGS):
@@ -150,7 +150,7 @@ def chat_template(layout: Layout) -> bytes | None:
 
 
 def _templates(template: Any) -> Iterator[str]:
-    """The templates of a setting, which is one text, or lists several by name; the default one comes first."""
+    """Yield the templates of a setting, which is a string or a list by name. The default one comes first."""
     if isinstance(template, str):
         yield template
     elif isinstance(template, list):

@@ -1,7 +1,7 @@
-"""Language models: the folder that an exporter left becomes {prefill, step}, which share weights and caches.
+"""Language models: an exported folder becomes the programs {prefill, step}, which share weights and caches.
 
-The decoder is read without its cache, which the passes derive again. Tokens lie in a state: the host puts a prompt
-there, and each run reads its own tokens from it and writes the next one behind them.
+The decoder is read without its cache, which the passes derive again. A state holds the tokens. The host writes the
+prompt into it, and each run reads its tokens from it and writes the next token after them.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ class LanguageModel(Family):
         return text_tokens(self.files.get("tokenizer.json"), self.settings["vocabulary"], self._context)
 
     def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
-        """A few tokens through both programs. Their logits are those of the export, or of the packed weights."""
+        """Return runs of a few tokens in both programs, with the logits of the export or of the packed weights."""
         count = min(_CHECKED, self._context)
         ids = np.random.default_rng(0).integers(0, self.settings["vocabulary"], (1, count))
         decoder = decoder or self.decoder()
         logits = decoder.logits(ids)
         tokens = decoder_inputs.tokens_state(ids, self._context)
-        # Where a run's own numbers set the range that it rounds in, only a run of all tokens is what the export is.
+        # If the range of a rounding depends on the run, only a run of all tokens computes what the export computes.
         first = count if rounds_by_run(decoder.graph) else min(count, self.settings["chunk"], count - 1 or 1)
         runs = [(PREFILL, {PAST: 0, NEW_TOKENS: first}), *((STEP, {PAST: p}) for p in range(first, count))]
         last = [symbols[PAST] + symbols.get(NEW_TOKENS, 1) - 1 for _, symbols in runs]
@@ -122,7 +122,7 @@ class LanguageModel(Family):
 
 
 def sample_token(graph: Graph, at: Dim) -> int:
-    """Append the choice of the next token, written into the state `tokens` at row `at`; returns 1."""
+    """Append a SampleToken, which writes the next token into row `at` of the state `tokens`; return 1."""
     tokens = next(v for v in graph.states if v.name == TOKENS)
     sampling = graph.value(SAMPLING, TensorType("f32", (len(SAMPLING_OPTIONS),)))
     graph.states.append(sampling)

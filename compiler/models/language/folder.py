@@ -1,4 +1,4 @@
-"""The folder of a language model's export: file, sizes, end tokens, sampling defaults, tokenizer, chat template."""
+"""Read the folder of a language model: file, sizes, end tokens, sampling defaults, tokenizer, chat template."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from intaglio.compiler.reader import load
 from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
-LONGEST = 2048  # tokens that a cache is made for unless the user asks for more
-MOST = 8192  # tokens that masks can be understood for
-CHUNK = 256  # tokens that prefill takes at a time
+LONGEST = 2048  # tokens of the cache unless the user requests more
+MOST = 8192  # tokens up to which masks are recognised
+CHUNK = 256  # tokens that one run of prefill takes
 _IMAGES = ("pixel_values", "image_features", "image_embeds", "inputs_embeds")  # inputs of vision-language models
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A language model as an exporter leaves it, with room for `context` tokens. `files` go into the bundle as is."""
+    """An exported language model with room for `context` tokens. `files` are copied into the bundle."""
 
     decoder: Path
     context: int
     settings: dict[str, Any]
     files: dict[str, bytes]
     notes: list[str]
-    sizes: dict[str, int]  # of dimensions that the file gives names
+    sizes: dict[str, int]  # the sizes of named cache dimensions
     vocabulary: int | None  # the width of the logits
 
 
 def matches(layout: Layout) -> bool:
-    """Whether the configuration says that the model continues texts, GenAI's builder left it, or its inputs say so."""
+    """Return whether the model continues texts, by its configuration, GenAI's builder or its inputs."""
     config = layout.json("config.json")
     if (built := genai.read(layout)) is not None:
         return built.encoder is None and (not config or _continues_texts(config))
@@ -51,12 +51,12 @@ def _inputs(layout: Layout) -> list[str]:
 
 
 def _past(inputs: list[str]) -> bool:
-    """Whether these are the inputs of a decoder, with a cache, that has no encoder before it."""
+    """Return whether these are the inputs of a decoder with a cache and without an encoder."""
     return any(name.startswith("past") for name in inputs) and not any(name.startswith("encoder") for name in inputs)
 
 
 def _refuse_images(layout: Layout, config: dict[str, Any]) -> None:
-    """Raises BadModel for a decoder that takes images, or what was made of them."""
+    """Raise BadModel for a decoder that takes images or image features."""
     images = [name for name in _inputs(layout) if name in _IMAGES]
     if images:
         kind = (config.get("architectures") or [config.get("model_type") or "without config.json"])[0]
@@ -67,7 +67,10 @@ def _refuse_images(layout: Layout, config: dict[str, Any]) -> None:
 
 
 def read(layout: Layout, max_length: int | None = None) -> Folder:
-    """`max_length`: tokens of prompt and answer together. Raises BadModel, naming the file or setting at fault."""
+    """Read the folder. max_length: the tokens of prompt and answer together.
+
+    Raises BadModel, which names the wrong file or setting.
+    """
     built = genai.read(layout)
     config = layout.json("config.json") or (built.config if built else {})
     if built is None and not _continues_texts(config):
@@ -102,7 +105,7 @@ def _token(
     tokenizer: bytes | None,
     special: dict[str, str],
 ) -> Any:
-    """The id of a special token, or several, as the settings say, or else the tokenizer."""
+    """Return the id or ids of a special token, from the settings or else from the tokenizer."""
     for settings in (generation, config):
         if settings.get(f"{name}_id") is not None:
             return settings[f"{name}_id"]
@@ -110,7 +113,7 @@ def _token(
 
 
 def _limit(config: dict[str, Any]) -> int | None:
-    """The number of tokens that the model was made for, if the configuration says so."""
+    """Return the context length of the model, or None if the configuration does not have it."""
     return next((config[k] for k in LIMITS if isinstance(config.get(k), int) and config[k] > 0), None)
 
 
@@ -130,7 +133,7 @@ def _files(layout: Layout, tokenizer: bytes | None) -> dict[str, bytes]:
 
 
 def _notes(layout: Layout, config: dict[str, Any], generation: dict[str, Any], tokenizer: bytes | None) -> list[str]:
-    """What the folder lacks or says, and the user should know."""
+    """Return messages for the user about missing files and about settings that do not apply."""
     notes = []
     if not config:
         notes.append(f"{layout} has no config.json; the inputs of the model say that it continues texts")

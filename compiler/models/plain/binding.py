@@ -1,6 +1,6 @@
-"""Binding: what a user gives for the sizes and inputs that a model leaves free.
+"""Binding: the sizes and inputs that a user gives where the model leaves them free.
 
-A size goes by the name that the file gives it, and by input and axis (x.1); a shape gives all sizes of an input.
+The name of a size is its name in the file, or its input and axis (x.1). A shape gives all sizes of an input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_SIZE = 1 << 31
 
 
 def bound(model: ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
-    """`bind` as load.load takes it: arrays of the type of the inputs they replace, and sizes by their labels.
+    """Return `bind` as load.load takes it: arrays with the types of their inputs, and sizes by label.
 
     Raises BadModel for names that the model lacks, and for sizes that contradict the model or each other.
     """
@@ -38,7 +38,7 @@ def bound(model: ModelProto, bind: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def free(model: ModelProto) -> dict[str, tuple[str, int]]:
-    """The sizes that the model leaves free, by label, each with the first input and axis that has it."""
+    """Return the free sizes of the model by label, each with the first input and axis that has it."""
     result: dict[str, tuple[str, int]] = {}
     for i in load.free_inputs(model):
         for axis, size in enumerate(i.type.tensor_type.shape.dim):
@@ -48,7 +48,7 @@ def free(model: ModelProto) -> dict[str, tuple[str, int]]:
 
 
 def shown(value: Any) -> str:
-    """A size, a range or a shape, as the command line takes it."""
+    """Return a size, a range or a shape as text, as on the command line."""
     if isinstance(value, tuple):
         return "x".join(map(shown, value))
     if isinstance(value, range):
@@ -70,7 +70,7 @@ def _array(name: str, value: Any, of: onnx.ValueInfoProto) -> np.ndarray:
 
 
 def _sizes(name: str, value: Any, inputs: Mapping[str, onnx.ValueInfoProto]) -> Iterator[tuple[str, Any]]:
-    """The sizes that one binding gives, by label."""
+    """Yield the sizes that one binding gives, by label. Raises BadModel."""
     dims = {label: d for i in inputs.values() for label, d in _labels(i)}
     of, _, axis = name.rpartition(".")
     if name in inputs:
@@ -86,7 +86,7 @@ def _sizes(name: str, value: Any, inputs: Mapping[str, onnx.ValueInfoProto]) -> 
 
 
 def _labels(i: onnx.ValueInfoProto) -> list[tuple[str, onnx.TensorShapeProto.Dimension]]:
-    """The dimensions of an input that have a name, or none and no size."""
+    """Return the dimensions of an input that have no fixed size, with their labels."""
     dims = i.type.tensor_type.shape.dim
     return [(load.label(d, i.name, axis), d) for axis, d in enumerate(dims) if not d.HasField("dim_value")]
 
@@ -99,7 +99,7 @@ def _shape(name: str, shape: tuple[Any, ...], of: onnx.ValueInfoProto) -> Iterat
 
 
 def _axes(name: str, value: Any, sizes: tuple[Any, ...], of: onnx.ValueInfoProto) -> Iterator[tuple[str, Any]]:
-    """`sizes` of the first axes of an input, None where one stays free."""
+    """Yield by label the `sizes` of the first axes of an input, except those that are None."""
     for axis, (size, declared) in enumerate(zip(sizes, of.type.tensor_type.shape.dim, strict=False)):
         if size is None:
             continue

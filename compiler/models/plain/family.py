@@ -1,4 +1,4 @@
-"""Plain models: any ONNX model that no other family takes becomes the one program `main`."""
+"""Plain models: any ONNX model that no other family matches becomes the program `main`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from intaglio.compiler.semantics import evaluate
 from intaglio.runtime.contract import MAIN, PLAIN
 
 SEED = 0
-SMALL = 3  # for sizes that are not known
-TOLERANCE = 1e-4  # the largest error of a value, in proportion where an output has values above 1
+SMALL = 3  # the size of free dimensions in the golden run
+TOLERANCE = 1e-4  # the largest error of a value, relative to the largest value of the output if that is above 1
 
 _NARROW = (np.float16, ml_dtypes.bfloat16)
 
@@ -51,7 +51,7 @@ class PlainModel(Family):
         return cls(load.load(model, MAIN, folder=folder, bind=bound(model, request.bind)))
 
     def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
-        """One run on random inputs, at small sizes; none where the reference implementation refuses it."""
+        """Return one run on random inputs of small sizes, or none if numpy cannot evaluate it."""
         graph = self.graphs[MAIN]
         symbols = {s.name: max(s.low, min(s.high, SMALL)) for v in graph.inputs for s in v.type.symbols}
         random = np.random.default_rng(SEED)
@@ -62,7 +62,7 @@ class PlainModel(Family):
             inputs[v.name] = array.astype(DTYPES[v.dtype])
         try:
             outputs = evaluate.run(graph, inputs, symbols)
-        except Exception:  # whatever it raises: random indices, or sizes, may not be valid ones
+        except Exception:  # of any type: random indices or sizes may be invalid
             return []
         samples = {name: sample(y) for name, y in outputs.items()}
         expected = {
@@ -93,7 +93,7 @@ class PlainReference:
 
 
 def opened(source: Source) -> tuple[ModelProto, Path | None]:
-    """The model, and the folder of its external data."""
+    """Return the model and the folder of its external data, which is None for a model in memory."""
     if isinstance(source, ModelProto):
         return source, None
     return external_data.opened(source.named[1].path if source.named else source.file(MODEL).path)

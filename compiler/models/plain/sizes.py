@@ -1,6 +1,6 @@
-"""Free sizes: which of them must be given so that a refused model compiles. Found by trying, not by reasoning.
+"""Find by trial which free sizes a user must give so that a refused model compiles.
 
-A refusal far from the inputs rarely says which size it comes from, but a model that compiles with one given does.
+A refusal rarely shows which size causes it. If the model compiles with a given size, that size is the cause.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from intaglio.compiler.reader import load
 from intaglio.runtime.contract import FREE
 
 Bind = Mapping[str, Any]
-Attempt = Callable[[Bind], None]  # raises BadModel where the model does not compile with these sizes
+Attempt = Callable[[Bind], None]  # raises BadModel if the model does not compile with these sizes
 
-MOST_ATTEMPTS = 48  # to find out what helps
-RATE = 16_000  # samples a second, of models that take speech
+MOST_ATTEMPTS = 48  # compilations to try
+RATE = 16_000  # the sample rate in Hz of models that take speech
 
 _LENGTHS = re.compile(r"seq|len|time|frame|token|past|cache|history|^[tl]$")
 _IMAGES = re.compile(r"height|width|^[hw]$")
 _SUM = re.compile(rf"(?:\d+\*)?{FREE}\w+(?:[+-](?:\d+\*)?\w+)*")
-_SCALES = (1.0, 1 / 8, 4.0, 8.0, 128.0)  # of the example values, where those do not fit the model
-_WIDEST = 4  # times the example: the end of the ranges that are tried
-_BATCH = 4  # another size of a batch that became 1
+_SCALES = (1.0, 1 / 8, 4.0, 8.0, 128.0)  # factors of the example sizes, which may not fit the model
+_WIDEST = 4  # ranges to try end at this multiple of the example
+_BATCH = 4  # another batch size to try if the batch became 1
 
 
 def settle(model: ModelProto, bind: Bind, error: BadModel, attempt: Attempt) -> tuple[dict[str, Any], str]:
-    """`bind` with a batch of 1, if that is all that a refused model needs, and a note that says so.
+    """Return `bind` with a batch of 1, if a refused model then compiles, and a note for the user.
 
-    Raises `error` with what to give otherwise.
+    Otherwise raise `error` with the sizes that the user must give.
     """
     search = _Search(model, bind, attempt)
     if search.batch and search.works(search.batch):
@@ -65,7 +65,7 @@ class _Search:
         return self._error(sizes) is None
 
     def note(self) -> str:
-        """What a user should know of a batch that became 1."""
+        """Return a note for the user about a batch that became 1."""
         names = ", ".join(self.batch)
         for size in (range(1, 2 * _BATCH + 1), _BATCH):
             if self.works(dict.fromkeys(self.batch, size)):
@@ -74,7 +74,7 @@ class _Search:
         return f"the batch ({names}) is 1; the model does not compile with another one"
 
     def explained(self, error: BadModel) -> BadModel:
-        """`error` in the user's own names, with what to give at its end."""
+        """Return `error` with the user's own names and, at its end, the sizes that the user must give."""
         candidates, rest = self._candidates()
         if candidates:
             needed = self._needed(candidates)
@@ -86,7 +86,7 @@ class _Search:
         return self._refusal(error, f"; what can be given: --bind NAME=SIZE for {listed(list(self._places))}")
 
     def _candidates(self) -> tuple[dict[str, Any], BadModel | None]:
-        """Sizes, and inputs if need be, with which the model compiles; else how it is refused with sizes alone."""
+        """Return sizes (and inputs if needed) with which the model compiles, or {} and its error with sizes alone."""
         rest: BadModel | None = None
         for scale in _SCALES if self._places else _SCALES[:1]:
             sizes = self._sizes(scale)
@@ -100,7 +100,7 @@ class _Search:
         return {}, rest
 
     def _needed(self, candidates: dict[str, int]) -> dict[str, int]:
-        """As few of the candidates as the model needs (QuickXplain, Junker 2004)."""
+        """Return a minimal set of the candidates that the model needs (QuickXplain, Junker 2004)."""
 
         def needed(fixed: dict[str, int], of: Sequence[str]) -> dict[str, int]:
             if self.works(fixed):
@@ -114,7 +114,7 @@ class _Search:
         return needed({}, sorted(candidates, key=lambda name: (name not in self.batch, name in self._switches)))
 
     def _wide(self, needed: dict[str, int]) -> dict[str, range]:
-        """Ranges that the model takes instead of needed sizes, all of them at once."""
+        """Return ranges that the model accepts together in place of needed sizes."""
         wide: dict[str, range] = {}
         for name in needed.keys() - self.batch.keys() - self._switches.keys() - self._ranges.keys():
             for low in (1, needed[name]):
@@ -124,7 +124,7 @@ class _Search:
         return wide
 
     def _final(self, error: BadModel) -> BadModel:
-        """A refusal that sizes do not cure."""
+        """Return a refusal that no size removes."""
         if isinstance(error, UnsupportedOperator) and any("computed at run time" in r.why for r in error.reasons):
             names = list(_switches(self._model))
             end = f"; an input that decides it can be given: --bind NAME=VALUE or NAME=FILE.npy for {listed(names, 80)}"
@@ -178,12 +178,12 @@ class _Search:
         return "batch" in name or (axis == 0 and rank > 1 and not _LENGTHS.search(name))
 
     def _is_inner(self, label: str) -> bool:
-        """Whether it may be the batch of a state [layers, batch, units]: without a name, and not the last axis."""
+        """Return whether a size may be the batch of a state [layers, batch, units]: unnamed and not the last axis."""
         (_, axis), (_, rank) = self._places[label], self._types[label]
         return not self._words(label) and axis < rank - 1
 
     def _words(self, label: str) -> str:
-        """The name of a size in lower case, empty if it has none."""
+        """Return the name of a size in lower case, or "" if it has none."""
         name, axis = self._places[label]
         return "" if label == f"{name}.{axis}" else label.lower()
 
@@ -193,7 +193,7 @@ class _Search:
 
 
 def _switches(model: ModelProto) -> dict[str, bool]:
-    """The inputs that may decide shapes: integers and booleans of rank 0 or 1, and whether each is one number."""
+    """Return the integer and boolean inputs of rank 0 or 1, which may decide shapes, and whether each is one number."""
     result: dict[str, bool] = {}
     for i in load.free_inputs(model):
         dims = i.type.tensor_type.shape.dim
@@ -203,7 +203,7 @@ def _switches(model: ModelProto) -> dict[str, bool]:
 
 
 def _value(name: str) -> int:
-    """An example of an input that is one number."""
+    """Return an example value of an input that is one number."""
     return RATE if re.search(r"^sr$|rate", name.lower()) else 1
 
 
@@ -212,7 +212,7 @@ def _nodes(error: BadModel) -> set[str]:
 
 
 def _sum(label: str, sizes: Mapping[str, int]) -> int:
-    """The value of a label such as past + 1, 0 where it is not arithmetic on labels."""
+    """Return the value of a label such as past + 1, or 0 if it is not arithmetic on labels."""
     try:
         tree = ast.parse(label, mode="eval").body
         return max(0, _evaluated(tree, sizes)) if isinstance(tree, ast.BinOp) else 0
@@ -232,7 +232,7 @@ def _option(name: str, value: Any) -> str:
 
 
 def _example(sizes: Mapping[str, int], wide: Mapping[str, range]) -> str:
-    """The options that give sizes, each with the range that may stand there instead."""
+    """Return the options that give sizes, each with the range that the model also accepts."""
     options = [
         _option(name, size) + (f" (or {binding.shown(wide[name])})" if name in wide else "")
         for name, size in sizes.items()

@@ -1,7 +1,7 @@
-"""Whisper: the folder that an exporter left becomes {mel, encode, detect, prefill, step}.
+"""Whisper: an exported folder becomes the programs {mel, encode, detect, prefill, step}.
 
-Only the decoder without a cache is read; the passes derive the cache from it, so split, merged and one-file exports are
-one case. What depends on the audio alone, the keys and values of cross-attention, moves into `encode`.
+The decoder is read without its cache, which the passes derive again, so split, merged and one-file exports become the
+same graph. Keys and values of cross-attention depend only on the audio, so `encode` computes them.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Whisper(Family):
         }
 
     def _ending(self, program: str, new: Dim) -> tuple[Pass, ...]:
-        """The passes that let a program of the decoder choose a token after its `new` ones."""
+        """Return the passes that let a program of the decoder choose the token after its `new` tokens."""
         tokens = self.settings["languages"].values() if program == DETECT else None
         rules = sampling_rules(self.settings, self._vocabulary, tokens)
         return partial(last_position, tokens=new), partial(sample_token, rules=rules, symbols=self._symbols, new=new)
@@ -153,7 +153,7 @@ class Whisper(Family):
 
 
 def _spectrogram(folder: Folder) -> Graph:
-    """The spectrogram, which leaves the loudest power so far in a state for the next window."""
+    """Return the graph of the spectrogram. A state keeps the largest power so far for the next window."""
     frames = FRAMES_PER_POSITION * folder.positions
     symbols = Symbol(OPENING, 0, 1), Symbol(PADDING, 0, frames)
     bind = {symbol.name: known([dim(symbol)], (1,)) for symbol in symbols}
@@ -167,9 +167,10 @@ def _spectrogram(folder: Folder) -> Graph:
 
 
 def _encoder(folder: Folder) -> Graph:
-    """The encoder: input_features f32[1,mels,frames] -> last_hidden_state f32[1,positions,width].
+    """Return the encoder: input_features f32[1, mels, frames] -> last_hidden_state f32[1, positions, width].
 
-    It may also have outputs with keys and values of cross-attention [1,heads,positions,head_dim].
+    It may also have outputs with keys and values of cross-attention [1, heads, positions, head_dim].
+    Raises BadModel for other inputs or outputs.
     """
     model, data = external_data.opened(folder.encoder)
     inputs = load.input_types(model)
@@ -187,7 +188,10 @@ def _encoder(folder: Folder) -> Graph:
 
 
 def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
-    """Move what depends on the encoder's rows alone into the encoder's graph, its results into shared states."""
+    """Move the nodes that depend only on the encoder's rows into the encoder; return the number of shared states.
+
+    The encoder writes the results of these nodes to the shared states.
+    """
     rows = next(v for v in decoder.inputs if len(v.shape) == 3)
     hidden = encoder.outputs[0]
     moved: set[Node] = set()
@@ -211,7 +215,7 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
 
 
 def sampling_rules(settings: Mapping[str, Any], vocabulary: int, tokens: Iterable[int] | None) -> dict[str, Any]:
-    """Which tokens may be chosen: those that `settings` allows by the rules of texts, or else one of `tokens`."""
+    """Return the rules for the next token: those of `settings` for texts or, if `tokens` is given, one of these."""
     rules = {k: settings[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")}
     if tokens is None:
         return rules | {k: bits(settings[k], vocabulary) for k in ("suppress", "suppress_first")}
@@ -220,9 +224,9 @@ def sampling_rules(settings: Mapping[str, Any], vocabulary: int, tokens: Iterabl
 
 
 def sample_token(graph: Graph, rules: Mapping[str, Any], symbols: Symbols, new: Dim) -> int:
-    """Append the choice of the next token, written into the state `tokens` behind the `new` ones; returns 1.
+    """Append a WhisperToken, which writes the next token after the `new` ones into the state `tokens`; return 1.
 
-    rules: by `sampling_rules`.
+    rules: the result of `sampling_rules`.
     """
     logits = graph.outputs[0]
     state = next(v for v in graph.states if v.name == TOKENS)
@@ -234,7 +238,7 @@ def sample_token(graph: Graph, rules: Mapping[str, Any], symbols: Symbols, new: 
 
 
 def bits(tokens: Iterable[int], vocabulary: int) -> np.ndarray:
-    """A set of tokens as u32[ceil(vocabulary / 32)], token i in bit i % 32 of word i // 32."""
+    """Return a set of tokens as u32[ceil(vocabulary / 32)], with token i in bit i % 32 of word i // 32."""
     flags = np.zeros(-(-vocabulary // 32) * 32, np.uint8)
     flags[[t for t in tokens if t < vocabulary]] = 1
     return np.packbits(flags, bitorder="little").view("<u4")

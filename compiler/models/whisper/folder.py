@@ -1,4 +1,4 @@
-"""The folder of a Whisper export: files, sizes, special tokens by role, suppression lists and limits."""
+"""Read the folder of a Whisper export: files, sizes, special tokens by role, suppression lists and limits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FRAMES_PER_POSITION = 2  # the encoder halves the frames of the spectrogram, and
 
 @dataclass(frozen=True)
 class Folder:
-    """A Whisper as an exporter leaves it: `mels` bands, `positions` of two frames in the encoder, `context` tokens."""
+    """An exported Whisper with `mels` bands, `positions` of two frames in the encoder, and `context` tokens."""
 
     encoder: Path
     decoder: Path
@@ -35,7 +35,7 @@ class Folder:
 
 
 def matches(layout: Layout) -> bool:
-    """Whether the configuration says Whisper, or the folder's files look like an encoder and a decoder."""
+    """Return whether the configuration is of a Whisper or, for a folder, whether it has the file of an encoder."""
     config = layout.json("config.json")
     if not config and (built := genai.read(layout)) is not None:
         config = built.config
@@ -45,7 +45,7 @@ def matches(layout: Layout) -> bool:
 
 
 def read(layout: Layout) -> Folder:
-    """Raises BadModel, naming the file or setting that is missing and where it comes from."""
+    """Read the folder. Raises BadModel, which names the missing file or setting and its source."""
     built = genai.read(layout)
     config = layout.json("config.json") or (built.config if built else {})
     if not config:
@@ -84,13 +84,13 @@ def read(layout: Layout) -> Folder:
 
 
 def _files(layout: Layout) -> tuple[Path, Path]:
-    """Encoder and decoder."""
+    """Return the files of the encoder and the decoder."""
     decoder, encoder = layout.file(DECODER), layout.file(ENCODER)
     return encoder.path, decoder.path
 
 
 def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[str, Any]:
-    """generation.json: special tokens by role, suppression lists, and limits."""
+    """Return the content of generation.json: special tokens by role, suppression lists and limits."""
     try:
         added = {t["content"]: int(t["id"]) for t in json.loads(tokenizer)["added_tokens"]}
     except (ValueError, KeyError, TypeError) as e:
@@ -126,7 +126,7 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
 
 
 def _defaults(config: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Language and task of recordings unless a user asks for others: what the export fixes, else the model's choice."""
+    """Return the default language and task: those that the export sets, else None (detect) and transcribe."""
     forced = {pair[1] for pair in config.get("forced_decoder_ids") or [] if settings["multilingual"]}
     language = next((code for code, i in settings["languages"].items() if i in forced), None)
     task = next((name for name, i in settings["tasks"].items() if i in forced), "transcribe")
@@ -139,7 +139,7 @@ def _defaults(config: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any
 
 
 def _notes(layout: Layout, settings: dict[str, Any], generation: dict[str, Any], named: str) -> list[str]:
-    """What the export says and the user should know: `named` is the file that says it."""
+    """Return messages for the user about the settings in the file `named`."""
     notes = []
     if generation.get("suppress_tokens") is None:
         why = "lacks suppress_tokens" if layout.find("generation_config.json") else "has no generation_config.json"
@@ -154,7 +154,7 @@ def _notes(layout: Layout, settings: dict[str, Any], generation: dict[str, Any],
 
 
 def _advice(layout: Layout) -> str:
-    """What to do without a configuration, by the inputs of the encoder."""
+    """Return advice for a folder without a configuration, by the inputs of the encoder."""
     inputs = [i.name for i in load.read(layout.file(ENCODER).path).graph.input]
     if "input_features" in inputs:
         return "the encoder takes input_features, as Whisper's do: copy config.json and generation_config.json there"

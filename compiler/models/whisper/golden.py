@@ -1,4 +1,4 @@
-"""Golden values of a Whisper: what numpy computes for a tone, and a few tokens, on the graphs as they are."""
+"""Golden values of a Whisper: the results of numpy for a tone and a few tokens on the current graphs."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from intaglio.runtime.contract import (
 
 @dataclass(frozen=True)
 class Tone:
-    """A second of a rising tone: the inputs of the program mel, and the spectrogram that it gives.
+    """A second of a rising tone: the inputs of the program mel, and its spectrogram.
 
-    `runs`: the symbols of every golden run, and its outputs. The first run has nothing before and after it.
+    runs: the symbols and outputs of each golden run. The first run neither opens nor ends the recording.
     """
 
     inputs: dict[str, np.ndarray]
@@ -50,6 +50,7 @@ class Tone:
 
 
 def tone(spectrogram: Graph) -> Tone:
+    """Return the tone and its spectrograms, computed with the graph `spectrogram`."""
     samples = np.arange(mel.RATE, dtype=np.float64) / mel.RATE
     audio = np.zeros(next(v.fixed_shape for v in spectrogram.inputs if v.name == AUDIO), np.float32)
     rising = 0.5 * np.sin(2 * np.pi * (200 + 900 * samples) * samples)
@@ -61,7 +62,7 @@ def tone(spectrogram: Graph) -> Tone:
 
 
 def encoded(encoder: Graph, features: np.ndarray) -> dict[str, np.ndarray]:
-    """What the encoder leaves for the decoder: its rows, and the states that it writes, by name."""
+    """Return what the decoder reads from the encoder, by name: its rows, and the states that it writes."""
     outputs = (*encoder.outputs, *(out for node in encoder.nodes for out in node.written))
     feeds = {v.name: features for v in encoder.inputs} | evaluate.zeros(encoder)
     values = {v: feeds[v.name] for v in (*encoder.inputs, *encoder.states)}
@@ -71,12 +72,13 @@ def encoded(encoder: Graph, features: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def prompt(settings: Mapping[str, Any]) -> list[int]:
+    """Return the shortest prompt: the start token and no timestamps."""
     return [settings["start"], settings["no_timestamps"]]
 
 
 def checks(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Decoder) -> list[GoldenRun]:
-    """The tone through every program, and a few tokens."""
-    # Where a run's own numbers set the range that it rounds in, a step is not what the export computes for all tokens.
+    """Return golden runs of all programs on the tone and a few tokens."""
+    # If the range of a rounding depends on the run, a step differs from the export, which reads all tokens.
     rounds = rounds_by_run(decoder.graph)
     ids = np.array([[*prompt(settings), *([] if rounds else _ordinary_tokens(settings))]], np.int64)
     tokens = {TOKENS: tokens_state(ids, context)}

@@ -1,4 +1,4 @@
-"""The languages of Whisper: codes by the English names that generation settings may have in their place."""
+"""The languages of Whisper: codes by English name, because generation settings may have either."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The log-mel spectrogram of Whisper, as an ONNX model like any other: it is compiled, checked and run the same way.
+"""The log-mel spectrogram of Whisper as an ONNX model, which is compiled, checked and run like any other.
 
-A short-time Fourier transform is a convolution with windowed sines and cosines; the squares of both, weighted by the
-mel filters, are the power in each band.
+A short-time Fourier transform is a convolution with windowed sines and cosines. The sum of the squares of both,
+weighted by the mel filters, is the power in each band.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 N_FFT, HOP, RATE = 400, 160, 16_000
-FLOOR = 1e-10  # powers below this count as this
-SILENCE = -10.0  # the log10 of that: what the state `loudest` holds before the first window
+FLOOR = 1e-10  # the smallest power; smaller ones are replaced by it
+SILENCE = -10.0  # log10 of FLOOR: the state `loudest` before the first window
 RANGE = 8.0  # the spectrogram reaches this many powers of ten below its loudest value
 
 
 def filters(bands: int) -> np.ndarray:
-    """Triangular filters [201, bands], spaced and normalised as in Slaney's Auditory Toolbox (librosa's default).
+    """Return triangular filters [201, bands] of Slaney's Auditory Toolbox (the default of librosa).
 
-    Linear below 1 kHz at 200/3 Hz a mel, logarithmic above with 27 steps to a factor of 6.4.
+    The mel scale is linear below 1 kHz, with 200/3 Hz per mel. Above, it is logarithmic, with 27 mels for a factor of
+    6.4.
     """
     top = _mel(np.array(RATE / 2))
     edges = _hertz(np.linspace(0, top, bands + 2))
@@ -38,7 +39,7 @@ def _hertz(mels: np.ndarray) -> np.ndarray:
 
 
 def fourier() -> np.ndarray:
-    """Windowed cosines, then sines, [2 * 204, 1, 400]: each padded with zero rows from 201 to a multiple of four."""
+    """Return windowed cosines, then sines, [2 * 204, 1, 400]. Zero rows pad the 201 rows of each to 204."""
     n = np.arange(N_FFT)
     angles = 2 * np.pi * np.outer(np.arange(N_FFT // 2 + 1), n) / N_FFT
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * n / N_FFT)
@@ -47,15 +48,15 @@ def fourier() -> np.ndarray:
 
 
 def model(bands: int, frames: int) -> onnx.ModelProto:
-    """The spectrogram of a window of a recording.
+    """Return the model that computes the spectrogram of a window of a recording.
 
     audio f32[1,1,160*frames+400], loudest f32[1,1,1], opening i64[1], padding i64[1] ->
     input_features f32[1,bands,frames], loudest_now f32[1,1,1].
 
-    `audio` has 200 samples of context at both ends. With `opening` 1 the window opens the recording, and the first 200
-    mirror those after the recording's first sample, whatever they are. The last `padding` frames lie after the
-    recording, and their features are zeros. `loudest` is the largest log10 power of the windows so far, -10 if there
-    is none, because the floor follows the loudest; `loudest_now` is that of this window too.
+    `audio` has 200 samples of context at both ends. If `opening` is 1, the window opens the recording, and its first
+    200 samples are replaced by the mirror image of those after the recording's first sample. The last `padding` frames
+    lie after the recording, and their features are zeros. `loudest` is the largest log10 power of the earlier windows,
+    or -10 if there are none. It sets the floor. `loudest_now` also includes this window.
     """
     half = N_FFT // 2
     weights = {

@@ -1,4 +1,4 @@
-"""The reference of a Whisper: the spectrogram's own model, the exporter's encoder, and its decoder."""
+"""The reference of a Whisper: the model of the spectrogram, and the exported encoder and decoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from intaglio.runtime.contract import ENCODE, MEL, NEW_TOKENS, OPENING, PADDING,
 
 
 class WhisperReference:
-    """Keeps what the encoder computes from one run to the next, as the programs keep what they make of it."""
+    """The reference of a Whisper. It keeps the encoder's results between runs, as the states of the programs do."""
 
     def __init__(self, folder: Folder) -> None:
         model, data = external_data.opened(folder.encoder)
