@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TEXT = ROOT / "compiler" / "text.txt"  # that prompts are cut from
-COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/tuning.py"
+TEXT = ROOT / "compiler" / "models" / "calibration.txt"  # that prompts are cut from
+COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/plan_file.py", "runtime/designs_file.py"
 MATVEC = 16384, 4096  # inputs, outputs
 # Model -> what `intaglio compile` is told beside it.
 OPTIONS = {

@@ -17,7 +17,7 @@ from benchmarks import adapter, agreement, ceilings, compile_time, ggml, report,
 from benchmarks.engines import ENGINES, Listed, engine
 from benchmarks.kernels import inputs, matrix, product
 from benchmarks.measure import measured
-from benchmarks.models import ROOT, TEXT, Models
+from benchmarks.models import COMPILER, ROOT, TEXT, Models
 from benchmarks.workloads import SIZES, TOKENS, Inputs, language, matmul, transcribe
 
 LAVAPIPE = adapter.Adapter("llvmpipe", "CPU", "Vulkan", "Mesa")
@@ -28,6 +28,10 @@ def result(*seconds: float, start: float = 1.0, peak: int = 1 << 20, tokens: tup
     runs = {"encode": [{"wall": s, "cpu": 2 * s} for s in seconds]}
     told = {"runs": runs, "start": {"wall": start, "cpu": start}, "peak": peak, "tokens": [list(tokens)]}
     return told | {"work": {}, "adapter": "a card", "version": "1.0"}
+
+
+def test_what_is_read_of_the_repository_is_there() -> None:
+    assert TEXT.is_file() and all((ROOT / part).exists() for part in COMPILER)
 
 
 def test_medians_over_all_rounds_and_ratios() -> None:
