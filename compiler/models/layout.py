@@ -190,9 +190,6 @@ class Layout:
 
     def _example(self, part: str) -> str:
         smallest = min(self._choices(part).values(), key=lambda file: file.size).dtype
-        if part == MODEL and self.elsewhere:
-            folders = ", ".join(f"{self}/{folder}" for folder in self.elsewhere)
-            return f"{self} has no .onnx file, but inner folders have; name one of {folders[:150]}"
         if part == MODEL:
             return f"--dtype {smallest}"
         each = (f"{p}={min(self._choices(p).values(), key=lambda f: f.size).dtype}" for p in (ENCODER, DECODER))

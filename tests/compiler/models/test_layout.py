@@ -52,6 +52,13 @@ def test_the_one_dtype_of_a_hub_is_taken(tmp_path: Path, suffix: str) -> None:
     assert layout.file(MODEL).path == tmp_path / f"llama/onnx/model{suffix}.onnx"
 
 
+def test_other_folders_with_models_do_not_hide_what_to_type(tmp_path: Path) -> None:
+    folder = hub(LLAMA, tmp_path / "llama", "", "_q4")
+    (folder / "openvino").mkdir()
+    shutil.copy(folder / "onnx" / "model.onnx", folder / "openvino" / "model.onnx")
+    assert "choose with --dtype" in refusal(Layout.of(folder).file, MODEL)
+
+
 def test_of_several_dtypes_one_is_chosen(tmp_path: Path) -> None:
     folder = hub(WHISPER, tmp_path / "whisper", "", "_q4", "_quantized")
     text = refusal(Layout.of(folder).file, DECODER)
