@@ -20,7 +20,7 @@ from benchmarks.turns import Turns
 from benchmarks.workloads import WORKLOADS
 
 LARGE, SMALL = 4096, 512  # rows of square matrices, for GPUs and for software adapters
-# Workload -> what `intaglio run` is told, to see it as a user does.
+# Workload -> options of `intaglio run`, to measure it as a user sees it.
 USER = {
     "transcribe": ["--audio", "examples/jfk.wav"],
     "smollm2-f32": ["--prompt", "The capital of France is", "--max-tokens", "16"],

@@ -1,6 +1,6 @@
 """Whether engines say the same: their tokens, and their numbers.
 
-Four bits are rounded by every engine in its own way, so there it is told how far each one's scores are from those in
+Every engine rounds to four bits in its own way. There the report says how far each one's scores are from those in
 f32: by the Kullback-Leibler divergence of the probabilities of the next token, in nats. An engine is wrong if it is
 more than a quarter as far off as one that knows nothing and finds all tokens equally likely.
 """

@@ -1,4 +1,6 @@
-"""What the adapter can do at most, by programs that do nothing else: `python -m benchmarks.ceilings` prints both.
+"""The adapter's speed of arithmetic and of copying, by programs that do nothing else.
+
+`python -m benchmarks.ceilings` prints both.
 
 Arithmetic: chains of multiply-adds in f32 that depend on nothing but themselves. Memory: a buffer copied to
 another by a kernel, and by the driver; the faster one counts, with the bytes that it reads and those that it writes.

@@ -22,7 +22,7 @@ NARROW = (30, 60)  # layers of the random models that are small but deep
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds of processor time in user and system mode, of all threads, and bytes of memory at most."""
+    """Seconds of processor time of all threads, in user and system mode, and the peak memory in bytes."""
 
     cpu: float
     peak: int

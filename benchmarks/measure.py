@@ -61,7 +61,7 @@ def measured(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def peak() -> int:
-    """Bytes of memory that this process had at most. Linux counts in ru_maxrss what its parent had when it forked."""
+    """Peak memory of this process in bytes. Linux counts in ru_maxrss what its parent had when it forked."""
     status = Path("/proc/self/status")
     if status.exists() and (most := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         return 1024 * int(most[1])

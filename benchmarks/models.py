@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 TEXT = ROOT / "compiler" / "models" / "calibration.txt"  # that prompts are cut from
 COMPILER = "compiler", "codegen", "templates", "runtime/plan.py", "runtime/plan_file.py", "runtime/designs_file.py"
 MATVEC = 16384, 4096  # inputs, outputs
-# Model -> what `intaglio compile` is told beside it.
+# Model -> options of `intaglio compile`.
 OPTIONS = {
     "whisper": [],
     "smollm2-f32": [],

@@ -103,7 +103,7 @@ def _compared(what: str, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> l
 
 
 def peaks(results: Results) -> dict[str, dict[str, float]]:
-    """MiB of memory that each engine's process took at most, by workload; medians of the rounds."""
+    """Peak memory of each engine's process in MiB, by workload; medians of the rounds."""
     return {
         workload: {name: statistics.median(r["peak"] for r in of) / 2**20 for name, of in engines.items() if of}
         for workload, engines in results.items()

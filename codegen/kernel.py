@@ -19,8 +19,9 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import FLOATS, Node, Operator, TensorType, Value, type_of
+from intaglio.compiler.ir.nodes import Node, Operator
 from intaglio.compiler.ir.packed import PackedMatrix
+from intaglio.compiler.ir.values import FLOATS, TensorType, Value, type_of
 from intaglio.compiler.reader import kernels
 
 _LANES = 64

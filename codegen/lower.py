@@ -11,9 +11,11 @@ from intaglio.codegen.ops import elementwise
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import UNDECIDED, UnsupportedOperator
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Elementwise
 from intaglio.compiler.ir.refusals import Refusals
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.semantics.shapes import slices
 
 assert ops  # importing it filled OPS

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from intaglio.codegen.shader import Shader
-from intaglio.compiler.ir.graph import TensorType
+from intaglio.compiler.ir.values import TensorType
 
 _STEPS = 8  # a name lists up to this many steps of a tail
 _Detail = Callable[[Shader], str]

@@ -18,7 +18,7 @@ from intaglio.codegen.storage import Storage
 from intaglio.codegen.target import MAX_IMAGES
 from intaglio.codegen.tidy import tidy
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import TensorType
+from intaglio.compiler.ir.values import TensorType
 from intaglio.compiler.semantics.shapes import broadcast_strides
 from intaglio.runtime.plan import ACCESS
 

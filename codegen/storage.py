@@ -15,8 +15,8 @@ from intaglio.codegen.kernel import Weight, most
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.target import TEXTURE_HEIGHT, TEXTURE_ROW, TEXTURE_WIDTH
 from intaglio.codegen.weights import kernel_layout_size, weight_identity
-from intaglio.compiler.ir.graph import Value
 from intaglio.compiler.ir.packed import PackedMatrix
+from intaglio.compiler.ir.values import Value
 from intaglio.runtime.limits import TEXELS, WORD
 
 Root = Value | Weight

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from intaglio.codegen import wgsl
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import Value
+from intaglio.compiler.ir.values import Value
 
 _LONGEST = 72  # characters; of a longer formula, only the operators are listed
 

@@ -11,7 +11,7 @@ from intaglio.codegen.kernel import Operand, Weight, most
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.weights import kernel_layout_size
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import TensorType
+from intaglio.compiler.ir.values import TensorType
 from intaglio.runtime.limits import WORD
 
 

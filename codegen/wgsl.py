@@ -10,7 +10,7 @@ from intaglio.codegen.kernel import scalar, stored
 from intaglio.compiler.ir.dims import Dim, Expr, NotLinear
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import LOGIC, PREDICATES, Expression
-from intaglio.compiler.ir.graph import FLOATS
+from intaglio.compiler.ir.values import FLOATS
 from intaglio.compiler.semantics.shapes import strides
 
 # One row per operator: the text of its value, from its arguments. A bool is a u32, 0 or 1.

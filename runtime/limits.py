@@ -31,8 +31,8 @@ LARGER_LIMITS = {
 # What kernels may need beyond the defaults: features, with wgpu's names for them, and those limits.
 FEATURES = {"shader-f16": "shader-f16", "subgroups": "subgroup"}
 TIERS = (*FEATURES, "larger-limits")
-# The WGSL extension that a tier enables, where the implementation wants to read so: Tint refuses subgroup operations
-# without the line, naga refuses the line. Whoever compiles a shader puts it on top of the text when it is wanted.
+# The line of WGSL that enables a tier on some implementations: Tint refuses subgroup operations without the line, naga
+# refuses the line. A runtime on Tint puts the line on top of the text.
 ENABLES = {"subgroups": "enable subgroups;"}
 # The WGSL language feature of storage textures that are read: every implementation that bundles run on has it.
 READ_ONLY_IMAGES = "readonly_and_readwrite_storage_textures"

@@ -58,11 +58,11 @@ class Intaglio(Engine):
         """Call `first` after each prefill: it reads the first token back."""
         replay = self._session.replay
 
-        def told(program: str, *rest: Any) -> np.ndarray | None:
+        def counting(program: str, *rest: Any) -> np.ndarray | None:
             result = replay(program, *rest)
             if program == "prefill":
                 first()
             return result
 
-        with mock.patch.object(self._session, "replay", told):
+        with mock.patch.object(self._session, "replay", counting):
             yield

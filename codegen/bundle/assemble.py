@@ -23,7 +23,8 @@ from intaglio.codegen.target import MAX_BINDING
 from intaglio.codegen.weights import WeightStore, weight_identity
 from intaglio.compiler.ir.dims import fixed
 from intaglio.compiler.ir.errors import UnsupportedOperator
-from intaglio.compiler.ir.graph import Graph, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.models.model import Model
 from intaglio.runtime import plan as plans
 from intaglio.runtime.designs_file import FOLDER

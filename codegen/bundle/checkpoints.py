@@ -13,7 +13,8 @@ import numpy as np
 from intaglio.codegen.kernel import stored
 from intaglio.codegen.lower import Dispatch
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Graph, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.models.model import GoldenRun, sample
 from intaglio.compiler.semantics import evaluate
 from intaglio.runtime.instruments.golden import Check, Slice

@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from intaglio.codegen.kernel import Weight
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.traffic import touched
-from intaglio.compiler.ir import graph
+from intaglio.compiler.ir import nodes
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import text
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Origin as ValueOrigin
+from intaglio.compiler.ir.values import Value
 from intaglio.runtime.instruments import provenance
 from intaglio.runtime.instruments.provenance import Operand, Operation, Origin, Outline, Work
 from intaglio.runtime.sizes import Size
@@ -18,7 +22,7 @@ _EXPRESSIONS = ("steps", "tail", "gate", "scored", "masked", "weighed")  # attri
 
 
 def describe(
-    models: Mapping[str, Outline], programs: Mapping[str, graph.Graph], dispatches: Mapping[str, Sequence[Dispatch]]
+    models: Mapping[str, Outline], programs: Mapping[str, Graph], dispatches: Mapping[str, Sequence[Dispatch]]
 ) -> provenance.Graph:
     """Return the content of graph.json.
 
@@ -31,7 +35,7 @@ def describe(
     )
 
 
-def outline(g: graph.Graph) -> Outline:
+def outline(g: Graph) -> Outline:
     """Return the outline of a graph as it is now, without its weights."""
     values = [*g.inputs, *g.states, *g.values(), *g.outputs]
     return Outline(
@@ -42,10 +46,10 @@ def outline(g: graph.Graph) -> Outline:
     )
 
 
-def _operation(g: graph.Graph, node: graph.Node) -> Operation:
+def _operation(g: Graph, node: Node) -> Operation:
     consts = [v is not None and v.const is not None and g.producer(v) is None for v in node.reads]
     reads = [
-        "" if v is None else graph.argument(v) if const else v.name for v, const in zip(node.reads, consts, strict=True)
+        "" if v is None else nodes.argument(v) if const else v.name for v, const in zip(node.reads, consts, strict=True)
     ]
     return Operation(
         node.op,
@@ -54,11 +58,11 @@ def _operation(g: graph.Graph, node: graph.Node) -> Operation:
         tuple(reads),
         tuple(i for i, const in enumerate(consts) if const),
         tuple(v.name for v in node.outputs),
-        ", ".join(f"{k}={text(a) if k in _EXPRESSIONS else graph.short(a)}" for k, a in sorted(node.settings.items())),
+        ", ".join(f"{k}={text(a) if k in _EXPRESSIONS else nodes.short(a)}" for k, a in sorted(node.settings.items())),
     )
 
 
-def _work(graph: graph.Graph, dispatches: Sequence[Dispatch]) -> tuple[Work, ...]:
+def _work(graph: Graph, dispatches: Sequence[Dispatch]) -> tuple[Work, ...]:
     index = {node: i for i, node in enumerate(graph.nodes)}
     last = {value: d for d in dispatches for value in d.kernel.writes.values()}
     return tuple(
@@ -71,7 +75,7 @@ def _work(graph: graph.Graph, dispatches: Sequence[Dispatch]) -> tuple[Work, ...
     )
 
 
-def _operand(d: Dispatch, name: str, touched: tuple[Size, ...], last: Mapping[graph.Value, Dispatch]) -> Operand:
+def _operand(d: Dispatch, name: str, touched: tuple[Size, ...], last: Mapping[Value, Dispatch]) -> Operand:
     operand, place = d.kernel.operands[name], d.places[name]
     value = operand.value if isinstance(operand, Weight) else operand
     return Operand(
@@ -91,7 +95,7 @@ def _layout(weight: Weight) -> str:
     return weight.layout if weight.format == "f32" else f"{weight.layout} {weight.format}"
 
 
-def _origin(origin: graph.Origin | None) -> Origin | None:
+def _origin(origin: ValueOrigin | None) -> Origin | None:
     if origin is None:
         return None
     return Origin(origin.model, origin.name, tuple((kind, _sizes(dims)) for kind, dims in origin.views))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intaglio.compiler.ir.graph import CacheWrite, Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import CacheWrite, Node
 from intaglio.compiler.ir.operators import Linear, Write
+from intaglio.compiler.ir.values import Value
 
 
 def absorb_writes(graph: Graph) -> int:

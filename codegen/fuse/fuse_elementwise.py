@@ -11,8 +11,10 @@ from dataclasses import replace
 from intaglio.codegen.fuse.hosts import by_fours
 from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.expression import ELEMENTWISE, shifted, step
-from intaglio.compiler.ir.graph import Graph, Node, Tail, Value, operands
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node, Tail, operands
 from intaglio.compiler.ir.operators import Elementwise, Linear
+from intaglio.compiler.ir.values import Value
 
 _ONE_BY_ONE = ("Elementwise", "Conv", "ConvTranspose")  # their kernels finish one element at a time
 

@@ -10,8 +10,10 @@ from dataclasses import replace
 from intaglio.codegen.fuse.hosts import by_fours
 from intaglio.compiler.ir.dims import divides
 from intaglio.compiler.ir.expression import shifted
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Elementwise, Linear
+from intaglio.compiler.ir.values import Value
 
 
 def fuse_gate(graph: Graph) -> int:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from intaglio.codegen.fuse.hosts import is_one_row
 from intaglio.codegen.target import MAX_BINDINGS
 from intaglio.compiler.ir.dims import divides
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear, Prologue
+from intaglio.compiler.ir.values import Value
 
 _KINDS = {"LayerNormalization": "layernorm", "RMSNormalization": "rmsnorm"}
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from intaglio.codegen.fuse.hosts import is_one_row
 from intaglio.compiler.ir.dims import divides, fixed
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear, Rotary, RotaryTail
+from intaglio.compiler.ir.values import Value
 
 
 def fuse_rotary(graph: Graph) -> int:

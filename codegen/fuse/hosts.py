@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import SMOOTH
-from intaglio.compiler.ir.graph import Value
 from intaglio.compiler.ir.operators import Elementwise
+from intaglio.compiler.ir.values import Value
 
 
 def is_one_row(shape: tuple[Dim, ...]) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from intaglio.compiler.ir.dims import divides
-from intaglio.compiler.ir.graph import CacheWrite, Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import CacheWrite, Node
 from intaglio.compiler.ir.operators import Attention, HeadNorm, Rotary, Write
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.passes.canonical import reshape
 from intaglio.compiler.rewrite.builder import GraphBuilder
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Elementwise
 from intaglio.compiler.rewrite.elementwise_chains import rounding, spelled
 

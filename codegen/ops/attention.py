@@ -10,8 +10,9 @@ from intaglio.codegen.kernel import Kernel, groups, own, refuse
 from intaglio.codegen.ops.attention_steps import changes, in_steps
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Attention
+from intaglio.compiler.ir.values import Value
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that an invocation processes at a time

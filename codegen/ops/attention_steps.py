@@ -13,8 +13,9 @@ from intaglio.codegen.ops.norm import softmax_of
 from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.expression import Expression, shifted
-from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Attention
+from intaglio.compiler.ir.values import TensorType, Value
 from intaglio.compiler.semantics.operators import expression
 from intaglio.compiler.semantics.shapes import broadcast_strides
 

@@ -16,7 +16,8 @@ from intaglio.codegen.ops.linear import tail_operands
 from intaglio.codegen.target import MAX_TRIPS, MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import Node, TensorType, Value, type_of
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import TensorType, Value, type_of
 from intaglio.compiler.semantics.evaluate import concrete
 from intaglio.compiler.semantics.windows import Window, windows
 

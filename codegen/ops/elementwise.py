@@ -11,8 +11,9 @@ from intaglio.codegen.target import MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Elementwise, Write
+from intaglio.compiler.ir.values import TensorType, Value
 from intaglio.compiler.semantics.shapes import broadcast_strides, content, paddings, slices
 
 _LANES = 64

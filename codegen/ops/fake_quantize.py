@@ -7,8 +7,9 @@ from intaglio.codegen.kernel import Kernel, fours, groups, own, refuse, rows_of
 from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import FakeQuantize
+from intaglio.compiler.ir.values import TensorType, Value
 
 
 @own(FakeQuantize)

@@ -10,8 +10,9 @@ from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, own, pe
 from intaglio.codegen.ops.linear import label, parts, tail_operands
 from intaglio.codegen.weights import kernel_layout_size, stored_rows
 from intaglio.compiler.ir.dims import Dim, divides
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Resample
+from intaglio.compiler.ir.values import Value
 
 
 @op("Gather")

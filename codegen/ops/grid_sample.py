@@ -5,7 +5,7 @@ from __future__ import annotations
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, op, operand, per_element, refuse
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.nodes import Node
 
 _CUBIC = "select(((-0.75 * d + 3.75) * d - 6.0) * d + 3.0, (1.25 * d - 2.25) * d * d + 1.0, d <= 1.0)"  # Keys, 1981
 # mode: elements per result along an axis, the weight of an element at distance d

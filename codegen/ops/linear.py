@@ -11,8 +11,9 @@ from intaglio.codegen.target import MAX_BINDING, MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, fixed, high
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear
+from intaglio.compiler.ir.values import Value
 
 # rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along columns and rows
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}

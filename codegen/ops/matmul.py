@@ -7,7 +7,7 @@ from intaglio.codegen.kernel import Kernel, groups, op, operand, per_element, re
 from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.semantics.shapes import broadcast, broadcast_strides
 
 _TILE = 4  # rows and columns that an invocation computes

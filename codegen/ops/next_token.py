@@ -8,8 +8,9 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, operand, own
 from intaglio.codegen.target import MAX_INVOCATIONS
 from intaglio.compiler.ir.dims import fixed
-from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import SampleToken, WhisperToken
+from intaglio.compiler.ir.values import TensorType, Value
 from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 _LANES = MAX_INVOCATIONS

@@ -11,7 +11,8 @@ from intaglio.codegen.ops.linear import tail_operands
 from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 
 # invocations that share a row, rows of a workgroup
 _LANES = {"lanes8x4": (8, 4), "lanes64": (64, 1), "lanes256": (256, 1)}

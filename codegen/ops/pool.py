@@ -11,7 +11,8 @@ from intaglio.codegen.kernel import Kernel, op, operand, per_element, refuse, wg
 from intaglio.codegen.ops.conv import tap, trips
 from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.semantics.windows import Window, windows
 
 

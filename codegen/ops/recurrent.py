@@ -6,8 +6,9 @@ from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, operand, own, refuse
 from intaglio.codegen.target import MAX_INVOCATIONS, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Recurrent
+from intaglio.compiler.ir.values import Value
 from intaglio.runtime.limits import WORD
 
 _LANES = MAX_INVOCATIONS

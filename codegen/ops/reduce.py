@@ -14,7 +14,8 @@ from intaglio.codegen.kernel import Kernel, groups, most, op, operand, per_eleme
 from intaglio.codegen.target import MAX_TRIPS, MAX_WORKGROUPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import DTYPES, FLOATS, Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import DTYPES, FLOATS, Value
 from intaglio.compiler.semantics.shapes import axis_of, integers
 
 _LONG = 4096  # a result of more elements takes a whole workgroup

@@ -7,8 +7,9 @@ from typing import Any
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, operand, own
 from intaglio.compiler.ir.dims import fixed
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Rotary
+from intaglio.compiler.ir.values import Value
 
 _LANES = 64
 

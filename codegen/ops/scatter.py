@@ -12,7 +12,7 @@ from intaglio.codegen.ops.gather import elements, tuples
 from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.nodes import Node
 
 _COMBINE = {"add": "before + value", "mul": "before * value", "max": "max(before, value)", "min": "min(before, value)"}
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
 Label = str | int  # the axes of an ellipsis are labelled -1, -2, ..., from the last

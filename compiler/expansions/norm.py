@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
 

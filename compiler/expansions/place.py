@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, fixed
-from intaglio.compiler.ir.graph import Node, Value, known
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value, known
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import axis_of
 from intaglio.compiler.semantics.types import element

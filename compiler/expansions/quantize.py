@@ -6,7 +6,8 @@ import ml_dtypes
 import numpy as np
 
 from intaglio.compiler.ir.errors import UnsupportedOperator
-from intaglio.compiler.ir.graph import DTYPES, Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import DTYPES, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import axis_of
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, fixed
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
 # the gates of each cell, and its activations: of the gates, of the candidate, of the result

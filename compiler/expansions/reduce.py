@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.graph import FLOATS, Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import FLOATS, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import axis_of
 

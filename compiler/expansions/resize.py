@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from intaglio.compiler.ir.dims import high
-from intaglio.compiler.ir.graph import FLOATS, Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import FLOATS, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.resize import nearest, outside, resized, weighted
 

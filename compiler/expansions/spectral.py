@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.ir.dims import fixed
-from intaglio.compiler.ir.graph import DTYPES, Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import DTYPES, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.spectrum import frames, transform
 

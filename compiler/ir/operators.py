@@ -11,7 +11,8 @@ from typing import Any, Generic
 
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import CacheWrite, Node, Operator, T, Value, operands
+from intaglio.compiler.ir.nodes import CacheWrite, Node, Operator, T, operands
+from intaglio.compiler.ir.values import Value
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from onnx import ModelProto
 
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph, Node, TensorType, Value, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import DTYPES, FLOATS, TensorType, Value, known
 from intaglio.compiler.models import logits
 from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.rewrite.builder import GraphBuilder

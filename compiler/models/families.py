@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from intaglio.compiler.ir.graph import Value
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.models import hub
 from intaglio.compiler.models.accuracy import compare
 from intaglio.compiler.models.family import Family, Passes, Request, Source

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from intaglio.compiler.ir.dims import Dim, low
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import FLOATS, Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import FLOATS, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import slices
 

@@ -7,7 +7,8 @@ fit wraps around, and an f64 loses digits.
 from __future__ import annotations
 
 from intaglio.compiler.ir.expression import BITWISE, UNARY
-from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 
 _COMPUTE = (
     UNARY - {"Identity"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir.graph import DTYPES, Graph, Node, Value, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import DTYPES, Value, known
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply
 from intaglio.compiler.rewrite.views import permutation

@@ -5,7 +5,8 @@ from __future__ import annotations
 from intaglio.compiler.expansions import EXPANSIONS
 from intaglio.compiler.ir.dims import NotLinear
 from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from intaglio.compiler.ir.graph import Graph, Node, Value, argument
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node, argument
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.rewrite.pattern import Bound, Chain, OneOf, Op, Outcome, Pattern, Rule, Variable, match, watched
 
 _LISTED = 3  # refusals to list

@@ -6,7 +6,9 @@ transpose. After this pass the reshapes and transposes are one chain of views ag
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir.graph import Graph, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.passes.canonical import reshape
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply

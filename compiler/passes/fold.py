@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 
 
 def fold(graph: Graph) -> int:

@@ -15,7 +15,8 @@ import numpy as np
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir import operators as own
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import Graph, Value, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import Value, known
 from intaglio.compiler.rewrite import views
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.elementwise_chains import chain_source, expression, operand_of

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.graph import Graph, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.passes.canonical import permutation
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply

@@ -10,9 +10,11 @@ import ml_dtypes
 import numpy as np
 
 from intaglio.compiler.ir.errors import UnsupportedOperator
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import FakeQuantize
 from intaglio.compiler.ir.refusals import Refusals
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
-from intaglio.compiler.ir.graph import Graph, Node, Value, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear, Rotary
+from intaglio.compiler.ir.values import Value, known
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.passes.positions import data_free
 from intaglio.compiler.rewrite import provenance, views

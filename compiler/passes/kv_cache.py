@@ -12,8 +12,10 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import ELEMENTWISE
-from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Attention, FakeQuantize, Linear, Rotary
+from intaglio.compiler.ir.values import TensorType, Value, known
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.elementwise_chains import rounding
 

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from intaglio.compiler.ir.dims import divides, fixed
 from intaglio.compiler.ir.encoded import EncodedWeight
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear as LinearLayer
 from intaglio.compiler.ir.operators import Window
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.passes.canonical import reshape
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply

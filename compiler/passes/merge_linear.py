@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from intaglio.compiler.ir.dims import low
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear
 from intaglio.compiler.ir.packed import stacked
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import slices
 

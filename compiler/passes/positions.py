@@ -11,7 +11,9 @@ import numpy as np
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import Graph, Node, Value, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value, known
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics import evaluate
 

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler.ir.dims import divides
-from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear
 from intaglio.compiler.ir.packed import QUANTIZED, STORAGE, PackedMatrix, pack
+from intaglio.compiler.ir.values import TensorType, Value
 from intaglio.compiler.semantics import evaluate
 
 _LEAST = 1024  # elements; smaller tensors keep their format

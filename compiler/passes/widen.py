@@ -12,7 +12,9 @@ import numpy as np
 from onnx import TensorProto
 
 from intaglio.compiler.ir.encoded import SMALL, EncodedWeight
-from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, operands, type_of
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node, operands
+from intaglio.compiler.ir.values import TensorType, Value, type_of
 from intaglio.compiler.semantics.evaluate import concrete
 from intaglio.compiler.semantics.infer import infer
 

@@ -17,8 +17,10 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import DTYPES, OPSET, Graph, Node, Origin, TensorType, Value, operands
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import OPSET, Node, operands
 from intaglio.compiler.ir.refusals import Refusals
+from intaglio.compiler.ir.values import DTYPES, Origin, TensorType, Value
 from intaglio.compiler.reader import contrib, enum_attributes, onnx_functions
 from intaglio.compiler.reader.control import CONTROL, MOST_UNROLLED, Scope
 from intaglio.compiler.reader.operators import how

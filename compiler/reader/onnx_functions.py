@@ -13,7 +13,7 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 from intaglio.compiler.expansions import EXPANSIONS
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.expression import ELEMENTWISE
-from intaglio.compiler.ir.graph import OPSET, Node
+from intaglio.compiler.ir.nodes import OPSET, Node
 from intaglio.compiler.reader.kernels import has_kernel
 from intaglio.compiler.semantics import operators
 from intaglio.compiler.semantics.types import proto_type

@@ -8,7 +8,7 @@ from onnx import defs
 
 from intaglio.compiler.expansions import EXPANSIONS
 from intaglio.compiler.ir.expression import ELEMENTWISE
-from intaglio.compiler.ir.graph import OPSET
+from intaglio.compiler.ir.nodes import OPSET
 from intaglio.compiler.reader import onnx_functions
 from intaglio.compiler.reader.contrib import BEFORE, CONTRIB, DOMAIN
 from intaglio.compiler.reader.control import CONTROL

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from intaglio.compiler.ir.errors import UnsupportedOperator
-from intaglio.compiler.ir.graph import DTYPES, Graph, Node, known, operands
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node, operands
+from intaglio.compiler.ir.values import DTYPES, known
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.shapes import axis_of

@@ -12,7 +12,7 @@ from onnx import AttributeProto, TensorProto
 
 from intaglio.compiler.ir import memory_mapped
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import DTYPES
+from intaglio.compiler.ir.values import DTYPES
 from intaglio.compiler.semantics.types import element
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from intaglio.compiler.ir import operators
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.encoded import EncodedWeight
-from intaglio.compiler.ir.graph import DTYPES, Content, Graph, Node, Operator, TensorType, Value, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node, Operator
 from intaglio.compiler.ir.packed import PackedMatrix
+from intaglio.compiler.ir.values import DTYPES, Content, TensorType, Value, known
 from intaglio.compiler.rewrite.provenance import backward_origin, forward_origin
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.operators import KNOWN

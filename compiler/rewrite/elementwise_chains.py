@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from intaglio.compiler.ir.expression import BINARY, UNARY, Expression, shifted, step
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import FakeQuantize
+from intaglio.compiler.ir.values import Value
 
 
 def chain_source(graph: Graph, value: Value) -> tuple[Value, list[Node]]:

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler.ir import operators as own
-from intaglio.compiler.ir.graph import Graph, Node, Value, type_of
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value, type_of
 from intaglio.compiler.rewrite.builder import Declined, GraphBuilder
 from intaglio.compiler.rewrite.elementwise_chains import chain_source, operand_of
 from intaglio.compiler.semantics import operators

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.ir.graph import Graph, Node, Origin, Value, View
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Write
+from intaglio.compiler.ir.values import Origin, Value, View
 from intaglio.compiler.rewrite.views import permutation
 
 _VIEWS = ("Reshape", "Transpose")  # what they make holds every element once

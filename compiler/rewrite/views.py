@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.semantics import evaluate
 
 VIEWS = frozenset({"Reshape", "Transpose", "Expand"})

@@ -10,8 +10,10 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import DTYPES, Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.packed import PackedMatrix
+from intaglio.compiler.ir.values import DTYPES, Value
 from intaglio.compiler.semantics.operators import evaluate
 
 

@@ -14,7 +14,8 @@ from intaglio.compiler.ir.dims import NotLinear
 from intaglio.compiler.ir.encoded import SMALL, EncodedWeight, dequantize
 from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import PREDICATES
-from intaglio.compiler.ir.graph import DTYPES, Node, TensorType, known, type_of
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import DTYPES, TensorType, known, type_of
 from intaglio.compiler.semantics import evaluate, operators
 from intaglio.compiler.semantics.shape_arithmetic import ON_DIMS
 from intaglio.compiler.semantics.shapes import DataDependent

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.expression import Argument, Expression, operator
-from intaglio.compiler.ir.graph import DTYPES, OPSET, CacheWrite, Node, TensorType, Value, operands
+from intaglio.compiler.ir.nodes import OPSET, CacheWrite, Node, operands
 from intaglio.compiler.ir.operators import (
     OWN,
     Attention,
@@ -28,6 +28,7 @@ from intaglio.compiler.ir.operators import (
     Rotary,
     Window,
 )
+from intaglio.compiler.ir.values import DTYPES, TensorType, Value
 from intaglio.compiler.semantics.erf import erf
 
 KNOWN = frozenset({s.name for s in onnx.defs.get_all_schemas() if not s.domain} | OWN.keys())  # names of operators

@@ -13,7 +13,7 @@ import numpy as np
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, NotLinear
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.nodes import Node
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.semantics.shapes import DataDependent
 from intaglio.compiler.semantics.types import types
 

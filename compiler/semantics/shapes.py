@@ -7,7 +7,8 @@ import math
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, NotLinear
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Node, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 
 
 def broadcast(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:

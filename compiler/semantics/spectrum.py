@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, NotLinear
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import TensorType, Value
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import ELEMENTWISE, PREDICATES
-from intaglio.compiler.ir.graph import DTYPES, OPSET, Node, TensorType, Value, type_of
+from intaglio.compiler.ir.nodes import OPSET, Node
 from intaglio.compiler.ir.operators import Linear, Recurrent, Resample, Write
+from intaglio.compiler.ir.values import DTYPES, TensorType, Value, type_of
 from intaglio.compiler.semantics import operators
 from intaglio.compiler.semantics.resize import resized
 from intaglio.compiler.semantics.shapes import DataDependent, axis_of, broadcast, content, integers, paddings, slices

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, NotLinear
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import TensorType, Value
 
 _MOST = 1 << 31  # what an attribute may count
 

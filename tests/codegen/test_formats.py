@@ -12,9 +12,9 @@ from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Weight
 from intaglio.codegen.weights import kernel_layout_size, to_kernel_layout
 from intaglio.commands import compile
-from intaglio.compiler.ir.graph import TensorType, Value
 from intaglio.compiler.ir.packed import FORMATS as PACKED
 from intaglio.compiler.ir.packed import QUANTIZED, STORAGE, pack
+from intaglio.compiler.ir.values import TensorType, Value
 from intaglio.runtime.limits import TEXELS
 
 

@@ -9,7 +9,8 @@ from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.names import names
 from intaglio.codegen.shader import Shader
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
-from intaglio.compiler.ir.graph import Node, TensorType, Value
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import TensorType, Value
 
 T = dim(Symbol("new_tokens", 1, 64))
 

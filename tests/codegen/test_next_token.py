@@ -13,7 +13,7 @@ from parity import Build, compiled, opened
 
 import tint
 from intaglio.compiler.ir.dims import Symbol, dim
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import SampleToken
 from intaglio.runtime.session import Session
 

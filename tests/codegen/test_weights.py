@@ -21,7 +21,7 @@ from intaglio.codegen.kernel import Weight
 from intaglio.codegen.ops import linear
 from intaglio.codegen.target import MAX_BINDING
 from intaglio.codegen.weights import kernel_layout_size, to_kernel_layout
-from intaglio.compiler.ir.graph import TensorType, Value, type_of
+from intaglio.compiler.ir.values import TensorType, Value, type_of
 from intaglio.compiler.models import families
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace

@@ -18,7 +18,7 @@ from bundles import accept, whole_plan
 from parity import Build, compiled, device, opened
 
 from intaglio.compiler.ir.dims import Symbol, dim
-from intaglio.compiler.ir.graph import known
+from intaglio.compiler.ir.values import known
 from intaglio.runtime import native
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.errors import BadBundle

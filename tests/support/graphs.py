@@ -11,7 +11,8 @@ import onnx
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Symbol, dim
-from intaglio.compiler.ir.graph import DTYPES, Graph, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import DTYPES, Value
 from intaglio.compiler.reader import load
 from intaglio.compiler.semantics import evaluate
 

@@ -20,7 +20,9 @@ from intaglio.codegen.bundle import write
 from intaglio.codegen.fuse.pipeline import FUSE
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.graph import DTYPES, Graph, Node, TensorType, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import DTYPES, TensorType, Value
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.merge_linear import merge_linear

@@ -7,8 +7,9 @@ from graphs import feeds
 from parity import Build
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
-from intaglio.compiler.ir.graph import Graph, Value, known
+from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.operators import Rotary
+from intaglio.compiler.ir.values import Value, known
 from intaglio.compiler.semantics import evaluate
 
 P = dim(Symbol("P", 0, 40))

@@ -13,8 +13,10 @@ from typing import Any, Self, cast
 import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
-from intaglio.compiler.ir.graph import Graph, Node, TensorType
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import SampleToken
+from intaglio.compiler.ir.values import TensorType
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE, DecoderReference

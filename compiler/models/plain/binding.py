@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto
 
 from intaglio.compiler.ir.errors import BadModel, listed
-from intaglio.compiler.ir.graph import DTYPES
+from intaglio.compiler.ir.values import DTYPES
 from intaglio.compiler.reader import load
 
 MAX_SIZE = 1 << 31

@@ -11,7 +11,8 @@ import numpy as np
 from onnx import ModelProto
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.graph import DTYPES, FLOATS, Graph
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import DTYPES, FLOATS
 from intaglio.compiler.models import precision_notes
 from intaglio.compiler.models.family import Family, Request, Source
 from intaglio.compiler.models.layout import MODEL

@@ -15,7 +15,7 @@ from typing import Any
 from onnx import ModelProto
 
 from intaglio.compiler.ir.errors import MOST, BadModel, Reason, UnsupportedOperator, listed
-from intaglio.compiler.ir.graph import FLOATS
+from intaglio.compiler.ir.values import FLOATS
 from intaglio.compiler.models.plain import binding
 from intaglio.compiler.reader import load
 from intaglio.runtime.contract import FREE
@@ -40,6 +40,8 @@ def settle(model: ModelProto, bind: Bind, error: BadModel, attempt: Attempt) -> 
     Otherwise raise `error` with the sizes that the user must give.
     """
     search = _Search(model, bind, attempt)
+    if isinstance(error, UnsupportedOperator) and not all(reason.why for reason in error.reasons):
+        raise search.final(error) from error  # no size replaces a kernel
     if search.batch and search.works(search.batch):
         return {**bind, **search.batch}, search.note()
     raise search.explained(error) from error
@@ -80,9 +82,9 @@ class _Search:
             needed = self._needed(candidates)
             return self._refusal(error, f"; give sizes, for example {_example(needed, self._wide(needed))}")
         if not isinstance(error, UnsupportedOperator):
-            return self._final(error)
+            return self.final(error)
         if not self._places or (rest is not None and _nodes(rest) <= _nodes(error)):
-            return self._final(rest or error)
+            return self.final(rest or error)
         return self._refusal(error, f"; what can be given: --bind NAME=SIZE for {listed(list(self._places))}")
 
     def _candidates(self) -> tuple[dict[str, Any], BadModel | None]:
@@ -123,7 +125,7 @@ class _Search:
                     wide[name] = tried
         return wide
 
-    def _final(self, error: BadModel) -> BadModel:
+    def final(self, error: BadModel) -> BadModel:
         """Return a refusal that no size removes."""
         if isinstance(error, UnsupportedOperator) and any("computed at run time" in r.why for r in error.reasons):
             names = list(_switches(self._model))

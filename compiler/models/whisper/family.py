@@ -15,8 +15,10 @@ import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim, fixed
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import FLOATS, Graph, Node, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import WhisperToken
+from intaglio.compiler.ir.values import FLOATS, known
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE

@@ -10,7 +10,9 @@ from onnx import NodeProto
 
 from intaglio.compiler.ir.dims import NotLinear
 from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import Graph, Node, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 from intaglio.compiler.reader.contrib import attention, fused, quantize
 from intaglio.compiler.rewrite.builder import GraphBuilder
 

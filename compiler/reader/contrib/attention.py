@@ -11,7 +11,8 @@ import numpy as np
 
 from intaglio.compiler.ir.dims import Dim, divides, fixed, less
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import DTYPES, Node, Value, known
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import DTYPES, Value, known
 from intaglio.compiler.reader.contrib.refuse import refuse, refuse_inputs
 from intaglio.compiler.rewrite.builder import GraphBuilder
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from intaglio.compiler.ir.graph import Node, Value, known
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value, known
 from intaglio.compiler.reader.contrib.refuse import refuse
 from intaglio.compiler.rewrite.builder import GraphBuilder
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from intaglio.compiler.ir.encoded import EncodedWeight, dequantize
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import FLOATS, Node, Value
 from intaglio.compiler.ir.memory_mapped import moved
+from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import FLOATS, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
 Results = list[Value | None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from intaglio.compiler.ir.errors import UnsupportedOperator
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.nodes import Node
 
 
 def refuse(node: Node, *attributes: str) -> None:

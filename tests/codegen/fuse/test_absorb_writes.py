@@ -7,7 +7,8 @@ from graphs import feeds, graph, ops, random, unchanged
 
 from intaglio.codegen.fuse.absorb_writes import absorb_writes
 from intaglio.compiler.ir.dims import Symbol, dim
-from intaglio.compiler.ir.graph import Graph, TensorType
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import TensorType
 from intaglio.compiler.passes.linear import linear
 from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.rewrite.builder import GraphBuilder

@@ -16,8 +16,10 @@ from parity import (
 
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.expression import Expression
-from intaglio.compiler.ir.graph import Graph, Node, TensorType, Value, known
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import FakeQuantize, Rotary, Window
+from intaglio.compiler.ir.values import TensorType, Value, known
 from intaglio.compiler.rewrite.elementwise_chains import spelled
 
 P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 64))

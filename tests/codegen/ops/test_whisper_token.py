@@ -13,7 +13,7 @@ from parity import (
 from reference import filtered
 
 from intaglio.compiler.ir.dims import Symbol, dim
-from intaglio.compiler.ir.graph import Node
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import WhisperToken
 from intaglio.compiler.models.whisper.family import bits
 

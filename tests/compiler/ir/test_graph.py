@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from intaglio.compiler.ir.dims import Expr, Symbol, dim
 from intaglio.compiler.ir.errors import BadModel
-from intaglio.compiler.ir.graph import CacheWrite, Graph, Node, TensorType, Value, known, type_of
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import CacheWrite, Node
 from intaglio.compiler.ir.operators import Linear, Write
+from intaglio.compiler.ir.values import TensorType, Value, known, type_of
 
 T = dim(Symbol("T", 1, 64))
 ROWS = TensorType("f32", (1, T, 4))

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from intaglio.compiler.ir.dims import Symbol, dim
-from intaglio.compiler.ir.graph import CacheWrite, Graph, Node, Tail, TensorType, Value
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import CacheWrite, Node, Tail
 from intaglio.compiler.ir.operators import OWN, FakeQuantize, Linear, Prologue, Rotary, SampleToken, Write, node
+from intaglio.compiler.ir.values import TensorType, Value
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import PatternBuilder
 from intaglio.compiler.semantics.operators import OURS

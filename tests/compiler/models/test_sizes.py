@@ -13,6 +13,7 @@ from intaglio.codegen.bundle import trial
 from intaglio.commands.arguments import binding
 from intaglio.compiler.ir.errors import MOST, BadModel
 from intaglio.compiler.models.family import Request
+from intaglio.compiler.models.plain import sizes
 
 
 def model(text: str) -> onnx.ModelProto:
@@ -55,6 +56,18 @@ def test_what_a_refusal_says_to_give_helps(text: str, names: list[str]) -> None:
     bind = dict(binding(option) for option in re.findall(r"--bind (\S+)", refusal))
     assert sorted(bind) == names
     trial.attempt(made, bind)
+
+
+def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:
+    made = model("(float[batch, n, 4] x, float[batch, c, n] s) => (int64[m, 3] y) { y = NonMaxSuppression(x, s) }")
+    with pytest.raises(BadModel) as refused:
+        trial.attempt(made, {})
+
+    def attempt(bind: Mapping[str, Any]) -> None:
+        raise AssertionError("a size was tried")
+
+    with pytest.raises(BadModel, match="no kernel for NonMaxSuppression"):
+        sizes.settle(made, {}, refused.value, attempt)
 
 
 def test_a_batch_that_nothing_needs_is_one() -> None:

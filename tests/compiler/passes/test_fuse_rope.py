@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from graphs import graph, ops, random, unchanged
 
-from intaglio.compiler.ir.graph import Graph, Node
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.float_rounding import float_rounding
 from intaglio.compiler.passes.fold import fold

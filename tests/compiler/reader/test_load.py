@@ -17,7 +17,8 @@ from onnx import TensorProto, helper
 
 from intaglio.compiler.ir.dims import Expr
 from intaglio.compiler.ir.errors import MOST, BadModel, UnsupportedOperator
-from intaglio.compiler.ir.graph import Graph, TensorType
+from intaglio.compiler.ir.graph import Graph
+from intaglio.compiler.ir.values import TensorType
 from intaglio.compiler.reader import load, tensors
 from intaglio.compiler.semantics import evaluate
 
