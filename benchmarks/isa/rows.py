@@ -79,6 +79,6 @@ def read(text: str) -> list[Row]:
 
 
 def _row(fields: dict[str, Any]) -> Row:
-    figures = Figures(**fields["figures"]) if fields["figures"] else None
-    sizes = {key: tuple(fields[key]) for key in ("classes", "workgroup")}
-    return Row(**(fields | sizes | {"figures": figures}))
+    changed: dict[str, Any] = {key: tuple(fields[key]) for key in ("classes", "workgroup")}
+    changed["figures"] = Figures(**fields["figures"]) if fields["figures"] else None
+    return Row(**(fields | changed))
