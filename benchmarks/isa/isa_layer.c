@@ -23,6 +23,7 @@ static PFN_vkGetInstanceProcAddr next_instance_proc_addr;
 static PFN_vkGetDeviceProcAddr next_device_proc_addr;
 static PFN_vkCreateDevice next_create_device;
 static PFN_vkCreateComputePipelines next_create_compute_pipelines;
+static PFN_vkDestroyPipeline next_destroy_pipeline;
 static PFN_vkGetBufferMemoryRequirements next_buffer_requirements;
 static PFN_vkGetImageMemoryRequirements next_image_requirements;
 static PFN_vkGetPipelineExecutablePropertiesKHR get_properties;
@@ -150,6 +151,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
 static void find_device_functions(VkDevice device) {
 #define FIND(variable, name) variable = (PFN_##name)next_device_proc_addr(device, #name)
   FIND(next_create_compute_pipelines, vkCreateComputePipelines);
+  FIND(next_destroy_pipeline, vkDestroyPipeline);
   FIND(next_buffer_requirements, vkGetBufferMemoryRequirements);
   FIND(next_image_requirements, vkGetImageMemoryRequirements);
   FIND(get_properties, vkGetPipelineExecutablePropertiesKHR);
@@ -203,6 +205,7 @@ static VkResult create_compute_pipeline(VkDevice device, const VkComputePipeline
   VkPipeline copy;
   if (next_create_compute_pipelines(device, VK_NULL_HANDLE, 1, &described, allocator, &copy) == VK_SUCCESS) {
     write_pipeline(device, copy, seconds);
+    next_destroy_pipeline(device, copy, allocator);
   }
   return VK_SUCCESS;
 }
