@@ -72,6 +72,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     kernel = _kernel("attention", node, of, _of_rows(of))
     variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
+    variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)}
     return kernel.with_variants(_problem(kernel, str(rows)), variants)
 
 
@@ -89,6 +90,19 @@ def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[st
     consts = {"tile": tile, "lanes": lanes, "block": block}
     grid = (groups(of.q.shape[-2], per=tile * lanes), groups(of.heads))
     return {"grid": grid, "workgroup": (lanes,), "consts": consts}
+
+
+def _tiles(of: Attention[Value], lanes: int) -> dict[str, Any]:
+    """Return a variant whose workgroups have blocks of keys and values in their memory.
+
+    An invocation has up to 4 vec4s of a query and of its result, because that is what GPUs keep in registers.
+    """
+    d4 = dims.fixed(of.q.shape[-1]) // of.heads // 4
+    share = 4 if d4 <= 16 else 8 if d4 <= 32 else 16
+    queries, block = lanes // share, 8 if d4 <= 32 else 4
+    consts = {"share": share, "columns": -(-d4 // share), "queries": queries, "block": block}
+    grid = (groups(of.q.shape[-2], per=queries), groups(of.heads))
+    return {"template": "attention_tiles", "grid": grid, "workgroup": (lanes,), "consts": consts}
 
 
 def _of_rows(of: Attention[Value]) -> dict[str, Any]:

@@ -211,6 +211,11 @@ LAYERS = {
         lambda: attention(1, 4500, 4, 8, past=4499, share=2, window=2100), "Attention"
     ),
     "attention, wide heads": Layer(lambda: attention(1, 40, 2, 100), "Attention"),
+    "attention, many rows with wide heads": Layer(lambda: attention(40, 50, 4, 128, 10, share=2), "Attention"),
+    "attention, many rows with the widest heads": Layer(lambda: attention(20, 33, 2, 256), "Attention"),
+    "attention, wide heads, all at once": Layer(
+        lambda: attention(70, 90, 2, 80, past=20, share=2, cap=1.5, window=30), "Attention"
+    ),
     "attention, over rows that vary": Layer(lambda: attention(T, 40, past=None), "Attention", ROWS),
     "attention, over keys that vary": Layer(lambda: attention(2, T), "Attention", ROWS),
     "attention, heads of odd width": Layer(lambda: attention(T, 40, 3, 7), "Attention", ROWS),
