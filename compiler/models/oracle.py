@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -99,7 +99,9 @@ def _evaluator(model: onnx.ModelProto, part: Part) -> _Runner:
         load_external_data_for_model(whole, str(part.folder))
         model = whole
     evaluator = ReferenceEvaluator(model)
-    return _Runner(f"onnx {onnx.__version__}", evaluator.input_names, evaluator.output_names, evaluator.run)
+    run = cast("Callable[[Any, Any], Sequence[Any]]", evaluator.run)
+    inputs, outputs = (list(map(str, names)) for names in (evaluator.input_names, evaluator.output_names))
+    return _Runner(f"onnx {onnx.__version__}", inputs, outputs, run)
 
 
 def _line(error: Exception) -> str:

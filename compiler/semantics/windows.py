@@ -158,7 +158,9 @@ class _Slide:
 
 
 def _quotient(a: Dim, b: int) -> Dim:
-    """a / b, rounded down."""
+    """a / b, rounded down. It is constant where the smallest and the largest value agree."""
+    if dims.low(a) // b == dims.high(a) // b:
+        return dims.low(a) // b
     return (a - a.constant % b) // b if isinstance(a, dims.Expr) else a // b
 
 
