@@ -7,7 +7,7 @@ from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
-from intaglio.codegen.ops.attention_steps import changes, in_steps
+from intaglio.codegen.ops.attention_steps import bias_of, changes, in_steps, position_bias
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.nodes import Node
@@ -72,6 +72,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     kernel = _kernel("attention", node, of, _of_rows(of))
     variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
+    variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)}
     return kernel.with_variants(_problem(kernel, str(rows)), variants)
 
 
@@ -89,6 +90,19 @@ def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[st
     consts = {"tile": tile, "lanes": lanes, "block": block}
     grid = (groups(of.q.shape[-2], per=tile * lanes), groups(of.heads))
     return {"grid": grid, "workgroup": (lanes,), "consts": consts}
+
+
+def _tiles(of: Attention[Value], lanes: int) -> dict[str, Any]:
+    """Return a variant whose workgroups have blocks of keys and values in their memory.
+
+    An invocation has up to 4 vec4s of a query and of its result, because that is what GPUs keep in registers.
+    """
+    d4 = dims.fixed(of.q.shape[-1]) // of.heads // 4
+    share = 4 if d4 <= 16 else 8 if d4 <= 32 else 16
+    queries, block = lanes // share, 8 if d4 <= 32 else 4
+    consts = {"share": share, "columns": -(-d4 // share), "queries": queries, "block": block}
+    grid = (groups(of.q.shape[-2], per=queries), groups(of.heads))
+    return {"template": "attention_tiles", "grid": grid, "workgroup": (lanes,), "consts": consts}
 
 
 def _of_rows(of: Attention[Value]) -> dict[str, Any]:
@@ -109,7 +123,7 @@ def _problem(kernel: Kernel, rows: str) -> str:
 def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, Any]) -> Kernel:
     q, k, v = of.q, of.k, of.v
     head_dim = q.shape[-1] // of.heads
-    consts |= {
+    consts |= position_bias(of) | {
         "d4": head_dim // 4,
         "kv_stride4": k.shape[-1] // 4,
         "heads_per_kv": of.heads // of.kv_heads,
@@ -120,10 +134,10 @@ def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, A
     }
     return Kernel(
         template,
-        {"q": q, "k": k, "v": v},
+        {"q": q, "k": k, "v": v} | bias_of(of),
         {"out": node.output},
         consts=consts,
-        label=f"{template}_{head_dim}",
+        label=f"{template}_{head_dim}{'_bias' if of.bias is not None else ''}",
         vec4=frozenset({"q", "k", "v", "out"}),
         flops=q.type.size * 4,
         times=k.shape[-2],

@@ -153,6 +153,8 @@ def floor(d: Dim, per: int) -> Dim:
     A multiple of `per` in the numerator becomes a term of its own. Of the others, the coefficients are small and mostly
     positive: floor(x / p) is -floor((p - 1 - x) / p).
     """
+    if low(d) // per == high(d) // per:
+        return low(d) // per
     if not isinstance(d, Expr):
         return d // per
     rest = {s: c % per for s, c in d.terms}

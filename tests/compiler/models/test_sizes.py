@@ -58,6 +58,13 @@ def test_what_a_refusal_says_to_give_helps(text: str, names: list[str]) -> None:
     trial.attempt(made, bind)
 
 
+def test_the_only_possible_size_need_not_be_given() -> None:
+    """Rows that are reshaped to a fixed number of elements. The note says the size."""
+    made = model("(float[1, tokens, 4] x) => (float[n] y) <int64[1] flat = {512}> { y = Reshape(x, flat) }")
+    bind, note = settled(made)
+    assert bind == {"tokens": 128} and "tokens is 128" in note
+
+
 def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:
     made = model("(float[batch, n, 4] x, float[batch, c, n] s) => (int64[m, 3] y) { y = NonMaxSuppression(x, s) }")
     with pytest.raises(BadModel) as refused:
@@ -67,7 +74,7 @@ def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:
         raise AssertionError("a size was tried")
 
     with pytest.raises(BadModel, match="no kernel for NonMaxSuppression"):
-        sizes.settle(made, {}, refused.value, attempt)
+        sizes.settle(made, None, {}, refused.value, attempt)
 
 
 def test_a_batch_that_nothing_needs_is_one() -> None:
