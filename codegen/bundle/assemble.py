@@ -184,7 +184,7 @@ class _Assembly:
     def _name(self, graph: Graph, value: Value) -> None:
         """Add a buffer for a value that users see. Programs that use the same name share the buffer."""
         kind = "state" if value in graph.states else "input" if value in graph.inputs else "output"
-        shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
+        shape = tuple(map(dims.written, value.shape))
         if value.name not in self._named:
             self._named[value.name] = len(self._buffers)
             storage = self._storage(value)
@@ -254,7 +254,7 @@ def _symbols(graphs: Mapping[str, Graph], dispatches: Mapping[str, Sequence[Disp
 
 
 def _rule(rule: dims.Rule) -> Rule:
-    return Rule(tuple(map(str, rule.of)), rule.per)
+    return Rule(tuple(map(dims.written, rule.of)), rule.per)
 
 
 def _grid(kernel: Kernel) -> Grid:
@@ -264,4 +264,4 @@ def _grid(kernel: Kernel) -> Grid:
 def _count(groups: Groups) -> int | dict[str, Any]:
     if all(isinstance(d, int) for d in groups.of):
         return groups.at(dims.fixed)
-    return {"of": [d if isinstance(d, int) else str(d) for d in groups.of], "per": groups.per}
+    return {"of": list(map(dims.written, groups.of)), "per": groups.per}

@@ -12,7 +12,7 @@ import itertools
 import math
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -57,7 +57,11 @@ class Symbol:
         return (self.name, self.low, self.high) < (other.name, other.low, other.high)
 
     def __str__(self) -> str:
-        return self.name
+        """The name, or the rule as a person would write it: floor((n+3)/4)."""
+        if self.rule is None:
+            return self.name
+        of = "*".join(map(str, self.rule.of))
+        return of if self.rule.per == 1 else f"floor({of if of.isidentifier() else f'({of})'}/{self.rule.per})"
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,7 @@ class Expr:
     __rmul__ = __mul__
 
     def __str__(self) -> str:
-        text = ""
-        for symbol, c in self.terms:
-            text += ("-" if c < 0 else "+" if text else "") + (f"{abs(c)}*" if abs(c) != 1 else "") + symbol.name
-        return text + (f"{self.constant:+d}" if self.constant else "")
+        return _sum(self, str)
 
     __repr__ = __str__
 
@@ -153,8 +154,6 @@ def floor(d: Dim, per: int) -> Dim:
     A multiple of `per` in the numerator becomes a term of its own. Of the others, the coefficients are small and mostly
     positive: floor(x / p) is -floor((p - 1 - x) / p).
     """
-    if low(d) // per == high(d) // per:
-        return low(d) // per
     if not isinstance(d, Expr):
         return d // per
     rest = {s: c % per for s, c in d.terms}
@@ -174,6 +173,8 @@ def _quotient(of: Expr, per: int) -> Dim:
     """Return the derived symbol of / per. A quotient in the numerator joins it: (x/p + c) / q is (x + c p) / (p q)."""
     if (common := math.gcd(per, *(c for _, c in of.terms))) > 1:
         return floor(_normal({s: c // common for s, c in of.terms}, of.constant // common), per // common)
+    if of.low // per == of.high // per:
+        return of.low // per
     inner = [s for s, c in of.terms if c == 1 and s.rule is not None and s.rule.per > 1]
     if inner and inner[0].rule is not None:
         (numerator,), by = inner[0].rule.of, inner[0].rule.per
@@ -283,6 +284,18 @@ def _relaxed(monomial: Monomial, factor: int | Fraction) -> dict[Monomial, Fract
         for key, x in _relaxed(tuple(sorted((*m, *others))), Fraction(factor) * c / rule.per).items():
             result[key] = result.get(key, Fraction(0)) + x
     return result
+
+
+def written(d: Dim) -> int | str:
+    """Return `d` as a plan has it: a number, or a sum over names of symbols."""
+    return _sum(d, lambda symbol: symbol.name) if isinstance(d, Expr) else int(d)
+
+
+def _sum(d: Expr, name: Callable[[Symbol], str]) -> str:
+    text = ""
+    for symbol, c in d.terms:
+        text += ("-" if c < 0 else "+" if text else "") + (f"{abs(c)}*" if abs(c) != 1 else "") + name(symbol)
+    return text + (f"{d.constant:+d}" if d.constant else "")
 
 
 def plain(d: Dim) -> str:
