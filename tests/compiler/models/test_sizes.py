@@ -40,8 +40,8 @@ LENGTHS = "(float[1, time, width] x) => (float[n, 8] y) <int64[2] rows = {-1, 8}
     "text, names",
     [
         (BRANCH, ["flag"]),
-        (LENGTHS, ["width"]),
-        (LENGTHS.replace("width", "?"), ["x.2"]),
+        (LENGTHS, ["time"]),
+        (LENGTHS.replace("time", "?"), ["x.1"]),
         ("(float[4, ?] x, float[4, ?] z) => (float[4, n] y) { y = Add(x, z) }", ["x.1", "z.1"]),
     ],
 )
