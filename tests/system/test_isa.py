@@ -13,6 +13,8 @@ from benchmarks import vulkan_layer
 from benchmarks.isa import bar, choices, families, report, rows
 from benchmarks.isa.figures import Figures, figures, instructions
 from benchmarks.isa.rows import Row
+from benchmarks.lines import report as lines_report
+from benchmarks.lines.__main__ import counts
 from intaglio.runtime.plan import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +66,18 @@ def test_figures_of_a_bundle(family: tuple[str, ENVIRONMENT], bundles: list[Path
         assert row.figures.registers and row.figures.alu and row.figures.memory and row.figures.code
         assert row.figures.wave in (32, 64) and row.figures.occupancy and row.figures.seconds > 0
     assert rows.read(rows.write(result)) == result
+
+
+def test_gpus_read_half_of_the_lines_of_weights(bundles: list[Path]) -> None:
+    assert not [line for bundle in bundles for line in lines_report.wasteful(counts(bundle, [], every=False))]
+
+
+def test_every_variant_is_counted(bundles: list[Path]) -> None:
+    """Every heavy kernel loads something, and no share is more than all."""
+    for chosen, uses in counts(bundles[2], [], every=True):
+        assert uses, chosen.kernel
+        assert all(0 < lines.share <= 1 for use in uses for lines in (*use.together.values(), *use.alone.values()))
+    assert "| all weights |" in lines_report.table(counts(bundles[2], [], every=False))
 
 
 @pytest.mark.parametrize(
