@@ -168,10 +168,11 @@ class _Parser:
                 return self.switch()
             case "return":
                 self.take()
-                return Return(None if self.next == ";" else self.expression())
+                return Return(self.expression() if self.tokens[self.at] != ";" else None)
             case "break" | "continue":
                 return Leave(self.take())
-        return self.simple()
+            case _:
+                return self.simple()
 
     def simple(self) -> Statement:
         """What may stand in the head of a `for` too."""

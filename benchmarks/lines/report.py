@@ -24,7 +24,10 @@ def wasteful(counts: Counts) -> list[str]:
 
 
 def table(counts: Counts) -> str:
-    """Percent of the lines' bytes that are read: of each binding, and of all weights together."""
+    """Percent of the lines' bytes that are read: of each binding, and of all weights together.
+
+    A cell is about the loads of an iteration together, and in brackets about each load alone, where that differs.
+    """
     titles = [f"{warp} × {line} B" for warp, line in GRANULES]
     lines = [f"| kernel | variant | binding | {' | '.join(titles)} |", "|---" * (3 + len(titles)) + "|"]
     for chosen, uses in counts:

@@ -6,7 +6,7 @@ a branch on something unknown run. Of each loop the first iterations run: the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,19 +33,23 @@ from benchmarks.lines.syntax import (
     Switch,
     Unary,
 )
+from benchmarks.lines.values import (
+    BUILTINS,
+    UNKNOWN,
+    Mask,
+    Unknown,
+    Value,
+    any_of,
+    component,
+    compute,
+    members,
+    merged,
+    number,
+    pair,
+    vector,
+)
 
 ITERATIONS = 4  # of each loop that run
-
-Mask = np.ndarray  # bool[invocations]
-
-
-class Unknown:
-    """A value that no index arithmetic leads to."""
-
-
-UNKNOWN = Unknown()
-Scalar = int | np.ndarray | Unknown  # the same for all invocations, or int64[invocations]
-Value = Scalar | tuple["Value", ...]  # a vector is a tuple
 
 
 @dataclass
@@ -103,7 +107,7 @@ class _Tracer:
         self.active: Mask = np.ones(1, bool)
 
     def run(self, group: tuple[int, ...], grid: tuple[int, ...]) -> list[Load]:
-        size = [_number(self.constant(each)) for each in self.shader.workgroup]
+        size = [number(self.constant(each)) for each in self.shader.workgroup]
         x, y, z = (*size, 1, 1)[:3]
         index = np.arange(x * y * z)
         local = (index % x, index // x % y, index // (x * y))
@@ -169,12 +173,12 @@ class _Tracer:
     def assign(self, target: Expression, value: Value) -> None:
         names = self.frames[-1].names
         if isinstance(target, Name) and target.name in names:
-            names[target.name] = _merged(self.active, value, names[target.name])
+            names[target.name] = merged(self.active, value, names[target.name])
         elif isinstance(target, Member) and isinstance(target.of, Name) and target.of.name in names:
             before = names[target.of.name]
             if isinstance(before, tuple) and len(target.name) == 1:
-                at = _component(target.name)
-                new = _merged(self.active, value, before[at])
+                at = component(target.name)
+                new = merged(self.active, value, before[at])
                 names[target.of.name] = (*before[:at], new, *before[at + 1 :])
         elif isinstance(target, Index):
             self.value(target.at)  # which may load
@@ -194,9 +198,9 @@ class _Tracer:
     def switch(self, on: Value, cases: tuple[tuple[tuple[Expression, ...], Block], ...]) -> None:
         rest: Value = 1
         for values, block in cases:
-            matches = _any([_compute("==", on, self.value(value)) for value in values]) if values else rest
+            matches = any_of([compute("==", on, self.value(value)) for value in values]) if values else rest
             self.branch(matches, block, ())
-            rest = _compute("&", rest, _compute("==", matches, 0)) if values else rest
+            rest = compute("&", rest, compute("==", matches, 0)) if values else rest
 
     def loop(self, loop: Loop) -> None:
         if loop.begin:
@@ -225,7 +229,7 @@ class _Tracer:
 
     def leave_function(self, value: Value) -> None:
         frame = self.frames[-1]
-        frame.value = _merged(self.active, value, frame.value) if frame.returned.any() else value
+        frame.value = merged(self.active, value, frame.value) if frame.returned.any() else value
         if not self.guesses:
             frame.returned = frame.returned | self.active
 
@@ -257,13 +261,13 @@ class _Tracer:
             case Name(name):
                 return self.name(name)
             case Binary(operator, left, right):
-                return _compute(operator, self.value(left), self.value(right))
+                return compute(operator, self.value(left), self.value(right))
             case Unary(operator, of):
-                return _compute({"!": "==", "~": "^"}.get(operator, operator), *self.negated(operator, of))
+                return compute({"!": "==", "~": "^"}.get(operator, operator), *self.negated(operator, of))
             case Member(Name("dims"), name):
                 return self.symbols.get(name, UNKNOWN)
             case Member(of, name):
-                return _members(self.value(of), name)
+                return members(self.value(of), name)
             case Index(of, at):
                 return self.element(of, self.value(at))
             case Call(name, arguments):
@@ -313,125 +317,12 @@ class _Tracer:
         if name == "textureLoad":
             (texture, coordinates, *_) = arguments
             assert isinstance(texture, Name)
-            x, y = _pair(self.value(coordinates))
-            self.load(texture.name, _compute("+", _compute("*", y, self.widths.get(texture.name, UNKNOWN)), x))
+            x, y = pair(self.value(coordinates))
+            self.load(texture.name, compute("+", compute("*", y, self.widths.get(texture.name, UNKNOWN)), x))
             return UNKNOWN
         values = [self.value(argument) for argument in arguments]
         if name in self.shader.functions:
             return self.call(self.shader.functions[name], values)
         if name.startswith("vec"):
-            return _vector(name, values)
-        return _BUILTINS[name](*values) if name in _BUILTINS else UNKNOWN
-
-
-# ---- Arithmetic on values of all invocations
-
-
-def _scalar(function: Callable[..., int | np.ndarray]) -> Callable[..., Value]:
-    """The function on scalars, on vectors by component; unknown where an operand is."""
-
-    def apply(*operands: Value) -> Value:
-        if vector := next((o for o in operands if isinstance(o, tuple)), None):
-            parts = [o if isinstance(o, tuple) else (o,) * len(vector) for o in operands]
-            return tuple(apply(*each) for each in zip(*parts, strict=True))
-        if any(isinstance(o, Unknown) for o in operands):
-            return UNKNOWN
-        return function(*operands)
-
-    return apply
-
-
-def _word(number: int | np.ndarray) -> int | np.ndarray:
-    """A u32 that was too large, as WGSL wraps it. Negative ones stay: they may be i32."""
-    return number & 0xFFFFFFFF if isinstance(number, int) and number > 0xFFFFFFFF else number
-
-
-def _divide(a: int | np.ndarray, b: int | np.ndarray) -> int | np.ndarray:
-    return a // np.maximum(b, 1) if isinstance(b, np.ndarray) else a // b if b else a
-
-
-_OPERATORS: dict[str, Callable[..., Value]] = {
-    operator: _scalar(function)
-    for operator, function in {
-        "+": lambda a, b: _word(a + b),
-        "-": lambda a, b: a - b,
-        "*": lambda a, b: _word(a * b),
-        "/": _divide,
-        "%": lambda a, b: a - _divide(a, b) * b,
-        "<<": lambda a, b: _word(a << b),
-        ">>": lambda a, b: a >> b,
-        "&": lambda a, b: a & b,
-        "|": lambda a, b: a | b,
-        "^": lambda a, b: a ^ b,
-        "&&": lambda a, b: (a != 0) & (b != 0),
-        "||": lambda a, b: (a != 0) | (b != 0),
-        "==": lambda a, b: (a == b) * 1,
-        "!=": lambda a, b: (a != b) * 1,
-        "<": lambda a, b: (a < b) * 1,
-        ">": lambda a, b: (a > b) * 1,
-        "<=": lambda a, b: (a <= b) * 1,
-        ">=": lambda a, b: (a >= b) * 1,
-    }.items()
-}
-_BUILTINS: dict[str, Callable[..., Value]] = {
-    "min": _scalar(
-        lambda a, b: np.minimum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else min(a, b)
-    ),
-    "max": _scalar(
-        lambda a, b: np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
-    ),
-    "clamp": _scalar(lambda a, low, high: np.clip(a, low, high)),
-    "select": _scalar(lambda a, b, c: np.where(c, b, a) if isinstance(c, np.ndarray) else (b if c else a)),
-    "abs": _scalar(abs),
-    "u32": _scalar(lambda a: a),
-    "i32": _scalar(lambda a: a),
-}
-
-
-def _compute(operator: str, left: Value, right: Value) -> Value:
-    return _OPERATORS[operator](left, right) if operator in _OPERATORS else UNKNOWN
-
-
-def _any(conditions: list[Value]) -> Value:
-    result: Value = 0
-    for condition in conditions:
-        result = _compute("|", result, condition)
-    return result
-
-
-def _merged(active: Mask, new: Value, old: Value) -> Value:
-    """`new` for the active invocations, `old` for the others."""
-    if isinstance(new, tuple) and isinstance(old, tuple) and len(new) == len(old):
-        return tuple(_merged(active, n, o) for n, o in zip(new, old, strict=True))
-    if active.all() or not isinstance(new, int | np.ndarray) or not isinstance(old, int | np.ndarray):
-        return new
-    return np.where(active, new, old)
-
-
-def _vector(name: str, values: list[Value]) -> Value:
-    """vec2u(a, b), vec4u(a), vec3u(ab, c), vec4u()."""
-    count = int(name[3])
-    parts = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
-    if len(parts) <= 1:
-        return (*(parts or [0]),) * count
-    return tuple(parts[:count]) if len(parts) >= count else UNKNOWN
-
-
-def _pair(value: Value) -> tuple[Value, Value]:
-    return (value[0], value[1]) if isinstance(value, tuple) else (UNKNOWN, UNKNOWN)
-
-
-def _component(letter: str) -> int:
-    return "xyzw".find(letter) if letter in "xyzw" else "rgba".find(letter)
-
-
-def _members(of: Value, name: str) -> Value:
-    if not isinstance(of, tuple) or not set(name) <= set("xyzw"):
-        return UNKNOWN
-    parts = tuple(of[_component(letter)] for letter in name)
-    return parts[0] if len(parts) == 1 else parts
-
-
-def _number(value: Value) -> int:
-    assert isinstance(value, int)
-    return value
+            return vector(name, values)
+        return BUILTINS[name](*values) if name in BUILTINS else UNKNOWN
