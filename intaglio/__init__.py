@@ -58,8 +58,8 @@ def compile(
     (hf:OWNER/NAME or hf:OWNER/NAME@REVISION), or a model in memory.
     bind: by name, an int that fixes a size that the model leaves free, or a range that limits it. A size without a name
     goes by input and axis: {"x.1": 576}. For an input, a tuple gives its shape, with None for sizes that stay free:
-    {"x": (1, None, 64)}; an array or a number fixes its content. A batch is 1, with a note in the report, if the model
-    does not compile with a free one.
+    {"x": (1, None, 64)}; an array or a number fixes its content. A batch is 1, and a size
+    with one possible value or range has that, with a note in the report, if the model does not compile without.
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
     precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
     keep_head: leave the output layer unquantized.

@@ -16,6 +16,7 @@ from onnx import ModelProto
 from intaglio.compiler.ir.values import Value
 from intaglio.compiler.models import hub
 from intaglio.compiler.models.accuracy import compare
+from intaglio.compiler.models.encoder.family import Encoder
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language.family import LanguageModel
 from intaglio.compiler.models.layout import Layout
@@ -29,7 +30,7 @@ from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.passes.quantize import Precision, Statistics, matrix_bytes, observe, quantize
 
-FAMILIES: tuple[type[Family], ...] = (Whisper, LanguageModel, PlainModel)
+FAMILIES: tuple[type[Family], ...] = (Whisper, Encoder, LanguageModel, PlainModel)
 
 
 def family_of(source: Source) -> type[Family]:

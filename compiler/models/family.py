@@ -29,7 +29,8 @@ class Request:
     """The user's options for reading a model.
 
     bind: named dimensions (an int, or a range of sizes) and inputs (an array). max_length: the tokens of prompt and
-    answer together. dtype: the choice among the files of a folder (`q4`, or `encoder=fp32,decoder=q4`).
+    answer together, or of the longest text of an encoder. dtype: the choice among the files of a folder (`q4`, or
+    `encoder=fp32,decoder=q4`).
     """
 
     bind: Mapping[str, Any] = field(default_factory=dict)
@@ -45,7 +46,9 @@ class Request:
         """Raise BadModel if a length is requested, for families whose context is fixed."""
         if self.max_length is not None:
             name = source if isinstance(source, Layout) else "this model"
-            raise BadModel(f"--max-length is for language models, and {name} is not one; leave it out")
+            raise BadModel(
+                f"--max-length is for language models and text encoders, and {name} is not one; leave it out"
+            )
 
 
 class Family(ABC):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.inputs import complete
 from intaglio.runtime.plan import Plan
 
 FILE = "golden.safetensors"
@@ -117,9 +118,15 @@ def read(folder: Path, plan: Plan) -> list[Check]:
         with safe_open(folder / FILE, framework="numpy") as file:
             checks = items(json.loads((file.metadata() or {})["checks"]), dict)
             shapes = {b.name: b.shape for b in plan.buffers if all(isinstance(d, int) for d in b.shape)}
-            return [_check(file, shapes, i, **check) for i, check in enumerate(checks)]
+            return [_completed(_check(file, shapes, i, **check), plan) for i, check in enumerate(checks)]
     except (SafetensorError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise broken(error, folder / FILE) from error
+
+
+def _completed(check: Check, plan: Plan) -> Check:
+    """Return the check with the symbols that follow from others. Raises ValueError for one out of range."""
+    values = complete(plan, check.symbols)
+    return replace(check, symbols={**check.symbols, **{name: values[name] for name in plan.rules}})
 
 
 def broken(error: Exception | str, path: Path | str = FILE) -> BadBundle:

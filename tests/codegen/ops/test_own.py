@@ -207,6 +207,9 @@ LAYERS = {
     "attention, one row": Layer(lambda: attention(1, 90), "Attention"),
     "attention, one row, more keys than fit": Layer(lambda: attention(1, 4500), "Attention"),
     "attention, one row, eight heads share keys": Layer(lambda: attention(1, 600, 16, 64, share=8), "Attention"),
+    "attention, one row, seven wide heads share keys": Layer(
+        lambda: attention(1, P + 1, 7, 128, past=P, share=7, cap=1.5), "Attention", STEPS
+    ),
     "attention, one row, a window that does not fit": Layer(
         lambda: attention(1, 4500, 4, 8, past=4499, share=2, window=2100), "Attention"
     ),

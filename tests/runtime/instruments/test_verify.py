@@ -24,7 +24,8 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         files = {FILE: describe((folder / FILE).read_bytes())} if (folder / FILE).exists() else {}
-        self.plan = SimpleNamespace(files=files, buffers=[SimpleNamespace(name="x", shape=(2, 3))])
+        buffers = [SimpleNamespace(name="x", shape=(2, 3))]
+        self.plan = SimpleNamespace(files=files, buffers=buffers, symbols={}, rules={})
         self.kept = np.zeros(3, np.float32)
 
     def run(self, program: str, inputs: dict[str, np.ndarray], symbols: dict[str, int]) -> dict[str, np.ndarray]:
