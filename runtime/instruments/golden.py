@@ -38,8 +38,8 @@ class Check:
     """A run of a program, and what it must give: `outputs` (and states) by name, `steps` by step and binding.
 
     tolerances: the largest absolute error of each output. tolerance: the largest absolute error of what the steps
-    write, for values up to 1; for larger values it grows in proportion. A check may depend on the states that earlier
-    checks left (a step on the prefill's cache), so all checks run, in order.
+    write, for values up to 1; for larger values it grows in proportion. by: what computed the outputs. A check may
+    depend on the states that earlier checks left (a step on the prefill's cache), so all checks run, in order.
     """
 
     program: str
@@ -49,6 +49,7 @@ class Check:
     steps: Mapping[tuple[int, int], Slice]
     tolerances: Mapping[str, float]
     tolerance: float
+    by: str
 
     def output_tolerance(self, name: str, expected: Slice) -> float:
         """Return the largest allowed error of an output, or that of a step if the check does not list the output."""
@@ -84,6 +85,7 @@ def write(checks: Iterable[Check], fixed: set[str]) -> bytes:
                 "inputs": list(check.inputs),
                 "expected": {name: check.output_tolerance(name, check.outputs[name]) for name in check.outputs},
                 "tolerance": check.tolerance,
+                "by": check.by,
                 "steps": [[*place, expected.values.size] for place, expected in check.steps.items()],
             }
         )
@@ -143,6 +145,7 @@ def _check(
     inputs: Any,
     expected: Any,
     tolerance: Any,
+    by: Any,
     steps: Any,
 ) -> Check:
     pieces = [items(piece, int) for piece in items(steps, list)]
@@ -160,6 +163,7 @@ def _check(
         {(step, binding): _slice(values[p], at[p]) for (step, binding, _), p in zip(pieces, parts, strict=True)},
         {name: _positive(number) for name, number in tolerances.items()},
         _positive(typed(tolerance, float)),
+        typed(by, str),
     )
 
 
