@@ -14,11 +14,12 @@ from parity import (
     Program,
 )
 
+from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
-from intaglio.compiler.ir.operators import FakeQuantize, Rotary, Window
+from intaglio.compiler.ir.operators import Attention, FakeQuantize, PositionBias, Rotary, Window
 from intaglio.compiler.ir.values import TensorType, Value, known
 from intaglio.compiler.rewrite.elementwise_chains import spelled
 
@@ -69,13 +70,17 @@ def attention(
     head_dim: int = 8,
     past: Dim | None = None,
     share: int = 1,
+    bias: str | None = None,
     **more: float | Expression,
 ) -> Graph:
-    """share: how many heads have the same keys and values."""
+    """share: how many heads have the same keys and values. bias: what chooses the columns of a position bias."""
     b = Build()
     sizes = {"q": (queries, heads), "k": (keys, heads // share), "v": (keys, heads // share)}
     q, k, v = (b.input(name, 1, rows, count * head_dim) for name, (rows, count) in sizes.items())
-    return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads // share, scale=0.3, past=past, **more))
+    own = {"bias": PositionBias(b.weight(heads, dims.high(keys)), bias)} if bias is not None else {}
+    return b.output(
+        b.add(Attention(q, k, v, heads=heads, kv_heads=heads // share, scale=0.3, past=past, **own, **more))
+    )
 
 
 def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False) -> Graph:
@@ -202,10 +207,18 @@ LAYERS = {
     "attention, one row": Layer(lambda: attention(1, 90), "Attention"),
     "attention, one row, more keys than fit": Layer(lambda: attention(1, 4500), "Attention"),
     "attention, one row, eight heads share keys": Layer(lambda: attention(1, 600, 16, 64, share=8), "Attention"),
+    "attention, one row, seven wide heads share keys": Layer(
+        lambda: attention(1, P + 1, 7, 128, past=P, share=7, cap=1.5), "Attention", STEPS
+    ),
     "attention, one row, a window that does not fit": Layer(
         lambda: attention(1, 4500, 4, 8, past=4499, share=2, window=2100), "Attention"
     ),
     "attention, wide heads": Layer(lambda: attention(1, 40, 2, 100), "Attention"),
+    "attention, many rows with wide heads": Layer(lambda: attention(40, 50, 4, 128, 10, share=2), "Attention"),
+    "attention, many rows with the widest heads": Layer(lambda: attention(20, 33, 2, 256), "Attention"),
+    "attention, wide heads, all at once": Layer(
+        lambda: attention(70, 90, 2, 80, past=20, share=2, cap=1.5, window=30), "Attention"
+    ),
     "attention, over rows that vary": Layer(lambda: attention(T, 40, past=None), "Attention", ROWS),
     "attention, over keys that vary": Layer(lambda: attention(2, T), "Attention", ROWS),
     "attention, heads of odd width": Layer(lambda: attention(T, 40, 3, 7), "Attention", ROWS),
@@ -231,6 +244,19 @@ LAYERS = {
         lambda: attention(1, P + 1, past=P, scored=ROUNDED, masked=ROUNDED, weighed=FINE), "Attention", STEPS
     ),
     "attention, capped, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, cap=1.5), "Attention"),
+    **{
+        f"attention, a bias by {by}, {name}": Layer(partial(build, bias=by), "Attention", symbols)
+        for by in ("key", "distance")
+        for name, symbols, build in (
+            ("many rows", [{}], partial(attention, 70, 90, past=20, cap=1.5)),
+            ("rows that vary", ROWS, partial(attention, T, P + T, past=P, window=9)),
+            ("one row", STEPS, partial(attention, 1, P + 1, past=P)),
+            ("one row, heads share keys", STEPS, partial(attention, 1, P + 1, 6, past=P, share=3, window=9)),
+            ("heads of odd width", ROWS, partial(attention, T, P + T, 3, 7, past=P)),
+            ("rows, all rounded", ROWS, partial(attention, T, P + T, past=P, scored=ROUNDED, masked=ROUNDED)),
+            ("one row, all rounded", STEPS, partial(attention, 1, P + 1, past=P, masked=ROUNDED, weighed=FINE)),
+        )
+    },
     **{
         f"rotary, {name}, {'one row' if rows == 1 else 'rows'}": Layer(
             partial(rotary, rows, *sizes), "Rotary Attention", STEPS if rows == 1 else ROWS
