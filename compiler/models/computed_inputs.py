@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import TensorType, Value, known
@@ -24,7 +25,8 @@ def count(graph: Graph, value: Value, first: int = 0) -> None:
     ends = tuple(graph.constant(known([d], ())) for d in (first, tokens + first, 1))
     counted = graph.value("positions", TensorType("i64", (tokens,)))
     graph.add(Node("Range", ends, (counted,), {}, ("positions",)))
-    _replace(graph, value, Node("Expand", (counted, _shape(graph, value)), ()))
+    op = "Reshape" if dims.product(value.shape[:-1]) == 1 else "Expand"
+    _replace(graph, value, Node(op, (counted, _shape(graph, value)), ()))
 
 
 def _shape(graph: Graph, value: Value) -> Value:
