@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from intaglio.runtime.limits import OFFSET, READ_ONLY_IMAGES, SLOTS, STAGING, TEXELS, WORD
-from intaglio.runtime.sizes import Grid, Size
+from intaglio.runtime.sizes import Grid, Rule, Size
 
 KINDS = ("weight", "input", "output", "scratch", "state")
 SEEN = ("input", "output", "state")  # the kinds that users access by name
@@ -140,8 +140,9 @@ class Program:
 class Plan:
     """Everything that the runtime needs to know about a bundle.
 
-    `symbols` (name -> inclusive range) are the fields of a uniform block, u32 each, in order. `files` are the other
-    files of the bundle.
+    `symbols` (name -> inclusive range) are the fields of a uniform block, u32 each, in order. A symbol with a rule
+    (`rules`, by name) follows from symbols before it; the others are sizes of a run. `files` are the other files of the
+    bundle.
 
     `designs_file.read` adds what plan.json leaves to designs.json: the variants of steps, their kernels and files,
     `profiles` (class of adapters -> problem -> variant), and `tunings` for the adapters on which the bundle was tuned.
@@ -153,8 +154,14 @@ class Plan:
     buffers: tuple[Buffer, ...]
     programs: dict[str, Program]
     files: dict[str, File]
+    rules: dict[str, Rule] = field(default_factory=dict)
     profiles: dict[str, dict[str, str]] = field(default_factory=dict)
     tunings: tuple[Tuning, ...] = ()
+
+    @property
+    def bound(self) -> dict[str, tuple[int, int]]:
+        """Return the symbols that follow from no others, which a run gives."""
+        return {name: ends for name, ends in self.symbols.items() if name not in self.rules}
 
     @property
     def used(self) -> dict[str, Kernel]:

@@ -21,21 +21,22 @@ _SIZE = re.compile(r"@workgroup_size\(([^)]*)\)")
 
 
 @dataclass(frozen=True)
-class Choice:
+class Chosen:
     """A kernel, and who runs it.
 
-    problem, variant: what it computes, and how; both are "" where there is one way only. classes: the classes of
-    adapters that run it. workgroup: invocations along x, y, z. dispatches: program -> how often it runs, in the first
-    of the classes. grids: those of all dispatches.
+    problem, variant: what it computes, and how; both are "" where there is one way only. workgroup: invocations along
+    x, y, z. buffers: those of the first dispatch, by binding. grids: those of all dispatches. classes: of adapters that
+    run it. dispatches: program -> how often it runs, in the first of the classes.
     """
 
     kernel: str
     problem: str
     variant: str
     workgroup: tuple[int, ...]
+    buffers: tuple[int, ...]
+    grids: tuple[Grid, ...]
     classes: tuple[str, ...] = ()
     dispatches: dict[str, int] = field(default_factory=dict)
-    grids: tuple[Grid, ...] = ()
 
     def invocations(self, symbols: dict[str, int]) -> int:
         """The most that a dispatch has."""
@@ -52,12 +53,12 @@ def chosen(plan: Plan, adapter_class: str) -> Plan:
     return with_variants(plan, plan.profiles.get(adapter_class, {}), GRANTED)
 
 
-def choices(bundle: Path, plan: Plan, names: Iterable[str], every: bool = False) -> list[Choice]:
+def choices(bundle: Path, plan: Plan, names: Iterable[str], every: bool = False) -> list[Chosen]:
     """The kernels that these classes run, in the order of the steps, each once.
 
     every: the other variants follow, with no class and no dispatch.
     """
-    result: dict[str, Choice] = {}
+    result: dict[str, Chosen] = {}
     for name in names:
         of_class = chosen(plan, name)
         for kernel in of_class.used:
@@ -69,24 +70,28 @@ def choices(bundle: Path, plan: Plan, names: Iterable[str], every: bool = False)
     return list(result.values())
 
 
-def _choice(bundle: Path, plan: Plan, kernel: str) -> Choice:
+def _choice(bundle: Path, plan: Plan, kernel: str) -> Chosen:
     steps = [(name, s) for name, program in plan.programs.items() for s in program.steps if s.kernel == kernel]
     alternatives = next((step.alternatives for _, step in steps if step.alternatives), None)
-    return Choice(
+    return Chosen(
         kernel,
         alternatives.problem if alternatives else "",
         alternatives.variant if alternatives else "",
         workgroup(bundle, plan, kernel),
+        steps[0][1].buffers,
+        tuple(step.grid for _, step in steps),
         dispatches=dict(Counter(name for name, _ in steps)),
-        grids=tuple(step.grid for _, step in steps),
     )
 
 
-def _others(bundle: Path, plan: Plan) -> Iterator[Choice]:
-    for alternatives in plan.alternatives.values():
-        for variant, (kernel, grid) in alternatives.others.items():
-            size = workgroup(bundle, plan, kernel)
-            yield Choice(kernel, alternatives.problem, variant, size, grids=(grid,))
+def _others(bundle: Path, plan: Plan) -> Iterator[Chosen]:
+    for program in plan.programs.values():
+        for step in program.steps:
+            if not step.alternatives:
+                continue
+            for variant, (kernel, grid) in step.alternatives.others.items():
+                size = workgroup(bundle, plan, kernel)
+                yield Chosen(kernel, step.alternatives.problem, variant, size, step.buffers, (grid,))
 
 
 def workgroup(bundle: Path, plan: Plan, kernel: str) -> tuple[int, ...]:

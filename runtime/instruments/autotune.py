@@ -48,7 +48,7 @@ def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progre
     added = {_trial(name): Program({}, {}, tuple(step for *_, step in of)) for name, of in listed.items()}
     session = Engine(folder, replace(plan, programs=plan.programs | added, tunings=()), progress, device).session()
     timer, times, wrong = clock(device), defaultdict(lambda: defaultdict(list)), {}
-    half = {name: (low + high) // 2 for name, (low, high) in plan.symbols.items()}
+    half = {name: (low + high) // 2 for name, (low, high) in plan.bound.items()}
     runs = [run for sizes in ({}, half) for run in measure.runs(plan, checks, sizes) if listed[run.program]]
     for done, run in enumerate(runs):
         progress("variants", done, len(runs))

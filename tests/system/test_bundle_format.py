@@ -21,12 +21,14 @@ from intaglio.runtime.plan import ACCESS, DTYPES, KINDS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "bundle-format.md").read_text()
-# Whisper with languages, language models of f32 with f16 caches and of 4 bits, a model whose sizes vary, and encoders.
+# Whisper with languages, language models of f32 with f16 caches and of 4 bits, a model whose sizes vary, one with sizes
+# that follow from others, and encoders.
 COMPILED = {
     "whisper": ("whisper-merged-18", {}),
     "language": ("llama-optimum-18", {"precision": "f16"}),
     "packed": ("llama-optimum-18", {"quantize": "q4"}),
     "plain": ("mlp-dynamo-18", {}),
+    "strided": ("strided.onnx", {"bind": {"N": range(9, 65)}}),
     "embeds": ("encoders/minilm", {}),
     "classifies": ("encoders/distilbert", {}),
 }

@@ -5,7 +5,7 @@ A text is never padded, so the mask is all ones and disappears. The runtime make
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Self, cast
 
@@ -21,7 +21,7 @@ from intaglio.compiler.models.encoder.folder import Folder
 from intaglio.compiler.models.encoder.reference import EncoderReference
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.layout import Layout
-from intaglio.compiler.models.model import Decoder, Expected, GoldenRun, sample
+from intaglio.compiler.models.model import Decoder, Probe
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.widen import widen
@@ -55,19 +55,18 @@ class Encoder(Family):
     def prepare(self) -> Passes:
         return {MAIN: (partial(widen, whole=True),)}
 
-    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
+    def probes(self) -> list[Probe]:
         """Return one run on a few random tokens, the second half of them of a second text."""
         graph = self.graphs[MAIN]
         count = min(_CHECKED, self.settings["length"])
         ids = np.random.default_rng(0).integers(0, self.settings["vocabulary"] or 1, (1, count))
         arrays = {IDS: ids, TYPES: (np.arange(count) > count // 2)[None]}
         inputs = {v.name: arrays[v.name].astype(DTYPES[v.dtype]) for v in graph.inputs}
-        symbols = {NEW_TOKENS: count}
-        expected = {}
-        for name, array in evaluate.run(graph, inputs, symbols).items():
-            at, values = sample(array)
-            expected[name] = Expected(at, values, _TOLERANCE * max(1.0, float(np.abs(values).max(initial=0))))
-        return [GoldenRun(MAIN, symbols, inputs, expected, _TOLERANCE)]
+        outputs = {v.name: _TOLERANCE for v in graph.outputs}
+        return [Probe(MAIN, {NEW_TOKENS: count}, inputs, outputs, _TOLERANCE, relative=True)]
+
+    def evaluated(self, probes: Sequence[Probe], decoder: Decoder | None) -> list[dict[str, np.ndarray]]:
+        return [evaluate.run(self.graphs[MAIN], probe.inputs, probe.symbols) for probe in probes]
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
         return self.graphs

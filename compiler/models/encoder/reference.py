@@ -25,3 +25,7 @@ class EncoderReference:
         types = inputs.get(TYPES, np.zeros_like(ids))
         feeds = self._folder.ports.feeds(self._model, ids, types, self._folder.first)
         return {MAIN: Observed(run(MAIN, feeds), symbols)}
+
+    def outputs(self, program: str, observed: Mapping[str, Observed]) -> dict[str, np.ndarray]:
+        ports = self._folder.ports
+        return {ports.result: observed[MAIN].values[ports.output]}
