@@ -7,12 +7,14 @@ from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
-from intaglio.codegen.ops.attention_steps import bias_of, changes, in_steps, position_bias
+from intaglio.codegen.ops.attention_steps import added, changes, in_steps, position_bias
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Attention
 from intaglio.compiler.ir.values import Value
+from intaglio.compiler.semantics.shapes import broadcast_strides
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that an invocation processes at a time
@@ -32,7 +34,7 @@ def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = bool(of.scored or of.masked or of.weighed)
-    if of.mask is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
+    if head_dim % 4 or head_dim > _HEAD or (rounded and (of.mask is not None or q.shape[-2] == 1)):
         return in_steps(node, of)
     if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
@@ -140,6 +142,12 @@ def _of_rows(of: Attention[Value]) -> dict[str, Any]:
     }
 
 
+def _place(mask: Value, scores: tuple[Dim, ...]) -> str:
+    """Return the element of a mask that belongs to key s of query t of a head, as WGSL text."""
+    steps = zip(("head", "t", "s"), broadcast_strides(mask.shape[-3:], scores), strict=True)
+    return " + ".join(f"{name} * ({wgsl.size(step)})" for name, step in steps if step != 0) or "0u"
+
+
 def _problem(kernel: Kernel, rows: str) -> str:
     q, k = kernel.reads["q"].type, kernel.reads["k"].type
     return f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{k.shape[-1]}"
@@ -156,13 +164,14 @@ def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, A
         "keys": wgsl.size(k.shape[-2]),
         "cap": wgsl.number(of.cap, "f32") if of.cap is not None else None,
         "window": of.window,
+        "mask": _place(of.mask, (of.heads, q.shape[-2], k.shape[-2])) if of.mask is not None else None,
     }
     return Kernel(
         template,
-        {"q": q, "k": k, "v": v} | bias_of(of),
+        {"q": q, "k": k, "v": v} | added(of),
         {"out": node.output},
         consts=consts,
-        label=f"{template}_{head_dim}{'_bias' if of.bias is not None else ''}",
+        label=f"{template}_{head_dim}{'_bias' if of.bias is not None else ''}{'_mask' if of.mask is not None else ''}",
         vec4=frozenset({"q", "k", "v", "out"}),
         flops=q.type.size * 4,
         times=k.shape[-2],
