@@ -184,9 +184,12 @@ def _biases(longest: _Sample, heads: int, ahead: int, whole: bool, exact: bool) 
 
     whole: whether the last row shows all keys; otherwise it does not tell what other keys have.
     """
-    by_key, by_distance = longest.added[:, -1], longest.by_distance(ahead)
+    by_key = longest.added[:, -1]
     if len(by_key) not in (1, heads):
         return []
-    own = by_distance[:, ahead : ahead + 1]
-    free = [] if exact else [_Bias(by_distance - own, "distance", ahead, free=True)]
-    return [*([_Bias(by_key, "key", ahead)] if whole else []), _Bias(by_distance, "distance", ahead), *free]
+    biases = [_Bias(by_key, "key", ahead)] if whole else []
+    if longest.own[0] < 0:  # there are fewer keys than queries
+        return biases
+    by_distance = longest.by_distance(ahead)
+    free = [] if exact else [_Bias(by_distance - by_distance[:, [ahead]], "distance", ahead, free=True)]
+    return [*biases, _Bias(by_distance, "distance", ahead), *free]
