@@ -48,7 +48,7 @@ class Engine:
         }
         with compiling(self.device, plan.used, shaders) as pipelines:
             with self.lock:
-                self.weights = Memory(self.device, {i: b for i, b in enumerate(plan.buffers) if b.kind == "weight"})
+                self.weights = Memory(self.device, {i: b for i, b in plan.bound.items() if b.kind == "weight"})
             self._upload(folder, progress)
             uploaded = time.perf_counter()
             self.pipelines = dict(_completed(pipelines, progress))
