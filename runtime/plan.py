@@ -172,6 +172,10 @@ class Step:
         """Return what runs at these values of symbols."""
         return self.dispatches(self.choice.at(symbols) if self.choice else "")
 
+    def name(self, symbols: Mapping[str, int]) -> str:
+        """Return the names of the kernels that run at these values of symbols: "a", or "a + b"."""
+        return " + ".join(dispatch.kernel for dispatch in self.at(symbols))
+
     @property
     def possible(self) -> tuple[Dispatch, ...]:
         """Return every dispatch that may run, at some values of symbols."""

@@ -36,7 +36,7 @@ class Measurements:
         return Measurements(self.device, self.driver, self.seconds | other.seconds)
 
     def tuning(self, alternatives: Iterable[Alternatives]) -> Tuning:
-        """The variants to use. A problem that was not measured uses the times of others of its family, if there are any."""
+        """The variants to use. A problem that was not measured uses the times of others of its family, if any."""
         families = self._families()
         fastest = {
             c.problem: _fastest(self.seconds.get(c.problem) or families.get(family(c.problem), {}), c)
@@ -98,16 +98,21 @@ def adapter(info: Mapping[str, str]) -> tuple[str, str]:
 
 
 def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
-    """The plan with the variants for an adapter: those of the profile of its class, or of a tuning where it has one.
-
-    A tuning counts if it was measured on the same device and driver, else on the same device, else on a device whose
-    name differs only in brackets. In the last case, its variants that need a feature are left out, because the size of
-    a subgroup may be the difference.
+    """The plan with the variants for an adapter: those that were measured on it, and else those for its class.
 
     info: wgpu's description of the adapter. granted: the tiers that the device has. Raises ValueError if
     INTAGLIO_ADAPTER_CLASS does not name a class.
     """
-    plan = of_class(plan, adapter_class(plan.classes, info)[0], granted)
+    return as_measured(of_class(plan, adapter_class(plan.classes, info)[0], granted), info, granted)
+
+
+def as_measured(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
+    """The plan with the variants of its tuning for this adapter, if it has one.
+
+    A tuning counts if it was measured on the same device and driver, else on the same device, else on a device whose
+    name differs only in brackets. In the last case, its variants that need a feature are left out, because the size of
+    a subgroup may be the difference.
+    """
     best = closest(plan.tunings, info)
     if best is None:
         return plan

@@ -83,7 +83,7 @@ def test_a_variant_that_is_wrong_here_is_left_out(tmp_path: Path) -> None:
     folder = compiled(b.output(b.Linear(b.input("x", 1, 40, 32), b.weight(64, 32))), tmp_path / "bundle")
     plan = whole_plan(folder)
     (step,) = plan.programs["main"].steps
-    spoil(folder, [plan.kernels[step.alternatives.others["rows8"][0]].file])
+    spoil(folder, [plan.kernels[step.alternatives.others["rows8"][0].kernel].file])
     found = tried(folder)
     assert found.wrong == ((step.alternatives.problem, "rows8"),)
     assert "rows8" not in found.measured.seconds[step.alternatives.problem]
@@ -109,7 +109,7 @@ def test_right_variants_are_kept_where_problems_share_memory(chain: Path) -> Non
 def test_wrong_variants_are_found_in_slots_of_one_size(chain: Path) -> None:
     plan = whole_plan(chain)
     alternatives = [step.alternatives for step in plan.programs["main"].steps if step.alternatives]
-    spoil(chain, {plan.kernels[each.others["rows8"][0]].file for each in alternatives})
+    spoil(chain, {plan.kernels[each.others["rows8"][0].kernel].file for each in alternatives})
     assert set(tried(chain).wrong) == {(each.problem, "rows8") for each in alternatives}
 
 
