@@ -7,7 +7,7 @@ from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
-from intaglio.codegen.ops.attention_steps import changes, in_steps
+from intaglio.codegen.ops.attention_steps import bias_of, changes, in_steps, position_bias
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.nodes import Node
@@ -109,7 +109,7 @@ def _problem(kernel: Kernel, rows: str) -> str:
 def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, Any]) -> Kernel:
     q, k, v = of.q, of.k, of.v
     head_dim = q.shape[-1] // of.heads
-    consts |= {
+    consts |= position_bias(of) | {
         "d4": head_dim // 4,
         "kv_stride4": k.shape[-1] // 4,
         "heads_per_kv": of.heads // of.kv_heads,
@@ -120,10 +120,10 @@ def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, A
     }
     return Kernel(
         template,
-        {"q": q, "k": k, "v": v},
+        {"q": q, "k": k, "v": v} | bias_of(of),
         {"out": node.output},
         consts=consts,
-        label=f"{template}_{head_dim}",
+        label=f"{template}_{head_dim}{'_bias' if of.bias is not None else ''}",
         vec4=frozenset({"q", "k", "v", "out"}),
         flops=q.type.size * 4,
         times=k.shape[-2],

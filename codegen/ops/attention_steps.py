@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from intaglio.codegen import wgsl
-from intaglio.codegen.kernel import Kernel, operand, per_element, refuse
+from intaglio.codegen.kernel import Kernel, Operand, operand, per_element, refuse
 from intaglio.codegen.ops.norm import softmax_of
 from intaglio.codegen.target import MAX_TRIPS
 from intaglio.compiler.ir import dims
@@ -42,9 +42,10 @@ def in_steps(node: Node, of: Attention[Value]) -> list[Kernel]:
         "scale": wgsl.number(of.scale, "f32"),
         "past": wgsl.size(past) if past is not None else None,
         **changes(of),
+        **position_bias(of),
         "mask": wgsl.affine("i", shape, broadcast_strides(mask.shape[-3:], shape)) if mask is not None else None,
     }
-    reads = {"q": q, "k": k} | ({"mask": operand(mask)} if mask is not None else {})
+    reads = {"q": q, "k": k} | ({"mask": operand(mask)} if mask is not None else {}) | bias_of(of)
     flops = scores.type.size * (2 * consts["head_dim"])
     out = node.output.type.size
     begin = wgsl.affine("i", (heads * rows,), (stride,))
@@ -53,6 +54,17 @@ def in_steps(node: Node, of: Attention[Value]) -> list[Kernel]:
         softmax_of(scores, weights, (heads * rows, begin), (keys, 1), "softmax", consts["weighed"]),
         _kernel("attention_values", {"weights": weights, "v": v}, {"out": node.output}, out, consts, flops),
     ]
+
+
+def bias_of(of: Attention[Value]) -> dict[str, Operand]:
+    """Return the operand of the position bias by its name; it may be absent."""
+    return {"bias": operand(of.bias.table)} if of.bias is not None else {}
+
+
+def position_bias(of: Attention[Value]) -> dict[str, Any]:
+    """Return the parameters of lib/position_bias."""
+    bias = of.bias
+    return {"bias": {"positions": bias.table.shape[-1], "by": bias.by} if bias is not None else None}
 
 
 def changes(of: Attention[Value]) -> dict[str, Any]:

@@ -113,12 +113,25 @@ class Rotary(Operator[T]):
 
 
 @dataclass(frozen=True)
+class PositionBias(Generic[T]):
+    """Numbers that are added to the scores of each head (ALiBi, Press et al. 2022; T5, Raffel et al. 2020).
+
+    table: f32[heads, positions]. by: what chooses the column for query t and key s: "key", which is s, or "distance",
+    which is past + t - s.
+    """
+
+    table: T
+    by: str
+
+
+@dataclass(frozen=True)
 class Attention(Operator[T]):
-    """softmax(q kᵀ * scale + mask) v of token rows: q [1, T, heads * head_dim], k and v [1, S, kv_heads * head_dim].
+    """softmax(q kᵀ * scale + bias + mask) v of token rows: q [1, T, heads * head_dim], k and v [1, S, kv_heads *
+    head_dim].
 
     past: query t sees the keys up to `past` + t, or all keys if `past` is None. window: query t sees only the last
-    `window` of these. cap: scores become tanh(score / cap) * cap. scored, masked, weighed: expressions of "acc" for
-    scores, masked scores and weights.
+    `window` of these. cap: scores become tanh(score / cap) * cap. bias: only with `past`. scored, masked, weighed:
+    expressions of "acc" for scores, masked scores and weights.
     """
 
     q: T
@@ -132,6 +145,7 @@ class Attention(Operator[T]):
     past: Dim | None
     cap: float | None = None
     window: int | None = None
+    bias: PositionBias[T] | None = None
     scored: Expression = ()
     masked: Expression = ()
     weighed: Expression = ()

@@ -157,6 +157,8 @@ def _attention(a: Attention[np.ndarray]) -> list[np.ndarray]:
     if a.past is not None:
         t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])[None]
         last = a.past + t
+        if a.bias is not None:
+            scores += a.bias.table[:, np.maximum(last - s, 0) if a.bias.by == "distance" else s]
         window = k.shape[-2] if a.window is None else a.window
         np.copyto(scores, -np.inf, where=(s > last) | (s <= last - window))
     scores = expression(a.masked, [scores], []) if a.masked else scores

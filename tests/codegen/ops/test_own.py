@@ -14,11 +14,12 @@ from parity import (
     Program,
 )
 
+from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
-from intaglio.compiler.ir.operators import FakeQuantize, Rotary, Window
+from intaglio.compiler.ir.operators import Attention, FakeQuantize, PositionBias, Rotary, Window
 from intaglio.compiler.ir.values import TensorType, Value, known
 from intaglio.compiler.rewrite.elementwise_chains import spelled
 
@@ -69,13 +70,17 @@ def attention(
     head_dim: int = 8,
     past: Dim | None = None,
     share: int = 1,
+    bias: str | None = None,
     **more: float | Expression,
 ) -> Graph:
-    """share: how many heads have the same keys and values."""
+    """share: how many heads have the same keys and values. bias: what chooses the columns of a position bias."""
     b = Build()
     sizes = {"q": (queries, heads), "k": (keys, heads // share), "v": (keys, heads // share)}
     q, k, v = (b.input(name, 1, rows, count * head_dim) for name, (rows, count) in sizes.items())
-    return b.output(b.Attention(q, k, v, heads=heads, kv_heads=heads // share, scale=0.3, past=past, **more))
+    own = {"bias": PositionBias(b.weight(heads, dims.high(keys)), bias)} if bias is not None else {}
+    return b.output(
+        b.add(Attention(q, k, v, heads=heads, kv_heads=heads // share, scale=0.3, past=past, **own, **more))
+    )
 
 
 def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False) -> Graph:
@@ -231,6 +236,19 @@ LAYERS = {
         lambda: attention(1, P + 1, past=P, scored=ROUNDED, masked=ROUNDED, weighed=FINE), "Attention", STEPS
     ),
     "attention, capped, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, cap=1.5), "Attention"),
+    **{
+        f"attention, a bias by {by}, {name}": Layer(partial(build, bias=by), "Attention", symbols)
+        for by in ("key", "distance")
+        for name, symbols, build in (
+            ("many rows", [{}], partial(attention, 70, 90, past=20, cap=1.5)),
+            ("rows that vary", ROWS, partial(attention, T, P + T, past=P, window=9)),
+            ("one row", STEPS, partial(attention, 1, P + 1, past=P)),
+            ("one row, heads share keys", STEPS, partial(attention, 1, P + 1, 6, past=P, share=3, window=9)),
+            ("heads of odd width", ROWS, partial(attention, T, P + T, 3, 7, past=P)),
+            ("rows, all rounded", ROWS, partial(attention, T, P + T, past=P, scored=ROUNDED, masked=ROUNDED)),
+            ("one row, all rounded", STEPS, partial(attention, 1, P + 1, past=P, masked=ROUNDED, weighed=FINE)),
+        )
+    },
     **{
         f"rotary, {name}, {'one row' if rows == 1 else 'rows'}": Layer(
             partial(rotary, rows, *sizes), "Rotary Attention", STEPS if rows == 1 else ROWS
