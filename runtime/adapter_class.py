@@ -41,14 +41,19 @@ CLASSES = {
 }
 
 
+def forced() -> str:
+    """Return the class that the environment variable INTAGLIO_ADAPTER_CLASS forces, or "". Raises ValueError."""
+    name = os.environ.get(VARIABLE, "")
+    return name and check(name)
+
+
 def adapter_class(classes: Mapping[str, AdapterClass], info: Mapping[str, Any]) -> tuple[str, str]:
     """Return the class of an adapter, and why it is that one.
 
-    info: wgpu's description of the adapter. The environment variable INTAGLIO_ADAPTER_CLASS forces a class; ValueError
-    is raised if it names none.
+    info: wgpu's description of the adapter. Raises ValueError if the class that is forced does not exist.
     """
-    if forced := os.environ.get(VARIABLE):
-        return check(forced), f"{VARIABLE} says so"
+    if name := forced():
+        return name, f"{VARIABLE} says so"
     type, vendor, name = info["adapter_type"], info["vendor_id"], str(info["vendor"]).lower()
     for each, of in classes.items():
         if type in of.types:

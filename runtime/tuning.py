@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from intaglio.runtime.adapter_class import adapter_class
+from intaglio.runtime.adapter_class import adapter_class, forced
 from intaglio.runtime.checked import named, typed
 from intaglio.runtime.plan import Alternatives, Choice, Plan, Program, Step, Tuning
 
@@ -100,10 +100,13 @@ def adapter(info: Mapping[str, str]) -> tuple[str, str]:
 def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
     """The plan with the variants for an adapter: those that were measured on it, and else those for its class.
 
-    info: wgpu's description of the adapter. granted: the tiers that the device has. Raises ValueError if
-    INTAGLIO_ADAPTER_CLASS does not name a class.
+    A class that INTAGLIO_ADAPTER_CLASS forces goes before measurements.
+
+    info: wgpu's description of the adapter. granted: the tiers that the device has. Raises ValueError if the class that
+    is forced does not exist.
     """
-    return as_measured(of_class(plan, adapter_class(plan.classes, info)[0], granted), info, granted)
+    suited = of_class(plan, adapter_class(plan.classes, info)[0], granted)
+    return suited if forced() else as_measured(suited, info, granted)
 
 
 def as_measured(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
 from intaglio.codegen.ops.attention_steps import bias_of, changes, in_steps, position_bias
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
@@ -60,7 +60,7 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
         variants |= {name: variant(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
         variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
     kernel = _kernel("attention_decode", node, of, {})
-    return kernel.with_variants(_problem(kernel, "1"), variants)
+    return kernel.with_variants(_problem(kernel, "1"), variants, profiles.decode_attention())
 
 
 def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
@@ -72,7 +72,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     kernel = _kernel("attention", node, of, _of_rows(of))
     variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
-    return kernel.with_variants(_problem(kernel, str(rows)), variants)
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
 def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
@@ -81,7 +81,8 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(of, 1, 32, 1)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
-    return kernel.with_variants(_problem(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
+    variants = many | few if dims.low(rows) >= 64 else few | many
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
 def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
