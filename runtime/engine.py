@@ -71,7 +71,7 @@ class Engine:
     def _upload(self, folder: Path, progress: Progress) -> None:
         """Upload the weights. wgpu keeps a copy of each write until the adapter has taken it, so this waits often."""
         waiting = 0
-        for index, first, data in weights.stream(folder, self.plan, progress):
+        for index, first, data in weights.stream(folder, self.plan, self.plan.bound, progress):
             with self.lock:
                 self.weights.put_rows(index, first, data)
             waiting += len(data)

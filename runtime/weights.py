@@ -28,14 +28,16 @@ HEADER = 100 << 20  # bytes that the header of a safetensors file may have
 _WIDTHS = {"F32": 4, "I32": 4, "U32": 4, "F16": 2}  # bytes of a number, of the types that weights are written in
 
 
-def stream(folder: Path, plan: Plan, progress: Progress) -> Iterator[tuple[int, int, memoryview]]:
-    """All weights that steps bind, piece by piece: index of the buffer, offset in bytes, and whole rows, valid until
-    the next piece.
+def stream(
+    folder: Path, plan: Plan, buffers: Mapping[int, Buffer], progress: Progress
+) -> Iterator[tuple[int, int, memoryview]]:
+    """The weights in `buffers`, piece by piece: index of the buffer, offset in bytes, and whole rows, valid until the
+    next piece.
 
     A file is read again if some of its weights are needed both as textures and as buffers.
     Raises BadBundle for a piece that was changed, before any of it is yielded.
     """
-    weights = [_Weight(i, b) for i, b in plan.bound.items() if b.kind == "weight"]
+    weights = [_Weight(i, b) for i, b in buffers.items() if b.kind == "weight"]
     total, done = sum(w.buffer.bytes for w in weights), 0
     once = list({(w.buffer.name, w.buffer.files): w for w in reversed(weights)}.values())
     for group in (once, [w for w in weights if w not in once]):
