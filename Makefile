@@ -1,6 +1,7 @@
 # make demo   compiles a real Whisper and transcribes real speech
 # make test   checks formatting, lints, checks types and runs the tests
 # make bench  measures it beside other engines, see benchmarks/README.md
+# make isa    says what GPUs' compilers make of its kernels, without a GPU; BUNDLE= and FAMILIES= choose
 # make docs   writes the generated documents again
 # All create .venv, see to a Vulkan driver, and redo only what is out of date.
 
@@ -9,6 +10,7 @@ PY := .venv/bin/python
 EXTRA := $(if $(filter test docs,$(MAKECMDGOALS))$(wildcard .venv/.test),test,compiler)
 MODEL := build/whisper-tiny.en
 BUNDLE := $(MODEL).bundle
+FAMILIES := navi21 vega10 navi31
 COMPILER := $(shell find compiler codegen templates runtime/plan.py runtime/plan_file.py -type f -not -name '*.pyc')
 
 # Mesa prints a warning at every start unless this names something.
@@ -26,7 +28,7 @@ NO_BROWSER := no browser for the tests: apt-get install chromium (Debian), dnf i
 NO_VENV := $(PYTHON) cannot make a virtual environment: apt-get install python3-venv (Debian, Ubuntu), as root
 OLD_PYTHON := $(PYTHON) is missing or older than 3.11: install a newer one and name it, as in make PYTHON=python3.12
 
-.PHONY: demo test bench docs adapter browser clean
+.PHONY: demo test bench isa docs adapter browser clean
 .DELETE_ON_ERROR:
 
 demo: adapter $(BUNDLE)/plan.json
@@ -44,6 +46,9 @@ docs: .venv/.test
 
 bench: adapter .venv/.engines
 	$(PY) -m benchmarks $(BENCH)
+
+isa: adapter .venv/.benchmark
+	$(PY) -m benchmarks.isa $(if $(filter command,$(firstword $(origin BUNDLE))),$(BUNDLE)) --families $(FAMILIES) $(ISA)
 
 adapter: .venv/.$(EXTRA)
 	@sh require.sh '$(ADAPTER)' mesa-vulkan-drivers '$(NO_ADAPTER)'

@@ -11,15 +11,10 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import vulkan_layer
+
 ROOT = Path(__file__).parent.parent
-LAYER = "VK_LAYER_intaglio_lavapipe"
-SOURCE = Path(__file__).with_name("lavapipe_layer.c")
-NO_COMPILER = "no C compiler with Vulkan's headers: apt-get install gcc libc6-dev libvulkan-dev (Debian), as root"
-NEEDED = {"gcc": "stddef.h", "libc6-dev": "string.h", "libvulkan-dev": "vulkan/vk_layer.h"}  # package -> its header
-
-
-class NoLayer(RuntimeError):
-    """Dawn's engines cannot run on this adapter, and why."""
+LAVAPIPE_LAYER = Path(__file__).with_name("lavapipe_layer.c")
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ def environment(need: str, adapter: Adapter, folder: Path) -> dict[str, str]:
     need: "dawn"; "ggml-vulkan", or "ggml-cpu", which must be shown no GPU, or it would use it; "" for nothing.
     """
     if need == "dawn" and adapter.lavapipe:
-        return layer(folder)
+        return vulkan_layer.environment(LAVAPIPE_LAYER, folder)
     if need == "ggml-cpu":
         return {"GGML_VK_VISIBLE_DEVICES": ""}
     if need == "ggml-vulkan" and adapter.kind == "CPU":
@@ -61,31 +56,6 @@ def caches(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     names = "XDG_CACHE_HOME", "MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH", "CUDA_CACHE_PATH"
     return dict.fromkeys(names, str(folder.absolute()))
-
-
-def layer(folder: Path) -> dict[str, str]:
-    """The environment in which Dawn takes lavapipe: the layer, built into `folder`. Raises NoLayer."""
-    folder.mkdir(parents=True, exist_ok=True)
-    library = folder / "liblavapipe_layer.so"
-    if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
-        for package, header in NEEDED.items():
-            check = f'printf "#include <{header}>" | gcc -fsyntax-only -xc -'
-            command = ["sh", ROOT / "require.sh", check, package, NO_COMPILER]
-            done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-            if done.returncode:
-                raise NoLayer(done.stderr.strip().splitlines()[-1])
-        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", SOURCE, "-o", library], check=True)
-    manifest = {
-        "name": LAYER,
-        "type": "GLOBAL",
-        "library_path": str(library.absolute()),
-        "api_version": "1.3.0",
-        "implementation_version": "1",
-        "description": "lavapipe as Dawn wants it",
-    }
-    text = json.dumps({"file_format_version": "1.2.0", "layer": manifest})
-    (folder / f"{LAYER}.json").write_text(text)
-    return {"VK_LAYER_PATH": str(folder.absolute()), "VK_INSTANCE_LAYERS": LAYER}
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import adapter, prompts
+from benchmarks import adapter, prompts, vulkan_layer
 from benchmarks.engines import ENGINES
 from benchmarks.models import ROOT, TEXT, Models
 from benchmarks.workloads import WORKLOADS
@@ -78,7 +78,7 @@ class Turns:
         folder = self._place(workload, engine)
         try:
             environment = adapter.environment(ENGINES[engine].needs, self.adapter, self.models.made / "layer")
-        except adapter.NoLayer as why:
+        except vulkan_layer.NoLayer as why:
             return {"skipped": str(why)}
         environment = os.environ | environment | adapter.caches(folder / "caches")
         job = {

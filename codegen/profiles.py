@@ -36,11 +36,7 @@ def choice(of: Dim, first: str, *larger: tuple[int, str]) -> Choice:
         elif dims.high(of) > limit:
             variants.append(variant)
             above.append(limit)
-    return (
-        Choice(tuple(variants), of if isinstance(of, int) else str(of), tuple(above))
-        if above
-        else Choice(tuple(variants))
-    )
+    return Choice(tuple(variants), dims.written(of), tuple(above)) if above else Choice(tuple(variants))
 
 
 def products(rows: Dim, columns: int) -> Profiles:
@@ -57,13 +53,12 @@ def vector_products() -> Profiles:
 
 def attention() -> Profiles:
     """Return the profiles of attention with many queries."""
-    return dict.fromkeys(GPUS, Choice(("query32",)))
+    return {name: Choice(("tiles256" if name in _BIG_TILES else "tiles128",)) for name in GPUS}
 
 
 def decode_attention() -> Profiles:
     """Return the profiles of attention with one query."""
-    small = ("apple", "intel", "mobile")
-    return {name: Choice(("lanes64x8" if name in small else "lanes256x2",)) for name in GPUS}
+    return {name: Choice(("keys256" if name in _BIG_TILES else "keys128",)) for name in GPUS}
 
 
 def convolutions() -> Profiles:

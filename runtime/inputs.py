@@ -19,12 +19,16 @@ _KINDS = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}  # numpy's kinds that a
 
 
 def complete(plan: Plan, symbols: Mapping[str, int]) -> dict[str, int]:
-    """A value for every symbol, in order: from `symbols`, else its lowest. Raises ValueError for one out of range."""
-    values = {name: symbols.get(name, low) for name, (low, _) in plan.symbols.items()}
-    for name, value in values.items():
-        low, high = plan.symbols[name]
-        if not low <= value <= high:
-            raise ValueError(f"{name} is {value}; this bundle was compiled for {low} to {high}")
+    """A value for every symbol, in order: by its rule, else from `symbols`, else its lowest.
+
+    Raises ValueError for one out of range.
+    """
+    values: dict[str, int] = {}
+    for name, (low, high) in plan.symbols.items():
+        rule = plan.rules.get(name)
+        values[name] = rule.value(values) if rule else symbols.get(name, low)
+        if not low <= values[name] <= high:
+            raise ValueError(f"{name} is {values[name]}; this bundle was compiled for {low} to {high}")
     return values
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from intaglio.runtime.adapter_class import AdapterClass
 from intaglio.runtime.limits import OFFSET, READ_ONLY_IMAGES, SLOTS, STAGING, TEXELS, WORD
-from intaglio.runtime.sizes import Grid, Size, evaluate_size
+from intaglio.runtime.sizes import Grid, Rule, Size, evaluate_size
 
 KINDS = ("weight", "input", "output", "scratch", "state")
 SEEN = ("input", "output", "state")  # the kinds that users access by name
@@ -205,8 +205,9 @@ class Program:
 class Plan:
     """Everything that the runtime needs to know about a bundle.
 
-    `symbols` (name -> inclusive range) are the fields of a uniform block, u32 each, in order. `files` are the other
-    files of the bundle.
+    `symbols` (name -> inclusive range) are the fields of a uniform block, u32 each, in order. A symbol with a rule
+    (`rules`, by name) follows from symbols before it; the others are sizes of a run. `files` are the other files of the
+    bundle.
 
     `designs_file.read` adds what plan.json leaves to designs.json: the variants of steps, their kernels, buffers and
     files, `scratch` (bytes of each), `classes` of adapters, `profiles` (class -> problem -> choice), and `tunings` for
@@ -219,10 +220,16 @@ class Plan:
     buffers: tuple[Buffer, ...]
     programs: dict[str, Program]
     files: dict[str, File]
+    rules: dict[str, Rule] = field(default_factory=dict)
     scratch: tuple[int, ...] = ()
     classes: dict[str, AdapterClass] = field(default_factory=dict)
     profiles: dict[str, dict[str, Choice]] = field(default_factory=dict)
     tunings: tuple[Tuning, ...] = ()
+
+    @property
+    def bound(self) -> dict[str, tuple[int, int]]:
+        """Return the symbols that follow from no others, which a run gives."""
+        return {name: ends for name, ends in self.symbols.items() if name not in self.rules}
 
     @property
     def used(self) -> dict[str, Kernel]:
@@ -236,7 +243,7 @@ class Plan:
         return [d for program in self.programs.values() for step in program.steps for d in step.possible]
 
     @property
-    def bound(self) -> dict[int, Buffer]:
+    def in_use(self) -> dict[int, Buffer]:
         """Return the buffers that users access or that steps bind, in the variants that were chosen, by index."""
         bound = {b for dispatch in self.possible for b in dispatch.buffers}
         return {i: b for i, b in enumerate(self.buffers) if i in bound or b.kind in SEEN}
@@ -259,7 +266,7 @@ class Plan:
 
     def bytes_of(self, kind: str) -> int:
         """Return the bytes of all buffers of one kind."""
-        return sum(b.bytes for b in self.bound.values() if b.kind == kind)
+        return sum(b.bytes for b in self.in_use.values() if b.kind == kind)
 
     @property
     def engine_bytes(self) -> int:
@@ -269,7 +276,7 @@ class Plan:
     @property
     def session_bytes(self) -> int:
         """Return the bytes that each session allocates: other buffers, uniform blocks, and a buffer for readbacks."""
-        return sum(b.bytes for b in self.bound.values() if b.kind != "weight") + self.uniform_bytes + STAGING
+        return sum(b.bytes for b in self.in_use.values() if b.kind != "weight") + self.uniform_bytes + STAGING
 
     @property
     def bytes(self) -> int:

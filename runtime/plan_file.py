@@ -16,9 +16,10 @@ from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import DEFAULT_LIMITS, PIECE, TEXELS, TIERS, WORD
 from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, Dispatch, File, Kernel, Plan, Program, Step
-from intaglio.runtime.sizes import Grid, largest
+from intaglio.runtime.sizes import Grid, Rule, largest, symbols_of
 
 FORMAT = "intaglio-2"
+_EXACT = 1 << 53  # runtimes may compute rules in 64-bit floats
 _NAME = r"(kernels/)?\w[\w.-]*"  # of files: in no other folder, and not hidden
 
 
@@ -36,13 +37,18 @@ def write(plan: Plan) -> str:
         f'"format": {line(FORMAT)}',
         f'"kind": {line(plan.kind)}',
         f'"needs": {line({"features": plan.needs, "language": plan.language})}',
-        f'"symbols": {line(plan.symbols)}',
+        f'"symbols": {line(_symbols(plan))}',
         f'"files": {block(entries(plan.files), "{}", "  ")}',
         f'"kernels": {block(entries(plan.used), "{}", "  ")}',
         f'"buffers": {block([line(nonempty(b)) for b in plan.buffers], "[]", "  ")}',
         f'"programs": {block(programs, "{}", "  ")}',
     ]
     return block(fields, "{}", "") + "\n"
+
+
+def _symbols(plan: Plan) -> dict[str, list[Any]]:
+    rules = {name: [asdict(rule)] for name, rule in plan.rules.items()}
+    return {name: [*ends, *rules.get(name, [])] for name, ends in plan.symbols.items()}
 
 
 def line(value: Any) -> str:
@@ -112,9 +118,11 @@ def expect(condition: object, what: str) -> None:
 
 
 def _parse(data: dict[str, Any]) -> Plan:
+    symbols = named(data["symbols"], list)
     return Plan(
         kind=typed(data["kind"], str),
-        symbols={name: _range(*ends) for name, ends in named(data["symbols"], list).items()},
+        symbols={name: _range(*ends[:2]) for name, ends in symbols.items()},
+        rules={name: _rule(*rest) for name, (_, _, *rest) in symbols.items() if rest},
         kernels=kernels(data["kernels"]),
         buffers=tuple(_buffer(**b) for b in items(data["buffers"], dict)),
         programs={name: _program(**p) for name, p in named(data["programs"], dict).items()},
@@ -124,6 +132,11 @@ def _parse(data: dict[str, Any]) -> Plan:
 
 def _range(low: Any, high: Any) -> tuple[int, int]:
     return typed(low, int), typed(high, int)
+
+
+def _rule(rule: Any) -> Rule:
+    expect(rule.keys() == {"of", "per"}, "a symbol: expected a rule of `of` and `per`")
+    return Rule(items(rule["of"], int, str), typed(rule["per"], int))
 
 
 def files(data: Any) -> dict[str, File]:
@@ -178,11 +191,7 @@ def _groups(d: Any) -> int | dict[str, Any]:
 
 def _check(plan: Plan) -> None:
     expect(WORD * len(plan.symbols) <= DEFAULT_LIMITS["max-uniform-buffer-binding-size"], "too many symbols")
-    for name, (low, high) in plan.symbols.items():
-        expect(
-            name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31,
-            f"symbol {name!r}: expected a name and a range within 0 to 2147483647",
-        )
+    _check_symbols(plan)
     check_files(plan.files, _NAME)
     for name, kernel in plan.kernels.items():
         check_kernel(name, kernel, plan.files)
@@ -200,6 +209,21 @@ def _check(plan: Plan) -> None:
             expect(not plan.kernels[step.kernel].needs, f"a step runs {step.kernel!r}, which needs features")
             check_step(plan, Dispatch(step.kernel, step.buffers, step.grid))
     expect(all(count == 1 for count in names.values()), "two inputs, outputs or states have the same name")
+
+
+def _check_symbols(plan: Plan) -> None:
+    earlier: dict[str, tuple[int, int]] = {}
+    for name, (low, high) in plan.symbols.items():
+        expect(
+            name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31,
+            f"symbol {name!r}: expected a name and a range within 0 to 2147483647",
+        )
+        if rule := plan.rules.get(name):
+            names = {symbol for size in rule.of for symbol in symbols_of(size)}
+            expect(names <= earlier.keys(), f"symbol {name!r}: its rule names a symbol that does not come before it")
+            fits = rule.per > 0 and largest(rule.of, earlier) < _EXACT
+            expect(fits, f"symbol {name!r}: expected `per` above 0, and a product of `of` below {_EXACT}")
+        earlier[name] = low, high
 
 
 def check_files(files: Mapping[str, File], name: str) -> None:

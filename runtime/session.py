@@ -59,7 +59,7 @@ class Session:
         begin = time.perf_counter()
         self._names = {b.name: i for i, b in enumerate(self.plan.buffers) if b.kind in ("input", "output", "state")}
         with engine.lock:
-            own = {i: b for i, b in self.plan.bound.items() if b.kind != "weight"}
+            own = {i: b for i, b in self.plan.in_use.items() if b.kind != "weight"}
             self._memory = Memory(self.device, own, engine.weights)
             usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             self._uniform = self.device.create_buffer(size=self.plan.uniform_bytes, usage=usage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,18 @@ from intaglio.runtime.errors import BadBundle
 Size = int | str  # a number, or a linear expression over symbols such as "past+new_tokens"
 Grid = tuple[int | Mapping[str, Any], ...]
 _TERM = re.compile(r"([+-]?)(?:(\d+)\*)?(?:([A-Za-z_]\w*)|(\d+))", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a symbol follows from others: floor(product(of) / per)."""
+
+    of: tuple[Size, ...]
+    per: int = 1
+
+    def value(self, symbols: Mapping[str, int]) -> int:
+        """Return the symbol's value; raises BadBundle if a size is malformed or names an unknown symbol."""
+        return math.prod(evaluate_size(size, symbols) for size in self.of) // self.per
 
 
 @cache

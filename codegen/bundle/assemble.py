@@ -21,7 +21,8 @@ from intaglio.codegen.shader import Shader
 from intaglio.codegen.storage import Root, Storage, buffer, identity, numbers, texel_format, texture, textures
 from intaglio.codegen.target import MAX_BINDING
 from intaglio.codegen.weights import WeightStore, weight_identity
-from intaglio.compiler.ir.dims import fixed
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Symbol
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.values import Value
@@ -33,7 +34,7 @@ from intaglio.runtime.files import describe
 from intaglio.runtime.limits import TEXELS, WORD
 from intaglio.runtime.plan import Alternatives, Buffer, Choice, File, Part, Plan, Program, Step
 from intaglio.runtime.progress import Progress, silent
-from intaglio.runtime.sizes import Grid
+from intaglio.runtime.sizes import Grid, Rule
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ class _Assembly:
     def __init__(self, model: Model, folder: Path, progress: Progress) -> None:
         self._model, self._progress = model, progress
         self._dispatches = {name: lower(graph) for name, graph in model.graphs.items()}
-        ranges = {k: v for g in model.graphs.values() for k, v in symbols(g).items()}
-        self._symbols = dict(sorted(ranges.items()))
+        self._symbols = _symbols(model.graphs, self._dispatches)
         self._renderer = Renderer(list(self._symbols))
         self._store = WeightStore(folder)
         self._buffers: list[Buffer] = []
@@ -118,13 +118,15 @@ class _Assembly:
         }
         kernels, texts = _kernels(shaders, names)
         files: dict[str, File] = {name: describe(text.encode()) for name, text in texts.items()} | self._store.files
+        ranges = {s.name: (s.low, s.high) for s in self._symbols.values()}
         plan = Plan(
             self._model.kind,
-            self._symbols,
+            ranges,
             kernels,
             tuple(self._buffers),
             programs,
             files,
+            rules={s.name: _rule(s.rule) for s in self._symbols.values() if s.rule},
             scratch=tuple(self._variant_scratch),
             classes=CLASSES,
             profiles=_profiles(d.kernel for of in self._dispatches.values() for d in of),
@@ -219,7 +221,7 @@ class _Assembly:
     def _name(self, graph: Graph, value: Value) -> None:
         """Add a buffer for a value that users see. Programs that use the same name share the buffer."""
         kind = "state" if value in graph.states else "input" if value in graph.inputs else "output"
-        shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
+        shape = tuple(map(dims.written, value.shape))
         if value.name not in self._named:
             self._named[value.name] = len(self._buffers)
             storage = self._storage(value)
@@ -294,11 +296,21 @@ def _profiles(kernels: Iterable[Kernel]) -> dict[str, dict[str, Choice]]:
     return {name: choices for name, choices in result.items() if choices}
 
 
+def _symbols(graphs: Mapping[str, Graph], dispatches: Mapping[str, Sequence[Dispatch]]) -> dict[str, Symbol]:
+    """Return the symbols of all programs: those without rules by name, then the others, each after those it needs."""
+    all_symbols = {k: v for name, graph in graphs.items() for k, v in symbols(graph, dispatches[name]).items()}
+    return dict(sorted(all_symbols.items(), key=lambda item: (item[1].depth, item[0])))
+
+
+def _rule(rule: dims.Rule) -> Rule:
+    return Rule(tuple(map(dims.written, rule.of)), rule.per)
+
+
 def _grid(kernel: Kernel) -> Grid:
     return tuple(map(_count, (*kernel.grid, Groups(()), Groups(()))[:3]))
 
 
 def _count(groups: Groups) -> int | dict[str, Any]:
     if all(isinstance(d, int) for d in groups.of):
-        return groups.at(fixed)
-    return {"of": [d if isinstance(d, int) else str(d) for d in groups.of], "per": groups.per}
+        return groups.at(dims.fixed)
+    return {"of": list(map(dims.written, groups.of)), "per": groups.per}

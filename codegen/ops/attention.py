@@ -7,12 +7,14 @@ from typing import Any
 
 from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
-from intaglio.codegen.ops.attention_steps import bias_of, changes, in_steps, position_bias
+from intaglio.codegen.ops.attention_steps import added, changes, in_steps, position_bias
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Attention
 from intaglio.compiler.ir.values import Value
+from intaglio.compiler.semantics.shapes import broadcast_strides
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that an invocation processes at a time
@@ -20,6 +22,7 @@ _KEYS = 4  # keys that an invocation processes at a time
 _DECODE = {"lanes64x8": (64, 8), "lanes16x4": (16, 4), "lanes32x4": (32, 4), "lanes256x2": (256, 2)}
 _GROUPS = {"group16": 16, "group64": 64}  # invocations, if a workgroup computes all heads that share their keys
 _TOGETHER = 8  # up to this many heads, so that their results fit workgroup memory
+_MEMORY_OF_LANE = 85  # bytes, so that AMD's 128 KB serve 1,536 lanes at a time
 _BLOCK = 2048  # up to this many weights of keys are in workgroup memory
 _HEAD = 256  # the widest head
 
@@ -31,7 +34,7 @@ def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = bool(of.scored or of.masked or of.weighed)
-    if of.mask is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
+    if head_dim % 4 or head_dim > _HEAD or (rounded and (of.mask is not None or q.shape[-2] == 1)):
         return in_steps(node, of)
     if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
@@ -59,8 +62,31 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
         tile, grid = max(1, 16 // together), (groups(heads, per=together),)
         variants |= {name: variant(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
         variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
-    kernel = _kernel("attention_decode", node, of, {})
+    variants |= {f"keys{lanes}": _keys(of, lanes) for lanes in (128, 256)}
+    kernel = _kernel("attention_decode", node, of, {"heads": heads})
     return kernel.with_variants(_problem(kernel, "1"), variants, profiles.decode_attention())
+
+
+def _keys(of: Attention[Value], lanes: int) -> dict[str, Any]:
+    """Return a variant whose lanes read neighbouring vec4s of keys, for several heads that have the same keys."""
+    group = _together(of, lanes)
+    consts = {"group": group, "slice": None}
+    return {
+        "template": "attention_keys",
+        "grid": (groups(of.heads, per=group),),
+        "workgroup": (lanes,),
+        "consts": consts,
+    }
+
+
+def _together(of: Attention[Value], lanes: int) -> int:
+    """Return how many heads with the same keys a workgroup computes: up to 4, for which registers suffice, or all."""
+    d4, shared = dims.fixed(of.q.shape[-1]) // of.heads // 4, of.heads // of.kv_heads
+    bytes = 16 * (lanes + d4) + 4 * (lanes // 8 + 1)  # of workgroup memory for each head
+    limit = min(WORKGROUP_MEMORY, _MEMORY_OF_LANE * lanes)
+    possible = [n for n in range(1, _TOGETHER + 1) if shared % n == 0 and n * bytes <= limit]
+    few = max(n for n in possible if n <= 4)
+    return few if few > 1 else possible[-1]
 
 
 def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
@@ -72,6 +98,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     kernel = _kernel("attention", node, of, _of_rows(of))
     variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
+    variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)}
     return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
@@ -92,6 +119,19 @@ def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[st
     return {"grid": grid, "workgroup": (lanes,), "consts": consts}
 
 
+def _tiles(of: Attention[Value], lanes: int) -> dict[str, Any]:
+    """Return a variant whose workgroups have blocks of keys and values in their memory.
+
+    An invocation has up to 4 vec4s of a query and of its result, because that is what GPUs keep in registers.
+    """
+    d4 = dims.fixed(of.q.shape[-1]) // of.heads // 4
+    share = 4 if d4 <= 16 else 8 if d4 <= 32 else 16
+    queries, block = lanes // share, 8 if d4 <= 32 else 4
+    consts = {"share": share, "columns": -(-d4 // share), "queries": queries, "block": block}
+    grid = (groups(of.q.shape[-2], per=queries), groups(of.heads))
+    return {"template": "attention_tiles", "grid": grid, "workgroup": (lanes,), "consts": consts}
+
+
 def _of_rows(of: Attention[Value]) -> dict[str, Any]:
     q, past = of.q, of.past
     return {
@@ -100,6 +140,12 @@ def _of_rows(of: Attention[Value]) -> dict[str, Any]:
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": q.shape[-1] // 4,
     }
+
+
+def _place(mask: Value, scores: tuple[Dim, ...]) -> str:
+    """Return the element of a mask that belongs to key s of query t of a head, as WGSL text."""
+    steps = zip(("head", "t", "s"), broadcast_strides(mask.shape[-3:], scores), strict=True)
+    return " + ".join(f"{name} * ({wgsl.size(step)})" for name, step in steps if step != 0) or "0u"
 
 
 def _problem(kernel: Kernel, rows: str) -> str:
@@ -118,13 +164,14 @@ def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, A
         "keys": wgsl.size(k.shape[-2]),
         "cap": wgsl.number(of.cap, "f32") if of.cap is not None else None,
         "window": of.window,
+        "mask": _place(of.mask, (of.heads, q.shape[-2], k.shape[-2])) if of.mask is not None else None,
     }
     return Kernel(
         template,
-        {"q": q, "k": k, "v": v} | bias_of(of),
+        {"q": q, "k": k, "v": v} | added(of),
         {"out": node.output},
         consts=consts,
-        label=f"{template}_{head_dim}{'_bias' if of.bias is not None else ''}",
+        label=f"{template}_{head_dim}{'_bias' if of.bias is not None else ''}{'_mask' if of.mask is not None else ''}",
         vec4=frozenset({"q", "k", "v", "out"}),
         flops=q.type.size * 4,
         times=k.shape[-2],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.expansions.place import numbers
+from intaglio.compiler.ir.dims import Dim, NotLinear, low, plain
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.nodes import Node
-from intaglio.compiler.ir.values import DTYPES, Value
+from intaglio.compiler.ir.values import DTYPES, Value, known
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.semantics.shapes import axis_of, paddings
 from intaglio.compiler.semantics.windows import blocks, unpooled
@@ -20,10 +21,9 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
     x, fill, mode = node.inputs[0], node.input(2), node.attrs.get("mode", "constant")
     pads = paddings(node)
     counted = [(a, b) for a, b in pads if isinstance(a, int) and isinstance(b, int)]
-    static = all(isinstance(d, int) or pair == (0, 0) for d, pair in zip(x.shape, pads, strict=True))
     if len(counted) < len(pads) or (mode == "constant" and min((min(pair) for pair in counted), default=0) >= 0):
         return None
-    if mode != "constant" and (not static or max((max(pair) for pair in counted), default=0) > _MOST):
+    if mode != "constant" and max((max(pair) for pair in counted), default=0) > _MOST:
         return None
     spans = [(max(-before, 0), d - max(-after, 0)) for (before, after), d in zip(counted, x.shape, strict=True)]
     x = op.Slice(x, *(op.dimensions(*ends) for ends in zip(*spans, strict=True)))
@@ -36,8 +36,26 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
                 f"Pad ({node.name}): axis {axis} of {node.inputs[0].type} is empty, so no element can be repeated"
             )
         if pair != (0, 0):
-            x = op.Gather(x, op.integers(*np.pad(np.arange(x.shape[axis]), pair, mode)), axis=axis)
+            x = op.Gather(x, _repeated(op, x.shape[axis], pair, mode), axis=axis)
     return [x]
+
+
+def _repeated(op: GraphBuilder, size: Dim, pair: tuple[int, int], mode: str) -> Value:
+    """The indices of the elements of an axis that is padded by repeating elements."""
+    if isinstance(size, int):
+        return op.integers(*np.pad(np.arange(size), pair, mode))
+    before, after = pair
+    if mode == "reflect" and low(size) <= max(pair):
+        raise NotLinear(
+            f"a reflection of {max(pair)} elements may be longer than the {plain(size)} elements of an axis"
+        )
+    at = op.Range(*(op.constant(known([d], ())) for d in (-before, size + after, 1)))
+    last = op.constant(known([size - 1], ()))
+    if mode == "wrap":
+        return op.Mod(at, op.constant(known([size], ())))
+    if mode == "edge":
+        return op.Min(op.Max(at, op.constant(np.array(0))), last)
+    return op.Sub(last, op.Abs(op.Sub(last, op.Abs(at))))
 
 
 def _tensor_scatter(op: GraphBuilder, node: Node) -> list[Value]:

@@ -6,7 +6,7 @@ cache again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import DTYPES, FLOATS, TensorType, Value, known
-from intaglio.compiler.models import logits
+from intaglio.compiler.models import computed_inputs, logits
 from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.runtime.contract import LOGITS, TOKENS
@@ -121,8 +121,7 @@ def read(path: Path, tokens: Dim, encoder: Graph | None = None, vocabulary: int 
         shapes |= dict.fromkeys(roles.rows, encoder.outputs[0].shape)
     graph = load.load(model, "decode", folder=folder, shapes=shapes, bind=roles.fixed)
     for value in [v for v in graph.inputs if v.name in roles.masks + roles.positions]:
-        graph.inputs.remove(value)
-        _fill(graph, value, _count if value.name in roles.positions else _ones)
+        (computed_inputs.count if value.name in roles.positions else computed_inputs.fill)(graph, value)
     if encoder is not None and across:
         _move_from_encoder(graph, encoder, across)
     output = logits.logits(graph, vocabulary)
@@ -167,28 +166,6 @@ def _checked(graph: Graph, roles: dict[int, str]) -> Graph:
         value.name = roles[len(value.shape)]
     graph.outputs[0].name = LOGITS
     return graph
-
-
-# inputs computed from the number of tokens: masks of ones, and positions from 0 on
-
-
-def _ones(graph: Graph, shape: Value) -> Node:
-    return Node("ConstantOfShape", (shape,), (), {"value": np.ones(1, np.int64)})
-
-
-def _count(graph: Graph, shape: Value) -> Node:
-    ends = tuple(graph.constant(known([d], ())) for d in (0, shape.array[-1], 1))
-    counted = graph.value("positions", TensorType("i64", (shape.array[-1],)))
-    graph.add(Node("Range", ends, (counted,), {}, ("positions",)))
-    return Node("Reshape", (counted, shape), ())
-
-
-def _fill(graph: Graph, value: Value, make: Callable[[Graph, Value], Node]) -> None:
-    """Compute an input with the node that `make` returns for its shape."""
-    made = graph.value(f"{value.name}.made", TensorType("i64", value.shape))
-    node = make(graph, graph.constant(known(value.shape, (len(value.shape),))))
-    graph.add(Node(node.op, node.inputs, (made,), node.attrs, (value.name,)))
-    graph.add(Node("Cast", (made,), (value,), {"to": value.dtype}, (value.name,)))
 
 
 def tokens_state(ids: np.ndarray, context: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def slices(node: Node) -> list[tuple[Dim, Dim, int]]:
         size = x.shape[axis]
         if step > 0:
             first, last = _clamped(start, size, 0, size), _clamped(end, size, 0, size)
-            count = last - first if step == 1 else -((first - last) // step)
+            count = dims.ceil(last - first, step)
         elif isinstance(size, int) and isinstance(start, int) and isinstance(end, int):
             first, last, _ = slice(start, end, step).indices(size)
             count = max(0, math.ceil((last - first) / step))

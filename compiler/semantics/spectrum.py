@@ -62,8 +62,7 @@ def frames(node: Node) -> tuple[int, int, Dim]:
         raise NotLinear(f"its frame length {size} is dynamic")
     if step < 1 or size < 1 or dims.high(signal.shape[1] - size) < 0:
         raise BadModel(f"{signal.type} is too short for frames of {size} in steps of {step}")
-    free = signal.shape[1] - size
-    return size, step, (free - free.constant % step) // step + 1 if isinstance(free, dims.Expr) else free // step + 1
+    return size, step, dims.floor(signal.shape[1] - size, step) + 1
 
 
 def framed(node: Node) -> list[TensorType]:

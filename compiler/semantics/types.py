@@ -248,7 +248,7 @@ def _recurrent(layer: Recurrent[Value]) -> list[TensorType]:
 def _linear(layer: Linear[Value]) -> list[TensorType]:
     rows, columns = layer.x.shape[:-1], layer.weight.shape[0]
     if window := layer.window:
-        rows = (*rows[:-1], (rows[-1] + 2 * window.pad - window.kernel) // window.stride + 1)
+        rows = (*rows[:-1], dims.floor(rows[-1] + 2 * window.pad - window.kernel, window.stride) + 1)
     return [TensorType("f32", (*rows, n)) for n in layer.splits or (columns // 2 if layer.gate else columns,)]
 
 

@@ -120,7 +120,7 @@ class _Slide:
         size, kernel, stride, dilation = self.sizes[i], self.kernels[i], self.strides[i], self.dilations[i]
         extent = (kernel - 1) * dilation + 1
         if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-            count = _quotient(size + stride - 1, stride)
+            count = dims.ceil(size, stride)
             before, after = self.shared(max(_constant((count - 1) * stride + extent - size), 0))
             return Window(size, kernel, stride, dilation, before, after, count)
         before, after = (0, 0) if self.auto_pad == "VALID" else (self.pads[i], self.pads[i + len(self.sizes)])
@@ -129,11 +129,9 @@ class _Slide:
             raise BadModel(f"a window of {extent} is larger than {size} elements with their padding")
         if dims.low(free) < 0:
             raise NotLinear(f"a window of {extent} may be larger than {size} elements with their padding")
-        count = _quotient(free, stride) + 1
-        if self.attrs.get("ceil_mode"):
-            count = _quotient(free + stride - 1, stride) + 1
-            # a window that begins behind the elements does not count
-            count = count - 1 if dims.low((count - 1) * stride - size - before) >= 0 else count
+        if self.attrs.get("ceil_mode"):  # a window that begins behind the elements does not count
+            free = size + before - 1 + min(stride + after - extent, 0)
+        count = dims.floor(free, stride) + 1
         return Window(size, kernel, stride, dilation, before, after, count)
 
     def transposed(self, i: int) -> Window:
@@ -155,11 +153,6 @@ class _Slide:
         """`padding` at both ends; where it is odd, auto_pad says which gets more. What lacks is added at the end."""
         less, more = (padding // 2, padding - padding // 2) if padding > 0 else (padding, 0)
         return (less, more) if self.auto_pad == "SAME_UPPER" and padding > 0 else (more, less)
-
-
-def _quotient(a: Dim, b: int) -> Dim:
-    """a / b, rounded down."""
-    return (a - a.constant % b) // b if isinstance(a, dims.Expr) else a // b
 
 
 def _constant(d: Dim) -> int:

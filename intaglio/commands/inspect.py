@@ -69,8 +69,8 @@ def describe(bundle: Bundle) -> str:
     """Programs with their steps, kernels, variants, tunings, memory by kind, weight files."""
     plan = bundle.plan
     lines = [f"{bundle.folder}: {plan.kind}, programs {', '.join(plan.programs)}"]
-    if plan.symbols:
-        lines.append("sizes  " + ", ".join(f"{name} {low} to {high}" for name, (low, high) in plan.symbols.items()))
+    if plan.bound:
+        lines.append("sizes  " + ", ".join(f"{name} {low} to {high}" for name, (low, high) in plan.bound.items()))
     lines += [*_programs(plan), *_kernels(plan), *_variants(bundle.whole_plan), *_memory(plan), *_weights(plan)]
     if STEP in plan.programs:
         lines += ["", f"dispatches per token: {len(plan.programs[STEP].steps)}"]

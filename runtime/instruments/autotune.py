@@ -49,7 +49,7 @@ def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progre
     whole = replace(plan, programs=plan.programs | added, profiles={}, tunings=())
     session = Engine(folder, whole, progress, device).session()
     timer, times, wrong = clock(device), defaultdict(lambda: defaultdict(list)), {}
-    half = {name: (low + high) // 2 for name, (low, high) in plan.symbols.items()}
+    half = {name: (low + high) // 2 for name, (low, high) in plan.bound.items()}
     runs = [run for sizes in ({}, half) for run in measure.runs(plan, checks, sizes) if listed[run.program]]
     for done, run in enumerate(runs):
         progress("variants", done, len(runs))

@@ -52,14 +52,14 @@ def runs(plan: Plan, checks: Sequence[Check], sizes: Mapping[str, int]) -> list[
 
     Raises ValueError if the bundle does not have a size in `sizes`.
     """
-    if unknown := sorted(sizes.keys() - plan.symbols.keys()):
-        raise ValueError(f"unknown size {', '.join(unknown)}; this bundle has {', '.join(plan.symbols) or 'none'}")
+    if unknown := sorted(sizes.keys() - plan.bound.keys()):
+        raise ValueError(f"unknown size {', '.join(unknown)}; this bundle has {', '.join(plan.bound) or 'none'}")
     last = {check.program: check for check in checks}
     return [_run(plan, name, last.get(name), sizes) for name in plan.programs]
 
 
 def _run(plan: Plan, name: str, check: Check | None, sizes: Mapping[str, int]) -> Run:
-    symbols = {symbol: low for symbol, (low, _) in plan.symbols.items()}
+    symbols = {symbol: low for symbol, (low, _) in plan.bound.items()}
     symbols |= {**(check.symbols if check else {}), **sizes}
     inputs = {}
     for tensor in {**dict.fromkeys(plan.programs[name].inputs), **(dict(check.inputs) if check else {})}:

@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
@@ -17,13 +18,14 @@ from onnx import ModelProto
 from intaglio.compiler.ir.errors import MOST, BadModel, Reason, UnsupportedOperator, listed
 from intaglio.compiler.ir.values import FLOATS
 from intaglio.compiler.models.plain import binding
+from intaglio.compiler.models.plain.possible import is_alone, possible
 from intaglio.compiler.reader import load
 from intaglio.runtime.contract import FREE
 
 Bind = Mapping[str, Any]
 Attempt = Callable[[Bind], None]  # raises BadModel if the model does not compile with these sizes
 
-MOST_ATTEMPTS = 48  # compilations to try
+MOST_ATTEMPTS = 96  # compilations to try
 RATE = 16_000  # the sample rate in Hz of models that take speech
 
 _LENGTHS = re.compile(r"seq|len|time|frame|token|past|cache|history|^[tl]$")
@@ -34,22 +36,33 @@ _WIDEST = 4  # ranges to try end at this multiple of the example
 _BATCH = 4  # another batch size to try if the batch became 1
 
 
-def settle(model: ModelProto, bind: Bind, error: BadModel, attempt: Attempt) -> tuple[dict[str, Any], str]:
-    """Return `bind` with a batch of 1, if a refused model then compiles, and a note for the user.
+def settle(
+    model: ModelProto, folder: Path | None, bind: Bind, error: BadModel, attempt: Attempt
+) -> tuple[dict[str, Any], str]:
+    """Return `bind` with the sizes that the user need not give, if the model then compiles, and a note about them.
 
+    These sizes are a batch, which becomes 1, and all that have one possible value or range.
     Otherwise raise `error` with the sizes that the user must give.
+    folder: of external data.
     """
-    search = _Search(model, bind, attempt)
+    search = _Search(model, folder, bind, attempt)
     if isinstance(error, UnsupportedOperator) and not all(reason.why for reason in error.reasons):
         raise search.final(error) from error  # no size replaces a kernel
     if search.batch and search.works(search.batch):
         return {**bind, **search.batch}, search.note()
-    raise search.explained(error) from error
+    candidates, rest = search.candidates()
+    if not candidates:
+        raise search.explained(error, rest) from error
+    needed = search.needed(candidates)
+    own = search.own(needed)
+    if own.keys() < needed.keys():
+        raise search.asking(error, needed, own) from error
+    return {**bind, **own}, search.choice(own)
 
 
 class _Search:
-    def __init__(self, model: ModelProto, bind: Bind, attempt: Attempt) -> None:
-        self._model, self._bind, self._attempt = model, bind, attempt
+    def __init__(self, model: ModelProto, folder: Path | None, bind: Bind, attempt: Attempt) -> None:
+        self._model, self._folder, self._bind, self._attempt = model, folder, bind, attempt
         self._tried: dict[str, BadModel | None] = {}
         given = binding.bound(model, bind)
         inputs = load.input_types(model)
@@ -75,19 +88,52 @@ class _Search:
                 return f"the batch ({names}) is 1, because the model does not compile with a free one; {another}"
         return f"the batch ({names}) is 1; the model does not compile with another one"
 
-    def explained(self, error: BadModel) -> BadModel:
-        """Return `error` with the user's own names and, at its end, the sizes that the user must give."""
-        candidates, rest = self._candidates()
-        if candidates:
-            needed = self._needed(candidates)
-            return self._refusal(error, f"; give sizes, for example {_example(needed, self._wide(needed))}")
+    def own(self, needed: Mapping[str, int]) -> dict[str, Any]:
+        """Return those of the needed sizes that the user need not give, with their values or ranges."""
+        result: dict[str, Any] = {label: 1 for label in needed if self._is_own_batch(label, needed[label])}
+        for label in sorted(needed.keys() - self._switches.keys() - self._ranges.keys() - result.keys()):
+
+            def works(size: int | range, label: str = label) -> bool:
+                return self.works({**needed, **result, label: size})
+
+            def reads(size: int | range, label: str = label) -> bool:
+                return self._reads({**needed, **result, label: size})
+
+            if is_alone(works, needed[label]):
+                if not self._is_tied(label, {**needed, **result}):
+                    result[label] = needed[label]
+            elif (size := possible(works, needed[label], reads)) is not None:
+                result[label] = size
+        return result
+
+    def _is_own_batch(self, label: str, size: int) -> bool:
+        return label in self.batch or (size == 1 and label in self._places and self._is_inner(label))
+
+    def _is_tied(self, label: str, sizes: Bind) -> bool:
+        """Return whether another value of a size is possible together with another value of a second size."""
+        others = [name for name in sizes if name in self._places and name != label and isinstance(sizes[name], int)]
+        twice = {name: 2 * sizes[name] for name in (label, *others)}
+        return any(self.works({**sizes, label: twice[label], name: twice[name]}) for name in others)
+
+    def choice(self, sizes: Mapping[str, Any]) -> str:
+        """Return a note for the user about sizes that were not given."""
+        named = ", ".join(f"{label} is {binding.shown(size)}" for label, size in sizes.items())
+        return f"{named}: the model does not compile with all sizes; for another one, compile with --bind NAME=SIZE"
+
+    def asking(self, error: BadModel, needed: Mapping[str, int], own: Bind) -> BadModel:
+        """Return `error` with the user's own names and, at its end, those needed sizes that are not in `own`."""
+        asked = {label: size for label, size in needed.items() if label not in own}
+        return self._refusal(error, f"; give sizes, for example {_example(asked, self._wide(asked, own))}")
+
+    def explained(self, error: BadModel, rest: BadModel | None) -> BadModel:
+        """Return `error` with the user's own names where no sizes help. rest: what is refused with all sizes given."""
         if not isinstance(error, UnsupportedOperator):
             return self.final(error)
         if not self._places or (rest is not None and _nodes(rest) <= _nodes(error)):
             return self.final(rest or error)
         return self._refusal(error, f"; what can be given: --bind NAME=SIZE for {listed(list(self._places))}")
 
-    def _candidates(self) -> tuple[dict[str, Any], BadModel | None]:
+    def candidates(self) -> tuple[dict[str, Any], BadModel | None]:
         """Return sizes (and inputs if needed) with which the model compiles, or {} and its error with sizes alone."""
         rest: BadModel | None = None
         for scale in _SCALES if self._places else _SCALES[:1]:
@@ -101,7 +147,7 @@ class _Search:
                 rest = error
         return {}, rest
 
-    def _needed(self, candidates: dict[str, int]) -> dict[str, int]:
+    def needed(self, candidates: dict[str, int]) -> dict[str, int]:
         """Return a minimal set of the candidates that the model needs (QuickXplain, Junker 2004)."""
 
         def needed(fixed: dict[str, int], of: Sequence[str]) -> dict[str, int]:
@@ -115,13 +161,13 @@ class _Search:
 
         return needed({}, sorted(candidates, key=lambda name: (name not in self.batch, name in self._switches)))
 
-    def _wide(self, needed: dict[str, int]) -> dict[str, range]:
-        """Return ranges that the model accepts together in place of needed sizes."""
+    def _wide(self, asked: Mapping[str, int], own: Bind) -> dict[str, range]:
+        """Return ranges that the model accepts together in place of the sizes to ask for."""
         wide: dict[str, range] = {}
-        for name in needed.keys() - self.batch.keys() - self._switches.keys() - self._ranges.keys():
-            for low in (1, needed[name]):
-                tried = range(low, _WIDEST * needed[name] + 1)
-                if name not in wide and self.works(needed | wide | {name: tried}):
+        for name in sorted(asked.keys() - self._switches.keys() - self._ranges.keys()):
+            for low in (1, asked[name]):
+                tried = range(low, _WIDEST * asked[name] + 1)
+                if name not in wide and self.works({**own, **asked, **wide, name: tried}):
                     wide[name] = tried
         return wide
 
@@ -143,6 +189,14 @@ class _Search:
         labels = {load.identifier(label): label for label in binding.free(self._model)}
         spaced = _SUM.sub(lambda sum: re.sub(r"(?<=\w)[+-]", r" \g<0> ", sum[0]).replace("*", " * "), text)
         return re.sub(rf"\b{FREE}\w+", lambda name: labels.get(name[0], name[0]), spaced)
+
+    def _reads(self, sizes: Bind) -> bool:
+        """Return whether the model can be read with `sizes`; whether it compiles is another question."""
+        try:
+            load.load(self._model, folder=self._folder, bind=binding.bound(self._model, {**self._bind, **sizes}))
+            return True
+        except BadModel:
+            return False
 
     def _error(self, sizes: Bind) -> BadModel | None:
         """Why the model does not compile with `sizes`, or None. After too many attempts: that."""

@@ -61,6 +61,11 @@ MOVES = [
     ),
     case('y = Pad <mode = "edge"> (x, s)', x=i64("T", 3), s=const([0, 2, 0, 1])),
     case('y = Pad <mode = "reflect"> (x, s)', x=f32(5, 4), s=const([-1, 2, -2, 0])),
+    *(
+        case(f'a = Concat <axis = 0> (x, c) y = Pad <mode = "{mode}"> (a, s)', x=i64("T"), c=const([1, 2, 3]), s=s)
+        for mode, s in (("reflect", const([3, 2])), ("edge", const([4, 1])), ("reflect", const([-1, 2])))
+    ),
+    case('y = Pad <mode = "wrap"> (x, s)', x=f32("T", 2), s=const([1, 0, 1, 0]), opset=19),
     case("y = Pad(x, s)", x=f32(4, 5), s=const([1, -1, -2, 2])),
     case("y = Pad(x, s, v)", x=f32(4, 2), s=const([0, 1, 1, 0]), v=f32()),
     case("y = Gather(x, i)", x=f32(6, 5), i=const([0, -1, 3])),

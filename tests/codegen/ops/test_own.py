@@ -9,10 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from parity import (
-    Build,
-    Program,
-)
+from parity import Build, Program, assert_equal
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
@@ -207,10 +204,18 @@ LAYERS = {
     "attention, one row": Layer(lambda: attention(1, 90), "Attention"),
     "attention, one row, more keys than fit": Layer(lambda: attention(1, 4500), "Attention"),
     "attention, one row, eight heads share keys": Layer(lambda: attention(1, 600, 16, 64, share=8), "Attention"),
+    "attention, one row, seven wide heads share keys": Layer(
+        lambda: attention(1, P + 1, 7, 128, past=P, share=7, cap=1.5), "Attention", STEPS
+    ),
     "attention, one row, a window that does not fit": Layer(
         lambda: attention(1, 4500, 4, 8, past=4499, share=2, window=2100), "Attention"
     ),
     "attention, wide heads": Layer(lambda: attention(1, 40, 2, 100), "Attention"),
+    "attention, many rows with wide heads": Layer(lambda: attention(40, 50, 4, 128, 10, share=2), "Attention"),
+    "attention, many rows with the widest heads": Layer(lambda: attention(20, 33, 2, 256), "Attention"),
+    "attention, wide heads, all at once": Layer(
+        lambda: attention(70, 90, 2, 80, past=20, share=2, cap=1.5, window=30), "Attention"
+    ),
     "attention, over rows that vary": Layer(lambda: attention(T, 40, past=None), "Attention", ROWS),
     "attention, over keys that vary": Layer(lambda: attention(2, T), "Attention", ROWS),
     "attention, heads of odd width": Layer(lambda: attention(T, 40, 3, 7), "Attention", ROWS),
@@ -283,6 +288,8 @@ LAYERS = {
     "RMSNorm, one row": Layer(lambda: rms_norm(1, 24, 16, 8), "2*Linear"),
     "attention, a mask for each head": Layer(lambda: masked(T, 20, 1, 4, T, 20), "Attention", ROWS),
     "attention, a mask of keys": Layer(lambda: masked(9, 20, 1, 1, 1, 20), "Attention"),
+    "attention, a mask of many rows": Layer(lambda: masked(70, 90, 1, 1, 70, 90, head_dim=40), "Attention"),
+    "attention, a mask for one row": Layer(lambda: masked(1, T, 1, 4, 1, T), "Attention", ROWS),
     "attention, a mask, and heads of odd width": Layer(lambda: masked(9, 20, 9, 20, head_dim=5), "Attention"),
     "embedding": Layer(lambda: embedded(T), "Gather", ROWS),
     "embedding, one row": Layer(lambda: embedded(1), "Gather", STEPS),
@@ -300,6 +307,22 @@ def test_against_numpy(name: str) -> None:
     assert left == sum((Counter({op: int(count or 1)}) for count, _, op in counts), Counter())
     for symbols in layer.symbols:
         program.check(symbols)
+
+
+@pytest.mark.parametrize("lowest", [np.finfo(np.float32).min, -np.inf])
+def test_masks_hide_keys(lowest: float) -> None:
+    """Where the lowest number hides all keys from a query, it gets the mean of all values."""
+    random = np.random.default_rng(4)
+    program = Program(masked(9, 13, 1, 1, 9, 13))
+    feeds = {
+        name: random.standard_normal((1, rows, 32)).astype(np.float32)
+        for name, rows in zip("qkv", (9, 13, 13), strict=True)
+    }
+    visible = random.random((1, 1, 9, 13)) < 0.5
+    visible[..., 3, :] = lowest == -np.inf
+    feeds["mask"] = np.where(visible, 0, lowest).astype(np.float32)
+    for session in program.sessions:
+        assert_equal(session.run("main", feeds), program.reference(feeds))
 
 
 def is_view(node: Node) -> bool:

@@ -32,17 +32,16 @@ BRANCH = (
     "(float[2, 3] x, bool flag) => (float[2, 3] y) { y = If(flag) <then_branch = a () => (float[2, 3] p)"
     " { p = Neg(x) }, else_branch = b () => (float[2, 3] q) { q = Abs(x) }> }"
 )
-FLAT = "(float[batch, tokens, 4] x) => (float[n] y) <int64[1] flat = {-1}> { y = Reshape(x, flat) }"
-LENGTHS = "(float[1, time, width] x) => (float[n] y) <int64[1] flat = {-1}> { y = Reshape(x, flat) }"
+LARGE = "(float[batch, tokens, 4000] x) => (float[batch, tokens, 4000] y) { y = Neg(x) }"
+LENGTHS = "(float[1, time, width] x) => (float[n, 8] y) <int64[2] rows = {-1, 8}> { y = Reshape(x, rows) }"
 
 
 @pytest.mark.parametrize(
     "text, names",
     [
-        (WINDOW.format("?"), ["x.2"]),
-        (WINDOW.format("samples"), ["samples"]),
         (BRANCH, ["flag"]),
         (LENGTHS, ["time"]),
+        (LENGTHS.replace("time", "?"), ["x.1"]),
         ("(float[4, ?] x, float[4, ?] z) => (float[4, n] y) { y = Add(x, z) }", ["x.1", "z.1"]),
     ],
 )
@@ -58,6 +57,20 @@ def test_what_a_refusal_says_to_give_helps(text: str, names: list[str]) -> None:
     trial.attempt(made, bind)
 
 
+@pytest.mark.parametrize("name", ["?", "samples"])
+def test_a_window_limits_the_sizes(name: str) -> None:
+    bind, note = settled(model(WINDOW.format(name)))
+    label = "x.2" if name == "?" else name
+    assert bind == {label: range(400, 1025)} and f"{label} is 400..1024" in note
+
+
+def test_the_only_possible_size_need_not_be_given() -> None:
+    """Rows that are reshaped to a fixed number of elements. The note says the size."""
+    made = model("(float[1, tokens, 4] x) => (float[n] y) <int64[1] flat = {512}> { y = Reshape(x, flat) }")
+    bind, note = settled(made)
+    assert bind == {"tokens": 128} and "tokens is 128" in note
+
+
 def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:
     made = model("(float[batch, n, 4] x, float[batch, c, n] s) => (int64[m, 3] y) { y = NonMaxSuppression(x, s) }")
     with pytest.raises(BadModel) as refused:
@@ -67,14 +80,14 @@ def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:
         raise AssertionError("a size was tried")
 
     with pytest.raises(BadModel, match="no kernel for NonMaxSuppression"):
-        sizes.settle(made, {}, refused.value, attempt)
+        sizes.settle(made, None, {}, refused.value, attempt)
 
 
 def test_a_batch_that_nothing_needs_is_one() -> None:
     """The note says how to compile for more."""
-    bind, note = settled(model(FLAT))
+    bind, note = settled(model(LARGE))
     assert bind == {"batch": 1} and "batch" in note
-    trial.attempt(model(FLAT), dict([binding(re.search(r"--bind (\S+)", note)[1])]))
+    trial.attempt(model(LARGE), dict([binding(re.search(r"--bind (\S+)", note)[1])]))
 
 
 def test_what_sizes_do_not_cure_is_said_alone() -> None:

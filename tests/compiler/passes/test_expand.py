@@ -59,12 +59,6 @@ def test_written_out(text: str) -> None:
     assert not ops(g).keys() & EXPANSIONS.keys() - {"Pad"}
 
 
-def test_dynamic_padding_stays() -> None:
-    g = graph('main (float[T] x) => (float[N] y) { y = Pad<mode="edge">(x, two) }', {"two": np.array([1, 1])}, opset=18)
-    assert expand(g) == 0
-    assert ops(g) == {"Pad": 1}
-
-
 def test_sizes_that_vary_must_not_multiply() -> None:
     with pytest.raises(UnsupportedOperator, match=r"Einsum .*\(T\) \* \(S\)"):
         expand(graph('main (float[T,S,3] x, float[3] e) => (float[T,S] y) { y = Einsum<equation="abc,c->ab">(x, e) }'))

@@ -1,0 +1,41 @@
+"""The sizes that a model can take: one, or a range. They are found by trial from one that the model takes.
+
+A size that a convolution, a branch or a fixed weight limits on both sides need not be given by the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from intaglio.compiler.reader.load import MAX_UNBOUND
+
+Works = Callable[[int | range], bool]  # whether the model compiles with a size, or with every size of a range
+
+
+def is_alone(works: Works, size: int) -> bool:
+    """Return whether the sizes beside `size`, and its multiples and parts, are not possible."""
+    return not any(works(n) for n in (size - 1, size + 1, size * 2, size * 4, size * 8, size // 2) if n >= 1)
+
+
+def possible(works: Works, size: int, reads: Works) -> int | range | None:
+    """Return the range of all sizes that the model can take; or a size if no range compiles and the model limits it
+    on both sides; or None if the user must choose.
+
+    size: one that the model takes. reads: whether the model can be read with a size or a range, before any is compiled.
+    """
+    low, high = _end(size, 1, works), _end(size, MAX_UNBOUND, works)
+    if low < high and works(range(low, high + 1)):
+        return range(low, high + 1)
+    if low in (1, size) or high in (MAX_UNBOUND, size):
+        return None
+    return _end(high, low, lambda n: reads(range(n, high + 1)))
+
+
+def _end(inside: int, outside: int, works: Callable[[int], bool]) -> int:
+    """Return the last size that works on the way from `inside`, which works, to `outside`."""
+    if works(outside):
+        return outside
+    while abs(outside - inside) > 1:
+        middle = (inside + outside) // 2
+        inside, outside = (middle, outside) if works(middle) else (inside, middle)
+    return inside
