@@ -109,7 +109,7 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     few = {"query32": _queries(of, 1, 32, 1)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
     variants = many | few if dims.low(rows) >= 64 else few | many
-    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.rounded_attention())
 
 
 def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
