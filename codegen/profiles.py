@@ -56,11 +56,6 @@ def attention() -> Profiles:
     return {name: Choice(("tiles256" if name in _BIG_TILES else "tiles128",)) for name in GPUS}
 
 
-def rounded_attention() -> Profiles:
-    """Return the profiles of attention that rounds its scores."""
-    return dict.fromkeys(GPUS, Choice(("query32",)))
-
-
 def decode_attention() -> Profiles:
     """Return the profiles of attention with one query."""
     return {name: Choice(("keys256" if name in _BIG_TILES else "keys128",)) for name in GPUS}

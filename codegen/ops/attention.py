@@ -107,9 +107,11 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     rows, d4 = of.q.shape[-2], dims.fixed(of.q.shape[-1]) // of.heads // 4
     many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(of, 1, 32, 1)}
+    rounded = {"template": "attention_tiles_rounded"}
+    tiles = {f"tiles{lanes}": _tiles(of, lanes) | rounded for lanes in (128, 256)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
-    variants = many | few if dims.low(rows) >= 64 else few | many
-    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.rounded_attention())
+    variants = (many | few if dims.low(rows) >= 64 else few | many) | tiles
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
 def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
