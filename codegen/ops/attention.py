@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
 from intaglio.codegen.ops.attention_steps import added, changes, in_steps, position_bias
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
@@ -64,7 +64,7 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
         variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
     variants |= {f"keys{lanes}": _keys(of, lanes) for lanes in (128, 256)}
     kernel = _kernel("attention_decode", node, of, {"heads": heads})
-    return kernel.with_variants(_problem(kernel, "1"), variants)
+    return kernel.with_variants(_problem(kernel, "1"), variants, profiles.decode_attention())
 
 
 def _keys(of: Attention[Value], lanes: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     kernel = _kernel("attention", node, of, _of_rows(of))
     variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
     variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)}
-    return kernel.with_variants(_problem(kernel, str(rows)), variants)
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
 def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
@@ -107,8 +107,11 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     rows, d4 = of.q.shape[-2], dims.fixed(of.q.shape[-1]) // of.heads // 4
     many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(of, 1, 32, 1)}
+    rounded = {"template": "attention_tiles_rounded"}
+    tiles = {f"tiles{lanes}": _tiles(of, lanes) | rounded for lanes in (128, 256)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
-    return kernel.with_variants(_problem(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
+    variants = (many | few if dims.low(rows) >= 64 else few | many) | tiles
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
 def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
@@ -136,6 +139,7 @@ def _of_rows(of: Attention[Value]) -> dict[str, Any]:
     return {
         "rows": wgsl.size(q.shape[-2]),
         "causal": past is not None,
+        "ahead": past is not None and dims.high(past + q.shape[-2] - of.k.shape[-2]) > 0,
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": q.shape[-1] // 4,
     }
