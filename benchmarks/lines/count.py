@@ -49,11 +49,13 @@ class Lines:
 class Use:
     """How a kernel uses the lines of a binding, by the lanes of a warp and the bytes of a line.
 
-    together: all loads of an iteration share lines. alone: each load has its lines to itself.
+    together: all loads of an iteration share lines. alone: each load has its lines to itself. flight: the most bytes
+    that an invocation loads in an iteration.
     """
 
     binding: str
     weight: bool
+    flight: int
     together: dict[Granule, Lines]
     alone: dict[Granule, Lines]
 
@@ -99,6 +101,7 @@ def _use(name: str, loads: list[Load], type: str, buffer: Buffer) -> Use:
     return Use(
         name,
         buffer.kind == "weight",
+        element * max(map(len, iterations.values())),
         {granule: _lines(iterations.values(), element, *granule) for granule in GRANULES},
         {granule: _lines(([load] for load in loads), element, *granule) for granule in GRANULES},
     )

@@ -30,7 +30,7 @@ from benchmarks.lines.syntax import (
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _TOKEN = re.compile(
-    r"0[xX][0-9a-fA-F]+[iu]?|(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?[fh]?|\d+[iufh]?"
+    r"0[xX][0-9a-fA-F.]+[pP][+-]?\d+[fh]?|0[xX][0-9a-fA-F]+[iu]?|(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?[fh]?|\d+[iufh]?"
     r"|[A-Za-z_]\w*|<<=|>>=|[-+*/%&|^=!<>]=|&&|\|\||<<|>>|\+\+|--|->|\S"
 )
 _LEVELS = (("||",), ("&&",), ("|",), ("^",), ("&",), ("==", "!="), ("<", ">", "<=", ">="), ("<<", ">>"))
@@ -282,7 +282,8 @@ class _Parser:
 
 
 def _integer(token: str) -> int | None:
-    digits = token.rstrip("iu")
-    if digits[:2].lower() == "0x":
-        return int(digits, 16)
-    return int(digits) if digits.isdecimal() else None
+    digits, base = token.rstrip("iu").lower(), 16 if token[:2].lower() == "0x" else 10
+    try:
+        return int(digits, base)
+    except ValueError:
+        return None

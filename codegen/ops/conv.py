@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.codegen import titles, wgsl
+from intaglio.codegen import profiles, titles, wgsl
 from intaglio.codegen.kernel import Groups, Kernel, Operand, Weight, op, operand, refuse, wgsl_type
 from intaglio.codegen.ops.elementwise import moved
 from intaglio.codegen.ops.linear import tail_operands
@@ -83,7 +83,10 @@ def convolve(node: Node) -> list[Kernel]:
         tail=node.tail.steps if node.tail is not None else (),
         flops=node.output.type.size * (2 * c * taps),
     )
-    return [*before, kernel.with_variants(f"{label}{_kind(slid, group)} {_sizes(node)}", variants)]
+    return [
+        *before,
+        kernel.with_variants(f"{label}{_kind(slid, group)} {_sizes(node)}", variants, profiles.convolutions()),
+    ]
 
 
 def _described(slid: list[Window], group: int) -> str:

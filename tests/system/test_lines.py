@@ -113,7 +113,7 @@ def test_lines_by_hand(tmp_path: Path, body: str, together: tuple[float, ...], a
 def test_what_is_wasted_is_named() -> None:
     lines = {granule: Lines(3, 8) if granule == (64, 128) else Lines(1, 1) for granule in GRANULES}
     chosen = Chosen("matvec_8x8", "matvec 8x8", "rows8", (8, 1, 1), (), (), ("cpu", "amd"))
-    uses = [Use("w", True, lines, lines), Use("x", False, {}, {})]
+    uses = [Use("w", True, 16, lines, lines), Use("x", False, 16, {}, {})]
     (line,) = report.wasteful([(chosen, uses)])
     assert line.startswith("matvec_8x8 (rows8), of cpu, amd: 38% of the lines of its weights are read, by warps of 64")
     assert not report.wasteful([(Chosen("a", "a", "a", (8, 1, 1), (), (), ("cpu",)), uses)])
