@@ -117,6 +117,7 @@ def _of_rows(of: Attention[Value]) -> dict[str, Any]:
     return {
         "rows": wgsl.size(q.shape[-2]),
         "causal": past is not None,
+        "ahead": past is not None and dims.high(past + q.shape[-2] - of.k.shape[-2]) > 0,
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": q.shape[-1] // 4,
     }

@@ -75,7 +75,8 @@ def attention(
     b = Build()
     sizes = {"q": (queries, heads), "k": (keys, heads // share), "v": (keys, heads // share)}
     q, k, v = (b.input(name, 1, rows, count * head_dim) for name, (rows, count) in sizes.items())
-    own = {"bias": PositionBias(b.weight(heads, dims.high(keys)), bias)} if bias is not None else {}
+    positions = max(dims.high(keys), dims.high((past or 0) + queries))
+    own = {"bias": PositionBias(b.weight(heads, positions), bias)} if bias is not None else {}
     return b.output(
         b.add(Attention(q, k, v, heads=heads, kv_heads=heads // share, scale=0.3, past=past, **own, **more))
     )
@@ -232,6 +233,12 @@ LAYERS = {
     "attention, heads of great width": Layer(lambda: attention(3, 9, 2, 260), "Attention"),
     "attention, one row with heads of odd width": Layer(lambda: attention(1, 40, 3, 7), "Attention"),
     "attention, a window": Layer(lambda: attention(70, 90, past=20, window=7), "Attention"),
+    "attention, a window on both sides": Layer(
+        lambda: attention(70, 70, 2, 64, past=5, window=9, bias="distance"), "Attention"
+    ),
+    "attention, a bias on both sides, rows that vary": Layer(
+        lambda: attention(T, T, past=3, bias="distance"), "Attention", ROWS
+    ),
     "attention, a window, rows that vary": Layer(lambda: attention(T, T, past=0, window=3), "Attention", ROWS),
     "attention, a window, one row": Layer(lambda: attention(1, P + 1, past=P, window=5), "Attention", STEPS),
     "attention, a window, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, 11, window=4), "Attention"),
