@@ -11,11 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from intaglio.runtime.adapter_class import AdapterClass
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import DEFAULT_LIMITS, PIECE, TEXELS, TIERS, WORD
-from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, File, Kernel, Plan, Program, Step
-from intaglio.runtime.sizes import Grid, Rule, largest, symbols_of
+from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, Dispatch, File, Kernel, Plan, Program, Step
+from intaglio.runtime.sizes import Grid, Rule, largest, magnitude, symbols_of
 
 FORMAT = "intaglio-2"
 _EXACT = 1 << 53  # runtimes may compute rules in 64-bit floats
@@ -66,7 +67,7 @@ def entries(of: Mapping[str, File | Kernel]) -> list[str]:
     return [f"{line(name)}: {line(nonempty(item))}" for name, item in of.items()]
 
 
-def nonempty(of: File | Kernel | Buffer) -> dict[str, Any]:
+def nonempty(of: File | Kernel | Buffer | AdapterClass) -> dict[str, Any]:
     """Return the fields that are not empty."""
     return {k: v for k, v in asdict(of).items() if v not in ("", ())}
 
@@ -194,8 +195,8 @@ def _check(plan: Plan) -> None:
     check_files(plan.files, _NAME)
     for name, kernel in plan.kernels.items():
         check_kernel(name, kernel, plan.files)
-    for i, b in enumerate(plan.buffers):
-        _check_buffer(plan, b, i)
+    for i in range(len(plan.buffers)):
+        check_buffer(plan, i)
     names = Counter(b.name for b in plan.buffers if b.kind in SEEN)
     for name, program in plan.programs.items():
         for seen, i in (*program.inputs.items(), *program.outputs.items()):
@@ -206,7 +207,7 @@ def _check(plan: Plan) -> None:
             )
         for step in program.steps:
             expect(not plan.kernels[step.kernel].needs, f"a step runs {step.kernel!r}, which needs features")
-            check_step(plan, step.kernel, step.buffers, step.grid)
+            check_step(plan, Dispatch(step.kernel, step.buffers, step.grid))
     expect(all(count == 1 for count in names.values()), "two inputs, outputs or states have the same name")
 
 
@@ -220,7 +221,7 @@ def _check_symbols(plan: Plan) -> None:
         if rule := plan.rules.get(name):
             names = {symbol for size in rule.of for symbol in symbols_of(size)}
             expect(names <= earlier.keys(), f"symbol {name!r}: its rule names a symbol that does not come before it")
-            fits = rule.per > 0 and largest(rule.of, earlier) < _EXACT
+            fits = rule.per > 0 and magnitude(rule.of, earlier) < _EXACT
             expect(fits, f"symbol {name!r}: expected `per` above 0, and a product of `of` below {_EXACT}")
         earlier[name] = low, high
 
@@ -252,7 +253,9 @@ def check_kernel(name: str, kernel: Kernel, files: Mapping[str, File]) -> None:
     )
 
 
-def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
+def check_buffer(plan: Plan, i: int) -> None:
+    """Raise BadBundle unless buffer `i` is valid."""
+    b = plan.buffers[i]
     expect(b.kind in KINDS, f"buffer {i}: expected the kind {', '.join(KINDS)}")
     expect(b.bytes > 0 and b.bytes % WORD == 0, f"buffer {i}: expected a size in whole words of {WORD} bytes")
     if b.texture:
@@ -278,9 +281,9 @@ def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
         )
 
 
-def check_step(plan: Plan, name: str, buffers: tuple[int, ...], size: Grid) -> None:
-    """Raise BadBundle unless the kernel `name` can run on these buffers with this grid."""
-    kernel, where = plan.kernels[name], f"a step of {name!r}"
+def check_step(plan: Plan, dispatch: Dispatch) -> None:
+    """Raise BadBundle unless the kernel can run on these buffers with this grid."""
+    kernel, buffers, where = plan.kernels[dispatch.kernel], dispatch.buffers, f"a step of {dispatch.kernel!r}"
     expect(len(buffers) == len(kernel.access), f"{where}: expected {len(kernel.access)} buffers, got {len(buffers)}")
     expect(all(0 <= b < len(plan.buffers) for b in buffers), f"{where}: unknown buffer")
     bound = [(plan.buffers[b], ACCESS[access]) for b, access in zip(buffers, kernel.access, strict=True)]
@@ -289,9 +292,9 @@ def check_step(plan: Plan, name: str, buffers: tuple[int, ...], size: Grid) -> N
     written = [b for b, (_, access) in zip(buffers, bound, strict=True) if access.write]
     expect(all(buffers.count(b) == 1 for b in written), f"{where} writes what it reads")
     expect(all(plan.buffers[b].kind != "weight" for b in written), f"{where} writes a weight")
-    expect(len(size) == 3, f"{where}: expected a grid of 3 numbers, got {len(size)}")
+    expect(len(dispatch.grid) == 3, f"{where}: expected a grid of 3 numbers, got {len(dispatch.grid)}")
     most = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
-    for d in size:
+    for d in dispatch.grid:
         of, per = ((d,), 1) if isinstance(d, int) else (d["of"], d["per"])
         fits = per > 0 and largest(of, plan.symbols) <= most * per
         expect(fits, f"{where}: expected up to {most} workgroups along each axis")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
 from intaglio.codegen.target import MAX_BINDING, MAX_TRIPS
@@ -120,7 +120,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=2 * width * rows * pair,
     )
     problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.with_variants(problem, variants)
+    return kernel.with_variants(problem, variants, profiles.vector_products())
 
 
 def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
@@ -180,7 +180,7 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=rows * (2 * width * columns * pair),
     )
     problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
-    return kernel.with_variants(problem, variants)
+    return kernel.with_variants(problem, variants, profiles.products(rows, columns))
 
 
 def label(template: str, weight: Value) -> str:

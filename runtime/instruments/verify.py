@@ -202,7 +202,8 @@ class _Run:
         if not comparisons:
             return None
         worst, wrote, right = max(comparisons, key=lambda f: (not f[0].passed, f[0].excess))
-        return StepResult(self.step, self._step.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
+        name = self._step.name(self._symbols)
+        return StepResult(self.step, name, self._nodes, worst, Range.of(wrote), Range.of(right))
 
     def _allowed(self, binding: int, right: Slice) -> float:
         """Return the largest allowed error of what the step writes at a binding."""

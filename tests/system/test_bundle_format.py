@@ -17,7 +17,7 @@ import intaglio
 from intaglio.runtime import contract, designs_file, plan_file
 from intaglio.runtime.instruments import golden
 from intaglio.runtime.limits import ENABLES, FEATURES, PIECE, TIERS
-from intaglio.runtime.plan import ACCESS, DTYPES, KINDS
+from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, Choice
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "bundle-format.md").read_text()
@@ -105,10 +105,10 @@ def test_the_plan(bundles: Bundles) -> None:
 
 
 def test_the_designs(bundles: Bundles) -> None:
-    """With a profile, which no bundle has yet."""
-    whole = whole_plan(bundles["plain"])
-    profiled = json.loads(designs_file.write(replace(whole, profiles={"amd": {"matmul 8": "rows8"}})))
-    assert_described("designs.json", [profiled, *(read(folder / "designs.json") for folder in bundles.values())])
+    """With a choice by size and scratch, which these small bundles do not have."""
+    by_size = {"amd": {"matmul 8": Choice(("rows8", "rows16"), "new_tokens", (32,))}}
+    more = json.loads(designs_file.write(replace(whole_plan(bundles["plain"]), profiles=by_size, scratch=(1024,))))
+    assert_described("designs.json", [more, *(read(folder / "designs.json") for folder in bundles.values())])
 
 
 def test_the_constants_of_a_language_model(bundles: Bundles) -> None:

@@ -29,7 +29,7 @@ from intaglio.__main__ import main
 from intaglio.commands.progress import ProgressLine
 from intaglio.runtime.files import describe
 from intaglio.runtime.instruments import golden
-from intaglio.runtime.plan import Buffer, Plan, Program
+from intaglio.runtime.plan import Buffer, Kernel, Plan, Program, Step
 
 ROOT = Path(__file__).parents[2]
 WHISPER = ROOT / "tests" / "fixtures" / "whisper-split-18"
@@ -500,7 +500,7 @@ def test_bench_with_a_profile(cli, whisper, tmp_path):
     assert all(kernel in out for kernel in plan.used) and "of roofline" in out
     events = json.loads(files[0].read_text())["traceEvents"]
     dispatches = [e for e in events if e["ph"] == "X"]
-    assert [e["name"] for e in dispatches] == [s.kernel for p in plan.programs.values() for s in p.steps]
+    assert [e["name"] for e in dispatches] == [s.name({}) for p in plan.programs.values() for s in p.steps]
     assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} == plan.programs.keys()
     assert all(e["dur"] >= 0 and e["args"]["nodes"] for e in dispatches)
     for thread in {e["tid"] for e in dispatches}:  # one after the other
@@ -678,7 +678,12 @@ def test_interrupted_while_loading(tmp_path):
     weights = [Buffer("weight", 32 << 20, n, files=("a.safetensors",), **size) for n in names]
     x = Buffer("input", 4, "x", "f32", (1,))
     files = {"a.safetensors": describe((folder / "a.safetensors").read_bytes(), pieces=True)}
-    store_plan(folder, Plan("model", {}, {}, (*weights, x), {"main": Program({"x": 12}, {}, ())}, files))
+    (folder / "kernels").mkdir()
+    (folder / "kernels/k.wgsl").write_text("@compute @workgroup_size(1) fn main() {}")
+    files["kernels/k.wgsl"] = describe((folder / "kernels/k.wgsl").read_bytes())
+    kernels = {"k": Kernel("kernels/k.wgsl", ("read texture f32",) * 12, False)}
+    steps = (Step("k", tuple(range(12)), (1, 1, 1)),)
+    store_plan(folder, Plan("model", {}, kernels, (*weights, x), {"main": Program({"x": 12}, {}, steps)}, files))
     np.save(tmp_path / "x.npy", np.zeros(1, np.float32))
     command = [sys.executable, "-m", "intaglio", "run", str(folder), "--input", f"x={tmp_path / 'x.npy'}"]
     assert subprocess.run(command, capture_output=True).returncode == 0
