@@ -98,9 +98,17 @@ def input_types(model: ModelProto) -> dict[str, tuple[str, int]]:
     return {name: (element(t.elem_type), len(t.shape.dim)) for name, t in tensors.items()}
 
 
+def is_free(size: onnx.TensorShapeProto.Dimension) -> bool:
+    """Whether the file leaves a size free. Paddle's exporter writes -1 for it."""
+    return not size.HasField("dim_value") or size.dim_value == -1
+
+
 def label(size: onnx.TensorShapeProto.Dimension, name: str, axis: int) -> str:
-    """What a size is called that the file leaves free: its own name, else the input's and the axis, such as x.1."""
-    return size.dim_param or f"{name}.{axis}"
+    """What a size is called that the file leaves free: its own name, else the input's and the axis, such as x.1.
+
+    Sizes called "?" are different ones.
+    """
+    return f"{name}.{axis}" if size.dim_param in ("", "?") else size.dim_param
 
 
 def identifier(label: str) -> str:
@@ -192,7 +200,7 @@ class Loader:
         return TensorType(dtype, tuple(self.size(d, proto.name, i) for i, d in enumerate(tensor.shape.dim)))
 
     def size(self, proto: Any, name: str, axis: int) -> Dim:
-        if proto.HasField("dim_value"):
+        if not is_free(proto):
             if proto.dim_value < 0:
                 raise BadModel(f"input {name} has the negative size {proto.dim_value}; export the model again")
             return proto.dim_value
