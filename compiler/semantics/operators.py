@@ -29,6 +29,7 @@ from intaglio.compiler.ir.operators import (
     Window,
 )
 from intaglio.compiler.ir.values import DTYPES, TensorType, Value
+from intaglio.compiler.semantics.convolution import convolve
 from intaglio.compiler.semantics.erf import erf
 
 KNOWN = frozenset({s.name for s in onnx.defs.get_all_schemas() if not s.domain} | OWN.keys())  # names of operators
@@ -310,6 +311,7 @@ OURS: dict[str, Callable[[Any], list[np.ndarray]]] = {
 # Operators of ONNX that its reference implementation lacks or computes slowly, or in another precision.
 FAST: dict[str, Callable[[Node, Sequence[Any]], list[np.ndarray]]] = {
     "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],
+    "Conv": convolve,
     "Erf": lambda node, inputs: [erf(inputs[0])],
     "Gather": _gather,
     "GatherElements": _gather_elements,

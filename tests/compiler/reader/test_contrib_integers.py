@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -141,7 +143,8 @@ def expected(made: onnx.ModelProto, fed: dict[str, np.ndarray]) -> dict[str, np.
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(made.SerializeToString(), options, ["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, session.run(names, fed), strict=True))
+    results: Sequence[Any] = session.run(names, fed)
+    return dict(zip(names, results, strict=True))
 
 
 @pytest.mark.parametrize("case", CASES)
