@@ -23,6 +23,7 @@ from intaglio.compiler.ir.nodes import Node, Operator
 from intaglio.compiler.ir.packed import PackedMatrix
 from intaglio.compiler.ir.values import FLOATS, TensorType, Value, type_of
 from intaglio.compiler.reader import kernels
+from intaglio.runtime.plan import Choice
 
 _LANES = 64
 
@@ -90,7 +91,10 @@ class Kernel:
 
     `others` are other variants of the kernel for the same operands; `intaglio tune` finds the fastest. Each has a
     `variant` name and the adapter features that it `needs`. `problem` is what all variants compute: a family, then
-    sizes.
+    sizes. `profiles` has the variants that suit classes of adapters, by class.
+
+    A variant may have operands of its own: values that no other step sees. `then` are dispatches after the first one.
+    `buffers` names weights that it reads as buffers where other variants read textures.
     """
 
     template: str
@@ -110,6 +114,9 @@ class Kernel:
     variant: str = ""
     needs: tuple[str, ...] = ()
     others: tuple[Kernel, ...] = ()
+    profiles: Mapping[str, Choice] = field(default_factory=dict)
+    then: tuple[Kernel, ...] = ()
+    buffers: frozenset[str] = frozenset()
     title: str = ""
 
     @property
@@ -122,17 +129,28 @@ class Kernel:
         """Return whether the tail is applied to four neighbouring elements at a time, instead of one."""
         return self.template != "elementwise" and next(iter(self.writes)) in self.vec4
 
-    def with_variants(self, problem: str, variants: dict[str, dict[str, Any]]) -> Kernel:
+    @property
+    def chain(self) -> tuple[Kernel, ...]:
+        """Return the dispatches of the variant: this one, then `then`."""
+        return (replace(self, then=()), *self.then)
+
+    def with_variants(
+        self, problem: str, variants: dict[str, dict[str, Any]], profiles: Mapping[str, Choice] | None = None
+    ) -> Kernel:
         """Return the kernel in the first of these variants, with the rest as `others`.
 
         problem: what all variants compute. variants: for each name, the fields to replace; `consts` are added to those
-        of the kernel.
+        of the kernel. profiles: the variants that suit classes of adapters; those that are not among `variants` are
+        left out.
         """
-        first, *others = (
-            replace(self, problem=problem, variant=name, **fields | {"consts": self.consts | fields["consts"]})
-            for name, fields in variants.items()
-        )
-        return replace(first, others=tuple(others))
+        first, *others = (self._variant(problem, name, fields) for name, fields in variants.items())
+        possible = {name: of for name, of in (profiles or {}).items() if variants.keys() >= set(of.variants)}
+        return replace(first, others=tuple(others), profiles=possible)
+
+    def _variant(self, problem: str, name: str, fields: Mapping[str, Any]) -> Kernel:
+        then = tuple(replace(part, problem=problem, variant=name) for part in fields.get("then", ()))
+        changed = {**fields, "consts": self.consts | fields["consts"], "then": then}
+        return replace(self, problem=problem, variant=name, **changed)
 
 
 Kernels = Kernel | list[Kernel]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from intaglio.codegen import ops, wgsl
 from intaglio.codegen.kernel import OPS, Kernel, Operand, Weight, fours, most, refuse
 from intaglio.codegen.ops import elementwise
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.dims import Dim, Symbol
 from intaglio.compiler.ir.errors import UNDECIDED, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
@@ -17,6 +17,8 @@ from intaglio.compiler.ir.operators import Elementwise
 from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.ir.values import Value
 from intaglio.compiler.semantics.shapes import slices
+
+_LARGEST = (1 << 31) - 1
 
 assert ops  # importing it filled OPS
 
@@ -148,10 +150,32 @@ def _own_outputs(graph: Graph) -> None:
             graph.outputs[i] = copy
 
 
-def symbols(graph: Graph) -> dict[str, tuple[int, int]]:
-    """Return the symbols of a graph with their inclusive ranges."""
-    result = {s for v in (*graph.values(), *graph.inputs, *graph.outputs) for s in v.type.symbols}
-    result |= {s for n in graph.nodes for s in n.symbols}
-    consts = (d for v in graph.values() if v.const is not None and v.const.dtype == object for d in v.array.reshape(-1))
-    result |= {s for d in consts for s in dims.symbols(d)}
-    return {s.name: (s.low, s.high) for s in result}
+def symbols(graph: Graph, dispatches: Sequence[Dispatch]) -> dict[str, Symbol]:
+    """Return the symbols of a graph and its dispatches by name, each after those that it follows from.
+
+    Raises UnsupportedOperator if a size may be too large for an index.
+    """
+    result: dict[str, Symbol] = {}
+    sizes = (dims.bounded(d) for d in _sizes(graph, dispatches) if isinstance(d, dims.Expr))
+    for symbol in (s for d in sizes for s in dims.with_rules(d)):
+        if symbol.high > _LARGEST:
+            raise UnsupportedOperator(f"the size {symbol} may be {symbol.high}, more than {_LARGEST}")
+        if result.setdefault(symbol.name, symbol) != symbol:
+            raise UnsupportedOperator(f"two sizes have the name {symbol}")
+    return result
+
+
+def _sizes(graph: Graph, dispatches: Sequence[Dispatch]) -> Iterator[Dim]:
+    """Yield every size that the plan or a kernel may name."""
+    for value in (*graph.inputs, *graph.values(), *graph.outputs):
+        yield from value.shape
+        if value.const is not None and value.const.dtype == object:
+            yield from value.array.reshape(-1)
+    for node in graph.nodes:
+        yield from node.sizes
+    for d in dispatches:
+        yield from (d.kernel.flops, d.kernel.times)
+        yield from (place.offset for place in d.places.values())
+        parts = (part for variant in (d.kernel, *d.kernel.others) for part in variant.chain)
+        yield from (size for part in parts for groups in part.grid for size in groups.of)
+        yield from (size for touched in d.kernel.touched.values() for size in touched)

@@ -112,8 +112,8 @@ def size(d: Dim) -> str:
     if not isinstance(d, Expr):
         return f"{int(d)}u"
     text = ""
-    for symbol, factor in d.terms:
-        term = f"dims.{symbol}" + (f" * {abs(factor)}u" if abs(factor) != 1 else "")
+    for symbol, factor in sorted(d.terms, key=lambda term: term[1] < 0):  # a u32 has no sign
+        term = " * ".join(f"dims.{s.name}" for s in symbol.factors) + (f" * {abs(factor)}u" if abs(factor) != 1 else "")
         text += (" - " if factor < 0 else " + " if text else "") + term
     if d.constant:
         text += f" {'-' if d.constant < 0 else '+'} {abs(d.constant)}u"

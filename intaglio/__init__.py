@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intaglio.bundle import Bundle
-from intaglio.errors import NoCompiler
+from intaglio.errors import NoCompiler, needing_compiler
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.progress import Progress, silent
 from intaglio.stages import COMPILING, PACKING, Stages
@@ -31,7 +30,6 @@ _LATER = {
     "BadModel": "intaglio.compiler.ir.errors",
     "DeviceLimit": "intaglio.runtime.errors",
     "NoAdapter": "intaglio.runtime.errors",
-    "NoReference": "intaglio.ort",
     "PromptTooLong": "intaglio.runtime.tasks.generate",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",
 }
@@ -74,7 +72,7 @@ def compile(
     Raises BadModel, UnsupportedOperator, FileExistsError if `out` exists and is not a bundle, ValueError for a file
     that is not a tuning, NoCompiler.
     """
-    with _compiler():
+    with needing_compiler():
         from intaglio import textfiles
         from intaglio.codegen.bundle import trial, tunings, write
         from intaglio.codegen.bundle.provenance import outline
@@ -96,7 +94,8 @@ def compile(
 
     def build(sizes: Mapping[str, Any], notes: list[str]) -> None:
         trace = Trace(Path(dump) if dump is not None else None, note, outline, silent if verbose else progress)
-        compiled = families.compile(model, trace, formats, Request(sizes, max_length, dtype))
+        with needing_compiler():
+            compiled = families.compile(model, trace, formats, Request(sizes, max_length, dtype))
         if (fault := textfiles.fault(compiled.files, compiled.settings)) is not None:
             raise BadModel(fault)
         compiled.notes[:0] = notes
@@ -127,7 +126,7 @@ def explain(
     bind, max_length, dtype: as for `compile`.
     Raises ValueError for an unknown rule, BadModel, NoCompiler.
     """
-    with _compiler():
+    with needing_compiler():
         from intaglio.codegen import ops
         from intaglio.compiler.ir.errors import BadModel
         from intaglio.compiler.models import families
@@ -155,7 +154,7 @@ def preview(model: str | Path, *, max_length: int | None = None, dtype: str | No
     model, max_length, dtype: as for `compile`.
     Raises BadModel, NoCompiler.
     """
-    with _compiler():
+    with needing_compiler():
         from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
     seen = families.preview(model, Request({}, max_length, dtype))
@@ -166,22 +165,11 @@ def preview(model: str | Path, *, max_length: int | None = None, dtype: str | No
 
 def operators() -> str:
     """A table in Markdown of the supported ONNX operators and how each is compiled. Raises NoCompiler."""
-    with _compiler():
+    with needing_compiler():
         from intaglio.codegen import ops
         from intaglio.compiler.reader import operators as reader
     assert ops  # importing it registered the kernels
     return reader.table()
-
-
-@contextmanager
-def _compiler() -> Iterator[None]:
-    """Imports of the compiler. Raises NoCompiler where a library that it needs is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("intaglio"):
-            raise
-        raise NoCompiler(f"the compiler needs {error.name}: pip install 'intaglio[compiler]'") from None
 
 
 def load(path: str | Path, say: Progress = silent, *, allow_edited: bool = False) -> Bundle:

@@ -82,9 +82,9 @@ class Bundle(BundleSession):
         """Compare the outputs of every program, on this adapter, with the golden values in the bundle.
 
         tolerance: the largest allowed absolute error, instead of the bundle's own.
-        reference: the model that was compiled; onnxruntime's values then replace the golden ones.
+        reference: the model that was compiled; onnxruntime then runs it again, and gives the values of every step too.
         bind, dtype: with `reference`, the same as when the model was compiled.
-        Raises BadBundle, BadModel, NoReference, NoAdapter, DeviceLimit.
+        Raises BadBundle, BadModel, NoCompiler, NoAdapter, DeviceLimit.
         """
         from intaglio.runtime.instruments.verify import outputs
 
@@ -108,7 +108,7 @@ class Bundle(BundleSession):
         checks = golden.read(self.folder, self.plan)
         if reference is None:
             return checks
-        from intaglio import ort as references
+        from intaglio import reference as references
 
         return references.checks(checks, self.graph, self.plan, reference, bind, dtype)
 

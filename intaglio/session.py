@@ -19,6 +19,7 @@ from intaglio.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
+    from intaglio.runtime.tasks.embed import Encoder
     from intaglio.runtime.tasks.generate import Completion, Generator, Stream
     from intaglio.runtime.tasks.whisper import Transcriber, Transcript
 
@@ -146,6 +147,31 @@ class BundleSession:
         tokens = self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
         return self.generate(tokens, stream=stream, **options)
 
+    def embed(self, texts: Sequence[str | Sequence[int]]) -> np.ndarray:
+        """f32[texts, width]: a row for each text, pooled and normalized as the model's own files say.
+
+        texts: strings, or lists of token ids with the special tokens around them. A text that is longer than the model
+        allows loses its end, with a warning.
+        Raises ValueError for a model that is not a text encoder and for a text without tokens, BadBundle, NoAdapter,
+        DeviceLimit.
+        """
+        if isinstance(texts, str):
+            raise ValueError('expected a list of texts, got one text; pass it as in embed(["..."])')
+        encoder = self._encoder
+        with self.replays.lock:
+            return encoder.embed(texts)
+
+    def classify(self, text: str | Sequence[int], pair: str | None = None) -> dict[str, float]:
+        """The labels of a text with their probabilities, the likeliest first, from a text classifier.
+
+        pair: the second text, for models that compare two. A text that is too long loses its end, with a warning.
+        Raises ValueError for a model that is not a text classifier and for a text without tokens, BadBundle, NoAdapter,
+        DeviceLimit.
+        """
+        encoder = self._encoder
+        with self.replays.lock:
+            return encoder.classify(text, pair)
+
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """f32[tokens, vocabulary]: a language model's scores of the token after each of `tokens`, before any option."""
         return self._generator.logits(tokens)
@@ -168,6 +194,14 @@ class BundleSession:
         contents = self.contents
         tokenizer = Tokenizer(files.verify_file(contents.folder, contents.plan, "tokenizer.json"))
         return Transcriber(self.replays, contents.generation, tokenizer)
+
+    @lazy
+    def _encoder(self) -> Encoder:
+        from intaglio.runtime.tasks.embed import Encoder, Settings
+
+        self.contents.expect("encoder", "text encoder", "embed or classify texts")
+        settings, tokenizer = Settings.parse(self.contents.generation), self.contents.tokenizer
+        return Encoder(self.replays, settings, tokenizer)
 
     @lazy
     def _generator(self) -> Generator:

@@ -24,7 +24,7 @@ def fault(files: Mapping[str, bytes], settings: Mapping[str, Any]) -> str | None
             reason = reason.removeprefix(f"{name} is broken: ").removesuffix("; compile the model again")
             return f"{name} is broken: {reason[:160]}; save the model's tokenizer again"
     vocabulary = settings.get("vocabulary")
-    ends = settings["end"] if vocabulary is not None else []
+    ends = settings.get("end", ()) if vocabulary is not None else ()
     wrong = [token for token in ends if not 0 <= token < vocabulary]
     if not wrong:
         return None

@@ -9,12 +9,16 @@ from __future__ import annotations
 # Options that shape how tokens are drawn. generation.json has their order too, as `sampling_order`.
 SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
+# Ways in which an encoder's rows of tokens become one row of a text, as sentence-transformers names them.
+POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+
 # Kinds of bundles: what a bundle can be asked for. A plain model is one of none of the other families.
 WHISPER = "whisper"
 LANGUAGE = "language"
+ENCODER = "encoder"
 PLAIN = "model"
 
-# Programs: MAIN of a plain model, PREFILL and STEP of a language model, all but MAIN of a Whisper.
+# Programs: MAIN of a plain model and of an encoder, PREFILL and STEP of a language model, all but MAIN of a Whisper.
 MAIN = "main"
 MEL = "mel"  # the spectrogram of a window
 ENCODE = "encode"  # the spectrogram becomes keys and values that the decoder's programs attend to
@@ -25,7 +29,7 @@ STEP = "step"  # reads one token, and writes the next one
 # Symbols: the fields of a program's uniform block.
 FREE = "n_"  # begins the names of sizes that a plain model leaves free, so that they clash with no word of WGSL
 PAST = "past"  # rows of the cache that earlier runs wrote: the position of the first new token
-NEW_TOKENS = "new_tokens"  # tokens that this run reads, at rows `past` to `past + new_tokens` of the state `tokens`
+NEW_TOKENS = "new_tokens"  # tokens that this run reads; a decoder has them at rows `past` and up of the state `tokens`
 BEGIN = "begin"  # Whisper: the row of the first token that the model chose itself
 TIMED = "timed"  # Whisper: 1 where the rules of timestamps hold, else 0
 OPENING = "opening"  # Whisper: 1 where a window opens the recording: the samples before it mirror those after its start
@@ -34,9 +38,12 @@ SEED = "seed"  # language models: the seed of the random numbers that tokens are
 
 # Inputs, outputs and states.
 TOKENS = "tokens"  # state i32[1, context + 1, 1]: the tokens of the text; a run writes its token behind those it read
-LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option
+LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option; encoders: f32[1, labels]
 SAMPLING = "sampling"  # state f32[5]: the values of SAMPLING_OPTIONS, in their order
 AUDIO = "audio"  # input f32[1, 1, samples]: the samples under a window of the spectrogram
 LOUDEST = "loudest"  # state f32[1, 1, 1]: the largest log10 power of the windows since the host wrote its least value
 FEATURES = "input_features"  # spectrogram f32[1, mels, frames]
-HIDDEN = "last_hidden_state"  # output f32[1, positions, width] of the encoder
+HIDDEN = "last_hidden_state"  # output f32[1, positions, width]: the rows of an encoder, or of a Whisper's encoder
+IDS = "input_ids"  # encoders: input i64[1, new_tokens], the tokens of a text
+TYPES = "token_type_ids"  # encoders: input i64[1, new_tokens], 1 for the tokens of the second text of a pair, else 0
+EMBEDDING = "sentence_embedding"  # encoders: output f32[1, width], a text as one row

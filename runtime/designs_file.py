@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from intaglio.runtime.adapter_class import AdapterClass
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.files import verify_file
-from intaglio.runtime.plan import Alternatives, Plan, Program, Step, Tuning
+from intaglio.runtime.plan import Alternatives, Buffer, Choice, Dispatch, Part, Plan, Program, Step, Tuning
 from intaglio.runtime.plan_file import (
     block,
+    check_buffer,
     check_files,
     check_kernel,
     check_step,
@@ -25,11 +28,13 @@ from intaglio.runtime.plan_file import (
     grid,
     kernels,
     line,
+    nonempty,
     refusing,
 )
+from intaglio.runtime.sizes import Size, largest
 
 FILE = "designs.json"
-FORMAT = "intaglio-designs-1"
+FORMAT = "intaglio-designs-2"
 FOLDER = "kernels/variants"
 _NAME = rf"{FOLDER}/\w[\w.-]*"  # of files
 
@@ -40,14 +45,15 @@ def write(plan: Plan) -> str:
     distinct = {_text(a): i for i, a in enumerate(_distinct(steps))}
     places = {name: [None if a is None else distinct[_text(a)] for a in of] for name, of in steps.items()}
     variants = {name: kernel for name, kernel in plan.kernels.items() if name not in plan.used}
-    profiles = [f"{line(name)}: {line(variants)}" for name, variants in plan.profiles.items()]
     fields = [
         f'"format": {line(FORMAT)}',
         f'"files": {block(entries(variant_files(plan)), "{}", "  ")}',
         f'"kernels": {block(entries(variants), "{}", "  ")}',
+        f'"scratch": {line(plan.scratch)}',
         f'"alternatives": {block([*distinct], "[]", "  ")}',
         f'"steps": {block([f"{line(name)}: {line(of)}" for name, of in places.items()], "{}", "  ")}',
-        f'"profiles": {block(profiles, "{}", "  ")}',
+        f'"classes": {block([f"{line(name)}: {line(nonempty(of))}" for name, of in plan.classes.items()], "{}", "  ")}',
+        f'"profiles": {block([_profile_text(name, of) for name, of in plan.profiles.items()], "{}", "  ")}',
         f'"tunings": {block([_tuning_text(t) for t in plan.tunings], "[]", "  ")}',
     ]
     return block(fields, "{}", "") + "\n"
@@ -65,9 +71,21 @@ def _distinct(steps: dict[str, list[Alternatives | None]]) -> list[Alternatives]
 
 def _text(alternatives: Alternatives) -> str:
     """Alternatives, with a line for each of the other variants."""
-    others = [f"{line(variant)}: {line(other)}" for variant, other in alternatives.others.items()]
+    others = [
+        f"{line(variant)}: {line([[p.kernel, p.bindings, p.grid] for p in parts])}"
+        for variant, parts in alternatives.others.items()
+    ]
     head = f'"problem": {line(alternatives.problem)}, "variant": {line(alternatives.variant)}'
     return f'{{{head}, "others": {block(others, "{}", "    ")}}}'
+
+
+def _profile_text(name: str, choices: dict[str, Choice]) -> str:
+    """A profile, with a line for each problem. A choice of one variant for all sizes is only its name."""
+    lines = [
+        f"{line(problem)}: {line({'variants': c.variants, 'of': c.of, 'above': c.above} if c.above else c.variants[0])}"
+        for problem, c in choices.items()
+    ]
+    return f"{line(name)}: {block(lines, '{}', '    ')}"
 
 
 def _tuning_text(tuning: Tuning) -> str:
@@ -93,11 +111,17 @@ def _joined(plan: Plan, data: dict[str, Any]) -> Plan:
     places = named(data["steps"], list)
     expect(places.keys() == plan.programs.keys(), f"{FILE} lists other programs than the plan")
 
+    scratch = items(data["scratch"], int)
+    memory = _Memory(plan, scratch)
+
     def step(of: Step, place: int | None) -> Step:
         expect(place is None or 0 <= place < len(distinct), f"{FILE}: a step of {of.kernel!r} has unknown alternatives")
-        return of if place is None else replace(of, alternatives=distinct[place])
+        if place is None:
+            return of
+        variants = {name: memory.dispatches(of, parts) for name, parts in distinct[place].others.items()}
+        return replace(of, alternatives=distinct[place], variants=variants)
 
-    return replace(
+    whole = replace(
         plan,
         kernels=plan.kernels | kernels(data["kernels"]),
         files=plan.files | files(data["files"]),
@@ -105,9 +129,43 @@ def _joined(plan: Plan, data: dict[str, Any]) -> Plan:
             name: Program(p.inputs, p.outputs, tuple(map(step, p.steps, _places(places[name], len(p.steps)))))
             for name, p in plan.programs.items()
         },
-        profiles={name: named(variants, str) for name, variants in named(data["profiles"], dict).items()},
+        scratch=scratch,
+        classes={name: _adapter_class(**of) for name, of in named(data["classes"], dict).items()},
+        profiles={
+            name: {problem: _choice(of) for problem, of in named(choices, str, dict).items()}
+            for name, choices in named(data["profiles"], dict).items()
+        },
         tunings=tuple(_tuning(**t) for t in items(data["tunings"], dict)),
     )
+    return replace(whole, buffers=tuple(memory.buffers))
+
+
+class _Memory:
+    """The plan's buffers, then the scratch of variants, then weights as buffers that the plan has as textures."""
+
+    def __init__(self, plan: Plan, scratch: tuple[int, ...]) -> None:
+        self.buffers = [*plan.buffers, *(Buffer("scratch", bytes) for bytes in scratch)]
+        self._scratch = {f"scratch {i}": len(plan.buffers) + i for i in range(len(scratch))}
+        self._copies: dict[int, int] = {}
+
+    def dispatches(self, step: Step, parts: tuple[Part, ...]) -> tuple[Dispatch, ...]:
+        """Return the dispatches of a variant of a step."""
+        return tuple(Dispatch(p.kernel, tuple(self._buffer(step, b) for b in p.bindings), p.grid) for p in parts)
+
+    def _buffer(self, step: Step, binding: int | str) -> int:
+        if binding in self._scratch:
+            return self._scratch[str(binding)]
+        place = int(binding.removeprefix("buffer ")) if isinstance(binding, str) else binding
+        expect(0 <= place < len(step.buffers), f"{FILE}: a variant of {step.kernel!r} has an unknown buffer")
+        return step.buffers[place] if binding == place else self._copy(step.buffers[place])
+
+    def _copy(self, index: int) -> int:
+        """Return the index of a weight as a buffer."""
+        if index not in self._copies:
+            expect(self.buffers[index].kind == "weight", f"{FILE}: a buffer that is not a weight is stored otherwise")
+            self._copies[index] = len(self.buffers)
+            self.buffers.append(replace(self.buffers[index], texture=(), format=""))
+        return self._copies[index]
 
 
 def _places(data: Any, count: int) -> tuple[int | None, ...]:
@@ -117,8 +175,28 @@ def _places(data: Any, count: int) -> tuple[int | None, ...]:
 
 
 def _alternatives(problem: str, variant: str, others: Any) -> Alternatives:
-    variants = {name: (typed(kernel, str), grid(size)) for name, (kernel, size) in named(others, list).items()}
+    variants = {name: tuple(_part(*part) for part in items(parts, list)) for name, parts in named(others, list).items()}
+    expect(all(variants.values()), f"{FILE}: a variant without dispatches")
     return Alternatives(typed(problem, str), typed(variant, str), variants)
+
+
+def _part(kernel: str, bindings: Any, size: Any) -> Part:
+    return Part(typed(kernel, str), items(bindings, int, str), grid(size))
+
+
+def _adapter_class(types: Any = (), vendors: Any = (), names: Any = ()) -> AdapterClass:
+    return AdapterClass(items(types or [], str), items(vendors or [], int), items(names or [], str))
+
+
+def _choice(of: str | dict[str, Any]) -> Choice:
+    return Choice((of,)) if isinstance(of, str) else _sized(**of)
+
+
+def _sized(variants: Any, of: Size, above: Any) -> Choice:
+    choice = Choice(items(variants, str), typed(of, int, str), items(above, int))
+    ascending = all(a < b for a, b in pairwise(choice.above))
+    expect(ascending and len(choice.variants) == len(choice.above) + 1, f"{FILE}: a choice is not by ascending sizes")
+    return choice
 
 
 def _tuning(device: str, driver: str, variants: Any) -> Tuning:
@@ -139,5 +217,9 @@ def _check(plan: Plan, whole: Plan) -> None:
             check_kernel(name, kernel, listed)
     for program in whole.programs.values():
         for step in program.steps:
-            for kernel, size in step.alternatives.others.values() if step.alternatives else ():
-                check_step(whole, kernel, step.buffers, size)
+            for dispatch in (d for variant in step.variants.values() for d in variant):
+                check_step(whole, dispatch)
+    for i in range(len(plan.buffers), len(whole.buffers)):
+        check_buffer(whole, i)
+    for choice in (choice for choices in whole.profiles.values() for choice in choices.values()):
+        largest((choice.of,), whole.symbols)

@@ -48,7 +48,7 @@ class Engine:
         }
         with compiling(self.device, plan.used, shaders) as pipelines:
             with self.lock:
-                self.weights = Memory(self.device, {i: b for i, b in enumerate(plan.buffers) if b.kind == "weight"})
+                self.weights = Memory(self.device, {i: b for i, b in plan.in_use.items() if b.kind == "weight"})
             self._upload(folder, progress)
             uploaded = time.perf_counter()
             self.pipelines = dict(_completed(pipelines, progress))
@@ -71,7 +71,7 @@ class Engine:
     def _upload(self, folder: Path, progress: Progress) -> None:
         """Upload the weights. wgpu keeps a copy of each write until the adapter has taken it, so this waits often."""
         waiting = 0
-        for index, first, data in weights.stream(folder, self.plan, progress):
+        for index, first, data in weights.stream(folder, self.plan, self.plan.in_use, progress):
             with self.lock:
                 self.weights.put_rows(index, first, data)
             waiting += len(data)

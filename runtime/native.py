@@ -69,8 +69,8 @@ def quicken(ffi: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Dispatch:
-    """A step with its pipeline and its bind group. uniform: whether the group ends with the uniform block; varies:
+class Bound:
+    """A dispatch with its pipeline and its bind group. uniform: whether the group ends with the uniform block; varies:
     whether the grid depends on symbols."""
 
     pipeline: wgpu.GPUComputePipeline
@@ -81,7 +81,7 @@ class Dispatch:
 
 
 def encode(
-    pass_: wgpu.GPUComputePassEncoder, dispatches: Sequence[Dispatch], symbols: Mapping[str, int], offset: int
+    pass_: wgpu.GPUComputePassEncoder, dispatches: Sequence[Bound], symbols: Mapping[str, int], offset: int
 ) -> None:
     """Encode the dispatches of one run into a pass, with its uniform block at `offset`.
 

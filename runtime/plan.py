@@ -5,10 +5,13 @@ A bundle may come from strangers, so plan_file.py checks every index, size, name
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from intaglio.runtime.adapter_class import AdapterClass
 from intaglio.runtime.limits import OFFSET, READ_ONLY_IMAGES, SLOTS, STAGING, TEXELS, WORD
-from intaglio.runtime.sizes import Grid, Size
+from intaglio.runtime.sizes import Grid, Rule, Size, evaluate_size
 
 KINDS = ("weight", "input", "output", "scratch", "state")
 SEEN = ("input", "output", "state")  # the kinds that users access by name
@@ -96,31 +99,93 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Alternatives:
-    """The other variants of a step: kernels for the same bindings, with their grids, by variant.
+class Dispatch:
+    """A kernel, a buffer for each of its bindings, and the number of workgroups along x, y, z."""
 
-    problem: what the step computes, a family and then sizes, such as "matvec_rmsnorm_q4 576x1536". variant: the one
-    that the step runs.
+    kernel: str
+    buffers: tuple[int, ...]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Part:
+    """A dispatch of a variant, for any step that computes the problem.
+
+    bindings: for each of the kernel's, a buffer of the step by its place: 2; such a weight as a buffer where the step
+    has it as a texture: "buffer 2"; or one of the plan's `scratch`: "scratch 0".
+    """
+
+    kernel: str
+    bindings: tuple[int | str, ...]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """The other variants of a step, by name. A variant is one or several dispatches, one after the other.
+
+    problem: what the step computes, a family and then sizes, such as "matvec_rmsnorm_q4 576x1536". variant: the name of
+    the step's own dispatch.
     """
 
     problem: str
     variant: str
-    others: dict[str, tuple[str, Grid]]
+    others: dict[str, tuple[Part, ...]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which variant runs: variants[i], where i is the number of those in `above` that the size `of` exceeds.
+
+    `above` ascends. A choice of one variant for all sizes has none.
+    """
+
+    variants: tuple[str, ...]
+    of: Size = 0
+    above: tuple[int, ...] = ()
+
+    def at(self, symbols: Mapping[str, int]) -> str:
+        """Return the variant for these values of symbols."""
+        return self.variants[bisect_left(self.above, evaluate_size(self.of, symbols)) if self.above else 0]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One dispatch: a kernel, a buffer for each of its bindings, and the number of workgroups along x, y, z."""
+    """One dispatch, or another variant of it.
+
+    kernel, buffers, grid: the dispatch in plan.json. variants: the dispatches of each variant in designs.json. choice:
+    which of them runs on this adapter; None: the dispatch in plan.json.
+    """
 
     kernel: str
     buffers: tuple[int, ...]
     grid: Grid
     alternatives: Alternatives | None = None
+    variants: Mapping[str, tuple[Dispatch, ...]] = field(default_factory=dict)
+    choice: Choice | None = None
+
+    def dispatches(self, variant: str) -> tuple[Dispatch, ...]:
+        """Return the dispatches of a variant; the step's own for any other name."""
+        return self.variants.get(variant) or (Dispatch(self.kernel, self.buffers, self.grid),)
+
+    def at(self, symbols: Mapping[str, int]) -> tuple[Dispatch, ...]:
+        """Return what runs at these values of symbols."""
+        return self.dispatches(self.choice.at(symbols) if self.choice else "")
+
+    def name(self, symbols: Mapping[str, int]) -> str:
+        """Return the names of the kernels that run at these values of symbols: "a", or "a + b"."""
+        return " + ".join(dispatch.kernel for dispatch in self.at(symbols))
+
+    @property
+    def possible(self) -> tuple[Dispatch, ...]:
+        """Return every dispatch that may run, at some values of symbols."""
+        chosen = self.choice.variants if self.choice else ("",)
+        return tuple(dispatch for variant in chosen for dispatch in self.dispatches(variant))
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The fastest variants of problems on an adapter with this driver, without those that steps run by default."""
+    """The fastest variants of the problems that were measured, or are like those, on an adapter with this driver."""
 
     device: str
     driver: str
@@ -140,11 +205,13 @@ class Program:
 class Plan:
     """Everything that the runtime needs to know about a bundle.
 
-    `symbols` (name -> inclusive range) are the fields of a uniform block, u32 each, in order. `files` are the other
-    files of the bundle.
+    `symbols` (name -> inclusive range) are the fields of a uniform block, u32 each, in order. A symbol with a rule
+    (`rules`, by name) follows from symbols before it; the others are sizes of a run. `files` are the other files of the
+    bundle.
 
-    `designs_file.read` adds what plan.json leaves to designs.json: the variants of steps, their kernels and files,
-    `profiles` (class of adapters -> problem -> variant), and `tunings` for the adapters on which the bundle was tuned.
+    `designs_file.read` adds what plan.json leaves to designs.json: the variants of steps, their kernels, buffers and
+    files, `scratch` (bytes of each), `classes` of adapters, `profiles` (class -> problem -> choice), and `tunings` for
+    the adapters on which the bundle was tuned.
     """
 
     kind: str
@@ -153,14 +220,33 @@ class Plan:
     buffers: tuple[Buffer, ...]
     programs: dict[str, Program]
     files: dict[str, File]
-    profiles: dict[str, dict[str, str]] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+    scratch: tuple[int, ...] = ()
+    classes: dict[str, AdapterClass] = field(default_factory=dict)
+    profiles: dict[str, dict[str, Choice]] = field(default_factory=dict)
     tunings: tuple[Tuning, ...] = ()
+
+    @property
+    def bound(self) -> dict[str, tuple[int, int]]:
+        """Return the symbols that follow from no others, which a run gives."""
+        return {name: ends for name, ends in self.symbols.items() if name not in self.rules}
 
     @property
     def used(self) -> dict[str, Kernel]:
         """Return the kernels that steps run, without those of other variants."""
-        names = {step.kernel for program in self.programs.values() for step in program.steps}
+        names = {dispatch.kernel for dispatch in self.possible}
         return {name: kernel for name, kernel in self.kernels.items() if name in names}
+
+    @property
+    def possible(self) -> list[Dispatch]:
+        """Return every dispatch of the steps, in the variants that were chosen."""
+        return [d for program in self.programs.values() for step in program.steps for d in step.possible]
+
+    @property
+    def in_use(self) -> dict[int, Buffer]:
+        """Return the buffers that users access or that steps bind, in the variants that were chosen, by index."""
+        bound = {b for dispatch in self.possible for b in dispatch.buffers}
+        return {i: b for i, b in enumerate(self.buffers) if i in bound or b.kind in SEEN}
 
     @property
     def alternatives(self) -> dict[str, Alternatives]:
@@ -180,7 +266,7 @@ class Plan:
 
     def bytes_of(self, kind: str) -> int:
         """Return the bytes of all buffers of one kind."""
-        return sum(b.bytes for b in self.buffers if b.kind == kind)
+        return sum(b.bytes for b in self.in_use.values() if b.kind == kind)
 
     @property
     def engine_bytes(self) -> int:
@@ -190,7 +276,7 @@ class Plan:
     @property
     def session_bytes(self) -> int:
         """Return the bytes that each session allocates: other buffers, uniform blocks, and a buffer for readbacks."""
-        return sum(b.bytes for b in self.buffers if b.kind != "weight") + self.uniform_bytes + STAGING
+        return sum(b.bytes for b in self.in_use.values() if b.kind != "weight") + self.uniform_bytes + STAGING
 
     @property
     def bytes(self) -> int:

@@ -11,13 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from intaglio.runtime.adapter_class import AdapterClass
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import DEFAULT_LIMITS, PIECE, TEXELS, TIERS, WORD
-from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, File, Kernel, Plan, Program, Step
-from intaglio.runtime.sizes import Grid, largest
+from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, Dispatch, File, Kernel, Plan, Program, Step
+from intaglio.runtime.sizes import Grid, Rule, largest, magnitude, symbols_of
 
 FORMAT = "intaglio-2"
+_EXACT = 1 << 53  # runtimes may compute rules in 64-bit floats
 _NAME = r"(kernels/)?\w[\w.-]*"  # of files: in no other folder, and not hidden
 
 
@@ -35,13 +37,18 @@ def write(plan: Plan) -> str:
         f'"format": {line(FORMAT)}',
         f'"kind": {line(plan.kind)}',
         f'"needs": {line({"features": plan.needs, "language": plan.language})}',
-        f'"symbols": {line(plan.symbols)}',
+        f'"symbols": {line(_symbols(plan))}',
         f'"files": {block(entries(plan.files), "{}", "  ")}',
         f'"kernels": {block(entries(plan.used), "{}", "  ")}',
         f'"buffers": {block([line(nonempty(b)) for b in plan.buffers], "[]", "  ")}',
         f'"programs": {block(programs, "{}", "  ")}',
     ]
     return block(fields, "{}", "") + "\n"
+
+
+def _symbols(plan: Plan) -> dict[str, list[Any]]:
+    rules = {name: [asdict(rule)] for name, rule in plan.rules.items()}
+    return {name: [*ends, *rules.get(name, [])] for name, ends in plan.symbols.items()}
 
 
 def line(value: Any) -> str:
@@ -60,7 +67,7 @@ def entries(of: Mapping[str, File | Kernel]) -> list[str]:
     return [f"{line(name)}: {line(nonempty(item))}" for name, item in of.items()]
 
 
-def nonempty(of: File | Kernel | Buffer) -> dict[str, Any]:
+def nonempty(of: File | Kernel | Buffer | AdapterClass) -> dict[str, Any]:
     """Return the fields that are not empty."""
     return {k: v for k, v in asdict(of).items() if v not in ("", ())}
 
@@ -111,9 +118,11 @@ def expect(condition: object, what: str) -> None:
 
 
 def _parse(data: dict[str, Any]) -> Plan:
+    symbols = named(data["symbols"], list)
     return Plan(
         kind=typed(data["kind"], str),
-        symbols={name: _range(*ends) for name, ends in named(data["symbols"], list).items()},
+        symbols={name: _range(*ends[:2]) for name, ends in symbols.items()},
+        rules={name: _rule(*rest) for name, (_, _, *rest) in symbols.items() if rest},
         kernels=kernels(data["kernels"]),
         buffers=tuple(_buffer(**b) for b in items(data["buffers"], dict)),
         programs={name: _program(**p) for name, p in named(data["programs"], dict).items()},
@@ -123,6 +132,11 @@ def _parse(data: dict[str, Any]) -> Plan:
 
 def _range(low: Any, high: Any) -> tuple[int, int]:
     return typed(low, int), typed(high, int)
+
+
+def _rule(rule: Any) -> Rule:
+    expect(rule.keys() == {"of", "per"}, "a symbol: expected a rule of `of` and `per`")
+    return Rule(items(rule["of"], int, str), typed(rule["per"], int))
 
 
 def files(data: Any) -> dict[str, File]:
@@ -177,16 +191,12 @@ def _groups(d: Any) -> int | dict[str, Any]:
 
 def _check(plan: Plan) -> None:
     expect(WORD * len(plan.symbols) <= DEFAULT_LIMITS["max-uniform-buffer-binding-size"], "too many symbols")
-    for name, (low, high) in plan.symbols.items():
-        expect(
-            name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31,
-            f"symbol {name!r}: expected a name and a range within 0 to 2147483647",
-        )
+    _check_symbols(plan)
     check_files(plan.files, _NAME)
     for name, kernel in plan.kernels.items():
         check_kernel(name, kernel, plan.files)
-    for i, b in enumerate(plan.buffers):
-        _check_buffer(plan, b, i)
+    for i in range(len(plan.buffers)):
+        check_buffer(plan, i)
     names = Counter(b.name for b in plan.buffers if b.kind in SEEN)
     for name, program in plan.programs.items():
         for seen, i in (*program.inputs.items(), *program.outputs.items()):
@@ -197,8 +207,23 @@ def _check(plan: Plan) -> None:
             )
         for step in program.steps:
             expect(not plan.kernels[step.kernel].needs, f"a step runs {step.kernel!r}, which needs features")
-            check_step(plan, step.kernel, step.buffers, step.grid)
+            check_step(plan, Dispatch(step.kernel, step.buffers, step.grid))
     expect(all(count == 1 for count in names.values()), "two inputs, outputs or states have the same name")
+
+
+def _check_symbols(plan: Plan) -> None:
+    earlier: dict[str, tuple[int, int]] = {}
+    for name, (low, high) in plan.symbols.items():
+        expect(
+            name.isidentifier() and name.isascii() and 0 <= low <= high < 1 << 31,
+            f"symbol {name!r}: expected a name and a range within 0 to 2147483647",
+        )
+        if rule := plan.rules.get(name):
+            names = {symbol for size in rule.of for symbol in symbols_of(size)}
+            expect(names <= earlier.keys(), f"symbol {name!r}: its rule names a symbol that does not come before it")
+            fits = rule.per > 0 and magnitude(rule.of, earlier) < _EXACT
+            expect(fits, f"symbol {name!r}: expected `per` above 0, and a product of `of` below {_EXACT}")
+        earlier[name] = low, high
 
 
 def check_files(files: Mapping[str, File], name: str) -> None:
@@ -228,7 +253,9 @@ def check_kernel(name: str, kernel: Kernel, files: Mapping[str, File]) -> None:
     )
 
 
-def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
+def check_buffer(plan: Plan, i: int) -> None:
+    """Raise BadBundle unless buffer `i` is valid."""
+    b = plan.buffers[i]
     expect(b.kind in KINDS, f"buffer {i}: expected the kind {', '.join(KINDS)}")
     expect(b.bytes > 0 and b.bytes % WORD == 0, f"buffer {i}: expected a size in whole words of {WORD} bytes")
     if b.texture:
@@ -254,9 +281,9 @@ def _check_buffer(plan: Plan, b: Buffer, i: int) -> None:
         )
 
 
-def check_step(plan: Plan, name: str, buffers: tuple[int, ...], size: Grid) -> None:
-    """Raise BadBundle unless the kernel `name` can run on these buffers with this grid."""
-    kernel, where = plan.kernels[name], f"a step of {name!r}"
+def check_step(plan: Plan, dispatch: Dispatch) -> None:
+    """Raise BadBundle unless the kernel can run on these buffers with this grid."""
+    kernel, buffers, where = plan.kernels[dispatch.kernel], dispatch.buffers, f"a step of {dispatch.kernel!r}"
     expect(len(buffers) == len(kernel.access), f"{where}: expected {len(kernel.access)} buffers, got {len(buffers)}")
     expect(all(0 <= b < len(plan.buffers) for b in buffers), f"{where}: unknown buffer")
     bound = [(plan.buffers[b], ACCESS[access]) for b, access in zip(buffers, kernel.access, strict=True)]
@@ -265,9 +292,9 @@ def check_step(plan: Plan, name: str, buffers: tuple[int, ...], size: Grid) -> N
     written = [b for b, (_, access) in zip(buffers, bound, strict=True) if access.write]
     expect(all(buffers.count(b) == 1 for b in written), f"{where} writes what it reads")
     expect(all(plan.buffers[b].kind != "weight" for b in written), f"{where} writes a weight")
-    expect(len(size) == 3, f"{where}: expected a grid of 3 numbers, got {len(size)}")
+    expect(len(dispatch.grid) == 3, f"{where}: expected a grid of 3 numbers, got {len(dispatch.grid)}")
     most = DEFAULT_LIMITS["max-compute-workgroups-per-dimension"]
-    for d in size:
+    for d in dispatch.grid:
         of, per = ((d,), 1) if isinstance(d, int) else (d["of"], d["per"])
         fits = per > 0 and largest(of, plan.symbols) <= most * per
         expect(fits, f"{where}: expected up to {most} workgroups along each axis")

@@ -17,14 +17,15 @@ from typing import Any, Protocol, overload
 import numpy as np
 import wgpu
 
+from intaglio.runtime.bound_steps import BoundSteps
 from intaglio.runtime.device import wait
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.inputs import check, complete
 from intaglio.runtime.limits import SLOTS, STAGING, WORD
 from intaglio.runtime.memory import Memory, array_of, numpy, stored, words
-from intaglio.runtime.native import Dispatch, encode
+from intaglio.runtime.native import Bound, encode
 from intaglio.runtime.pipelines import Pipeline
-from intaglio.runtime.plan import Plan, Program
+from intaglio.runtime.plan import Dispatch, Plan, Program
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.sizes import evaluate_size
 
@@ -58,7 +59,7 @@ class Session:
         begin = time.perf_counter()
         self._names = {b.name: i for i, b in enumerate(self.plan.buffers) if b.kind in ("input", "output", "state")}
         with engine.lock:
-            own = {i: b for i, b in enumerate(self.plan.buffers) if b.kind != "weight"}
+            own = {i: b for i, b in self.plan.in_use.items() if b.kind != "weight"}
             self._memory = Memory(self.device, own, engine.weights)
             usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             self._uniform = self.device.create_buffer(size=self.plan.uniform_bytes, usage=usage)
@@ -77,21 +78,22 @@ class Session:
     def _readback(self) -> wgpu.GPUBuffer:
         return self.device.create_buffer(size=STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST)
 
-    def _bind(self, program: Program) -> list[Dispatch]:
+    def _bind(self, program: Program) -> BoundSteps:
         groups: dict[tuple[Any, ...], wgpu.GPUBindGroup] = {}
-        dispatches = []
-        for step in program.steps:
-            pipeline = self.engine.pipelines[step.kernel]
-            uniform = self.plan.kernels[step.kernel].uniform
-            key = (step.kernel, step.buffers)
+
+        def bind(dispatch: Dispatch) -> Bound:
+            pipeline = self.engine.pipelines[dispatch.kernel]
+            uniform = self.plan.kernels[dispatch.kernel].uniform
+            key = (dispatch.kernel, dispatch.buffers)
             if key not in groups:
-                resources = [self._memory.resource(b) for b in step.buffers]
+                resources = [self._memory.resource(b) for b in dispatch.buffers]
                 resources += [{"buffer": self._uniform, "offset": 0, "size": self.plan.block}] * uniform
                 entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
                 groups[key] = self.device.create_bind_group(layout=pipeline.layout, entries=entries)
-            varies = not all(isinstance(d, int) for d in step.grid)
-            dispatches.append(Dispatch(pipeline.pipeline, groups[key], uniform, step.grid, varies))
-        return dispatches
+            varies = not all(isinstance(d, int) for d in dispatch.grid)
+            return Bound(pipeline.pipeline, groups[key], uniform, dispatch.grid, varies)
+
+        return BoundSteps(program, bind)
 
     def _warm(self) -> None:
         """Submit every step without workgroups: drivers compile a pipeline, and clear memory, only at its first use.
@@ -107,8 +109,8 @@ class Session:
         with self.engine.lock:
             encoder = self.device.create_command_encoder()
             pass_ = encoder.begin_compute_pass()
-            for dispatches in self._programs.values():
-                encode(pass_, [replace(dispatch, grid=(0, 1, 1), varies=False) for dispatch in dispatches], {}, 0)
+            for steps in self._programs.values():
+                encode(pass_, [replace(bound, grid=(0, 1, 1), varies=False) for bound in steps.all], {}, 0)
             pass_.end()
             self.device.queue.submit([encoder.finish()])
             wait(self.device)
@@ -159,7 +161,7 @@ class Session:
             encoder = self.device.create_command_encoder()
             pass_ = encoder.begin_compute_pass()
             for i, symbols in enumerate(values):
-                encode(pass_, self._programs[program], symbols, i * self.plan.block)
+                encode(pass_, self._programs[program].at(symbols), symbols, i * self.plan.block)
             pass_.end()
             if read is None:
                 self.device.queue.submit([encoder.finish()])
@@ -176,7 +178,7 @@ class Session:
         order: of the steps, if it differs from the plan's. Nothing else may use the session meanwhile.
         """
         values = self.begin(symbols)
-        for i in range(len(self._programs[program])) if order is None else order:
+        for i in range(len(self.plan.programs[program].steps)) if order is None else order:
             with self.lock, self.engine.lock:
                 encoder = self.device.create_command_encoder()
                 pass_ = encoder.begin_compute_pass()
@@ -193,7 +195,7 @@ class Session:
     def encode(self, program: str, symbols: Mapping[str, int], steps: slice, pass_: wgpu.GPUComputePassEncoder) -> None:
         """Put steps of the run that `begin` prepared into the caller's pass. The caller submits it."""
         self.writes += 1
-        encode(pass_, self._programs[program][steps], symbols, 0)
+        encode(pass_, self._programs[program].part(symbols, steps), symbols, 0)
 
     def wait(self) -> None:
         """Wait until the adapter has done everything that was submitted."""

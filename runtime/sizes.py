@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,18 @@ from intaglio.runtime.errors import BadBundle
 Size = int | str  # a number, or a linear expression over symbols such as "past+new_tokens"
 Grid = tuple[int | Mapping[str, Any], ...]
 _TERM = re.compile(r"([+-]?)(?:(\d+)\*)?(?:([A-Za-z_]\w*)|(\d+))", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a symbol follows from others: floor(product(of) / per)."""
+
+    of: tuple[Size, ...]
+    per: int = 1
+
+    def value(self, symbols: Mapping[str, int]) -> int:
+        """Return the symbol's value; raises BadBundle if a size is malformed or names an unknown symbol."""
+        return math.prod(evaluate_size(size, symbols) for size in self.of) // self.per
 
 
 @cache
@@ -28,6 +41,15 @@ def _terms(size: str) -> tuple[tuple[int, str], ...]:
     if end != len(size) or not size:
         raise BadBundle(f"the plan is broken: malformed size {size!r}; compile the model again")
     return tuple(terms)
+
+
+def line(size: Size) -> tuple[int, str, int] | None:
+    """(factor, symbol, constant) of a size with one symbol, such as "4*n_n+1"; None for others."""
+    terms = () if isinstance(size, int) else _terms(size)
+    symbols = [(factor, symbol) for factor, symbol in terms if symbol]
+    if len(symbols) != 1:
+        return None
+    return *symbols[0], sum(factor for factor, symbol in terms if not symbol)
 
 
 def symbols_of(size: Size) -> set[str]:
@@ -49,6 +71,14 @@ def workgroups(grid: Grid, symbols: Mapping[str, int]) -> tuple[int, ...]:
     """The number of workgroups: a number, or ceil(product(of) / per)."""
     return tuple(
         d if isinstance(d, int) else -(-math.prod(evaluate_size(s, symbols) for s in d["of"]) // d["per"]) for d in grid
+    )
+
+
+def magnitude(sizes: tuple[Size, ...], ranges: Mapping[str, tuple[int, int]]) -> int:
+    """A bound on the absolute value of a product of sizes."""
+    return math.prod(
+        abs(size) if isinstance(size, int) else sum(abs(f) * (ranges[s][1] if s else 1) for f, s in _terms(size))
+        for size in sizes
     )
 
 

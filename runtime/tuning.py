@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from intaglio.runtime.adapter_class import adapter_class, forced
 from intaglio.runtime.checked import named, typed
-from intaglio.runtime.plan import Alternatives, Plan, Program, Step, Tuning
+from intaglio.runtime.plan import Alternatives, Choice, Plan, Program, Step, Tuning
 
 FORMAT = "intaglio-tuning-2"
 _MARGIN = 0.97  # of the time of the present variant: a smaller gain is noise
@@ -35,14 +36,13 @@ class Measurements:
         return Measurements(self.device, self.driver, self.seconds | other.seconds)
 
     def tuning(self, alternatives: Iterable[Alternatives]) -> Tuning:
-        """The variants to use. A problem that was not measured uses the times of others of its family."""
+        """The variants to use. A problem that was not measured uses the times of others of its family, if any."""
         families = self._families()
         fastest = {
             c.problem: _fastest(self.seconds.get(c.problem) or families.get(family(c.problem), {}), c)
             for c in alternatives
         }
-        best = {c.problem: c.variant for c in alternatives}
-        return Tuning(self.device, self.driver, {k: v for k, v in sorted(fastest.items()) if v != best[k]})
+        return Tuning(self.device, self.driver, {k: v for k, v in sorted(fastest.items()) if v})
 
     def _families(self) -> dict[str, dict[str, float]]:
         """For each family, the variants that all of its problems have, with their mean time relative to the best."""
@@ -64,9 +64,12 @@ def family(problem: str) -> str:
 
 
 def _fastest(seconds: Mapping[str, float], each: Alternatives) -> str:
+    """The fastest of a problem's variants; "" if none was measured."""
     times = {d: s for d, s in sorted(seconds.items()) if d in each.others}
-    best = min(times, key=times.__getitem__, default=each.variant)
-    return best if best in times and times[best] < _MARGIN * seconds.get(each.variant, math.inf) else each.variant
+    best = min(times, key=times.__getitem__, default="")
+    if each.variant not in seconds:
+        return best
+    return best if best and times[best] < _MARGIN * seconds[each.variant] else each.variant
 
 
 def read(path: Path) -> Measurements:
@@ -95,16 +98,34 @@ def adapter(info: Mapping[str, str]) -> tuple[str, str]:
 
 
 def tuned(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
-    """The plan with the variants for an adapter: by device and driver, else by device, else by a device whose name
-    differs only in brackets. In the last case, variants that need a feature stay as compiled, because the size of a
-    subgroup may be the difference.
+    """The plan with the variants for an adapter: those that were measured on it, and else those for its class.
 
-    info: wgpu's description of the adapter. granted: the features of the device.
+    A class that INTAGLIO_ADAPTER_CLASS forces goes before measurements.
+
+    info: wgpu's description of the adapter. granted: the tiers that the device has. Raises ValueError if the class that
+    is forced does not exist.
+    """
+    suited = of_class(plan, adapter_class(plan.classes, info)[0], granted)
+    return suited if forced() else as_measured(suited, info, granted)
+
+
+def as_measured(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> Plan:
+    """The plan with the variants of its tuning for this adapter, if it has one.
+
+    A tuning counts if it was measured on the same device and driver, else on the same device, else on a device whose
+    name differs only in brackets. In the last case, its variants that need a feature are left out, because the size of
+    a subgroup may be the difference.
     """
     best = closest(plan.tunings, info)
     if best is None:
         return plan
-    return with_variants(plan, best.variants, granted if best.device == info["device"] else ())
+    choices = {problem: Choice((variant,)) for problem, variant in best.variants.items()}
+    return with_choices(plan, choices, granted if best.device == info["device"] else ())
+
+
+def of_class(plan: Plan, name: str, granted: Iterable[str] = ()) -> Plan:
+    """The plan with the variants of the profile of a class of adapters; a class without one has those of plan.json."""
+    return with_choices(plan, plan.profiles.get(name, {}), granted)
 
 
 def closest(entries: Iterable[_Known], info: Mapping[str, str]) -> _Known | None:
@@ -118,18 +139,19 @@ def _name(device: str) -> str:
     return device.partition(" (")[0]
 
 
-def with_variants(plan: Plan, variants: Mapping[str, str], granted: Iterable[str]) -> Plan:
-    """The plan with these variants, by problem, if a step has them and the features allow them."""
+def with_choices(plan: Plan, choices: Mapping[str, Choice], granted: Iterable[str]) -> Plan:
+    """The plan with these choices, by problem, where a step has the variants and the tiers allow them."""
+    tiers = set(granted)
 
-    def usable(each: Alternatives, variant: str) -> bool:
-        return variant in each.others and set(plan.kernels[each.others[variant][0]].needs) <= set(granted)
+    def usable(of: Step, variant: str) -> bool:
+        own = of.alternatives is not None and variant == of.alternatives.variant
+        return own or (
+            variant in of.variants and all(set(plan.kernels[d.kernel].needs) <= tiers for d in of.variants[variant])
+        )
 
     def step(of: Step) -> Step:
-        if of.alternatives is None or not usable(of.alternatives, variant := variants.get(of.alternatives.problem, "")):
-            return of
-        others = of.alternatives.others | {of.alternatives.variant: (of.kernel, of.grid)}
-        kernel, grid = others.pop(variant)
-        return Step(kernel, of.buffers, grid, replace(of.alternatives, variant=variant, others=others))
+        choice = choices.get(of.alternatives.problem) if of.alternatives else None
+        return replace(of, choice=choice) if choice and all(usable(of, v) for v in choice.variants) else of
 
     return each_step(plan, lambda steps: tuple(map(step, steps)))
 

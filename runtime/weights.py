@@ -28,24 +28,35 @@ HEADER = 100 << 20  # bytes that the header of a safetensors file may have
 _WIDTHS = {"F32": 4, "I32": 4, "U32": 4, "F16": 2}  # bytes of a number, of the types that weights are written in
 
 
-def stream(folder: Path, plan: Plan, progress: Progress) -> Iterator[tuple[int, int, memoryview]]:
-    """All weights, piece by piece: index of the buffer, offset in bytes, and whole rows, valid until the next piece.
+def stream(
+    folder: Path, plan: Plan, buffers: Mapping[int, Buffer], progress: Progress
+) -> Iterator[tuple[int, int, memoryview]]:
+    """The weights in `buffers`, piece by piece: index of the buffer, offset in bytes, and whole rows, valid until the
+    next piece.
 
+    A file is read again if some of its weights are needed both as textures and as buffers.
     Raises BadBundle for a piece that was changed, before any of it is yielded.
     """
-    weights = [_Weight(i, b) for i, b in enumerate(plan.buffers) if b.kind == "weight"]
+    weights = [_Weight(i, b) for i, b in buffers.items() if b.kind == "weight"]
     total, done = sum(w.buffer.bytes for w in weights), 0
-    for name in sorted({file for w in weights for file in w.buffer.files}):
-        here: dict[str, _Weight] = {}
-        for weight in weights:
-            if name in weight.buffer.files:
-                if weight.buffer.name in here:
-                    raise BadBundle(f"the plan is broken: two weights are the tensor {weight.buffer.name} of {name}")
-                here[weight.buffer.name] = weight
-        for index, first, piece in _file(folder, name, plan.files[name], here):
-            yield index, first, piece
-            done += len(piece)
-            progress("weights", done, total)
+    once = list({(w.buffer.name, w.buffer.files): w for w in reversed(weights)}.values())
+    for group in (once, [w for w in weights if w not in once]):
+        for name in sorted({file for w in group for file in w.buffer.files}):
+            for index, first, piece in _file(folder, name, plan.files[name], _within(name, group)):
+                yield index, first, piece
+                done += len(piece)
+                progress("weights", done, total)
+
+
+def _within(file: str, weights: list[_Weight]) -> dict[str, _Weight]:
+    """The weights that lie in a file, at least in part, by the names of their tensors."""
+    here: dict[str, _Weight] = {}
+    for weight in weights:
+        if file in weight.buffer.files:
+            if weight.buffer.name in here:
+                raise BadBundle(f"the plan is broken: two weights are the tensor {weight.buffer.name} of {file}")
+            here[weight.buffer.name] = weight
+    return here
 
 
 def row_bytes(buffer: Buffer) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 from benchmarks import vulkan_layer
 from benchmarks.isa import choices, families, report, rows
 from benchmarks.isa.rows import Row
+from benchmarks.lines import bundles as lines
+from benchmarks.lines import report as lines_report
 from benchmarks.models import ROOT, Models, prepare
 from intaglio.runtime import designs_file, plan_file
 
@@ -31,10 +33,11 @@ def main() -> int:
     if not result:
         print("no driver here compiles for any of these families", file=sys.stderr)
         return 1
-    print(report.markdown(result))
+    text = "\n\n".join([report.markdown(result), *(_lines(bundle, options) for bundle in bundles)])
+    print(text)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "isa.json").write_text(rows.write(result))
-    (options.out / "isa.md").write_text(report.markdown(result) + "\n")
+    (options.out / "isa.md").write_text(text + "\n")
     report.chart(result, options.out / "isa.png")
     print(f"\n{options.out}/isa.md, isa.json, isa.png")
     return 0
@@ -45,6 +48,11 @@ def _rows(bundle: Path, family: str, variables: dict[str, str], options: argpars
     symbols = {name: high for name, (_, high) in plan.symbols.items()}
     names = options.classes or choices.classes(plan)
     return rows.measured(bundle, symbols, choices.choices(bundle, plan, names, options.all), family, variables)
+
+
+def _lines(bundle: Path, options: argparse.Namespace) -> str:
+    counts = lines.counts(bundle, options.classes or [], options.all)
+    return f"### Percent of memory lines that {bundle.stem}'s loads use\n\n{lines_report.table(counts)}"
 
 
 def _default_bundles() -> list[Path]:

@@ -9,8 +9,9 @@ from benchmarks.isa.families import FAMILIES
 from benchmarks.isa.rows import Row
 
 LANES = 32  # the narrowest wave of most GPUs: a workgroup of fewer leaves lanes idle
-# Wave -> the least occupancy, in units of 32 lanes. A wave of 64 is two units, so 12 are 6 waves.
-OCCUPANCY = {32: 8, 64: 12}
+# Wave -> the least occupancy, in units of 32 lanes, where a SIMD has so many KiB of registers. A wave of 64 is two
+# units, so 12 are 6 waves, in which a lane has 128 registers. Families with fewer are held to a share of it.
+OCCUPANCY, REGISTERS = {32: 8, 64: 12}, 192
 
 
 def broken(rows: Iterable[Row]) -> list[str]:
@@ -33,7 +34,7 @@ def _faults(row: Row) -> list[str]:
     if row.size % LANES and row.invocations >= LANES:
         shape = " x ".join(map(str, row.workgroup))
         faults.append(f"its workgroup of {shape} is not a multiple of {LANES}, and {row.invocations} invocations run")
-    least = OCCUPANCY.get(figures.wave, 0) / (2 if FAMILIES[row.family].half else 1)
+    least = OCCUPANCY.get(figures.wave, 0) * FAMILIES[row.family].registers / REGISTERS
     if figures.occupancy is not None and figures.occupancy < least:
         faults.append(
             f"occupancy {figures.occupancy:g}, expected {least:g} in waves of {figures.wave}; "

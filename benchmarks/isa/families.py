@@ -28,8 +28,8 @@ class NoDriver(RuntimeError):
 class Family:
     """A kind of GPU. adapter_class: the class whose profile it runs. driver: how the name of the driver's manifest
     begins. variable, names: the environment variable that sets the family, and the values that versions of Mesa know it
-    by. shim: the drm-shim that the driver needs. unit: lanes in the unit of RADV's "Subgroups per SIMD". half: a lane
-    has half as many registers as on the families that the bar is made for, see bar.py.
+    by. shim: the drm-shim that the driver needs. unit: lanes in the unit of RADV's "Subgroups per SIMD". registers: KiB
+    of vector registers in a SIMD, which bound occupancy.
     """
 
     adapter_class: str
@@ -38,13 +38,13 @@ class Family:
     names: tuple[str, ...]
     shim: str = ""
     unit: int = 32
-    half: bool = False
+    registers: int = 128
 
 
 FAMILIES = {
     "navi21": Family("amd", "radeon", "RADV_FORCE_FAMILY", ("navi21",)),
-    "vega10": Family("amd", "radeon", "RADV_FORCE_FAMILY", ("vega10",), unit=64, half=True),
-    "navi31": Family("amd", "radeon", "RADV_FORCE_FAMILY", ("navi31", "gfx1100")),
+    "vega10": Family("amd", "radeon", "RADV_FORCE_FAMILY", ("vega10",), unit=64, registers=64),
+    "navi31": Family("amd", "radeon", "RADV_FORCE_FAMILY", ("navi31", "gfx1100"), registers=192),
     "tgl": Family("intel", "intel", "INTEL_STUB_GPU_PLATFORM", ("tgl",), "libintel_noop_drm_shim.so"),
     "dg2": Family("intel", "intel", "INTEL_STUB_GPU_PLATFORM", ("dg2",), "libintel_noop_drm_shim.so"),
     "a740": Family("mobile", "freedreno", "FD_GPU_ID", ("740",), "libfreedreno_noop_drm_shim.so"),

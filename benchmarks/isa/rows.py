@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from benchmarks.isa.choices import Choice
+from benchmarks.isa.choices import Chosen
 from benchmarks.isa.compiling import compiled
 from benchmarks.isa.families import FAMILIES
 from benchmarks.isa.figures import Figures, figures
@@ -17,7 +17,7 @@ from benchmarks.isa.figures import Figures, figures
 
 @dataclass(frozen=True)
 class Row:
-    """family: of GPUs. bundle: its name. kernel ... dispatches: see Choice. invocations: the most of a dispatch.
+    """family: of GPUs. bundle: its name. kernel ... dispatches: see Chosen. invocations: the most of a dispatch.
 
     figures: what the compiler made of it; None where it refuses the shader, and then `refused` says why.
     """
@@ -41,14 +41,14 @@ class Row:
 
 
 def measured(
-    bundle: Path, symbols: Mapping[str, int], choices: Iterable[Choice], family: str, variables: Mapping[str, str]
+    bundle: Path, symbols: Mapping[str, int], choices: Iterable[Chosen], family: str, variables: Mapping[str, str]
 ) -> list[Row]:
     """Each kernel compiled for a family. symbols: the values that launches are sized by."""
     choices = list(choices)
     records = compiled(bundle, [choice.kernel for choice in choices], variables)
     of = FAMILIES[family]
 
-    def row(choice: Choice) -> Row:
+    def row(choice: Chosen) -> Row:
         record = records[choice.kernel]
         refused = record.get("refused", "")
         return Row(

@@ -7,32 +7,34 @@ holds two copies of all.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from intaglio.codegen import names as naming
-from intaglio.codegen.kernel import Groups, Kernel, Weight
-from intaglio.codegen.lower import Dispatch, lower, symbols
+from intaglio.codegen.kernel import Groups, Kernel, Operand, Weight
+from intaglio.codegen.lower import Dispatch, Place, lower, symbols
 from intaglio.codegen.memory import Slots, Use
 from intaglio.codegen.render import Renderer
 from intaglio.codegen.shader import Shader
 from intaglio.codegen.storage import Root, Storage, buffer, identity, numbers, texel_format, texture, textures
 from intaglio.codegen.target import MAX_BINDING
 from intaglio.codegen.weights import WeightStore, weight_identity
-from intaglio.compiler.ir.dims import fixed
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Symbol
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.values import Value
 from intaglio.compiler.models.model import Model
 from intaglio.runtime import plan as plans
+from intaglio.runtime.adapter_class import CLASSES
 from intaglio.runtime.designs_file import FOLDER
 from intaglio.runtime.files import describe
 from intaglio.runtime.limits import TEXELS, WORD
-from intaglio.runtime.plan import Alternatives, Buffer, File, Plan, Program, Step
+from intaglio.runtime.plan import Alternatives, Buffer, Choice, File, Part, Plan, Program, Step
 from intaglio.runtime.progress import Progress, silent
-from intaglio.runtime.sizes import Grid
+from intaglio.runtime.sizes import Grid, Rule
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def assemble(model: Model, folder: Path, progress: Progress) -> Assembled:
     return _Assembly(model, folder, progress).assembled()
 
 
-_Codes = dict[str, str]  # variant -> code of its shader
+_Codes = dict[str, tuple[str, ...]]  # variant -> codes of the shaders of its dispatches
 
 
 def check(model: Model) -> None:
@@ -81,8 +83,7 @@ class _Assembly:
     def __init__(self, model: Model, folder: Path, progress: Progress) -> None:
         self._model, self._progress = model, progress
         self._dispatches = {name: lower(graph) for name, graph in model.graphs.items()}
-        ranges = {k: v for g in model.graphs.values() for k, v in symbols(g).items()}
-        self._symbols = dict(sorted(ranges.items()))
+        self._symbols = _symbols(model.graphs, self._dispatches)
         self._renderer = Renderer(list(self._symbols))
         self._store = WeightStore(folder)
         self._buffers: list[Buffer] = []
@@ -92,6 +93,7 @@ class _Assembly:
         self._shared = {v for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
         self._textures = textures(self._dispatches.values(), self._shared)
         self._unstored = self._weight_sizes()
+        self._variant_scratch: list[int] = []  # bytes of each
         self._weight_bytes, self._all_weight_bytes = 0, sum(self._unstored.values())
 
     def check(self) -> None:
@@ -116,7 +118,19 @@ class _Assembly:
         }
         kernels, texts = _kernels(shaders, names)
         files: dict[str, File] = {name: describe(text.encode()) for name, text in texts.items()} | self._store.files
-        plan = Plan(self._model.kind, self._symbols, kernels, tuple(self._buffers), programs, files)
+        ranges = {s.name: (s.low, s.high) for s in self._symbols.values()}
+        plan = Plan(
+            self._model.kind,
+            ranges,
+            kernels,
+            tuple(self._buffers),
+            programs,
+            files,
+            rules={s.name: _rule(s.rule) for s in self._symbols.values() if s.rule},
+            scratch=tuple(self._variant_scratch),
+            classes=CLASSES,
+            profiles=_profiles(d.kernel for of in self._dispatches.values() for d in of),
+        )
         return Assembled(plan, texts, self._dispatches)
 
     def _rendered(self) -> dict[str, list[_Codes]]:
@@ -131,12 +145,18 @@ class _Assembly:
         return result
 
     def _codes(self, program: str, dispatch: Dispatch) -> _Codes:
-        kernel = dispatch.kernel
-        storage = {name: self._storage(place.root) for name, place in dispatch.places.items()}
-        return {
-            k.variant: self._renderer.shader(program, replace(dispatch, kernel=k), storage, k is not kernel).code
-            for k in (kernel, *kernel.others)
-        }
+        def code(part: Kernel) -> str:
+            places = {name: dispatch.places.get(name) or Place(operand) for name, operand in part.operands.items()}
+            storage = {name: self._variant_storage(part, name, place.root) for name, place in places.items()}
+            variant = replace(dispatch, kernel=part, places=places)
+            return self._renderer.shader(program, variant, storage, part.variant != dispatch.kernel.variant).code
+
+        return {k.variant: tuple(map(code, k.chain)) for k in (dispatch.kernel, *dispatch.kernel.others)}
+
+    def _variant_storage(self, kernel: Kernel, name: str, root: Root) -> Storage:
+        """Return how a variant's operand is stored. Its own operands are buffers."""
+        storage = self._storage(root)
+        return replace(storage, texture=None, format="") if name in kernel.buffers else storage
 
     def _steps(self, program: str, rendered: Mapping[str, Sequence[_Codes]]) -> list[_Pending]:
         graph, dispatches = self._model.graphs[program], self._dispatches[program]
@@ -147,10 +167,29 @@ class _Assembly:
 
     def _step(self, dispatch: Dispatch, codes: _Codes, slots: dict[Root, _Slot]) -> _Pending:
         kernel = dispatch.kernel
-        others = {k.variant: (codes[k.variant], _grid(k)) for k in kernel.others}
+        (code,) = codes[kernel.variant]
+        others = {k.variant: self._parts(dispatch, k, codes[k.variant]) for k in kernel.others}
         alternatives = Alternatives(kernel.problem, kernel.variant, others) if others else None
         buffers = tuple(self._buffer(p.root, slots) for p in dispatch.places.values())
-        return _Pending(Step(codes[kernel.variant], (), _grid(kernel), alternatives), buffers)
+        return _Pending(Step(code, (), _grid(kernel), alternatives), buffers)
+
+    def _parts(self, dispatch: Dispatch, variant: Kernel, codes: Sequence[str]) -> tuple[Part, ...]:
+        """Return the dispatches of a variant, with codes instead of kernel names."""
+        places, own = list(dispatch.places), dict[str, int]()
+
+        def binding(part: Kernel, name: str, operand: Operand) -> int | str:
+            if name in dispatch.places:
+                place = places.index(name)
+                return f"buffer {place}" if name in part.buffers else place
+            slot = own.setdefault(name, len(own))
+            self._variant_scratch += [0] * (slot + 1 - len(self._variant_scratch))
+            self._variant_scratch[slot] = max(self._variant_scratch[slot], self._storage(operand).bytes)
+            return f"scratch {slot}"
+
+        return tuple(
+            Part(code, tuple(binding(part, *operand) for operand in part.operands.items()), _grid(part))
+            for part, code in zip(variant.chain, codes, strict=True)
+        )
 
     # buffers
 
@@ -182,7 +221,7 @@ class _Assembly:
     def _name(self, graph: Graph, value: Value) -> None:
         """Add a buffer for a value that users see. Programs that use the same name share the buffer."""
         kind = "state" if value in graph.states else "input" if value in graph.inputs else "output"
-        shape = tuple(d if isinstance(d, int) else str(d) for d in value.shape)
+        shape = tuple(map(dims.written, value.shape))
         if value.name not in self._named:
             self._named[value.name] = len(self._buffers)
             storage = self._storage(value)
@@ -228,7 +267,10 @@ def _settled(pending: _Pending, slots: dict[_Slot, int], names: dict[str, str]) 
     step, alternatives = pending.step, pending.step.alternatives
     buffers = tuple(slots[b] if isinstance(b, _Slot) else b for b in pending.buffers)
     if alternatives is not None:
-        others = {variant: (names[code], grid) for variant, (code, grid) in alternatives.others.items()}
+        others = {
+            variant: tuple(replace(part, kernel=names[part.kernel]) for part in parts)
+            for variant, parts in alternatives.others.items()
+        }
         alternatives = replace(alternatives, others=others)
     return replace(step, kernel=names[step.kernel], buffers=buffers, alternatives=alternatives)
 
@@ -245,11 +287,30 @@ def _kernels(shaders: list[Shader], names: dict[str, str]) -> tuple[dict[str, pl
     return kernels, texts
 
 
+def _profiles(kernels: Iterable[Kernel]) -> dict[str, dict[str, Choice]]:
+    """Return the choices of each class of adapters, by problem."""
+    result: dict[str, dict[str, Choice]] = {name: {} for name in CLASSES}
+    for kernel in kernels:
+        for name, choice in kernel.profiles.items():
+            result[name][kernel.problem] = choice
+    return {name: choices for name, choices in result.items() if choices}
+
+
+def _symbols(graphs: Mapping[str, Graph], dispatches: Mapping[str, Sequence[Dispatch]]) -> dict[str, Symbol]:
+    """Return the symbols of all programs: those without rules by name, then the others, each after those it needs."""
+    all_symbols = {k: v for name, graph in graphs.items() for k, v in symbols(graph, dispatches[name]).items()}
+    return dict(sorted(all_symbols.items(), key=lambda item: (item[1].depth, item[0])))
+
+
+def _rule(rule: dims.Rule) -> Rule:
+    return Rule(tuple(map(dims.by_name, rule.of)), rule.per)
+
+
 def _grid(kernel: Kernel) -> Grid:
     return tuple(map(_count, (*kernel.grid, Groups(()), Groups(()))[:3]))
 
 
 def _count(groups: Groups) -> int | dict[str, Any]:
     if all(isinstance(d, int) for d in groups.of):
-        return groups.at(fixed)
-    return {"of": [d if isinstance(d, int) else str(d) for d in groups.of], "per": groups.per}
+        return groups.at(dims.fixed)
+    return {"of": list(map(dims.written, groups.of)), "per": groups.per}

@@ -6,7 +6,7 @@ A run may depend on the one before it, as a step on the prefill's cache. States 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -28,32 +28,54 @@ def checks(
     graphs: Mapping[str, Graph],
     dispatches: Mapping[str, Sequence[Dispatch]],
     progress: Progress,
+    note: Callable[[str], None],
 ) -> Iterator[Check]:
-    """Yield the checks of a bundle. A value is checked after the last step that writes it, because it is whole then."""
+    """Yield the checks of a bundle. A value is checked after the last step that writes it, because it is whole then.
+
+    note: called if the graphs do not compute the expected outputs. Raises BadModel if these have another size.
+    """
     states = {name: array for graph in graphs.values() for name, array in evaluate.zeros(graph).items()}
     for i, run in enumerate(runs):
         progress("checkpoints", i, len(runs))
-        graph = graphs[run.program]
-        states |= {name: array for name, array in run.inputs.items() if name in states}
-        values = {v: (states | run.inputs)[v.name] for v in (*graph.inputs, *graph.states)}
+        probe = run.probe
+        graph = graphs[probe.program]
+        states |= {name: array for name, array in probe.inputs.items() if name in states}
+        values = {v: (states | probe.inputs)[v.name] for v in (*graph.inputs, *graph.states)}
         written = {value: state.name for node in graph.nodes for value, state in node.written.items()}
-        places = _places(dispatches[run.program])
+        places = _places(dispatches[probe.program])
         steps: dict[tuple[int, int], Slice] = {}
-        for value, array in _evaluated(graph, values, run.symbols):
+        for value, array in _evaluated(graph, values, probe.symbols):
             if value in written:
                 before = states[written[value]]
                 states[written[value]] = np.concatenate([array, before[..., array.shape[-2] :, :]], axis=-2)
+            if value in graph.outputs and value.name in run.expected:
+                _compare(run, value.name, array, note)
             if value in places:
                 at, numbers = sample(array, SAMPLES)
                 steps |= {places[value]: Slice(numbers, at)} if at.size else {}
         yield Check(
-            run.program,
-            run.symbols,
-            {name: _plain(array) for name, array in run.inputs.items()},
+            probe.program,
+            probe.symbols,
+            {name: _plain(array) for name, array in probe.inputs.items()},
             {name: Slice(_plain(e.values), e.at) for name, e in run.expected.items()},
             dict(sorted(steps.items())),
             {name: e.tolerance for name, e in run.expected.items()},
-            run.tolerance,
+            probe.tolerance,
+            run.by,
+        )
+
+
+def _compare(run: GoldenRun, name: str, array: np.ndarray, note: Callable[[str], None]) -> None:
+    """Compare an output of the final graph with its expected values."""
+    right = run.expected[name]
+    if array.size != right.size:
+        raise BadModel(f"{run.by} computes {right.size} numbers for {name}, the compiled model {array.size}")
+    difference = array.reshape(-1)[right.at].astype(np.float64) - right.values.astype(np.float64)
+    error = np.abs(difference).max()
+    if not error <= right.tolerance:
+        note(
+            f"{name} of {run.probe.program} differs from {run.by} by {error:.2g}, allowed {right.tolerance:.2g}; "
+            "`intaglio verify BUNDLE --reference MODEL` names the first step that differs"
         )
 
 

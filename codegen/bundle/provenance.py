@@ -8,7 +8,7 @@ from intaglio.codegen.kernel import Weight
 from intaglio.codegen.lower import Dispatch
 from intaglio.codegen.traffic import touched
 from intaglio.compiler.ir import nodes
-from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.dims import Dim, written
 from intaglio.compiler.ir.expression import text
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
@@ -84,7 +84,7 @@ def _operand(d: Dispatch, name: str, touched: tuple[Size, ...], last: Mapping[Va
         value.dtype,
         _sizes(value.shape),
         touched,
-        _size(place.offset),
+        written(place.offset),
         _layout(place.root) if isinstance(place.root, Weight) else "",
         last.get(value) is d,
         _origin(value.origin) if name in d.kernel.writes else None,
@@ -102,8 +102,4 @@ def _origin(origin: ValueOrigin | None) -> Origin | None:
 
 
 def _sizes(shape: tuple[Dim, ...]) -> tuple[Size, ...]:
-    return tuple(map(_size, shape))
-
-
-def _size(d: Dim) -> Size:
-    return d if isinstance(d, int) else str(d)
+    return tuple(map(written, shape))

@@ -97,5 +97,6 @@ def _contents(model: Model, assembled: Assembled, trace: Trace, progress: Progre
     if model.golden:
         ports = (v for g in model.graphs.values() for v in (*g.inputs, *g.states))
         fixed = {v.name for v in ports if all(isinstance(d, int) for d in v.shape)}
-        contents[golden.FILE] = golden.write(checks(model.golden, model.graphs, assembled.dispatches, progress), fixed)
+        runs = checks(model.golden, model.graphs, assembled.dispatches, progress, model.notes.append)
+        contents[golden.FILE] = golden.write(runs, fixed)
     return contents

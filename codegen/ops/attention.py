@@ -5,14 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
-from intaglio.codegen.ops.attention_steps import bias_of, changes, in_steps, position_bias
+from intaglio.codegen.ops.attention_keys import by_keys, span
+from intaglio.codegen.ops.attention_steps import added, changes, in_steps, position_bias
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Attention
 from intaglio.compiler.ir.values import Value
+from intaglio.compiler.semantics.shapes import broadcast_strides
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that an invocation processes at a time
@@ -31,7 +34,7 @@ def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = bool(of.scored or of.masked or of.weighed)
-    if of.mask is not None or head_dim % 4 or head_dim > _HEAD or (rounded and q.shape[-2] == 1):
+    if head_dim % 4 or head_dim > _HEAD or (rounded and (of.mask is not None or q.shape[-2] == 1)):
         return in_steps(node, of)
     if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
         raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
@@ -60,7 +63,8 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
         variants |= {name: variant(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
         variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
     kernel = _kernel("attention_decode", node, of, {})
-    return kernel.with_variants(_problem(kernel, "1"), variants)
+    variants |= by_keys(node, of)
+    return kernel.with_variants(_problem(kernel, "1"), variants, profiles.decode_attention(span(of)))
 
 
 def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
@@ -73,7 +77,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     kernel = _kernel("attention", node, of, _of_rows(of))
     variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
     variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)}
-    return kernel.with_variants(_problem(kernel, str(rows)), variants)
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
 def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
@@ -81,8 +85,11 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     rows, d4 = of.q.shape[-2], dims.fixed(of.q.shape[-1]) // of.heads // 4
     many = {"queries4": _queries(of, max(1, min(4, _REGISTERS // d4)), 8, 2)}
     few = {"query32": _queries(of, 1, 32, 1)}
+    rounded = {"template": "attention_tiles_rounded"}
+    tiles = {f"tiles{lanes}": _tiles(of, lanes) | rounded for lanes in (128, 256)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
-    return kernel.with_variants(_problem(kernel, str(rows)), many | few if dims.low(rows) >= 64 else few | many)
+    variants = (many | few if dims.low(rows) >= 64 else few | many) | tiles
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
 def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
@@ -110,9 +117,16 @@ def _of_rows(of: Attention[Value]) -> dict[str, Any]:
     return {
         "rows": wgsl.size(q.shape[-2]),
         "causal": past is not None,
+        "ahead": past is not None and dims.high(past + q.shape[-2] - of.k.shape[-2]) > 0,
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": q.shape[-1] // 4,
     }
+
+
+def _place(mask: Value, scores: tuple[Dim, ...]) -> str:
+    """Return the element of a mask that belongs to key s of query t of a head, as WGSL text."""
+    steps = zip(("head", "t", "s"), broadcast_strides(mask.shape[-3:], scores), strict=True)
+    return " + ".join(f"{name} * ({wgsl.size(step)})" for name, step in steps if step != 0) or "0u"
 
 
 def _problem(kernel: Kernel, rows: str) -> str:
@@ -131,13 +145,14 @@ def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, A
         "keys": wgsl.size(k.shape[-2]),
         "cap": wgsl.number(of.cap, "f32") if of.cap is not None else None,
         "window": of.window,
+        "mask": _place(of.mask, (of.heads, q.shape[-2], k.shape[-2])) if of.mask is not None else None,
     }
     return Kernel(
         template,
-        {"q": q, "k": k, "v": v} | bias_of(of),
+        {"q": q, "k": k, "v": v} | added(of),
         {"out": node.output},
         consts=consts,
-        label=f"{template}_{head_dim}{'_bias' if of.bias is not None else ''}",
+        label=f"{template}_{head_dim}{'_bias' if of.bias is not None else ''}{'_mask' if of.mask is not None else ''}",
         vec4=frozenset({"q", "k", "v", "out"}),
         flops=q.type.size * 4,
         times=k.shape[-2],

@@ -1,5 +1,5 @@
-"""Attention in three kernels that store the scores. It is slower, and supports masks that are data, heads of any width,
-and one query whose scores or weights are rounded."""
+"""Attention in three kernels that store the scores. It is slower, and supports heads of any width, masks of rounded
+scores, and one query whose scores or weights are rounded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def in_steps(node: Node, of: Attention[Value]) -> list[Kernel]:
         **position_bias(of),
         "mask": wgsl.affine("i", shape, broadcast_strides(mask.shape[-3:], shape)) if mask is not None else None,
     }
-    reads = {"q": q, "k": k} | ({"mask": operand(mask)} if mask is not None else {}) | bias_of(of)
+    reads = {"q": q, "k": k} | added(of)
     flops = scores.type.size * (2 * consts["head_dim"])
     out = node.output.type.size
     begin = wgsl.affine("i", (heads * rows,), (stride,))
@@ -56,9 +56,10 @@ def in_steps(node: Node, of: Attention[Value]) -> list[Kernel]:
     ]
 
 
-def bias_of(of: Attention[Value]) -> dict[str, Operand]:
-    """Return the operand of the position bias by its name; it may be absent."""
-    return {"bias": operand(of.bias.table)} if of.bias is not None else {}
+def added(of: Attention[Value]) -> dict[str, Operand]:
+    """Return what is added to the scores, by name: a mask and the table of a position bias, or nothing."""
+    mask = {"mask": operand(of.mask)} if of.mask is not None else {}
+    return mask | ({"bias": operand(of.bias.table)} if of.bias is not None else {})
 
 
 def position_bias(of: Attention[Value]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.codegen import titles, wgsl
+from intaglio.codegen import profiles, titles, wgsl
 from intaglio.codegen.kernel import Groups, Kernel, Operand, Weight, op, operand, refuse, wgsl_type
 from intaglio.codegen.ops.elementwise import moved
 from intaglio.codegen.ops.linear import tail_operands
@@ -83,7 +83,10 @@ def convolve(node: Node) -> list[Kernel]:
         tail=node.tail.steps if node.tail is not None else (),
         flops=node.output.type.size * (2 * c * taps),
     )
-    return [*before, kernel.with_variants(f"{label}{_kind(slid, group)} {_sizes(node)}", variants)]
+    return [
+        *before,
+        kernel.with_variants(f"{label}{_kind(slid, group)} {_sizes(node)}", variants, profiles.convolutions()),
+    ]
 
 
 def _described(slid: list[Window], group: int) -> str:
@@ -220,8 +223,9 @@ def _axes(node: Node, slid: list[Window], places: tuple[Dim, ...], wide: int) ->
 
 def tap(window: Window) -> dict[str, Any]:
     """Return the parameters of a window for the template lib/window."""
-    names = ("kernel", "stride", "dilation", "before")
-    return {name: getattr(window, name) for name in names} | {"size": wgsl.size(window.size)}
+    names = ("kernel", "stride", "dilation")
+    before = window.before if isinstance(window.before, int) else f"i32({wgsl.size(window.before)})"
+    return {name: getattr(window, name) for name in names} | {"before": before, "size": wgsl.size(window.size)}
 
 
 def _weight(node: Node, deep: int, high: int) -> tuple[list[Kernel], Operand]:

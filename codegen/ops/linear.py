@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
 from intaglio.codegen.target import MAX_BINDING, MAX_TRIPS
@@ -28,8 +28,6 @@ def linear(node: Node, layer: Linear[Value]) -> list[Kernel]:
     x, weight = layer.x, layer.weight
     if weight.dtype != "f32" or x.dtype != "f32":
         raise refuse(node, f"a product of {x.dtype} and {weight.dtype} is not supported")
-    if layer.window and not isinstance(x.type.size, int):
-        raise refuse(node, f"a convolution over {x.type}, whose size is dynamic, is not supported")
     if not 0 < high(weight.shape[1]) <= MAX_TRIPS:
         raise refuse(node, f"{weight.shape[1]} columns need more than {MAX_TRIPS} loop iterations")
     one_row = _is_one_row(node, layer) and not layer.window
@@ -122,7 +120,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=2 * width * rows * pair,
     )
     problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.with_variants(problem, variants)
+    return kernel.with_variants(problem, variants, profiles.vector_products())
 
 
 def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
@@ -137,7 +135,7 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         consts |= {
             "stride": window.stride,
             "pad": window.pad,
-            "x_size4": x.shape[-2] * channels // 4,
+            "x_size4": wgsl.size(x.shape[-2] * channels // 4),
             "row_step4": window.stride * channels // 4,
             "pad4": window.pad * channels // 4,
         }
@@ -182,7 +180,7 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=rows * (2 * width * columns * pair),
     )
     problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
-    return kernel.with_variants(problem, variants)
+    return kernel.with_variants(problem, variants, profiles.products(rows, columns))
 
 
 def label(template: str, weight: Value) -> str:
@@ -207,8 +205,8 @@ def _unaligned(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel
     consts["window"] = None
     if window := layer.window:
         channels = width // window.kernel
-        sizes = {"step": window.stride * channels, "pad": window.pad * channels, "size": x.shape[-2] * channels}
-        consts["window"] = sizes
+        sizes = {"step": window.stride * channels, "pad": window.pad * channels}
+        consts["window"] = sizes | {"size": wgsl.size(x.shape[-2] * channels)}
     vec4 = frozenset({"weight"}) if consts["odd"] else _vec4(node, reads) - {"x"}
     grid = (groups(end - start, per=32), groups(rows, per=8))
     label = f"matmul_{width}x{end - start}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from intaglio.codegen import wgsl
+from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.kernel import Kernel, groups, op, operand, refuse
 from intaglio.codegen.ops.linear import tail_operands
 from intaglio.codegen.target import MAX_TRIPS
@@ -52,7 +52,7 @@ def norm(node: Node) -> Kernel:
     variants["subgroup"] = variant(8, 4, subgroup=True) | {"needs": ("subgroups",)}
     tail = node.tail.steps if node.tail is not None else ()
     kernel = Kernel(template, reads, {"y": node.output}, consts=consts, label=label, vec4=vec4, tail=tail, flops=flops)
-    return kernel.with_variants(f"{template} {rows}x{width}", variants)
+    return kernel.with_variants(f"{template} {rows}x{width}", variants, profiles.norms())
 
 
 @op("Softmax", "LogSoftmax")

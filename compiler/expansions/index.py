@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.expansions.place import numbers
-from intaglio.compiler.ir.dims import Dim, NotLinear, low, plain
-from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.dims import Dim
+from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import DTYPES, Value, known
 from intaglio.compiler.rewrite.builder import GraphBuilder
@@ -43,9 +43,6 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
 def _repeated(op: GraphBuilder, size: Dim, pair: tuple[int, int], mode: str) -> Value:
     """The indices of the elements of an axis that is padded by repeating elements."""
     before, after = pair
-    if mode == "reflect" and low(size) <= max(pair):
-        why = f"a reflection of {max(pair)} elements needs an axis with more than that, got {plain(size)}"
-        raise UnsupportedOperator(why, "Pad", op.root.name) if isinstance(size, int) else NotLinear(why)
     at = op.Range(*(op.constant(known([d], ())) for d in (-before, size + after, 1)))
     last = op.constant(known([size - 1], ()))
     if mode == "wrap":

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 import numpy as np
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim, Symbol
+from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.values import Value, type_of
 
@@ -172,10 +172,10 @@ class Node:
         return self.op, repr(sorted(self.attrs.items())), own, len(self.outputs)
 
     @property
-    def symbols(self) -> set[Symbol]:
-        """The symbols that the operator depends on, except those of its operands."""
+    def sizes(self) -> tuple[Dim, ...]:
+        """The sizes among the settings of the operator, without numbers."""
         parts = [*self.attrs.values(), *(leaves(self.own) if self.own is not None else ())]
-        return {s for part in parts for s in dims.symbols(part)}
+        return tuple(part for part in parts if isinstance(part, dims.Expr))
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ The first family that matches a model compiles it. The plain family matches any 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,12 @@ from onnx import ModelProto
 from intaglio.compiler.ir.values import Value
 from intaglio.compiler.models import hub
 from intaglio.compiler.models.accuracy import compare
+from intaglio.compiler.models.encoder.family import Encoder
 from intaglio.compiler.models.family import Family, Passes, Request, Source
+from intaglio.compiler.models.golden import Golden, golden
 from intaglio.compiler.models.language.family import LanguageModel
 from intaglio.compiler.models.layout import Layout
-from intaglio.compiler.models.model import GoldenRun, Model
+from intaglio.compiler.models.model import Model
 from intaglio.compiler.models.plain.family import PlainModel
 from intaglio.compiler.models.preview import Preview
 from intaglio.compiler.models.reference import Reference
@@ -29,7 +31,7 @@ from intaglio.compiler.passes.merge_linear import merge_linear
 from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.passes.quantize import Precision, Statistics, matrix_bytes, observe, quantize
 
-FAMILIES: tuple[type[Family], ...] = (Whisper, LanguageModel, PlainModel)
+FAMILIES: tuple[type[Family], ...] = (Whisper, Encoder, LanguageModel, PlainModel)
 
 
 def family_of(source: Source) -> type[Family]:
@@ -54,7 +56,9 @@ def compile(
     """
     request = request or Request()
     source = _source(model, request.dtype)
-    return compiled(family_of(source).read(source, request), trace, precision)
+    family = family_of(source)
+    reference = partial(family.reference, source, request.bind)
+    return compiled(family.read(source, request), trace, precision, reference)
 
 
 def preview(model: str | Path, request: Request) -> Preview:
@@ -74,14 +78,18 @@ def plain(model: str | Path | ModelProto, dtype: str | None = None) -> Source | 
     return source if family_of(source) is PlainModel else None
 
 
-def compiled(model: Family, trace: Trace, precision: Precision) -> Model:
-    """Compile a model that was read into programs. Raises BadModel, UnsupportedOperator."""
+def compiled(
+    model: Family, trace: Trace, precision: Precision, reference: Callable[[], Reference] | None = None
+) -> Model:
+    """Compile a model that was read into programs, without golden values if there is no reference.
+
+    Raises BadModel, UnsupportedOperator.
+    """
     # Phase 1, prepare: the family rewrites the graphs so that numpy can run them.
     _apply(model, model.prepare(), trace)
-    # Phase 2, golden values: compute them before the passes, which could be wrong, unless phase 6 computes them.
+    # Phase 2, golden values: the oracle computes them from the files as they came.
     trace.stage("golden values")
-    decoder = model.decoder()
-    golden = model.golden(decoder) if decoder is None or not precision.reduced else []
+    goldens = golden(model, model.decoder(), reference) if reference is not None else Golden()
     # Phase 3, understand: recover what the exporter meant.
     trace.stage("passes", len(UNDERSTAND) * len(model.graphs))
     _apply(model, dict.fromkeys(model.graphs, UNDERSTAND), trace)
@@ -89,35 +97,35 @@ def compiled(model: Family, trace: Trace, precision: Precision) -> Model:
     _apply(model, model.derive(), trace)
     # Phase 5, merge layers: this follows the caches, which separate layers.
     _apply(model, dict.fromkeys(model.graphs, (merge_linear,)), trace)
-    # Phase 6, quantize: the golden values are those of the stored numbers.
+    # Phase 6, quantize: the golden values become those of the stored numbers.
     accuracy = None
     if precision.reduced:
-        accuracy, golden = _reduce(model, precision, trace, golden)
+        accuracy, goldens = _reduce(model, precision, trace, goldens)
     # Phase 7, programs: copy the graphs for each use.
     graphs = model.programs(trace)
     report = precision.report(accuracy, graphs.values())
-    return Model(model.kind, graphs, model.settings, model.files, golden, report, model.notes)
+    return Model(model.kind, graphs, model.settings, model.files, goldens.runs, report, model.notes)
 
 
-def _reduce(
-    model: Family, precision: Precision, trace: Trace, golden: list[GoldenRun]
-) -> tuple[dict[str, Any] | None, list[GoldenRun]]:
-    """Quantize a model; return its accuracy and its golden runs.
+def _reduce(model: Family, precision: Precision, trace: Trace, goldens: Golden) -> tuple[dict[str, Any] | None, Golden]:
+    """Quantize a model; return its accuracy and its golden values.
 
-    Without a decoder there is no text to measure accuracy on. It is then None, and the golden runs stay the same.
+    Without a decoder there is no text to measure accuracy on. It is then None.
     """
     decoder = model.decoder()
+    trace.stage("accuracy before")
+    before = model.evaluated(goldens.probes, decoder)
     if decoder is None:
         _pack(model, precision, {}, trace)
-        return None, golden
-    trace.stage("accuracy before")
+        return None, goldens.changed(before, model.evaluated(goldens.probes, None))
     ids, others = model.texts()
     expected = decoder.logits(ids)
     observed = observe(decoder.graph, *decoder.feeds(others))
     _pack(model, precision, observed, trace)
     trace.stage("accuracy after")
     packed = replace(decoder)  # this computes the encoder's results again
-    return compare(expected, packed.logits(ids), ids), model.golden(packed)
+    goldens = goldens.changed(before, model.evaluated(goldens.probes, packed))
+    return compare(expected, packed.logits(ids), ids), goldens
 
 
 def _pack(model: Family, precision: Precision, observed: Mapping[Value, Statistics], trace: Trace) -> None:

@@ -16,7 +16,7 @@ import onnx
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.models.layout import Layout
-from intaglio.compiler.models.model import Decoder, GoldenRun
+from intaglio.compiler.models.model import Decoder, Probe
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes.pipeline import Pass, Trace
 
@@ -29,7 +29,8 @@ class Request:
     """The user's options for reading a model.
 
     bind: named dimensions (an int, or a range of sizes) and inputs (an array). max_length: the tokens of prompt and
-    answer together. dtype: the choice among the files of a folder (`q4`, or `encoder=fp32,decoder=q4`).
+    answer together, or of the longest text of an encoder. dtype: the choice among the files of a folder (`q4`, or
+    `encoder=fp32,decoder=q4`).
     """
 
     bind: Mapping[str, Any] = field(default_factory=dict)
@@ -45,7 +46,9 @@ class Request:
         """Raise BadModel if a length is requested, for families whose context is fixed."""
         if self.max_length is not None:
             name = source if isinstance(source, Layout) else "this model"
-            raise BadModel(f"--max-length is for language models, and {name} is not one; leave it out")
+            raise BadModel(
+                f"--max-length is for language models and text encoders, and {name} is not one; leave it out"
+            )
 
 
 class Family(ABC):
@@ -75,8 +78,15 @@ class Family(ABC):
         """Read the model. Raises BadModel, UnsupportedOperator."""
 
     @abstractmethod
-    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
-        """Return runs with expected results, computed by numpy on the current graphs. decoder: from `decoder()`."""
+    def probes(self) -> list[Probe]:
+        """Return runs of the programs whose results go into the bundle as golden values. The oracle computes these."""
+
+    @abstractmethod
+    def evaluated(self, probes: Sequence[Probe], decoder: Decoder | None) -> list[dict[str, np.ndarray]]:
+        """Return the outputs of each probe, computed by numpy on the current graphs. decoder: from `decoder()`.
+
+        They show what quantization changes, and are the golden values of a model that no oracle runs.
+        """
 
     @abstractmethod
     def programs(self, trace: Trace) -> dict[str, Graph]:
@@ -85,7 +95,7 @@ class Family(ABC):
     @classmethod
     @abstractmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
-        """Return the model's ONNX files in a form that onnxruntime can run. Raises BadModel."""
+        """Return the model's ONNX files in a form that the oracle can run. Raises BadModel."""
 
     @classmethod
     def notes_on(cls, source: Source, request: Request) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai, preview, tokenizer_files
+from intaglio.compiler.models.encoder import folder as encoders
+from intaglio.compiler.models.encoder import pooling
 from intaglio.compiler.models.layout import BELOW, Layout
 from intaglio.compiler.reader import external_data, load
 
@@ -22,7 +24,8 @@ _NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:/([^@]+?)/?)?(?:@(.+))?")
 # The small files that compiling reads, and those that replace a missing tokenizer.json.
 _BESIDE = ("config.json", "generation_config.json", genai.NAME, "chat_template.jinja", "chat_template.json")
 _TOKENIZER = (tokenizer_files.FILE, tokenizer_files.SETTINGS, tokenizer_files.SPECIAL)
-_INSTEAD = (tokenizer_files.VOCABULARY, tokenizer_files.MERGES, tokenizer_files.ADDED)
+_INSTEAD = (tokenizer_files.VOCABULARY, tokenizer_files.MERGES, tokenizer_files.PIECES, tokenizer_files.ADDED)
+_SENTENCES = (*pooling.FILES, *encoders.LENGTHS)
 
 
 class NoNetwork(BadModel):
@@ -123,7 +126,7 @@ class Repository:
         base = PurePosixPath(self._base)
         folders = [base / BELOW, base, *([base.parent] if base.name == BELOW else [])]
         has_tokenizer = any(str(folder / tokenizer_files.FILE) in self._sizes for folder in folders)
-        for name in (*_BESIDE, *_TOKENIZER, *(() if has_tokenizer else _INSTEAD)):
+        for name in (*_BESIDE, *_SENTENCES, *_TOKENIZER, *(() if has_tokenizer else _INSTEAD)):
             yield from [str(folder / name) for folder in folders if str(folder / name) in self._sizes][:1]
 
     def _fetch(self, file: str) -> Path:

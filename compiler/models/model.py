@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.semantics import evaluate
-from intaglio.runtime.contract import NEW_TOKENS, PAST
+from intaglio.runtime.contract import LOGITS, NEW_TOKENS, PAST, TOKENS
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Elements of an output: their flat indices `at`, the expected values there, and the largest allowed error."""
+    """Elements of an output: their flat indices `at`, the expected values there, and the largest allowed error.
+
+    size: the number of elements of the whole output.
+    """
 
     at: np.ndarray
     values: np.ndarray
     tolerance: float
+    size: int
 
 
 @dataclass(frozen=True)
-class GoldenRun:
-    """A run of a program with the expected numbers of its outputs or states, by name.
+class Probe:
+    """A run of a program whose results are checked.
 
-    tolerance: the largest error of intermediate results, which is relative for values above 1.
+    tolerances: the largest error of its outputs and states by name. relative: whether they are relative to the largest
+    value if that is above 1. tolerance: the largest error of intermediate results, which is relative in this way.
     """
 
     program: str
     symbols: dict[str, int]
     inputs: dict[str, np.ndarray]
-    expected: dict[str, Expected]
+    tolerances: dict[str, float]
     tolerance: float
+    relative: bool = False
+
+
+@dataclass(frozen=True)
+class GoldenRun:
+    """A probe with the expected numbers of its outputs or states, by name. by: what computed them, with its version."""
+
+    probe: Probe
+    expected: dict[str, Expected]
+    by: str
+
+    @classmethod
+    def of(cls, probe: Probe, outputs: Mapping[str, np.ndarray], by: str) -> Self:
+        """Return the golden run with samples of `outputs`. Outputs without finite numbers are left out."""
+        expected = {}
+        for name, tolerance in probe.tolerances.items():
+            at, values = sample(outputs[name])
+            if at.size:
+                largest = float(np.abs(values.astype(np.float64)).max()) if probe.relative else 1.0
+                expected[name] = Expected(at, values, tolerance * max(1.0, largest), outputs[name].size)
+        return cls(probe, expected, by)
 
 
 @dataclass
@@ -72,12 +98,14 @@ class Decoder:
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Return the logits f32[1, n, vocabulary] for ids i64[1, n]."""
-        return evaluate.run(self.graph, *self.feeds(ids))["logits"]
+        return evaluate.run(self.graph, *self.feeds(ids))[LOGITS]
 
-
-def expected(array: np.ndarray, tolerance: float) -> Expected:
-    """Return a sample of an output with its tolerance."""
-    return Expected(*sample(array), tolerance)
+    def golden(self, probes: Sequence[Probe]) -> list[dict[str, np.ndarray]]:
+        """Return the logits f32[1, vocabulary] after the last token of each probe. They share their tokens."""
+        last = [probe.symbols[PAST] + probe.symbols.get(NEW_TOKENS, 1) - 1 for probe in probes]
+        tokens = probes[0].inputs[TOKENS]
+        logits = self.logits(tokens[..., : max(last) + 1, 0].astype(np.int64))
+        return [{LOGITS: logits[:, i]} for i in last]
 
 
 def sample(array: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:

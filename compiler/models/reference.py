@@ -1,6 +1,6 @@
-"""The reference: a model's own ONNX files, with intermediate values as outputs, and their inputs in each golden run.
+"""The reference: a model's own ONNX files, the inputs that they take in each golden run, and what they must give.
 
-The loader and the passes do not touch these files. The caller runs them. Each family has its own reference.
+The loader and the passes do not touch these files. The oracle runs them. Each family has its own reference.
 """
 
 from __future__ import annotations
@@ -46,9 +46,18 @@ class Reference(Protocol):
         """Return what the parts of `program` compute in a golden run. Call this for the golden runs in order."""
         ...
 
+    def outputs(self, program: str, observed: Mapping[str, Observed]) -> dict[str, np.ndarray]:
+        """Return what the outputs of `program` must be, by name, from the models' own outputs.
+
+        This must not ask our reader which output is which, because golden values would then repeat its mistakes.
+        """
+        ...
+
 
 def exposed(part: Part, names: Collection[str]) -> ModelProto:
     """Return the part's model with those of the values `names` that it has as further outputs."""
+    if not names:
+        return part.model
     model = ModelProto()
     model.CopyFrom(part.model)
     made = {name for node in model.graph.node for name in node.output} - {o.name for o in model.graph.output}

@@ -1,6 +1,7 @@
 """Read the tokenizer of a model: tokenizer.json, or one that the tokenizers library builds from older files.
 
-The older files are vocab.json and merges.txt, a byte-level BPE as in GPT-2. Other files list the special tokens.
+The older files are vocab.json and merges.txt, a byte-level BPE as in GPT-2, or vocab.txt, word pieces as in BERT. Other
+files list the special tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models.layout import Layout
 
-FILE, VOCABULARY, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
+FILE, VOCABULARY, MERGES, PIECES = "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"
 SETTINGS, SPECIAL, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 NAMES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 
@@ -22,6 +23,8 @@ NAMES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_t
 _GPT2 = ("GPT2Tokenizer", "WhisperTokenizer", "CodeGenTokenizer")
 _QWEN2 = "Qwen2Tokenizer"
 _ROBERTA = ("RobertaTokenizer", "BartTokenizer", "LongformerTokenizer")
+_MPNET = "MPNetTokenizer"
+_BERT = tuple(f"{name}Tokenizer" for name in "Bert DistilBert Electra ConvBert MobileBert SqueezeBert LayoutLM".split())
 _WORDS_OF_QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -33,19 +36,16 @@ def read(layout: Layout) -> bytes | None:
     """Return the tokenizer.json of a model, or None if it has no tokenizer. Raises BadModel if the files are broken."""
     if (path := layout.find(FILE)) is not None:
         return path.read_bytes()
-    merges = layout.find(MERGES)
-    if layout.find(VOCABULARY) is None or merges is None:
+    byte_level = layout.find(VOCABULARY) is not None and layout.find(MERGES) is not None
+    if not byte_level and layout.find(PIECES) is None:
         return None
     settings = layout.json(SETTINGS)
-    kind = str(settings.get("tokenizer_class") or _kind(layout)).removesuffix("Fast")
-    if kind not in (*_GPT2, _QWEN2, *_ROBERTA):
+    kind = str(settings.get("tokenizer_class") or _kind(layout, byte_level)).removesuffix("Fast")
+    if kind not in ((*_GPT2, _QWEN2, *_ROBERTA) if byte_level else (*_BERT, _MPNET)):
         raise BadModel(f"{layout} has no tokenizer.json, and none can be made for a {kind}; {_AGAIN}")
     try:
-        vocabulary = {str(token): int(i) for token, i in layout.json(VOCABULARY).items()}
-        lines = merges.read_text(encoding="utf-8").split("\n")
-        pairs = [(a, b) for a, b in (line.split() for line in lines if line and not line.startswith("#version"))]
-        tokenizer = _tokenizer(kind, vocabulary, pairs, bool(settings.get("add_prefix_space", False)))
         special = special_tokens(layout)
+        tokenizer = (_byte_level if byte_level else _word_pieces)(layout, kind, special, settings)
         lists = [named.get("additional_special_tokens") or () for named in (settings, layout.json(SPECIAL))]
         listed = [token for tokens in lists for token in tokens]
         _add(tokenizer, {*special.values(), *map(_text, listed)}, settings, layout.json(ADDED))
@@ -54,7 +54,8 @@ def read(layout: Layout) -> bytes | None:
     except BadModel:
         raise
     except Exception as e:  # the library raises nothing more precise
-        raise BadModel(f"the {VOCABULARY} and {MERGES} of {layout} are broken: {e}; copy the files again") from e
+        names = f"{VOCABULARY} and {MERGES}" if byte_level else PIECES
+        raise BadModel(f"the {names} of {layout} are broken: {e}; copy the files again") from e
 
 
 def special_tokens(layout: Layout) -> dict[str, str]:
@@ -72,13 +73,21 @@ def token_id(tokenizer: bytes | None, text: str | None) -> int | None:
         raise BadModel(f"{FILE} is broken: {e}; save the model's tokenizer again") from e
 
 
-def _kind(layout: Layout) -> str:
+def _kind(layout: Layout, byte_level: bool) -> str:
     model = layout.json("config.json").get("model_type")
+    if not byte_level:
+        return _MPNET if model == "mpnet" else "BertTokenizer"
     return _QWEN2 if model == "qwen2" else "RobertaTokenizer" if model == "roberta" else "GPT2Tokenizer"
 
 
-def _tokenizer(kind: str, vocabulary: dict[str, int], merges: list[tuple[str, str]], spaced: bool) -> Tokenizer:
-    """Return the tokenizer that transformers' convert_slow_tokenizer makes. spaced: add a space before a text."""
+# The tokenizers that transformers' convert_slow_tokenizer makes
+
+
+def _byte_level(layout: Layout, kind: str, special: Mapping[str, str], settings: Mapping[str, Any]) -> Tokenizer:
+    vocabulary = {str(token): int(i) for token, i in layout.json(VOCABULARY).items()}
+    lines = _lines(layout, MERGES)
+    merges = [(a, b) for a, b in (line.split() for line in lines if line and not line.startswith("#version"))]
+    spaced = bool(settings.get("add_prefix_space", False))  # add a space before a text
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix=""))
     if kind == _QWEN2:
         tokenizer.normalizer = normalizers.NFC()
@@ -91,6 +100,26 @@ def _tokenizer(kind: str, vocabulary: dict[str, int], merges: list[tuple[str, st
     return tokenizer
 
 
+def _word_pieces(layout: Layout, kind: str, special: Mapping[str, str], settings: Mapping[str, Any]) -> Tokenizer:
+    pieces = [line.rstrip("\r") for line in _lines(layout, PIECES)]
+    vocabulary = {piece: i for i, piece in enumerate(pieces[:-1] if pieces[-1:] == [""] else pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special.get("unk_token", "[UNK]")))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
+        strip_accents=settings.get("strip_accents"),
+        lowercase=bool(settings.get("do_lower_case", True)),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    return tokenizer
+
+
+def _lines(layout: Layout, name: str) -> list[str]:
+    path = layout.find(name)
+    return path.read_text(encoding="utf-8").split("\n") if path else []
+
+
 def _surround(tokenizer: Tokenizer, kind: str, special: Mapping[str, str], settings: Mapping[str, Any]) -> None:
     """Let the tokenizer add its special tokens around a text."""
 
@@ -98,13 +127,22 @@ def _surround(tokenizer: Tokenizer, kind: str, special: Mapping[str, str], setti
         text = special.get(name, default)
         i = tokenizer.token_to_id(text)
         if i is None:
-            raise BadModel(f"{VOCABULARY} lacks the {name} {text!r}; {_AGAIN}")
+            raise BadModel(f"the vocabulary of the tokenizer lacks the {name} {text!r}; {_AGAIN}")
         return text, i
 
     if kind in _ROBERTA:
         ends = token("sep_token", "</s>"), token("cls_token", "<s>")
         spaced = bool(settings.get("add_prefix_space", False))
         tokenizer.post_processor = processors.RobertaProcessing(*ends, trim_offsets=True, add_prefix_space=spaced)
+    elif kind in (*_BERT, _MPNET):
+        roberta = kind == _MPNET
+        cls, sep = token("cls_token", "<s>" if roberta else "[CLS]"), token("sep_token", "</s>" if roberta else "[SEP]")
+        second = f"{sep[0]}:0 " * roberta  # a pair has two separators between its texts
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{cls[0]}:0 $A:0 {sep[0]}:0",
+            pair=f"{cls[0]}:0 $A:0 {sep[0]}:0 {second}$B:1 {sep[0]}:1",
+            special_tokens=[cls, sep],
+        )
     elif settings.get("add_bos_token"):
         bos, i = token("bos_token", "<|endoftext|>")
         tokenizer.post_processor = processors.TemplateProcessing(

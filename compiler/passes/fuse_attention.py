@@ -1,56 +1,63 @@
 """Replace softmax(q kᵀ · scale + mask) v by one operator on token rows [1, T, heads * head_dim].
 
-Each head is a block of columns in a token's row, so the exporters' reshapes and transposes disappear. If a mask is
-computed from shapes alone, the pass evaluates it for several sizes and compares it with the causal mask. An equal mask
-becomes an attribute. Any other mask stays an input.
+Each head is a block of columns in a token's row, so the exporters' reshapes and transposes disappear. What a mask hides
+and adds becomes attributes where possible (see compiler/passes/mask.py). Any other mask stays an input.
 """
 
 from __future__ import annotations
-
-import itertools
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir import operators as own
-from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.values import Value, known
+from intaglio.compiler.passes.mask import explained
 from intaglio.compiler.rewrite import views
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.elementwise_chains import chain_source, expression, operand_of
 from intaglio.compiler.rewrite.pattern import PatternBuilder, Rule, Variable, apply, match
-from intaglio.compiler.semantics import evaluate, operators
+from intaglio.compiler.semantics import operators
 
-_VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 for visible keys and very negative for hidden keys
-_SIZES = (1, 2, 3, 7)
-_LARGEST = 8192  # masks are evaluated for the longest sequence, which shows a sliding window; larger masks stay inputs
 _LOWEST = float(np.finfo(np.float32).min)
 _NO_SUM = -1e30  # a score this low stays low whatever is added to it, even if it is rounded to few bits
-
-Hidden = dict[str, Dim | None] | None
-_hidden: WeakKeyDictionary[Value, dict[tuple[Dim, Dim], Hidden]] = WeakKeyDictionary()  # by mask and sizes
 
 
 def fuse_attention(graph: Graph) -> int:
     """Fuse attention into one operator; return the number of changes."""
-    return apply(graph, ScaleBeforeMask, OneMask, Attention).fired
+    return apply(graph, ScaleBeforeMask, VisibleFirst, OneMask, MaskOfBias, SumOfMasks, Attention).fired
 
 
 class ScaleBeforeMask(Rule):
-    """Scale scores and mask separately where a model scales their sum (CodeGen)."""
+    """Scale scores and mask separately where a model scales their sum (CodeGen; Falcon, which adds another mask)."""
 
     @staticmethod
-    def pattern(op, q, k, mask, scale):
-        return op.Softmax((op.MatMul(q, k) + mask) * scale, axis=-1)
+    def pattern(op, q, k, mask, scale, other):
+        scaled = (op.MatMul(q, k) + mask) * scale
+        return op.Softmax(op.any(scaled, scaled + other), axis=-1)
 
     @staticmethod
-    def rewrite(op, out, q, k, mask, scale):
+    def rewrite(op, out, q, k, mask, scale, other=None):
         if scale.scalar is None:
             op.decline("the scale is not a constant scalar")
         scores = op.Add(op.Mul(op.MatMul(q, k), scale), op.Mul(mask, scale))
-        return op.Softmax(scores, axis=-1)
+        return op.Softmax(scores if other is None else op.Add(scores, other), axis=-1)
+
+
+class VisibleFirst(Rule):
+    """Write a choice by what is hidden (MPT) as a choice by what is visible."""
+
+    @staticmethod
+    def pattern(op, q, k, scored, hidden, lowest, mask):
+        raw = op.MatMul(q, k)
+        scores = op.any(raw, op.chain(scored, raw))
+        return op.Where(hidden, lowest, op.any(scores, scores + mask))
+
+    @staticmethod
+    def rewrite(op, out, q, k, hidden, lowest, scored=None, mask=None):
+        if lowest.scalar is None:
+            op.decline(f"{lowest.name} is not a constant number")
+        return op.Where(op.Not(hidden), op.root.inputs[2], lowest)
 
 
 class OneMask(Rule):
@@ -64,14 +71,53 @@ class OneMask(Rule):
 
     @staticmethod
     def rewrite(op, out, q, k, visible, lowest, mask, scored=None, masked=None):
-        if lowest.scalar is None or lowest.scalar > _NO_SUM:
-            op.decline(f"{lowest.name} is not low enough to absorb what is added to it")
-        scores = scored if scored is not None else op.MatMul(q, k)
-        hidden = op.Where(visible, op.number(0, scores), lowest)
-        scores = op.Add(scores, op.Add(hidden, mask))
-        for node in chain_source(op.graph, masked)[1] if masked is not None else ():
-            scores = op.like(node, {operand_of(node): scores})
-        return op.Softmax(scores, axis=-1)
+        hidden = op.Where(visible, op.number(0, out), _low(op, lowest))
+        return _softmax_of_sum(op, q, k, scored, op.Add(hidden, mask), masked)
+
+
+class MaskOfBias(Rule):
+    """Merge a mask applied by Where and what was added before (MPT) into one additive mask."""
+
+    @staticmethod
+    def pattern(op, q, k, scored, masked, visible, lowest, bias):
+        raw = op.MatMul(q, k)
+        scores = op.Where(visible, op.any(raw, op.chain(scored, raw)) + bias, lowest)
+        return op.Softmax(op.any(scores, op.chain(masked, scores)), axis=-1)
+
+    @staticmethod
+    def rewrite(op, out, q, k, visible, lowest, bias, scored=None, masked=None):
+        return _softmax_of_sum(op, q, k, scored, op.Where(visible, bias, _low(op, lowest)), masked)
+
+
+class SumOfMasks(Rule):
+    """Merge what is added to scores in two steps, such as a position bias and a mask (Bloom, T5)."""
+
+    @staticmethod
+    def pattern(op, q, k, scored, masked, first, second):
+        raw = op.MatMul(q, k)
+        scores = (op.any(raw, op.chain(scored, raw)) + first) + second
+        return op.Softmax(op.any(scores, op.chain(masked, scores)), axis=-1)
+
+    @staticmethod
+    def rewrite(op, out, q, k, first, second, scored=None, masked=None):
+        return _softmax_of_sum(op, q, k, scored, op.Add(first, second), masked)
+
+
+def _low(op: GraphBuilder, lowest: Value) -> Value:
+    if lowest.scalar is None or lowest.scalar > _NO_SUM:
+        op.decline(f"{lowest.name} is not low enough to absorb what is added to it")
+    return lowest
+
+
+def _softmax_of_sum(
+    op: GraphBuilder, q: Value, k: Value, scored: Value | None, mask: Value, masked: Value | None
+) -> Value:
+    """Return the softmax of scores plus mask, with the operators of the chain `masked` in between."""
+    scores = op.Add(scored if scored is not None else op.MatMul(q, k), mask)
+    for node in chain_source(op.graph, masked)[1] if masked is not None else ():
+        changed = operand_of(node)
+        scores = op.like(node, {changed: scores} if changed is not None else {})
+    return op.Softmax(scores, axis=-1)
 
 
 class Attention(Rule):
@@ -108,8 +154,8 @@ class Attention(Rule):
         chains = {"scored": scored, "masked": masked, "weighed": weighed}
         attrs |= {name: expression(chain_source(op.graph, x)[1]) for name, x in chains.items() if x is not None}
         if mask is not None:
-            known_mask = seen(op.graph, mask, q.shape[2], k.shape[3])
-            attrs |= {"mask": _additive(op, mask)} if known_mask is None else known_mask
+            attributes = explained(op.graph, mask, heads, q.shape[2], k.shape[3], exact=masked is not None)
+            attrs |= {"mask": _additive(op, mask)} if attributes is None else attributes
         y = op.add(own.Attention(*rows, **attrs))
         shape = (1, q.shape[2], heads, q.shape[3])
         return op.Transpose(op.Reshape(y, op.constant(known(shape, (4,))), allowzero=1), perm=[0, 2, 1, 3])
@@ -165,48 +211,3 @@ def _additive(op: GraphBuilder, mask: Value) -> Value:
     if op.graph.expect_producer(op.root.inputs[0]).op == "Where":
         op.decline(f"the mask {mask.name} may hide all keys from a query")
     return mask
-
-
-def seen(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
-    """Return what a mask hides as attributes of Attention, or None if attributes cannot express it.
-
-    past: keys - queries if query t sees no key after past + t; None if the mask hides nothing. window: the number of
-    keys up to past + t that query t sees, if limited. The result is cached, because all layers share a mask.
-    """
-    results = _hidden.setdefault(mask, {})
-    if (queries, keys) not in results:
-        results[queries, keys] = _hides(graph, mask, queries, keys)
-    return results[queries, keys]
-
-
-def _hides(graph: Graph, mask: Value, queries: Dim, keys: Dim) -> Hidden:
-    nodes = graph.ancestors(mask)
-    leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
-    if any(v.const is None for v in (leaves if nodes else {mask})):
-        return None
-    values = (mask, *leaves, *(o for n in nodes for o in n.outputs))
-    symbols = sorted({s for v in values for s in v.type.symbols} | {*dims.symbols(queries), *dims.symbols(keys)})
-    if any(s.high > _LARGEST for s in symbols):
-        return None
-    window, causal, everywhere = None, True, True
-    ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
-    for sizes in itertools.product(*ranges):
-        env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
-        results = evaluate.compute(graph, nodes, {}, env, keep=(mask,))
-        actual = results[mask] if nodes else evaluate.concrete(mask, env)
-        rows, columns = (dims.fixed(dims.substitute(d, env)) for d in (queries, keys))
-        actual = np.broadcast_to(actual, np.broadcast_shapes(actual.shape, (rows, columns)))
-        visible = actual if actual.dtype == bool else np.abs(actual) <= _VISIBLE
-        hidden = ~actual if actual.dtype == bool else actual < _HIDDEN
-        if window is None and actual.size:  # the largest size comes first
-            window = int(visible.reshape(-1, columns)[-1].sum())
-        expected = np.tri(rows, columns, columns - rows, dtype=bool)
-        expected &= ~np.tri(rows, columns, columns - rows - (columns if window is None else window), dtype=bool)
-        causal, everywhere = causal and bool((visible == expected).all()), everywhere and bool(visible.all())
-        if not (causal or everywhere) or not (hidden == ~visible).all():
-            return None
-    if not causal:
-        return {"past": None}
-    longest = dims.high(keys)
-    limit: dict[str, Dim | None] = {"window": window} if window is not None and window < longest else {}
-    return {"past": keys - queries, **limit}

@@ -22,6 +22,7 @@ from intaglio.compiler.passes.fuse_norm import fuse_norm
 from intaglio.compiler.passes.fuse_quantized import fuse_quantized
 from intaglio.compiler.passes.fuse_rope import fuse_rope
 from intaglio.compiler.passes.linear import linear
+from intaglio.compiler.passes.split_heads import split_heads
 from intaglio.compiler.passes.widen import widen
 
 Pass = Callable[[Graph], int]
@@ -38,6 +39,7 @@ UNDERSTAND: tuple[Pass, ...] = (
     float_scale,
     float_rounding,
     linear,
+    split_heads,
     fuse_rope,
     float_rounding,
     fuse_attention,

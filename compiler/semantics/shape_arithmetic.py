@@ -64,8 +64,22 @@ def _slice_dims(node: Node, x: list[np.ndarray]) -> np.ndarray:
 
 def _divide(node: Node, x: list[np.ndarray]) -> np.ndarray:
     def one(a: Dim, b: Dim) -> Dim:
-        negative = not isinstance(a, dims.Expr) and not isinstance(b, dims.Expr) and (a < 0) != (b < 0)
-        return -(-a // b) if negative else a // b  # integers divide towards zero
+        if isinstance(b, dims.Expr) or b == 0:
+            return a // b
+        if b < 0:
+            a, b = -a, -b
+        if dims.low(a) < 0 < dims.high(a):
+            raise DataDependent(f"the quotient {a} / {b} may be negative")
+        return dims.floor(a, b) if dims.low(a) >= 0 else -dims.floor(-a, b)  # integers divide towards zero
+
+    return np.asarray(np.frompyfunc(one, 2, 1)(x[0], x[1]))
+
+
+def _modulo(node: Node, x: list[np.ndarray]) -> np.ndarray:
+    def one(a: Dim, b: Dim) -> Dim:
+        if isinstance(b, dims.Expr) or b <= 0 or (node.attrs.get("fmod") and dims.low(a) < 0):
+            raise DataDependent(f"the rest of {a} / {b}")
+        return a - dims.floor(a, b) * b
 
     return np.asarray(np.frompyfunc(one, 2, 1)(x[0], x[1]))
 
@@ -90,6 +104,7 @@ ON_DIMS: dict[str, Callable[[Node, list[Any]], np.ndarray]] = {
     "Sub": lambda node, x: np.subtract(x[0].astype(object), x[1]),
     "Mul": lambda node, x: np.multiply(x[0].astype(object), x[1]),
     "Div": _divide,
+    "Mod": _modulo,
     "Neg": lambda node, x: -x[0],
     "Max": _pick(smaller=False),
     "Min": _pick(smaller=True),

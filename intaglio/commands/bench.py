@@ -116,24 +116,24 @@ def _dispatches(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[s
         "programs": {
             name: [
                 {
-                    "kernel": step.kernel,
+                    "kernel": kernel,
                     "seconds": seconds,
                     "flops": flops,
                     "bytes": moved,
                     "nodes": bundle.graph.operation(name, i).nodes,
                 }
-                for i, (step, seconds, flops, moved) in enumerate(_steps(profile, bundle, plan, name))
+                for i, (kernel, seconds, flops, moved) in enumerate(_steps(profile, bundle, plan, name))
             ]
             for name in profile.programs
         },
     }
 
 
-def _steps(profile: Profile, bundle: intaglio.Bundle, plan: Plan, program: str) -> list[tuple[Any, float, int, int]]:
-    """Each step with its seconds, FLOPs and bytes."""
+def _steps(profile: Profile, bundle: intaglio.Bundle, plan: Plan, program: str) -> list[tuple[str, float, int, int]]:
+    """The kernels of each step, its seconds, FLOPs and bytes."""
     timing, steps = profile.programs[program], plan.programs[program].steps
     costs = [bundle.graph.cost(plan, program, i, timing.symbols) for i in range(len(steps))]
-    return [(s, t, *cost) for s, t, cost in zip(steps, timing.steps, costs, strict=True)]
+    return [(s.name(timing.symbols), t, *cost) for s, t, cost in zip(steps, timing.steps, costs, strict=True)]
 
 
 def trace(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[str, Any]:
@@ -150,11 +150,11 @@ def trace(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> dict[str, An
     for thread, name in enumerate(profile.programs, 1):
         events.append({"ph": "M", "pid": 1, "tid": thread, "name": "thread_name", "args": {"name": name}})
         now = 0.0
-        for i, (step, seconds, flops, moved) in enumerate(_steps(profile, bundle, plan, name)):
+        for i, (kernel, seconds, flops, moved) in enumerate(_steps(profile, bundle, plan, name)):
             operation = bundle.graph.operation(name, i)
             args = {"step": i, "operator": operation.op, "nodes": operation.nodes, "flops": flops, "bytes": moved}
             place = {"pid": 1, "tid": thread, "ts": now * 1e6, "dur": seconds * 1e6}
-            events.append({"ph": "X", "name": step.kernel, "cat": operation.op, **place, "args": args})
+            events.append({"ph": "X", "name": kernel, "cat": operation.op, **place, "args": args})
             now += seconds
     return {"traceEvents": events, "displayTimeUnit": "ms"}
 
@@ -199,8 +199,8 @@ def _tables(profile: Profile, bundle: intaglio.Bundle, plan: Plan) -> list[str]:
     ]
     for name, timing in profile.programs.items():
         by_kernel: dict[str, list[float]] = {}
-        for step, *numbers in _steps(profile, bundle, plan, name):
-            total = by_kernel.setdefault(step.kernel, [0.0, 0.0, 0.0, 0.0])
+        for kernel, *numbers in _steps(profile, bundle, plan, name):
+            total = by_kernel.setdefault(kernel, [0.0, 0.0, 0.0, 0.0])
             for i, number in enumerate((1, *numbers)):
                 total[i] += number
         total = sum(timing.steps)

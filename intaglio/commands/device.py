@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from intaglio.commands.progress import ProgressLine
 from intaglio.runtime import tuning
+from intaglio.runtime.adapter_class import CLASSES, adapter_class
 from intaglio.runtime.errors import NoAdapter
 from intaglio.runtime.limits import DEFAULT_LIMITS, FEATURES, LARGER_LIMITS, TIERS
 from intaglio.text import table
@@ -44,6 +45,7 @@ def describe(adapter: wgpu.GPUAdapter, state: str) -> str:
         ["backend", info["backend_type"]],
         ["type", info["adapter_type"]],
         ["driver", info["description"] or "unknown"],
+        ["class", "{} ({})".format(*adapter_class(CLASSES, info))],
         ["tuning", shipped_tuning(info)],
     ]
     lines = [f"{info['device'] or 'unnamed'} ({state})", *table(rows), "  tiers", *table(_tiers(adapter))]

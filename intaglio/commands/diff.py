@@ -59,7 +59,7 @@ def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], none: Any = 0) -> dict[st
 
 def _facts(bundle: intaglio.Bundle) -> dict[str, Any]:
     plan = bundle.plan
-    symbols = {f"size {name}": f"{low} to {high}" for name, (low, high) in plan.symbols.items()}
+    symbols = {f"size {name}": f"{low} to {high}" for name, (low, high) in plan.bound.items()}
     tensors = {b.name: f"{b.kind} {b.dtype}{list(b.shape)}" for b in plan.buffers if b.kind in plans.SEEN}
     hashes = "".join(plan.files[file].sha256 for file in sorted({file for b in plan.buffers for file in b.files}))
     weights = {"weight files": hashlib.sha256(hashes.encode()).hexdigest()[:12]}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import intaglio
 from intaglio.commands.progress import ProgressLine
-from intaglio.runtime import files
+from intaglio.runtime import adapter_class, files, tuning
 from intaglio.runtime import plan as plans
 from intaglio.runtime.contract import STEP
 from intaglio.runtime.instruments import profile as profiles
@@ -29,11 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--kernel", metavar="NAME", help="print the WGSL of this kernel")
     what.add_argument("--html", metavar="FILE", type=Path, help="write everything as one page for a browser")
+    what.add_argument(
+        "--adapter-class",
+        metavar="CLASS",
+        type=adapter_class.check,
+        help=f"list what runs on an adapter of a class: {', '.join(adapter_class.CLASSES)}",
+    )
+    parser.add_argument("--json", action="store_true", help="with --adapter-class: print JSON")
     parser.add_argument("--profile", metavar="FILE", type=Path, help="with --html: show times from `bench --save FILE`")
 
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     bundle = intaglio.load(options.bundle)
+    if options.adapter_class:
+        listed = for_class(bundle, options.adapter_class)
+        print(json.dumps(listed, indent=1) if options.json else "\n".join(_class_lines(listed)))
+        return 0
     if options.html is None:
         print(shader(bundle, options.kernel) if options.kernel else describe(bundle))
         return 0
@@ -56,8 +69,8 @@ def describe(bundle: Bundle) -> str:
     """Programs with their steps, kernels, variants, tunings, memory by kind, weight files."""
     plan = bundle.plan
     lines = [f"{bundle.folder}: {plan.kind}, programs {', '.join(plan.programs)}"]
-    if plan.symbols:
-        lines.append("sizes  " + ", ".join(f"{name} {low} to {high}" for name, (low, high) in plan.symbols.items()))
+    if plan.bound:
+        lines.append("sizes  " + ", ".join(f"{name} {low} to {high}" for name, (low, high) in plan.bound.items()))
     lines += [*_programs(plan), *_kernels(plan), *_variants(bundle.whole_plan), *_memory(plan), *_weights(plan)]
     if STEP in plan.programs:
         lines += ["", f"dispatches per token: {len(plan.programs[STEP].steps)}"]
@@ -86,6 +99,66 @@ def _variants(plan: Plan) -> Iterator[str]:
     for t in plan.tunings:
         yield from ("", f"tuning for {t.device} ({t.driver})")
         yield from table([[problem, variant] for problem, variant in t.variants.items()])
+
+
+def for_class(bundle: Bundle, name: str) -> dict[str, Any]:
+    """What each step runs on an adapter of a class that nobody tuned for: one entry for each dispatch.
+
+    `when` says at which sizes an entry runs, if that depends on sizes.
+    """
+    plan = tuning.of_class(bundle.whole_plan, name)
+    workgroups = {kernel: _workgroup(shader(bundle, kernel)) for kernel in plan.used}
+    programs = {
+        program: [
+            {
+                "kernel": d.kernel,
+                "variant": variant,
+                "workgroup": workgroups[d.kernel],
+                "grid": d.grid,
+                "step": i,
+                **when,
+            }
+            for i, step in enumerate(of.steps)
+            for variant, when in _chosen(step)
+            for d in step.dispatches(variant)
+        ]
+        for program, of in plan.programs.items()
+    }
+    return {"class": name, "programs": programs}
+
+
+def _chosen(step: Step) -> Iterator[tuple[str, dict[str, str]]]:
+    """The variants that a step runs, each with its sizes."""
+    if step.choice is None:
+        yield step.alternatives.variant if step.alternatives else "", {}
+        return
+    of, ends = step.choice.of, (None, *step.choice.above, None)
+    for variant, above, to in zip(step.choice.variants, ends[:-1], ends[1:], strict=True):
+        bounds = [f"{of} > {above}"] * (above is not None) + [f"{of} <= {to}"] * (to is not None)
+        yield variant, {"when": " and ".join(bounds)} if bounds else {}
+
+
+def _workgroup(shader: str) -> list[int]:
+    """The invocations of a workgroup along x, y and z."""
+    sizes = re.search(r"@workgroup_size\(([\d, ]+)\)", shader)
+    return [int(n) for n in sizes[1].split(",")] if sizes else []
+
+
+def _class_lines(listed: Mapping[str, Any]) -> Iterator[str]:
+    for program, dispatches in listed["programs"].items():
+        yield from ("", f"program {program} on an adapter of the class {listed['class']}")
+        yield from table(
+            [
+                [
+                    str(d["step"]),
+                    d["kernel"],
+                    d["variant"],
+                    " x ".join(map(groups, d["grid"])) + " of " + " x ".join(map(str, d["workgroup"])),
+                    d.get("when", ""),
+                ]
+                for d in dispatches
+            ]
+        )
 
 
 def _memory(plan: Plan) -> list[str]:

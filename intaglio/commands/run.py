@@ -1,10 +1,12 @@
-"""run: a bundle on a recording, a prompt, a conversation, or tensors. The input decides which options apply."""
+"""run: a bundle on a recording, a prompt, a conversation, texts, or tensors. The input decides which options apply."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
+import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from intaglio.commands.arguments import pair, read_array, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
 
-SUMMARY = "run a bundle: on a recording, a prompt, a conversation, or tensors"
+SUMMARY = "run a bundle: on a recording, a prompt, a conversation, texts, or tensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
         "--chat", action="store_true", default=None, help="chat interactively, one message per line; Ctrl-D quits"
+    )
+    source.add_argument(
+        "--embed",
+        metavar="TEXT",
+        type=utf8,
+        nargs="+",
+        help="texts to convert to vectors, printed as a line of JSON each",
+    )
+    source.add_argument(
+        "--classify", metavar="TEXT", type=utf8, help="a text whose labels and probabilities are printed"
     )
     source.add_argument(
         "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
@@ -81,6 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     talk = parser.add_argument_group("with --chat")
     talk.add_argument("--system", metavar="TEXT", type=utf8, help="the system message: instructions for the model")
+    classes = parser.add_argument_group("with --classify")
+    classes.add_argument("--pair", metavar="TEXT", type=utf8, help="the second text, for models that compare two")
     tensors = parser.add_argument_group("with --input")
     tensors.add_argument("--program", metavar="NAME", help="the program to run (default: main)")
     tensors.add_argument("--output", metavar="DIR", type=Path, help="write the outputs to this folder as .npy files")
@@ -91,7 +105,10 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     kind = next(kind for kind in _OPTIONS if getattr(options, kind) is not None)
     _check(options, kind)
     bundle = intaglio.load(options.bundle, progress)
-    {"audio": _audio, "input": _input, "prompt": _prompt, "chat": _chat}[kind](bundle, options, progress)
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
+        _RUNS[kind](bundle, options, progress)
+    for note in notes:
+        print(f"note: {note.message}", file=sys.stderr)
     return 0
 
 
@@ -101,6 +118,8 @@ _OPTIONS = {
     "input": ["program", "output"],
     "prompt": [*_TEXT.split(), "recommended"],
     "chat": [*_TEXT.split(), "recommended", "system"],
+    "embed": [],
+    "classify": ["pair"],
 }
 
 
@@ -142,6 +161,22 @@ def _sampling(bundle: intaglio.Bundle, options: argparse.Namespace) -> dict[str,
     return bundle.sampling | explicit if options.recommended else explicit
 
 
+def _embed(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
+    rows = bundle.embed(options.embed)
+    progress.clear()
+    for row in rows:
+        print(json.dumps(row.tolist()))
+
+
+def _classify(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
+    labels = bundle.classify(options.classify, options.pair)
+    progress.clear()
+    if options.json:
+        print(json.dumps(labels, ensure_ascii=False))
+    else:
+        print("\n".join(f"{probability:.4f} {label}" for label, probability in labels.items()))
+
+
 def _input(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
     inputs = {name: read_array(path) for name, path in options.input}
     outputs = bundle.run(inputs, options.program or "main")
@@ -168,3 +203,13 @@ def _save(outputs: dict[str, np.ndarray], folder: Path) -> None:
         with partial.open("wb") as stream:
             np.save(stream, outputs[name])
         partial.replace(folder / f"{file}.npy")
+
+
+_RUNS = {
+    "audio": _audio,
+    "input": _input,
+    "prompt": _prompt,
+    "chat": _chat,
+    "embed": _embed,
+    "classify": _classify,
+}

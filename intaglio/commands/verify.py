@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import intaglio
@@ -52,6 +52,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+@dataclass(frozen=True)
+class _Findings:
+    """What was compared, and what it means. reference: whether the model itself gave the expected values."""
+
+    bundle: intaglio.Bundle
+    outputs: Sequence[Result]
+    steps: Sequence[StepResult]
+    reference: bool
+
+    @property
+    def first_wrong(self) -> StepResult | None:
+        return next((s for s in self.steps if s.verdict == "wrong"), None)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.outputs) and all(r.passed for r in self.outputs) and self.first_wrong is None
+
+    @property
+    def conclusion(self) -> str:
+        """One sentence, in which what is wrong and what is not do not contradict each other."""
+        if not self.outputs:
+            return "the bundle has no golden values; compare `run` with the model in onnxruntime on inputs of your own"
+        if self.passed:
+            compared = f"; {len(self.steps)} steps compared, none is wrong" if self.steps else ""
+            return f"all {len(self.outputs)} outputs agree with {self._oracles}{compared}"
+        wrong, failed = self.first_wrong, sum(not r.passed for r in self.outputs)
+        if wrong is not None and not failed:
+            return f"the outputs are within their tolerances, but {_place(wrong)} is not"
+        count = f"{failed} of {len(self.outputs)} outputs are wrong"
+        if wrong is not None:
+            return f"{count}; the first error is in {_place(wrong)}"
+        return f"{count}; {self._cause}"
+
+    @property
+    def _oracles(self) -> str:
+        return " and ".join(dict.fromkeys(r.by for r in self.outputs))
+
+    @property
+    def _cause(self) -> str:
+        """Where the error of an output can be if no step that was compared is wrong."""
+        if not self.steps:
+            return "no step can be compared"
+        if self.reference:
+            return f"the error is not in the {len(self.steps)} steps that the model has values for"
+        return (
+            "its steps do what the compiler meant, so the compiled graph differs from the model; "
+            "`intaglio verify BUNDLE --reference MODEL` shows where"
+        )
+
+
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     bundle = intaglio.load(options.bundle, progress, allow_edited=options.allow_edited)
     source = options.tolerance, options.reference, dict(options.bind), options.dtype
@@ -63,36 +113,26 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
             if result.verdict == "wrong" and not options.all:
                 break
     progress.clear()
-    wrong = next((s for s in steps if s.verdict == "wrong"), None)
-    failed = [r for r in outputs if not r.passed]
+    findings = _Findings(bundle, outputs, steps, options.reference is not None)
     if options.json:
-        print(json.dumps(_numbers(_fields(bundle, outputs, steps, wrong, options.all))))
+        print(json.dumps(_numbers(_fields(findings, options.all))))
     else:
-        print("\n".join(_lines(bundle, outputs, steps, wrong, options.all)))
-    if wrong or failed or not outputs:
-        what = (
-            f"{len(failed)} of {len(outputs)} outputs are wrong"
-            if outputs
-            else "the bundle has no golden values to compare with; compile the model again"
-        )
-        raise ValueError(f"{options.bundle}: {what}" + (f"; the first error is in {_place(wrong)}" if wrong else ""))
+        print("\n".join(_lines(findings, options.all)))
+    if not findings.passed:
+        raise ValueError(f"{options.bundle}: {findings.conclusion}")
     return 0
 
 
-def _fields(
-    bundle: intaglio.Bundle,
-    outputs: Sequence[Result],
-    steps: Sequence[StepResult],
-    wrong: StepResult | None,
-    every: bool,
-) -> dict[str, Any]:
+def _fields(findings: _Findings, every: bool) -> dict[str, Any]:
+    wrong = findings.first_wrong
     return {
-        "passed": wrong is None and bool(outputs) and all(r.passed for r in outputs),
-        "edited": bundle.engine.edited,
-        "outputs": [{**asdict(r), "passed": r.passed} for r in outputs],
-        "steps_compared": len(steps),
+        "passed": findings.passed,
+        "conclusion": findings.conclusion,
+        "edited": findings.bundle.engine.edited,
+        "outputs": [{**asdict(r), "passed": r.passed} for r in findings.outputs],
+        "steps_compared": len(findings.steps),
         "first_wrong": asdict(wrong) if wrong else None,
-        **({"steps": [asdict(s) for s in steps]} if every else {}),
+        **({"steps": [asdict(s) for s in findings.steps]} if every else {}),
     }
 
 
@@ -105,26 +145,19 @@ def _numbers(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _lines(
-    bundle: intaglio.Bundle,
-    outputs: Sequence[Result],
-    steps: Sequence[StepResult],
-    wrong: StepResult | None,
-    every: bool,
-) -> list[str]:
-    lines = [f"edited: {file} was edited after compiling" for file in bundle.engine.edited]
-    for r in outputs:
+def _lines(findings: _Findings, every: bool) -> list[str]:
+    """All that was compared. The conclusion is the last line if it is good, else the error's."""
+    lines = [f"edited: {file} was edited after compiling" for file in findings.bundle.engine.edited]
+    for r in findings.outputs:
         where = f"{r.check} {r.program} {printable(r.output)}"
         lines.append(f"{_WORDS['ok' if r.passed else 'wrong']} {where}: {_error(r)}")
         lines += [] if r.passed else [f"      at {_element(r)}"]
-    for s in steps if every else ():
+    for s in findings.steps if every else ():
         where = f"{s.worst.check} {s.worst.program} {s.step} {printable(s.kernel)}"
         lines.append(f"{_WORDS[s.verdict]} {where}: {_error(s.worst)}")
-    if wrong is not None:
-        lines += _described(bundle, wrong)
-    elif steps:
-        lines.append(f"{len(steps)} steps compared, none is wrong")
-    return lines
+    if findings.first_wrong is not None:
+        lines += _described(findings.bundle, findings.first_wrong)
+    return [*lines, findings.conclusion] if findings.passed else lines
 
 
 def _described(bundle: intaglio.Bundle, wrong: StepResult) -> list[str]:

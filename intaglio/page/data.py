@@ -24,7 +24,8 @@ def page(bundle: Bundle, profile: Profile | None) -> dict[str, Any]:
     plan, graph, edited = bundle.whole_plan, bundle.graph, []
     if profile is not None:
         had = {need for kernel in plan.kernels.values() for need in kernel.needs}
-        plan = tuning.tuned(plan, {"device": profile.adapter, "description": ""}, had)
+        plan = tuning.of_class(plan, profile.adapter_class, had)
+        plan = tuning.as_measured(plan, {"device": profile.adapter, "description": ""}, had)
     return {
         "name": bundle.folder.resolve().name,
         "kind": plan.kind,
@@ -116,7 +117,7 @@ def _step(plan: Plan, graph: Graph, program: str, i: int, symbols: Mapping[str, 
     flops, moved = graph.cost(plan, program, i, symbols)
     access = plan.kernels[step.kernel].access
     return {
-        "kernel": step.kernel,
+        "kernel": step.at(symbols)[0].kernel,
         "operation": work.operation,
         "grid": [groups(d) for d in step.grid],
         "flops": flops,

@@ -18,7 +18,7 @@ from intaglio.runtime.instruments import measure
 from intaglio.runtime.instruments.clock import FEATURE, Clock, Work, clock
 from intaglio.runtime.instruments.golden import Check
 from intaglio.runtime.limits import TIERS
-from intaglio.runtime.plan import ACCESS, Alternatives, Plan, Program, Step
+from intaglio.runtime.plan import ACCESS, Alternatives, Choice, Plan, Program, Step
 from intaglio.runtime.progress import Progress
 from intaglio.runtime.session import Session
 from intaglio.runtime.tuning import Measurements, adapter
@@ -46,9 +46,10 @@ def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progre
     device = open_device([FEATURE], TIERS)
     listed = {name: _listed(plan, name, tiers(device)) for name in plan.programs}
     added = {_trial(name): Program({}, {}, tuple(step for *_, step in of)) for name, of in listed.items()}
-    session = Engine(folder, replace(plan, programs=plan.programs | added, tunings=()), progress, device).session()
+    whole = replace(plan, programs=plan.programs | added, profiles={}, tunings=())
+    session = Engine(folder, whole, progress, device).session()
     timer, times, wrong = clock(device), defaultdict(lambda: defaultdict(list)), {}
-    half = {name: (low + high) // 2 for name, (low, high) in plan.symbols.items()}
+    half = {name: (low + high) // 2 for name, (low, high) in plan.bound.items()}
     runs = [run for sizes in ({}, half) for run in measure.runs(plan, checks, sizes) if listed[run.program]]
     for done, run in enumerate(runs):
         progress("variants", done, len(runs))
@@ -98,9 +99,9 @@ def _listed(plan: Plan, program: str, granted: set[str]) -> list[tuple[str, str,
 
 def _variants(plan: Plan, step: Step, alternatives: Alternatives, granted: set[str]) -> Iterator[tuple[str, str, Step]]:
     yield alternatives.problem, alternatives.variant, step
-    for variant, (kernel, grid) in alternatives.others.items():
-        if set(plan.kernels[kernel].needs) <= granted:
-            yield alternatives.problem, variant, Step(kernel, step.buffers, grid)
+    for variant, dispatches in step.variants.items():
+        if all(set(plan.kernels[d.kernel].needs) <= granted for d in dispatches):
+            yield alternatives.problem, variant, replace(step, choice=Choice((variant,)))
 
 
 def _wrong(

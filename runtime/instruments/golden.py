@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from intaglio.runtime import files
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.inputs import complete
 from intaglio.runtime.plan import Plan
 
 FILE = "golden.safetensors"
@@ -37,8 +38,8 @@ class Check:
     """A run of a program, and what it must give: `outputs` (and states) by name, `steps` by step and binding.
 
     tolerances: the largest absolute error of each output. tolerance: the largest absolute error of what the steps
-    write, for values up to 1; for larger values it grows in proportion. A check may depend on the states that earlier
-    checks left (a step on the prefill's cache), so all checks run, in order.
+    write, for values up to 1; for larger values it grows in proportion. by: what computed the outputs. A check may
+    depend on the states that earlier checks left (a step on the prefill's cache), so all checks run, in order.
     """
 
     program: str
@@ -48,6 +49,7 @@ class Check:
     steps: Mapping[tuple[int, int], Slice]
     tolerances: Mapping[str, float]
     tolerance: float
+    by: str
 
     def output_tolerance(self, name: str, expected: Slice) -> float:
         """Return the largest allowed error of an output, or that of a step if the check does not list the output."""
@@ -83,6 +85,7 @@ def write(checks: Iterable[Check], fixed: set[str]) -> bytes:
                 "inputs": list(check.inputs),
                 "expected": {name: check.output_tolerance(name, check.outputs[name]) for name in check.outputs},
                 "tolerance": check.tolerance,
+                "by": check.by,
                 "steps": [[*place, expected.values.size] for place, expected in check.steps.items()],
             }
         )
@@ -117,9 +120,15 @@ def read(folder: Path, plan: Plan) -> list[Check]:
         with safe_open(folder / FILE, framework="numpy") as file:
             checks = items(json.loads((file.metadata() or {})["checks"]), dict)
             shapes = {b.name: b.shape for b in plan.buffers if all(isinstance(d, int) for d in b.shape)}
-            return [_check(file, shapes, i, **check) for i, check in enumerate(checks)]
+            return [_completed(_check(file, shapes, i, **check), plan) for i, check in enumerate(checks)]
     except (SafetensorError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise broken(error, folder / FILE) from error
+
+
+def _completed(check: Check, plan: Plan) -> Check:
+    """Return the check with the symbols that follow from others. Raises ValueError for one out of range."""
+    values = complete(plan, check.symbols)
+    return replace(check, symbols={**check.symbols, **{name: values[name] for name in plan.rules}})
 
 
 def broken(error: Exception | str, path: Path | str = FILE) -> BadBundle:
@@ -136,6 +145,7 @@ def _check(
     inputs: Any,
     expected: Any,
     tolerance: Any,
+    by: Any,
     steps: Any,
 ) -> Check:
     pieces = [items(piece, int) for piece in items(steps, list)]
@@ -153,6 +163,7 @@ def _check(
         {(step, binding): _slice(values[p], at[p]) for (step, binding, _), p in zip(pieces, parts, strict=True)},
         {name: _positive(number) for name, number in tolerances.items()},
         _positive(typed(tolerance, float)),
+        typed(by, str),
     )
 
 

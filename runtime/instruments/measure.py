@@ -22,6 +22,7 @@ import numpy as np
 import wgpu
 
 from intaglio.runtime import plan as plans
+from intaglio.runtime.adapter_class import adapter_class
 from intaglio.runtime.contract import PAST
 from intaglio.runtime.instruments.clock import Clock, clock
 from intaglio.runtime.instruments.golden import Check
@@ -51,14 +52,14 @@ def runs(plan: Plan, checks: Sequence[Check], sizes: Mapping[str, int]) -> list[
 
     Raises ValueError if the bundle does not have a size in `sizes`.
     """
-    if unknown := sorted(sizes.keys() - plan.symbols.keys()):
-        raise ValueError(f"unknown size {', '.join(unknown)}; this bundle has {', '.join(plan.symbols) or 'none'}")
+    if unknown := sorted(sizes.keys() - plan.bound.keys()):
+        raise ValueError(f"unknown size {', '.join(unknown)}; this bundle has {', '.join(plan.bound) or 'none'}")
     last = {check.program: check for check in checks}
     return [_run(plan, name, last.get(name), sizes) for name in plan.programs]
 
 
 def _run(plan: Plan, name: str, check: Check | None, sizes: Mapping[str, int]) -> Run:
-    symbols = {symbol: low for symbol, (low, _) in plan.symbols.items()}
+    symbols = {symbol: low for symbol, (low, _) in plan.bound.items()}
     symbols |= {**(check.symbols if check else {}), **sizes}
     inputs = {}
     for tensor in {**dict.fromkeys(plan.programs[name].inputs), **(dict(check.inputs) if check else {})}:
@@ -124,7 +125,8 @@ def profile(
         works = [partial(session.encode, run.program, symbols, slice(k, k + 1)) for k in range(count)]
         steps = median(partial(timer.times, works), most) if works else []
         timings[run.program] = Timing(symbols, median(partial(once, session, run), most), tuple(steps))
-    name = session.device.adapter_info["device"] or "unnamed"
+    info = session.device.adapter_info
+    name, (of_class, _) = info["device"] or "unnamed", adapter_class(session.plan.classes, info)
     reached = [
         _rates(graph.cost(session.plan, program, i, timing.symbols), seconds)
         for program, timing in timings.items()
@@ -132,7 +134,7 @@ def profile(
     ]
     plain = ceilings(session.device, timer)
     best = Ceilings(*(max(getattr(r, what) for r in (plain, *reached)) for what in ("flops", "bytes")))
-    return Profile(name, timer.name, digest, best, timings)
+    return Profile(name, of_class, timer.name, digest, best, timings)
 
 
 def _rates(cost: tuple[int, int], seconds: float) -> Ceilings:

@@ -15,7 +15,7 @@ from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.plan import Plan
 
-FORMAT = "intaglio-profile-1"
+FORMAT = "intaglio-profile-2"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Profile:
     """The median times of a bundle's programs. `plan`: the hash of the plan that was measured."""
 
     adapter: str
+    adapter_class: str
     method: str
     plan: str
     ceilings: Ceilings
@@ -59,6 +60,7 @@ def read(path: Path, plan: Plan) -> Profile:
             raise ValueError(f"expected format {FORMAT}, got {data['format']!r}")
         profile = Profile(
             typed(data["adapter"], str),
+            typed(data["adapter_class"], str),
             typed(data["method"], str),
             typed(data["plan"], str),
             Ceilings(_positive(data["ceilings"]["flops"]), _positive(data["ceilings"]["bytes"])),

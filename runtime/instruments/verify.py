@@ -22,7 +22,10 @@ NEGLIGIBLE = 100  # an error is not the cause of an error that is this many time
 
 @dataclass(frozen=True)
 class Result:
-    """One tensor of one golden check: the largest absolute error of `count` elements, its index, and both values."""
+    """One tensor of one golden check: the largest absolute error of `count` elements, its index, and both values.
+
+    by: what computed the expected values of an output, such as onnxruntime with its version.
+    """
 
     check: int
     program: str
@@ -33,6 +36,7 @@ class Result:
     index: tuple[int, ...]
     value: float
     expected: float
+    by: str = ""
 
     @property
     def passed(self) -> bool:
@@ -116,9 +120,8 @@ def outputs(session: Session, checks: Iterable[Check], tolerance: float | None =
         except (KeyError, ValueError) as error:
             raise broken(error) from error
         for name, expected in check.outputs.items():
-            yield compare(
-                (i, check.program, name), (values | rest)[name], expected, check.output_tolerance(name, expected)
-            )
+            allowed = check.output_tolerance(name, expected)
+            yield replace(compare((i, check.program, name), (values | rest)[name], expected, allowed), by=check.by)
 
 
 def steps(
@@ -199,7 +202,8 @@ class _Run:
         if not comparisons:
             return None
         worst, wrote, right = max(comparisons, key=lambda f: (not f[0].passed, f[0].excess))
-        return StepResult(self.step, self._step.kernel, self._nodes, worst, Range.of(wrote), Range.of(right))
+        name = self._step.name(self._symbols)
+        return StepResult(self.step, name, self._nodes, worst, Range.of(wrote), Range.of(right))
 
     def _allowed(self, binding: int, right: Slice) -> float:
         """Return the largest allowed error of what the step writes at a binding."""

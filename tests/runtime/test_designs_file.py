@@ -65,7 +65,7 @@ def test_files_that_are_not_designs(text: str, mine: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-PARTS = ["format", "files", "kernels", "alternatives", "steps", "profiles", "tunings"]
+PARTS = ["format", "files", "kernels", "scratch", "alternatives", "steps", "classes", "profiles", "tunings"]
 
 
 @pytest.mark.parametrize("key", PARTS)
@@ -78,6 +78,7 @@ def test_every_part_is_needed(key: str, data: dict[str, Any], mine: Path) -> Non
 
 EACH = ("alternatives", 0)
 OTHER = (*EACH, "others", "rows4")
+PART = (*OTHER, 0)
 KERNEL = ("kernels", "matmul_8x8_rows4")
 HUGE = 10**30
 
@@ -87,12 +88,14 @@ BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
     *(((*EACH, key), value) for key in ("problem", "variant") for value in (DELETE, None, 7, [])),
     *(((*EACH, "others"), value) for value in (DELETE, None, 7, "rows4", [], ["rows4"], {"rows4": None})),
     ((*EACH, "and"), 1),
-    *((OTHER, value) for value in ([], {}, "ab", ["matmul_8x8_rows4"], ["matmul_8x8_rows4", [1, 1, 1], {}])),
-    *(((*OTHER, 0), value) for value in ("no such kernel", "../matmul_8x8_rows4", [], {}, 0, None)),
-    ((*OTHER, 0), "elementwise_greater"),  # whose bindings are others
-    *(((*OTHER, 1), grid) for grid in ([1, 1], 7, "111", None, {"0": 1})),
+    *((OTHER, value) for value in ([], {}, "ab", ["matmul_8x8_rows4"], [["matmul_8x8_rows4", [1, 1, 1], {}]])),
+    *(((*PART, 0), value) for value in ("no such kernel", "../matmul_8x8_rows4", [], {}, 0, None)),
+    ((*PART, 0), "elementwise_greater"),  # whose bindings are others
+    *(((*PART, 1), value) for value in ([], [0, 1], 7, "012", None, {"0": 1})),
+    *(((*PART, 1, 0), value) for value in (-1, 99, HUGE, "scratch 0", "buffer 0", "buffer 99", "buffer x", "", 1.0)),
+    *(((*PART, 2), grid) for grid in ([1, 1], 7, "111", None, {"0": 1})),
     *(
-        ((*OTHER, 1, 0), n)
+        ((*PART, 2, 0), n)
         for n in (-1, 65_536, HUGE, 1.0, "1", True, {"of": ["U"], "per": 1}, {"of": [HUGE], "per": 1})
     ),
     *((("steps", "main"), value) for value in (DELETE, None, {}, [], [0], [0] * 99, "0")),
@@ -116,7 +119,13 @@ BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
         (("files", "kernels/variants/x.wgsl"), file)
         for file in (7, "0" * 64, {"sha256": "0", "bytes": 0}, {"sha256": "0" * 64, "bytes": -1}, {"sha256": "0" * 64})
     ),
+    *((("scratch",), value) for value in (7, ["4"], [-4], [3], [0], [HUGE])),
+    *((("classes",), value) for value in ({"amd": []}, {"amd": {"vendors": ["4098"]}}, {"amd": {"colour": "red"}})),
     *((("profiles",), value) for value in ({"amd": []}, {"amd": {"matmul 8": 7}})),
+    *(
+        (("profiles",), {"amd": {"matmul 8": {"variants": ["a", "b"], "of": "new_tokens", "above": [8]} | broken}})
+        for broken in ({"of": "U"}, {"above": []}, {"above": ["8"]}, {"variants": ["a"]}, {"variants": 7}, {"more": 1})
+    ),
     *((("tunings",), value) for value in ([{}], [7], [{"device": "a", "driver": "b", "variants": {"c": 1}}])),
 ]
 

@@ -101,6 +101,23 @@ BROKEN: list[tuple[tuple[str | int, ...], Any]] = [
     (("symbols", "new_tokens"), [1, 2**31]),
     (("symbols", "new_tokens"), [1, True]),
     (("symbols", "new_tokens"), DELETE),
+    *(
+        (("symbols", "more"), [0, 9, rule])
+        for rule in (
+            7,
+            {"of": ["past"]},
+            {"of": ["past"], "per": 0},
+            {"of": ["past"], "per": 1.5},
+            {"of": "past", "per": 1},
+            {"of": ["past"], "per": 1, "and": 1},
+            {"of": ["other"], "per": 1},
+            {"of": ["more"], "per": 1},
+            {"of": ["past+"], "per": 1},
+            {"of": [1 << 31, 1 << 31], "per": 1},
+        )
+    ),
+    (("symbols", "more"), [0, 9, {"of": ["past"], "per": 1}, 7]),
+    (("symbols", "more"), [0, 1 << 31, {"of": ["past"], "per": 1}]),
     (("symbols", "not a name"), [0, 1]),
     (("symbols",), {f"s{i}": [0, 1] for i in range(20_000)}),
     *(

@@ -355,6 +355,7 @@ def test_loading_warms_every_step_and_runs_none(whisper_bundle: Path, monkeypatc
 def test_a_dispatch_that_wgpu_refuses(whisper_bundle: Path, grid: tuple[int, int, int]) -> None:
     """Its methods are passed by, its checks are not."""
     session = opened(whisper_bundle)
-    session._programs["step"][3] = replace(session._programs["step"][3], grid=grid, varies=False)
+    dispatches = session._programs["step"].at({"past": 0})
+    dispatches[3] = replace(dispatches[3], grid=grid, varies=False)
     with pytest.raises(wgpu.GPUValidationError, match="dispatch group size"):
         session.submit("step", {})

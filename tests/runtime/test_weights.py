@@ -35,7 +35,9 @@ def texture(name: str, file: str, format: str = "rgba32float") -> Buffer:
 def streamed(folder: Path, plan: Plan) -> dict[str, bytes]:
     """Every weight as it arrives, with zeros where nothing does."""
     content = {b.name: bytearray(b.bytes) for b in plan.buffers}
-    for index, first, piece in weights.stream(folder, plan, lambda what, done, total: None):
+    for index, first, piece in weights.stream(
+        folder, plan, dict(enumerate(plan.buffers)), lambda what, done, total: None
+    ):
         buffer = plan.buffers[index]
         assert 0 < len(piece) <= weights.PIECE + weights.row_bytes(buffer)
         assert len(piece) % weights.row_bytes(buffer) == first % weights.row_bytes(buffer) == 0
@@ -138,11 +140,22 @@ def test_broken_files(content: bytes, tmp_path: Path) -> None:
         streamed(tmp_path, plan)
 
 
-def test_two_weights_that_are_one_tensor(tmp_path: Path) -> None:
-    save_file({"w": np.ones(1280, np.float32)}, tmp_path / "a.safetensors")
-    plan = described(tmp_path, [texture("w", "a.safetensors"), Buffer("weight", 5120, "w", files=("a.safetensors",))])
-    with pytest.raises(BadBundle, match="two weights are the tensor w"):
-        streamed(tmp_path, plan)
+def test_a_weight_as_a_texture_and_as_a_buffer(tmp_path: Path) -> None:
+    """Variants of two steps may store it differently. Three times, or in other parts, is an error."""
+    w = np.arange(1280, dtype=np.float32)
+    for name in "ab":
+        save_file({"w": w}, tmp_path / f"{name}.safetensors")
+    both = [texture("w", "a.safetensors"), Buffer("weight", 5120, "w", files=("a.safetensors",))]
+    plan, arrived = described(tmp_path, both), [bytearray(5120), bytearray(5120)]
+    for index, first, piece in weights.stream(tmp_path, plan, dict(enumerate(both)), lambda what, done, total: None):
+        arrived[index][first : first + len(piece)] = piece
+    assert arrived == [w.tobytes()] * 2
+    for third in both[:1], both[1:]:
+        plan = described(
+            tmp_path, [*both, *third, Buffer("weight", 5120, "w", files=("a.safetensors", "b.safetensors"))]
+        )
+        with pytest.raises(BadBundle, match="two weights are the tensor w"):
+            streamed(tmp_path, plan)
 
 
 @pytest.mark.parametrize("at", [0, 8, 60, 200, 5000, -1])
@@ -168,7 +181,9 @@ def test_nothing_of_a_piece_that_was_changed_is_handed_on(tmp_path: Path, monkey
     path.write_bytes(content)
     arrived = 0
     with pytest.raises(BadBundle, match="its hash differs"):
-        for _, first, piece in weights.stream(tmp_path, plan, lambda what, done, total: None):
+        for _, first, piece in weights.stream(
+            tmp_path, plan, dict(enumerate(plan.buffers)), lambda what, done, total: None
+        ):
             assert bytes(piece) == np.ones(len(piece) // 4, np.float32).tobytes()
             arrived = first + len(piece)
     assert 0 < arrived <= 2048

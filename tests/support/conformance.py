@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from intaglio.runtime import files, inputs
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import PIECE
 from intaglio.runtime.plan import Plan
-from intaglio.runtime.sizes import evaluate_size, workgroups
+from intaglio.runtime.sizes import Rule, evaluate_size, workgroups
 from intaglio.runtime.tasks.chat_template import ChatTemplate
 from intaglio.runtime.tasks.decode import Decoder, Request
 from intaglio.runtime.tasks.options import Options
@@ -120,15 +121,32 @@ def grids() -> Iterator[Case]:
 def blocks() -> Iterator[Case]:
     language = {"new_tokens": (1, 256), "past": (0, 511), "seed": (0, (1 << 31) - 1)}
     many = {f"n_{i:03}": (i, i + 9) for i in range(70)}
-    for symbols, values in (
-        (language, {"new_tokens": 7, "past": 40, "seed": 2147483647}),
-        (language, {"past": 40}),
-        (many, {"n_001": 4}),
-        ({}, {}),
+    windows = {"n_n": (9, 1024), "floor_n_plus_3_by_4": (3, 256)}
+    by_four = {"floor_n_plus_3_by_4": Rule(("n_n+3",), 4)}
+    merged = {"n_b": (1, 46340), "n_n": (1, 46340), "product_b_n": (1, 2147395600), "floor": (0, 1 << 30)}
+    rest = {"n_n": (1, 1024), "floor_n_plus_3_by_4": (1, 256), "size": (0, 3)}
+    to_four = by_four | {"size": Rule(("4*floor_n_plus_3_by_4-n_n",))}
+    chain = {"product_b_n": Rule(("n_b", "n_n")), "floor": Rule(("3*product_b_n-2*n_b", 1), 7)}
+    for symbols, rules, values in (
+        (language, {}, {"new_tokens": 7, "past": 40, "seed": 2147483647}),
+        (language, {}, {"past": 40}),
+        (language, {}, {"past": 512}),
+        (many, {}, {"n_001": 4}),
+        *((windows, by_four, {"n_n": n}) for n in (9, 12, 13, 1024, 8)),
+        (windows, by_four, {}),
+        *((rest, to_four, {"n_n": n}) for n in (1, 4, 1023)),
+        (merged, chain, {"n_b": 3, "n_n": 5}),
+        (merged, chain, {"n_b": 46340, "n_n": 46340}),
+        (windows | {"floor_n_plus_3_by_4": (3, 200)}, by_four, {"n_n": 1000}),
+        ({}, {}, {}),
     ):
-        plan = Plan("model", symbols, {}, (), {}, {})
-        words = [*inputs.complete(plan, values).values()]
-        yield {"symbols": symbols, "values": values, "words": words, "bytes": plan.block}
+        plan = Plan("model", symbols, {}, (), {}, {}, rules)
+        try:
+            words = [*inputs.complete(plan, values).values()]
+        except ValueError:
+            words = None
+        listed = {name: [*ends, *([asdict(rules[name])] if name in rules else [])] for name, ends in symbols.items()}
+        yield {"symbols": listed, "values": values, "words": words, "bytes": plan.block}
 
 
 def elements() -> Iterator[Case]:

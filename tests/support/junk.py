@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from intaglio.runtime.limits import TEXELS
-from intaglio.runtime.plan import ACCESS, Plan
-from intaglio.runtime.sizes import Grid, evaluate_size, workgroups
+from intaglio.runtime.plan import ACCESS, Dispatch, Plan
+from intaglio.runtime.sizes import evaluate_size, workgroups
 
 DELETE = object()
 
@@ -94,9 +94,8 @@ def assert_safe(plan: Plan) -> None:
         for name, i in (*program.inputs.items(), *program.outputs.items()):
             assert type(i) is int and i >= 0 and plan.buffers[i].name == name
         for step in program.steps:
-            others = step.alternatives.others.values() if step.alternatives else ()
-            for name, grid in ((step.kernel, step.grid), *others):
-                assert_dispatch_is_safe(plan, name, step.buffers, grid, corners)
+            for dispatch in (*step.possible, *(d for variant in step.variants.values() for d in variant)):
+                assert_dispatch_is_safe(plan, dispatch, corners)
     for name, file in plan.files.items():
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (file.sha256, *file.pieces))
         assert type(file.bytes) is int and file.bytes >= 0
@@ -105,10 +104,8 @@ def assert_safe(plan: Plan) -> None:
         assert folders in ([], ["kernels"], ["kernels", "variants"]) and not last.startswith(".")
 
 
-def assert_dispatch_is_safe(
-    plan: Plan, name: str, buffers: tuple[int, ...], grid: Grid, corners: list[dict[str, int]]
-) -> None:
-    kernel = plan.kernels[name]
+def assert_dispatch_is_safe(plan: Plan, dispatch: Dispatch, corners: list[dict[str, int]]) -> None:
+    kernel, buffers, grid = plan.kernels[dispatch.kernel], dispatch.buffers, dispatch.grid
     assert type(kernel.uniform) is bool and len(buffers) == len(kernel.access)
     assert kernel.file in plan.files and kernel.file.endswith(".wgsl")
     for b, access in zip(buffers, kernel.access, strict=True):

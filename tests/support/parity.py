@@ -34,6 +34,7 @@ from intaglio.runtime import tuning
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.limits import TIERS
+from intaglio.runtime.plan import Choice
 from intaglio.runtime.session import Session
 
 OPSET = 20
@@ -221,7 +222,8 @@ def every_variant(folder: Path) -> list[Session]:
     turns = itertools.zip_longest(*(each.others for each in alternatives.values()), fillvalue="")
     able = device(*TIERS)
     granted = tiers(able)
-    changed = [tuning.with_variants(plan, dict(zip(alternatives, turn, strict=True)), granted) for turn in turns]
+    choices = [{p: Choice((v,)) for p, v in zip(alternatives, turn, strict=True)} for turn in turns]
+    changed = [tuning.with_choices(plan, chosen, granted) for chosen in choices]
     tried = [plan, *changed] if changed else []
     missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}
     assert not missing, f"this adapter runs no {missing}"

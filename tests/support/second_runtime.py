@@ -44,6 +44,19 @@ def size(of: int | str, symbols: Mapping[str, int]) -> int:
     return total
 
 
+def complete(listed: Mapping[str, Sequence[Any]], given: Mapping[str, int]) -> dict[str, int]:
+    """The section "Symbols"."""
+    symbols: dict[str, int] = {}
+    for name, (least, most, *rule) in listed.items():
+        if rule:
+            symbols[name] = math.prod(size(s, symbols) for s in rule[0]["of"]) // rule[0]["per"]
+        else:
+            symbols[name] = given.get(name, least)
+        if not least <= symbols[name] <= most:
+            raise ValueError(f"{name} is {symbols[name]}, expected {least} to {most}")
+    return symbols
+
+
 def workgroups(grid: Sequence[Any], symbols: Mapping[str, int]) -> list[int]:
     return [
         d if isinstance(d, int) else math.ceil(math.prod(size(s, symbols) for s in d["of"]) / d["per"]) for d in grid
@@ -177,7 +190,7 @@ class Bundle:
 
     def run(self, program: str, **given: int) -> dict[str, int]:
         """Run a program once; gives the value of every symbol."""
-        symbols: dict[str, int] = {name: given.get(name, int(low)) for name, (low, _) in self.plan["symbols"].items()}
+        symbols = complete(self.plan["symbols"], given)
         self.device.queue.write_buffer(self.uniform, 0, np.array([*symbols.values(), 0], np.uint32)[: self.block // 4])
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()

@@ -17,16 +17,20 @@ import intaglio
 from intaglio.runtime import contract, designs_file, plan_file
 from intaglio.runtime.instruments import golden
 from intaglio.runtime.limits import ENABLES, FEATURES, PIECE, TIERS
-from intaglio.runtime.plan import ACCESS, DTYPES, KINDS
+from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, Choice
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "bundle-format.md").read_text()
-# Whisper with languages, language models of f32 with f16 caches and of 4 bits, and one model whose sizes vary.
+# Whisper with languages, language models of f32 with f16 caches and of 4 bits, a model whose sizes vary, one with sizes
+# that follow from others, and encoders.
 COMPILED = {
     "whisper": ("whisper-merged-18", {}),
     "language": ("llama-optimum-18", {"precision": "f16"}),
     "packed": ("llama-optimum-18", {"quantize": "q4"}),
     "plain": ("mlp-dynamo-18", {}),
+    "strided": ("strided.onnx", {"bind": {"N": range(9, 65)}}),
+    "embeds": ("encoders/minilm", {}),
+    "classifies": ("encoders/distilbert", {}),
 }
 Bundles = dict[str, Path]
 
@@ -101,10 +105,10 @@ def test_the_plan(bundles: Bundles) -> None:
 
 
 def test_the_designs(bundles: Bundles) -> None:
-    """With a profile, which no bundle has yet."""
-    whole = whole_plan(bundles["plain"])
-    profiled = json.loads(designs_file.write(replace(whole, profiles={"amd": {"matmul 8": "rows8"}})))
-    assert_described("designs.json", [profiled, *(read(folder / "designs.json") for folder in bundles.values())])
+    """With a choice by size and scratch, which these small bundles do not have."""
+    by_size = {"amd": {"matmul 8": Choice(("rows8", "rows16"), "new_tokens", (32,))}}
+    more = json.loads(designs_file.write(replace(whole_plan(bundles["plain"]), profiles=by_size, scratch=(1024,))))
+    assert_described("designs.json", [more, *(read(folder / "designs.json") for folder in bundles.values())])
 
 
 def test_the_constants_of_a_language_model(bundles: Bundles) -> None:
@@ -115,6 +119,12 @@ def test_the_constants_of_a_language_model(bundles: Bundles) -> None:
 
 def test_the_constants_of_a_whisper(bundles: Bundles) -> None:
     assert_described("Of a Whisper", [read(bundles["whisper"] / "generation.json")])
+
+
+def test_the_constants_of_an_encoder(bundles: Bundles) -> None:
+    """A classifier has some, a model that embeds texts has the others."""
+    assert_described("Of an encoder", [read(bundles[name] / "generation.json") for name in ("embeds", "classifies")])
+    assert column("Encoders") == list(contract.POOLINGS)
 
 
 def test_the_golden_values(bundles: Bundles) -> None:
@@ -171,11 +181,11 @@ def test_every_name_of_the_contract_is_described(bundles: Bundles) -> None:
         column("Programs, inputs, outputs and states", 1),
         column("Symbols"),
     )
-    kinds = {contract.WHISPER, contract.LANGUAGE, contract.PLAIN}
+    kinds = {contract.WHISPER, contract.LANGUAGE, contract.ENCODER, contract.PLAIN}
     assert f"`{contract.FREE}`" in TEXT  # a prefix, not a name
     assert own - kinds - {contract.FREE} == {*programs, *symbols, *(name for name in tensors if "." not in name)}
     assert {name for row in tables("Symbols")[0][2:] for name in names(row[1])} <= kinds
-    for kind in ("whisper", "language", "packed"):
+    for kind in ("whisper", "language", "packed", "embeds", "classifies"):
         plan = plan_file.read(bundles[kind])
         assert plan.programs.keys() <= set(programs) and plan.symbols.keys() <= set(symbols)
         seen = {re.sub(r"\.\d+\.", ".N.", b.name) for b in plan.buffers if b.kind in ("input", "output", "state")}

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ import intaglio
 from intaglio.__main__ import main
 from intaglio.commands.progress import ProgressLine
 from intaglio.runtime.files import describe
-from intaglio.runtime.plan import Buffer, Plan, Program
+from intaglio.runtime.instruments import golden
+from intaglio.runtime.plan import Buffer, Kernel, Plan, Program, Step
 
 ROOT = Path(__file__).parents[2]
 WHISPER = ROOT / "tests" / "fixtures" / "whisper-split-18"
@@ -348,7 +350,9 @@ def test_inspect_a_kernel(cli, whisper):
 def test_verify(cli, whisper, plain):
     status, out, _ = cli("verify", whisper)
     assert status == 0
-    programs = {line.split()[2] for line in out.splitlines()}
+    *rows, conclusion = out.splitlines()
+    assert re.fullmatch(r"all \d+ outputs agree with onnxruntime [\d.]+", conclusion)
+    programs = {line.split()[2] for line in rows}
     assert programs == {"mel", "detect", "encode", "prefill", "step"} and "FAIL" not in out
     assert cli("verify", plain)[0] == 0
 
@@ -400,8 +404,25 @@ def test_verify_as_json(cli, plain, wrong):
 def test_verify_lists_every_step(cli, plain):
     status, out, _ = cli("verify", plain, "--all")
     lines = out.splitlines()
-    assert status == 0 and lines[-1] == "2 steps compared, none is wrong"
+    assert status == 0 and lines[-1].endswith("2 steps compared, none is wrong")
     assert lines[1].startswith("ok    0 main 0 matmul") and lines[2].startswith("ok    0 main 1 elementwise")
+
+
+def test_verify_does_not_say_wrong_and_none_of_them_wrong(cli, plain, tmp_path):
+    """The steps agree with the graph, the outputs do not agree with the oracle: the model was misread."""
+    misread = shutil.copytree(plain, tmp_path / "misread.bundle")
+    bundle = intaglio.load(misread)
+    (check,) = golden.read(misread, bundle.plan)
+    shifted = {name: golden.Slice(right.values + 1, right.at) for name, right in check.outputs.items()}
+    (misread / golden.FILE).write_bytes(golden.write([replace(check, outputs=shifted)], {"x"}))
+    accept(misread, misread / golden.FILE)
+    status, out, error = cli("verify", misread)
+    one_line(status, error, "1 of 1 outputs are wrong; its steps do what the compiler meant")
+    assert "none" not in out and "--reference MODEL" in error
+    status, out, _ = cli("verify", misread, "--json")
+    result = json.loads(out)
+    assert (status, result["passed"], result["first_wrong"]) == (1, False, None)
+    assert result["conclusion"] in error and result["outputs"][0]["by"].startswith("onnxruntime")
 
 
 def test_verify_against_the_model(cli, plain, wrong, tmp_path):
@@ -424,7 +445,7 @@ def test_verify_against_another_model(cli, plain, tmp_path):
     wide = model()
     wide.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((4, 5), np.float32), "w"))
     onnx.save(wide, tmp_path / "wide.onnx")
-    message = "the model's product has shape [3, 5], the bundle's [3, 3]"
+    message = "has shape [3, 5], the bundle's [3, 3]"
     one_line(*cli("verify", plain, "--reference", tmp_path / "wide.onnx")[::2], message)
     one_line(*cli("verify", plain, "--reference", WHISPER)[::2], "another model, whose parts are main")
     one_line(*cli("verify", plain, "--reference", tmp_path / "missing.onnx")[::2], "does not exist")
@@ -437,7 +458,7 @@ def test_verify_with_what_was_bound(cli, tmp_path):
     assert cli("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.bundle", *binds)[0] == 0
     command = ["verify", tmp_path / "a.bundle", "--reference", tmp_path / "model.onnx"]
     assert cli(*command, *binds)[0] == 0
-    one_line(*cli(*command)[::2], "onnxruntime cannot run the model on the bundle's golden inputs")
+    one_line(*cli(*command)[::2], "cannot run the model on the golden inputs")
 
 
 def test_without_onnxruntime(plain, tmp_path):
@@ -447,7 +468,7 @@ def test_without_onnxruntime(plain, tmp_path):
         f"sys.exit(main(['verify', {str(plain)!r}, '--reference', {str(tmp_path / 'model.onnx')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    one_line(done.returncode, done.stderr, "pip install 'intaglio[reference]'")
+    one_line(done.returncode, done.stderr, "the compiler needs onnxruntime: pip install 'intaglio[compiler]'")
 
 
 def test_bench(cli, whisper):
@@ -479,7 +500,7 @@ def test_bench_with_a_profile(cli, whisper, tmp_path):
     assert all(kernel in out for kernel in plan.used) and "of roofline" in out
     events = json.loads(files[0].read_text())["traceEvents"]
     dispatches = [e for e in events if e["ph"] == "X"]
-    assert [e["name"] for e in dispatches] == [s.kernel for p in plan.programs.values() for s in p.steps]
+    assert [e["name"] for e in dispatches] == [s.name({}) for p in plan.programs.values() for s in p.steps]
     assert {e["args"]["name"] for e in events if e["name"] == "thread_name"} == plan.programs.keys()
     assert all(e["dur"] >= 0 and e["args"]["nodes"] for e in dispatches)
     for thread in {e["tid"] for e in dispatches}:  # one after the other
@@ -567,7 +588,6 @@ def test_the_exceptions_are_found_by_name():
         "DeviceLimit",
         "NoAdapter",
         "NoCompiler",
-        "NoReference",
         "UnsupportedOperator",
     ):
         assert issubclass(getattr(intaglio, name), Exception)
@@ -658,7 +678,12 @@ def test_interrupted_while_loading(tmp_path):
     weights = [Buffer("weight", 32 << 20, n, files=("a.safetensors",), **size) for n in names]
     x = Buffer("input", 4, "x", "f32", (1,))
     files = {"a.safetensors": describe((folder / "a.safetensors").read_bytes(), pieces=True)}
-    store_plan(folder, Plan("model", {}, {}, (*weights, x), {"main": Program({"x": 12}, {}, ())}, files))
+    (folder / "kernels").mkdir()
+    (folder / "kernels/k.wgsl").write_text("@compute @workgroup_size(1) fn main() {}")
+    files["kernels/k.wgsl"] = describe((folder / "kernels/k.wgsl").read_bytes())
+    kernels = {"k": Kernel("kernels/k.wgsl", ("read texture f32",) * 12, False)}
+    steps = (Step("k", tuple(range(12)), (1, 1, 1)),)
+    store_plan(folder, Plan("model", {}, kernels, (*weights, x), {"main": Program({"x": 12}, {}, steps)}, files))
     np.save(tmp_path / "x.npy", np.zeros(1, np.float32))
     command = [sys.executable, "-m", "intaglio", "run", str(folder), "--input", f"x={tmp_path / 'x.npy'}"]
     assert subprocess.run(command, capture_output=True).returncode == 0

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "codegen": {
         "intaglio.codegen",
         "intaglio.compiler",
+        "intaglio.runtime.adapter_class",
         "intaglio.runtime.contract",
         "intaglio.runtime.designs_file",
         "intaglio.runtime.files",

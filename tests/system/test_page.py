@@ -58,7 +58,7 @@ def recorded(bundle: intaglio.Bundle) -> Profile:
     """A profile in which every dispatch took a millisecond."""
     sizes = {symbol: low for symbol, (low, _) in bundle.plan.symbols.items()}
     timings = {n: Timing(sizes, 0.5, (0.001,) * len(p.steps)) for n, p in bundle.plan.programs.items()}
-    return Profile("some adapter", "timestamps", "digest", Ceilings(1e9, 1e8), timings)
+    return Profile("some adapter", "cpu", "timestamps", "digest", Ceilings(1e9, 1e8), timings)
 
 
 @pytest.mark.parametrize("measured", [False, True], ids=["plain", "with a profile"])

@@ -24,6 +24,7 @@ BUNDLES = {
     "weights of 8 bits": ("llama-optimum-18", {"quantize": "q8"}),
     "weights of 4 bits": ("qwen3-optimum", {"quantize": "q4"}),
     "images": ("cnn-dynamo-18", {}),
+    "strided": ("strided.onnx", {"bind": {"N": range(9, 65)}}),
 }
 
 
@@ -45,6 +46,15 @@ def test_golden_values(name: str, bundles: dict[str, intaglio.Bundle]) -> None:
     results = list(second_runtime.golden(second(bundles[name])))
     assert len(results) == sum(len(c.outputs) for c in golden.read(bundles[name].folder, bundles[name].plan)) > 0
     assert all(error <= tolerance for _, _, error, tolerance in results), results
+
+
+@pytest.mark.parametrize("length", [9, 12, 13, 64])
+def test_sizes_that_follow_from_others(length: int, bundles: dict[str, intaglio.Bundle]) -> None:
+    bundle = bundles["strided"]
+    other, x = second(bundle), np.random.default_rng(length).standard_normal((1, 1, length)).astype(np.float32)
+    other.write("x", x)
+    y = other.read("y", other.run("main", n_N=length))
+    np.testing.assert_array_equal(y, bundle.run({"x": x})["y"])
 
 
 @pytest.mark.parametrize("name", ["language model", "caches of f16", "weights of 4 bits"])
@@ -76,6 +86,12 @@ def test_it_conforms() -> None:
                 second_runtime.size(case["size"], case["symbols"])
         else:
             assert second_runtime.size(case["size"], case["symbols"]) == case["value"]
+    for case in data["blocks"]:
+        if case["words"] is None:
+            with pytest.raises(ValueError):
+                second_runtime.complete(case["symbols"], case["values"])
+        else:
+            assert [*second_runtime.complete(case["symbols"], case["values"]).values()] == case["words"]
     for case in data["grids"]:
         assert second_runtime.workgroups(case["grid"], case["symbols"]) == case["workgroups"]
     for case in data["cuts"]:

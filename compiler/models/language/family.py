@@ -6,7 +6,7 @@ prompt into it, and each run reads its tokens from it and writes the next token 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Self, cast
 
@@ -18,13 +18,15 @@ from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import SampleToken
 from intaglio.compiler.ir.values import TensorType
 from intaglio.compiler.models import decoder_inputs
+from intaglio.compiler.models import embedding as embeddings
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE, DecoderReference
+from intaglio.compiler.models.embedding import EMBED
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language import folder as folders
 from intaglio.compiler.models.language.folder import Folder
 from intaglio.compiler.models.layout import Layout
-from intaglio.compiler.models.model import Decoder, GoldenRun, expected
+from intaglio.compiler.models.model import Decoder, Probe
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.fold import fold
@@ -57,8 +59,9 @@ class LanguageModel(Family):
     def __init__(self, folder: Folder) -> None:
         self._context = folder.context
         self._past, self._new = dim(Symbol(PAST, 0, folder.context - 1)), Symbol(NEW_TOKENS, 1, folder.context)
-        graph = decoder_inputs.read(folder.decoder, dim(self._new), vocabulary=folder.vocabulary)
-        self.graphs = {DECODE: graph}
+        embedding = embeddings.read(folder.embedding, dim(self._new)) if folder.embedding else None
+        graph = decoder_inputs.read(folder.decoder, dim(self._new), None, folder.vocabulary, embedding)
+        self.graphs = {DECODE: graph} | ({EMBED: embedding} if embedding is not None else {})
         self.settings = folder.settings | {"vocabulary": graph.outputs[0].shape[-1]}
         self.files, self.notes = folder.files, folder.notes
 
@@ -84,21 +87,19 @@ class LanguageModel(Family):
     def texts(self) -> tuple[np.ndarray, np.ndarray]:
         return text_tokens(self.files.get("tokenizer.json"), self.settings["vocabulary"], self._context)
 
-    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
-        """Return runs of a few tokens in both programs, with the logits of the export or of the packed weights."""
+    def probes(self) -> list[Probe]:
+        """Return runs of a few tokens in both programs."""
         count = min(_CHECKED, self._context)
         ids = np.random.default_rng(0).integers(0, self.settings["vocabulary"], (1, count))
-        decoder = decoder or self.decoder()
-        logits = decoder.logits(ids)
         tokens = decoder_inputs.tokens_state(ids, self._context)
         # If the range of a rounding depends on the run, only a run of all tokens computes what the export computes.
-        first = count if rounds_by_run(decoder.graph) else min(count, self.settings["chunk"], count - 1 or 1)
+        rounds = rounds_by_run(self.graphs[DECODE])
+        first = count if rounds else min(count, self.settings["chunk"], count - 1 or 1)
         runs = [(PREFILL, {PAST: 0, NEW_TOKENS: first}), *((STEP, {PAST: p}) for p in range(first, count))]
-        last = [symbols[PAST] + symbols.get(NEW_TOKENS, 1) - 1 for _, symbols in runs]
-        return [
-            GoldenRun(program, symbols, {TOKENS: tokens}, {LOGITS: expected(logits[:, i], _TOLERANCE)}, _TOLERANCE)
-            for (program, symbols), i in zip(runs, last, strict=True)
-        ]
+        return [Probe(name, symbols, {TOKENS: tokens}, {LOGITS: _TOLERANCE}, _TOLERANCE) for name, symbols in runs]
+
+    def evaluated(self, probes: Sequence[Probe], decoder: Decoder | None) -> list[dict[str, np.ndarray]]:
+        return (decoder or self.decoder()).golden(probes)
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
         past, new = self._past, dim(self._new)
@@ -120,7 +121,7 @@ class LanguageModel(Family):
     @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
         folder = folders.read(cast(Layout, source))
-        return DecoderReference(folder.decoder, folder.sizes)
+        return DecoderReference(folder.decoder, folder.sizes, folder.vocabulary, embedding=folder.embedding)
 
 
 def sample_token(graph: Graph, at: Dim) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,8 @@ from intaglio.compiler.ir.values import DTYPES, FLOATS
 from intaglio.compiler.models import precision_notes
 from intaglio.compiler.models.family import Family, Request, Source
 from intaglio.compiler.models.layout import MODEL
-from intaglio.compiler.models.model import Decoder, Expected, GoldenRun, sample
+from intaglio.compiler.models.model import Decoder, Probe
+from intaglio.compiler.models.plain import range_notes
 from intaglio.compiler.models.plain.binding import bound
 from intaglio.compiler.models.reference import Arrays, Observed, Part, Reference, Run, in_f32, inlined
 from intaglio.compiler.passes.pipeline import Trace
@@ -49,10 +50,13 @@ class PlainModel(Family):
     def read(cls, source: Source, request: Request) -> Self:
         request.refuse_max_length(source)
         model, folder = opened(source)
-        return cls(load.load(model, MAIN, folder=folder, bind=bound(model, request.bind)))
+        bind = bound(model, request.bind)
+        result = cls(load.load(model, MAIN, folder=folder, bind=bind))
+        result.notes = range_notes.notes(model, result.graphs[MAIN], bind)
+        return result
 
-    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
-        """Return one run on random inputs of small sizes, or none if numpy cannot evaluate it."""
+    def probes(self) -> list[Probe]:
+        """Return one run on random inputs of small sizes."""
         graph = self.graphs[MAIN]
         symbols = {s.name: max(s.low, min(s.high, SMALL)) for v in graph.inputs for s in v.type.symbols}
         random = np.random.default_rng(SEED)
@@ -61,20 +65,18 @@ class PlainModel(Family):
             shape = tuple(dims.fixed(dims.substitute(d, symbols)) for d in v.shape)
             array = random.standard_normal(shape) if v.dtype in FLOATS else random.integers(0, 2, shape)
             inputs[v.name] = array.astype(DTYPES[v.dtype])
+        outputs = {v.name: TOLERANCE for v in graph.outputs}
+        return [Probe(MAIN, symbols, inputs, outputs, TOLERANCE, relative=True)]
+
+    def evaluated(self, probes: Sequence[Probe], decoder: Decoder | None) -> list[dict[str, np.ndarray]]:
+        """Return the outputs of each probe, or nothing if numpy cannot evaluate it."""
         try:
-            outputs = evaluate.run(graph, inputs, symbols)
+            return [evaluate.run(self.graphs[MAIN], probe.inputs, probe.symbols) for probe in probes]
         except Exception:  # of any type: random indices or sizes may be invalid
             return []
-        samples = {name: sample(y) for name, y in outputs.items()}
-        expected = {
-            name: Expected(at, values, TOLERANCE * max(1, float(np.abs(values.astype(np.float64)).max())))
-            for name, (at, values) in samples.items()
-            if at.size
-        }
-        return [GoldenRun(MAIN, symbols, inputs, expected, TOLERANCE)]
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
-        self.notes = precision_notes.notes(self.graphs[MAIN])
+        self.notes += precision_notes.notes(self.graphs[MAIN])
         return self.graphs
 
     @classmethod
@@ -85,12 +87,16 @@ class PlainModel(Family):
 class PlainReference:
     def __init__(self, model: ModelProto, folder: Path | None, bind: Mapping[str, Any]) -> None:
         model = in_f32(model)
+        self._outputs = [o.name for o in model.graph.output]
         self._fixed = {name: value for name, value in bound(model, bind).items() if isinstance(value, np.ndarray)}
         self.parts = {MAIN: Part(inlined(model, self._fixed), folder)}
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         wide = {name: a.astype(np.float32) if a.dtype in _NARROW else a for name, a in inputs.items()}
         return {MAIN: Observed(run(MAIN, {**self._fixed, **wide}), symbols)}
+
+    def outputs(self, program: str, observed: Mapping[str, Observed]) -> dict[str, np.ndarray]:
+        return {name: observed[MAIN].values[name] for name in self._outputs}
 
 
 def opened(source: Source) -> tuple[ModelProto, Path | None]:

@@ -6,7 +6,7 @@ same graph. Keys and values of cross-attention depend only on the audio, so `enc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, cast
@@ -24,7 +24,7 @@ from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.layout import Layout
-from intaglio.compiler.models.model import Decoder, GoldenRun
+from intaglio.compiler.models.model import Decoder, Probe
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper import folder as folders
 from intaglio.compiler.models.whisper import golden, mel
@@ -125,8 +125,11 @@ class Whisper(Family):
         ids, others = (np.concatenate([[begin], text], axis=1) for text in texts)
         return ids, others
 
-    def golden(self, decoder: Decoder | None) -> list[GoldenRun]:
-        return golden.checks(self._context, self.settings, self._tone, decoder or self.decoder())
+    def probes(self) -> list[Probe]:
+        return golden.probes(self._context, self.settings, self._tone, self.graphs[DECODE])
+
+    def evaluated(self, probes: Sequence[Probe], decoder: Decoder | None) -> list[dict[str, np.ndarray]]:
+        return golden.evaluated(probes, self._tone, decoder or self.decoder())
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
         s, decoder = self._symbols, self.graphs[DECODE]

@@ -1,8 +1,8 @@
-"""Golden values of a Whisper: the results of numpy for a tone and a few tokens on the current graphs."""
+"""Probes of a Whisper: a tone and a few tokens, and what numpy computes of them on the current graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.models.decoder_inputs import tokens_state
-from intaglio.compiler.models.model import Decoder, GoldenRun, expected
+from intaglio.compiler.models.model import Decoder, Probe
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.passes.fuse_quantized import rounds_by_run
 from intaglio.compiler.semantics import evaluate
@@ -76,34 +76,29 @@ def prompt(settings: Mapping[str, Any]) -> list[int]:
     return [settings["start"], settings["no_timestamps"]]
 
 
-def checks(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Decoder) -> list[GoldenRun]:
-    """Return golden runs of all programs on the tone and a few tokens."""
+def probes(context: int, settings: Mapping[str, Any], tone: Tone, decoder: Graph) -> list[Probe]:
+    """Return runs of all programs on the tone and a few tokens."""
     # If the range of a rounding depends on the run, a step differs from the export, which reads all tokens.
-    rounds = rounds_by_run(decoder.graph)
+    rounds = rounds_by_run(decoder)
     ids = np.array([[*prompt(settings), *([] if rounds else _ordinary_tokens(settings))]], np.int64)
     tokens = {TOKENS: tokens_state(ids, context)}
-    logits = decoder.logits(ids)
-    detect = [_run(DETECT, {PAST: 0, BEGIN: 1}, tokens, {LOGITS: logits[:, 0]}, 2e-3)]
     return [
-        *(_run(MEL, values, tone.inputs, {FEATURES: run[FEATURES]}, 1e-4) for values, run in tone.runs),
-        _run(ENCODE, {}, {FEATURES: tone.features}, {HIDDEN: decoder.encoded["encoder_hidden_states"]}, 1e-3),
-        *(detect if settings["multilingual"] and not rounds else []),
-        _run(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, tokens, {LOGITS: logits[:, 1]}, 2e-3),
-        *(
-            _run(STEP, {PAST: position, BEGIN: 2}, tokens, {LOGITS: logits[:, position]}, 2e-3)
-            for position in range(2, ids.shape[1])
-        ),
+        *(Probe(MEL, values, tone.inputs, {FEATURES: 1e-4}, 1e-4) for values, _ in tone.runs),
+        Probe(ENCODE, {}, {FEATURES: tone.features}, {HIDDEN: 1e-3}, 1e-3),
+        *([_decoding(DETECT, {PAST: 0, BEGIN: 1}, tokens)] if settings["multilingual"] and not rounds else []),
+        _decoding(PREFILL, {PAST: 0, NEW_TOKENS: 2, BEGIN: 2}, tokens),
+        *(_decoding(STEP, {PAST: position, BEGIN: 2}, tokens) for position in range(2, ids.shape[1])),
     ]
 
 
-def _run(
-    program: str,
-    symbols: dict[str, int],
-    inputs: dict[str, np.ndarray],
-    outputs: Mapping[str, np.ndarray],
-    tolerance: float,
-) -> GoldenRun:
-    return GoldenRun(program, symbols, inputs, {n: expected(y, tolerance) for n, y in outputs.items()}, tolerance)
+def _decoding(program: str, symbols: dict[str, int], tokens: dict[str, np.ndarray]) -> Probe:
+    return Probe(program, symbols, tokens, {LOGITS: 2e-3}, 2e-3)
+
+
+def evaluated(probes: Sequence[Probe], tone: Tone, decoder: Decoder) -> list[dict[str, np.ndarray]]:
+    """Return the outputs of the probes, computed by numpy on the current graphs."""
+    audio = [{FEATURES: run[FEATURES]} for _, run in tone.runs] + [{HIDDEN: decoder.encoded["encoder_hidden_states"]}]
+    return audio + decoder.golden(probes[len(audio) :])
 
 
 def _ordinary_tokens(settings: Mapping[str, Any]) -> list[int]:

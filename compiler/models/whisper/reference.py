@@ -11,7 +11,7 @@ from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.models.whisper.folder import FRAMES_PER_POSITION, Folder
 from intaglio.compiler.reader import external_data
-from intaglio.runtime.contract import ENCODE, MEL, NEW_TOKENS, OPENING, PADDING, PAST, TOKENS
+from intaglio.runtime.contract import ENCODE, FEATURES, HIDDEN, MEL, NEW_TOKENS, OPENING, PADDING, PAST, TOKENS
 
 
 class WhisperReference:
@@ -20,7 +20,8 @@ class WhisperReference:
     def __init__(self, folder: Folder) -> None:
         model, data = external_data.opened(folder.encoder)
         encoder = in_f32(model)
-        self._decoder, self._start = DecoderReference(folder.decoder, {}, encoder=True), folder.settings["start"]
+        self._decoder = DecoderReference(folder.decoder, {}, folder.vocabulary, encoder=True)
+        self._start = folder.settings["start"]
         self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
         self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
         spectrogram = Part(mel.model(folder.mels, FRAMES_PER_POSITION * folder.positions), None)
@@ -37,6 +38,13 @@ class WhisperReference:
             return {ENCODE: Observed(self._encoded, {}), **self._decode(np.array([[self._start]]), run)}
         count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
         return self._decode(inputs[TOKENS][..., :count, 0], run)
+
+    def outputs(self, program: str, observed: Mapping[str, Observed]) -> dict[str, np.ndarray]:
+        if program == MEL:
+            return {FEATURES: observed[MEL].values[FEATURES]}
+        if program == ENCODE:
+            return {HIDDEN: observed[ENCODE].values[self._rows]}
+        return self._decoder.outputs(program, observed)
 
     def _decode(self, ids: np.ndarray, run: Run) -> dict[str, Observed]:
         return self._decoder.decode(ids, run, self._encoded[self._rows], self._encoded)

@@ -9,10 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from parity import (
-    Build,
-    Program,
-)
+from parity import Build, Program, assert_equal
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
@@ -24,6 +21,7 @@ from intaglio.compiler.ir.values import TensorType, Value, known
 from intaglio.compiler.rewrite.elementwise_chains import spelled
 
 P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 64))
+S = dim(Symbol("S", 0, 599))
 ROWS = [{"P": 0, "T": 5}, {"P": 7, "T": 1}, {"P": 55, "T": 9}]
 STEPS = [{"P": 0}, {"P": 7}, {"P": 63}]
 WIDTH = 24
@@ -77,7 +75,8 @@ def attention(
     b = Build()
     sizes = {"q": (queries, heads), "k": (keys, heads // share), "v": (keys, heads // share)}
     q, k, v = (b.input(name, 1, rows, count * head_dim) for name, (rows, count) in sizes.items())
-    own = {"bias": PositionBias(b.weight(heads, dims.high(keys)), bias)} if bias is not None else {}
+    positions = max(dims.high(keys), dims.high((past or 0) + queries))
+    own = {"bias": PositionBias(b.weight(heads, positions), bias)} if bias is not None else {}
     return b.output(
         b.add(Attention(q, k, v, heads=heads, kv_heads=heads // share, scale=0.3, past=past, **own, **more))
     )
@@ -207,6 +206,17 @@ LAYERS = {
     "attention, one row": Layer(lambda: attention(1, 90), "Attention"),
     "attention, one row, more keys than fit": Layer(lambda: attention(1, 4500), "Attention"),
     "attention, one row, eight heads share keys": Layer(lambda: attention(1, 600, 16, 64, share=8), "Attention"),
+    "attention, one row, seven wide heads share keys": Layer(
+        lambda: attention(1, P + 1, 7, 128, past=P, share=7, cap=1.5), "Attention", STEPS
+    ),
+    "attention, one row, slices of keys": Layer(
+        lambda: attention(1, S + 1, 12, 64, past=S, share=6), "Attention", [{"S": n} for n in (0, 63, 64, 255, 599)]
+    ),
+    "attention, one row, slices of a window": Layer(
+        lambda: attention(1, S + 1, 4, 40, past=S, share=2, window=130, bias="key"),
+        "Attention",
+        [{"S": n} for n in (1, 129, 130, 500)],
+    ),
     "attention, one row, a window that does not fit": Layer(
         lambda: attention(1, 4500, 4, 8, past=4499, share=2, window=2100), "Attention"
     ),
@@ -223,6 +233,12 @@ LAYERS = {
     "attention, heads of great width": Layer(lambda: attention(3, 9, 2, 260), "Attention"),
     "attention, one row with heads of odd width": Layer(lambda: attention(1, 40, 3, 7), "Attention"),
     "attention, a window": Layer(lambda: attention(70, 90, past=20, window=7), "Attention"),
+    "attention, a window on both sides": Layer(
+        lambda: attention(70, 70, 2, 64, past=5, window=9, bias="distance"), "Attention"
+    ),
+    "attention, a bias on both sides, rows that vary": Layer(
+        lambda: attention(T, T, past=3, bias="distance"), "Attention", ROWS
+    ),
     "attention, a window, rows that vary": Layer(lambda: attention(T, T, past=0, window=3), "Attention", ROWS),
     "attention, a window, one row": Layer(lambda: attention(1, P + 1, past=P, window=5), "Attention", STEPS),
     "attention, a window, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, 11, window=4), "Attention"),
@@ -288,6 +304,8 @@ LAYERS = {
     "RMSNorm, one row": Layer(lambda: rms_norm(1, 24, 16, 8), "2*Linear"),
     "attention, a mask for each head": Layer(lambda: masked(T, 20, 1, 4, T, 20), "Attention", ROWS),
     "attention, a mask of keys": Layer(lambda: masked(9, 20, 1, 1, 1, 20), "Attention"),
+    "attention, a mask of many rows": Layer(lambda: masked(70, 90, 1, 1, 70, 90, head_dim=40), "Attention"),
+    "attention, a mask for one row": Layer(lambda: masked(1, T, 1, 4, 1, T), "Attention", ROWS),
     "attention, a mask, and heads of odd width": Layer(lambda: masked(9, 20, 9, 20, head_dim=5), "Attention"),
     "embedding": Layer(lambda: embedded(T), "Gather", ROWS),
     "embedding, one row": Layer(lambda: embedded(1), "Gather", STEPS),
@@ -305,6 +323,22 @@ def test_against_numpy(name: str) -> None:
     assert left == sum((Counter({op: int(count or 1)}) for count, _, op in counts), Counter())
     for symbols in layer.symbols:
         program.check(symbols)
+
+
+@pytest.mark.parametrize("lowest", [np.finfo(np.float32).min, -np.inf])
+def test_masks_hide_keys(lowest: float) -> None:
+    """Where the lowest number hides all keys from a query, it gets the mean of all values."""
+    random = np.random.default_rng(4)
+    program = Program(masked(9, 13, 1, 1, 9, 13))
+    feeds = {
+        name: random.standard_normal((1, rows, 32)).astype(np.float32)
+        for name, rows in zip("qkv", (9, 13, 13), strict=True)
+    }
+    visible = random.random((1, 1, 9, 13)) < 0.5
+    visible[..., 3, :] = lowest == -np.inf
+    feeds["mask"] = np.where(visible, 0, lowest).astype(np.float32)
+    for session in program.sessions:
+        assert_equal(session.run("main", feeds), program.reference(feeds))
 
 
 def is_view(node: Node) -> bool:

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from intaglio.compiler.ir import dims
@@ -14,6 +14,7 @@ from intaglio.compiler.ir.dims import Expr, NotLinear, Symbol, dim
 
 P, T, B = Symbol("P", 0, 4), Symbol("T", 1, 4), Symbol("B", 2, 2)
 SYMBOLS = (P, T, B)
+LONG, WIDE = Symbol("LONG", 1, 1 << 20), Symbol("WIDE", 1, 1 << 20)
 small = st.integers(-6, 6)
 values = st.fixed_dictionaries({s.name: st.integers(s.low, s.high) for s in SYMBOLS})
 
@@ -24,6 +25,18 @@ def expressions(draw) -> dims.Dim:
     for symbol in draw(st.lists(st.sampled_from(SYMBOLS), max_size=4)):
         total = total + dim(symbol) * draw(small)
     return total
+
+
+@st.composite
+def derived(draw, depth: int = 2) -> dims.Dim:
+    """Sums, products and quotients rounded down, of each other."""
+    if not depth:
+        return draw(expressions())
+    a, b = draw(derived(depth - 1)), draw(derived(depth - 1))
+    made = draw(st.sampled_from(("sum", "product", "floor", "ceil")))
+    if made in ("floor", "ceil"):
+        return (dims.floor if made == "floor" else dims.ceil)(a, draw(st.integers(1, 6))) + b
+    return a + b if made == "sum" else a * b
 
 
 def at(d: dims.Dim, sizes: dict[str, int]) -> int:
@@ -71,6 +84,64 @@ def test_division_is_exact_or_refused(a, n, sizes):
         assert at(quotient, sizes) * n == at(a, sizes)
 
 
+@settings(max_examples=50)
+@given(derived(), derived(), st.integers(1, 6), values)
+def test_products_and_quotients_are_those_of_integers(a, b, n, sizes):
+    x, y = at(a, sizes), at(b, sizes)
+    assert at(a * b, sizes) == x * y
+    assert at(dims.floor(a, n), sizes) == x // n
+    assert at(dims.ceil(a, n), sizes) == -(-x // n)
+
+
+@settings(max_examples=50)
+@given(derived(1), derived(1), derived(1))
+def test_products_have_a_normal_form(a, b, c):
+    assert a * b == b * a
+    assert (a * b) * c == a * (b * c)
+    assert a * (b + c) == a * b + a * c
+    if isinstance(a, Expr) and isinstance(b, Expr):
+        assert a * b // b == a
+
+
+@settings(max_examples=50)
+@given(derived(), st.integers(1, 6), small)
+def test_quotients_have_a_normal_form(a, n, k):
+    assert dims.floor(a + k * n, n) == dims.floor(a, n) + k
+    assert dims.floor(a * n, n) == a
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), small)
+def test_a_quotient_of_a_quotient_is_one(c, n, m, k):
+    a = dim(LONG) * n * c + dim(WIDE) + k
+    assert dims.floor(a * m, n * m) == dims.floor(a, n)
+    assert dims.floor(dims.floor(a, n) + k, m) == dims.floor(a + k * n, n * m)
+
+
+@settings(max_examples=50)
+@given(derived())
+def test_bounds_of_derived_symbols_hold(a):
+    results = [at(a, sizes) for sizes in everywhere()]
+    assert dims.low(a) <= min(results) <= max(results) <= dims.high(a)
+
+
+def test_what_is_left_to_a_multiple_is_bounded():
+    n = dim(Symbol("n", 1, 1000))
+    rest = dims.ceil(n, 4) * 4 - n
+    assert (dims.low(rest), dims.high(rest)) == (0, 3)
+
+
+def test_symbols_come_after_those_that_they_follow_from():
+    n = dim(Symbol("n_n", 1, 1000))
+    size = dims.floor(n + 3, 4) * dim(T)
+    assert [s.name for s in dims.with_rules(size)] == [
+        "T",
+        "n_n",
+        "floor_n_plus_3_by_4",
+        "product_T_floor_n_plus_3_by_4",
+    ]
+    assert [s.name for s in dims.symbols(size)] == ["T", "n_n"]
+
+
 @given(expressions(), expressions())
 def test_what_is_decided_holds_over_the_whole_range(a, b):
     pairs = [(at(a, sizes), at(b, sizes)) for sizes in everywhere()]
@@ -111,16 +182,15 @@ def test_comparisons(a, b, less, same):
 @pytest.mark.parametrize(
     "compute",
     [
-        lambda: dim(P) * dim(T),
         lambda: dim(P) // dim(T),
+        lambda: (dim(P) * dim(T) + 1) // dim(T),
         lambda: (dim(T) + 1) // 2,
         lambda: (dim(T) * 2 + 1) // 2,
         lambda: dim(T) // 0,
         lambda: 12 // dim(T),
-        lambda: dims.product((dim(T), 4, dim(P))),
     ],
 )
-def test_what_is_not_linear_is_refused(compute):
+def test_a_division_with_a_rest_is_refused(compute):
     with pytest.raises(NotLinear):
         compute()
 

@@ -127,3 +127,34 @@ def test_chat_templates(tmp_path: Path, files: dict[str, str], expected: bytes |
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert tokenizer_files.chat_template(Layout(str(tmp_path), (tmp_path,), {})) == expected
+
+
+def test_word_pieces(tmp_path: Path) -> None:
+    """The tokenizer of vocab.txt is the tokenizer.json that transformers writes for the same vocabulary."""
+    minilm = Path(__file__).parents[2] / "fixtures" / "encoders" / "minilm"
+    theirs = tokenizers.Tokenizer.from_file(str(minilm / "tokenizer.json"))
+    pieces = sorted(theirs.get_vocab(), key=theirs.get_vocab().__getitem__)
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (tmp_path / name).write_bytes((minilm / name).read_bytes())
+    built = tokenizers.Tokenizer.from_buffer(tokenizer_files.read(Layout(str(tmp_path), (tmp_path,), {})))
+    theirs.no_padding()
+    theirs.no_truncation()
+    for text in ("And so, my FELLOW Americans!", "naïve 你好 [MASK] x", ""):
+        for pair in (None, "ask not"):
+            a, b = built.encode(text, pair), theirs.encode(text, pair)
+            assert (a.ids, a.type_ids) == (b.ids, b.type_ids)
+    assert json.loads(built.to_str()) == json.loads(theirs.to_str())
+
+
+def test_word_pieces_of_other_kinds(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("<s>\n</s>\n[UNK]\nAsk\nask\n##ed\n")
+    settings = {"tokenizer_class": "MPNetTokenizerFast", "do_lower_case": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    layout = Layout(str(tmp_path), (tmp_path,), {})
+    tokenizer = tokenizers.Tokenizer.from_buffer(tokenizer_files.read(layout))
+    assert tokenizer.encode("Asked ask").ids == [0, 3, 5, 4, 1]
+    assert tokenizer.encode("ask", "Ask").ids == [0, 4, 1, 1, 3, 1]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "DebertaV2Tokenizer"}))
+    with pytest.raises(BadModel, match=r"DebertaV2Tokenizer.*save_pretrained"):
+        tokenizer_files.read(layout)

@@ -36,6 +36,7 @@ W = {
     "lowest": np.array(LOWEST),
     "ten_thousandth": np.array(-10000.5, np.float32),
     "tenth": np.array(0.1, np.float32),
+    "slopes": np.array([[[0.5]], [[0.125]]], np.float32),
     "n0": np.array(0),
     "n1": np.array(1),
     "n2": np.array(2),
@@ -287,16 +288,67 @@ def test_a_window_longer_than_the_context_is_dropped():
 
 NOT_CAUSAL = {
     "strictly before": "visible = Less(column, row0) mask = Where(visible, zero, lowest) ",
-    "from here on": "visible = GreaterOrEqual(column, row0) mask = Where(visible, zero, lowest) ",
-    "one later": "r = Add(row0, n1) visible = LessOrEqual(column, r) mask = Where(visible, zero, lowest) ",
-    "a bias that grows with the key": VISIBLE
-    + "f = Cast<to=1>(column) g = Mul(f, tenth) mask = Where(visible, g, lowest) ",
-    "a bias that falls with the distance": VISIBLE
-    + "d = Sub(column, row0) f = Cast<to=1>(d) g = Mul(f, tenth) mask = Where(visible, g, lowest) ",
-    "not hidden enough": VISIBLE + "h = Mul(tenth, zero) i = Sub(h, one) mask = Where(visible, zero, i) ",
+    "a bias that depends on key and query": VISIBLE
+    + "d = Mul(column, row0) f = Cast<to=1>(d) g = Mul(f, tenth) mask = Where(visible, g, lowest) ",
     "the first key always": VISIBLE + "first = Equal(column, n0) b = Or(visible, first) c = Equal(column, n1)"
     " d = Or(b, c) mask = Where(d, zero, lowest) ",
 }
+
+
+BY_KEY = "f = Cast<to=1>(column) g = Mul(f, slopes) "
+BY_DISTANCE = "d = Sub(column, row0) f = Cast<to=1>(d) g = Mul(f, slopes) "
+FROM_THE_LAST = "last = Sub(s, n1) d = Sub(column, last) f = Cast<to=1>(d) g = Mul(f, slopes) "  # MPT
+WITH_MASK = "m = Where(visible, zero, lowest) "
+BIASES = {
+    "a choice": "mask = Where(visible, g, lowest) masked = Add(scores0, mask) ",
+    "Bloom": WITH_MASK + "b = Add(scores0, g) masked = Add(b, m) ",
+    "T5": WITH_MASK + "b = Add(m, g) masked = Add(scores0, b) ",
+    "MPT": "hidden = Not(visible) b = Add(scores0, g) masked = Where(hidden, lowest, b) ",
+    "Falcon": WITH_MASK + "b = Add(scores0, g) c = Mul(b, half) masked = Add(c, m) ",
+    "GPT-2": WITH_MASK + "b = Where(visible, scores0, lowest) masked = Add(b, g) ",
+}
+
+
+@pytest.mark.parametrize("keys", [T, P + T], ids=["no past", "past"])
+@pytest.mark.parametrize("by, bias", [("key", BY_KEY), ("distance", BY_DISTANCE), ("distance", FROM_THE_LAST)])
+@pytest.mark.parametrize("name", BIASES)
+def test_position_biases_become_tables(name, by, bias, keys):
+    g = attention(masked(VISIBLE + bias, BIASES[name]), keys)
+    assert unchanged(g, fuse_attention, [{"T": t, "P": p} for t, p in ((5, 3), (1, 2), (24, 0))]) > 0
+    node = the_attention(g)
+    assert node.own.past == keys - T and node.own.mask is None
+    assert node.own.bias.by == by and node.own.bias.table.shape == (2, 64 if keys is T else 104)
+
+
+def test_layers_share_a_position_bias():
+    layer = "vt = Transpose<perm=[0,1,3,2]>(v) scores2 = MatMul(q, vt) b2 = Add(scores2, g) masked2 = Add(b2, m) "
+    layer += (
+        "p2 = Softmax<axis=-1>(masked2) o2 = MatMul(p2, v) o3 = Transpose<perm=[0,2,1,3]>(o2) z = Reshape(o3, join) "
+    )
+    g = attention(masked(VISIBLE + BY_DISTANCE, BIASES["Bloom"]) + layer, outputs="float y, float z")
+    assert unchanged(g, fuse_attention) > 0
+    first, second = (n.own.bias.table for n in g.nodes if n.op == "Attention")
+    assert first is second
+
+
+AHEAD = {
+    "from here on": ("visible = GreaterOrEqual(column, row0)", 63, 64),
+    "one later": ("r = Add(row0, n1) visible = LessOrEqual(column, r)", 1, None),
+    "one before to one later": (
+        "d = Sub(column, row0) apart = Abs(d) visible = LessOrEqual(apart, n1)",
+        1,
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AHEAD)
+def test_masks_that_show_keys_ahead(name):
+    visible, ahead, window = AHEAD[name]
+    g = attention(masked(f"{visible} mask = Where(visible, zero, lowest) "))
+    assert unchanged(g, fuse_attention) > 0
+    node = the_attention(g)
+    assert (node.own.past, node.own.window, len(node.inputs)) == (ahead, window, 3)
 
 
 @pytest.mark.parametrize("name", NOT_CAUSAL)

@@ -40,11 +40,11 @@ const GROUPS = 8u;  // groups of 4 columns in the weight, which is packed [n/8][
 const BLOCK = 32u;  // vec4s of a row that are summed up by themselves: long sums of f32 lose digits
 
 const PAD = 8u;  // vec4s of zeros before and after x
-const SIZE = 800u;  // vec4s in x
 
 fn row_part(at: u32) -> vec4f {
-  let inside = at >= PAD && at < PAD + SIZE;
-  return select(vec4f(), load_x(clamp(at, PAD, PAD + SIZE - 1u) - PAD), inside);
+  let end = PAD + 800u;  // where the zeros after x begin
+  let inside = at >= PAD && at < end;
+  return select(vec4f(), load_x(clamp(at, PAD, end - 1u) - PAD), inside);
 }
 
 fn row_start(row: u32) -> u32 {

@@ -149,7 +149,7 @@ def test_medians() -> None:
 )
 def test_broken_profiles(change: Any, plain: intaglio.Bundle, tmp_path: Path) -> None:
     timing = profiles.Timing({"n_n": 3}, 0.1, (0.1,) * 4)
-    whole = profiles.Profile("adapter", "timestamps", "digest", profiles.Ceilings(1e9, 1e9), {"main": timing})
+    whole = profiles.Profile("adapter", "cpu", "timestamps", "digest", profiles.Ceilings(1e9, 1e9), {"main": timing})
     file = tmp_path / "profile.json"
     file.write_text(profiles.write(whole))
     assert profiles.read(file, plain.plan) == whole

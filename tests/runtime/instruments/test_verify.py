@@ -24,7 +24,8 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         files = {FILE: describe((folder / FILE).read_bytes())} if (folder / FILE).exists() else {}
-        self.plan = SimpleNamespace(files=files, buffers=[SimpleNamespace(name="x", shape=(2, 3))])
+        buffers = [SimpleNamespace(name="x", shape=(2, 3))]
+        self.plan = SimpleNamespace(files=files, buffers=buffers, symbols={}, rules={})
         self.kept = np.zeros(3, np.float32)
 
     def run(self, program: str, inputs: dict[str, np.ndarray], symbols: dict[str, int]) -> dict[str, np.ndarray]:
@@ -58,6 +59,7 @@ CHECKS = [
         "inputs": ["x"],
         "expected": {"half": 1e-4},
         "tolerance": 1e-4,
+        "by": "onnxruntime 1.32.0",
         "steps": [[0, 1, 2], [3, 2, 1]],
     },
     {
@@ -66,6 +68,7 @@ CHECKS = [
         "inputs": [],
         "expected": {"sum": 2e-3, "kept": 0.5},
         "tolerance": 2e-3,
+        "by": "onnx 1.23.2",
         "steps": [],
     },
 ]
@@ -112,7 +115,7 @@ def test_a_bundle_without_golden_values(tmp_path):
 def result(actual: list[float], expected: list[float]) -> Result:
     """Of an output for which the check says no tolerance of its own."""
     right = Slice(np.array(expected))
-    check = Check("main", {}, {}, {"y": right}, {}, {}, 1e-4)
+    check = Check("main", {}, {}, {"y": right}, {}, {}, 1e-4, "onnxruntime")
     return compare((0, "main", "y"), np.array(actual), right, check.output_tolerance("y", right))
 
 
@@ -161,6 +164,7 @@ def test_integers_and_truth_values():
         ([{**CHECKS[0], "expected": {"half": -1e-4}}], {}),
         ([{**CHECKS[0], "expected": {"half": math.nan}}], {}),
         ([{**CHECKS[0], "tolerance": None}], {}),
+        ([{**CHECKS[0], "by": 1}], {}),
         ([{**CHECKS[0], "tolerance": -1.0}], {}),
         (
             [{**CHECKS[1], "expected": {"nothing": 1.0}}],

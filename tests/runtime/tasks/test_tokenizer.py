@@ -6,7 +6,7 @@ import json
 
 import pytest
 from small_tokenizers import BYTES, by_bytes, by_pieces
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from intaglio.runtime.tasks.streaming import Decoder
 from intaglio.runtime.tasks.tokenizer import Tokenizer as Ours
@@ -54,3 +54,18 @@ def test_a_prompt_may_end_inside_a_character() -> None:
     tokens = tokenizer.encode("5 €!")
     decoder = Decoder(tokenizer, tokens[:3])
     assert [decoder.add(token) for token in tokens[3:]] == ["", "€", "!"]
+
+
+@pytest.mark.parametrize("most", [3, 4, 5, 7, 8, 20])
+@pytest.mark.parametrize("texts", [("abcdef",), ("a", "bcdefg"), ("abcdefg", "b"), ("abcde", "fghij"), ("", "abc")])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_texts_that_fit(most: int, texts: tuple[str, ...], side: str) -> None:
+    """Long texts lose tokens, and no special ones, as the library itself cuts them."""
+    made = by_bytes()
+    ends = [(name, made.token_to_id(name)) for name in ("<s>", "</s>")]
+    made.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> $B:1 </s>:1", ends)
+    fitted = ours(made).fit(texts[0], texts[1] if len(texts) > 1 else None, most, side == "left")
+    assert fitted.count == len(made.encode(*texts).ids)
+    made.enable_truncation(most, direction=side)
+    expected = made.encode(*texts)
+    assert (fitted.ids, fitted.types) == (expected.ids, expected.type_ids)

@@ -1,0 +1,17 @@
+"""The use of memory lines by the heavy kernels of a bundle: those that have variants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.isa import choices
+from benchmarks.lines import report
+from benchmarks.lines.count import counted
+from intaglio.runtime import designs_file, plan_file
+
+
+def counts(bundle: Path, classes: list[str], every: bool) -> report.Counts:
+    """Of the kernels that these classes of adapters run; every class by default, and every variant on request."""
+    plan = designs_file.read(bundle, plan_file.read(bundle))
+    chosen = choices.choices(bundle, plan, classes or choices.classes(plan), every)
+    return [(each, counted(bundle, plan, each.kernel, each.buffers, each.grids[0])) for each in chosen if each.problem]

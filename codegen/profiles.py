@@ -1,0 +1,72 @@
+"""Which variant suits which class of adapters, where nobody measured.
+
+A processor has the variants that kernels have by default, because those are the fastest on software adapters, so it has
+no profile.
+A GPU hides the latency of memory with many invocations: it wants workgroups of whole warps, few registers each, and
+neighbouring invocations that read neighbouring words. The sizes at which one variant follows another are estimates from
+the number of multiprocessors; `intaglio tune` replaces them with measurements.
+
+No profile has a variant that needs a tier, such as subgroups of 8 lanes, because a class does not promise one.
+"""
+
+from __future__ import annotations
+
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
+from intaglio.runtime.adapter_class import CLASSES
+from intaglio.runtime.plan import Choice
+
+GPUS = tuple(name for name in CLASSES if name != "cpu")
+_BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
+_TILE = 128
+_WORKGROUPS = 64  # that keep a GPU busy, with tiles that are large enough to hide latency themselves
+
+Profiles = dict[str, Choice]
+
+
+def choice(of: Dim, first: str, *larger: tuple[int, str]) -> Choice:
+    """Return the choice of `first`, or of a later variant where the size `of` is larger than its number.
+
+    Sizes outside of the range of `of` are left out.
+    """
+    variants, above = [first], list[int]()
+    for limit, variant in larger:
+        if dims.low(of) > limit:
+            variants, above = [variant], []
+        elif dims.high(of) > limit:
+            variants.append(variant)
+            above.append(limit)
+    return Choice(tuple(variants), dims.written(of), tuple(above)) if above else Choice(tuple(variants))
+
+
+def products(rows: Dim, columns: int) -> Profiles:
+    """Return the profiles of a matrix product: large tiles where there are enough of them, else smaller ones."""
+    enough = max(_TILE // 2, _WORKGROUPS * _TILE * _TILE // columns)
+    large = choice(rows, "tiles64", (enough, "tiles128"))
+    return {name: large if name in _BIG_TILES else Choice(("tiles64",)) for name in GPUS}
+
+
+def vector_products() -> Profiles:
+    """Return the profiles of a matrix-vector product: many invocations share a row's columns."""
+    return {name: Choice(("reduce8" if name in ("intel", "mobile") else "reduce32",)) for name in GPUS}
+
+
+def attention() -> Profiles:
+    """Return the profiles of attention with many queries."""
+    return {name: Choice(("tiles256" if name in _BIG_TILES else "tiles128",)) for name in GPUS}
+
+
+def decode_attention(keys: Dim) -> Profiles:
+    """Return the profiles of attention with one query, which sees so many keys: slices where there are many."""
+    slices = ((256, "slices64"), (4096, "slices256"))
+    return {name: choice(keys, "keys256" if name in _BIG_TILES else "keys128", *slices) for name in GPUS}
+
+
+def convolutions() -> Profiles:
+    """Return the profiles of a convolution: a workgroup shares what it reads."""
+    return dict.fromkeys(GPUS, Choice(("tiles64",)))
+
+
+def norms() -> Profiles:
+    """Return the profiles of norms: a workgroup for each row."""
+    return {name: Choice(("lanes256" if name in _BIG_TILES else "lanes64",)) for name in GPUS}
