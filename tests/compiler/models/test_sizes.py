@@ -87,7 +87,7 @@ def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:
         raise AssertionError("a size was tried")
 
     with pytest.raises(BadModel, match="no kernel for NonMaxSuppression"):
-        sizes.settle(made, None, {}, refused.value, attempt)
+        sizes.settle(made, {}, refused.value, attempt)
 
 
 def test_a_batch_that_nothing_needs_is_one() -> None:
