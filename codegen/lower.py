@@ -156,7 +156,8 @@ def symbols(graph: Graph, dispatches: Sequence[Dispatch]) -> dict[str, Symbol]:
     Raises UnsupportedOperator if a size may be too large for an index.
     """
     result: dict[str, Symbol] = {}
-    for symbol in (s for d in _sizes(graph, dispatches) for s in dims.with_rules(d)):
+    sizes = (dims.bounded(d) for d in _sizes(graph, dispatches) if isinstance(d, dims.Expr))
+    for symbol in (s for d in sizes for s in dims.with_rules(d)):
         if symbol.high > _LARGEST:
             raise UnsupportedOperator(f"the size {symbol} may be {symbol.high}, more than {_LARGEST}")
         if result.setdefault(symbol.name, symbol) != symbol:
@@ -173,7 +174,8 @@ def _sizes(graph: Graph, dispatches: Sequence[Dispatch]) -> Iterator[Dim]:
     for node in graph.nodes:
         yield from node.sizes
     for d in dispatches:
-        yield from (d.kernel.flops, d.kernel.times, *(size for groups in d.kernel.grid for size in groups.of))
+        yield from (d.kernel.flops, d.kernel.times)
         yield from (place.offset for place in d.places.values())
-        yield from (size for other in d.kernel.others for groups in other.grid for size in groups.of)
+        parts = (part for variant in (d.kernel, *d.kernel.others) for part in variant.chain)
+        yield from (size for part in parts for groups in part.grid for size in groups.of)
         yield from (size for touched in d.kernel.touched.values() for size in touched)

@@ -145,7 +145,7 @@ class _Operand:
         """Return what these nodes read that depends on positions alone, for the longest text."""
         nodes = self._of_rows
         before = [n for n in self.nodes if n not in set(nodes)]
-        read = {v for n in nodes for v in n.reads} & {v for n in before for v in n.outputs}
+        read = {v for n in nodes for v in n.reads if v is not None and self.graph.producer(v) in before}
         sizes = {self.tokens.name: self.tokens.high}
         results = evaluate.compute(self.graph, before, {}, sizes, keep=read)
         return {v: results[v] for v in read}

@@ -21,6 +21,7 @@ from intaglio.compiler.ir.values import TensorType, Value, known
 from intaglio.compiler.rewrite.elementwise_chains import spelled
 
 P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 64))
+S = dim(Symbol("S", 0, 599))
 ROWS = [{"P": 0, "T": 5}, {"P": 7, "T": 1}, {"P": 55, "T": 9}]
 STEPS = [{"P": 0}, {"P": 7}, {"P": 63}]
 WIDTH = 24
@@ -207,6 +208,14 @@ LAYERS = {
     "attention, one row, eight heads share keys": Layer(lambda: attention(1, 600, 16, 64, share=8), "Attention"),
     "attention, one row, seven wide heads share keys": Layer(
         lambda: attention(1, P + 1, 7, 128, past=P, share=7, cap=1.5), "Attention", STEPS
+    ),
+    "attention, one row, slices of keys": Layer(
+        lambda: attention(1, S + 1, 12, 64, past=S, share=6), "Attention", [{"S": n} for n in (0, 63, 64, 255, 599)]
+    ),
+    "attention, one row, slices of a window": Layer(
+        lambda: attention(1, S + 1, 4, 40, past=S, share=2, window=130, bias="key"),
+        "Attention",
+        [{"S": n} for n in (1, 129, 130, 500)],
     ),
     "attention, one row, a window that does not fit": Layer(
         lambda: attention(1, 4500, 4, 8, past=4499, share=2, window=2100), "Attention"
