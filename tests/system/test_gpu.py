@@ -37,7 +37,7 @@ def test_the_pace_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoding(keys: int, count: int) -> None:
         clock[0] += 5 + count
 
-    assert decode.pace(decoding, 128) == pytest.approx(1)
+    assert decode.pace(decoding, 32, 128) == pytest.approx(1)
 
 
 def test_weights_repeat_and_small_ones_stay(tmp_path: Path) -> None:
