@@ -56,6 +56,7 @@ def in_slices(node: Node, of: Attention[Value], variant: dict[str, Any], keys: D
     results = Value(f"{node.output.name}.results", TensorType("f32", (_most(keys, size) * heads, 4 * _d4(of))))
     softmax = Value(f"{node.output.name}.softmax", TensorType("f32", (_most(keys, size) * heads, 2)))
     return variant | {
+        "label": f"attention_slices_{4 * _d4(of)}",
         "writes": {"results": results, "softmax": softmax},
         "vec4": frozenset({"q", "k", "v", "results"}),
         "then": (_merge(node, of, keys, size, results, softmax),),
