@@ -108,8 +108,8 @@ def test_a_builders_folder_without_the_section(tmp_path: Path) -> None:
 
 
 IMAGES = {
-    "scattered": "rows = Gather(table, input_ids) there = Equal(input_ids, image) at = NonZero(there) places = Transpose(at)"
-    " inputs_embeds = ScatterND(rows, places, image_features)",
+    "scattered": "rows = Gather(table, input_ids) there = Equal(input_ids, image) at = NonZero(there)"
+    " places = Transpose(at) inputs_embeds = ScatterND(rows, places, image_features)",
     "chosen": "rows = Gather(table, input_ids) there = Equal(input_ids, image) where = Unsqueeze(there, last)"
     " more = Concat<axis=0>(image_features, none) sum = ReduceSum(more, first) images = Expand(sum, one)"
     " inputs_embeds = Where(where, images, rows)",
