@@ -19,6 +19,7 @@ from intaglio.runtime.plan import Choice
 GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
 _TILE = 128
+_FEW = 8  # rows of x
 _WORKGROUPS = 64  # that keep a GPU busy, with tiles that are large enough to hide latency themselves
 
 Profiles = dict[str, Choice]
@@ -40,15 +41,25 @@ def choice(of: Dim, first: str, *larger: tuple[int, str]) -> Choice:
 
 
 def products(rows: Dim, columns: int) -> Profiles:
-    """Return the profiles of a matrix product: large tiles where there are enough of them, else smaller ones."""
+    """Return the profiles of a matrix product.
+
+    A few rows are as one row. Of more, a workgroup has a tile: a large one where there are enough of them, else a small
+    one.
+    """
     enough = max(_TILE // 2, _WORKGROUPS * _TILE * _TILE // columns)
-    large = choice(rows, "tiles64", (enough, "tiles128"))
-    return {name: large if name in _BIG_TILES else Choice(("tiles64",)) for name in GPUS}
+    large = choice(rows, "slices32", (_FEW, "tiles64"), (enough, "tiles128"))
+    small = choice(rows, "slices32", (_FEW, "tiles64"))
+    return {name: large if name in _BIG_TILES else small for name in GPUS}
+
+
+def windowed_products() -> Profiles:
+    """Return the profiles of a convolution that is a matrix product."""
+    return dict.fromkeys(GPUS, Choice(("tiles64",)))
 
 
 def vector_products() -> Profiles:
     """Return the profiles of a matrix-vector product: many invocations share a row's columns."""
-    return {name: Choice(("reduce8" if name in ("intel", "mobile") else "reduce32",)) for name in GPUS}
+    return {name: Choice(("slices8" if name in ("intel", "mobile") else "slices32",)) for name in GPUS}
 
 
 def attention() -> Profiles:
