@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+Weights = Callable[[tuple[int, ...]], np.ndarray]
 NARROW = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -28,8 +29,11 @@ NARROW = {
 }
 
 
-def write(config: Mapping[str, Any], folder: Path, seed: int = 0) -> None:
-    """Write model.onnx, its weights and config.json into a folder, which must exist. `config`: fields of NARROW."""
+def write(config: Mapping[str, Any], folder: Path, seed: int = 0, weight: Weights | None = None) -> None:
+    """Write model.onnx, its weights and config.json into a folder, which must exist. `config`: fields of NARROW.
+
+    weight: the f32 array of a shape, in the place of random numbers.
+    """
     # The examples are programs, not a package: they find each other beside themselves.
     examples = str(Path(__file__).parent.parent / "examples")
     if examples not in sys.path:
@@ -37,7 +41,8 @@ def write(config: Mapping[str, Any], folder: Path, seed: int = 0) -> None:
     from llama_graph import decoder
 
     random = np.random.default_rng(seed)
-    weights = {n: (random.standard_normal(s) / s[-1] ** 0.5).astype(np.float32) for n, s in _shapes(config).items()}
+    weight = weight or (lambda shape: (random.standard_normal(shape) / shape[-1] ** 0.5).astype(np.float32))
+    weights = {name: weight(shape) for name, shape in _shapes(config).items()}
     with (folder / "model.onnx_data").open("wb") as data:
         onnx.save(decoder(weights, config, data), folder / "model.onnx")
     (folder / "config.json").write_text(json.dumps(config))

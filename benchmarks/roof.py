@@ -29,8 +29,9 @@ from benchmarks.lines.count import counted, of_weights
 from intaglio.runtime import designs_file, plan_file
 from intaglio.runtime.instruments import provenance
 from intaglio.runtime.instruments.provenance import Graph
-from intaglio.runtime.plan import Plan, Step
+from intaglio.runtime.plan import Dispatch, Plan
 from intaglio.runtime.sizes import workgroups
+from intaglio.runtime.tuning import of_class
 
 CHAINS, ILP = 5, 4  # cycles of an operation; operations of an invocation that do not wait for each other
 FLIGHT = 256  # bytes of a lane
@@ -99,23 +100,28 @@ class Work:
 def works(
     folder: Path, plan: Plan, graph: Graph, program: str, symbols: Mapping[str, int], registers: Mapping[str, int]
 ) -> list[Work]:
-    """The dispatches of a program, in order. registers: of a lane, by kernel."""
+    """The dispatches of a program, in order. registers: of a lane, by kernel.
+
+    Of the dispatches of a step the first does the step's work; those that follow only take the time of a dispatch.
+    """
     loads: dict[str, tuple[dict[int, float], int]] = {}
     result = []
     for i, step in enumerate(plan.programs[program].steps):
-        flops, moved = graph.cost(plan, program, i, symbols)
-        if step.kernel not in loads:
-            loads[step.kernel] = _loads(folder, plan, step)
-        size = prod(choices.workgroup(folder, plan, step.kernel))
-        groups = prod(workgroups(step.grid, symbols))
-        own = registers.get(step.kernel, REGISTERS)
-        result.append(Work(step.kernel, groups, size, flops, moved, *loads[step.kernel], own))
+        work = graph.cost(plan, program, i, symbols)
+        for d in step.at(symbols):
+            if d.kernel not in loads:
+                loads[d.kernel] = _loads(folder, plan, d)
+            size = prod(choices.workgroup(folder, plan, d.kernel))
+            groups = prod(workgroups(d.grid, symbols))
+            own = registers.get(d.kernel, REGISTERS)
+            result.append(Work(d.kernel, groups, size, *work, *loads[d.kernel], own))
+            work = 0, 0
     return result
 
 
-def _loads(folder: Path, plan: Plan, step: Step) -> tuple[dict[int, float], int]:
+def _loads(folder: Path, plan: Plan, of: Dispatch) -> tuple[dict[int, float], int]:
     """What is read of the lines of weights, by the bytes of a line, and what a lane has in flight."""
-    uses = counted(folder, plan, step.kernel, step.buffers, step.grid)
+    uses = counted(folder, plan, of.kernel, of.buffers, of.grid)
     shares = of_weights(uses)
     return {line: shares[WARP, line] for _, line in shares}, max((use.flight for use in uses), default=16)
 
@@ -154,7 +160,7 @@ def estimates(folder: Path, registers: Mapping[str, int], symbols: Mapping[str, 
     values = {name: min(max(low, symbols.get(name, low)), high) for name, (low, high) in plan.symbols.items()}
     for program in plan.programs:
         for name, chip in CHIPS.items():
-            chosen = choices.chosen(plan, chip.adapter_class)
+            chosen = of_class(plan, chip.adapter_class)
             yield estimate(program, name, works(folder, chosen, graph, program, values, registers))
 
 

@@ -156,7 +156,8 @@ def symbols(graph: Graph, dispatches: Sequence[Dispatch]) -> dict[str, Symbol]:
     Raises UnsupportedOperator if a size may be too large for an index.
     """
     result: dict[str, Symbol] = {}
-    for symbol in (s for d in _sizes(graph, dispatches) for s in dims.with_rules(d)):
+    sizes = (dims.bounded(d) for d in _sizes(graph, dispatches) if isinstance(d, dims.Expr))
+    for symbol in (s for d in sizes for s in dims.with_rules(d)):
         if symbol.high > _LARGEST:
             raise UnsupportedOperator(f"the size {symbol} may be {symbol.high}, more than {_LARGEST}")
         if result.setdefault(symbol.name, symbol) != symbol:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from intaglio.codegen.shader import Shader
+from intaglio.compiler.ir.dims import written
 from intaglio.compiler.ir.values import TensorType
 
 _STEPS = 8  # a name lists up to this many steps of a tail
@@ -70,5 +71,5 @@ def _read(i: int) -> _Detail:
 
 def _shape(type: TensorType) -> str:
     """Return the sizes after leading ones: 1500x384, 8xpast_new_tokens."""
-    text = "x".join(re.sub(r"\W+", "_", str(d)) for d in type.shape)
+    text = "x".join(re.sub(r"\W+", "_", str(written(d))) for d in type.shape)
     return re.sub(r"^(1x)+(?=.)", "", text)

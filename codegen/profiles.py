@@ -67,9 +67,10 @@ def attention() -> Profiles:
     return {name: Choice(("tiles256" if name in _BIG_TILES else "tiles128",)) for name in GPUS}
 
 
-def decode_attention() -> Profiles:
-    """Return the profiles of attention with one query."""
-    return {name: Choice(("keys256" if name in _BIG_TILES else "keys128",)) for name in GPUS}
+def decode_attention(keys: Dim) -> Profiles:
+    """Return the profiles of attention with one query, which sees so many keys: slices where there are many."""
+    slices = ((256, "slices64"), (4096, "slices256"))
+    return {name: choice(keys, "keys256" if name in _BIG_TILES else "keys128", *slices) for name in GPUS}
 
 
 def convolutions() -> Profiles:

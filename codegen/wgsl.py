@@ -112,7 +112,7 @@ def size(d: Dim) -> str:
     if not isinstance(d, Expr):
         return f"{int(d)}u"
     text = ""
-    for symbol, factor in d.terms:
+    for symbol, factor in sorted(d.terms, key=lambda term: term[1] < 0):  # a u32 has no sign
         term = " * ".join(f"dims.{s.name}" for s in symbol.factors) + (f" * {abs(factor)}u" if abs(factor) != 1 else "")
         text += (" - " if factor < 0 else " + " if text else "") + term
     if d.constant:

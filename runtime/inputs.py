@@ -11,7 +11,7 @@ from intaglio.runtime.contract import FREE, PLAIN
 from intaglio.runtime.limits import WORD
 from intaglio.runtime.memory import numpy
 from intaglio.runtime.plan import SEEN, Buffer, Plan
-from intaglio.runtime.sizes import evaluate_size
+from intaglio.runtime.sizes import evaluate_size, line
 
 # Types of ml_dtypes, which is not needed here, with those of numpy that hold them.
 _NARROW = {"bfloat16": np.float32, "int4": np.int8, "uint4": np.uint8}
@@ -64,21 +64,29 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _sizes(plan: Plan, buffer: Buffer, array: np.ndarray) -> dict[str, int]:
-    """The symbols that are dimensions of a buffer, with the sizes that the array has there."""
-    dims = zip(buffer.shape, array.shape, strict=False)
-    return {d: size for d, size in dims if isinstance(d, str) and d in plan.symbols}
+    """The symbols that give the dimensions of a buffer, with the values that give the shape of the array."""
+    lines = ((line(d), size) for d, size in zip(buffer.shape, array.shape, strict=False))
+    return {of[1]: (size - of[2]) // of[0] for of, size in lines if of and of[0] > 0 and of[1] in plan.bound}
 
 
 def _check_range(plan: Plan, buffer: Buffer, array: np.ndarray) -> None:
     """Refuse a size that the bundle was not compiled for, with the option that allows it."""
     for axis, (d, size) in enumerate(zip(buffer.shape, array.shape, strict=False)):
-        low, high = plan.symbols.get(d, (size, size)) if isinstance(d, str) else (size, size)
-        if size and str(d).startswith(FREE) and not low <= size <= high:
+        of = line(d)
+        if not size or not of or not of[1].startswith(FREE) or of[1] not in plan.bound:
+            continue
+        step, symbol, rest = of
+        low, high = (step * end + rest for end in plan.bound[symbol])
+        where = f"input {buffer.name}: axis {axis} is {size}"
+        if size > high or size < low:
             option = f"--bind {buffer.name}.{axis}={min(low, size)}..{max(high, size)}"
-            raise ValueError(
-                f"input {buffer.name}: axis {axis} is {size}; this bundle was compiled for {low} to {high}; "
-                f"compile it with {option}"
-            )
+            compiled = f"this bundle was compiled for {low} to {high}"
+            if size < low:
+                raise ValueError(f"{where}; {compiled}; if the model takes it, compile it with {option}")
+            raise ValueError(f"{where}; {compiled}; compile it with {option}")
+        if (size - rest) % step:
+            takes = f"multiples of {step}" if not rest else f"{low}, {low + step}, {low + 2 * step}, ..."
+            raise ValueError(f"{where}; this model takes {takes} up to {high}")
 
 
 def _check(name: str, buffer: Buffer, array: np.ndarray, values: Mapping[str, int], fixable: bool) -> None:

@@ -16,7 +16,7 @@ from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.limits import DEFAULT_LIMITS, PIECE, TEXELS, TIERS, WORD
 from intaglio.runtime.plan import ACCESS, DTYPES, KINDS, SEEN, Buffer, Dispatch, File, Kernel, Plan, Program, Step
-from intaglio.runtime.sizes import Grid, Rule, largest, symbols_of
+from intaglio.runtime.sizes import Grid, Rule, largest, magnitude, symbols_of
 
 FORMAT = "intaglio-2"
 _EXACT = 1 << 53  # runtimes may compute rules in 64-bit floats
@@ -221,7 +221,7 @@ def _check_symbols(plan: Plan) -> None:
         if rule := plan.rules.get(name):
             names = {symbol for size in rule.of for symbol in symbols_of(size)}
             expect(names <= earlier.keys(), f"symbol {name!r}: its rule names a symbol that does not come before it")
-            fits = rule.per > 0 and largest(rule.of, earlier) < _EXACT
+            fits = rule.per > 0 and magnitude(rule.of, earlier) < _EXACT
             expect(fits, f"symbol {name!r}: expected `per` above 0, and a product of `of` below {_EXACT}")
         earlier[name] = low, high
 

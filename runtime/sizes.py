@@ -43,6 +43,15 @@ def _terms(size: str) -> tuple[tuple[int, str], ...]:
     return tuple(terms)
 
 
+def line(size: Size) -> tuple[int, str, int] | None:
+    """(factor, symbol, constant) of a size with one symbol, such as "4*n_n+1"; None for others."""
+    terms = () if isinstance(size, int) else _terms(size)
+    symbols = [(factor, symbol) for factor, symbol in terms if symbol]
+    if len(symbols) != 1:
+        return None
+    return *symbols[0], sum(factor for factor, symbol in terms if not symbol)
+
+
 def symbols_of(size: Size) -> set[str]:
     """The symbols in a size; raises BadBundle if it is malformed."""
     return set() if isinstance(size, int) else {symbol for _, symbol in _terms(size)} - {""}
@@ -62,6 +71,14 @@ def workgroups(grid: Grid, symbols: Mapping[str, int]) -> tuple[int, ...]:
     """The number of workgroups: a number, or ceil(product(of) / per)."""
     return tuple(
         d if isinstance(d, int) else -(-math.prod(evaluate_size(s, symbols) for s in d["of"]) // d["per"]) for d in grid
+    )
+
+
+def magnitude(sizes: tuple[Size, ...], ranges: Mapping[str, tuple[int, int]]) -> int:
+    """A bound on the absolute value of a product of sizes."""
+    return math.prod(
+        abs(size) if isinstance(size, int) else sum(abs(f) * (ranges[s][1] if s else 1) for f, s in _terms(size))
+        for size in sizes
     )
 
 

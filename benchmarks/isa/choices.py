@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
-from intaglio.runtime.limits import TIERS
-from intaglio.runtime.plan import Plan
+from intaglio.runtime.plan import Plan, Step
 from intaglio.runtime.sizes import Grid, workgroups
-from intaglio.runtime.tuning import with_variants
+from intaglio.runtime.tuning import of_class
 
 CPU = "cpu"  # the class that runs a plan as it was compiled
-# A profile is judged without subgroups: on GPUs that have them in another size, these variants are not chosen.
-GRANTED = tuple(tier for tier in TIERS if tier != "subgroups")
 _SIZE = re.compile(r"@workgroup_size\(([^)]*)\)")
 
 
@@ -26,7 +22,7 @@ class Chosen:
 
     problem, variant: what it computes, and how; both are "" where there is one way only. workgroup: invocations along
     x, y, z. buffers: those of the first dispatch, by binding. grids: those of all dispatches. classes: of adapters that
-    run it. dispatches: program -> how often it runs, in the first of the classes.
+    run it. dispatches: program -> in how many of its steps it runs, or may run, in the first of the classes.
     """
 
     kernel: str
@@ -45,53 +41,45 @@ class Chosen:
 
 def classes(plan: Plan) -> tuple[str, ...]:
     """The classes of adapters that a bundle has choices for."""
-    return (CPU, *(name for name in plan.profiles if name != CPU))
-
-
-def chosen(plan: Plan, adapter_class: str) -> Plan:
-    """The whole plan with the variants that a class runs."""
-    return with_variants(plan, plan.profiles.get(adapter_class, {}), GRANTED)
+    return (CPU, *(name for name in plan.classes if name != CPU))
 
 
 def choices(bundle: Path, plan: Plan, names: Iterable[str], every: bool = False) -> list[Chosen]:
     """The kernels that these classes run, in the order of the steps, each once.
 
-    every: the other variants follow, with no class and no dispatch.
+    every: the other variants follow, with no class.
     """
     result: dict[str, Chosen] = {}
     for name in names:
-        of_class = chosen(plan, name)
-        for kernel in of_class.used:
-            choice = result.get(kernel) or _choice(bundle, of_class, kernel)
-            result[kernel] = replace(choice, classes=(*choice.classes, name))
+        for own in _chosen(bundle, of_class(plan, name), _running):
+            before = result.get(own.kernel, own)
+            result[own.kernel] = replace(before, classes=(*before.classes, name))
     if every:
-        for choice in _others(bundle, plan):
-            result.setdefault(choice.kernel, choice)
+        for other in _chosen(bundle, plan, lambda step: step.variants):
+            result.setdefault(other.kernel, other)
     return list(result.values())
 
 
-def _choice(bundle: Path, plan: Plan, kernel: str) -> Chosen:
-    steps = [(name, s) for name, program in plan.programs.items() for s in program.steps if s.kernel == kernel]
-    alternatives = next((step.alternatives for _, step in steps if step.alternatives), None)
-    return Chosen(
-        kernel,
-        alternatives.problem if alternatives else "",
-        alternatives.variant if alternatives else "",
-        workgroup(bundle, plan, kernel),
-        steps[0][1].buffers,
-        tuple(step.grid for _, step in steps),
-        dispatches=dict(Counter(name for name, _ in steps)),
-    )
+def _running(step: Step) -> Iterable[str]:
+    """The variants that a step runs, at some sizes."""
+    if step.choice:
+        return step.choice.variants
+    return (step.alternatives.variant if step.alternatives else "",)
 
 
-def _others(bundle: Path, plan: Plan) -> Iterator[Chosen]:
-    for program in plan.programs.values():
-        for step in program.steps:
-            if not step.alternatives:
-                continue
-            for variant, (kernel, grid) in step.alternatives.others.items():
-                size = workgroup(bundle, plan, kernel)
-                yield Chosen(kernel, step.alternatives.problem, variant, size, step.buffers, (grid,))
+def _chosen(bundle: Path, plan: Plan, variants: Callable[[Step], Iterable[str]]) -> list[Chosen]:
+    """The kernels of these variants of each step."""
+    result: dict[str, Chosen] = {}
+    for program, of in plan.programs.items():
+        for step in of.steps:
+            problem = step.alternatives.problem if step.alternatives else ""
+            for variant in variants(step):
+                for d in step.dispatches(variant):
+                    size = workgroup(bundle, plan, d.kernel)
+                    own = result.setdefault(d.kernel, Chosen(d.kernel, problem, variant, size, d.buffers, (), (), {}))
+                    counts = own.dispatches | {program: own.dispatches.get(program, 0) + 1}
+                    result[d.kernel] = replace(own, grids=(*own.grids, d.grid), dispatches=counts)
+    return list(result.values())
 
 
 def workgroup(bundle: Path, plan: Plan, kernel: str) -> tuple[int, ...]:

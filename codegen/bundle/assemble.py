@@ -303,7 +303,7 @@ def _symbols(graphs: Mapping[str, Graph], dispatches: Mapping[str, Sequence[Disp
 
 
 def _rule(rule: dims.Rule) -> Rule:
-    return Rule(tuple(map(dims.written, rule.of)), rule.per)
+    return Rule(tuple(map(dims.by_name, rule.of)), rule.per)
 
 
 def _grid(kernel: Kernel) -> Grid:

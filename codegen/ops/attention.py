@@ -7,6 +7,7 @@ from typing import Any
 
 from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
+from intaglio.codegen.ops.attention_keys import by_keys, span
 from intaglio.codegen.ops.attention_steps import added, changes, in_steps, position_bias
 from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
@@ -22,7 +23,6 @@ _KEYS = 4  # keys that an invocation processes at a time
 _DECODE = {"lanes64x8": (64, 8), "lanes16x4": (16, 4), "lanes32x4": (32, 4), "lanes256x2": (256, 2)}
 _GROUPS = {"group16": 16, "group64": 64}  # invocations, if a workgroup computes all heads that share their keys
 _TOGETHER = 8  # up to this many heads, so that their results fit workgroup memory
-_MEMORY_OF_LANE = 85  # bytes, so that AMD's 128 KB serve 1,536 lanes at a time
 _BLOCK = 2048  # up to this many weights of keys are in workgroup memory
 _HEAD = 256  # the widest head
 
@@ -62,31 +62,9 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
         tile, grid = max(1, 16 // together), (groups(heads, per=together),)
         variants |= {name: variant(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
         variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
-    variants |= {f"keys{lanes}": _keys(of, lanes) for lanes in (128, 256)}
-    kernel = _kernel("attention_decode", node, of, {"heads": heads})
-    return kernel.with_variants(_problem(kernel, "1"), variants, profiles.decode_attention())
-
-
-def _keys(of: Attention[Value], lanes: int) -> dict[str, Any]:
-    """Return a variant whose lanes read neighbouring vec4s of keys, for several heads that have the same keys."""
-    group = _together(of, lanes)
-    consts = {"group": group, "slice": None}
-    return {
-        "template": "attention_keys",
-        "grid": (groups(of.heads, per=group),),
-        "workgroup": (lanes,),
-        "consts": consts,
-    }
-
-
-def _together(of: Attention[Value], lanes: int) -> int:
-    """Return how many heads with the same keys a workgroup computes: up to 4, for which registers suffice, or all."""
-    d4, shared = dims.fixed(of.q.shape[-1]) // of.heads // 4, of.heads // of.kv_heads
-    bytes = 16 * (lanes + d4) + 4 * (lanes // 8 + 1)  # of workgroup memory for each head
-    limit = min(WORKGROUP_MEMORY, _MEMORY_OF_LANE * lanes)
-    possible = [n for n in range(1, _TOGETHER + 1) if shared % n == 0 and n * bytes <= limit]
-    few = max(n for n in possible if n <= 4)
-    return few if few > 1 else possible[-1]
+    kernel = _kernel("attention_decode", node, of, {})
+    variants |= by_keys(node, of)
+    return kernel.with_variants(_problem(kernel, "1"), variants, profiles.decode_attention(span(of)))
 
 
 def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
@@ -139,6 +117,7 @@ def _of_rows(of: Attention[Value]) -> dict[str, Any]:
     return {
         "rows": wgsl.size(q.shape[-2]),
         "causal": past is not None,
+        "ahead": past is not None and dims.high(past + q.shape[-2] - of.k.shape[-2]) > 0,
         "past": wgsl.size(past) if past is not None else "",
         "q_stride4": q.shape[-1] // 4,
     }

@@ -223,8 +223,9 @@ def _axes(node: Node, slid: list[Window], places: tuple[Dim, ...], wide: int) ->
 
 def tap(window: Window) -> dict[str, Any]:
     """Return the parameters of a window for the template lib/window."""
-    names = ("kernel", "stride", "dilation", "before")
-    return {name: getattr(window, name) for name in names} | {"size": wgsl.size(window.size)}
+    names = ("kernel", "stride", "dilation")
+    before = window.before if isinstance(window.before, int) else f"i32({wgsl.size(window.before)})"
+    return {name: getattr(window, name) for name in names} | {"before": before, "size": wgsl.size(window.size)}
 
 
 def _weight(node: Node, deep: int, high: int) -> tuple[list[Kernel], Operand]:

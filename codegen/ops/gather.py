@@ -95,8 +95,8 @@ def resample(node: Node, of: Resample[Value]) -> Kernel:
     consts = {
         "size": wgsl.size(size),
         "inner": wgsl.size(wgsl.strides(x.shape)[axis]),
-        "entries": x.shape[axis],
-        "count": places.shape[0],
+        "entries": wgsl.size(x.shape[axis]),
+        "count": wgsl.size(places.shape[0]),
         "taps": places.shape[1],
     }
     reads = {"x": operand(x), "places": operand(places), "weights": operand(weights)}

@@ -43,7 +43,8 @@ def _deform_conv(op: GraphBuilder, node: Node) -> list[Value] | None:
 def _places(*slid: Window) -> np.ndarray:
     """Where each tap of each window lies: [taps, rows, columns, 2]."""
     steps = [
-        w.stride * np.arange(fixed(w.count))[None] + w.dilation * np.arange(w.kernel)[:, None] - w.before for w in slid
+        w.stride * np.arange(fixed(w.count))[None] + w.dilation * np.arange(w.kernel)[:, None] - fixed(w.before)
+        for w in slid
     ]
     (a, rows), (b, columns) = (s.shape for s in steps)
     y = np.broadcast_to(steps[0][:, None, :, None], (a, b, rows, columns))

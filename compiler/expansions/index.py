@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.compiler.expansions.place import numbers
-from intaglio.compiler.ir.dims import Dim, NotLinear, low, plain
+from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import DTYPES, Value, known
@@ -45,10 +45,6 @@ def _repeated(op: GraphBuilder, size: Dim, pair: tuple[int, int], mode: str) -> 
     if isinstance(size, int):
         return op.integers(*np.pad(np.arange(size), pair, mode))
     before, after = pair
-    if mode == "reflect" and low(size) <= max(pair):
-        raise NotLinear(
-            f"a reflection of {max(pair)} elements may be longer than the {plain(size)} elements of an axis"
-        )
     at = op.Range(*(op.constant(known([d], ())) for d in (-before, size + after, 1)))
     last = op.constant(known([size - 1], ()))
     if mode == "wrap":

@@ -46,14 +46,16 @@ def _to_real(length: int) -> np.ndarray:
 
 
 def _stft(op: GraphBuilder, node: Node) -> list[Value] | None:
-    """Frames are gathered, weighted by the window, and transformed."""
-    (size, step, count), window = frames(node), node.input(2)
-    if not isinstance(count, int) or count * size > _MOST:
+    """Frames are the windows of a convolution, whose weight is the window times the roots of unity."""
+    (size, step, count), signal, window = frames(node), node.inputs[0], node.input(2)
+    bins, parts = fixed(node.output.shape[2]), fixed(signal.shape[2])
+    if 4 * size * size > _MOST:
         return None
-    starts = step * np.arange(count)
-    cut = op.Gather(node.inputs[0], op.constant(starts[:, None] + np.arange(size)), axis=1)
-    cut = op.Mul(cut, op.Reshape(window, op.integers(-1, 1))) if window is not None else cut
-    return [op.DFT(cut, None, op.constant(np.array(2)), onesided=node.attrs.get("onesided", 1))]
+    roots = _roots(size, inverse=False)[:, :parts, :bins].transpose(2, 3, 1, 0)
+    weight = op.constant(roots.reshape(2 * bins, parts, size).astype(DTYPES[signal.dtype]))
+    weight = op.Mul(weight, window) if window is not None else weight
+    y = op.Conv(op.Transpose(signal, perm=[0, 2, 1]), weight, strides=[step])
+    return [op.Reshape(op.Transpose(y, perm=[0, 2, 1]), op.dimensions(signal.shape[0], count, bins, 2))]
 
 
 EXPANSIONS = {"DFT": _dft, "STFT": _stft}

@@ -8,7 +8,6 @@ and (n/2)/3 is n/6. A comparison is true if it is true over the whole declared r
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import operator
 import re
@@ -17,10 +16,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
+from intaglio.compiler.ir import polynomials
 from intaglio.runtime.contract import FREE
 
 _LONGEST = 60  # characters of the name of a derived symbol
-_MOST_CORNERS = 6  # symbols of an expression whose bounds are searched
+_UNKNOWN = -(1 << 63)  # a bound that says nothing
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Symbol:
     @property
     def factors(self) -> tuple[Symbol, ...]:
         """The symbols whose product this is; itself if it is not a product."""
-        if self.rule is None or self.rule.per != 1:
+        if self.rule is None or len(self.rule.of) == 1:
             return (self,)
         return tuple(of.terms[0][0] for of in self.rule.of)
 
@@ -73,16 +73,16 @@ class Expr:
 
     @property
     def low(self) -> int:
-        least = self.constant + sum(c * (s.low if c > 0 else s.high) for s, c in self.terms)
-        return least if not self._correlated else max(least, _bound(self))
+        least, _ = _by_term(self)
+        return max(least, _bound(self)) if self.correlated else least
 
     @property
     def high(self) -> int:
-        most = self.constant + sum(c * (s.high if c > 0 else s.low) for s, c in self.terms)
-        return most if not self._correlated else min(most, -_bound(-self))
+        _, most = _by_term(self)
+        return min(most, -_bound(-self)) if self.correlated else most
 
     @property
-    def _correlated(self) -> bool:
+    def correlated(self) -> bool:
         """Whether terms may not reach their bounds together: one follows from another and they differ in sign."""
         signs = {c > 0 for _, c in self.terms}
         return len(signs) > 1 and any(s.rule for s, _ in self.terms)
@@ -105,8 +105,10 @@ class Expr:
         """The exact quotient. Raises NotLinear if the division leaves a rest, or may leave one."""
         if isinstance(other, Expr):
             return _divided(self, other)
-        if other == 0 or any(c % other for _, c in self.terms) or self.constant % other:
-            raise NotLinear(f"the quotient ({plain(self)}) / ({plain(other)})")
+        if other == 0:
+            raise NotLinear(f"the quotient ({plain(self)}) / 0")
+        if any(c % other for _, c in self.terms) or self.constant % other:
+            raise NotMultiple(f"the quotient ({plain(self)}) / ({plain(other)})", self, abs(other))
         return _normal({s: c // other for s, c in self.terms}, self.constant // other)
 
     def __rfloordiv__(self, other: int) -> Dim:
@@ -136,6 +138,22 @@ Monomial = tuple[Symbol, ...]  # a product of symbols in order; () is 1
 
 class NotLinear(ArithmeticError):
     """The result of an operation on dimensions is not a linear expression."""
+
+
+class TooSmall(NotLinear):
+    """A size may be less than an operator needs."""
+
+    def __init__(self, what: str, size: Dim, least: int) -> None:
+        super().__init__(what)
+        self.size, self.least = size, least
+
+
+class NotMultiple(NotLinear):
+    """A size may not be a multiple of the number that an operator needs."""
+
+    def __init__(self, what: str, size: Expr, of: int) -> None:
+        super().__init__(what)
+        self.size, self.of = size, of
 
 
 def _normal(coefficients: Mapping[Symbol, int], constant: int) -> Dim:
@@ -184,39 +202,14 @@ def _quotient(of: Expr, per: int) -> Dim:
 
 
 def _multiplied(a: Expr, b: Expr) -> Dim:
-    product: dict[Monomial, int] = {}
-    for (m, x), (n, y) in itertools.product(_polynomial(a).items(), _polynomial(b).items()):
-        key = tuple(sorted((*m, *n)))
-        product[key] = product.get(key, 0) + x * y
-    return _expression(product)
+    return _expression(polynomials.product(_polynomial(a), _polynomial(b)))
 
 
 def _divided(a: Expr, b: Expr) -> Dim:
-    """Return the exact quotient of two polynomials, by long division."""
-    rest, divisor = _polynomial(a), _polynomial(b)
-    first = max(divisor, key=_degree)
-    quotient: dict[Monomial, int] = {}
-    while rest:
-        leading = max(rest, key=_degree)
-        left = list(leading)
-        for symbol in first:
-            if symbol not in left:
-                raise NotLinear(f"the quotient ({plain(a)}) / ({plain(b)})")
-            left.remove(symbol)
-        factor, over = divmod(rest[leading], divisor[first])
-        if over:
-            raise NotLinear(f"the quotient ({plain(a)}) / ({plain(b)})")
-        quotient[tuple(left)] = factor
-        for monomial, c in divisor.items():
-            key = tuple(sorted((*left, *monomial)))
-            rest[key] = rest.get(key, 0) - factor * c
-            if not rest[key]:
-                del rest[key]
+    quotient = polynomials.quotient(_polynomial(a), _polynomial(b))
+    if quotient is None:
+        raise NotLinear(f"the quotient ({plain(a)}) / ({plain(b)})")
     return _expression(quotient)
-
-
-def _degree(monomial: Monomial) -> tuple[int, list[str]]:
-    return len(monomial), [s.name for s in monomial]
 
 
 def _polynomial(d: Dim) -> dict[Monomial, int]:
@@ -240,8 +233,10 @@ def _product_symbol(factors: Monomial) -> Symbol:
 
 def _words(of: Expr) -> str:
     """Return an expression as a part of a name, such as n_plus_3."""
-    text = "_plus_".join((f"{c}_" if c != 1 else "") + s.name.removeprefix(FREE) for s, c in of.terms)
-    return text + (f"_plus_{of.constant}" if of.constant else "")
+    parts = [(c, f"{abs(c)}_" * (abs(c) != 1) + s.name.removeprefix(FREE)) for s, c in of.terms]
+    parts += [(of.constant, str(abs(of.constant)))] if of.constant else []
+    text = "".join(f"_{'minus' if c < 0 else 'plus'}_{part}" for c, part in parts)
+    return text.removeprefix("_plus_").removeprefix("_")
 
 
 def _name(text: str) -> str:
@@ -257,19 +252,16 @@ def _bound(d: Expr) -> int:
     Every quotient floor(x / p) lies within (x - p + 1) / p and x / p. With these in its place the expression is a
     polynomial; if it is linear in each symbol, it is smallest at a corner of their ranges.
     """
-    unknown = -(1 << 63)
     polynomial: dict[Monomial, Fraction] = {}
     for monomial, c in _polynomial(d).items():
         if len(monomial) > 1 and sum(s.rule is not None for s in monomial) > 1:
-            return unknown
+            return _UNKNOWN
         for key, x in _relaxed(monomial, c).items():
-            polynomial[key] = polynomial.get(key, Fraction(0)) + x
-    symbols = sorted({s for m, c in polynomial.items() if c for s in m})
-    if len(symbols) > _MOST_CORNERS or any(len(set(m)) < len(m) or any(s.rule for s in m) for m in polynomial):
-        return unknown
-    corners = itertools.product(*((s.low, s.high) for s in symbols))
-    values = (dict(zip(symbols, corner, strict=True)) for corner in corners)
-    return math.ceil(min(sum(c * math.prod(v.get(s, 0) for s in m) for m, c in polynomial.items()) for v in values))
+            polynomials.added(polynomial, key, x)
+    if any(s.rule for m in polynomial for s in m):
+        return _UNKNOWN
+    least = polynomials.least(polynomial)
+    return _UNKNOWN if least is None else least
 
 
 def _relaxed(monomial: Monomial, factor: int | Fraction) -> dict[Monomial, Fraction]:
@@ -282,13 +274,30 @@ def _relaxed(monomial: Monomial, factor: int | Fraction) -> dict[Monomial, Fract
     numerator = rule.of[0] - (rule.per - 1 if factor > 0 else 0)
     for m, c in _polynomial(numerator).items():
         for key, x in _relaxed(tuple(sorted((*m, *others))), Fraction(factor) * c / rule.per).items():
-            result[key] = result.get(key, Fraction(0)) + x
+            polynomials.added(result, key, x)
     return result
 
 
 def written(d: Dim) -> int | str:
-    """Return `d` as a plan has it: a number, or a sum over names of symbols."""
-    return _sum(d, lambda symbol: symbol.name) if isinstance(d, Expr) else int(d)
+    """Return `d` as a plan has it: a number, or a sum over names of symbols; see `bounded`."""
+    return by_name(bounded(d)) if isinstance(d, Expr) else int(d)
+
+
+def by_name(d: Expr) -> str:
+    """Return `d` as a sum over names of symbols."""
+    return _sum(d, lambda symbol: symbol.name)
+
+
+def bounded(d: Expr) -> Expr:
+    """Return `d` with the bounds that are seen term by term: a symbol of its own if those of the sum are closer."""
+    if not d.correlated or _by_term(d) == (d.low, d.high):
+        return d
+    return dim(Symbol(_name(f"size_{_words(d)}"), max(d.low, 0), d.high, Rule((d,))))
+
+
+def _by_term(d: Expr) -> tuple[int, int]:
+    ends = [sorted((c * s.low, c * s.high)) for s, c in d.terms]
+    return d.constant + sum(low for low, _ in ends), d.constant + sum(high for _, high in ends)
 
 
 def _sum(d: Expr, name: Callable[[Symbol], str]) -> str:

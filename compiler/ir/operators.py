@@ -129,9 +129,9 @@ class Attention(Operator[T]):
     """softmax(q kᵀ * scale + bias + mask) v of token rows: q [1, T, heads * head_dim], k and v [1, S, kv_heads *
     head_dim].
 
-    past: query t sees the keys up to `past` + t, or all keys if `past` is None. window: query t sees only the last
-    `window` of these. cap: scores become tanh(score / cap) * cap. bias: only with `past`. scored, masked, weighed:
-    expressions of "acc" for scores, masked scores and weights.
+    past: query t sees the keys up to `past` + t, which may lie after the last key, or all keys if `past` is None.
+    window: query t sees only the last `window` of these. cap: scores become tanh(score / cap) * cap. bias: only with
+    `past`. scored, masked, weighed: expressions of "acc" for scores, masked scores and weights.
     """
 
     q: T

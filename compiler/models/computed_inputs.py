@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import TensorType, Value, known
@@ -19,12 +20,13 @@ def fill(graph: Graph, value: Value, number: int = 1) -> None:
 
 
 def count(graph: Graph, value: Value, first: int = 0) -> None:
-    """Replace an input [tokens] or [1, tokens] by the positions `first`, `first` + 1, ..."""
+    """Replace an input whose last axis is the tokens by the positions `first`, `first` + 1, ..."""
     tokens = value.shape[-1]
     ends = tuple(graph.constant(known([d], ())) for d in (first, tokens + first, 1))
     counted = graph.value("positions", TensorType("i64", (tokens,)))
     graph.add(Node("Range", ends, (counted,), {}, ("positions",)))
-    _replace(graph, value, Node("Reshape", (counted, _shape(graph, value)), ()))
+    op = "Reshape" if dims.product(value.shape[:-1]) == 1 else "Expand"
+    _replace(graph, value, Node(op, (counted, _shape(graph, value)), ()))
 
 
 def _shape(graph: Graph, value: Value) -> Value:

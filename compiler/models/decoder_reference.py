@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.compiler.models import decoder_inputs
+from intaglio.compiler.models import embedding as embeddings
+from intaglio.compiler.models.embedding import EMBED
 from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32, inlined
 from intaglio.compiler.reader import external_data
 from intaglio.runtime.contract import LOGITS, NEW_TOKENS, PAST, TOKENS
@@ -19,16 +21,30 @@ class DecoderReference:
     """The reference of the decoder in `file`.
 
     sizes: of named cache dimensions. vocabulary: the width of the logits, if it is known. encoder: whether it has an
-    encoder. Raises BadModel.
+    encoder. embedding: the file of a separate embedding. Raises BadModel.
     """
 
     def __init__(
-        self, file: Path, sizes: Mapping[str, int], vocabulary: int | None = None, encoder: bool = False
+        self,
+        file: Path,
+        sizes: Mapping[str, int],
+        vocabulary: int | None = None,
+        encoder: bool = False,
+        embedding: Path | None = None,
     ) -> None:
         model, folder = external_data.opened(file)
         self._model, self._sizes, self._vocabulary = in_f32(model), sizes, vocabulary
-        fixed = decoder_inputs.inputs(self._model, encoder).fixed
+        self._embedding, self._wires = (None, {}) if embedding is None else self._opened(embedding)
+        fixed = decoder_inputs.inputs(self._model, encoder, embedded=self._wires).fixed
         self.parts = {DECODE: Part(inlined(self._model, fixed), folder)}
+        if self._embedding is not None:
+            self.parts[EMBED] = self._embedding
+
+    def _opened(self, embedding: Path) -> tuple[Part, dict[str, str]]:
+        model, folder = external_data.opened(embedding)
+        ranks = {o.name: len(o.type.tensor_type.shape.dim) for o in model.graph.output}
+        model = in_f32(model)
+        return Part(inlined(model, embeddings.inputs(model)[1]), folder), embeddings.wires(self._model, ranks)
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
@@ -52,5 +68,9 @@ class DecoderReference:
         self, ids: np.ndarray, run: Run, rows: np.ndarray | None = None, encoded: Arrays | None = None
     ) -> dict[str, Observed]:
         """Run the decoder on the tokens `ids` [1, n], an encoder's rows and its other outputs by name."""
-        feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes)
-        return {DECODE: Observed(run(DECODE, feeds), {NEW_TOKENS: ids.shape[1]})}
+        sizes, observed, embedded = {NEW_TOKENS: ids.shape[1]}, {}, {}
+        if self._embedding is not None:
+            observed[EMBED] = Observed(run(EMBED, embeddings.feeds(self._embedding.model, ids)), sizes)
+            embedded = {name: observed[EMBED].values[output] for name, output in self._wires.items()}
+        feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes, embedded)
+        return observed | {DECODE: Observed(run(DECODE, feeds), sizes)}

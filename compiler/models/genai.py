@@ -15,16 +15,19 @@ from intaglio.compiler.models.layout import Layout
 from intaglio.compiler.reader import load
 
 NAME = "genai_config.json"
+_PARTS = ("encoder", "decoder", "embedding")
 _SEARCH = ("temperature", "top_k", "top_p", "repetition_penalty")
 
 
 @dataclass(frozen=True)
 class Builder:
-    """The files and settings of a folder of the builder. Only Whisper has an `encoder`. `config` and `generation` have
-    the keys of transformers. `sizes` has the sizes of named cache dimensions."""
+    """The files and settings of a folder of the builder. Only Whisper has an `encoder`, and only decoders that were
+    written without their embedding have an `embedding`. `config` and `generation` have the keys of transformers.
+    `sizes` has the sizes of named cache dimensions."""
 
     decoder: Path
     encoder: Path | None
+    embedding: Path | None
     config: dict[str, Any]
     generation: dict[str, Any]
     sizes: dict[str, int]
@@ -34,7 +37,7 @@ def files(layout: Layout) -> dict[str, Path]:
     """Return the .onnx files by part, which may still be missing, or {} if the builder did not write the folder."""
     path = layout.find(NAME)
     model = read_json(path).get("model") if path else None
-    parts = {part: model.get(part) for part in ("encoder", "decoder")} if isinstance(model, dict) else {}
+    parts = {part: model.get(part) for part in _PARTS} if isinstance(model, dict) else {}
     names = {part: section.get("filename") for part, section in parts.items() if isinstance(section, dict)}
     return {part: path.parent / name for part, name in names.items() if path and isinstance(name, str)}
 
@@ -55,7 +58,8 @@ def read(layout: Layout) -> Builder | None:
         bands, frames = _spectrogram(encoder)
         sizes = {"num_mel_bins": bands, "max_source_positions": frames // 2}
         config |= sizes | {"max_target_positions": model.get("context_length")}
-    return Builder(_file(folder, model, "decoder"), encoder, config, generation, _sizes(model["decoder"]))
+    embedding = _file(folder, model, "embedding") if "embedding" in model else None
+    return Builder(_file(folder, model, "decoder"), encoder, embedding, config, generation, _sizes(model["decoder"]))
 
 
 def _sizes(decoder: dict[str, Any]) -> dict[str, int]:

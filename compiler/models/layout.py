@@ -19,15 +19,21 @@ BELOW = "onnx"  # the folder of a hub's .onnx files
 FULL = "fp32"  # the dtype of a name without a suffix
 _LONG = 60  # characters of a path in a message that lists more
 ALIASES = {"q8": "quantized", "f32": "fp32", "f16": "fp16"}
-ENCODER, DECODER, MODEL = PARTS = ("encoder", "decoder", "model")
+ENCODER, DECODER, MODEL, EMBED = PARTS = ("encoder", "decoder", "model", "embed_tokens")
 
 # Part of a model -> the roles of the files that can be it, the preferred one first.
 _ROLES = {
     ENCODER: ("encoder_model",),
     DECODER: ("decoder_model_merged", "decoder_model"),
     MODEL: ("model", "decoder_model_merged", "decoder_model"),
+    EMBED: ("embed_tokens", "prepare_inputs_embeds"),
 }
-_NAME = re.compile(r"(decoder_with_past_model|decoder_model_merged|decoder_model|encoder_model|model)(?:_(\w+))?\.onnx")
+_TOGETHER = {ENCODER: (ENCODER, DECODER), DECODER: (ENCODER, DECODER), MODEL: (MODEL, EMBED), EMBED: (MODEL, EMBED)}
+_OPTIONS = {MODEL: DECODER}  # a part that --dtype names differently if it is not alone
+_NAME = re.compile(
+    r"(decoder_with_past_model|decoder_model_merged|decoder_model|encoder_model|embed_tokens|prepare_inputs_embeds|model)"
+    r"(?:_(\w+))?\.onnx"
+)
 _DATA = re.compile(r"(.*\.onnx)[._]data.*")  # of external data, as exporters name it
 
 
@@ -142,7 +148,9 @@ class Layout:
         whole = self.has(ENCODER) and (not self.named or self.has(DECODER))
         if whole and (not self.named or self.named[0].startswith(("encoder", "decoder"))):
             return {part: self.file(part) for part in (ENCODER, DECODER)}
-        return {MODEL: self.named[1] if self.named else self.file(MODEL)}
+        model = {MODEL: self.named[1] if self.named else self.file(MODEL)}
+        embedding = self.has(EMBED) and (not self.named or self.is_named(MODEL))
+        return model | ({EMBED: self.file(EMBED)} if embedding else {})
 
     def is_named(self, part: str) -> bool:
         """Return whether the user named the file of this part."""
@@ -163,13 +171,18 @@ class Layout:
         choices: dict[str, File] = {}
         for role in _ROLES[part]:
             choices = {**self.files.get(role, {}), **choices}
-        if not choices and part == MODEL and len(self.others) == 1:
-            choices = {self.others[0].dtype: self.others[0]}
+        if not choices and part == MODEL and len(self._unnamed) == 1:
+            choices = {self._unnamed[0].dtype: self._unnamed[0]}
         return choices
 
+    @property
+    def _unnamed(self) -> tuple[File, ...]:
+        """The files that could be the model although their names do not say so."""
+        return (*self.others, *(file for role in _ROLES[EMBED] for file in self.files.get(role, {}).values()))
+
     def _lack(self, part: str) -> str:
-        if part == MODEL and self.others:
-            names = [str(file.path) for file in self.others]
+        if part == MODEL and self._unnamed:
+            names = [str(file.path) for file in self._unnamed]
             return f"{self} holds {len(names)} .onnx files; name one of them, such as {names[0]}"
         names = " or ".join(f"{role}.onnx" for role in _ROLES[part])
         if part == MODEL and self.elsewhere:
@@ -180,20 +193,25 @@ class Layout:
         return f"{self} has no {names}; export the {part} too"
 
     def _sizes_of(self, part: str) -> str:
-        """Return as text the dtypes that all parts have, with sizes, or those of `part` if there is no common dtype."""
-        parts = [p for p in (ENCODER, DECODER) if self.has(p)] if part != MODEL else [MODEL]
-        choices = [self._choices(p) for p in parts if self._chosen(p) is None]
+        """Return as text the dtypes that all parts have, with sizes, or those of `part` if no choice is common."""
+        choices = [self._choices(p) for p in self._together(part) if self._chosen(p) is None]
         common = [dtype for dtype in choices[0] if all(dtype in c for c in choices)]
         sizes = {dtype: sum(c[dtype].size for c in choices) for dtype in common}
-        sizes = sizes or {dtype: file.size for dtype, file in self._choices(part).items()}
+        if len(sizes) < 2:
+            sizes = {dtype: file.size for dtype, file in self._choices(part).items()}
         return ", ".join(f"{dtype} ({size_text(size)})" for dtype, size in sizes.items())
 
     def _example(self, part: str) -> str:
-        smallest = min(self._choices(part).values(), key=lambda file: file.size).dtype
-        if part == MODEL:
-            return f"--dtype {smallest}"
-        each = (f"{p}={min(self._choices(p).values(), key=lambda f: f.size).dtype}" for p in (ENCODER, DECODER))
-        return f"--dtype {smallest} or --dtype {','.join(each)}"
+        smallest = {p: min(self._choices(p).values(), key=lambda file: file.size).dtype for p in self._together(part)}
+        if len(smallest) == 1:
+            return f"--dtype {smallest[part]}"
+        each = ",".join(f"{_OPTIONS.get(p, p)}={dtype}" for p, dtype in smallest.items())
+        common = smallest[part] if all(smallest[part] in self._choices(p) for p in smallest) else ""
+        return f"--dtype {common} or --dtype {each}" if common else f"--dtype {each}"
+
+    def _together(self, part: str) -> list[str]:
+        """Return the parts that are compiled together with `part`."""
+        return [p for p in _TOGETHER[part] if self.has(p)]
 
 
 def _listing(folder: Path) -> dict[str, int]:
@@ -225,10 +243,10 @@ def _dtypes(text: str | None) -> dict[str, str]:
 def _by_part(text: str) -> Iterator[tuple[str, str]]:
     for choice in text.split(","):
         part, _, dtype = choice.rpartition("=")
-        name = part.partition("_")[0]
-        if not dtype or (part and name not in PARTS):
+        names = [p for p in PARTS if p.partition("_")[0] == part.partition("_")[0]] if part else [""]
+        if not dtype or not names:
             raise BadModel(f"--dtype {text}: expected a dtype such as q4, or encoder=fp32,decoder=q4")
-        yield name, ALIASES.get(dtype, dtype)
+        yield names[0], ALIASES.get(dtype, dtype)
 
 
 def size_text(count: int) -> str:

@@ -9,7 +9,7 @@ from typing import Self
 
 from intaglio.compiler.models import genai, tokenizer_files
 from intaglio.compiler.models.encoder import pooling
-from intaglio.compiler.models.layout import File, Layout
+from intaglio.compiler.models.layout import EMBED, File, Layout
 from intaglio.runtime.contract import ENCODER, PLAIN
 
 # The files for each purpose, the preferred one first.
@@ -44,6 +44,8 @@ def models(layout: Layout) -> dict[str, File]:
     named = genai.files(layout)
     if not named:
         return layout.sources()
+    if "embedding" not in named and "encoder" not in named and layout.has(EMBED):
+        named["embedding"] = layout.file(EMBED).path
     files = (*layout.others, *(file for by_dtype in layout.files.values() for file in by_dtype.values()))
     sizes = {file.path: file.size for file in files}
     return {part: File(path, "", sizes.get(path, 0)) for part, path in named.items()}

@@ -1,7 +1,8 @@
 """What a mask hides from attention and what it adds to scores, if it is computed from sizes alone.
 
-The mask is evaluated for several sizes. What it hides must be what a causal mask hides, perhaps within a window. What
-it adds elsewhere must depend only on the head and either on the key or on the key's distance from the query.
+The mask is evaluated for several sizes. A query must see the keys up to its own or up to a number of keys after it,
+perhaps within a window. What the mask adds there must depend only on the head and either on the key or on the key's
+distance from the query.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ _masks: WeakKeyDictionary[Graph, dict[object, Attributes]] = WeakKeyDictionary()
 def explained(graph: Graph, mask: Value, heads: int, queries: Dim, keys: Dim, exact: bool = False) -> Attributes:
     """Return a mask [.., queries, keys] as attributes of Attention, or None if attributes cannot express it.
 
-    past: keys - queries if query t sees no key after past + t; None if the mask hides nothing. window: the number of
-    keys up to past + t that query t sees, if limited. bias: a PositionBias, if the mask adds something. A bias may
-    differ from the mask by a number for each query, which a softmax ignores, unless it must be `exact`. Results are
-    cached, because layers have equal masks.
+    past: query t sees no key after past + t, its own key or one that lies a fixed number of keys ahead; None if the
+    mask hides nothing and adds nothing. window: the number of keys up to past + t that query t sees, if limited. bias:
+    a PositionBias, if the mask adds something. A bias may differ from the mask by a number for each query, which a
+    softmax ignores, unless it must be `exact`. Results are cached, because layers have equal masks.
     """
     nodes = graph.ancestors(mask)
     leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
@@ -55,7 +56,7 @@ def explained(graph: Graph, mask: Value, heads: int, queries: Dim, keys: Dim, ex
         samples = _samples(graph, mask, sorted(symbols), queries, keys)
         results[key] = None if any(s.high > _LARGEST for s in symbols) else _attributes(graph, samples, heads, exact)
     result = results[key]
-    return result if result is None or result["past"] is None else result | {"past": keys - queries}
+    return result if result is None or result["past"] is None else result | {"past": result["past"] + keys - queries}
 
 
 def _computation(nodes: list[Node], value: Value) -> object:
@@ -73,7 +74,7 @@ def _computation(nodes: list[Node], value: Value) -> object:
 class _Sample:
     """Some rows of a mask for one set of sizes: numbers [heads, rows, keys], bool or f32.
 
-    own: for each row, the key at the query's own position, which is the last one that it may see.
+    own: for each row, the key at the query's own position.
     """
 
     numbers: np.ndarray
@@ -90,15 +91,32 @@ class _Sample:
         """The numbers that are added to the scores of visible keys."""
         return np.where(self.hidden | (self.numbers.dtype == bool), 0, self.numbers).astype(np.float32)
 
-    def seen(self, window: int) -> np.ndarray:
-        """Return what a causal mask with a window leaves visible, bool[rows, keys]."""
-        key, own = np.arange(self.numbers.shape[-1]), self.own[:, None]
-        return (key <= own) & (key > own - window)
+    def range(self) -> tuple[int, int | None]:
+        """Return how many keys after its own one a query sees, and how many keys up to there; None if all.
 
-    def places(self, by: str) -> np.ndarray:
+        The first row shows the keys that lie ahead, the last row those before.
+        """
+        first, last = (np.flatnonzero(~self.hidden[-1, row]) for row in (0, -1))
+        if not first.size or not last.size:
+            return 0, None
+        ahead = max(0, int(first[-1] - self.own[0]))
+        return ahead, int(self.own[-1] + ahead - last[0] + 1) if last[0] else None
+
+    def seen(self, ahead: int, window: int | None) -> np.ndarray:
+        """Return what a mask with such a range leaves visible, bool[rows, keys]."""
+        key, last = np.arange(self.numbers.shape[-1]), self.own[:, None] + ahead
+        return (key <= last) & (key > last - window) if window is not None else key <= last
+
+    def places(self, by: str, ahead: int) -> np.ndarray:
         """Return the columns of a position bias, [rows, keys]."""
         keys = np.arange(self.numbers.shape[-1])[None]
-        return np.maximum(self.own[:, None] - keys, 0) if by == "distance" else keys
+        return np.maximum(self.own[:, None] + ahead - keys, 0) if by == "distance" else keys
+
+    def by_distance(self, ahead: int) -> np.ndarray:
+        """Return what is added to keys by their distance from the last key that a query may see, [heads, distances]."""
+        after = self.own[0] + 1
+        first, last = self.added[:, 0, after : after + ahead], self.added[:, -1]
+        return np.concatenate([first[:, ::-1], last[:, ::-1]], axis=1)
 
 
 def _samples(graph: Graph, mask: Value, symbols: list[Symbol], queries: Dim, keys: Dim) -> Iterator[_Sample]:
@@ -122,52 +140,56 @@ def _samples(graph: Graph, mask: Value, symbols: list[Symbol], queries: Dim, key
 
 def _attributes(graph: Graph, samples: Iterator[_Sample], heads: int, exact: bool) -> Attributes:
     first = next(samples)
-    width = first.numbers.shape[-1]
-    window = int((~first.hidden[-1, -1]).sum())
-    biases = _biases(first, heads, window == width, exact)
-    causal, everywhere, plain = True, True, True
+    ahead, window = first.range()
+    biases = _biases(first, heads, ahead, window is None, exact)
+    plain, everywhere = True, True
     for sample in itertools.chain([first], samples):
-        causal = causal and bool((sample.hidden == ~sample.seen(window)).all())
         everywhere = everywhere and not sample.hidden.any()
         plain = plain and bool((np.abs(sample.added) <= _VISIBLE).all())
         biases = [] if plain else [bias for bias in biases if bias.fits(sample)]
-        if not (causal or (everywhere and plain)) or not (plain or biases):
+        if (sample.hidden == sample.seen(ahead, window)).any() or not (plain or biases):
             return None
-    limit = {"window": window} if window < width else {}
-    if not causal:
-        return {"past": None}
+    limit = {"window": window} if window is not None else {}
     if plain:
-        return {"past": 0} | limit
-    table = graph.constant(np.broadcast_to(biases[0].table, (heads, width)).copy(), "position_bias")
-    return {"past": 0, "bias": PositionBias(table, biases[0].by)} | limit
+        return {"past": None} if everywhere else {"past": ahead} | limit
+    table = biases[0].table
+    constant = graph.constant(np.broadcast_to(table, (heads, table.shape[1])).copy(), "position_bias")
+    return {"past": ahead, "bias": PositionBias(constant, biases[0].by)} | limit
 
 
 @dataclass(frozen=True)
 class _Bias:
-    """A possible bias: table f32[heads or 1, positions]. free: it may differ by a number for each query."""
+    """A possible bias: table f32[heads or 1, positions], for queries that see `ahead` keys after their own one.
+
+    free: it may differ by a number for each query.
+    """
 
     table: np.ndarray
     by: str
+    ahead: int
     free: bool = False
 
     def fits(self, sample: _Sample) -> bool:
         """Return whether the mask adds this bias."""
         added, hidden = sample.added, sample.hidden
-        differences = added - self.table[:, sample.places(self.by)]
+        differences = added - self.table[:, sample.places(self.by, self.ahead)]
         if self.free:
             differences = differences - np.take_along_axis(differences, sample.own[None, :, None], axis=-1)
         allowed = _PRECISION * max(1, float(np.abs(added).max()))
         return bool((np.abs(differences) <= allowed)[np.broadcast_to(~hidden, differences.shape)].all())
 
 
-def _biases(longest: _Sample, heads: int, whole: bool, exact: bool) -> list[_Bias]:
-    """Return the biases that fit the last row of the longest sample, the most exact first.
+def _biases(longest: _Sample, heads: int, ahead: int, whole: bool, exact: bool) -> list[_Bias]:
+    """Return the biases that fit the first and the last row of the longest sample, the most exact first.
 
-    whole: whether that row shows all keys; otherwise it does not tell what other keys have.
+    whole: whether the last row shows all keys; otherwise it does not tell what other keys have.
     """
     by_key = longest.added[:, -1]
     if len(by_key) not in (1, heads):
         return []
-    by_distance = by_key[:, ::-1]
-    free = [] if exact else [_Bias(by_distance - by_distance[:, :1], "distance", free=True)]
-    return [*([_Bias(by_key, "key")] if whole else []), _Bias(by_distance, "distance"), *free]
+    biases = [_Bias(by_key, "key", ahead)] if whole else []
+    if longest.own[0] < 0:  # there are fewer keys than queries
+        return biases
+    by_distance = longest.by_distance(ahead)
+    free = [] if exact else [_Bias(by_distance - by_distance[:, [ahead]], "distance", ahead, free=True)]
+    return [*biases, _Bias(by_distance, "distance", ahead), *free]

@@ -15,7 +15,8 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir import dims
+from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import OPSET, Node, operands
@@ -23,6 +24,7 @@ from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.ir.values import DTYPES, Origin, TensorType, Value
 from intaglio.compiler.reader import contrib, enum_attributes, onnx_functions
 from intaglio.compiler.reader.control import CONTROL, MOST_UNROLLED, Scope
+from intaglio.compiler.reader.free_sizes import MAX_UNBOUND, narrowed, size_of
 from intaglio.compiler.reader.operators import how
 from intaglio.compiler.reader.opsets import OLDEST, normalise
 from intaglio.compiler.reader.pointers import refuse_pointer
@@ -30,8 +32,6 @@ from intaglio.compiler.reader.tensors import array, attribute
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.types import element
 from intaglio.runtime.contract import FREE
-
-MAX_UNBOUND = 1024  # the largest size of a dynamic dimension that is not bound
 
 _LOST = Value("", TensorType("f32", ()))  # the output of a node that was refused
 
@@ -41,6 +41,13 @@ _VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
 
 class _LostError(Exception):
     """A node reads the output of a node that was refused."""
+
+
+class _NarrowError(Exception):
+    """A node needs narrower free sizes, by label."""
+
+    def __init__(self, sizes: dict[str, range]) -> None:
+        self.sizes = sizes
 
 
 def read(path: Path) -> ModelProto:
@@ -68,7 +75,8 @@ def load(
     """The graph of an ONNX model.
 
     folder: of external data. shapes: replace the declared shapes of inputs, by name. bind: by name, an int
-    or a Dim that fixes a dimension, a range that limits it, or an array that fixes an input.
+    or a Dim that fixes a dimension, a range that limits it, or an array that fixes an input. A free size is narrower
+    than its range if the model needs that.
     Raises BadModel, and UnsupportedOperator for operators that are not supported and for sizes that depend on data.
     """
     if any(isinstance(text, bytes) for g in (model.graph, *model.functions) for text in _names(g)):
@@ -83,7 +91,12 @@ def load(
         raise BadModel(f"opset {opset} does not exist; export the model again")
     if opset > OPSET:
         raise UnsupportedOperator(f"opset {opset} is not supported; export the model with opset {OPSET} or older")
-    return Loader(Graph(name), opset, folder, shapes or {}, bind or {}).main(model.graph)
+    narrow: dict[str, range] = {}
+    while True:
+        try:
+            return Loader(Graph(name), opset, folder, shapes or {}, bind or {}, narrow).main(model.graph)
+        except _NarrowError as e:
+            narrow |= e.sizes
 
 
 def free_inputs(model: ModelProto) -> list[onnx.ValueInfoProto]:
@@ -143,8 +156,10 @@ class Loader:
         folder: Path | None,
         shapes: Mapping[str, tuple[Dim, ...]],
         bind: Mapping[str, Any],
+        narrow: Mapping[str, range],
     ) -> None:
         self.graph, self.opset, self.folder, self.shapes, self.bind = graph, opset, folder, shapes, bind
+        self.narrow = narrow
         self.symbols: dict[str, Dim] = {}
         self.refusals = Refusals()
         self.unrolled = 0
@@ -197,14 +212,14 @@ class Loader:
                 raise BadModel(f"input {name} has the negative size {proto.dim_value}; export the model again")
             return proto.dim_value
         symbol = label(proto, name, axis)
-        sizes = self.bind.get(symbol, range(1, MAX_UNBOUND + 1))
+        sizes = self.narrow.get(symbol) or self.bind.get(symbol, range(1, MAX_UNBOUND + 1))
         if not isinstance(sizes, range):
             return sizes
         if symbol not in self.symbols:
             name = identifier(symbol)
-            while name in map(str, self.symbols.values()):
+            while any(symbol.name == name for size in self.symbols.values() for symbol in dims.symbols(size)):
                 name += "_"
-            self.symbols[symbol] = dim(Symbol(name, sizes.start, sizes.stop - 1))
+            self.symbols[symbol] = size_of(name, sizes)
         return self.symbols[symbol]
 
     def initializers(self, proto: GraphProto, scope: Scope) -> None:
@@ -247,6 +262,8 @@ class Loader:
             self.add(proto, source, scope)
             return
         except UnsupportedOperator as e:
+            if narrow := narrowed(e.__cause__, self.symbols, self.bind):
+                raise _NarrowError(narrow) from e
             self.refusals.add(e, proto.op_type if _is_standard(proto) else f"{proto.domain}.{proto.op_type}", source)
         except _LostError:
             pass
@@ -318,8 +335,9 @@ class Loader:
     def write_out(self, function: onnx.FunctionProto, node: Node, names: Sequence[str], scope: Scope) -> None:
         """Add the nodes that define `node` in its place."""
         source = node.sources[0]
-        loader = Loader(self.graph, _opset(function), self.folder, {}, {})
+        loader = Loader(self.graph, _opset(function), self.folder, {}, self.bind, self.narrow)
         loader.unrolled, loader.refusals, loader.named = self.unrolled, self.refusals, False
+        loader.symbols = self.symbols
         inner: Scope = ChainMap(dict(itertools.zip_longest(function.input, node.inputs)))
         for n in function.node:
             loader.node(n, source, inner)

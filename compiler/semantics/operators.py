@@ -159,8 +159,8 @@ def _attention(a: Attention[np.ndarray]) -> list[np.ndarray]:
         last = a.past + t
         if a.bias is not None:
             scores += a.bias.table[:, np.maximum(last - s, 0) if a.bias.by == "distance" else s]
-        window = k.shape[-2] if a.window is None else a.window
-        np.copyto(scores, -np.inf, where=(s > last) | (s <= last - window))
+        hidden = s > last if a.window is None else (s > last) | (s <= last - a.window)
+        np.copyto(scores, -np.inf, where=hidden)
     scores = expression(a.masked, [scores], []) if a.masked else scores
     weights = _softmax_of(scores, -1, out=scores)
     weights = expression(a.weighed, [weights], []) if a.weighed else weights

@@ -1,19 +1,23 @@
 """Resizing, axis by axis: the new size, and the old elements and weights that each new element is a mean of.
 
-Interpolation is separable and its coordinates are known at compile time, so every mode and every transformation of
-coordinates becomes a table of indices and weights.
+Interpolation is separable. Along an axis of a fixed size, every mode and every transformation of coordinates becomes a
+table of indices and weights. Along one of a dynamic size, coordinates are fractions, so that indices are exact.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim, NotLinear
+from intaglio.compiler.ir.dims import Dim, NotLinear, TooSmall
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.nodes import Node
+
+Scale = float | tuple[Dim, Dim]  # a number, or the new size and the old one if one of them is dynamic
+_SIMPLE = 1 << 10  # the largest denominator of a scale of a dynamic size
 
 
 @dataclass(frozen=True)
@@ -25,39 +29,60 @@ class Resized:
 
     size: Dim
     count: Dim
-    scale: float
+    scale: Scale
     roi: tuple[float, float] = (0.0, 1.0)
 
     @property
     def unchanged(self) -> bool:
-        return self.size == self.count and self.scale == 1 and self.roi == (0.0, 1.0)
+        return self.size == self.count and self.scale in (1, (self.size, self.size)) and self.roi == (0.0, 1.0)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its coordinates are known at compile time."""
+        return self.unchanged or (isinstance(self.size, int) and isinstance(self.scale, float))
 
 
 def resized(node: Node) -> list[Resized]:
     """How each axis of a Resize's input is resized. Raises BadModel, and NotLinear for dynamic sizes."""
-    shape, scales, sizes = node.inputs[0].shape, _known(node, 2), _known(node, 3)
+    shape = node.inputs[0].shape
     axes = node.attrs.get("axes") or list(range(len(shape)))
     if any(not -len(shape) <= a < len(shape) for a in axes):
         raise BadModel(f"the axes {axes} are outside of {node.inputs[0].type}")
     axes = [a % len(shape) for a in axes]
     cropped = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
     roi = _numbers(_known(node, 1), 2 * len(axes), -np.inf) if cropped else None
-    if scales is not None and sizes is None:
-        scales = _numbers(scales, len(axes), 0)
-    elif sizes is not None and scales is None:
-        sizes = _numbers(sizes, len(axes), 0)
-        scales = [_ratio(size, shape[a]) for a, size in zip(axes, sizes, strict=True)]
-        if (policy := node.attrs.get("keep_aspect_ratio_policy", "stretch")) != "stretch":
-            scale = min(scales) if policy == "not_larger" else max(scales)
-            scales, sizes = [scale] * len(axes), [int(scale * dims.fixed(shape[a]) + 0.5) for a in axes]
-    else:
-        raise BadModel("it needs either scales or sizes, and not both")
+    counts, scales = _counts(node, [shape[a] for a in axes])
     result = [Resized(d, d, 1.0) for d in shape]
     for i, axis in enumerate(axes):
         part = (float(roi[i]), float(roi[i + len(axes)])) if roi is not None else (0.0, 1.0)
-        count = int(sizes[i]) if sizes is not None else _scaled(shape[axis], scales[i])
-        result[axis] = Resized(shape[axis], count, float(scales[i]), part)
+        result[axis] = Resized(shape[axis], counts[i], scales[i], part)
     return result
+
+
+def _counts(node: Node, old: list[Dim]) -> tuple[list[Dim], list[Scale]]:
+    """The new size and the scale of each axis of an `old` size, by the scales or the sizes that the node has."""
+    scales, sizes = _known(node, 2), _known(node, 3)
+    if (scales is None) == (sizes is None):
+        raise BadModel("it needs either scales or sizes, and not both")
+    if sizes is None:
+        factors = _numbers(scales, len(old), 0).tolist()
+        return [_scaled(d, factor) for d, factor in zip(old, factors, strict=True)], factors
+    new: list[Dim] = [d if isinstance(d, dims.Expr) else int(d) for d in sizes]
+    if len(new) != len(old) or any(dims.high(d) < 1 for d in new):
+        raise BadModel(f"expected {len(old)} positive sizes, got {new}")
+    ratios = [_ratio(*pair) for pair in zip(new, old, strict=True)]
+    if (policy := node.attrs.get("keep_aspect_ratio_policy", "stretch")) == "stretch":
+        return new, ratios
+    factors = [number(ratio) for ratio in ratios]
+    factor = min(factors) if policy == "not_larger" else max(factors)
+    return [int(factor * dims.fixed(d) + 0.5) for d in old], [factor] * len(old)
+
+
+def number(scale: Scale) -> float:
+    """Return a scale as a number. Raises NotLinear if it depends on a dynamic size."""
+    if isinstance(scale, tuple):
+        raise NotLinear(f"the scale ({dims.plain(scale[0])}) / ({dims.plain(scale[1])})")
+    return scale
 
 
 def _known(node: Node, i: int) -> np.ndarray | None:
@@ -66,36 +91,73 @@ def _known(node: Node, i: int) -> np.ndarray | None:
         return None
     if value.const is None:
         raise NotLinear(f"{value.name} is computed at run time")
-    if value.const.dtype == object:
-        raise NotLinear(f"{value.name} depends on a dynamic size")
     return value.array.reshape(-1) if value.array.size else None
 
 
 def _numbers(numbers: np.ndarray | None, count: int, above: float) -> np.ndarray:
+    if numbers is not None and numbers.dtype == object:
+        raise NotLinear("a scale depends on a dynamic size")
     if numbers is None or len(numbers) != count or not (np.isfinite(numbers) & (numbers > above)).all():
         raise BadModel(f"expected {count} positive numbers for its scales, sizes or roi, got {numbers}")
     return numbers
 
 
-def _ratio(count: int, size: Dim) -> float:
-    if isinstance(size, dims.Expr):
-        raise NotLinear(f"the quotient {count} / ({dims.plain(size)})")
+def _ratio(count: Dim, size: Dim) -> Scale:
+    if count == size and dims.low(size) > 0:
+        return 1.0
+    if isinstance(size, dims.Expr) or isinstance(count, dims.Expr):
+        return count, size
     if size == 0:
         raise BadModel("it resizes an empty axis")
-    return count / size
+    return float(count / size)
 
 
 def _scaled(size: Dim, scale: float) -> Dim:
     if isinstance(size, dims.Expr):
-        if scale != int(scale):
-            raise NotLinear(f"the product {scale} * ({dims.plain(size)})")
-        return size * int(scale)
+        numerator, denominator = _fraction(scale)
+        return dims.floor(size * numerator, denominator)
     return int(size * scale)
+
+
+def _fraction(scale: float) -> tuple[int, int]:
+    """Return a scale, which is a rounded number, as a fraction. Raises NotLinear if it is not a simple one."""
+    fraction = Fraction(float(scale)).limit_denominator(_SIMPLE)
+    if abs(float(fraction) - scale) > 1e-6 * scale:
+        raise NotLinear(f"the scale {scale} of a dynamic size")
+    return fraction.numerator, fraction.denominator
+
+
+@dataclass(frozen=True)
+class Line:
+    """The coordinate (a i + b) / c of each new element i among the old ones."""
+
+    a: Dim
+    b: Dim
+    c: Dim
+
+
+def line(axis: Resized, node: Node) -> Line:
+    """The coordinates along an axis of a dynamic size. Raises NotLinear for those that are not supported."""
+    mode = node.attrs.get("coordinate_transformation_mode", "half_pixel")
+    new, old = axis.scale if isinstance(axis.scale, tuple) else _fraction(axis.scale)
+    if mode == "asymmetric":
+        return Line(old, 0, new)
+    if mode == "tf_half_pixel_for_nn":
+        return Line(old * 2, old, new * 2)
+    if mode in ("half_pixel", "pytorch_half_pixel"):
+        if mode == "pytorch_half_pixel" and dims.low(axis.count) < 2:
+            raise TooSmall(f"a resized axis of {dims.plain(axis.count)} elements may have one", axis.count, 2)
+        return Line(old * 2, old - new, new * 2)
+    if mode == "align_corners" and isinstance(axis.scale, tuple):
+        if dims.low(axis.count) < 2:
+            raise TooSmall(f"a resized axis of {dims.plain(axis.count)} elements may have one", axis.count, 2)
+        return Line(axis.size - 1, 0, axis.count - 1)
+    raise NotLinear(f"the coordinates {mode} along an axis of {dims.plain(axis.size)} elements")
 
 
 def coordinates(axis: Resized, mode: str) -> np.ndarray:
     """The coordinates of the new elements among the old ones."""
-    count, size, scale = dims.fixed(axis.count), dims.fixed(axis.size), axis.scale
+    count, size, scale = dims.fixed(axis.count), dims.fixed(axis.size), number(axis.scale)
     i = np.arange(count, dtype=np.float64)
     length = scale * size  # what the new axis would be as long as, were it not rounded
     start, end = axis.roi
@@ -132,7 +194,7 @@ def weighted(axis: Resized, node: Node) -> tuple[np.ndarray, np.ndarray]:
     """The old elements that each new one is a mean of, and their weights: both [count, taps]."""
     size, a = dims.fixed(axis.size), node.attrs.get("cubic_coeff_a", -0.75)
     kernel, reach = (lambda d: _cubic(d, a), 2) if node.attrs["mode"] == "cubic" else (_linear, 1)
-    shrunk = min(axis.scale, 1.0) if node.attrs.get("antialias") else 1.0
+    shrunk = min(number(axis.scale), 1.0) if node.attrs.get("antialias") else 1.0
     x = _coordinates(axis, node)[:, None]
     taps = 2 * int(np.ceil(reach / shrunk))
     places = np.floor(x).astype(np.int64) + np.arange(1 - taps // 2, 1 + taps // 2)

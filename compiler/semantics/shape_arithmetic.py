@@ -75,6 +75,15 @@ def _divide(node: Node, x: list[np.ndarray]) -> np.ndarray:
     return np.asarray(np.frompyfunc(one, 2, 1)(x[0], x[1]))
 
 
+def _modulo(node: Node, x: list[np.ndarray]) -> np.ndarray:
+    def one(a: Dim, b: Dim) -> Dim:
+        if isinstance(b, dims.Expr) or b <= 0 or (node.attrs.get("fmod") and dims.low(a) < 0):
+            raise DataDependent(f"the rest of {a} / {b}")
+        return a - dims.floor(a, b) * b
+
+    return np.asarray(np.frompyfunc(one, 2, 1)(x[0], x[1]))
+
+
 def _product(node: Node, x: list[np.ndarray]) -> np.ndarray:
     if x[0].ndim != 1 or (len(x) == 1 and node.attrs.get("noop_with_empty_axes")):
         raise DataDependent("a matrix of dynamic sizes is reduced")
@@ -95,6 +104,7 @@ ON_DIMS: dict[str, Callable[[Node, list[Any]], np.ndarray]] = {
     "Sub": lambda node, x: np.subtract(x[0].astype(object), x[1]),
     "Mul": lambda node, x: np.multiply(x[0].astype(object), x[1]),
     "Div": _divide,
+    "Mod": _modulo,
     "Neg": lambda node, x: -x[0],
     "Max": _pick(smaller=False),
     "Min": _pick(smaller=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim, NotLinear
+from intaglio.compiler.ir.dims import Dim, TooSmall
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import Value
@@ -64,26 +64,34 @@ def slices(node: Node) -> list[tuple[Dim, Dim, int]]:
             first, last, _ = slice(start, end, step).indices(size)
             count = max(0, math.ceil((last - first) / step))
         else:
-            raise NotLinear(f"a backward slice of the dynamic size {size}")
+            first, last = _clamped(start, size, 0, size - 1), _before(end, size)
+            count = dims.ceil(first - last, -step)
         if dims.low(count) < 0:
             if dims.high(count) > 0:
-                raise DataDependent(f"the slice {start}:{end} of {size}")
+                raise TooSmall(f"the slice {start}:{end} of {size} may be empty", last - first, 0)
             count = 0
         result[axis] = (first, count, step)
     return result
+
+
+def _before(index: Dim, size: Dim) -> Dim:
+    """Return the index before which a backward slice ends; -1 is before all elements."""
+    return -1 if dims.high(index + size) < 0 else _clamped(index, size, 0, size - 1)
 
 
 def _clamped(index: Dim, size: Dim, least: Dim, most: Dim) -> Dim:
     if dims.high(index) < 0:
         index = index + size
     elif dims.low(index) < 0:
-        raise DataDependent(f"index {index} may count from either end")
+        raise TooSmall(f"index {index} may count from either end", index, 0)
     if dims.low(index - most) >= 0:
         return most
     if dims.high(index - least) <= 0:
         return least
-    if dims.low(index - least) < 0 or (isinstance(index, int) and dims.high(index - most) > 0):
-        raise DataDependent(f"index {index} may lie outside of {size}")
+    if dims.low(index - least) < 0:
+        raise TooSmall(f"index {index} may lie outside of {size}", index - least, 0)
+    if isinstance(index, int) and dims.high(index - most) > 0:
+        raise TooSmall(f"index {index} may lie outside of {size}", most - index, 0)
     return index  # a symbolic index is taken as written: a table is as long as the longest sequence
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim, NotLinear
+from intaglio.compiler.ir.dims import Dim, NotLinear, TooSmall
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import TensorType, Value
@@ -60,8 +60,10 @@ def frames(node: Node) -> tuple[int, int, Dim]:
     step = _number(node.inputs[1], "step")
     if not isinstance(size, int):
         raise NotLinear(f"its frame length {size} is dynamic")
-    if step < 1 or size < 1 or dims.high(signal.shape[1] - size) < 0:
+    if step < 1 or size < 1 or (isinstance(signal.shape[1], int) and signal.shape[1] < size):
         raise BadModel(f"{signal.type} is too short for frames of {size} in steps of {step}")
+    if dims.low(signal.shape[1] - size) < 0:
+        raise TooSmall(f"a frame of {size} may be longer than {signal.type}", signal.shape[1] - size, 0)
     return size, step, dims.floor(signal.shape[1] - size, step) + 1
 
 

@@ -22,7 +22,7 @@ from intaglio.compiler.ir.nodes import OPSET, Node
 from intaglio.compiler.ir.operators import Linear, Recurrent, Resample, Write
 from intaglio.compiler.ir.values import DTYPES, TensorType, Value, type_of
 from intaglio.compiler.semantics import operators
-from intaglio.compiler.semantics.resize import resized
+from intaglio.compiler.semantics.resize import line, resized
 from intaglio.compiler.semantics.shapes import DataDependent, axis_of, broadcast, content, integers, paddings, slices
 from intaglio.compiler.semantics.spectrum import framed, transformed
 from intaglio.compiler.semantics.windows import assembled, convolved, pooled, unpooled
@@ -70,8 +70,16 @@ def _reshape(node: Node) -> list[TensorType]:
     elif fits := right != 0 and (isinstance(left, dims.Expr) or isinstance(right, dims.Expr) or left % right == 0):
         copied[copied.index(-1)] = left // right
     if not fits:
+        _need_multiples(x.type, target)
         raise BadModel(f"{x.type} cannot be reshaped to {target}")
     return [TensorType(x.dtype, tuple(copied))]
+
+
+def _need_multiples(type: TensorType, target: Sequence[Dim]) -> None:
+    """Raise NotMultiple if a size of the target is a quotient that leaves a rest."""
+    for symbol in (s for d in target for s in dims.with_rules(d)):
+        if symbol.rule is not None and symbol.rule.per > 1:
+            raise dims.NotMultiple(f"{type} is reshaped to {target}", symbol.rule.of[0], symbol.rule.per)
 
 
 def _cancelled(a: Sequence[Dim], b: Sequence[Dim]) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
@@ -120,8 +128,10 @@ def _split(node: Node) -> list[TensorType]:
         sizes = content(node.inputs[1], "the split")
     else:
         count = len(node.outputs)
-        each = -(-size // count) if isinstance(size, int) else size // count
+        each = dims.ceil(size, count)
         sizes = [each] * (count - 1) + [size - each * (count - 1)]
+        if isinstance(sizes[-1], dims.Expr) and dims.low(sizes[-1]) < 0:
+            raise dims.TooSmall(f"{dims.plain(size)} may not be enough for {count} parts", sizes[-1], 0)
     if len(sizes) != len(node.outputs) or any(dims.high(s) < 0 for s in sizes) or sum(sizes) != size:
         raise BadModel(f"{size} cannot be split into {len(node.outputs)} parts of {sizes}")
     return [TensorType(x.dtype, (*x.shape[:axis], s, *x.shape[axis + 1 :])) for s in sizes]
@@ -134,23 +144,35 @@ def _range(node: Node) -> list[TensorType]:
     if any(b is None for b in bounds):
         raise DataDependent("the bounds of the range are computed at run time")
     start, limit, delta = bounds
-    if isinstance(delta, dims.Expr) or isinstance(limit - start, dims.Expr):
+    if isinstance(delta, dims.Expr):
         count = (limit - start) // delta
+    elif isinstance(limit - start, dims.Expr) and delta:
+        count = dims.ceil((limit - start) * (1 if delta > 0 else -1), abs(delta))
     elif delta == 0 or not math.isfinite((limit - start) / delta):
         raise BadModel(f"the range from {start} to {limit} in steps of {delta} is infinite")
     else:
         count = max(0, math.ceil((limit - start) / delta))
     if dims.low(count) < 0:
-        raise DataDependent(f"the range from {start} to {limit} may be empty")
+        raise dims.TooSmall(f"the range from {start} to {limit} may be empty", count, 0)
     return [TensorType(node.inputs[0].dtype, (count,))]
 
 
 def _pad(node: Node) -> list[TensorType]:
     x = node.inputs[0]
+    if node.attrs.get("mode") == "reflect":
+        _need_enough(x.shape, paddings(node))
     shape = tuple(before + d + after for d, (before, after) in zip(x.shape, paddings(node), strict=True))
     if any(dims.high(d) < 0 for d in shape):
         raise BadModel(f"the padding {paddings(node)} removes more elements than {x.type} has")
     return [TensorType(x.dtype, shape)]
+
+
+def _need_enough(shape: tuple[Dim, ...], pads: Sequence[tuple[Dim, Dim]]) -> None:
+    """Raise TooSmall if a reflection may be longer than the elements of an axis."""
+    for d, pair in zip(shape, pads, strict=True):
+        for pad in pair:
+            if isinstance(d, dims.Expr) and pad != 0 and dims.low(d - pad) < 1:
+                raise dims.TooSmall(f"a reflection of {pad} elements may be longer than {dims.plain(d)}", d - pad, 1)
 
 
 def _transpose(node: Node) -> list[TensorType]:
@@ -159,6 +181,12 @@ def _transpose(node: Node) -> list[TensorType]:
     if sorted(perm) != list(range(len(x.shape))):
         raise BadModel(f"perm {list(perm)} is not a permutation of the axes of {x.type}")
     return [TensorType(x.dtype, tuple(x.shape[p] for p in perm))]
+
+
+def _flatten(node: Node) -> list[TensorType]:
+    x, axis = node.inputs[0], node.attrs.get("axis", 1)
+    at = len(x.shape) if axis == len(x.shape) else axis_of(axis, len(x.shape))
+    return [TensorType(x.dtype, (dims.product(x.shape[:at]), dims.product(x.shape[at:])))]
 
 
 def _tile(node: Node) -> list[TensorType]:
@@ -215,8 +243,11 @@ def _tuples(data: Value, indices: Value, batch: int) -> tuple[tuple[Dim, ...], t
 def _top_k(node: Node) -> list[TensorType]:
     x, numbers = node.inputs[0], integers(node.inputs[1], "the number")
     axis, k = axis_of(node.attrs.get("axis", -1), len(x.shape)), numbers[0] if len(numbers) == 1 else -1
-    if k < 0 or dims.high(x.shape[axis]) < k:
-        raise BadModel(f"its k is {numbers}, expected a number from 0 to {x.shape[axis]}")
+    size = x.shape[axis]
+    if k < 0 or (isinstance(size, int) and size < k):
+        raise BadModel(f"its k is {numbers}, expected a number from 0 to {size}")
+    if dims.low(size) < k:
+        raise dims.TooSmall(f"its k is {k}, which may be more than {dims.plain(size)}", size, k)
     shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
     return [TensorType(x.dtype, shape), TensorType("i64", shape)]
 
@@ -232,7 +263,11 @@ def _compress(node: Node) -> list[TensorType]:
 
 
 def _resize(node: Node) -> list[TensorType]:
-    return [TensorType(node.inputs[0].dtype, tuple(axis.count for axis in resized(node)))]
+    axes = resized(node)
+    for axis in axes:
+        if not axis.is_fixed:
+            line(axis, node)
+    return [TensorType(node.inputs[0].dtype, tuple(axis.count for axis in axes))]
 
 
 def _resample(of: Resample[Value]) -> list[TensorType]:
@@ -273,6 +308,7 @@ def _gemm(node: Node) -> list[TensorType]:
 _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Reshape": _reshape,
     "Expand": _expand,
+    "Flatten": _flatten,
     "Gemm": _gemm,
     "ConstantOfShape": _of_shape,
     "Concat": _concat,

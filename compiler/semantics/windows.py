@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim, NotLinear
+from intaglio.compiler.ir.dims import Dim, NotLinear, TooSmall
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import TensorType, Value
@@ -28,8 +28,8 @@ class Window:
     kernel: int
     stride: int
     dilation: int
-    before: int
-    after: int
+    before: Dim
+    after: Dim
     count: Dim
 
 
@@ -121,14 +121,14 @@ class _Slide:
         extent = (kernel - 1) * dilation + 1
         if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             count = dims.ceil(size, stride)
-            before, after = self.shared(max(_constant((count - 1) * stride + extent - size), 0))
+            before, after = self.shared(_at_least_0((count - 1) * stride + extent - size))
             return Window(size, kernel, stride, dilation, before, after, count)
         before, after = (0, 0) if self.auto_pad == "VALID" else (self.pads[i], self.pads[i + len(self.sizes)])
         free = size + before + after - extent
-        if dims.high(free) < 0:
+        if isinstance(free, int) and free < 0:
             raise BadModel(f"a window of {extent} is larger than {size} elements with their padding")
         if dims.low(free) < 0:
-            raise NotLinear(f"a window of {extent} may be larger than {size} elements with their padding")
+            raise TooSmall(f"a window of {extent} may be larger than {size} elements with their padding", free, 0)
         if self.attrs.get("ceil_mode"):  # a window that begins behind the elements does not count
             free = size + before - 1 + min(stride + after - extent, 0)
         count = dims.floor(free, stride) + 1
@@ -149,10 +149,20 @@ class _Slide:
             raise BadModel(f"a padding of {before} and {after} removes all of {full} elements")
         return Window(size, kernel, stride, dilation, before, after, count)
 
-    def shared(self, padding: int) -> tuple[int, int]:
+    def shared(self, padding: Dim) -> tuple[Dim, Dim]:
         """`padding` at both ends; where it is odd, auto_pad says which gets more. What lacks is added at the end."""
-        less, more = (padding // 2, padding - padding // 2) if padding > 0 else (padding, 0)
-        return (less, more) if self.auto_pad == "SAME_UPPER" and padding > 0 else (more, less)
+        if dims.low(padding) < 0:
+            return 0, padding
+        less = dims.floor(padding, 2)
+        return (less, padding - less) if self.auto_pad == "SAME_UPPER" else (padding - less, less)
+
+
+def _at_least_0(padding: Dim) -> Dim:
+    if dims.low(padding) >= 0:
+        return padding
+    if dims.high(padding) <= 0:
+        return 0
+    raise NotLinear(f"the padding {dims.plain(padding)}, which may be negative")
 
 
 def _constant(d: Dim) -> int:

@@ -124,6 +124,8 @@ def blocks() -> Iterator[Case]:
     windows = {"n_n": (9, 1024), "floor_n_plus_3_by_4": (3, 256)}
     by_four = {"floor_n_plus_3_by_4": Rule(("n_n+3",), 4)}
     merged = {"n_b": (1, 46340), "n_n": (1, 46340), "product_b_n": (1, 2147395600), "floor": (0, 1 << 30)}
+    rest = {"n_n": (1, 1024), "floor_n_plus_3_by_4": (1, 256), "size": (0, 3)}
+    to_four = by_four | {"size": Rule(("4*floor_n_plus_3_by_4-n_n",))}
     chain = {"product_b_n": Rule(("n_b", "n_n")), "floor": Rule(("3*product_b_n-2*n_b", 1), 7)}
     for symbols, rules, values in (
         (language, {}, {"new_tokens": 7, "past": 40, "seed": 2147483647}),
@@ -132,6 +134,7 @@ def blocks() -> Iterator[Case]:
         (many, {}, {"n_001": 4}),
         *((windows, by_four, {"n_n": n}) for n in (9, 12, 13, 1024, 8)),
         (windows, by_four, {}),
+        *((rest, to_four, {"n_n": n}) for n in (1, 4, 1023)),
         (merged, chain, {"n_b": 3, "n_n": 5}),
         (merged, chain, {"n_b": 46340, "n_n": 46340}),
         (windows | {"floor_n_plus_3_by_4": (3, 200)}, by_four, {"n_n": 1000}),

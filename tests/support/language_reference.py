@@ -13,16 +13,24 @@ from typing import Any
 import numpy as np
 from exact import session
 
+_GIVEN = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class LanguageReference:
-    """An exporter's folder, run by onnxruntime on the CPU, one sequence at a time."""
+    """An exporter's folder, run by onnxruntime on the CPU, one sequence at a time.
 
-    def __init__(self, folder: Path, exact: bool = False) -> None:
-        self._session = session(folder / "model.onnx", exact)
+    model: the decoder's file. embedding: the file that computes its rows from tokens, if that is another one.
+    """
+
+    def __init__(
+        self, folder: Path, exact: bool = False, model: str = "model.onnx", embedding: str | None = None
+    ) -> None:
+        self._session = session(folder / model, exact)
+        self._embedding = session(folder / embedding, exact) if embedding else None
         inputs = {i.name: i for i in self._session.get_inputs()}
-        self._given = [name for name in inputs if name in ("input_ids", "attention_mask", "position_ids")]
+        self._given = [name for name in inputs if name in _GIVEN]
+        self._axes = len(inputs["position_ids"].shape) == 3 if "position_ids" in inputs else False
         names = [name for name in inputs if name not in self._given]
         # The batch is one sequence, and nothing is in the cache yet, which GenAI may have as a buffer with room.
         sizes = self._sizes(folder / "genai_config.json")
@@ -75,11 +83,14 @@ class LanguageReference:
     def _run(self, new: list[int], past: int, cache: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Logits of the new tokens, and the cache with them."""
         length = past + len(new)
-        feeds = {
-            "input_ids": np.array([new], np.int64),
+        ids, positions = np.array([new], np.int64), np.arange(past, length)[None]
+        feeds: dict[str, Any] = {
+            "input_ids": ids,
             "attention_mask": np.ones((1, length), np.int64),
-            "position_ids": np.arange(past, length)[None],
+            "position_ids": np.repeat(positions[None], 3, axis=0) if self._axes else positions,
         }
+        if self._embedding is not None:
+            feeds["inputs_embeds"] = self._embedding.run(None, {"input_ids": ids})[0]
         outputs: Sequence[Any] = self._session.run(None, {name: feeds[name] for name in self._given} | cache)
         logits, *cached = outputs
         return logits[0], dict(zip(cache, cached, strict=True))

@@ -53,7 +53,7 @@ def test_profiles_of_gpus_keep_to_the_bar(family: tuple[str, ENVIRONMENT], bundl
         plan = whole_plan(bundle)
         of_gpus = [name for name in choices.classes(plan) if name != choices.CPU]
         result += rows.measured(bundle, highest(plan), choices.choices(bundle, plan, of_gpus), *family)
-    assert not bar.broken(result)
+    assert "\n".join(bar.broken(result)) == ""
 
 
 def test_figures_of_a_bundle(family: tuple[str, ENVIRONMENT], bundles: list[Path]) -> None:
@@ -72,7 +72,9 @@ def test_figures_of_a_bundle(family: tuple[str, ENVIRONMENT], bundles: list[Path
 
 
 def test_gpus_read_half_of_the_lines_of_weights(bundles: list[Path]) -> None:
-    assert not [line for bundle in bundles for line in lines_report.wasteful(counts(bundle, [], every=False))]
+    assert (
+        "\n".join(line for bundle in bundles for line in lines_report.wasteful(counts(bundle, [], every=False))) == ""
+    )
 
 
 def test_every_variant_is_counted(bundles: list[Path]) -> None:

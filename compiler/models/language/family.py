@@ -18,8 +18,10 @@ from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import SampleToken
 from intaglio.compiler.ir.values import TensorType
 from intaglio.compiler.models import decoder_inputs
+from intaglio.compiler.models import embedding as embeddings
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE, DecoderReference
+from intaglio.compiler.models.embedding import EMBED
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.language import folder as folders
 from intaglio.compiler.models.language.folder import Folder
@@ -57,8 +59,9 @@ class LanguageModel(Family):
     def __init__(self, folder: Folder) -> None:
         self._context = folder.context
         self._past, self._new = dim(Symbol(PAST, 0, folder.context - 1)), Symbol(NEW_TOKENS, 1, folder.context)
-        graph = decoder_inputs.read(folder.decoder, dim(self._new), vocabulary=folder.vocabulary)
-        self.graphs = {DECODE: graph}
+        embedding = embeddings.read(folder.embedding, dim(self._new)) if folder.embedding else None
+        graph = decoder_inputs.read(folder.decoder, dim(self._new), None, folder.vocabulary, embedding)
+        self.graphs = {DECODE: graph} | ({EMBED: embedding} if embedding is not None else {})
         self.settings = folder.settings | {"vocabulary": graph.outputs[0].shape[-1]}
         self.files, self.notes = folder.files, folder.notes
 
@@ -118,7 +121,7 @@ class LanguageModel(Family):
     @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
         folder = folders.read(cast(Layout, source))
-        return DecoderReference(folder.decoder, folder.sizes, folder.vocabulary)
+        return DecoderReference(folder.decoder, folder.sizes, folder.vocabulary, embedding=folder.embedding)
 
 
 def sample_token(graph: Graph, at: Dim) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai, tokenizer_files
-from intaglio.compiler.models.layout import MODEL, Layout
+from intaglio.compiler.models.embedding import refuse_missing
+from intaglio.compiler.models.layout import EMBED, MODEL, Layout
 from intaglio.compiler.reader import load
 from intaglio.runtime.contract import SAMPLING_OPTIONS
 
@@ -16,14 +18,18 @@ LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq
 LONGEST = 2048  # tokens of the cache unless the user requests more
 MOST = 8192  # tokens up to which masks are recognised
 CHUNK = 256  # tokens that one run of prefill takes
-_IMAGES = ("pixel_values", "image_features", "image_embeds", "inputs_embeds")  # inputs of vision-language models
+_TEXT = ("text_config", "llm_config", "language_config")  # of config.json: the section of the text model
 
 
 @dataclass(frozen=True)
 class Folder:
-    """An exported language model with room for `context` tokens. `files` are copied into the bundle."""
+    """An exported language model with room for `context` tokens. `files` are copied into the bundle.
+
+    embedding: the file that computes the decoder's rows from tokens, if it is not part of the decoder.
+    """
 
     decoder: Path
+    embedding: Path | None
     context: int
     settings: dict[str, Any]
     files: dict[str, bytes]
@@ -33,37 +39,27 @@ class Folder:
 
 
 def matches(layout: Layout) -> bool:
-    """Return whether the model continues texts, by its configuration, GenAI's builder or its inputs."""
+    """Return whether the model continues texts, by its configuration, GenAI's builder, its files or its inputs."""
     config = layout.json("config.json")
     if (built := genai.read(layout)) is not None:
-        return built.encoder is None and (not config or _continues_texts(config))
+        embedded = built.embedding is not None
+        return built.encoder is None and (embedded or not config or _continues_texts(config))
     if not (layout.is_named(MODEL) if layout.named else layout.has(MODEL)):
         return False
-    return _continues_texts(config) or _past(_inputs(layout))
+    return _continues_texts(config) or layout.has(EMBED) or _past(_inputs(layout.file(MODEL).path))
 
 
 def _continues_texts(config: dict[str, Any]) -> bool:
     return any(str(a).endswith(("ForCausalLM", "LMHeadModel")) for a in config.get("architectures") or [])
 
 
-def _inputs(layout: Layout) -> list[str]:
-    return [i.name for i in load.read(layout.file(MODEL).path).graph.input]
+def _inputs(decoder: Path) -> list[str]:
+    return [i.name for i in load.read(decoder).graph.input]
 
 
 def _past(inputs: list[str]) -> bool:
     """Return whether these are the inputs of a decoder with a cache and without an encoder."""
     return any(name.startswith("past") for name in inputs) and not any(name.startswith("encoder") for name in inputs)
-
-
-def _refuse_images(layout: Layout, config: dict[str, Any]) -> None:
-    """Raise BadModel for a decoder that takes images or image features."""
-    images = [name for name in _inputs(layout) if name in _IMAGES]
-    if images:
-        kind = (config.get("architectures") or [config.get("model_type") or "without config.json"])[0]
-        raise BadModel(
-            f"{layout.file(MODEL).path.name} takes {', '.join(images)}: it is part of a vision-language model "
-            f"({kind}); these are not supported; export its text model alone, which takes input_ids"
-        )
 
 
 def read(layout: Layout, max_length: int | None = None) -> Folder:
@@ -73,17 +69,19 @@ def read(layout: Layout, max_length: int | None = None) -> Folder:
     """
     built = genai.read(layout)
     config = layout.json("config.json") or (built.config if built else {})
-    if built is None and not _continues_texts(config):
-        _refuse_images(layout, config)
+    decoder = built.decoder if built else layout.file(MODEL).path
+    embedding = built.embedding if built and built.embedding else _embedding(layout, decoder, config)
     generation = layout.json("generation_config.json") or (built.generation if built else {})
     tokenizer, special = tokenizer_files.read(layout), tokenizer_files.special_tokens(layout)
-    text = config.get("text_config", config)
+    text = config | next((config[key] for key in _TEXT if isinstance(config.get(key), dict)), {})
     limit, vocabulary = _limit(text), text.get("vocab_size")
     context = _context(layout, limit, max_length)
     notes = _notes(layout, config, generation, tokenizer) if built is None else []
+    if embedding is not None:
+        notes.append("the bundle takes and gives texts; the parts of the model for images and sounds are left out")
     if max_length is None and limit is not None and limit > context:
         notes.append(f"the context is {context} tokens of the model's {limit}; compile with --max-length N for more")
-    start, end = (_token(name, generation, config, tokenizer, special) for name in ("bos_token", "eos_token"))
+    start, end = (_token(name, (generation, config, text), tokenizer, special) for name in ("bos_token", "eos_token"))
     settings = {
         "context": context,
         "chunk": min(CHUNK, context),
@@ -93,20 +91,22 @@ def read(layout: Layout, max_length: int | None = None) -> Folder:
         "sampling_order": [*SAMPLING_OPTIONS],
         "special": special,
     }
-    decoder = built.decoder if built else layout.file(MODEL).path
     sizes = built.sizes if built else {}
-    return Folder(decoder, context, settings, _files(layout, tokenizer), notes, sizes, vocabulary)
+    return Folder(decoder, embedding, context, settings, _files(layout, tokenizer), notes, sizes, vocabulary)
 
 
-def _token(
-    name: str,
-    generation: dict[str, Any],
-    config: dict[str, Any],
-    tokenizer: bytes | None,
-    special: dict[str, str],
-) -> Any:
-    """Return the id or ids of a special token, from the settings or else from the tokenizer."""
-    for settings in (generation, config):
+def _embedding(layout: Layout, decoder: Path, config: dict[str, Any]) -> Path | None:
+    """Return the file of a separate embedding, if any. Raises BadModel if it is missing, or for inputs of images."""
+    if layout.has(EMBED):
+        return layout.file(EMBED).path
+    if not _continues_texts(config):
+        refuse_missing(_inputs(decoder), decoder)
+    return None
+
+
+def _token(name: str, places: Iterable[dict[str, Any]], tokenizer: bytes | None, special: dict[str, str]) -> Any:
+    """Return the id or ids of a special token, from the first settings that have it or else from the tokenizer."""
+    for settings in places:
         if settings.get(f"{name}_id") is not None:
             return settings[f"{name}_id"]
     return tokenizer_files.token_id(tokenizer, special.get(name))
@@ -137,7 +137,7 @@ def _notes(layout: Layout, config: dict[str, Any], generation: dict[str, Any], t
     notes = []
     if not config:
         notes.append(f"{layout} has no config.json; the inputs of the model say that it continues texts")
-    elif not _continues_texts(config):
+    elif not _continues_texts(config) and not layout.has(EMBED):
         kind = (config.get("architectures") or [config.get("model_type")])[0]
         notes.append(f"config.json is of {kind}; the inputs of the model say that it continues texts")
     if tokenizer is None:

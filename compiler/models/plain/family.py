@@ -17,6 +17,7 @@ from intaglio.compiler.models import precision_notes
 from intaglio.compiler.models.family import Family, Request, Source
 from intaglio.compiler.models.layout import MODEL
 from intaglio.compiler.models.model import Decoder, Probe
+from intaglio.compiler.models.plain import range_notes
 from intaglio.compiler.models.plain.binding import bound
 from intaglio.compiler.models.reference import Arrays, Observed, Part, Reference, Run, in_f32, inlined
 from intaglio.compiler.passes.pipeline import Trace
@@ -49,7 +50,10 @@ class PlainModel(Family):
     def read(cls, source: Source, request: Request) -> Self:
         request.refuse_max_length(source)
         model, folder = opened(source)
-        return cls(load.load(model, MAIN, folder=folder, bind=bound(model, request.bind)))
+        bind = bound(model, request.bind)
+        result = cls(load.load(model, MAIN, folder=folder, bind=bind))
+        result.notes = range_notes.notes(model, result.graphs[MAIN], bind)
+        return result
 
     def probes(self) -> list[Probe]:
         """Return one run on random inputs of small sizes."""
@@ -72,7 +76,7 @@ class PlainModel(Family):
             return []
 
     def programs(self, trace: Trace) -> dict[str, Graph]:
-        self.notes = precision_notes.notes(self.graphs[MAIN])
+        self.notes += precision_notes.notes(self.graphs[MAIN])
         return self.graphs
 
     @classmethod

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from intaglio.compiler.reader.load import MAX_UNBOUND
+from intaglio.compiler.reader.free_sizes import MAX_UNBOUND
 
 Works = Callable[[int | range], bool]  # whether the model compiles with a size, or with every size of a range
 

@@ -21,6 +21,7 @@ from intaglio.compiler.ir.values import TensorType, Value, known
 from intaglio.compiler.rewrite.elementwise_chains import spelled
 
 P, T = dim(Symbol("P", 0, 63)), dim(Symbol("T", 1, 64))
+S = dim(Symbol("S", 0, 599))
 ROWS = [{"P": 0, "T": 5}, {"P": 7, "T": 1}, {"P": 55, "T": 9}]
 STEPS = [{"P": 0}, {"P": 7}, {"P": 63}]
 WIDTH = 24
@@ -74,7 +75,8 @@ def attention(
     b = Build()
     sizes = {"q": (queries, heads), "k": (keys, heads // share), "v": (keys, heads // share)}
     q, k, v = (b.input(name, 1, rows, count * head_dim) for name, (rows, count) in sizes.items())
-    own = {"bias": PositionBias(b.weight(heads, dims.high(keys)), bias)} if bias is not None else {}
+    positions = max(dims.high(keys), dims.high((past or 0) + queries))
+    own = {"bias": PositionBias(b.weight(heads, positions), bias)} if bias is not None else {}
     return b.output(
         b.add(Attention(q, k, v, heads=heads, kv_heads=heads // share, scale=0.3, past=past, **own, **more))
     )
@@ -207,6 +209,14 @@ LAYERS = {
     "attention, one row, seven wide heads share keys": Layer(
         lambda: attention(1, P + 1, 7, 128, past=P, share=7, cap=1.5), "Attention", STEPS
     ),
+    "attention, one row, slices of keys": Layer(
+        lambda: attention(1, S + 1, 12, 64, past=S, share=6), "Attention", [{"S": n} for n in (0, 63, 64, 255, 599)]
+    ),
+    "attention, one row, slices of a window": Layer(
+        lambda: attention(1, S + 1, 4, 40, past=S, share=2, window=130, bias="key"),
+        "Attention",
+        [{"S": n} for n in (1, 129, 130, 500)],
+    ),
     "attention, one row, a window that does not fit": Layer(
         lambda: attention(1, 4500, 4, 8, past=4499, share=2, window=2100), "Attention"
     ),
@@ -223,6 +233,12 @@ LAYERS = {
     "attention, heads of great width": Layer(lambda: attention(3, 9, 2, 260), "Attention"),
     "attention, one row with heads of odd width": Layer(lambda: attention(1, 40, 3, 7), "Attention"),
     "attention, a window": Layer(lambda: attention(70, 90, past=20, window=7), "Attention"),
+    "attention, a window on both sides": Layer(
+        lambda: attention(70, 70, 2, 64, past=5, window=9, bias="distance"), "Attention"
+    ),
+    "attention, a bias on both sides, rows that vary": Layer(
+        lambda: attention(T, T, past=3, bias="distance"), "Attention", ROWS
+    ),
     "attention, a window, rows that vary": Layer(lambda: attention(T, T, past=0, window=3), "Attention", ROWS),
     "attention, a window, one row": Layer(lambda: attention(1, P + 1, past=P, window=5), "Attention", STEPS),
     "attention, a window, heads of odd width": Layer(lambda: attention(9, 20, 3, 7, 11, window=4), "Attention"),

@@ -288,11 +288,8 @@ def test_a_window_longer_than_the_context_is_dropped():
 
 NOT_CAUSAL = {
     "strictly before": "visible = Less(column, row0) mask = Where(visible, zero, lowest) ",
-    "from here on": "visible = GreaterOrEqual(column, row0) mask = Where(visible, zero, lowest) ",
-    "one later": "r = Add(row0, n1) visible = LessOrEqual(column, r) mask = Where(visible, zero, lowest) ",
     "a bias that depends on key and query": VISIBLE
     + "d = Mul(column, row0) f = Cast<to=1>(d) g = Mul(f, tenth) mask = Where(visible, g, lowest) ",
-    "not hidden enough": VISIBLE + "h = Mul(tenth, zero) i = Sub(h, one) mask = Where(visible, zero, i) ",
     "the first key always": VISIBLE + "first = Equal(column, n0) b = Or(visible, first) c = Equal(column, n1)"
     " d = Or(b, c) mask = Where(d, zero, lowest) ",
 }
@@ -332,6 +329,26 @@ def test_layers_share_a_position_bias():
     assert unchanged(g, fuse_attention) > 0
     first, second = (n.own.bias.table for n in g.nodes if n.op == "Attention")
     assert first is second
+
+
+AHEAD = {
+    "from here on": ("visible = GreaterOrEqual(column, row0)", 63, 64),
+    "one later": ("r = Add(row0, n1) visible = LessOrEqual(column, r)", 1, None),
+    "one before to one later": (
+        "d = Sub(column, row0) apart = Abs(d) visible = LessOrEqual(apart, n1)",
+        1,
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AHEAD)
+def test_masks_that_show_keys_ahead(name):
+    visible, ahead, window = AHEAD[name]
+    g = attention(masked(f"{visible} mask = Where(visible, zero, lowest) "))
+    assert unchanged(g, fuse_attention) > 0
+    node = the_attention(g)
+    assert (node.own.past, node.own.window, len(node.inputs)) == (ahead, window, 3)
 
 
 @pytest.mark.parametrize("name", NOT_CAUSAL)

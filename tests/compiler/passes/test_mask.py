@@ -92,12 +92,29 @@ def test_a_bias_that_is_lower_than_some_masks() -> None:
     assert mask["bias"].table.array[1, 2] == -40000
 
 
+def test_a_bias_without_a_mask() -> None:
+    """The keys after a query have distances too: those below 0, before which the table begins."""
+    mask = attributes("f = Cast<to=1>(distance) mask = Mul(f, slopes) ")
+    assert mask is not None and mask.keys() == {"past", "bias"}
+    assert (mask["past"], mask["bias"].by) == (LONGEST - 1, "distance")
+    distances = np.arange(1 - LONGEST, LONGEST)
+    np.testing.assert_array_equal(mask["bias"].table.array, np.outer([0.5, 0.125], distances))
+
+
+def test_a_window_on_both_sides() -> None:
+    mask = attributes("apart = Abs(distance) inside = Less(apart, n8) mask = Where(inside, zero, lowest) ")
+    assert mask == {"past": 7, "window": 15}
+    before = "limit = Neg(n2) late = Greater(distance, limit) early = Less(distance, n8) inside = And(late, early) "
+    assert attributes(before + "mask = Where(inside, zero, lowest) ") == {"past": 1, "window": 9}
+    mask = attributes(before + "f = Cast<to=1>(distance) g = Mul(f, slopes) mask = Where(inside, g, lowest) ")
+    assert mask is not None and (mask["past"], mask["window"], mask["bias"].by) == (1, 9, "distance")
+    np.testing.assert_array_equal(mask["bias"].table.array[:, :9], np.outer([0.5, 0.125], np.arange(-1, 8)))
+
+
 NO_ATTRIBUTES = {
-    "a bias without a mask": "f = Cast<to=1>(distance) mask = Mul(f, slopes) ",
     "a bias by key and query": "d = Mul(range, row) f = Cast<to=1>(d) mask = Where(visible, f, lowest) ",
     "a bias that depends on the number of keys": "f0 = Cast<to=1>(t0) f = Cast<to=1>(distance) g = Div(f, f0)"
     " mask = Where(visible, g, lowest) ",
-    "a mask that hides too little": "h = Neg(two) mask = Where(visible, zero, h) ",
     "a mask of another shape": "e = Mod(distance, n2) odd = Equal(e, n0) b = And(visible, odd)"
     " mask = Where(b, zero, lowest) ",
 }

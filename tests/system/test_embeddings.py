@@ -1,0 +1,116 @@
+"""Language models whose embedding is a file of its own, against onnxruntime on both files as they are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from language_reference import LanguageReference
+from onnx import TensorProto, helper, numpy_helper
+
+import intaglio
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "embeds"
+HUB = ("onnx/decoder_model_merged.onnx", "onnx/embed_tokens.onnx")
+# The text model of a SmolVLM; of a Qwen2-VL, with positions in time and space; a decoder by GenAI's exclude_embeds.
+FILES = {"smolvlm": HUB, "qwen2-vl": HUB, "llama-genai": ("decoder.onnx", "embeddings.onnx")}
+IDS = np.random.default_rng(0).integers(0, 300, 300).tolist()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_logits_and_tokens_agree(tmp_path: Path, name: str) -> None:
+    """A prompt longer than a chunk of prefill, and a short one."""
+    folder, (model, embedding) = FIXTURES / name, FILES[name]
+    reference = LanguageReference(folder, model=model, embedding=embedding)
+    bundle = intaglio.compile(folder, tmp_path / "bundle")
+    assert bundle.plan.kind == "language"
+    np.testing.assert_allclose(bundle.logits(IDS[:40]), reference.logits(IDS[:40]), rtol=0, atol=2e-3)
+    for prompt in IDS[:5], IDS:
+        assert bundle.generate(prompt, max_tokens=24, ignore_eos=True).tokens == reference.greedy(prompt, 24)
+    steps = list(bundle.verify_steps(reference=folder))
+    assert steps and not [s for s in steps if s.verdict == "wrong"]
+    compared = {bundle.graph.operation(s.worst.program, s.step).op for s in steps}
+    assert "Gather" in compared, "the embedding's rows are compared with the file's"
+
+
+def copied(name: str, out: Path) -> Path:
+    return Path(shutil.copytree(FIXTURES / name, out / name))
+
+
+def test_settings_of_the_text_model_are_used(tmp_path: Path) -> None:
+    settings = intaglio.compile(FIXTURES / "smolvlm", tmp_path / "bundle").contents.generation
+    assert settings["context"] == 512 and settings["vocabulary"] == 303
+    assert settings["end"] == [300, 302] and settings["start"] == 300
+
+
+def halved(source: Path, out: Path) -> None:
+    """A model with its weights and rows in f16."""
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for value in model.graph.output:
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, out)
+
+
+def test_a_dtype_for_each_file(tmp_path: Path) -> None:
+    """The rows are then of another type than the decoder takes."""
+    folder = copied("smolvlm", tmp_path)
+    halved(folder / HUB[1], folder / "onnx/embed_tokens_fp16.onnx")
+    with pytest.raises(intaglio.BadModel, match=r"several dtypes: fp32 \(58.* fp16 \(29.*--dtype decoder=fp32,embed"):
+        intaglio.compile(folder, tmp_path / "bundle")
+    with pytest.raises(
+        intaglio.BadModel,
+        match=r"no model in fp16; choose from fp32: --dtype fp32 or --dtype decoder=fp32,embed_tokens=fp16",
+    ):
+        intaglio.compile(folder, tmp_path / "bundle", dtype="fp16")
+    bundle = intaglio.compile(folder, tmp_path / "bundle", dtype="decoder=fp32,embed_tokens=fp16")
+    reference = LanguageReference(folder, model=HUB[0], embedding=HUB[1])
+    np.testing.assert_allclose(bundle.logits(IDS[:20]), reference.logits(IDS[:20]), rtol=0, atol=2e-2)
+
+
+def test_a_named_decoder_finds_its_embedding(tmp_path: Path) -> None:
+    text = intaglio.preview(FIXTURES / "smolvlm" / HUB[0])
+    assert "decoder_model_merged.onnx" in text and "embed_tokens.onnx" in text and "text" in text
+    assert "embed_tokens" not in intaglio.preview(FIXTURES.parent / "llama-optimum-18")
+    alone = intaglio.preview(FIXTURES / "smolvlm" / HUB[1])
+    assert "decoder_model" not in alone and ": model" in alone
+
+
+@pytest.mark.parametrize("name, file", [("smolvlm", HUB[1]), ("llama-genai", "embeddings.onnx")])
+def test_a_missing_embedding_is_named(tmp_path: Path, name: str, file: str) -> None:
+    folder = copied(name, tmp_path)
+    (folder / file).unlink()
+    with pytest.raises(intaglio.BadModel) as caught:
+        intaglio.compile(folder, tmp_path / "bundle")
+    text = str(caught.value)
+    assert Path(file).name in text and str((folder / file).parent) in text and "copy" in text and len(text) < 300
+
+
+def test_a_builders_folder_without_the_section(tmp_path: Path) -> None:
+    """As exclude_embeds leaves it: the embedding is named as on hubs, or is missing."""
+    folder = copied("llama-genai", tmp_path)
+    settings = json.loads((folder / "genai_config.json").read_text())
+    del settings["model"]["embedding"]
+    (folder / "genai_config.json").write_text(json.dumps(settings))
+    with pytest.raises(intaglio.BadModel, match=r"decoder\.onnx takes inputs_embeds, which embed_tokens\.onnx"):
+        intaglio.compile(folder, tmp_path / "bundle")
+    (folder / "embeddings.onnx").rename(folder / "embed_tokens.onnx")
+    assert "embed_tokens.onnx" in intaglio.preview(folder)
+    bundle = intaglio.compile(folder, tmp_path / "bundle")
+    reference = LanguageReference(folder, model="decoder.onnx", embedding="embed_tokens.onnx")
+    np.testing.assert_allclose(bundle.logits(IDS[:9]), reference.logits(IDS[:9]), rtol=0, atol=2e-3)
+
+
+def test_decoders_that_read_images_themselves(tmp_path: Path) -> None:
+    model = onnx.load(FIXTURES.parent / "llama-optimum-18/model.onnx")
+    pixels = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, [1, 3, 32, 32])
+    model.graph.input.append(pixels)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(intaglio.BadModel, match=r"takes pixel_values.*vision-language.*input_ids"):
+        intaglio.compile(tmp_path, tmp_path / "bundle")
