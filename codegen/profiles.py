@@ -57,9 +57,13 @@ def windowed_products() -> Profiles:
     return dict.fromkeys(GPUS, Choice(("tiles64",)))
 
 
-def vector_products() -> Profiles:
-    """Return the profiles of a matrix-vector product: many invocations share a row's columns."""
-    return {name: Choice(("slices8" if name in ("intel", "mobile") else "slices32",)) for name in GPUS}
+def vector_products(sliced: bool) -> Profiles:
+    """Return the profiles of a matrix-vector product: many invocations share a row's columns.
+
+    sliced: whether the product has the variants whose warps read runs of memory.
+    """
+    way = "slices" if sliced else "reduce"
+    return {name: Choice((f"{way}{8 if name in ('intel', 'mobile') else 32}",)) for name in GPUS}
 
 
 def attention() -> Profiles:

@@ -124,7 +124,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=2 * width * rows * pair,
     )
     problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.with_variants(problem, variants, profiles.vector_products())
+    return kernel.with_variants(problem, variants, profiles.vector_products("slices32" in variants))
 
 
 def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") -> dict[str, Any]:
