@@ -19,7 +19,7 @@ from intaglio.compiler.ir.values import Value
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
 _TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # rows and groups, if a workgroup shares what it reads
 _SLICES = {"slices8": 8, "slices32": 32}  # of columns, which the lanes of a row share
-_FEW = 8  # rows of x up to which the weight is read once for all
+_FEW = 4  # rows of x that a workgroup of few rows takes; more would need more registers than leave room for others
 _SUBGROUP = {"needs": ("subgroups",), "most_read": "weight"}
 _WIDE = 8192  # with more outputs, invocations of a matrix-vector product can compute many each
 
