@@ -174,7 +174,8 @@ def _sizes(graph: Graph, dispatches: Sequence[Dispatch]) -> Iterator[Dim]:
     for node in graph.nodes:
         yield from node.sizes
     for d in dispatches:
-        yield from (d.kernel.flops, d.kernel.times, *(size for groups in d.kernel.grid for size in groups.of))
+        yield from (d.kernel.flops, d.kernel.times)
         yield from (place.offset for place in d.places.values())
-        yield from (size for other in d.kernel.others for groups in other.grid for size in groups.of)
+        parts = (part for variant in (d.kernel, *d.kernel.others) for part in variant.chain)
+        yield from (size for part in parts for groups in part.grid for size in groups.of)
         yield from (size for touched in d.kernel.touched.values() for size in touched)

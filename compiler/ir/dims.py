@@ -156,6 +156,14 @@ class NotMultiple(NotLinear):
         self.size, self.of = size, of
 
 
+class Unequal(NotLinear):
+    """Two sizes that an operator needs to be equal may differ, because one of them is rounded down."""
+
+    def __init__(self, what: str, a: Dim, b: Dim) -> None:
+        super().__init__(what)
+        self.difference = a - b
+
+
 def _normal(coefficients: Mapping[Symbol, int], constant: int) -> Dim:
     terms = tuple(sorted((s, c) for s, c in coefficients.items() if c))
     return Expr(terms, constant) if terms else constant

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim, Expr, NotLinear, NotMultiple, Symbol, TooSmall, dim
+from intaglio.compiler.ir.dims import Dim, Expr, NotLinear, NotMultiple, Symbol, TooSmall, Unequal, dim
 from intaglio.compiler.ir.errors import BadModel
 
 MAX_UNBOUND = 1024  # the largest size of a dynamic dimension that is not bound, unless the model needs a larger one
 _ROOM = 4  # then it is this multiple of what the model needs
+_MOST_STEP = 4096
 _MOST = 1 << 24  # elements that a model may need along an axis
 
 
@@ -36,6 +37,8 @@ def narrowed(need: BaseException | None, sizes: Mapping[str, Dim], bind: Mapping
         (symbol,) = dims.symbols(need.size)
         least = _least(need.size, need.least, symbol)
         return _within(need, symbol, range(least, _MOST), sizes, bind) if least is not None else {}
+    if isinstance(need, Unequal) and isinstance(need.difference, Expr):
+        return _equal(need, need.difference, sizes, bind)
     if isinstance(need, NotMultiple) and len(need.size.terms) == 1:
         (symbol, factor), rest = need.size.terms[0], need.size.constant
         symbol = max(symbol.factors, key=lambda s: _order(s, sizes))
@@ -44,6 +47,24 @@ def narrowed(need: BaseException | None, sizes: Mapping[str, Dim], bind: Mapping
         plain = symbol.rule is None and (rest == 0 or symbol is need.size.terms[0][0])
         return _within(need, symbol, range(starts[0], _MOST, step), sizes, bind) if plain and starts else {}
     return {}
+
+
+def _equal(need: Unequal, difference: Expr, sizes: Mapping[str, Dim], bind: Mapping[str, Any]) -> dict[str, range]:
+    """Return sizes, a number apart, with which a difference is 0, or in which at least nothing is rounded down."""
+    rules = [(s, s.rule) for s in dims.with_rules(difference) if s.rule is not None and s.rule.per > 1]
+    for symbol in dims.symbols(difference):
+        step = math.lcm(*(rule.per for s, rule in rules if dims.symbols(dim(s)) == (symbol,)))
+        alone = dims.symbols(difference) == (symbol,)
+        if 1 < step <= _MOST_STEP:
+            fits = (n for n in range(step) if not alone or _stepped(difference, symbol, step, n) == 0)
+            if (first := next(fits, None)) is not None:
+                return _within(need, symbol, range(first, _MOST, step), sizes, bind)
+    return {}
+
+
+def _stepped(size: Expr, symbol: Symbol, step: int, first: int) -> Dim:
+    """Return a size in which a symbol is first, first + step, ..."""
+    return dims.substitute(size, {symbol.name: dim(Symbol("step", 1, _MOST // step)) * step + first})
 
 
 def _least(size: Expr, least: int, symbol: Symbol) -> int | None:

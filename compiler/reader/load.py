@@ -111,6 +111,11 @@ def input_types(model: ModelProto) -> dict[str, tuple[str, int]]:
     return {name: (element(t.elem_type), len(t.shape.dim)) for name, t in tensors.items()}
 
 
+def is_free(size: onnx.TensorShapeProto.Dimension) -> bool:
+    """Whether a file leaves a size free. Some converters write -1."""
+    return not size.HasField("dim_value") or size.dim_value == -1
+
+
 def label(size: onnx.TensorShapeProto.Dimension, name: str, axis: int) -> str:
     """What a size is called that the file leaves free: its own name, else the input's and the axis, such as x.1."""
     return size.dim_param or f"{name}.{axis}"
@@ -207,7 +212,7 @@ class Loader:
         return TensorType(dtype, tuple(self.size(d, proto.name, i) for i, d in enumerate(tensor.shape.dim)))
 
     def size(self, proto: Any, name: str, axis: int) -> Dim:
-        if proto.HasField("dim_value"):
+        if not is_free(proto):
             if proto.dim_value < 0:
                 raise BadModel(f"input {name} has the negative size {proto.dim_value}; export the model again")
             return proto.dim_value

@@ -62,6 +62,8 @@ def _known(node: Node) -> bool:
     if node.op == "Size":
         _fill(node, known([node.inputs[0].type.size], ()))
         return True
+    if _absorbed(node):
+        return True
     contents = [v.const for v in present if v.const is not None]
     if len(contents) < len(present) or node.op in _RANDOM:
         return False
@@ -78,6 +80,18 @@ def _known(node: Node) -> bool:
     for value, array in zip(node.outputs, results, strict=False):
         value.const = np.asarray(array)
         value.type = type_of(value.const)
+    return True
+
+
+def _absorbed(node: Node) -> bool:
+    """Compute an And with a false operand, or an Or with a true one, whatever the other operand is."""
+    absorbing = {"And": False, "Or": True}.get(node.op)
+    if absorbing is None or not any(v.scalar is absorbing for v in node.inputs):
+        return False
+    shape = types(node)[0].shape
+    if any(isinstance(d, dims.Expr) for d in shape) or math.prod(map(dims.fixed, shape)) > MAX_DIMS:
+        return False
+    _fill(node, np.full(tuple(map(dims.fixed, shape)), absorbing), "bool")
     return True
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import NoReturn
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim, TooSmall
+from intaglio.compiler.ir.dims import Dim, TooSmall, Unequal
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import Value
@@ -17,9 +18,16 @@ def broadcast(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
     for i in range(-max(map(len, shapes)), 0):
         sizes = {s[i] for s in shapes if len(s) >= -i} - {1}
         if len(sizes) > 1:
-            raise BadModel(f"the shapes {', '.join(str(list(s)) for s in shapes)} do not broadcast")
+            refuse_unequal(f"the shapes {', '.join(str(list(s)) for s in shapes)} do not broadcast", *list(sizes)[:2])
         result.append(sizes.pop() if sizes else 1)
     return tuple(result)
+
+
+def refuse_unequal(what: str, a: Dim, b: Dim) -> NoReturn:
+    """Raise Unequal if one of two different sizes is rounded down, so that they may be equal; else BadModel."""
+    if any(s.rule is not None and s.rule.per > 1 for s in (*dims.with_rules(a), *dims.with_rules(b))):
+        raise Unequal(what, a, b)
+    raise BadModel(what)
 
 
 def axis_of(axis: int, rank: int) -> int:

@@ -23,7 +23,16 @@ from intaglio.compiler.ir.operators import Linear, Recurrent, Resample, Write
 from intaglio.compiler.ir.values import DTYPES, TensorType, Value, type_of
 from intaglio.compiler.semantics import operators
 from intaglio.compiler.semantics.resize import line, resized
-from intaglio.compiler.semantics.shapes import DataDependent, axis_of, broadcast, content, integers, paddings, slices
+from intaglio.compiler.semantics.shapes import (
+    DataDependent,
+    axis_of,
+    broadcast,
+    content,
+    integers,
+    paddings,
+    refuse_unequal,
+    slices,
+)
 from intaglio.compiler.semantics.spectrum import framed, transformed
 from intaglio.compiler.semantics.windows import assembled, convolved, pooled, unpooled
 
@@ -70,16 +79,8 @@ def _reshape(node: Node) -> list[TensorType]:
     elif fits := right != 0 and (isinstance(left, dims.Expr) or isinstance(right, dims.Expr) or left % right == 0):
         copied[copied.index(-1)] = left // right
     if not fits:
-        _need_multiples(x.type, target)
-        raise BadModel(f"{x.type} cannot be reshaped to {target}")
+        refuse_unequal(f"{x.type} cannot be reshaped to {target}", left, right)
     return [TensorType(x.dtype, tuple(copied))]
-
-
-def _need_multiples(type: TensorType, target: Sequence[Dim]) -> None:
-    """Raise NotMultiple if a size of the target is a quotient that leaves a rest."""
-    for symbol in (s for d in target for s in dims.with_rules(d)):
-        if symbol.rule is not None and symbol.rule.per > 1:
-            raise dims.NotMultiple(f"{type} is reshaped to {target}", symbol.rule.of[0], symbol.rule.per)
 
 
 def _cancelled(a: Sequence[Dim], b: Sequence[Dim]) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
@@ -108,10 +109,12 @@ def _concat(node: Node) -> list[TensorType]:
     axis = axis_of(node.attrs["axis"], len(shapes[0]))
     total: Dim = 0
     for s in shapes:
-        if len(s) != len(shapes[0]) or any(
-            a != b for i, (a, b) in enumerate(zip(s, shapes[0], strict=True)) if i != axis
-        ):
-            raise BadModel(f"cannot concatenate {', '.join(str(v.type) for v in node.inputs)} along axis {axis}")
+        what = f"cannot concatenate {', '.join(str(v.type) for v in node.inputs)} along axis {axis}"
+        if len(s) != len(shapes[0]):
+            raise BadModel(what)
+        for i, (a, b) in enumerate(zip(s, shapes[0], strict=True)):
+            if i != axis and a != b:
+                refuse_unequal(what, a, b)
         total = total + s[axis]
     return [TensorType(node.inputs[0].dtype, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))]
 

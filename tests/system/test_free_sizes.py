@@ -111,6 +111,15 @@ MODELS: dict[str, tuple[str, dict[str, range], list[dict[str, int]]]] = {
         {"N": range(6, 20)},
         [{"N": n} for n in (6, 7, 8, 19)],
     ),
+    "the first half, as torch writes n // 2": (
+        "(float[1,N,4] x) => (float[1,M,4] y)"
+        "<int64 zero = {0}, int64 one = {1}, int64 two = {2}, int64[1] i = {0}, int64[1] a = {1}>"
+        "{ s = Shape(x) n = Gather(s, one) d = Div(n, two) p = Less(n, zero) q = Less(two, zero) b = Xor(p, q)"
+        "  m = Mod(n, two) e = Equal(m, zero) f = Not(e) g = And(b, f) h = Cast <to = 7> (g) k = Sub(d, h)"
+        "  u = Unsqueeze(k, i) y = Slice(x, i, u, a) }",
+        {"N": range(2, 15)},
+        [{"N": n} for n in (2, 3, 13, 14)],
+    ),
     "images twice and half as large": (
         "(float[1,2,H,W] x) => (float[1,2,P,Q] y) <float[4] s = {1.0, 1.0, 2.0, 0.5}>"
         '{ y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (x, , s) }',
@@ -205,6 +214,32 @@ def test_multiples(tmp_path: Path) -> None:
         assert_equal(bundle.run(inputs), onnxruntime_outputs(model, inputs), rtol=0, atol=0)
     with pytest.raises(ValueError, match="axis 1 is 13; this model takes multiples of 4 up to 28"):
         bundle.run(feeds(model, {"B": 1, "N": 13}))
+
+
+def test_resolutions_that_must_agree(tmp_path: Path) -> None:
+    """What is halved twice, made twice as large and added to what it came from: each side is a multiple of 4."""
+    model = model_of(
+        "(float[1,2,H,W] x) => (float[1,2,P,Q] y) <float[2,2,3,3] v, float[2,2,3,3] w, float[2,2,2,2] t>"
+        "{ a = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (x, v)"
+        "  b = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (a, w)"
+        "  s = Constant <value_floats = [1.0, 1.0, 2.0, 2.0]> () u = Resize(b, , s) c = Add(u, a)"
+        "  d = ConvTranspose <strides = [2, 2]> (c, t) y = Add(d, x) }"
+    )
+    bundle = intaglio.compile(model, tmp_path / "bundle")
+    assert bundle.plan.bound == {"n_H_by_4": (1, 256), "n_W_by_4": (1, 256)}
+    for h, w in ((4, 4), (8, 20)):
+        inputs = feeds(model, {"H": h, "W": w})
+        assert_equal(bundle.run(inputs), onnxruntime_outputs(model, inputs), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="axis 3 is 18; this model takes multiples of 4 up to 1024"):
+        bundle.run(feeds(model, {"H": 8, "W": 18}))
+
+
+def test_a_size_of_minus_one_is_free(tmp_path: Path) -> None:
+    """As Paddle's converter writes it."""
+    model = model_of("(float[2,N] x) => (float[2,N] y) { y = Relu(x) }")
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = -1
+    bundle = intaglio.compile(model, tmp_path / "bundle", bind={"x.1": range(1, 9)})
+    assert bundle.run({"x": np.full((2, 7), -1, np.float32)})["y"].shape == (2, 7)
 
 
 def test_chrome_takes_every_shader(bundles: dict[str, intaglio.Bundle]) -> None:

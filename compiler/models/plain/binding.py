@@ -42,7 +42,7 @@ def free(model: ModelProto) -> dict[str, tuple[str, int]]:
     result: dict[str, tuple[str, int]] = {}
     for i in load.free_inputs(model):
         for axis, size in enumerate(i.type.tensor_type.shape.dim):
-            if not size.HasField("dim_value"):
+            if load.is_free(size):
                 result.setdefault(load.label(size, i.name, axis), (i.name, axis))
     return result
 
@@ -81,14 +81,14 @@ def _sizes(name: str, value: Any, inputs: Mapping[str, onnx.ValueInfoProto]) -> 
         sizes = (None,) * int(axis) + (value,)
         yield from _axes(name, value, sizes, inputs[of])
     else:
-        names = listed([*inputs, *(label for label, d in dims.items() if not d.HasField("dim_value"))])
+        names = listed([*inputs, *(label for label, d in dims.items() if load.is_free(d))])
         raise BadModel(f"{name} cannot be bound: the model's inputs and free sizes are {names}")
 
 
 def _labels(i: onnx.ValueInfoProto) -> list[tuple[str, onnx.TensorShapeProto.Dimension]]:
     """Return the dimensions of an input that have no fixed size, with their labels."""
     dims = i.type.tensor_type.shape.dim
-    return [(load.label(d, i.name, axis), d) for axis, d in enumerate(dims) if not d.HasField("dim_value")]
+    return [(load.label(d, i.name, axis), d) for axis, d in enumerate(dims) if load.is_free(d)]
 
 
 def _shape(name: str, shape: tuple[Any, ...], of: onnx.ValueInfoProto) -> Iterator[tuple[str, Any]]:
@@ -103,7 +103,7 @@ def _axes(name: str, value: Any, sizes: tuple[Any, ...], of: onnx.ValueInfoProto
     for axis, (size, declared) in enumerate(zip(sizes, of.type.tensor_type.shape.dim, strict=False)):
         if size is None:
             continue
-        if not declared.HasField("dim_value"):
+        if load.is_free(declared):
             yield load.label(declared, of.name, axis), _size(name, value, size)
         elif size != declared.dim_value:
             raise BadModel(
