@@ -19,7 +19,6 @@ from intaglio.compiler.ir.values import Value
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
 _TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # rows and groups, if a workgroup shares what it reads
 _SLICES = {"slices8": 8, "slices32": 32}  # of columns, which the lanes of a row share
-_FEW = 4  # rows of x that a workgroup of few rows takes; more would need more registers than leave room for others
 _SUBGROUP = {"needs": ("subgroups",), "most_read": "weight"}
 _WIDE = 8192  # with more outputs, invocations of a matrix-vector product can compute many each
 
@@ -133,8 +132,8 @@ def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") 
     template: of a product with a norm; "" if it has none. Where heads are rotated, a workgroup has the 8 rows half a
     head further too.
     """
-    blocks = [{"weight": w, "block": 0} for w in consts["weights"]] * (2 if consts["half"] else 1)
-    sizes = {"tiles": blocks, "tile_rows": 1, "lanes": 8, "lanes_y": slices, "subgroup": False, "product": "slices"}
+    blocks = [{"weight": w} for w in consts["weights"]] * (2 if consts["half"] else 1)
+    sizes = {"tiles": blocks, "lanes": 8, "lanes_y": slices, "subgroup": False, "product": "slices"}
     return {
         "template": template or f"slices{consts['packing']}",
         "grid": (groups(rows, per=16 if consts["half"] else 8),),
@@ -188,8 +187,7 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
             f"{name}_f16": variant("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
         }
     if not window and not consts["odd"]:
-        variants["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=_FEW))}
-        variants["slices32"]["consts"]["tile_rows"] = _FEW
+        variants["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
     if consts["shared"]:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     kernel = Kernel(
