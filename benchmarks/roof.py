@@ -178,7 +178,7 @@ def _time(seconds: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.roof", description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.roof", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("bundles", metavar="BUNDLE", nargs="+", type=Path)
     parser.add_argument(
         "--isa", type=Path, help=f"isa.json of `make isa`, for registers (default: {REGISTERS} of each)"

@@ -29,6 +29,7 @@ _LATER = {
     "AudioError": "intaglio.runtime.tasks.audio",
     "BadModel": "intaglio.compiler.ir.errors",
     "DeviceLimit": "intaglio.runtime.errors",
+    "NanScores": "intaglio.runtime.errors",
     "NoAdapter": "intaglio.runtime.errors",
     "PromptTooLong": "intaglio.runtime.tasks.generate",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",

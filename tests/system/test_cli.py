@@ -586,6 +586,7 @@ def test_the_exceptions_are_found_by_name():
         "BadBundle",
         "BadModel",
         "DeviceLimit",
+        "NanScores",
         "NoAdapter",
         "NoCompiler",
         "UnsupportedOperator",
