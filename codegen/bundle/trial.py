@@ -38,7 +38,7 @@ def settle(
         source = families.plain(model, request.dtype)
         if source is None or request.max_length is not None:
             raise error
-        return sizes.settle(*opened(source), request.bind, error, partial(attempt, source))
+        return sizes.settle(opened(source)[0], request.bind, error, partial(attempt, source))
     except UnsupportedOperator as refusal:
         for reason in refusal.reasons:
             say(str(reason))

@@ -9,7 +9,8 @@ from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
 from intaglio.codegen.ops.attention_keys import by_keys, span
 from intaglio.codegen.ops.attention_steps import added, changes, in_steps, position_bias
-from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_TRIPS, WORKGROUP_MEMORY
+from intaglio.codegen.ops.attention_trips import short_enough
+from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.nodes import Node
@@ -29,15 +30,13 @@ _HEAD = 256  # the widest head
 
 @own(Attention)
 def attention(node: Node, of: Attention[Value]) -> Kernel | list[Kernel]:
-    q, k = of.q, of.k
-    keys, head_dim = k.shape[-2], dims.fixed(q.shape[-1]) // of.heads
+    q = of.q
+    head_dim = dims.fixed(q.shape[-1]) // of.heads
     if dims.product(q.shape[:-2]) != 1:
         raise refuse(node, f"queries {q.type} have a batch; only a batch of 1 is supported")
     rounded = bool(of.scored or of.masked or of.weighed)
     if head_dim % 4 or head_dim > _HEAD or (rounded and (of.mask is not None or q.shape[-2] == 1)):
         return in_steps(node, of)
-    if dims.high(2 * keys if rounded else keys) > MAX_TRIPS:
-        raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
     if rounded:
         return _many_rounded(node, of)
     return _one_query(node, of) if q.shape[-2] == 1 else _many_queries(node, of)
@@ -62,8 +61,9 @@ def _one_query(node: Node, of: Attention[Value]) -> Kernel:
         tile, grid = max(1, 16 // together), (groups(heads, per=together),)
         variants |= {name: variant(lanes, tile, together) for name, lanes in _GROUPS.items() if lanes >= d4}
         variants["subgroup_group"] = subgroup | {"grid": grid, "consts": {"group": together}}
-    kernel = _kernel("attention_decode", node, of, {})
     variants |= by_keys(node, of)
+    variants = short_enough(node, of, "attention_decode", variants)
+    kernel = _kernel("attention_decode", node, of, {})
     return kernel.with_variants(_problem(kernel, "1"), variants, profiles.decode_attention(span(of)))
 
 
@@ -77,6 +77,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     kernel = _kernel("attention", node, of, _of_rows(of))
     variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
     variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)}
+    variants = short_enough(node, of, "attention", variants)
     return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 
@@ -89,6 +90,7 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     tiles = {f"tiles{lanes}": _tiles(of, lanes) | rounded for lanes in (128, 256)}
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
     variants = (many | few if dims.low(rows) >= 64 else few | many) | tiles
+    variants = short_enough(node, of, "attention_rounded", variants)
     return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
 
 

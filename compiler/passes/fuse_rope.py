@@ -9,11 +9,14 @@ results at all positions give the tables of cosines and sines. The pass then com
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear, Rotary
@@ -29,6 +32,7 @@ from intaglio.compiler.semantics import evaluate, operators
 _LINEAR = VIEWS | set("Slice Concat Gather Cast Identity Mul Div Add Sub Neg".split())
 _PRODUCTS = frozenset({"Mul", "Div"})  # linear as long as only one operand depends on the rows
 _SIZES = (1, 3, 5)
+_PART = 4096  # positions that are evaluated at a time
 
 
 def fuse_rope(graph: Graph) -> int:
@@ -98,12 +102,53 @@ class _Operand:
 
     def heads(self, rows: np.ndarray) -> np.ndarray:
         """Evaluate the graph on rows [T, width]; return [heads, T, head_dim]."""
+        return self._evaluated(rows, self.nodes, {})
+
+    def _evaluated(self, rows: np.ndarray, nodes: list[Node], values: Mapping[Value, np.ndarray]) -> np.ndarray:
+        """Evaluate the last `nodes` on rows [T, width]. values: the results of the other nodes."""
         shape = [d for i, d in enumerate(self.source.shape) if i != self.axis]
         x = np.moveaxis(rows.astype(np.float32).reshape(len(rows), *shape), 0, self.axis)
         sizes = {self.tokens.name: len(rows)}
-        results = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, keep=(self.value,))
-        y = results[self.value][0]
+        y = evaluate.compute(self.graph, nodes, {self.source: x, **values}, sizes, keep=(self.value,))[self.value][0]
         return y.swapaxes(-1, -2) if self.swapped else y
+
+    def first_head(self, row: np.ndarray) -> np.ndarray:
+        """Return the first head [T, head_dim] of a row [width] that is the same at all positions of the longest text.
+
+        The rows of all positions may not fit memory, so they are evaluated in parts where the positions' own values
+        have a token axis to take a part of.
+        """
+        longest, by_position = self.tokens.high, self._by_position()
+        axes = {v: [i for i, d in enumerate(v.shape) if self.tokens in dims.symbols(d)] for v in by_position}
+        if longest <= _PART or any(len(a) != 1 or v.shape[a[0]] != dim(self.tokens) for v, a in axes.items()):
+            return self.heads(np.broadcast_to(row, (longest, self.width)))[0]
+        parts = []
+        for first in range(0, longest, _PART):
+            span = range(first, min(first + _PART, longest))
+            values = {v: np.take(array, span, axes[v][0]) for v, array in by_position.items()}
+            rows = np.broadcast_to(row, (len(span), self.width))
+            parts.append(self._evaluated(rows, self._of_rows, values)[0].copy())
+        return np.concatenate(parts)
+
+    @property
+    def _of_rows(self) -> list[Node]:
+        """The nodes that depend on the rows."""
+        dependent = {self.source}
+        nodes = []
+        for node in self.nodes:
+            if not dependent.isdisjoint(node.reads):
+                nodes.append(node)
+                dependent.update(node.outputs)
+        return nodes
+
+    def _by_position(self) -> dict[Value, np.ndarray]:
+        """Return what these nodes read that depends on positions alone, for the longest text."""
+        nodes = self._of_rows
+        before = [n for n in self.nodes if n not in set(nodes)]
+        read = {v for n in nodes for v in n.reads if v is not None and self.graph.producer(v) in before}
+        sizes = {self.tokens.name: self.tokens.high}
+        results = evaluate.compute(self.graph, before, {}, sizes, keep=read)
+        return {v: results[v] for v in read}
 
 
 def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
@@ -200,7 +245,12 @@ def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
         return None
     apart, interleaved = int(reached[1]), reached[1] == 1
     first = np.arange(0, head_dim, 2) if interleaved else np.arange(apart)
-    table = rotate(first, operand.tokens.high)
+    row = np.zeros(operand.width, np.float32)
+    row[plain.columns[:, first]] = 1
+    try:
+        table = operand.first_head(row)
+    except BadModel:  # a table of the file ends before the longest text
+        return None
     cos, sin = table[:, first], table[:, first + apart]
     rotated = np.flatnonzero((cos != 1).any(0) | (sin != 0).any(0))
     pairs = rotated.max(initial=0) + 1 if interleaved else apart

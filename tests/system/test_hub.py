@@ -40,7 +40,17 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (llama / "model.safetensors").write_bytes(b"not needed")
     shutil.copytree(FIXTURES / "llama-genai", genai / "cpu")
     (genai / "README.md").write_text("nobody needs this")
-    return {"some/whisper": whisper, "some/llama": llama, "some/genai": genai, hub_server.GATED: whisper}
+    encoder = root / "encoder"
+    shutil.copytree(FIXTURES / "encoders" / "minilm", encoder)
+    (encoder / "onnx" / "model_O4.onnx").write_bytes(b"not needed")
+    (encoder / "vocab.txt").write_text("not needed")
+    return {
+        "some/encoder": encoder,
+        "some/whisper": whisper,
+        "some/llama": llama,
+        "some/genai": genai,
+        hub_server.GATED: whisper,
+    }
 
 
 @pytest.fixture
@@ -91,6 +101,15 @@ def test_external_data_is_downloaded_too(run: Run, hub: Hub, tmp_path: Path) -> 
     offline = run("compile", "hf:some/llama", "--dtype", "fp32", "-o", "b.bundle", HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
     assert (tmp_path / "a.bundle/plan.json").read_bytes() == (tmp_path / "b.bundle/plan.json").read_bytes()
+
+
+def test_the_pooling_of_an_encoder_is_downloaded_too(run: Run, hub: Hub, tmp_path: Path) -> None:
+    done = run("compile", "hf:some/encoder", "--dtype", "fp32", "-o", "a.bundle")
+    assert done.returncode == 0, done.stderr
+    small = {"config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "tokenizer.json"}
+    more = {"tokenizer_config.json", "special_tokens_map.json", "onnx/model.onnx"}
+    assert set(hub.sent) == small | more
+    assert intaglio.load(tmp_path / "a.bundle").plan.kind == "encoder" and "1_Pooling" not in done.stderr
 
 
 def test_folders_and_files_of_a_repository(run: Run, hub: Hub, tmp_path: Path) -> None:

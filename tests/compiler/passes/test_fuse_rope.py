@@ -95,6 +95,18 @@ def test_spellings(name: str) -> None:
     assert node.inputs[2].shape == (1, node.inputs[2].shape[1], WIDTH)
 
 
+@pytest.mark.parametrize("name", ROTARY)
+def test_tables_that_are_made_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables of 64 positions in parts of 24, the last of which is shorter."""
+    tables = []
+    for part in (64, 24):
+        monkeypatch.setattr("intaglio.compiler.passes.fuse_rope._PART", part)
+        g = heads(ROTARY[name])
+        assert unchanged(g, fuse_rope, sizes=(5, 64)) == 1
+        tables.append([v.array for v in rotary(g).inputs[:2]])
+    np.testing.assert_array_equal(tables[0], tables[1])
+
+
 def test_heads_that_are_rounded_after_they_are_turned() -> None:
     """As quantizers leave them, perhaps scaled before; rounding floats to the turned rows afterwards."""
     body = DOUBLED + HALF + "c = Mul(q, cos) d = Mul(turned, sin) e = Add(c, d) f = Mul(e, scale) "
