@@ -19,7 +19,8 @@ from intaglio.runtime.plan import Choice
 GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
 _TILE = 128
-_FEW = 8  # rows of x
+_FEW_ROWS = 8  # of x
+FEW_QUERIES = 32  # of a tile of attention
 _WORKGROUPS = 64  # that keep a GPU busy, with tiles that are large enough to hide latency themselves
 
 Profiles = dict[str, Choice]
@@ -47,8 +48,8 @@ def products(rows: Dim, columns: int) -> Profiles:
     one.
     """
     enough = max(_TILE // 2, _WORKGROUPS * _TILE * _TILE // columns)
-    large = choice(rows, "slices32", (_FEW, "tiles64"), (enough, "tiles128"))
-    small = choice(rows, "slices32", (_FEW, "tiles64"))
+    large = choice(rows, "slices32", (_FEW_ROWS, "tiles64"), (enough, "tiles128"))
+    small = choice(rows, "slices32", (_FEW_ROWS, "tiles64"))
     return {name: large if name in _BIG_TILES else small for name in GPUS}
 
 
@@ -66,9 +67,14 @@ def vector_products(sliced: bool) -> Profiles:
     return {name: Choice((f"{way}{8 if name in ('intel', 'mobile') else 32}",)) for name in GPUS}
 
 
-def attention() -> Profiles:
-    """Return the profiles of attention with many queries."""
-    return {name: Choice(("tiles256" if name in _BIG_TILES else "tiles128",)) for name in GPUS}
+def attention(rows: Dim, few: str = "") -> Profiles:
+    """Return the profiles of attention with many queries. few: the variant for one tile of them, if there is one."""
+
+    def tiles(name: str) -> Choice:
+        variant = "tiles256" if name in _BIG_TILES else "tiles128"
+        return choice(rows, few, (FEW_QUERIES, variant)) if few else Choice((variant,))
+
+    return {name: tiles(name) for name in GPUS}
 
 
 def decode_attention(keys: Dim) -> Profiles:
