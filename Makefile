@@ -25,16 +25,18 @@ NO_ADAPTER := no Vulkan adapter: install the driver of your GPU, or the software
 BROWSER := command -v chromium || command -v chromium-browser || command -v google-chrome
 NO_BROWSER := no browser for the tests: apt-get install chromium (Debian), dnf install chromium (Fedora), \
     pacman -S chromium (Arch), as root
+HEADERS := printf "\#include <vulkan/vk_layer.h>" | gcc -fsyntax-only -xc -
+NO_HEADERS := no headers of Vulkan for the layer of make isa: apt-get install gcc libc6-dev libvulkan-dev (Debian), as root
 NO_VENV := $(PYTHON) cannot make a virtual environment: apt-get install python3-venv (Debian, Ubuntu), as root
 OLD_PYTHON := $(PYTHON) is missing or older than 3.11: install a newer one and name it, as in make PYTHON=python3.12
 
-.PHONY: demo test bench isa docs adapter browser clean
+.PHONY: demo test bench isa docs adapter browser headers clean
 .DELETE_ON_ERROR:
 
 demo: adapter $(BUNDLE)/plan.json
 	.venv/bin/intaglio run $(BUNDLE) --audio examples/jfk.wav
 
-test: adapter browser tests/node_modules/.package-lock.json $(MODEL)/encoder_model.onnx
+test: adapter browser headers tests/node_modules/.package-lock.json $(MODEL)/encoder_model.onnx
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	PATH="$$PATH:$(CURDIR)/.venv/bin" tests/node_modules/.bin/pyright
@@ -47,11 +49,15 @@ docs: .venv/.test
 bench: adapter .venv/.engines
 	$(PY) -m benchmarks $(BENCH)
 
-isa: adapter .venv/.benchmark
+isa: adapter headers .venv/.benchmark
 	$(PY) -m benchmarks.isa $(if $(filter command,$(firstword $(origin BUNDLE))),$(BUNDLE)) --families $(FAMILIES) $(ISA)
 
 adapter: .venv/.$(EXTRA)
 	@sh require.sh '$(ADAPTER)' mesa-vulkan-drivers '$(NO_ADAPTER)'
+
+# Where there are none, the tests that compile for GPUs without one are skipped.
+headers:
+	-@sh require.sh '$(HEADERS)' libvulkan-dev '$(NO_HEADERS)'
 
 browser:
 	@sh require.sh '$(BROWSER)' chromium '$(NO_BROWSER)'

@@ -19,6 +19,7 @@ from intaglio.runtime.plan import Choice
 GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
 _TILE = 128
+FEW_QUERIES = 32  # of a tile of attention
 _WORKGROUPS = 64  # that keep a GPU busy, with tiles that are large enough to hide latency themselves
 
 Profiles = dict[str, Choice]
@@ -51,9 +52,14 @@ def vector_products() -> Profiles:
     return {name: Choice(("reduce8" if name in ("intel", "mobile") else "reduce32",)) for name in GPUS}
 
 
-def attention() -> Profiles:
-    """Return the profiles of attention with many queries."""
-    return {name: Choice(("tiles256" if name in _BIG_TILES else "tiles128",)) for name in GPUS}
+def attention(rows: Dim, few: str = "") -> Profiles:
+    """Return the profiles of attention with many queries. few: the variant for one tile of them, if there is one."""
+
+    def tiles(name: str) -> Choice:
+        variant = "tiles256" if name in _BIG_TILES else "tiles128"
+        return choice(rows, few, (FEW_QUERIES, variant)) if few else Choice((variant,))
+
+    return {name: tiles(name) for name in GPUS}
 
 
 def decode_attention(keys: Dim) -> Profiles:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from intaglio.bundle import Bundle
 from intaglio.errors import NoCompiler, needing_compiler
 from intaglio.runtime.errors import BadBundle
@@ -29,12 +31,14 @@ _LATER = {
     "AudioError": "intaglio.runtime.tasks.audio",
     "BadModel": "intaglio.compiler.ir.errors",
     "DeviceLimit": "intaglio.runtime.errors",
+    "NanScores": "intaglio.runtime.errors",
     "NoAdapter": "intaglio.runtime.errors",
     "PromptTooLong": "intaglio.runtime.tasks.generate",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",
 }
 
 
+@np.errstate(all="ignore")  # what overflows is infinity, as IEEE 754 says; numpy would warn
 def compile(
     model: str | Path | onnx.ModelProto,
     out: str | Path,
@@ -110,6 +114,7 @@ def compile(
     return load(folder)
 
 
+@np.errstate(all="ignore")
 def explain(
     model: str | Path | onnx.ModelProto,
     rule: str,
@@ -123,27 +128,26 @@ def explain(
 
     If the model is refused after the rule was applied, the text says so.
 
-    bind, max_length, dtype: as for `compile`.
+    bind, max_length, dtype: as for `compile`, and so is a batch of 1.
     Raises ValueError for an unknown rule, BadModel, NoCompiler.
     """
     with needing_compiler():
-        from intaglio.codegen import ops
+        from intaglio.codegen.bundle import trial
         from intaglio.compiler.ir.errors import BadModel
-        from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
-        from intaglio.compiler.passes import explain as explanations
         from intaglio.compiler.passes.pipeline import Trace
-        from intaglio.compiler.passes.quantize import Precision
-    assert ops  # importing it registered the kernels
-    trace = Trace(progress=Stages(say, COMPILING))
-    with explanations.watching(rule) as explanation:
-        try:
-            families.compile(model, trace, Precision(), Request(bind or {}, max_length, dtype))
-        except BadModel as error:
-            if not explanation.fired:
-                raise
-            return f"{explanation}\nthen: {error}"
-    return str(explanation)
+    request = Request(bind or {}, max_length, dtype)
+    text, error = trial.explained(model, rule, request, Trace(progress=Stages(say, COMPILING)))
+    if error is None:
+        return text
+    try:
+        sizes, note = trial.settle(model, request, error, lambda line: None)
+    except BadModel as refusal:
+        if not text:
+            raise
+        return f"{text}\nthen: {refusal}"
+    text, _ = trial.explained(model, rule, Request(sizes, max_length, dtype), Trace(progress=Stages(say, COMPILING)))
+    return f"{text}\nnote: {note}"
 
 
 def preview(model: str | Path, *, max_length: int | None = None, dtype: str | None = None) -> str:

@@ -8,7 +8,7 @@ from itertools import takewhile
 from intaglio.runtime.progress import Progress
 
 # Shares of the time that compiling takes, in the order of its stages: SmolLM2 on two cores.
-COMPILING = {"reading": 8, "golden values": 25, "passes": 22, "kernels": 10, "weights": 20, "checkpoints": 15}
+COMPILING = {"reading": 10, "golden values": 10, "passes": 20, "kernels": 10, "weights": 30, "checkpoints": 20}
 # With fewer bits golden values are computed of the packed weights. What is measured before and after is the accuracy.
 PACKING = {
     "reading": 3,

@@ -38,6 +38,7 @@ SEED = "seed"  # language models: the seed of the random numbers that tokens are
 
 # Inputs, outputs and states.
 TOKENS = "tokens"  # state i32[1, context + 1, 1]: the tokens of the text; a run writes its token behind those it read
+NO_TOKEN = -1  # in place of a token that a run writes: a score is NaN
 LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option; encoders: f32[1, labels]
 SAMPLING = "sampling"  # state f32[5]: the values of SAMPLING_OPTIONS, in their order
 AUDIO = "audio"  # input f32[1, 1, samples]: the samples under a window of the spectrogram

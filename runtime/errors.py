@@ -7,6 +7,10 @@ class BadBundle(ValueError):
     """The bundle is broken, incomplete, or has a format that this version does not read."""
 
 
+class NanScores(ValueError):
+    """The model's scores of the next token are NaN, so no token can be chosen."""
+
+
 class NoAdapter(RuntimeError):
     """This machine has no WebGPU adapter."""
 

@@ -59,6 +59,18 @@ def smollm2_bundle(smollm2_export: Path) -> Path:
     return compiled(smollm2_export, "model.onnx")
 
 
+@pytest.fixture(scope="session")
+def minilm_export() -> Path:
+    """The folder of all-MiniLM-L6-v2 that the example writes."""
+    return export("minilm_onnx.py", "all-minilm-l6-v2", "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def minilm_bundle(minilm_export: Path) -> Path:
+    """minilm_export compiled with the defaults."""
+    return compiled(minilm_export, "model.onnx")
+
+
 def export(example: str, name: str, made: str) -> Path:
     """build/NAME, which the example writes, with the file `made` in it."""
     folder = ROOT / "build" / name

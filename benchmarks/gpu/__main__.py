@@ -21,7 +21,8 @@ from benchmarks.gpu import report
 from benchmarks.gpu.models import LLAMAS, SMALL, SQUARE, llama_bundle
 from benchmarks.models import ROOT, Models
 
-KEYS = ("128", "1024", "8192")
+KEYS = ("128", "1024", "8064")  # the last one leaves room for what is decoded
+TOKENS = 32
 CLASS = "INTAGLIO_ADAPTER_CLASS"
 OURS, THEIRS = "intaglio", "onnxruntime-webgpu"
 
@@ -43,21 +44,21 @@ def measurements(models: Models, found: adapter.Adapter, smoke: bool) -> Iterato
     yield Measurement("micro", ["-m", "benchmarks.gpu.micro", *["--smoke"] * smoke])
     dawn = adapter.environment("dawn", found, models.made / "layer")
     engines = {OURS: {}, f"{OURS}, class cpu": {CLASS: "cpu"}, THEIRS: dawn}
-    keys = KEYS[:2] if smoke else KEYS
+    tokens, keys = (2, KEYS[:2]) if smoke else (TOKENS, KEYS)
     for name, variables in engines.items():
         engine = name.partition(",")[0]
         model = models.bundle("smollm2-q4") if engine == OURS else models.language_onnx("smollm2-q4")
-        yield Measurement(f"smollm2-q4: {name}", [*_decode(engine), model, *keys], variables=variables)
+        yield Measurement(f"smollm2-q4: {name}", [*_decode(engine), model, tokens, *keys], variables=variables)
     for workload in ("matvec", "matmul", "encode"):
         for name, variables in engines.items():
-            job = _job(models, workload, name)
+            job = _job(models, workload, name, "quick" if smoke else "full")
             command = ["-m", "benchmarks.measure", job]
             yield Measurement(f"{workload}: {name}", command, job.with_name("result.json"), variables)
     for name in ["llama-smoke"] if smoke else ["llama-1b", "llama-8b"]:
         for layers in LLAMAS[name][2]:
             bundle = llama_bundle(models, name, layers)
             few = keys[:1] if smoke else keys
-            yield Measurement(f"{name}-{layers}: {OURS}", [*_decode(OURS), bundle, *few])
+            yield Measurement(f"{name}-{layers}: {OURS}", [*_decode(OURS), bundle, tokens, *few])
     profile = ["-m", "intaglio", "bench", models.bundle("smollm2-q4"), "--profile", "--json"]
     yield Measurement("profile", [*profile, *["--runs", "3"] * smoke])
 
@@ -66,13 +67,13 @@ def _decode(engine: str) -> list[str]:
     return ["-m", "benchmarks.gpu.decode", engine]
 
 
-def _job(models: Models, workload: str, name: str) -> Path:
+def _job(models: Models, workload: str, name: str, size: str) -> Path:
     folder = models.made / "run" / f"{workload}-{name.replace(', ', '-').replace(' ', '-')}"
     folder.mkdir(parents=True, exist_ok=True)
     job = {
         "engine": name.partition(",")[0],
         "workload": workload,
-        "size": "quick",
+        "size": size,
         "build": str(models.build),
         "square": models.square,
         "recording": str(ROOT / "examples" / "jfk.wav"),

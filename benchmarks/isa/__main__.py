@@ -34,6 +34,8 @@ def main() -> int:
         print("no driver here compiles for any of these families", file=sys.stderr)
         return 1
     text = "\n\n".join([report.markdown(result), *(_lines(bundle, options) for bundle in bundles)])
+    if options.before:
+        text += f"\n\n### Before and after\n\n{report.compared(rows.read(options.before.read_text()), result)}"
     print(text)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "isa.json").write_text(rows.write(result))
@@ -80,6 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--drivers", type=Path, help="a folder with drm-shims for tgl, dg2 and a740, and with manifests of a newer Mesa"
     )
+    parser.add_argument("--before", metavar="FILE", type=Path, help="an isa.json of earlier, to compare with")
     parser.add_argument("--out", type=Path, default=BUILD, help="folder of isa.md, isa.json and isa.png")
     return parser.parse_args()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.isa.choices import CPU
 from benchmarks.isa.figures import Figures
 from benchmarks.isa.rows import Row
 
@@ -56,6 +57,23 @@ def totals(rows: Sequence[Row]) -> str:
         f"{len(compiled)} kernels: {spilling} spill, {uneven} have workgroups that are not a multiple of 32. "
         f"Compiling takes {sum(f.seconds for _, f in compiled):.1f} s, of which {row} takes {slowest:.2f} s."
     )
+
+
+def compared(before: Sequence[Row], after: Sequence[Row]) -> str:
+    """What GPUs ran for each problem before, and what they run now: registers / spilled / occupancy of each variant."""
+    lines = ["| family | problem | before | after |", "|---|---|---|---|"]
+    for family, problem in dict.fromkeys((row.family, row.problem) for row in after if row.problem):
+        cells = [_variants(rows, family, problem) for rows in (before, after)]
+        lines.append(f"| {family} | {problem} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _variants(rows: Sequence[Row], family: str, problem: str) -> str:
+    """Of the GPUs' profiles, or of the processor's where there were none."""
+    own = [row for row in rows if (row.family, row.problem) == (family, problem) and row.classes]
+    own = [row for row in own if set(row.classes) - {CPU}] or own
+    cells = [f"{row.variant} {f.registers} / {f.spilled} / {f.occupancy or 0:g}" for row in own if (f := row.figures)]
+    return ", ".join(dict.fromkeys(cells)) or "–"
 
 
 def chart(rows: Sequence[Row], file: Path) -> None:

@@ -24,7 +24,7 @@ def in_steps(node: Node, of: Attention[Value]) -> list[Kernel]:
     q, k, v, mask, past, heads = of.q, of.k, of.v, of.mask, of.past, of.heads
     rows, keys = q.shape[-2], k.shape[-2]
     if 3 * dims.high(keys) > MAX_TRIPS:
-        raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations")
+        raise refuse(node, f"{keys} keys need more than {MAX_TRIPS} loop iterations; compile for fewer tokens")
     stride = keys if isinstance(rows, int) or isinstance(keys, int) else dims.high(keys)
     shape = (heads, rows, stride)
     scores, weights = (Value(f"{node.output.name}.{name}", TensorType("f32", shape)) for name in ("scores", "weights"))

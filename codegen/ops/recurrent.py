@@ -30,7 +30,11 @@ def recurrent(node: Node, layer: Recurrent[Value]) -> Kernel:
     k4 = dims.fixed(layer.weight.shape[2])
     lanes = min(_LANES, hidden + -hidden % 8)
     units, passes = -(-hidden // lanes), 2 if cell == "GRU" else 1
-    if hidden > _MOST_HIDDEN or dims.high(steps) * (1 + units * (passes * (k4 + 1) + 1)) > MAX_TRIPS:
+    extra = 2 * units + lanes.bit_length() if layer.rounded else 0
+    if (
+        hidden > _MOST_HIDDEN - (2 * lanes if layer.rounded else 0)
+        or dims.high(steps) * (1 + extra + units * (passes * (k4 + 1) + 1)) > MAX_TRIPS
+    ):
         raise refuse(node, f"{steps} steps of {hidden} units need more than {MAX_TRIPS} loop iterations")
     names = ("gate", "candidate", "result")
     consts = {
@@ -43,6 +47,7 @@ def recurrent(node: Node, layer: Recurrent[Value]) -> Kernel:
         "gates": gates,
         "lanes": lanes,
         "coupled": layer.coupled,
+        "rounded": layer.rounded,
         "peepholes": cell == "LSTM" and layer.extra is not None,
         "activations": {n: _activation(layer.clip, *a) for n, a in zip(names, layer.activations, strict=False)},
     }

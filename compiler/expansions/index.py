@@ -42,8 +42,6 @@ def _pad(op: GraphBuilder, node: Node) -> list[Value] | None:
 
 def _repeated(op: GraphBuilder, size: Dim, pair: tuple[int, int], mode: str) -> Value:
     """The indices of the elements of an axis that is padded by repeating elements."""
-    if isinstance(size, int):
-        return op.integers(*np.pad(np.arange(size), pair, mode))
     before, after = pair
     at = op.Range(*(op.constant(known([d], ())) for d in (-before, size + after, 1)))
     last = op.constant(known([size - 1], ()))

@@ -32,7 +32,11 @@ _PARAMETERS = {
 _BEFORE_RESET = np.array([[1, 1, 1], [1, 1, 0]], np.float32).reshape(1, 2, 3, 1)
 
 
-def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
+def recurrent(op: GraphBuilder, node: Node, rounded: bool = False) -> list[Value] | None:
+    """Return the outputs of a recurrent layer, or None if its directions have different activations.
+
+    rounded: the hidden units are rounded to 8 bits before their products.
+    """
     _check(node)
     x, _, r = node.inputs[:3]
     lengths, h, c, peepholes = (node.input(i) for i in range(4, 8))
@@ -51,6 +55,7 @@ def _recurrent(op: GraphBuilder, node: Node) -> list[Value] | None:
     inputs = (op.Reshape(gates_in, op.dimensions(steps, batch, directions, gates, hidden)), _packed(op, r, gates))
     attrs = {"cell": node.op, "activations": tuple(first), "clip": node.attrs.get("clip"), "after": after}
     attrs |= {"direction": node.attrs.get("direction", "forward"), "coupled": bool(node.attrs.get("input_forget"))}
+    attrs["rounded"] = rounded
     y, final = op.node("Recurrent", (*inputs, op.Concat(*states, axis=0), lengths, extra), 2, **attrs)
     finals = op.node("Split", (final,), count, axis=0, num_outputs=count)
     if not batch_first:
@@ -134,4 +139,4 @@ def _state(op: GraphBuilder, value: Value | None, x: Value, shape: tuple[Dim, ..
     return op.Transpose(value, perm=[1, 0, 2]) if batch_first else value
 
 
-EXPANSIONS = dict.fromkeys(_CELLS, _recurrent)
+EXPANSIONS = dict.fromkeys(_CELLS, recurrent)

@@ -55,6 +55,33 @@ class EncodedWeight:
     def transpose(self, *axes: int) -> EncodedWeight:
         return self._each(lambda a: a.transpose(axes))
 
+    def scaled(self, factor: np.ndarray) -> EncodedWeight | None:
+        """Return the weight times numbers that broadcast to it, or None if the scale cannot hold them."""
+        if self.scale is None or self.zero is None or not _fits(factor, self.scale, self.shape):
+            return None
+        return EncodedWeight(self.codes, (self.scale * factor).astype(np.float32), self.zero)
+
+    def shifted(self, by: np.ndarray) -> EncodedWeight | None:
+        """Return the weight minus numbers that broadcast to it, or None if it is scaled already."""
+        if self.zero is None or self.scale is None or (self.scale != 1).any() or not _fits(by, self.zero, self.shape):
+            return None
+        zero = (self.zero + by).astype(np.float32)
+        return EncodedWeight(self.codes, self.scale, zero.astype(np.int32) if (zero == np.rint(zero)).all() else zero)
+
+    def reshaped(self, shape: tuple[int, ...]) -> EncodedWeight | None:
+        """Return the weight with neighbouring axes merged, or None if `shape` is not made so."""
+        groups, axis = [], 0
+        for size in shape:
+            first = axis
+            while axis < len(self.shape) and math.prod(self.shape[first:axis]) < size:
+                axis += 1
+            groups.append(range(first, axis))
+        sizes = tuple(math.prod(self.shape[a] for a in group) for group in groups)
+        if axis != len(self.shape) or sizes != shape or not all(groups):
+            return None
+        merged = EncodedWeight(self.codes.reshape(shape), self.scale, self.zero)
+        return merged if self.scale is None else merged._each_number(lambda a: _merged(a, self.shape, groups))
+
     def rows(self) -> EncodedWeight:
         """Return the weight as a matrix that keeps the first axis and flattens the others."""
         if len(self.shape) == 2:
@@ -63,10 +90,15 @@ class EncodedWeight:
             return self._each(lambda a: a.reshape(len(a), -1))
         return self._each(lambda a: np.broadcast_to(_repeated(a, self.shape), self.shape).reshape(len(self), -1))
 
+    def _each_number(self, change: Callable[[np.ndarray], np.ndarray]) -> EncodedWeight:
+        """Return the weight with scale and zero point changed."""
+        scale, zero = (a if a is None else change(a) for a in (self.scale, self.zero))
+        return EncodedWeight(self.codes, scale, zero)
+
     def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> EncodedWeight:
         """Return the weight with codes, scale and zero point changed."""
-        scale, zero = (a if a is None else change(a) for a in (self.scale, self.zero))
-        return EncodedWeight(change(self.codes), scale, zero)
+        changed = self._each_number(change)
+        return EncodedWeight(change(self.codes), changed.scale, changed.zero)
 
     def dequantized(self) -> np.ndarray:
         """Return the values as f32, as ONNX's DequantizeLinear computes them."""
@@ -82,10 +114,11 @@ class EncodedWeight:
         if self.scale is None or self.zero is None:
             return self._halves()
         rows, width = self.shape
-        groups = self.scale.shape[1]
+        groups = max(self.scale.shape[1], self.zero.shape[1])
         if str(self.codes.dtype) not in _SYMMETRIC or width // groups % _LEAST:
             return self.dequantized()
-        scale, zero = (np.broadcast_to(a, (rows, groups)).astype(np.float32) for a in (self.scale, self.zero))
+        grid = (np.broadcast_to(_repeated(a, (rows, groups)), (rows, groups)) for a in (self.scale, self.zero))
+        scale, zero = (a.astype(np.float32) for a in grid)
         bits = 4 if self.codes.dtype in (ml_dtypes.int4, ml_dtypes.uint4) else 8
         middle = _SYMMETRIC[str(self.codes.dtype)]
         symmetric = (zero == middle).all()
@@ -110,6 +143,32 @@ def dequantize(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, at
     zero = zero if zero.dtype == np.float32 else zero.astype(np.int32)
     scale, zero = (_spread(a, codes.shape, axis, block) for a in (scale.astype(np.float32), zero))
     return EncodedWeight(codes, scale, zero)
+
+
+def encode(codes: np.ndarray) -> EncodedWeight:
+    """Return integers as the f32 numbers of the same value, still encoded."""
+    shape = (1,) * codes.ndim
+    return EncodedWeight(codes, np.ones(shape, np.float32), np.zeros(shape, np.int32))
+
+
+def _fits(numbers: np.ndarray, scale: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Return whether numbers broadcast to `shape`, and with `scale` to one number for each block of it."""
+    sizes = (1,) * (len(shape) - numbers.ndim) + numbers.shape
+    if len(sizes) != len(shape) or numbers.dtype != np.float32:
+        return False
+    return all(n in (1, size) and (n == 1 or s in (1, n)) for n, s, size in zip(sizes, scale.shape, shape, strict=True))
+
+
+def _merged(numbers: np.ndarray, shape: tuple[int, ...], groups: list[range]) -> np.ndarray:
+    """Return scales of blocks of `shape`, whose axes are merged in groups."""
+    sizes = list(shape)
+    for group in groups:
+        last = max((a for a in group if numbers.shape[a] > 1), default=-1)
+        sizes[group.start : group.stop] = [shape[a] if a < last else numbers.shape[a] for a in group]
+    repeated = numbers
+    for axis, size in enumerate(sizes):
+        repeated = np.repeat(repeated, size // repeated.shape[axis], axis)
+    return repeated.reshape([math.prod(sizes[a] for a in group) for group in groups])
 
 
 def _spread(scale: np.ndarray, shape: tuple[int, ...], axis: int, block: int) -> np.ndarray:

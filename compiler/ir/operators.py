@@ -192,7 +192,10 @@ class Resample(Operator[T]):
 
 @dataclass(frozen=True)
 class Recurrent(Operator[T]):
-    """A recurrent layer after the input products of its gates: see compiler/expansions/recurrent.py."""
+    """A recurrent layer after the input products of its gates: see compiler/expansions/recurrent.py.
+
+    rounded: the state of a sequence is rounded to 8 bits in its range, as FakeQuantize does it, before its products.
+    """
 
     taken: T
     weight: T
@@ -206,6 +209,7 @@ class Recurrent(Operator[T]):
     after: bool
     direction: str
     coupled: bool
+    rounded: bool
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from onnx import ModelProto
 
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models import embedding as embeddings
 from intaglio.compiler.models.embedding import EMBED
-from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32, inlined
+from intaglio.compiler.models.reference import Arrays, Observed, Part, Run
 from intaglio.compiler.reader import external_data
 from intaglio.runtime.contract import LOGITS, NEW_TOKENS, PAST, TOKENS
 
@@ -32,19 +34,22 @@ class DecoderReference:
         encoder: bool = False,
         embedding: Path | None = None,
     ) -> None:
-        model, folder = external_data.opened(file)
-        self._model, self._sizes, self._vocabulary = in_f32(model), sizes, vocabulary
-        self._embedding, self._wires = (None, {}) if embedding is None else self._opened(embedding)
-        fixed = decoder_inputs.inputs(self._model, encoder, embedded=self._wires).fixed
-        self.parts = {DECODE: Part(inlined(self._model, fixed), folder)}
-        if self._embedding is not None:
-            self.parts[EMBED] = self._embedding
+        self._embedding = None if embedding is None else _embedding(embedding)
+        self._sizes, self._vocabulary = sizes, vocabulary
+        part = Part(
+            partial(external_data.opened, file),
+            file,
+            lambda header: decoder_inputs.inputs(header, encoder, embedded=self._wired(header)).fixed,
+        )
+        self._header, self._wires = part.header, self._wired(part.header)
+        self.parts = {DECODE: part} | ({EMBED: self._embedding} if self._embedding is not None else {})
 
-    def _opened(self, embedding: Path) -> tuple[Part, dict[str, str]]:
-        model, folder = external_data.opened(embedding)
-        ranks = {o.name: len(o.type.tensor_type.shape.dim) for o in model.graph.output}
-        model = in_f32(model)
-        return Part(inlined(model, embeddings.inputs(model)[1]), folder), embeddings.wires(self._model, ranks)
+    def _wired(self, header: ModelProto) -> dict[str, str]:
+        """Return the outputs of the embedding by the decoder's inputs that they are."""
+        if self._embedding is None:
+            return {}
+        ranks = {o.name: len(o.type.tensor_type.shape.dim) for o in self._embedding.header.graph.output}
+        return embeddings.wires(header, ranks)
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         count = symbols[PAST] + symbols.get(NEW_TOKENS, 1)
@@ -55,7 +60,7 @@ class DecoderReference:
 
     def _logits(self, values: Arrays) -> np.ndarray:
         """Return the logits [1, tokens, vocabulary] among the model's own outputs. Raises ValueError."""
-        own = {o.name: values[o.name] for o in self._model.graph.output}
+        own = {o.name: values[o.name] for o in self._header.graph.output}
         rows = {name: array for name, array in own.items() if array.ndim == 3}
         named = [array for name, array in rows.items() if name.lower().endswith(LOGITS)]
         wide = [array for array in rows.values() if array.shape[-1] == self._vocabulary]
@@ -70,7 +75,11 @@ class DecoderReference:
         """Run the decoder on the tokens `ids` [1, n], an encoder's rows and its other outputs by name."""
         sizes, observed, embedded = {NEW_TOKENS: ids.shape[1]}, {}, {}
         if self._embedding is not None:
-            observed[EMBED] = Observed(run(EMBED, embeddings.feeds(self._embedding.model, ids)), sizes)
+            observed[EMBED] = Observed(run(EMBED, embeddings.feeds(self._embedding.header, ids)), sizes)
             embedded = {name: observed[EMBED].values[output] for name, output in self._wires.items()}
-        feeds = decoder_inputs.feeds(self._model, ids, rows, encoded, self._sizes, embedded)
+        feeds = decoder_inputs.feeds(self._header, ids, rows, encoded, self._sizes, embedded)
         return observed | {DECODE: Observed(run(DECODE, feeds), sizes)}
+
+
+def _embedding(file: Path) -> Part:
+    return Part(partial(external_data.opened, file), file, lambda header: embeddings.inputs(header)[1])

@@ -104,7 +104,8 @@ def compiled(
     # Phase 7, programs: copy the graphs for each use.
     graphs = model.programs(trace)
     report = precision.report(accuracy, graphs.values())
-    return Model(model.kind, graphs, model.settings, model.files, goldens.runs, report, model.notes)
+    notes = [*model.notes, *goldens.notes]
+    return Model(model.kind, graphs, model.settings, model.files, goldens.runs, report, notes)
 
 
 def _reduce(model: Family, precision: Precision, trace: Trace, goldens: Golden) -> tuple[dict[str, Any] | None, Golden]:

@@ -33,6 +33,17 @@ class Golden:
     def runs(self) -> list[GoldenRun]:
         return [GoldenRun.of(*of) for of in zip(self.probes, self.outputs, self.by, strict=True)]
 
+    @property
+    def notes(self) -> list[str]:
+        """Lines about outputs without a finite number, which the golden runs leave out."""
+        outputs = {
+            (name, probe.program): f"{name} of {probe.program} has no finite number, by {by} on the model's own file"
+            for probe, outputs, by in zip(self.probes, self.outputs, self.by, strict=True)
+            for name, array in outputs.items()
+            if array.size and not np.isfinite(array).any()
+        }
+        return list(outputs.values())
+
     def changed(self, before: Sequence[Outputs], after: Sequence[Outputs]) -> Golden:
         """Return the golden values of a model that gives `after` where it gave `before`."""
         outputs = [

@@ -61,20 +61,19 @@ class Oracle:
             raise OracleError(f"{runner.by} cannot run the model on the golden inputs: {_line(error)}") from error
 
     def _opened(self, part: str) -> _Runner:
-        of = self._parts[part]
-        model = exposed(of, self._names.get(part, ()))
+        of, names = self._parts[part], self._names.get(part, ())
         try:
-            return _onnxruntime(model, of)
+            return _onnxruntime(of, names)
         except ModuleNotFoundError:
             raise
         except Exception as refusal:  # onnxruntime has no common type of error
             try:
-                return _evaluator(model, of)
+                return _evaluator(of, names)
             except Exception:  # nor has ONNX's evaluator
                 raise OracleError(f"onnxruntime refuses the model: {_line(refusal)}") from refusal
 
 
-def _onnxruntime(model: onnx.ModelProto, part: Part) -> _Runner:
+def _onnxruntime(part: Part, names: Collection[str]) -> _Runner:
     import onnxruntime  # it takes a fifth of a second to import
 
     options = onnxruntime.SessionOptions()
@@ -84,20 +83,20 @@ def _onnxruntime(model: onnx.ModelProto, part: Part) -> _Runner:
     options.add_session_config_entry(_UNPACKED, "1")
     if part.folder is not None:
         options.add_session_config_entry(_FOLDER, str(part.folder.resolve()))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    whole = part.file is None or names
+    model = exposed(part, names).SerializeToString() if whole else str(part.file)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     inputs, outputs = ([v.name for v in values] for values in (session.get_inputs(), session.get_outputs()))
     return _Runner(f"onnxruntime {onnxruntime.__version__}", inputs, outputs, session.run)
 
 
-def _evaluator(model: onnx.ModelProto, part: Part) -> _Runner:
+def _evaluator(part: Part, names: Collection[str]) -> _Runner:
     from onnx.external_data_helper import load_external_data_for_model
     from onnx.reference import ReferenceEvaluator
 
+    model = exposed(part, names)
     if part.folder is not None:
-        whole = onnx.ModelProto()
-        whole.CopyFrom(model)
-        load_external_data_for_model(whole, str(part.folder))
-        model = whole
+        load_external_data_for_model(model, str(part.folder))
     evaluator = ReferenceEvaluator(model)
     run = cast("Callable[[Any, Any], Sequence[Any]]", evaluator.run)
     inputs, outputs = (list(map(str, names)) for names in (evaluator.input_names, evaluator.output_names))

@@ -15,18 +15,39 @@ import onnx
 import onnx.inliner
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from intaglio.compiler.reader import external_data, load
+
 _CODES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_TYPES = ("to", "dtype", "output_dtype")  # attributes that name an element type
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[str, Arrays], Arrays]  # runs a part by name on inputs; returns its values by name
+Opened = Callable[[], tuple[ModelProto, Path | None]]  # reads a model; returns it and the folder of its external data
 
 
-@dataclass(frozen=True)
+def _nothing(_: ModelProto) -> Arrays:
+    return {}
+
+
 class Part:
-    """An ONNX model, with its external data in `folder`."""
+    """An ONNX model of a reference, with its external data in `folder`.
 
-    model: ModelProto
-    folder: Path | None
+    It is read again when it runs, because its weights would take memory until then. header: the model without nodes and
+    weights. file: where onnxruntime can read the model as it came, or None if f16 becomes f32 or external data lies
+    elsewhere.
+    """
+
+    def __init__(self, opened: Opened, file: Path | None = None, known: Callable[[ModelProto], Arrays] = _nothing):
+        """opened: reads the model. file: where it is. known: from the header, the inputs that decide an If."""
+        model, self.folder = opened()
+        wide = in_f32(model)
+        self.header = _header(wide)
+        self.file = file if wide is model and not external_data.locations(model) else None
+        self._opened, self._known = opened, known(self.header)
+
+    @property
+    def model(self) -> ModelProto:
+        return inlined(in_f32(self._opened()[0]), self._known)
 
 
 @dataclass(frozen=True)
@@ -54,6 +75,14 @@ class Reference(Protocol):
         ...
 
 
+def _header(model: ModelProto) -> ModelProto:
+    """Return the inputs that are not weights, and the outputs."""
+    header = ModelProto()
+    header.graph.input.extend(load.free_inputs(model))
+    header.graph.output.extend(model.graph.output)
+    return header
+
+
 def exposed(part: Part, names: Collection[str]) -> ModelProto:
     """Return the part's model with those of the values `names` that it has as further outputs."""
     if not names:
@@ -68,12 +97,27 @@ def exposed(part: Part, names: Collection[str]) -> ModelProto:
 def in_f32(model: ModelProto) -> ModelProto:
     """Return the model with f16 and bf16 computed in f32 from the same weights, as bundles compute them.
 
-    Remove accuracy_level, which allows onnxruntime to round the factors of packed weights to 8 bits.
+    Remove accuracy_level, which allows onnxruntime to round the factors of packed weights to 8 bits. If nothing is to
+    be changed, the result is `model` itself.
     """
+    if not _is_narrow(model.graph):
+        return model
     result = ModelProto()
     result.CopyFrom(model)
     _widen(result.graph)
     return result
+
+
+def _is_narrow(graph: GraphProto) -> bool:
+    """Return whether `_widen` would change the graph."""
+    attributes = [a for node in graph.node for a in node.attribute]
+    return (
+        any(tensor.data_type in _CODES for tensor in graph.initializer)
+        or any(v.type.tensor_type.elem_type in _CODES for v in (*graph.input, *graph.output))
+        or any(a.name == "accuracy_level" or a.t.data_type in _CODES for a in attributes)
+        or any(a.name in _TYPES and a.i in _CODES for a in attributes)
+        or any(_is_narrow(a.g) for a in attributes if a.HasField("g"))
+    )
 
 
 def _widen(graph: GraphProto) -> None:
@@ -91,7 +135,7 @@ def _widen(graph: GraphProto) -> None:
         for a in node.attribute:
             if a.HasField("g"):
                 _widen(a.g)
-            if a.name in ("to", "dtype", "output_dtype") and a.i in _CODES:
+            if a.name in _TYPES and a.i in _CODES:
                 a.i = TensorProto.FLOAT
             if a.HasField("t") and a.t.data_type in _CODES:
                 a.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(a.t).astype(np.float32), a.t.name))
@@ -107,6 +151,8 @@ def inlined(model: ModelProto, known: Arrays) -> ModelProto:
     """Return the model with its functions inlined and each If on a value in `known` replaced by the branch taken."""
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+    if not any(node.op_type == "If" and node.input[0] in known for node in model.graph.node):
+        return model
     result = ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:]

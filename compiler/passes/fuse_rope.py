@@ -9,11 +9,14 @@ results at all positions give the tables of cosines and sines. The pass then com
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Symbol, dim
+from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Linear, Rotary
@@ -29,27 +32,31 @@ from intaglio.compiler.semantics import evaluate, operators
 _LINEAR = VIEWS | set("Slice Concat Gather Cast Identity Mul Div Add Sub Neg".split())
 _PRODUCTS = frozenset({"Mul", "Div"})  # linear as long as only one operand depends on the rows
 _SIZES = (1, 3, 5)
+_PART = 4096  # positions that are evaluated at a time
 
 
 def fuse_rope(graph: Graph) -> int:
     """Rewrite the operands of attention; return the number of rewritten operands."""
     free = data_free(graph)
-    operands: dict[Value, _Operand] = {}  # of all layers, before a rewrite changes the order of the graph
+    operands: dict[Value, list[_Operand]] = {}  # of all layers, before a rewrite changes the order of the graph
     for node in graph.nodes:
         if node.op == "MatMul" and all(v.const is None and len(v.shape) == 4 for v in node.inputs):
             for value in node.inputs:
-                if (operand := _operand(graph, _before_roundings(graph, value), free)) is not None:
-                    operands[operand.value] = operand
+                before = _before_roundings(graph, value)
+                whole, after_gains = (_operand(graph, before, free, scaled) for scaled in (True, False))
+                operands[before] = [operand for operand in (whole, after_gains) if operand is not None]
     understood: dict[object, _Heads | None] = {}
     shared: dict[object, Value] = {}
     changed = 0
-    for operand in operands.values():
-        key = operand.signature
-        if key not in understood:
-            understood[key] = _understand(operand)
-        if (heads := understood[key]) is not None:
-            _rewrite(operand, heads, shared)
-            changed += 1
+    for candidates in operands.values():
+        for operand in candidates:
+            key = operand.signature
+            if key not in understood:
+                understood[key] = _understand(operand)
+            if (heads := understood[key]) is not None:
+                _rewrite(operand, heads, shared)
+                changed += 1
+                break
     graph.prune()
     return changed
 
@@ -98,16 +105,60 @@ class _Operand:
 
     def heads(self, rows: np.ndarray) -> np.ndarray:
         """Evaluate the graph on rows [T, width]; return [heads, T, head_dim]."""
+        return self._evaluated(rows, self.nodes, {})
+
+    def _evaluated(self, rows: np.ndarray, nodes: list[Node], values: Mapping[Value, np.ndarray]) -> np.ndarray:
+        """Evaluate the last `nodes` on rows [T, width]. values: the results of the other nodes."""
         shape = [d for i, d in enumerate(self.source.shape) if i != self.axis]
         x = np.moveaxis(rows.astype(np.float32).reshape(len(rows), *shape), 0, self.axis)
         sizes = {self.tokens.name: len(rows)}
-        results = evaluate.compute(self.graph, self.nodes, {self.source: x}, sizes, keep=(self.value,))
-        y = results[self.value][0]
+        y = evaluate.compute(self.graph, nodes, {self.source: x, **values}, sizes, keep=(self.value,))[self.value][0]
         return y.swapaxes(-1, -2) if self.swapped else y
 
+    def first_head(self, row: np.ndarray) -> np.ndarray:
+        """Return the first head [T, head_dim] of a row [width] that is the same at all positions of the longest text.
 
-def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
-    """Return the operand, or None if it is not a linear function of token rows or already has the plain form."""
+        The rows of all positions may not fit memory, so they are evaluated in parts where the positions' own values
+        have a token axis to take a part of.
+        """
+        longest, by_position = self.tokens.high, self._by_position()
+        axes = {v: [i for i, d in enumerate(v.shape) if self.tokens in dims.symbols(d)] for v in by_position}
+        if longest <= _PART or any(len(a) != 1 or v.shape[a[0]] != dim(self.tokens) for v, a in axes.items()):
+            return self.heads(np.broadcast_to(row, (longest, self.width)))[0]
+        parts = []
+        for first in range(0, longest, _PART):
+            span = range(first, min(first + _PART, longest))
+            values = {v: np.take(array, span, axes[v][0]) for v, array in by_position.items()}
+            rows = np.broadcast_to(row, (len(span), self.width))
+            parts.append(self._evaluated(rows, self._of_rows, values)[0].copy())
+        return np.concatenate(parts)
+
+    @property
+    def _of_rows(self) -> list[Node]:
+        """The nodes that depend on the rows."""
+        dependent = {self.source}
+        nodes = []
+        for node in self.nodes:
+            if not dependent.isdisjoint(node.reads):
+                nodes.append(node)
+                dependent.update(node.outputs)
+        return nodes
+
+    def _by_position(self) -> dict[Value, np.ndarray]:
+        """Return what these nodes read that depends on positions alone, for the longest text."""
+        nodes = self._of_rows
+        before = [n for n in self.nodes if n not in set(nodes)]
+        read = {v for n in nodes for v in n.reads if v is not None and self.graph.producer(v) in before}
+        sizes = {self.tokens.name: self.tokens.high}
+        results = evaluate.compute(self.graph, before, {}, sizes, keep=read)
+        return {v: results[v] for v in read}
+
+
+def _operand(graph: Graph, value: Value, free: set[Node], scaled: bool) -> _Operand | None:
+    """Return the operand, or None if it is not a linear function of token rows or already has the plain form.
+
+    scaled: whether a product with a constant for each column (the scale of a norm of heads) is part of the function.
+    """
     sources: set[Value] = set()
     todo = [value]
     while todo:
@@ -115,7 +166,8 @@ def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
         node = graph.producer(v)
         inputs = [] if node is None else [x for x in node.inputs if x is not None and x.const is None]
         data = [x for x in inputs if graph.producer(x) not in free]
-        if node is None or node.op not in _LINEAR or (node.op in _PRODUCTS and len(data) > 1):
+        gain = not scaled and node is not None and node.op == "Mul" and _has_gain(node)
+        if node is None or gain or node.op not in _LINEAR or (node.op in _PRODUCTS and len(data) > 1):
             sources.add(v)
         else:
             todo += data
@@ -129,6 +181,10 @@ def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
     if plain or not by_token or value.shape[0] != 1 or dim(tokens) not in value.shape[2:]:
         return None
     return _Operand(graph, value, source, tokens, nodes)
+
+
+def _has_gain(node: Node) -> bool:
+    return any(v.const is not None and v.scalar is None for v in node.inputs)
 
 
 @dataclass(frozen=True)
@@ -200,7 +256,12 @@ def _rotation(operand: _Operand, plain: _Heads) -> _Heads | None:
         return None
     apart, interleaved = int(reached[1]), reached[1] == 1
     first = np.arange(0, head_dim, 2) if interleaved else np.arange(apart)
-    table = rotate(first, operand.tokens.high)
+    row = np.zeros(operand.width, np.float32)
+    row[plain.columns[:, first]] = 1
+    try:
+        table = operand.first_head(row)
+    except BadModel:  # a table of the file ends before the longest text
+        return None
     cos, sin = table[:, first], table[:, first + apart]
     rotated = np.flatnonzero((cos != 1).any(0) | (sin != 0).any(0))
     pairs = rotated.max(initial=0) + 1 if interleaved else apart

@@ -1,8 +1,8 @@
 """What a mask hides from attention and what it adds to scores, if it is computed from sizes alone.
 
-The mask is evaluated for several sizes. A query must see the keys up to its own or up to a number of keys after it,
-perhaps within a window. What the mask adds there must depend only on the head and either on the key or on the key's
-distance from the query.
+The mask is evaluated for several sizes, and of a large mask only the rows that decide (see boundaries.py). A query must
+see the keys up to its own or up to a number of keys after it, perhaps within a window. What the mask adds there must
+depend only on the head and either on the key or on the key's distance from the query.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import PositionBias
 from intaglio.compiler.ir.values import Value
+from intaglio.compiler.passes.boundaries import Boundaries
 from intaglio.compiler.passes.fold import identity
 from intaglio.compiler.semantics.rows import rows
 
@@ -28,9 +29,9 @@ _VISIBLE, _HIDDEN = 1e-6, -1e4  # an additive mask is 0 for visible keys and ver
 _LOWEST = -1e30  # a mask with lower numbers hides only by these, because a bias may be below -1e4
 _PRECISION = 1e-6  # relative to the largest number of a bias
 _SIZES = (1, 2, 3, 7)
-_LARGEST = 8192  # masks are evaluated for the longest sequence, which shows a sliding window; larger masks stay inputs
-_WHOLE = 1 << 24  # up to this many numbers are compared; of larger masks, some rows
-_ENDS, _BETWEEN = 8, 64  # rows
+_LARGEST = 1 << 17  # the longest sequence that a mask is evaluated for
+_WHOLE = 1 << 24  # up to this many numbers are evaluated at a time; of larger masks, the rows that decide
+_MOST = 1 << 30  # numbers that are evaluated in all
 
 Attributes = dict[str, Any] | None
 _masks: WeakKeyDictionary[Graph, dict[object, Attributes]] = WeakKeyDictionary()  # by computation and sizes
@@ -53,8 +54,12 @@ def explained(graph: Graph, mask: Value, heads: int, queries: Dim, keys: Dim, ex
     if key not in results:
         values = {mask, *leaves, *(v for n in nodes for v in n.outputs)}
         symbols = {s for v in values for s in v.type.symbols} | {*dims.symbols(queries), *dims.symbols(keys)}
-        samples = _samples(graph, mask, sorted(symbols), queries, keys)
-        results[key] = None if any(s.high > _LARGEST for s in symbols) else _attributes(graph, samples, heads, exact)
+        samples = _samples(graph, mask, sorted(symbols), queries, keys, Boundaries.of(nodes, {mask, *leaves}))
+        too_large = any(s.high > _LARGEST for s in symbols)
+        try:
+            results[key] = None if too_large else _attributes(graph, samples, heads, exact)
+        except _TooManyError:
+            results[key] = None
     result = results[key]
     return result if result is None or result["past"] is None else result | {"past": result["past"] + keys - queries}
 
@@ -119,23 +124,31 @@ class _Sample:
         return np.concatenate([first[:, ::-1], last[:, ::-1]], axis=1)
 
 
-def _samples(graph: Graph, mask: Value, symbols: list[Symbol], queries: Dim, keys: Dim) -> Iterator[_Sample]:
-    """Yield samples of a mask, that of the largest sizes first."""
-    ranges = (sorted({s.high, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
+class _TooManyError(Exception):
+    """The rows that decide have more numbers than are evaluated."""
+
+
+def _samples(
+    graph: Graph, mask: Value, symbols: list[Symbol], queries: Dim, keys: Dim, boundaries: Boundaries
+) -> Iterator[_Sample]:
+    """Yield samples of a mask, those of the largest sizes first. Each has the first and the last row."""
+    beside = boundaries.sizes(symbols[0].low, symbols[0].high) if len(symbols) == 1 else set()
+    ranges = (sorted({s.high, *beside, *(n for n in _SIZES if s.low <= n < s.high)}, reverse=True) for s in symbols)
     for sizes in itertools.product(*ranges):
         env = {s.name: size for s, size in zip(symbols, sizes, strict=True)}
         count, width = (dims.fixed(dims.substitute(d, env)) for d in (queries, keys))
         shape = [dims.fixed(dims.substitute(d, env)) for d in mask.shape]
-        heads = max(1, int(np.prod(shape[:-2])))
-        index = np.arange(count)
-        if heads * count * width > _WHOLE:
-            between = np.linspace(0, count - 1, _BETWEEN).astype(np.int64)
-            index = np.unique(np.concatenate([index[:_ENDS], between, index[-_ENDS:]]))
         by_row = len(shape) > 1 and shape[-2] == count
-        numbers = rows(graph, mask, len(shape) - 2 if by_row else 0, index if by_row else np.arange(shape[0]), env)
-        numbers = np.broadcast_to(numbers, (*numbers.shape[:-2], len(index), width))
-        if numbers.size:
-            yield _Sample(numbers.reshape(-1, len(index), width), index + width - count)
+        each = max(1, int(np.prod(shape[:-2]))) * width  # numbers in a row
+        index = np.arange(count) if count * each <= _WHOLE else boundaries.rows(count)
+        if len(index) * each > _MOST:
+            raise _TooManyError
+        for block in np.array_split(index, max(1, -(-len(index) * each // _WHOLE))):
+            chosen = np.unique(np.concatenate([index[:1], block, index[-1:]]))
+            numbers = rows(graph, mask, len(shape) - 2 if by_row else 0, chosen if by_row else np.arange(shape[0]), env)
+            numbers = np.broadcast_to(numbers, (*numbers.shape[:-2], len(chosen), width))
+            if numbers.size:
+                yield _Sample(numbers.reshape(-1, len(chosen), width), chosen + width - count)
 
 
 def _attributes(graph: Graph, samples: Iterator[_Sample], heads: int, exact: bool) -> Attributes:

@@ -56,7 +56,10 @@ def _rows(builder: GraphBuilder, value: Value, tokens: Symbol, past: Dim) -> Val
             return evaluate.compute(builder.graph, nodes, {}, {tokens.name: size})[value]
         except (IndexError, ValueError) as e:
             where = ", ".join(value_sources(nodes))
-            raise BadModel(f"{value} ({where}) cannot be computed for {size} tokens: {e}") from e
+            raise BadModel(
+                f"{where} cannot be computed for {size} tokens: {str(e).rpartition(': ')[2]}; "
+                "compile with a smaller --max-length"
+            ) from e
 
     table = at(tokens.high)
     axes = [i for i, d in enumerate(value.shape) if d == dims.dim(tokens)]

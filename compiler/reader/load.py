@@ -122,8 +122,11 @@ def is_free(size: onnx.TensorShapeProto.Dimension) -> bool:
 
 
 def label(size: onnx.TensorShapeProto.Dimension, name: str, axis: int) -> str:
-    """What a size is called that the file leaves free: its own name, else the input's and the axis, such as x.1."""
-    return size.dim_param or f"{name}.{axis}"
+    """What a size is called that the file leaves free: its own name, else the input's and the axis, such as x.1.
+
+    Sizes called "?" are different ones.
+    """
+    return f"{name}.{axis}" if size.dim_param in ("", "?") else size.dim_param
 
 
 def identifier(label: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import NotLinear
-from intaglio.compiler.ir.encoded import SMALL, EncodedWeight, dequantize
+from intaglio.compiler.ir.encoded import SMALL, EncodedWeight, dequantize, encode
 from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import PREDICATES
 from intaglio.compiler.ir.nodes import Node
@@ -23,6 +23,7 @@ from intaglio.compiler.semantics.types import MAX_DIMS, types
 
 _MAX_FOLD = 1 << 20  # constants of more elements are not folded where they are larger than what they are made of
 _MOST = 1 << 31
+_CODES = ("i8", "u8", "i4", "u4")  # the types of quantized weights
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
@@ -106,23 +107,45 @@ def _grows(node: Node, read: int) -> bool:
 
 def _waits(node: Node) -> bool:
     """Whether a weight is dequantized to f16, which is computed in f32: see passes/widen.py."""
-    narrow = node.op == "DequantizeLinear" and node.inputs[1].dtype in ("f16", "bf16")
-    return narrow and dims.low(node.inputs[0].type.size) >= SMALL
+    x = node.inputs[0]
+    if node.op == "Cast":
+        narrow = x.dtype in _CODES and node.attrs["to"] in ("f16", "bf16")
+    else:
+        narrow = node.op == "DequantizeLinear" and node.inputs[1].dtype in ("f16", "bf16")
+    return narrow and dims.low(x.type.size) >= SMALL
 
 
 def _quantized(node: Node) -> EncodedWeight | None:
     """The result as a weight in few bits, if it is large and can be left so."""
     x = node.inputs[0]
+    weight = next((v.const for v in node.inputs if v and isinstance(v.const, EncodedWeight)), None)
+    if weight is not None and weight.size >= SMALL:
+        return _still_encoded(node, weight)
     if x.const is None or len(x.shape) < 2 or x.const.size < SMALL:
         return None
-    if node.op == "Transpose" and isinstance(x.const, EncodedWeight):
-        return x.const.transpose(*node.attrs.get("perm", range(len(x.shape))[::-1]))
-    if node.op == "Cast" and x.dtype in ("f16", "bf16") and node.attrs["to"] == "f32":
-        return EncodedWeight(x.array)
-    if node.op == "DequantizeLinear" and x.dtype in ("i8", "u8", "i4", "u4") and node.inputs[1].dtype == "f32":
+    if node.op == "Cast" and node.attrs["to"] == "f32":
+        return EncodedWeight(x.array) if x.dtype in ("f16", "bf16") else encode(x.array) if x.dtype in _CODES else None
+    if node.op == "DequantizeLinear" and x.dtype in _CODES and node.inputs[1].dtype == "f32":
         zero = evaluate.concrete(node.inputs[2], {}) if node.input(2) is not None else None
         return dequantize(x.array, evaluate.concrete(node.inputs[1], {}), zero, node.attrs)
     return None
+
+
+def _still_encoded(node: Node, weight: EncodedWeight) -> EncodedWeight | None:
+    """The result of an operator on a weight in few bits, if it can be left so: a view, a zero point or a scale."""
+    x, *others = node.inputs
+    if node.op == "Transpose":
+        return weight.transpose(*node.attrs.get("perm", range(len(weight.shape))[::-1]))
+    if node.op == "Reshape":
+        return weight.reshaped(tuple(map(dims.fixed, types(node)[0].shape)))
+    if node.op == "Mul" and x.const is not weight:
+        x, others = node.inputs[1], [x]
+    if node.op not in ("Mul", "Div", "Sub") or x.const is not weight or isinstance(others[0].const, EncodedWeight):
+        return None
+    number = evaluate.concrete(others[0], {})
+    if node.op == "Sub":
+        return weight.shifted(number)
+    return weight.scaled(number if node.op == "Mul" else 1 / number)
 
 
 def _fill(node: Node, array: np.ndarray, dtype: str = "i64") -> None:

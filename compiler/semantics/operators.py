@@ -29,6 +29,7 @@ from intaglio.compiler.ir.operators import (
     Window,
 )
 from intaglio.compiler.ir.values import DTYPES, TensorType, Value
+from intaglio.compiler.semantics.convolution import convolve
 from intaglio.compiler.semantics.erf import erf
 
 KNOWN = frozenset({s.name for s in onnx.defs.get_all_schemas() if not s.domain} | OWN.keys())  # names of operators
@@ -243,7 +244,8 @@ def _cell(
             return a * value + b if name == "Affine" else a * np.tanh(b * value)
         return evaluate(Node(name, (Value("", _UNTYPED),), (Value("", _UNTYPED),), attrs), [value])[0]
 
-    h, products = state[0], r @ state[0]
+    h = state[0]
+    products = r @ (_rounded(h) if layer.rounded else h)
     if layer.cell == "RNN":
         return [activation(0, x[0] + products[0])]
     if layer.cell == "GRU":
@@ -276,10 +278,15 @@ def _fake_quantize(rounding: FakeQuantize[np.ndarray]) -> list[np.ndarray]:
         with np.errstate(over="ignore"):  # infinite numbers have an end as well
             codes = np.clip(np.rint(x / scale) + zero, rounding.low, rounding.high)
         return [((codes - zero) * scale).astype(np.float32)]
+    return [_rounded(x)]
+
+
+def _rounded(x: np.ndarray) -> np.ndarray:
+    """Return x rounded to the nearest of 256 numbers that cover its range and 0."""
     least, greatest = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
     scale = (greatest - least) / np.float32(255) or np.float32(1)
     zero = np.clip(np.rint(-least / scale), 0, 255)
-    return [(np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale]
+    return (np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale
 
 
 def _rms_norm(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -304,6 +311,7 @@ OURS: dict[str, Callable[[Any], list[np.ndarray]]] = {
 # Operators of ONNX that its reference implementation lacks or computes slowly, or in another precision.
 FAST: dict[str, Callable[[Node, Sequence[Any]], list[np.ndarray]]] = {
     "Cast": lambda node, inputs: [inputs[0].astype(DTYPES[node.attrs["to"]])],
+    "Conv": convolve,
     "Erf": lambda node, inputs: [erf(inputs[0])],
     "Gather": _gather,
     "GatherElements": _gather_elements,

@@ -19,6 +19,8 @@ from intaglio.compiler.semantics import evaluate
 from intaglio.compiler.semantics.operators import evaluate as compute
 from intaglio.compiler.semantics.shapes import slices
 
+_REPEATING = ("Reshape", "Unsqueeze", "Squeeze", "Expand")
+
 
 def rows(graph: Graph, value: Value, axis: int, index: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
     """Return the elements `index` of `value` along `axis`, as numpy.take of the whole value.
@@ -51,11 +53,29 @@ class _Rows:
         result = rule(self, node, axis) if rule is not None and node is not None else None
         return np.take(self.of(value, None), self._index, axis) if result is None else result
 
+    def producer(self, value: Value) -> Node | None:
+        return self._graph.producer(value)
+
     def shape(self, value: Value, axis: int) -> tuple[int, ...]:
         """Return the shape of the rows of `value`."""
         sizes = [dims.fixed(dims.substitute(d, self.symbols)) for d in value.shape]
         sizes[axis] = len(self._index)
         return tuple(sizes)
+
+    def counts(self, value: Value, axis: int) -> bool:
+        """Return whether `value` is the index along `axis` in every row, those that are not computed included.
+
+        It is if it repeats 0, 1, ... and if the computed rows have their own index.
+        """
+        source = value
+        while (node := self._graph.producer(source)) is not None and node.op in _REPEATING:
+            source = node.inputs[0]
+        numbers = self.of(source, None).reshape(-1)
+        shape = [1] * len(value.shape)
+        shape[axis] = -1
+        own = self.of(value, axis) == self._index.reshape(shape)
+        size = dims.fixed(dims.substitute(value.shape[axis], self.symbols))
+        return bool(own.all()) and np.array_equal(numbers, np.arange(size))
 
     def broadcast(self, value: Value, rank: int, axis: int) -> np.ndarray:
         """Return the rows of an input that broadcasts to a result of this rank, of which `axis` is restricted."""
@@ -123,6 +143,31 @@ def _concat(of: _Rows, node: Node, axis: int) -> np.ndarray | None:
     return of.evaluate(node, [of.of(v, axis) for v in node.inputs])
 
 
+def _pad(of: _Rows, node: Node, axis: int) -> np.ndarray | None:
+    """Restrict a Pad that adds nothing."""
+    pads = node.inputs[1]
+    nothing = isinstance(pads.const, np.ndarray) and not pads.array.any()
+    return of.of(node.inputs[0], axis) if nothing else None
+
+
+def _scatter_nd(of: _Rows, node: Node, axis: int) -> np.ndarray | None:
+    """Restrict a ScatterND whose updates stay in their row: older exports write masks of padding in this way."""
+    data, index, updates = node.inputs
+    join = of.producer(index)
+    rank = len(data.shape)
+    if join is None or join.op != "Concat" or len(join.inputs) != rank or len(updates.shape) != rank:
+        return None
+    columns = [v for v in join.inputs if len(v.shape) == rank + 1 and v.shape[-1] == 1]
+    if len(columns) < rank or node.attrs.get("reduction", "none") != "none" or not of.counts(columns[axis], axis):
+        return None
+    at = [of.of(v, axis)[..., 0] for v in columns]
+    own = np.arange(at[axis].shape[axis]).reshape([-1 if i == axis else 1 for i in range(rank)])
+    at[axis] = np.broadcast_to(own, at[axis].shape)
+    result = of.of(data, axis).copy()
+    result[tuple(at)] = of.of(updates, axis)
+    return result
+
+
 # What each operator reads for some rows of its result; None where a rule needs the whole.
 RULES: dict[str, Callable[[_Rows, Node, int], np.ndarray | None]] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
@@ -134,4 +179,6 @@ RULES: dict[str, Callable[[_Rows, Node, int], np.ndarray | None]] = {
     "Gather": _gather,
     "Slice": _slice,
     "Concat": _concat,
+    "Pad": _pad,
+    "ScatterND": _scatter_nd,
 }

@@ -16,12 +16,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intaglio.runtime.contract import NEW_TOKENS, PAST, PREFILL, STEP, TOKENS
+from intaglio.runtime.contract import NEW_TOKENS, NO_TOKEN, PAST, PREFILL, STEP, TOKENS
+from intaglio.runtime.errors import NanScores
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
+
+
+def nan_scores(what: str) -> NanScores:
+    """Return the error for scores of `what` that are NaN."""
+    return NanScores(
+        f"the scores of {what} are NaN; `intaglio verify BUNDLE` tells whether the bundle differs from its model; "
+        "if it does not, the model gives NaN too"
+    )
 
 
 @dataclass
@@ -70,19 +79,31 @@ class Decoder:
         """Yield the tokens after the prompt, those of one submit at a time, up to the limit or the end of the context.
 
         Only tokens that are surely in the cache count as held, so an interruption at any point leaves a valid state.
+        Raises NanScores after the last token whose scores are numbers.
         """
         number = self.begin(request.prepare)
         text = [*prompt, self._prefill(prompt, request.symbols)]  # its last token is not in the cache yet
         remaining = request.limit - 1
-        yield text[-1:]
+        yield from self._valid(text[-1:], 0)
         while (room := min(remaining, self._context + 1 - len(text))) > 0:
             if number != self._row.text or self._session.writes != self._writes:
                 number = self.begin(request.prepare)
                 self._resume(text, request.symbols)
             tokens = self.steps(text[-1], int(min(request.pace or self._pace, room)), request.symbols)
+            yield from self._valid(tokens, len(text) - len(prompt))
             text += tokens
             remaining -= len(tokens)
+
+    def _valid(self, tokens: Sequence[int], before: int) -> Iterator[Sequence[int]]:
+        """Yield the tokens, which follow `before` others. Raises NanScores after those before a NO_TOKEN."""
+        if NO_TOKEN not in tokens:
             yield tokens
+            return
+        self._row.held.clear()  # the cache may hold NaN
+        first = list(tokens).index(NO_TOKEN)
+        if first:
+            yield tokens[:first]
+        raise nan_scores(f"token {before + first + 1}")
 
     def begin(self, prepare: Callable[[], None]) -> int:
         """Begin a text, or resume one after another text. Returns its new number."""

@@ -19,6 +19,7 @@ from intaglio.runtime.contract import (
     ENCODE,
     LOUDEST,
     MEL,
+    NO_TOKEN,
     OPENING,
     PADDING,
     PAST,
@@ -30,7 +31,7 @@ from intaglio.runtime.contract import (
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.audio import mono
-from intaglio.runtime.tasks.decode import Decoder, Request
+from intaglio.runtime.tasks.decode import Decoder, Request, nan_scores
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -253,6 +254,8 @@ class Transcriber:
     def _detect_language(self) -> str:
         self._session.write(TOKENS, np.array([self.settings.start]))
         (token,) = self._session.submit(DETECT, {PAST: 0, BEGIN: 1}, (TOKENS, 1, 1))
+        if token == NO_TOKEN:
+            raise nan_scores("the languages")
         return next(code for code, language in self.settings.languages.items() if language == token)
 
     def _decode(self, prompt: list[int], timed: bool) -> list[int]:

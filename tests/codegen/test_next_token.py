@@ -126,6 +126,20 @@ def test_greedy_ignores_sampling_options() -> None:
     assert {choose(logits, (0, 50, 0.5, 0.1, 1), seed) for seed in range(9)} == {logits.argmax()}
 
 
+@pytest.mark.parametrize("vocabulary", [3, 1000, 20_002])
+@pytest.mark.parametrize("sampling", [(), (1,), (1, 20), (0, 0, 0, 0, 1.3)])
+def test_no_token_if_a_score_is_nan(vocabulary: int, sampling: tuple[float, ...]) -> None:
+    """Wherever it is, of either sign. Infinity is a score."""
+    for where in {0, vocabulary // 2, vocabulary - 1}:
+        for nan in np.array([0x7FC00000, 0xFFC00000, 0x7F800001], np.uint32).view(np.float32):
+            logits = normal(vocabulary)
+            logits[where] = nan
+            assert choose(logits, sampling) == -1
+        logits[where] = -np.inf
+        assert 0 <= choose(logits, sampling) < vocabulary
+    assert choose(np.full(vocabulary, np.nan, np.float32), sampling) == -1
+
+
 # repetition
 
 

@@ -193,6 +193,10 @@ NAMES = {
     "codegen": "CodeGen",
     "stablelm": "StableLM",
     "cohere": "Cohere Command",
+    "cohere-norms": "Cohere Command R+",
+    "bloom": "Bloom",
+    "mpt": "MPT",
+    "t5": "T5 (the decoder alone)",
     "opt": "OPT",
 }
 EXPORTERS = {

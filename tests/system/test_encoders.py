@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -77,6 +78,22 @@ def test_texts_of_any_length(name: str, compiled: Callable[[str], Bundle]) -> No
     longest = len(encoding.ids)
     with pytest.warns(UserWarning, match=rf"text 1 has \d+ tokens; the model reads the first {longest}"):
         np.testing.assert_allclose(bundle.embed([LONG])[0], row(name, encoding), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["bert", "deberta"])
+def test_a_file_alone_takes_masks_of_any_length(name: str, tmp_path: Path) -> None:
+    """Without configuration it is a plain model, whose masks are data and whose scores are n x n."""
+    shutil.copy(ENCODERS / name / "onnx" / "model.onnx", tmp_path / "file.onnx")
+    bundle = intaglio.compile(tmp_path / "file.onnx", tmp_path / "bundle")
+    for count, padding in ((1, 0), (9, 0), (50, 11)):
+        numbers = np.random.default_rng(count).integers(5, 60, (1, count))
+        mask = (np.arange(count) < count - padding)[None].astype(np.int64)
+        inputs = {"input_ids": numbers, "attention_mask": mask, "token_type_ids": 0 * numbers}
+        inputs = {i.name: inputs[i.name] for i in session(name).get_inputs()}
+        expected = np.asarray(session(name).run(["last_hidden_state"], inputs)[0])
+        actual = bundle.run(inputs)["last_hidden_state"]
+        seen = slice(count - padding)
+        np.testing.assert_allclose(actual[:, seen], expected[:, seen], rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -123,9 +123,16 @@ def test_tables() -> None:
     assert lines[7].endswith("Compiling takes 0.3 s, of which attention takes 0.25 s.")
 
 
+def test_before_and_after() -> None:
+    """A problem's variant of the processor, and then that of GPUs."""
+    before = replace(ROW, classes=("cpu",), variant="rows8", figures=replace(FIGURES, spilled=57, occupancy=4.0))
+    lines = report.compared([before], [replace(before, variant="rows4"), ROW]).splitlines()
+    assert lines[2:] == ["| navi31 | matmul 8x8 | rows8 64 / 57 / 4 | tiles64 64 / 0 / 16 |"]
+
+
 def test_instructions_of_amd() -> None:
     text = "BB0:\n\ts_mov_b32 s0, s3\n\tv_add_nc_u32_e32 v1, s6, v0\n\tglobal_load_dwordx4 v[0:3]\n\timage_load v0\n"
-    assert instructions(text + "\tds_write_b128 v0, v[4:7]\n\tv_fma_f32 v0, v1\n\ts_waitcnt vmcnt(0)\n") == (2, 2)
+    assert instructions(text + "\tds_write_b128 v0, v[4:7]\n\tv_fma_f32 v0, v1\n\ts_waitcnt vmcnt(0)\n") == (2, 2, 0.2)
 
 
 def test_figures_of_other_drivers() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
 from intaglio.compiler.models.encoder.folder import Folder
-from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32, inlined
+from intaglio.compiler.models.reference import Arrays, Observed, Part, Run
 from intaglio.compiler.reader import external_data
 from intaglio.runtime.contract import IDS, MAIN, TYPES
 
@@ -16,14 +17,13 @@ class EncoderReference:
     """The reference of the encoder in a folder. Raises BadModel."""
 
     def __init__(self, folder: Folder) -> None:
-        model, data = external_data.opened(folder.encoder)
-        self._folder, self._model = folder, in_f32(model)
-        self.parts = {MAIN: Part(inlined(self._model, {}), data)}
+        self._folder, part = folder, Part(partial(external_data.opened, folder.encoder), folder.encoder)
+        self._header, self.parts = part.header, {MAIN: part}
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         ids = inputs[IDS]
         types = inputs.get(TYPES, np.zeros_like(ids))
-        feeds = self._folder.ports.feeds(self._model, ids, types, self._folder.first)
+        feeds = self._folder.ports.feeds(self._header, ids, types, self._folder.first)
         return {MAIN: Observed(run(MAIN, feeds), symbols)}
 
     def outputs(self, program: str, observed: Mapping[str, Observed]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from intaglio.runtime.contract import SAMPLING_OPTIONS
 
 LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")  # of config.json
 LONGEST = 2048  # tokens of the cache unless the user requests more
-MOST = 8192  # tokens up to which masks are recognised
+MOST = 1 << 17  # tokens that masks are evaluated for, and that kernels count to
 CHUNK = 256  # tokens that one run of prefill takes
 _TEXT = ("text_config", "llm_config", "language_config")  # of config.json: the section of the text model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,11 +16,11 @@ from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.values import DTYPES, FLOATS
 from intaglio.compiler.models import precision_notes
 from intaglio.compiler.models.family import Family, Request, Source
-from intaglio.compiler.models.layout import MODEL
+from intaglio.compiler.models.layout import MODEL, Layout
 from intaglio.compiler.models.model import Decoder, Probe
 from intaglio.compiler.models.plain import range_notes
 from intaglio.compiler.models.plain.binding import bound
-from intaglio.compiler.models.reference import Arrays, Observed, Part, Reference, Run, in_f32, inlined
+from intaglio.compiler.models.reference import Arrays, Observed, Part, Reference, Run
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.semantics import evaluate
@@ -81,15 +82,15 @@ class PlainModel(Family):
 
     @classmethod
     def reference(cls, source: Source, bind: Mapping[str, Any]) -> Reference:
-        return PlainReference(*opened(source), bind)
+        return PlainReference(source, bind)
 
 
 class PlainReference:
-    def __init__(self, model: ModelProto, folder: Path | None, bind: Mapping[str, Any]) -> None:
-        model = in_f32(model)
-        self._outputs = [o.name for o in model.graph.output]
-        self._fixed = {name: value for name, value in bound(model, bind).items() if isinstance(value, np.ndarray)}
-        self.parts = {MAIN: Part(inlined(model, self._fixed), folder)}
+    def __init__(self, source: Source, bind: Mapping[str, Any]) -> None:
+        file = _file(source) if isinstance(source, Layout) else None
+        part = Part(partial(opened, source), file, partial(_fixed, bind=bind))
+        self._outputs, self._fixed = [o.name for o in part.header.graph.output], _fixed(part.header, bind)
+        self.parts = {MAIN: part}
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         wide = {name: a.astype(np.float32) if a.dtype in _NARROW else a for name, a in inputs.items()}
@@ -99,8 +100,15 @@ class PlainReference:
         return {name: observed[MAIN].values[name] for name in self._outputs}
 
 
+def _fixed(header: ModelProto, bind: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the content of inputs that are bound."""
+    return {name: value for name, value in bound(header, bind).items() if isinstance(value, np.ndarray)}
+
+
 def opened(source: Source) -> tuple[ModelProto, Path | None]:
-    """Return the model and the folder of its external data, which is None for a model in memory."""
-    if isinstance(source, ModelProto):
-        return source, None
-    return external_data.opened(source.named[1].path if source.named else source.file(MODEL).path)
+    """Return the model and the folder of its external data, which is None for a model in memory. Raises BadModel."""
+    return (source, None) if isinstance(source, ModelProto) else external_data.opened(_file(source))
+
+
+def _file(layout: Layout) -> Path:
+    return layout.named[1].path if layout.named else layout.file(MODEL).path

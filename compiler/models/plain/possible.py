@@ -17,18 +17,13 @@ def is_alone(works: Works, size: int) -> bool:
     return not any(works(n) for n in (size - 1, size + 1, size * 2, size * 4, size * 8, size // 2) if n >= 1)
 
 
-def possible(works: Works, size: int, reads: Works) -> int | range | None:
-    """Return the range of all sizes that the model can take; or a size if no range compiles and the model limits it
-    on both sides; or None if the user must choose.
+def possible(works: Works, size: int) -> range | None:
+    """Return the range of all sizes that the model can take, or None if the user must choose.
 
-    size: one that the model takes. reads: whether the model can be read with a size or a range, before any is compiled.
+    size: one that the model takes.
     """
     low, high = _end(size, 1, works), _end(size, MAX_UNBOUND, works)
-    if low < high and works(range(low, high + 1)):
-        return range(low, high + 1)
-    if low in (1, size) or high in (MAX_UNBOUND, size):
-        return None
-    return _end(high, low, lambda n: reads(range(n, high + 1)))
+    return range(low, high + 1) if low < high and works(range(low, high + 1)) else None
 
 
 def _end(inside: int, outside: int, works: Callable[[int], bool]) -> int:

@@ -10,7 +10,6 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
@@ -36,16 +35,13 @@ _WIDEST = 4  # ranges to try end at this multiple of the example
 _BATCH = 4  # another batch size to try if the batch became 1
 
 
-def settle(
-    model: ModelProto, folder: Path | None, bind: Bind, error: BadModel, attempt: Attempt
-) -> tuple[dict[str, Any], str]:
+def settle(model: ModelProto, bind: Bind, error: BadModel, attempt: Attempt) -> tuple[dict[str, Any], str]:
     """Return `bind` with the sizes that the user need not give, if the model then compiles, and a note about them.
 
     These sizes are a batch, which becomes 1, and all that have one possible value or range.
     Otherwise raise `error` with the sizes that the user must give.
-    folder: of external data.
     """
-    search = _Search(model, folder, bind, attempt)
+    search = _Search(model, bind, attempt)
     if isinstance(error, UnsupportedOperator) and not all(reason.why for reason in error.reasons):
         raise search.final(error) from error  # no size replaces a kernel
     if search.batch and search.works(search.batch):
@@ -61,8 +57,8 @@ def settle(
 
 
 class _Search:
-    def __init__(self, model: ModelProto, folder: Path | None, bind: Bind, attempt: Attempt) -> None:
-        self._model, self._folder, self._bind, self._attempt = model, folder, bind, attempt
+    def __init__(self, model: ModelProto, bind: Bind, attempt: Attempt) -> None:
+        self._model, self._bind, self._attempt = model, bind, attempt
         self._tried: dict[str, BadModel | None] = {}
         given = binding.bound(model, bind)
         inputs = load.input_types(model)
@@ -96,13 +92,10 @@ class _Search:
             def works(size: int | range, label: str = label) -> bool:
                 return self.works({**needed, **result, label: size})
 
-            def reads(size: int | range, label: str = label) -> bool:
-                return self._reads({**needed, **result, label: size})
-
             if is_alone(works, needed[label]):
                 if not self._is_tied(label, {**needed, **result}):
                     result[label] = needed[label]
-            elif (size := possible(works, needed[label], reads)) is not None:
+            elif (size := possible(works, needed[label])) is not None:
                 result[label] = size
         return result
 
@@ -189,14 +182,6 @@ class _Search:
         labels = {load.identifier(label): label for label in binding.free(self._model)}
         spaced = _SUM.sub(lambda sum: re.sub(r"(?<=\w)[+-]", r" \g<0> ", sum[0]).replace("*", " * "), text)
         return re.sub(rf"\b{FREE}\w+", lambda name: labels.get(name[0], name[0]), spaced)
-
-    def _reads(self, sizes: Bind) -> bool:
-        """Return whether the model can be read with `sizes`; whether it compiles is another question."""
-        try:
-            load.load(self._model, folder=self._folder, bind=binding.bound(self._model, {**self._bind, **sizes}))
-            return True
-        except BadModel:
-            return False
 
     def _error(self, sizes: Bind) -> BadModel | None:
         """Why the model does not compile with `sizes`, or None. After too many attempts: that."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
 from intaglio.compiler.models.decoder_reference import DecoderReference
-from intaglio.compiler.models.reference import Arrays, Observed, Part, Run, in_f32
+from intaglio.compiler.models.reference import Arrays, Observed, Part, Run
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.models.whisper.folder import FRAMES_PER_POSITION, Folder
 from intaglio.compiler.reader import external_data
@@ -18,14 +19,13 @@ class WhisperReference:
     """The reference of a Whisper. It keeps the encoder's results between runs, as the states of the programs do."""
 
     def __init__(self, folder: Folder) -> None:
-        model, data = external_data.opened(folder.encoder)
-        encoder = in_f32(model)
+        encoder = Part(partial(external_data.opened, folder.encoder), folder.encoder)
         self._decoder = DecoderReference(folder.decoder, {}, folder.vocabulary, encoder=True)
         self._start = folder.settings["start"]
-        self._features, self._rows = encoder.graph.input[0].name, encoder.graph.output[0].name
+        self._features, self._rows = encoder.header.graph.input[0].name, encoder.header.graph.output[0].name
         self._encoded: Arrays = {self._rows: np.zeros(0, np.float32)}
-        spectrogram = Part(mel.model(folder.mels, FRAMES_PER_POSITION * folder.positions), None)
-        self.parts = {MEL: spectrogram, ENCODE: Part(encoder, data), **self._decoder.parts}
+        spectrogram = Part(lambda: (mel.model(folder.mels, FRAMES_PER_POSITION * folder.positions), None))
+        self.parts = {MEL: spectrogram, ENCODE: encoder, **self._decoder.parts}
 
     def observe(self, program: str, symbols: Mapping[str, int], inputs: Arrays, run: Run) -> dict[str, Observed]:
         if program == MEL:

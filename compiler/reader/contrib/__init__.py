@@ -13,11 +13,15 @@ from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import Value
-from intaglio.compiler.reader.contrib import attention, fused, quantize
+from intaglio.compiler.reader.contrib import attention, fused, integers, qlinear, quantize
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
 DOMAIN = "com.microsoft"
-CONTRIB = {op: write_out for family in (attention, fused, quantize) for op, write_out in family.CONTRIB.items()}
+CONTRIB = {
+    op: write_out
+    for family in (attention, fused, integers, qlinear, quantize)
+    for op, write_out in family.CONTRIB.items()
+}
 BEFORE = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 99}  # in ONNX's domain, before it defines them
 
 

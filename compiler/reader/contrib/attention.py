@@ -24,19 +24,31 @@ def _attention(op: GraphBuilder, node: Node) -> Results:
     """With the projections of queries, keys and values in one weight."""
     refuse(node, "do_rotary")
     x, weight = node.inputs[:2]
-    heads, width = node.attrs["num_heads"], weight.shape[1]
     projected = op.MatMul(x, weight)
     if node.input(2) is not None:
         projected = op.Add(projected, node.inputs[2])
-    sizes = node.attrs.get("qkv_hidden_sizes") or [width // 3] * 3
+    return over_projected(op, node, projected, node.input(3), node.input(4), node.input(5))
+
+
+def over_projected(
+    op: GraphBuilder,
+    node: Node,
+    projected: Value,
+    padding: Value | None,
+    past: Value | None,
+    attention_bias: Value | None = None,
+) -> Results:
+    """Return the outputs of attention over queries, keys and values [B,T,columns] that lie side by side."""
+    heads = node.attrs["num_heads"]
+    sizes = node.attrs.get("qkv_hidden_sizes") or [projected.shape[2] // 3] * 3
     q, k, v = (_split(op, y, heads) for y in op.node("Split", (projected, op.dimensions(*sizes)), 3, axis=2))
-    past, present = node.input(4), None
+    present = None
     if past is not None and past.shape[3] != 0:
         k, v = (_after(op, op.Gather(past, op.constant(np.array(i)), axis=0), y) for i, y in enumerate((k, v)))
     if len(node.outputs) > 1:
         present = op.Concat(*(op.Unsqueeze(y, op.integers(0)) for y in (k, v)), axis=0)
     causal = _causal(op, q, k) if node.attrs.get("unidirectional") else None
-    masks = [_padding(op, node, q, k, node.input(3)), causal, node.input(5)]
+    masks = [_padding(op, node, q, k, padding), causal, attention_bias]
     return [_attend(op, node, q, k, v, masks), present]
 
 

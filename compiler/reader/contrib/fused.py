@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import Value, known
 from intaglio.compiler.reader.contrib.refuse import refuse
 from intaglio.compiler.rewrite.builder import GraphBuilder
 
 Results = list[Value | None]
+_WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+_ACTIVATIONS = "Elu HardSigmoid LeakyRelu Relu Sigmoid Softplus Softsign Tanh ThresholdedRelu".split()
 
 
 def _skip_layer(op: GraphBuilder, node: Node) -> Results:
@@ -81,6 +86,34 @@ def _matmul(op: GraphBuilder, node: Node) -> Results:
     return [op.Mul(y, op.number(node.attrs.get("alpha", 1.0), y))]
 
 
+def _gemm(op: GraphBuilder, node: Node) -> Results:
+    y = op.Gemm(*node.inputs, **_taken(node, "alpha", "beta", "transA", "transB"))
+    numbers = {key: node.attrs[f"activation_{key}"] for key in ("alpha", "beta") if f"activation_{key}" in node.attrs}
+    return [_activated(op, y, node.attrs.get("activation"), numbers)]
+
+
+def _conv(op: GraphBuilder, node: Node) -> Results:
+    """A sum with a fourth input comes before the activation, whose numbers stand in its order of parameters."""
+    y = op.Conv(*node.inputs[:3], **_taken(node, *_WINDOW))
+    y = _sum(op, y, node.input(3))
+    name, numbers = node.attrs.get("activation"), node.attrs.get("activation_params", [])
+    return [_activated(op, y, name, dict(zip(("alpha", "beta"), numbers, strict=False)))]
+
+
+def _activated(op: GraphBuilder, y: Value, name: str | None, numbers: dict[str, float]) -> Value:
+    if not name:
+        return y
+    if name == "Clip":
+        return op.Clip(y, *(op.number(value, y) for value in numbers.values()))
+    if name not in _ACTIVATIONS:
+        raise UnsupportedOperator(f"the activation {name} is not supported; export the model without it")
+    return getattr(op, name)(y, **numbers)
+
+
+def _taken(node: Node, *names: str) -> dict[str, Any]:
+    return {name: node.attrs[name] for name in names if name in node.attrs}
+
+
 def _swapped(op: GraphBuilder, x: Value, transpose: int | None) -> Value:
     """With its last two axes exchanged."""
     axes = list(range(len(x.shape)))
@@ -91,6 +124,8 @@ CONTRIB = {
     "BiasGelu": _gelu,
     "EmbedLayerNormalization": _embed,
     "FastGelu": _fast_gelu,
+    "FusedConv": _conv,
+    "FusedGemm": _gemm,
     "FusedMatMul": _matmul,
     "Gelu": _gelu,
     "LayerNormalization": _layer_norm,
@@ -98,4 +133,5 @@ CONTRIB = {
     "SimplifiedLayerNormalization": _simplified,
     "SkipLayerNormalization": _skip_layer,
     "SkipSimplifiedLayerNormalization": _skip_simplified,
+    "TransposeMatMul": _matmul,
 }

@@ -14,6 +14,7 @@ from intaglio.commands.arguments import binding
 from intaglio.compiler.ir.errors import MOST, BadModel
 from intaglio.compiler.models.family import Request
 from intaglio.compiler.models.plain import sizes
+from intaglio.compiler.reader import load
 
 
 def model(text: str) -> onnx.ModelProto:
@@ -59,6 +60,16 @@ def test_what_a_refusal_says_to_give_helps(text: str, names: list[str]) -> None:
     trial.attempt(made, bind)
 
 
+def test_sizes_of_minus_one_and_question_marks_are_free() -> None:
+    """Paddle writes -1; two sizes called ? are two sizes."""
+    made = model("(float[2, N] x, float[2, M] z) => (float[2, K] y) { y = Concat<axis = 1>(x, z) }")
+    made.graph.input[0].type.tensor_type.shape.dim[1].dim_value = -1
+    for v in (made.graph.input[1], made.graph.output[0]):
+        v.type.tensor_type.shape.dim[1].dim_param = "?"
+    graph = load.load(made, bind={"x.1": range(1, 9)})
+    assert [s.high for v in graph.inputs for s in v.type.symbols] == [8, load.MAX_UNBOUND]
+
+
 def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:
     made = model("(float[batch, n, 4] x, float[batch, c, n] s) => (int64[m, 3] y) { y = NonMaxSuppression(x, s) }")
     with pytest.raises(BadModel) as refused:
@@ -68,7 +79,7 @@ def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:
         raise AssertionError("a size was tried")
 
     with pytest.raises(BadModel, match="no kernel for NonMaxSuppression"):
-        sizes.settle(made, None, {}, refused.value, attempt)
+        sizes.settle(made, {}, refused.value, attempt)
 
 
 def test_a_batch_that_nothing_needs_is_one() -> None:

@@ -404,7 +404,7 @@ def test_a_guard_stays_where_data_may_hide_everything():
 
 def test_sequences_too_long_to_try():
     """A window wider than what can be tried would look causal."""
-    long = dim(Symbol("L", 1, 1 << 17))
+    long = dim(Symbol("L", 1, 1 << 18))
     body = masked(CAUSAL["example"])
     text = f"main (float[1,L,8] xq, float[1,L,8] xk, float[1,L,8] xv) => (float y) {{ {body} }}"
     g = graph(text, W, L=long)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from graphs import T, graph, random
 
+from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.passes.canonical import canonical
 from intaglio.compiler.passes.fold import fold
 from intaglio.compiler.passes.mask import explained
@@ -127,3 +128,38 @@ def test_other_masks(name: str) -> None:
 
 def test_a_bias_of_other_heads() -> None:
     assert attributes("f = Cast<to=1>(range) g = Mul(f, slopes) mask = Where(visible, g, lowest) ", heads=3) is None
+
+
+LONG = dim(Symbol("L", 1, 100_000))
+SHORTER = dim(Symbol("L", 1, 8192))
+LONG_MASKS = {
+    "causal": ("mask = Identity(visible)", {"past": 0}),
+    "window": ("near = Less(distance, w) mask = And(visible, near)", {"past": 0, "window": 30_000}),
+    "another first row": ("p = Equal(row, n0) q = Equal(range, w) a = And(p, q) mask = Or(visible, a)", None),
+    "a prefix sees all": ("p = Less(row, w) q = Less(range, w) a = And(p, q) mask = Or(visible, a)", None),
+    "one row sees more": ("p = Equal(row, w) mask = Or(visible, p)", None),
+    "one key is hidden": ("p = Equal(range, w) h = Not(p) mask = And(visible, h)", None),
+    "the row before the last": ("e = Sub(t0, n2) p = Equal(row, e) mask = Or(visible, p)", None),
+    "long texts see all": ("p = Greater(t0, w) mask = Or(visible, p)", None),
+    "chunks": ("a = Div(row, w) b = Div(range, w) p = Equal(a, b) mask = And(visible, p)", None),
+    "remainders": ("a = Mod(distance, w) p = Less(a, n2) mask = And(visible, p)", None),
+}
+
+
+@pytest.mark.parametrize("name", LONG_MASKS)
+def test_masks_of_long_texts(name: str) -> None:
+    """Only some rows are compared, and those that differ are among them."""
+    body, expected = LONG_MASKS[name]
+    g = graph(f"main (float[L] x) => (bool mask) {{ {SIZES} {body} }}", W | {"w": np.array(30_000)}, L=LONG)
+    fold(g)
+    canonical(g)
+    assert explained(g, g.outputs[0], 1, LONG, LONG) == expected
+
+
+def test_chunks_of_shorter_texts_are_compared_whole() -> None:
+    g = graph(
+        f"main (float[L] x) => (bool mask) {{ {SIZES} {LONG_MASKS['chunks'][0]} }}", W | {"w": np.array(9)}, L=SHORTER
+    )
+    fold(g)
+    canonical(g)
+    assert explained(g, g.outputs[0], 1, SHORTER, SHORTER) is None

@@ -16,7 +16,7 @@ from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.pipeline import UNDERSTAND, Trace
 from intaglio.compiler.reader import load
-from intaglio.compiler.reader.contrib import CONTRIB, quantize
+from intaglio.compiler.reader.contrib import CONTRIB, integers, qlinear, quantize
 from intaglio.compiler.semantics import evaluate
 
 ANGLES = np.arange(16)[:, None] / 10.0 ** (np.arange(8) / 4)
@@ -63,6 +63,13 @@ VALUES = {
     "places": random(12, 32, seed=17),
     "segments": random(2, 32, seed=18),
     "w2": random(2, 7, 5, seed=19),
+    "square2": random(5, 5, seed=20),
+    "w2d": random(5, 3, seed=21),
+    "c": random(3, seed=22),
+    "image": random(1, 2, 5, 5, seed=23),
+    "kernel": random(2, 2, 3, 3, seed=24),
+    "two": random(2, seed=25),
+    "sum": random(1, 2, 5, 5, seed=26),
 }
 GROUPED = "com.microsoft.GroupQueryAttention<num_heads=4, kv_num_heads=2"
 MULTI = "com.microsoft.MultiHeadAttention<num_heads=4"
@@ -87,6 +94,17 @@ CASES = [
     "y = com.microsoft.FusedMatMul<transB=1>(x, k)",
     "y = com.microsoft.FusedMatMul<transA=1, alpha=2.0>(x, k)",
     "y = com.microsoft.FusedMatMul<transA=1, transB=1>(x, w2)",
+    "y = com.microsoft.TransposeMatMul<transB=1>(x, k)",
+    *(
+        f'y = com.microsoft.FusedGemm<activation="{a}", alpha=0.5, beta=2.0, transA=1>(square2, w2d, c)'
+        for a in ("Relu", "Tanh")
+    ),
+    'y = com.microsoft.FusedGemm<activation="LeakyRelu", activation_alpha=0.3>(square2, w2d)',
+    *(
+        f'y = com.microsoft.FusedConv<activation="{a}", pads=[1,1,1,1]{more}>(image, kernel)'
+        for a, more in (("Relu", ""), ("Clip", ", activation_params=[-0.5,0.7]"), ("Sigmoid", ""))
+    ),
+    'y = com.microsoft.FusedConv<activation="Relu", pads=[1,1,1,1]>(image, kernel, two, sum)',
     "y = com.microsoft.RotaryEmbedding(x4, positions, cos, sin)",
     "y = com.microsoft.RotaryEmbedding<interleaved=1>(x4, start, cos, sin)",
     "y = com.microsoft.RotaryEmbedding<interleaved=1>(x, start, cos, sin)",
@@ -165,7 +183,8 @@ def test_layer_normalization_before_it_was_of_onnx(body: str) -> None:
 
 
 def test_every_operator_has_a_case() -> None:
-    others = {"LayerNormalization", *quantize.CONTRIB}  # whose weights are constants: see codegen/test_quantized.py
+    # those with constants as weights, and those on integers, have tests of their own
+    others = {"LayerNormalization", *quantize.CONTRIB, *integers.CONTRIB, *qlinear.CONTRIB}
     assert {op for op in CONTRIB.keys() - others if not any(f"{op}<" in c or f"{op}(" in c for c in CASES)} == set()
 
 

@@ -1,4 +1,5 @@
-// The best token of each slice of the vocabulary; where tokens are drawn, every token's score too.
+// The best token of each slice of the vocabulary, or NONE if a score is NaN; where tokens are drawn, every token's
+//   score too.
 //
 // step, 1 dispatch:
 //   sampling
@@ -45,10 +46,16 @@ const LANES = 256u;
 const TEMPERATURE = 0u;  // of the numbers in `sampling`
 const REPETITION_PENALTY = 4u;  // of the numbers in `sampling`
 const LOWEST = -3.4028234663852886e38;
+const NONE = 0xffffffffu;  // in place of a token
 
 var<workgroup> seen: array<atomic<u32>, SLICE / 32u>;  // a bit for each token of the slice
 var<workgroup> lane_value: array<f32, LANES>;
 var<workgroup> lane_token: array<u32, LANES>;
+
+// By their bits, because compilers may assume that there are no NaNs.
+fn any_nan(x: vec4f) -> bool {
+  return any((bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
+}
 
 // What the text repeats becomes less likely (Keskar et al. 2019, section 4.1). i counts vec4s.
 fn penalized(x: vec4f, i: u32, penalty: f32) -> vec4f {
@@ -81,9 +88,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   // Each lane keeps the best of every fourth token.
   var best = vec4f(LOWEST);
   var best_at = vec4u(first / 4u + lane);
+  var has_nan = false;
   for (var i = first / 4u + lane; i < min(first + SLICE, VOCABULARY + 3u) / 4u; i += LANES) {
     var x = load_logits(i);
     x = select(vec4f(LOWEST), x, i * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(VOCABULARY));
+    has_nan = has_nan || any_nan(x);
     if (penalty != 0.0 && penalty != 1.0) {
       x = penalized(x, i, penalty);
     }
@@ -106,6 +115,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       token = other;
     }
   }
+  token = select(token, NONE, has_nan);
   lane_value[lane] = value;
   lane_token[lane] = token;
   workgroupBarrier();
@@ -113,7 +123,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     if (lane < half) {
       let other = lane_token[lane + half];
       let other_value = lane_value[lane + half];
-      if (other_value > value || (other_value == value && other < token)) {
+      let wins = other_value > value || (other_value == value && other < token);
+      if (other == NONE || (token != NONE && wins)) {
         value = other_value;
         token = other;
       }

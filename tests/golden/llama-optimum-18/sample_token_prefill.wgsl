@@ -1,4 +1,4 @@
-// The next token: the best one, or one drawn by its probability after top-k, top-p and min-p.
+// The next token: the best one, or one drawn by its probability after top-k, top-p and min-p; -1 if a score is NaN.
 //
 // prefill, 1 dispatch:
 //   sampling
@@ -43,6 +43,7 @@ const TOP_K = 1u;  // of the numbers in `sampling`
 const TOP_P = 2u;  // of the numbers in `sampling`
 const MIN_P = 3u;  // of the numbers in `sampling`
 const LOWEST = -3.4028234663852886e38;
+const NONE = 0xffffffffu;  // in place of the best token of a slice with NaN
 const BITS = 4u;  // of a threshold that a pass over the scores finds
 
 alias Weights = array<vec4f, 4>;  // 1 << BITS numbers
@@ -144,15 +145,17 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
   let temperature = load_sampling(TEMPERATURE);
   var highest = LOWEST;
   var token = 0u;
+  var has_nan = false;
   for (var slice = 0u; slice < SLICES; slice++) {
     let value = bitcast<f32>(load_best(slice * 2u));
+    has_nan = has_nan || load_best(slice * 2u + 1u) == NONE;
     if (slice == 0u || value > highest) {
       highest = value;
       token = load_best(slice * 2u + 1u);
     }
   }
 
-  if (temperature > 0.0) {
+  if (temperature > 0.0 && !has_nan) {
     let min_p = load_sampling(MIN_P);
     var floor = LOWEST;
     // Top-k, which counts tokens, then top-p, which adds their probabilities up.
@@ -196,6 +199,6 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
     token = lane_token[0];
   }
   if (lane == 0u) {
-    store_tokens(dims.new_tokens + dims.past, i32(token));
+    store_tokens(dims.new_tokens + dims.past, select(i32(token), -1, has_nan));
   }
 }

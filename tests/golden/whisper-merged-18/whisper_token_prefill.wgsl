@@ -1,4 +1,5 @@
-// The next token: the likeliest that Whisper's rules allow, as in the reference implementation's logit filters.
+// The next token: the likeliest that Whisper's rules allow, as in the reference implementation's logit filters; -1 if a
+//   score is NaN.
 //
 // prefill, 1 dispatch:
 //   sampling
@@ -46,6 +47,7 @@ const END = 300u;  // texts are the tokens before it
 const FIRST_TIMESTAMP = 313u;  // timestamps are the tokens from here on
 const LANES = 256u;
 const LOWEST = -3.4028234663852886e38;
+const NONE = 0xffffffffu;  // in place of a token
 
 struct Best {
   value: f32,
@@ -57,7 +59,8 @@ var<workgroup> lane_time: array<Best, LANES>;
 var<workgroup> lane_sum: array<f32, LANES>;
 
 fn better(a: Best, b: Best) -> Best {
-  if (b.value > a.value || (b.value == a.value && b.token < a.token)) {
+  let wins = b.value > a.value || (b.value == a.value && b.token < a.token);
+  if (b.token == NONE || (a.token != NONE && wins)) {
     return b;
   }
   return a;
@@ -69,6 +72,11 @@ fn listed(word: u32, token: u32) -> bool {
 
 fn is_timestamp(token: i32) -> bool {
   return token >= i32(FIRST_TIMESTAMP);
+}
+
+// By their bits, because compilers may assume that there are neither NaNs nor infinities.
+fn is_nan(x: f32) -> u32 {
+  return select(0u, 1u, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
 }
 
 @compute @workgroup_size(256, 1, 1)
@@ -110,7 +118,9 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
     let word = token / 32u;
     let never = listed(load_suppress(word), token) || (count == 0u && listed(load_suppress_first(word), token));
     let candidate = Best(load_logits(token), token);
-    if (!never && token >= FIRST_TIMESTAMP) {
+    if (is_nan(candidate.value) == 1u) {
+      text = Best(LOWEST, NONE);
+    } else if (!never && token >= FIRST_TIMESTAMP) {
       if (token >= time_from && token < time_to) {
         time = better(time, candidate);
       }
@@ -144,6 +154,6 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
     }
     let time_wins = time.value > LOWEST && time.value + log(sum) > text.value;
     let prefer_time = select(time.value > text.value, time_wins, timed);
-    store_tokens(at, i32(select(text.token, time.token, prefer_time)));
+    store_tokens(at, i32(select(text.token, time.token, prefer_time && text.token != NONE)));
   }
 }
