@@ -9,10 +9,9 @@ from typing import Any
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai, tokenizer_files
 from intaglio.compiler.models.encoder import pooling
-from intaglio.compiler.models.encoder.ports import Ports
+from intaglio.compiler.models.encoder.ports import ROWS, SCORES, Ports
 from intaglio.compiler.models.layout import MODEL, Layout
 from intaglio.compiler.reader import load
-from intaglio.runtime.contract import HIDDEN, LOGITS
 
 MOST = 8192  # tokens up to which masks are recognised
 LONGEST = 512  # tokens of a text if no file says how many
@@ -92,10 +91,15 @@ def read(layout: Layout, max_length: int | None = None) -> Folder:
     tokenizer = tokenizer_files.read(layout)
     if tokenizer is None:
         notes.append(f"{layout} has no tokenizer.json, so texts are token ids; copy it there and compile again")
-    settings: dict[str, Any] = {"length": length, "side": _side(layout)}
-    if ports.result == HIDDEN:
+    settings: dict[str, Any] = {
+        "length": length,
+        "side": _side(layout),
+        "masks": [*ports.masks],
+        "output": ports.output,
+    }
+    if ports.result == ROWS:
         settings |= _pooling(layout, notes)
-    elif ports.result == LOGITS:
+    elif ports.result == SCORES:
         settings |= _labels(config)
     else:
         settings |= {"pooling": [], "normalize": False}
