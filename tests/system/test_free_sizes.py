@@ -120,6 +120,14 @@ MODELS: dict[str, tuple[str, dict[str, range], list[dict[str, int]]]] = {
         {"N": range(2, 15)},
         [{"N": n} for n in (2, 3, 13, 14)],
     ),
+    "a third, computed in floats and rounded up": (
+        "(float[1,N,4] x) => (float[1,M,4] y) "
+        "<int64 one = {1}, float three = {3.0}, float more = {1.5}, int64[1] i = {0}, int64[1] a = {1}>"
+        "{ s = Shape(x) n = Gather(s, one) f = Cast <to = 1> (n) d = Div(f, three) c = Ceil(d) m = Mul(c, more)"
+        "  g = Floor(m) h = Cast <to = 7> (g) u = Unsqueeze(h, i) y = Slice(x, i, u, a) }",
+        {"N": range(3, 15)},
+        [{"N": n} for n in (3, 4, 5, 6, 14)],
+    ),
     "images twice and half as large": (
         "(float[1,2,H,W] x) => (float[1,2,P,Q] y) <float[4] s = {1.0, 1.0, 2.0, 0.5}>"
         '{ y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (x, , s) }',
