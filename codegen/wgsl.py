@@ -115,6 +115,8 @@ def size(d: Dim) -> str:
     for symbol, factor in sorted(d.terms, key=lambda term: term[1] < 0):  # a u32 has no sign
         term = " * ".join(f"dims.{s.name}" for s in symbol.factors) + (f" * {abs(factor)}u" if abs(factor) != 1 else "")
         text += (" - " if factor < 0 else " + " if text else "") + term
+    if text.startswith(" - "):
+        return f"({max(d.constant, 0)}u{text}{f' - {-d.constant}u' if d.constant < 0 else ''})"
     if d.constant:
         text += f" {'-' if d.constant < 0 else '+'} {abs(d.constant)}u"
     return f"({text})" if " " in text else text

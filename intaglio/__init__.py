@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from intaglio.bundle import Bundle
 from intaglio.errors import NoCompiler, needing_compiler
 from intaglio.runtime.errors import BadBundle
@@ -36,6 +38,7 @@ _LATER = {
 }
 
 
+@np.errstate(all="ignore")  # what overflows is infinity, as IEEE 754 says; numpy would warn
 def compile(
     model: str | Path | onnx.ModelProto,
     out: str | Path,
@@ -62,8 +65,8 @@ def compile(
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
     precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
     keep_head: leave the output layer unquantized.
-    max_length: the context length of a language model in tokens, prompt plus answer. Default: the model's own, up to
-    2,048.
+    max_length: the context length of a language model in tokens, prompt plus answer, or the tokens of the longest text
+    of an encoder. Default: the model's own, up to 2,048 of a language model and 8,192 of an encoder.
     dtype: which files of a folder with several: "q4" for model_q4.onnx, "fp32" for names without a suffix, or
     "encoder=fp32,decoder=q4".
     tuning: files that `intaglio tune` wrote on adapters that the bundle will run on.
@@ -111,6 +114,7 @@ def compile(
     return load(folder)
 
 
+@np.errstate(all="ignore")
 def explain(
     model: str | Path | onnx.ModelProto,
     rule: str,
@@ -124,27 +128,26 @@ def explain(
 
     If the model is refused after the rule was applied, the text says so.
 
-    bind, max_length, dtype: as for `compile`.
+    bind, max_length, dtype: as for `compile`, and so is a batch of 1.
     Raises ValueError for an unknown rule, BadModel, NoCompiler.
     """
     with needing_compiler():
-        from intaglio.codegen import ops
+        from intaglio.codegen.bundle import trial
         from intaglio.compiler.ir.errors import BadModel
-        from intaglio.compiler.models import families
         from intaglio.compiler.models.family import Request
-        from intaglio.compiler.passes import explain as explanations
         from intaglio.compiler.passes.pipeline import Trace
-        from intaglio.compiler.passes.quantize import Precision
-    assert ops  # importing it registered the kernels
-    trace = Trace(progress=Stages(say, COMPILING))
-    with explanations.watching(rule) as explanation:
-        try:
-            families.compile(model, trace, Precision(), Request(bind or {}, max_length, dtype))
-        except BadModel as error:
-            if not explanation.fired:
-                raise
-            return f"{explanation}\nthen: {error}"
-    return str(explanation)
+    request = Request(bind or {}, max_length, dtype)
+    text, error = trial.explained(model, rule, request, Trace(progress=Stages(say, COMPILING)))
+    if error is None:
+        return text
+    try:
+        sizes, note = trial.settle(model, request, error, lambda line: None)
+    except BadModel as refusal:
+        if not text:
+            raise
+        return f"{text}\nthen: {refusal}"
+    text, _ = trial.explained(model, rule, Request(sizes, max_length, dtype), Trace(progress=Stages(say, COMPILING)))
+    return f"{text}\nnote: {note}"
 
 
 def preview(model: str | Path, *, max_length: int | None = None, dtype: str | None = None) -> str:

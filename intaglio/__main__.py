@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+import numpy as np
+
 import intaglio
 from intaglio.commands import bench, compile, device, diff, inspect, operators, run, tune, verify
 from intaglio.commands.arguments import one_line
@@ -25,6 +27,7 @@ FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 COMMANDS = (compile, run, inspect, verify, bench, tune, diff, operators, device)
 
 
+@np.errstate(all="ignore")  # what overflows is infinity, as IEEE 754 says; numpy would warn
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = parser().parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Finds out whether a plain model compiles with given sizes, without writing anything."""
+"""Compiles a model without writing anything: whether it compiles with given sizes, and what a rule does in it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from intaglio.compiler.models import families
 from intaglio.compiler.models.family import Request, Source
 from intaglio.compiler.models.plain import sizes
 from intaglio.compiler.models.plain.family import PlainModel, opened
+from intaglio.compiler.passes import explain
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.quantize import Precision
 
@@ -25,6 +26,19 @@ def attempt(source: Source, bind: Mapping[str, Any]) -> None:
     model = families.compiled(PlainModel.read(source, Request(bind)), Trace(), Precision())
     fuse(model.graphs, Trace())
     assemble.check(model)
+
+
+def explained(model: str | Path | ModelProto, rule: str, request: Request, trace: Trace) -> tuple[str, BadModel | None]:
+    """Return where a rewrite rule came closest to matching a model, and the error if the model is refused.
+
+    The text is empty if the model is refused before the rule was applied. Raises ValueError for an unknown rule.
+    """
+    with explain.watching(rule) as explanation:
+        try:
+            families.compile(model, trace, Precision(), request)
+        except BadModel as error:
+            return str(explanation) if explanation.fired else "", error
+    return str(explanation), None
 
 
 def settle(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import intaglio
 from intaglio.commands import arguments
 from intaglio.commands.progress import ProgressLine
-from intaglio.text import printable
+from intaglio.text import counted, printable
 
 if TYPE_CHECKING:
     from intaglio.runtime.instruments.verify import Input, Range, Result, StepResult
@@ -75,8 +75,9 @@ class _Findings:
         if not self.outputs:
             return "the bundle has no golden values; compare `run` with the model in onnxruntime on inputs of your own"
         if self.passed:
-            compared = f"; {len(self.steps)} steps compared, none is wrong" if self.steps else ""
-            return f"all {len(self.outputs)} outputs agree with {self._oracles}{compared}"
+            compared = f"; {counted(len(self.steps), 'step')} compared, none is wrong" if self.steps else ""
+            agree = f"all {len(self.outputs)} outputs agree" if len(self.outputs) > 1 else "the output agrees"
+            return f"{agree} with {self._oracles}{compared}"
         wrong, failed = self.first_wrong, sum(not r.passed for r in self.outputs)
         if wrong is not None and not failed:
             return f"the outputs are within their tolerances, but {_place(wrong)} is not"

@@ -33,13 +33,21 @@ def values(text: str, indices: Iterable[int] = (0,), **symbols: int) -> list[int
 def test_sizes(d: Dim, p: int, t: int) -> None:
     expected = substitute(d, {"P": p, "T": t}) % 2**32
     assert values(wgsl.size(d), P=p, T=t) == [expected]
+    assert isinstance(d, int) or not re.search(r"(^|[(*/%+-] *)-", wgsl.size(d)), "a u32 has no sign"
     if 0 < expected < 1000:
         assert values(f"1000u / {wgsl.size(d)} % {wgsl.size(d)}", P=p, T=t) == [1000 // expected % expected]
 
 
 @pytest.mark.parametrize(
     "d, text",
-    [(7, "7u"), (T, "dims.T"), (T * 4, "(dims.T * 4u)"), (P + T - 1, "(dims.P + dims.T - 1u)"), (0, "0u")],
+    [
+        (7, "7u"),
+        (T, "dims.T"),
+        (T * 4, "(dims.T * 4u)"),
+        (P + T - 1, "(dims.P + dims.T - 1u)"),
+        (8 - T * 2, "(8u - dims.T * 2u)"),
+        (0, "0u"),
+    ],
 )
 def test_sizes_read_well(d: Dim, text: str) -> None:
     assert wgsl.size(d) == text

@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import soundfile
 from bundles import accept, store_plan
@@ -220,6 +222,47 @@ def test_compile_explains_a_rule(cli, tmp_path):
     strange.graph.node[1].op_type, strange.graph.node[1].domain = "Sing", "example"
     onnx.save(strange, tmp_path / "model.onnx")
     one_line(*cli("compile", tmp_path / "model.onnx", "--explain", "Bias")[::2], "example.Sing")
+
+
+def test_an_explanation_takes_the_batch_that_compile_takes(cli, tmp_path):
+    free = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 18]> g (float[batch, 4] x) => (float[batch, k] y) {
+            count = Shape<start=0, end=1>(x)
+            most, indices = TopK(x, count)
+            y = Relu(most)
+        }"""
+    )
+    onnx.save(free, tmp_path / "model.onnx")
+    status, out, _ = cli("compile", tmp_path / "model.onnx", "--explain", "Gelu")
+    assert status == 0 and "Gelu fired 0 times" in out and "note: the batch (batch) is 1" in out.splitlines()[-1]
+    assert cli("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.bundle")[0] == 0
+    assert cli("verify", tmp_path / "a.bundle", "--reference", tmp_path / "model.onnx")[0] == 0
+
+
+def test_numbers_that_overflow_are_no_warnings(cli, tmp_path):
+    """They become what IEEE 754 says, while constants are folded, and while golden values are computed."""
+    loud = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 18]> g (float[4] x) => (float[4] y, float[4] z)
+        <float[1] big = {1e5}, float[1] zero = {0}, double[1] large = {1e300}> {
+            a = Exp(big)
+            b = Div(zero, zero)
+            c = Cast<to=1>(large)
+            d = Add(a, c)
+            y = Add(x, d)
+            e = Log(x)
+            z = Add(e, b)
+        }"""
+    )
+    onnx.save(loud, tmp_path / "model.onnx")
+    np.save(tmp_path / "x.npy", np.array([1e30, np.nan, -1, np.inf], np.float32))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for options in ([], ["--precision", "f16"]):
+            assert cli("compile", tmp_path / "model.onnx", "-o", tmp_path / "a.bundle", *options)[0] == 0
+        cli("verify", tmp_path / "a.bundle", "--all")
+        status, out, _ = cli("run", tmp_path / "a.bundle", "--input", f"x={tmp_path / 'x.npy'}")
+    assert not [str(w.message) for w in heard if issubclass(w.category, RuntimeWarning)]
+    assert status == 0 and "[inf nan inf inf]" in out
 
 
 def test_compile_refuses_an_operator(cli, tmp_path):
