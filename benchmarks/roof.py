@@ -5,13 +5,15 @@ is estimated:
 
 - A dispatch begins when the one before has ended, which takes `launch` seconds.
 - Lanes of a wave that its workgroup does not fill are idle.
+- Of the instructions only those that multiply and add count as work: what part they are is read off the kernel as AMD's
+  compiler leaves it, loop or not, spills included.
 - As many lanes run at once as there are registers for. Arithmetic needs CHAINS operations in flight for each of the
   chip's lanes; an invocation has ILP of them.
 - Memory answers after `latency` seconds, so that a byte a second needs `latency` bytes in flight. A lane has as many in
   flight as it loads in an iteration of its innermost loop, up to FLIGHT.
 - Of the memory lines that are touched only a part is read (benchmarks/lines).
 
-Spills, caches, bank conflicts and clocks that fall are left out, so a kernel may well be slower. Peaks are those that
+Caches, bank conflicts and clocks that fall are left out, so a kernel may well be slower. Peaks are those that
 vendors publish, launches and latencies what is commonly measured, for one or two chips of each class.
 """
 
@@ -25,6 +27,7 @@ from math import prod
 from pathlib import Path
 
 from benchmarks.isa import choices, rows
+from benchmarks.isa.figures import Figures
 from benchmarks.lines.count import counted, of_weights
 from intaglio.runtime import designs_file, plan_file
 from intaglio.runtime.instruments import provenance
@@ -35,7 +38,7 @@ from intaglio.runtime.tuning import of_class
 
 CHAINS, ILP = 5, 4  # cycles of an operation; operations of an invocation that do not wait for each other
 FLIGHT = 256  # bytes of a lane
-REGISTERS = 64  # of a lane, where no table of `make isa` says it
+REGISTERS, USEFUL = 64, 0.5  # of a lane, and of its instructions, where no table of `make isa` says it
 WARP = 32  # for the lines that it touches
 SYMBOLS = {"new_tokens": 256, "past": 128}
 
@@ -71,7 +74,7 @@ CHIPS = {
 @dataclass(frozen=True)
 class Work:
     """A dispatch. size: invocations of a workgroup. share: of the touched lines of memory that is read, by the bytes of
-    a line. flight: bytes that a lane has in flight. registers: of a lane.
+    a line. flight: bytes that a lane has in flight. registers: of a lane. useful: of its instructions.
     """
 
     kernel: str
@@ -82,6 +85,7 @@ class Work:
     shares: Mapping[int, float]
     flight: int
     registers: int
+    useful: float
 
     def roof(self, chip: Chip) -> float:
         """Seconds."""
@@ -91,16 +95,16 @@ class Work:
         """Seconds."""
         filled = self.size / (-(-self.size // chip.wave) * chip.wave)
         running = min(self.groups * self.size, filled * min(chip.resident, chip.registers // self.registers))
-        arithmetic = chip.flops * min(filled, running * ILP / (chip.lanes * CHAINS))
+        arithmetic = chip.flops * self.useful * min(filled, running * ILP / (chip.lanes * CHAINS))
         in_flight = running * min(self.flight, FLIGHT)
         memory = min(chip.bandwidth * self.shares[chip.line], in_flight / chip.latency)
         return chip.launch + max(self.flops / arithmetic, self.bytes / memory, chip.latency)
 
 
 def works(
-    folder: Path, plan: Plan, graph: Graph, program: str, symbols: Mapping[str, int], registers: Mapping[str, int]
+    folder: Path, plan: Plan, graph: Graph, program: str, symbols: Mapping[str, int], figures: Mapping[str, Figures]
 ) -> list[Work]:
-    """The dispatches of a program, in order. registers: of a lane, by kernel.
+    """The dispatches of a program, in order. figures: by kernel.
 
     Of the dispatches of a step the first does the step's work; those that follow only take the time of a dispatch.
     """
@@ -113,8 +117,9 @@ def works(
                 loads[d.kernel] = _loads(folder, plan, d)
             size = prod(choices.workgroup(folder, plan, d.kernel))
             groups = prod(workgroups(d.grid, symbols))
-            own = registers.get(d.kernel, REGISTERS)
-            result.append(Work(d.kernel, groups, size, *work, *loads[d.kernel], own))
+            own = figures.get(d.kernel)
+            registers, useful = ((own.registers or REGISTERS), own.useful) if own else (REGISTERS, None)
+            result.append(Work(d.kernel, groups, size, *work, *loads[d.kernel], registers, useful or USEFUL))
             work = 0, 0
     return result
 
@@ -153,15 +158,17 @@ def estimate(program: str, chip: str, works: Sequence[Work]) -> Estimate:
     return Estimate(program, chip, len(works), roof, total, slowest, seconds[slowest])
 
 
-def estimates(folder: Path, registers: Mapping[str, int], symbols: Mapping[str, int]) -> Iterator[Estimate]:
-    """Of every program on every chip, with the variants that the chip's class runs."""
+def estimates(
+    folder: Path, figures: Mapping[str, Figures], symbols: Mapping[str, int], adapter_class: str = ""
+) -> Iterator[Estimate]:
+    """Of every program on every chip, with the variants that the chip's class runs, or this one."""
     plan = designs_file.read(folder, plan_file.read(folder))
     graph = provenance.read(folder, plan)
     values = {name: min(max(low, symbols.get(name, low)), high) for name, (low, high) in plan.symbols.items()}
     for program in plan.programs:
         for name, chip in CHIPS.items():
-            chosen = of_class(plan, chip.adapter_class)
-            yield estimate(program, name, works(folder, chosen, graph, program, values, registers))
+            chosen = of_class(plan, adapter_class or chip.adapter_class)
+            yield estimate(program, name, works(folder, chosen, graph, program, values, figures))
 
 
 def table(rows: Iterable[Estimate]) -> str:
@@ -180,16 +187,15 @@ def _time(seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.roof", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("bundles", metavar="BUNDLE", nargs="+", type=Path)
-    parser.add_argument(
-        "--isa", type=Path, help=f"isa.json of `make isa`, for registers (default: {REGISTERS} of each)"
-    )
+    parser.add_argument("--isa", type=Path, help="isa.json of `make isa`, for registers and instructions")
     parser.add_argument("--set", metavar="SYMBOL=VALUE", nargs="+", default=[], help="sizes of the programs")
+    parser.add_argument("--adapter-class", metavar="CLASS", default="", help="its variants on every chip")
     options = parser.parse_args()
     own = {name: int(value) for name, value in (pair.split("=") for pair in options.set)}
     table_rows = rows.read(options.isa.read_text()) if options.isa else []
-    registers = {row.kernel: row.figures.registers or REGISTERS for row in table_rows if row.figures}
+    figures = {row.kernel: row.figures for row in reversed(table_rows) if row.figures}  # the first family counts
     for bundle in options.bundles:
-        print(f"### {bundle.stem}\n\n{table(estimates(bundle, registers, SYMBOLS | own))}\n")
+        print(f"### {bundle.stem}\n\n{table(estimates(bundle, figures, SYMBOLS | own, options.adapter_class))}\n")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def measurements(models: Models, found: adapter.Adapter, smoke: bool) -> Iterato
         yield Measurement(f"smollm2-q4: {name}", [*_decode(engine), model, tokens, *keys], variables=variables)
     for workload in ("matvec", "matmul", "encode"):
         for name, variables in engines.items():
-            job = _job(models, workload, name)
+            job = _job(models, workload, name, "quick" if smoke else "full")
             command = ["-m", "benchmarks.measure", job]
             yield Measurement(f"{workload}: {name}", command, job.with_name("result.json"), variables)
     for name in ["llama-smoke"] if smoke else ["llama-1b", "llama-8b"]:
@@ -67,13 +67,13 @@ def _decode(engine: str) -> list[str]:
     return ["-m", "benchmarks.gpu.decode", engine]
 
 
-def _job(models: Models, workload: str, name: str) -> Path:
+def _job(models: Models, workload: str, name: str, size: str) -> Path:
     folder = models.made / "run" / f"{workload}-{name.replace(', ', '-').replace(' ', '-')}"
     folder.mkdir(parents=True, exist_ok=True)
     job = {
         "engine": name.partition(",")[0],
         "workload": workload,
-        "size": "quick",
+        "size": size,
         "build": str(models.build),
         "square": models.square,
         "recording": str(ROOT / "examples" / "jfk.wav"),

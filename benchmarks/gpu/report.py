@@ -80,6 +80,6 @@ def _llamas(results: Results) -> Iterator[str]:
     for name, (_, layers, (fewer, more)) in LLAMAS.items():
         less, full = (results.get(f"{name}-{n}: {OURS}", {}).get("seconds", {}) for n in (fewer, more))
         for count in less.keys() & full.keys():
-            layer = (full[count] - less[count]) / (more - fewer)
+            layer = max(full[count] - less[count], 0.0) / (more - fewer)
             seconds = less[count] + layer * (layers - fewer)
             yield f"| {name}, {layers} layers | {count} | {seconds * 1e3:.3g} ms | {1 / seconds:.0f} |"

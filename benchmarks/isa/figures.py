@@ -10,6 +10,7 @@ from typing import Any
 
 # What instructions of AMD's assembly begin with, by kind.
 _VECTOR, _MEMORY = "v_", ("buffer_", "tbuffer_", "global_", "flat_", "scratch_", "image_")
+_SHARED, _MULTIPLY = "ds_", ("v_fma", "v_mad_f", "v_mac_f", "v_dot", "v_pk_fma")
 _INSTRUCTION = re.compile(r"^\t(\w+)", re.MULTILINE)
 
 
@@ -20,7 +21,8 @@ class Figures:
     wave: lanes that run together. registers: vector registers of a lane. spilled: those of them that live in memory, or
     accesses to them. scratch: bytes of a lane's private memory. occupancy: waves that a SIMD holds, in units of 32
     lanes. alu, memory: vector instructions that compute, and that access memory or textures. shared: bytes of workgroup
-    memory. code: bytes. seconds: the processor's, to compile.
+    memory. code: bytes. seconds: the processor's, to compile. useful: the part of the vector instructions, those of
+    workgroup memory included, that multiply and add.
     """
 
     wave: int
@@ -33,6 +35,7 @@ class Figures:
     shared: int | None
     code: int | None
     seconds: float
+    useful: float | None = None
 
 
 def figures(record: Mapping[str, Any], driver: str, unit: int) -> Figures:
@@ -46,7 +49,7 @@ def figures(record: Mapping[str, Any], driver: str, unit: int) -> Figures:
 
 
 def _amd(wave: int, numbers: Mapping[str, int], assembly: str, unit: int, seconds: float) -> Figures:
-    alu, memory = instructions(assembly)
+    alu, memory, useful = instructions(assembly)
     return Figures(
         wave=wave,
         registers=numbers["VGPRs"],
@@ -58,16 +61,20 @@ def _amd(wave: int, numbers: Mapping[str, int], assembly: str, unit: int, second
         shared=numbers["LDS size"],
         code=numbers["Code size"],
         seconds=seconds,
+        useful=useful,
     )
 
 
-def instructions(assembly: str) -> tuple[int, int]:
-    """Vector instructions of AMD's assembly that compute, and that access memory."""
+def instructions(assembly: str) -> tuple[int, int, float]:
+    """Vector instructions of AMD's assembly that compute, and that access memory; and Figures.useful."""
     kinds = Counter[str]()
     for name in _INSTRUCTION.findall(assembly):
         kinds["alu"] += name.startswith(_VECTOR)
         kinds["memory"] += name.startswith(_MEMORY)
-    return kinds["alu"], kinds["memory"]
+        kinds["shared"] += name.startswith(_SHARED)
+        kinds["useful"] += name.startswith(_MULTIPLY)
+    vector = kinds["alu"] + kinds["memory"] + kinds["shared"]
+    return kinds["alu"], kinds["memory"], round(kinds["useful"] / max(vector, 1), 3)
 
 
 def _intel(wave: int, numbers: Mapping[str, int], assembly: str, unit: int, seconds: float) -> Figures:

@@ -7,16 +7,17 @@ from typing import Any
 
 from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.kernel import Kernel, groups, own, refuse
-from intaglio.codegen.ops.attention_keys import by_keys, span
+from intaglio.codegen.ops.attention_keys import by_keys, in_slices, span
 from intaglio.codegen.ops.attention_steps import added, changes, in_steps, position_bias
 from intaglio.codegen.ops.attention_trips import short_enough
-from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, WORKGROUP_MEMORY
+from intaglio.codegen.target import LARGER_INVOCATIONS, LARGER_WORKGROUP_MEMORY, MAX_WORKGROUPS, WORKGROUP_MEMORY
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Attention
 from intaglio.compiler.ir.values import Value
 from intaglio.compiler.semantics.shapes import broadcast_strides
+from intaglio.runtime.limits import WORD
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
 _KEYS = 4  # keys that an invocation processes at a time
@@ -26,6 +27,9 @@ _GROUPS = {"group16": 16, "group64": 64}  # invocations, if a workgroup computes
 _TOGETHER = 8  # up to this many heads, so that their results fit workgroup memory
 _BLOCK = 2048  # up to this many weights of keys are in workgroup memory
 _HEAD = 256  # the widest head
+_SLICES = 16  # up to this many slices of the keys
+_SLICE = 64  # the fewest keys of a slice
+_RESULTS = 1 << 25  # up to this many bytes of results of slices
 
 
 @own(Attention)
@@ -76,9 +80,10 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     kernel = _kernel("attention", node, of, _of_rows(of))
     variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
-    variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)}
+    slices = _tiles_of_slices(node, of)
+    variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)} | slices
     variants = short_enough(node, of, "attention", variants)
-    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention(rows, *slices))
 
 
 def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
@@ -91,7 +96,7 @@ def _many_rounded(node: Node, of: Attention[Value]) -> Kernel:
     kernel = _kernel("attention_rounded", node, of, _of_rows(of) | changes(of))
     variants = (many | few if dims.low(rows) >= 64 else few | many) | tiles
     variants = short_enough(node, of, "attention_rounded", variants)
-    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention())
+    return kernel.with_variants(_problem(kernel, str(rows)), variants, profiles.attention(rows))
 
 
 def _queries(of: Attention[Value], tile: int, lanes: int, block: int) -> dict[str, Any]:
@@ -109,9 +114,22 @@ def _tiles(of: Attention[Value], lanes: int) -> dict[str, Any]:
     d4 = dims.fixed(of.q.shape[-1]) // of.heads // 4
     share = 4 if d4 <= 16 else 8 if d4 <= 32 else 16
     queries, block = lanes // share, 8 if d4 <= 32 else 4
-    consts = {"share": share, "columns": -(-d4 // share), "queries": queries, "block": block}
+    consts = {"share": share, "columns": -(-d4 // share), "queries": queries, "block": block, "slice": None}
     grid = (groups(of.q.shape[-2], per=queries), groups(of.heads))
     return {"template": "attention_tiles", "grid": grid, "workgroup": (lanes,), "consts": consts}
+
+
+def _tiles_of_slices(node: Node, of: Attention[Value]) -> dict[str, dict[str, Any]]:
+    """Return a variant for few queries: tiles of slices of the keys; none if there are many queries or few keys."""
+    rows, keys, tiles = of.q.shape[-2], of.k.shape[-2], _tiles(of, 128)
+    count = min(_SLICES, _RESULTS // (WORD * dims.high(rows) * dims.fixed(of.q.shape[-1])))
+    few = dims.low(rows) <= profiles.FEW_QUERIES and dims.high(rows) <= MAX_WORKGROUPS
+    if not few or dims.high(keys) <= _SLICE or count < 2:
+        return {}
+    size = max(_SLICE, -(-dims.high(keys) // (count * 8)) * 8)
+    grid, consts = (*tiles["grid"], groups(keys, per=size)), tiles["consts"] | {"slice": size, "heads": of.heads}
+    first = tiles | {"template": "attention_tiles_slice", "grid": grid, "consts": consts}
+    return {"tiles_of_slices": in_slices(node, of, first, keys, size)}
 
 
 def _of_rows(of: Attention[Value]) -> dict[str, Any]:

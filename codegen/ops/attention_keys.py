@@ -1,6 +1,6 @@
-"""Variants of attention of one query for GPUs, whose lanes read neighbouring vec4s of keys.
+"""Attention of one query for GPUs, whose lanes read neighbouring vec4s of keys; and slices of the keys.
 
-Each workgroup may have a slice of the keys (flash-decoding). Then a second dispatch merges the results of the slices.
+Each workgroup may have a slice (flash-decoding). Then a second dispatch merges the results of the slices.
 """
 
 from __future__ import annotations
@@ -47,40 +47,46 @@ def _keys(of: Attention[Value], lanes: int, size: int | None) -> dict[str, Any]:
 
 def _slices(node: Node, of: Attention[Value], size: int) -> dict[str, Any]:
     """Return a variant of two dispatches, of which the first has a workgroup for every `size` keys."""
-    rows = _most_slices(of, size) * of.heads
-    results = Value(f"{node.output.name}.results", TensorType("f32", (rows, of.q.shape[-1] // of.heads)))
-    softmax = Value(f"{node.output.name}.softmax", TensorType("f32", (rows, 2)))
-    return _keys(of, _SLICE_LANES, size) | {
+    return in_slices(node, of, _keys(of, _SLICE_LANES, size), span(of), size)
+
+
+def in_slices(node: Node, of: Attention[Value], variant: dict[str, Any], keys: Dim, size: int) -> dict[str, Any]:
+    """Return a variant with a second dispatch, which merges what the first one makes of each `size` of the keys."""
+    heads = dims.high(of.q.shape[-2]) * of.heads
+    results = Value(f"{node.output.name}.results", TensorType("f32", (_most(keys, size) * heads, 4 * _d4(of))))
+    softmax = Value(f"{node.output.name}.softmax", TensorType("f32", (_most(keys, size) * heads, 2)))
+    return variant | {
+        "label": f"attention_slices_{4 * _d4(of)}",
         "writes": {"results": results, "softmax": softmax},
         "vec4": frozenset({"q", "k", "v", "results"}),
-        "then": (_merge(node, of, size, results, softmax),),
+        "then": (_merge(node, of, keys, size, results, softmax),),
     }
 
 
-def _merge(node: Node, of: Attention[Value], size: int, results: Value, softmax: Value) -> Kernel:
-    keys = span(of)
-    slices = f"{-(-keys // size)}u" if isinstance(keys, int) else f"({wgsl.size(keys)} + {size - 1}u) / {size}u"
+def _several(of: Attention[Value], size: int) -> bool:
+    """Return whether there can be several slices, and their results fit a binding."""
+    return 1 < _most(span(of), size) <= MAX_BINDING // (WORD * dims.fixed(of.q.shape[-1]))
+
+
+def _merge(node: Node, of: Attention[Value], keys: Dim, size: int, results: Value, softmax: Value) -> Kernel:
+    rows = of.q.shape[-2]
+    slices = f"{_most(keys, size)}u" if isinstance(keys, int) else f"({wgsl.size(keys)} + {size - 1}u) / {size}u"
     return Kernel(
         "attention_merge",
         {"results": results, "softmax": softmax},
         {"out": node.output},
-        (groups(of.heads),),
+        (groups(of.heads), groups(rows)),
         (_SLICE_LANES,),
-        {"slices": slices, "d4": _d4(of), "heads": of.heads},
+        {"slices": slices, "rows": wgsl.size(rows), "d4": _d4(of), "heads": of.heads},
         label=f"attention_merge_{4 * _d4(of)}",
         vec4=frozenset({"results", "out"}),
         flops=4 * results.type.size,
     )
 
 
-def _several(of: Attention[Value], size: int) -> bool:
-    """Return whether there can be several slices, and their results fit a binding."""
-    slices = _most_slices(of, size)
-    return 1 < slices <= MAX_BINDING // (WORD * dims.fixed(of.q.shape[-1]))
-
-
-def _most_slices(of: Attention[Value], size: int) -> int:
-    return -(-dims.high(span(of)) // size)
+def _most(keys: Dim, size: int) -> int:
+    """Return the number of slices at the largest sizes."""
+    return -(-dims.high(keys) // size)
 
 
 def _d4(of: Attention[Value]) -> int:

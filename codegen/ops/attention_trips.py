@@ -16,7 +16,7 @@ from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Attention
 from intaglio.compiler.ir.values import Value
 
-_ON_GPUS = ("attention_keys", "attention_tiles", "attention_tiles_rounded")
+_ON_GPUS = ("attention_keys", "attention_tiles", "attention_tiles_rounded", "attention_tiles_slice")
 _SUBGROUP = 8  # keys that a subgroup processes at a time
 
 Variants = dict[str, dict[str, Any]]

@@ -107,6 +107,39 @@ def test_a_builders_folder_without_the_section(tmp_path: Path) -> None:
     np.testing.assert_allclose(bundle.logits(IDS[:9]), reference.logits(IDS[:9]), rtol=0, atol=2e-3)
 
 
+IMAGES = {
+    "scattered": "rows = Gather(table, input_ids) there = Equal(input_ids, image) at = NonZero(there)"
+    " places = Transpose(at) inputs_embeds = ScatterND(rows, places, image_features)",
+    "chosen": "rows = Gather(table, input_ids) there = Equal(input_ids, image) where = Unsqueeze(there, last)"
+    " more = Concat<axis=0>(image_features, none) sum = ReduceSum(more, first) images = Expand(sum, one)"
+    " inputs_embeds = Where(where, images, rows)",
+}
+
+
+@pytest.mark.parametrize("how", IMAGES)
+def test_an_embedding_that_also_takes_images(tmp_path: Path, how: str) -> None:
+    """As GenAI's guides export them: rows of images replace those of a token, of which a text has none."""
+    folder = copied("llama-genai", tmp_path)
+    (table,) = onnx.load(folder / "embeddings.onnx").graph.initializer
+    ports = "(int64[B,T] input_ids, float[n,48] image_features) => (float[B,T,48] inputs_embeds)"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> embedding {ports} {{ {IMAGES[how]} }}')
+    arrays = {
+        "table": numpy_helper.to_array(table),
+        "image": np.array(299),
+        "last": np.array([-1]),
+        "first": np.array([0]),
+        "one": np.array([1, 1, 48]),
+        "none": np.zeros((1, 48), np.float32),
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
+    onnx.save(model, folder / "embeddings.onnx")
+    bundle = intaglio.compile(folder, tmp_path / "bundle")
+    ids = [i for i in IDS[:30] if i != 299]
+    reference = LanguageReference(FIXTURES / "llama-genai", model="decoder.onnx", embedding="embeddings.onnx")
+    np.testing.assert_allclose(bundle.logits(ids), reference.logits(ids), rtol=0, atol=2e-3)
+    assert not [s for s in bundle.verify_steps(reference=folder) if s.verdict == "wrong"]
+
+
 def test_decoders_that_read_images_themselves(tmp_path: Path) -> None:
     model = onnx.load(FIXTURES.parent / "llama-optimum-18/model.onnx")
     pixels = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, [1, 3, 32, 32])

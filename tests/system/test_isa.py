@@ -132,7 +132,7 @@ def test_before_and_after() -> None:
 
 def test_instructions_of_amd() -> None:
     text = "BB0:\n\ts_mov_b32 s0, s3\n\tv_add_nc_u32_e32 v1, s6, v0\n\tglobal_load_dwordx4 v[0:3]\n\timage_load v0\n"
-    assert instructions(text + "\tds_write_b128 v0, v[4:7]\n\tv_fma_f32 v0, v1\n\ts_waitcnt vmcnt(0)\n") == (2, 2)
+    assert instructions(text + "\tds_write_b128 v0, v[4:7]\n\tv_fma_f32 v0, v1\n\ts_waitcnt vmcnt(0)\n") == (2, 2, 0.2)
 
 
 def test_figures_of_other_drivers() -> None:

@@ -15,13 +15,14 @@ from intaglio.runtime import plan_file
 ROOT = Path(__file__).parents[2]
 # 1 Tflop/s and 100 GB/s; a wave of 32 lanes; 1 us to launch, 1 us for memory.
 CHIP = Chip("amd", 1e12, 1e11, 1_000, 10_000, 640_000, 32, 64, 1e-6, 1e-6)
-WORK = Work("a", 1_000_000, 64, 10**9, 0, {32: 1.0, 64: 1.0, 128: 1.0}, 64, 64)
+WORK = Work("a", 1_000_000, 64, 10**9, 0, {32: 1.0, 64: 1.0, 128: 1.0}, 64, 64, 1.0)
 
 
 @pytest.mark.parametrize(
     "change, milliseconds",
     [
         ({}, 1),  # 1 GFLOP, and more than enough invocations
+        ({"useful": 0.5}, 2),
         ({"size": 16}, 2),  # half of a wave idle
         ({"groups": 10}, 1000 * 5 / (640 * 4)),  # 4 operations of 640 invocations, for 1,000 lanes of 5 cycles
         ({"registers": 6_400}, 1000 * 5 / (100 * 4)),  # registers for 100 lanes

@@ -305,6 +305,7 @@ LAYERS = {
     "attention, a mask for each head": Layer(lambda: masked(T, 20, 1, 4, T, 20), "Attention", ROWS),
     "attention, a mask of keys": Layer(lambda: masked(9, 20, 1, 1, 1, 20), "Attention"),
     "attention, a mask of many rows": Layer(lambda: masked(70, 90, 1, 1, 70, 90, head_dim=40), "Attention"),
+    "attention, a mask, slices of keys": Layer(lambda: masked(T, 90, 1, 1, T, 90), "Attention", ROWS),
     "attention, a mask for one row": Layer(lambda: masked(1, T, 1, 4, 1, T), "Attention", ROWS),
     "attention, a mask, and heads of odd width": Layer(lambda: masked(9, 20, 9, 20, head_dim=5), "Attention"),
     "embedding": Layer(lambda: embedded(T), "Gather", ROWS),

@@ -72,6 +72,14 @@ def test_the_longest_text(tmp_path: Path) -> None:
         folders.read(layout, 33)
 
 
+def test_a_model_of_long_texts(tmp_path: Path) -> None:
+    long = {"model_max_length": int(1e30)}
+    layout = copied(tmp_path, "modernbert", config={"max_position_embeddings": 32768}, tokenizer_config=long)
+    folder = folders.read(layout)
+    assert folder.length == 8192 and any("--max-length 32768" in note for note in folder.notes)
+    assert folders.read(layout, 32768).length == 32768
+
+
 def write(tmp_path: Path, pool: dict[str, Any], *modules: str) -> Layout:
     """A folder with these modules of sentence-transformers and this configuration of pooling."""
     listed = [{"idx": i, "path": f"{i}_{m}" if i else "", "type": f"a.b.{m}"} for i, m in enumerate(modules)]
