@@ -28,8 +28,9 @@ class Settings:
 
     length: the tokens of the longest text. left: whether longer texts lose their beginning. masks: inputs of the model
     that the bundle lacks. output: the one that has the rows or scores. pooling: the ways in which rows of tokens become
-    one row, joined; empty if the model does it. scores: the function that makes probabilities of the scores of
-    `labels`; None if the model is not a classifier. vocabulary: the number of tokens; None if it is not known.
+    one row, joined; empty if the model does it. prompt: what stands before each text that becomes a row. scores: the
+    function that makes probabilities of the scores of `labels`; None if the model is not a classifier. vocabulary: the
+    number of tokens; None if it is not known.
     """
 
     length: int
@@ -38,6 +39,7 @@ class Settings:
     output: str
     pooling: tuple[str, ...]
     normalize: bool
+    prompt: str
     labels: tuple[str, ...]
     scores: str | None
     vocabulary: int | None
@@ -53,6 +55,7 @@ class Settings:
                 output=typed(data["output"], str),
                 pooling=items(data.get("pooling", []), str),
                 normalize=typed(data.get("normalize", False), bool),
+                prompt=typed(data.get("prompt", ""), str),
                 labels=items(data.get("labels", []), str),
                 scores=typed(data.get("scores"), str, type(None)),
                 vocabulary=typed(data["vocabulary"], int, type(None)),
@@ -82,7 +85,9 @@ class Encoder:
         """
         if self._settings.scores is not None:
             raise ValueError("the model is a classifier and gives no rows of texts; use classify")
-        encoded = [self._encoded(text, f"text {i}") for i, text in enumerate(texts, 1)]
+        prompt = self._settings.prompt
+        prompted = [prompt + text if isinstance(text, str) else text for text in texts]
+        encoded = [self._encoded(text, f"text {i}") for i, text in enumerate(prompted, 1)]
         rows = [self._pooled(self._run(one)) for one in encoded]
         return np.stack(rows) if rows else np.zeros((0, self._width), np.float32)
 

@@ -169,3 +169,12 @@ def test_what_a_dry_run_says(cli) -> None:
     assert status == 0 and lines[0][-1] == "encoder"
     assert ["pooling", str(ENCODERS / "minilm/1_Pooling/config.json")] in lines
     assert ["tokenizer", str(ENCODERS / "minilm/tokenizer.json")] in lines
+
+
+def test_a_default_prompt_stands_before_each_text(compiled: Callable[[str], Bundle], tmp_path: Path) -> None:
+    shutil.copytree(ENCODERS / "minilm", tmp_path / "minilm")
+    prompts = {"prompts": {"query": "ask "}, "default_prompt_name": "query"}
+    (tmp_path / "minilm" / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    bundle = intaglio.compile(tmp_path / "minilm", tmp_path / "bundle")
+    np.testing.assert_array_equal(bundle.embed(["what"]), compiled("minilm").embed(["ask what"]))
+    assert "'ask '" in bundle.report["notes"][0]
