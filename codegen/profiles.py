@@ -19,6 +19,7 @@ from intaglio.runtime.plan import Choice
 GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
 _TILE = 128
+_FEW_ROWS = 8  # of x
 FEW_QUERIES = 32  # of a tile of attention
 _WORKGROUPS = 64  # that keep a GPU busy, with tiles that are large enough to hide latency themselves
 
@@ -41,15 +42,29 @@ def choice(of: Dim, first: str, *larger: tuple[int, str]) -> Choice:
 
 
 def products(rows: Dim, columns: int) -> Profiles:
-    """Return the profiles of a matrix product: large tiles where there are enough of them, else smaller ones."""
+    """Return the profiles of a matrix product.
+
+    A few rows are as one row. Of more, a workgroup has a tile: a large one where there are enough of them, else a small
+    one.
+    """
     enough = max(_TILE // 2, _WORKGROUPS * _TILE * _TILE // columns)
-    large = choice(rows, "tiles64", (enough, "tiles128"))
-    return {name: large if name in _BIG_TILES else Choice(("tiles64",)) for name in GPUS}
+    large = choice(rows, "slices32", (_FEW_ROWS, "tiles64"), (enough, "tiles128"))
+    small = choice(rows, "slices32", (_FEW_ROWS, "tiles64"))
+    return {name: large if name in _BIG_TILES else small for name in GPUS}
 
 
-def vector_products() -> Profiles:
-    """Return the profiles of a matrix-vector product: many invocations share a row's columns."""
-    return {name: Choice(("reduce8" if name in ("intel", "mobile") else "reduce32",)) for name in GPUS}
+def windowed_products() -> Profiles:
+    """Return the profiles of a convolution that is a matrix product."""
+    return dict.fromkeys(GPUS, Choice(("tiles64",)))
+
+
+def vector_products(sliced: bool) -> Profiles:
+    """Return the profiles of a matrix-vector product: many invocations share a row's columns.
+
+    sliced: whether the product has the variants whose warps read runs of memory.
+    """
+    way = "slices" if sliced else "reduce"
+    return {name: Choice((f"{way}{8 if name in ('intel', 'mobile') else 32}",)) for name in GPUS}
 
 
 def attention(rows: Dim, few: str = "") -> Profiles:

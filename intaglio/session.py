@@ -15,6 +15,7 @@ import numpy as np
 from intaglio.contents import Contents
 from intaglio.lazy import lazy
 from intaglio.runtime import files
+from intaglio.runtime.contract import ENCODER
 from intaglio.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -41,11 +42,17 @@ class BundleSession:
     ) -> dict[str, np.ndarray]:
         """Run a program: its outputs by name. `symbols`: sizes that do not follow from the shapes of the inputs.
 
+        A text encoder also takes the masks of its model, which are all ones, because texts are not padded.
+
         Raises ValueError for an unknown program or inputs that do not match it, BadBundle, NoAdapter, DeviceLimit.
         """
         programs = self.contents.plan.programs
         if program not in programs:
             raise ValueError(f"{self.contents.folder} has no program {program!r}; it has {', '.join(programs)}")
+        if self.contents.plan.kind == ENCODER:
+            from intaglio.runtime.tasks.embed import Settings, unmasked
+
+            inputs = unmasked(inputs, Settings.parse(self.contents.generation))
         return self.replays.run(program, inputs, symbols)
 
     def transcribe(

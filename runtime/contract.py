@@ -39,12 +39,11 @@ SEED = "seed"  # language models: the seed of the random numbers that tokens are
 # Inputs, outputs and states.
 TOKENS = "tokens"  # state i32[1, context + 1, 1]: the tokens of the text; a run writes its token behind those it read
 NO_TOKEN = -1  # in place of a token that a run writes: a score is NaN
-LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option; encoders: f32[1, labels]
+LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option
 SAMPLING = "sampling"  # state f32[5]: the values of SAMPLING_OPTIONS, in their order
 AUDIO = "audio"  # input f32[1, 1, samples]: the samples under a window of the spectrogram
 LOUDEST = "loudest"  # state f32[1, 1, 1]: the largest log10 power of the windows since the host wrote its least value
 FEATURES = "input_features"  # spectrogram f32[1, mels, frames]
-HIDDEN = "last_hidden_state"  # output f32[1, positions, width]: the rows of an encoder, or of a Whisper's encoder
+HIDDEN = "last_hidden_state"  # output f32[1, positions, width]: the rows of a Whisper's encoder
 IDS = "input_ids"  # encoders: input i64[1, new_tokens], the tokens of a text
 TYPES = "token_type_ids"  # encoders: input i64[1, new_tokens], 1 for the tokens of the second text of a pair, else 0
-EMBEDDING = "sentence_embedding"  # encoders: output f32[1, width], a text as one row

@@ -18,6 +18,7 @@ from intaglio.compiler.ir.values import Value
 # rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along columns and rows
 _ROWS = {"rows16": ((16, 2), (8, 4)), "rows8": ((8, 2), (8, 1)), "rows4": ((4, 2), (8, 1))}
 _TILES = {"tiles64": (4, 1), "tiles128": (8, 2)}  # rows and groups, if a workgroup shares what it reads
+_SLICES = {"slices8": 8, "slices32": 32}  # of columns, which the lanes of a row share
 _SUBGROUP = {"needs": ("subgroups",), "most_read": "weight"}
 _WIDE = 8192  # with more outputs, invocations of a matrix-vector product can compute many each
 
@@ -104,6 +105,8 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
     variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
     variants |= {"reduce8": variant(8, least, 8), "reduce32": variant(2, least, 32)}
+    if not rotated or consts["half"] % 2 == 0:
+        variants |= {name: _sliced(consts, rows, slices, template if norm else "") for name, slices in _SLICES.items()}
     if consts["shared"]:
         variants |= {
             f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
@@ -120,7 +123,23 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=2 * width * rows * pair,
     )
     problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.with_variants(problem, variants, profiles.vector_products())
+    return kernel.with_variants(problem, variants, profiles.vector_products("slices32" in variants))
+
+
+def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") -> dict[str, Any]:
+    """Return a variant for GPUs: a workgroup is 8 rows of the weight by `slices` slices of their columns.
+
+    template: of a product with a norm; "" if it has none. Where heads are rotated, a workgroup has the 8 rows half a
+    head further too.
+    """
+    blocks = [{"weight": w} for w in consts["weights"]] * (2 if consts["half"] else 1)
+    sizes = {"tiles": blocks, "lanes": 8, "lanes_y": slices, "subgroup": False, "product": "slices"}
+    return {
+        "template": template or f"slices{consts['packing']}",
+        "grid": (groups(rows, per=16 if consts["half"] else 8),),
+        "workgroup": (8, slices),
+        "consts": sizes,
+    }
 
 
 def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
@@ -167,6 +186,8 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         variants |= {
             f"{name}_f16": variant("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
         }
+    if not window and not consts["odd"]:
+        variants["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
     if consts["shared"]:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     kernel = Kernel(
@@ -180,7 +201,9 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=rows * (2 * width * columns * pair),
     )
     problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
-    return kernel.with_variants(problem, variants, profiles.products(rows, columns))
+    return kernel.with_variants(
+        problem, variants, profiles.windowed_products() if window or consts["odd"] else profiles.products(rows, columns)
+    )
 
 
 def label(template: str, weight: Value) -> str:

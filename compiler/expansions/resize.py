@@ -49,7 +49,7 @@ def _weighted(op: GraphBuilder, axis: Resized, node: Node) -> tuple[Value, Value
         raise NotLinear(f"cubic or antialiased resizing of {plain(axis.size)} elements")
     x = line(axis, node)
     before, rest = _divided(op, axis, x)
-    after = op.Add(before, op.constant(known([1], ())))
+    after = op.Add(before, _number(op, 1))
     weight = op.Div(op.Cast(rest, to="f32"), op.Cast(_number(op, x.c), to="f32"))
     places = [op.Unsqueeze(_within(op, place, axis), op.integers(1)) for place in (before, after)]
     weights = [op.Unsqueeze(w, op.integers(1)) for w in (op.Sub(op.number(1, weight), weight), weight)]
@@ -72,7 +72,7 @@ def _within(op: GraphBuilder, index: Value, axis: Resized) -> Value:
 
 
 def _number(op: GraphBuilder, d: Dim) -> Value:
-    return op.constant(known([d], ()))
+    return op.Cast(op.constant(known([d], ())), to="i32")
 
 
 EXPANSIONS = {"Resize": _resize}

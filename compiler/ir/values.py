@@ -93,12 +93,14 @@ class Value:
     """A tensor. const: the content if it is known: a weight, a folded constant, or dimensions (dtype object).
 
     origin: the ONNX value that this one equals, if any. With a KV cache this value has only the newest rows.
+    fraction: the numbers of a float tensor that follow from sizes; see semantics/size_fractions.py.
     """
 
     name: str
     type: TensorType
     const: Content | None = None
     origin: Origin | None = None
+    fraction: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[Dim, ...]:

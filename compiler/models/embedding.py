@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto, helper
 
 from intaglio.compiler.ir.dims import Dim
 from intaglio.compiler.ir.errors import BadModel
@@ -54,9 +54,45 @@ def read(path: Path, tokens: Dim) -> Graph:
     """Return the graph of an embedding: input_ids [1, tokens] -> rows. Raises BadModel, UnsupportedOperator."""
     model, folder = external_data.opened(path)
     ids, fixed = inputs(model)
+    model = without_images(model, fixed)
     graph = load.load(model, EMBED, folder=folder, shapes={ids: (1, tokens)}, bind=fixed)
     graph.inputs[0].name = "input_ids"
     return graph
+
+
+def without_images(model: ModelProto, names: Collection[str]) -> ModelProto:
+    """Return the model without what replaces rows of tokens by those of the inputs `names`, which have no rows.
+
+    Where to replace them depends on the tokens, so that the number of these places has no bound. Raises BadModel if
+    the rows of tokens depend on these inputs in another way.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    derived, nodes = set(names), []
+    for node in model.graph.node:
+        if derived.isdisjoint(node.input):
+            nodes.append(node)
+        elif (rest := _other_rows(node, derived)) is not None:
+            nodes.append(helper.make_node("Identity", [rest], node.output, node.name))
+        else:
+            derived.update(node.output)
+    if kept := derived.intersection(o.name for o in model.graph.output):
+        raise BadModel(f"the embedding's output {min(kept)} depends on {', '.join(names)}; export it for texts alone")
+    reached = {o.name for o in model.graph.output}
+    for node in reversed(nodes):
+        if not reached.isdisjoint(node.output):
+            reached.update(node.input)
+            result.graph.node.insert(0, node)
+    return result
+
+
+def _other_rows(node: NodeProto, derived: Collection[str]) -> str | None:
+    """Return the input whose rows a node leaves where it has no others to put in; None for other nodes."""
+    if node.op_type in ("ScatterND", "ScatterElements"):
+        return node.input[0] if node.input[0] not in derived else None
+    rows = [name for name in node.input[1:] if name not in derived]
+    return rows[0] if node.op_type == "Where" and node.input[0] not in derived and len(rows) == 1 else None
 
 
 def wires(decoder: ModelProto, outputs: Mapping[str, int]) -> dict[str, str]:

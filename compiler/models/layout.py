@@ -202,12 +202,14 @@ class Layout:
         return ", ".join(f"{dtype} ({size_text(size)})" for dtype, size in sizes.items())
 
     def _example(self, part: str) -> str:
-        smallest = {p: min(self._choices(p).values(), key=lambda file: file.size).dtype for p in self._together(part)}
-        if len(smallest) == 1:
-            return f"--dtype {smallest[part]}"
-        each = ",".join(f"{_OPTIONS.get(p, p)}={dtype}" for p, dtype in smallest.items())
-        common = smallest[part] if all(smallest[part] in self._choices(p) for p in smallest) else ""
-        return f"--dtype {common} or --dtype {each}" if common else f"--dtype {each}"
+        choices = {p: self._choices(p) for p in self._together(part)}
+        common = [dtype for dtype in choices[part] if all(dtype in c for c in choices.values())]
+        smallest = min(common, key=lambda dtype: sum(c[dtype].size for c in choices.values()), default="")
+        if len(choices) == 1:
+            return f"--dtype {smallest}"
+        each = {_OPTIONS.get(p, p): min(c, key=lambda dtype: c[dtype].size) for p, c in choices.items()}
+        separate = f"--dtype {','.join(f'{p}={dtype}' for p, dtype in each.items())}"
+        return f"--dtype {smallest} or {separate}" if smallest else separate
 
     def _together(self, part: str) -> list[str]:
         """Return the parts that are compiled together with `part`."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from intaglio.compiler.ir.graph import Graph
-from intaglio.compiler.ir.values import Value
+from intaglio.compiler.ir.values import DTYPES, Value
 from intaglio.compiler.passes.canonical import permutation
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.compiler.rewrite.pattern import Rule, apply
@@ -11,7 +15,17 @@ from intaglio.compiler.rewrite.pattern import Rule, apply
 
 def fuse_norm(graph: Graph) -> int:
     """Fuse LayerNorm and RMSNorm; return the number of changes."""
-    return apply(graph, LayerNorm, RMSNorm, TransposeAfterRMSNorm, HeadsOfTokens).fired
+    return apply(
+        graph, LayerNorm, LayerNormWithoutBias, LayerNormAlone, RMSNorm, TransposeAfterRMSNorm, HeadsOfTokens
+    ).fired
+
+
+def _normalized(op: Any, x: Any, eps: Any) -> Any:
+    """The part that the patterns of layer normalization share: x minus its mean, divided by its deviation."""
+    d = x - op.ReduceMean(x, -1, keepdims=1)
+    variance = op.ReduceMean(op.any(op.Pow(d, 2.0), d * d), -1, keepdims=1)
+    deviation = op.Sqrt(variance + eps)
+    return op.any(d / deviation, d * op.any(1.0 / deviation, op.Reciprocal(deviation)))
 
 
 class LayerNorm(Rule):
@@ -19,10 +33,7 @@ class LayerNorm(Rule):
 
     @staticmethod
     def pattern(op, x, scale, bias, eps):
-        d = x - op.ReduceMean(x, -1, keepdims=1)
-        variance = op.ReduceMean(op.any(op.Pow(d, 2.0), d * d), -1, keepdims=1)
-        deviation = op.Sqrt(variance + eps)
-        return op.any(d / deviation, d * op.Reciprocal(deviation)) * scale + bias
+        return _normalized(op, x, eps) * scale + bias
 
     @staticmethod
     def rewrite(op, out, x, scale, bias, eps):
@@ -30,6 +41,35 @@ class LayerNorm(Rule):
         if eps.scalar is None or not _row(scale, width) or not _row(bias, width):
             op.decline("scale and bias are not constant rows of the last axis")
         return op.LayerNormalization(x, _flat(op, scale), _flat(op, bias), axis=-1, epsilon=eps.scalar)
+
+
+class LayerNormWithoutBias(Rule):
+    """Fuse layer normalization without a bias (Cohere)."""
+
+    @staticmethod
+    def pattern(op, x, scale, eps):
+        return _normalized(op, x, eps) * scale
+
+    @staticmethod
+    def rewrite(op, out, x, scale, eps):
+        if eps.scalar is None or not _row(scale, x.shape[-1]):
+            op.decline("the scale is not a constant row of the last axis")
+        return op.LayerNormalization(x, _flat(op, scale), axis=-1, epsilon=eps.scalar)
+
+
+class LayerNormAlone(Rule):
+    """Fuse layer normalization without scale and bias. A scale that differs from head to head stays after it."""
+
+    @staticmethod
+    def pattern(op, x, eps):
+        return _normalized(op, x, eps)
+
+    @staticmethod
+    def rewrite(op, out, x, eps):
+        if eps.scalar is None or not isinstance(x.shape[-1], int):
+            op.decline("epsilon is not a constant number")
+        ones = op.constant(np.ones(x.shape[-1], DTYPES[x.dtype]))
+        return op.LayerNormalization(x, ones, axis=-1, epsilon=eps.scalar)
 
 
 class RMSNorm(Rule):

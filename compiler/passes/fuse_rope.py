@@ -38,22 +38,25 @@ _PART = 4096  # positions that are evaluated at a time
 def fuse_rope(graph: Graph) -> int:
     """Rewrite the operands of attention; return the number of rewritten operands."""
     free = data_free(graph)
-    operands: dict[Value, _Operand] = {}  # of all layers, before a rewrite changes the order of the graph
+    operands: dict[Value, list[_Operand]] = {}  # of all layers, before a rewrite changes the order of the graph
     for node in graph.nodes:
         if node.op == "MatMul" and all(v.const is None and len(v.shape) == 4 for v in node.inputs):
             for value in node.inputs:
-                if (operand := _operand(graph, _before_roundings(graph, value), free)) is not None:
-                    operands[operand.value] = operand
+                before = _before_roundings(graph, value)
+                whole, after_gains = (_operand(graph, before, free, scaled) for scaled in (True, False))
+                operands[before] = [operand for operand in (whole, after_gains) if operand is not None]
     understood: dict[object, _Heads | None] = {}
     shared: dict[object, Value] = {}
     changed = 0
-    for operand in operands.values():
-        key = operand.signature
-        if key not in understood:
-            understood[key] = _understand(operand)
-        if (heads := understood[key]) is not None:
-            _rewrite(operand, heads, shared)
-            changed += 1
+    for candidates in operands.values():
+        for operand in candidates:
+            key = operand.signature
+            if key not in understood:
+                understood[key] = _understand(operand)
+            if (heads := understood[key]) is not None:
+                _rewrite(operand, heads, shared)
+                changed += 1
+                break
     graph.prune()
     return changed
 
@@ -151,8 +154,11 @@ class _Operand:
         return {v: results[v] for v in read}
 
 
-def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
-    """Return the operand, or None if it is not a linear function of token rows or already has the plain form."""
+def _operand(graph: Graph, value: Value, free: set[Node], scaled: bool) -> _Operand | None:
+    """Return the operand, or None if it is not a linear function of token rows or already has the plain form.
+
+    scaled: whether a product with a constant for each column (the scale of a norm of heads) is part of the function.
+    """
     sources: set[Value] = set()
     todo = [value]
     while todo:
@@ -160,7 +166,8 @@ def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
         node = graph.producer(v)
         inputs = [] if node is None else [x for x in node.inputs if x is not None and x.const is None]
         data = [x for x in inputs if graph.producer(x) not in free]
-        if node is None or node.op not in _LINEAR or (node.op in _PRODUCTS and len(data) > 1):
+        gain = not scaled and node is not None and node.op == "Mul" and _has_gain(node)
+        if node is None or gain or node.op not in _LINEAR or (node.op in _PRODUCTS and len(data) > 1):
             sources.add(v)
         else:
             todo += data
@@ -174,6 +181,10 @@ def _operand(graph: Graph, value: Value, free: set[Node]) -> _Operand | None:
     if plain or not by_token or value.shape[0] != 1 or dim(tokens) not in value.shape[2:]:
         return None
     return _Operand(graph, value, source, tokens, nodes)
+
+
+def _has_gain(node: Node) -> bool:
+    return any(v.const is not None and v.scalar is None for v in node.inputs)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, Expr, NotLinear, NotMultiple, Symbol, TooSmall, Unequal, dim
 from intaglio.compiler.ir.errors import BadModel
 
+Narrow = range | int | str  # the values of a free size, its value, or the label of another one that it must equal
 MAX_UNBOUND = 1024  # the largest size of a dynamic dimension that is not bound, unless the model needs a larger one
 _ROOM = 4  # then it is this multiple of what the model needs
 _MOST_STEP = 4096
@@ -27,8 +28,8 @@ def size_of(name: str, sizes: range) -> Dim:
     return dim(Symbol(name, sizes.start // step, (sizes[-1] - rest) // step)) * step + rest
 
 
-def narrowed(need: BaseException | None, sizes: Mapping[str, Dim], bind: Mapping[str, Any]) -> dict[str, range]:
-    """Return the free size that an operator needs to be narrower, by its label, or {} if there is none.
+def narrowed(need: BaseException | None, sizes: Mapping[str, Dim], bind: Mapping[str, Any]) -> dict[str, Narrow]:
+    """Return what an operator needs a free size to be, by its label, or {} if there is none.
 
     need: why the operator was refused. sizes: the free sizes of the model by label. bind: those that the user limited.
     Raises BadModel if the user allows none of the sizes that the operator takes.
@@ -49,8 +50,10 @@ def narrowed(need: BaseException | None, sizes: Mapping[str, Dim], bind: Mapping
     return {}
 
 
-def _equal(need: Unequal, difference: Expr, sizes: Mapping[str, Dim], bind: Mapping[str, Any]) -> dict[str, range]:
-    """Return sizes, a number apart, with which a difference is 0, or in which at least nothing is rounded down."""
+def _equal(need: Unequal, difference: Expr, sizes: Mapping[str, Dim], bind: Mapping[str, Any]) -> dict[str, Narrow]:
+    """Return two sizes that must be equal, or sizes, a number apart, in which nothing is rounded down that differs."""
+    if (pair := _alike(difference)) and (labels := _labels(pair, sizes, bind)):
+        return {labels[1]: labels[0]}
     rules = [(s, s.rule) for s in dims.with_rules(difference) if s.rule is not None and s.rule.per > 1]
     for symbol in dims.symbols(difference):
         step = math.lcm(*(rule.per for s, rule in rules if dims.symbols(dim(s)) == (symbol,)))
@@ -59,7 +62,54 @@ def _equal(need: Unequal, difference: Expr, sizes: Mapping[str, Dim], bind: Mapp
             fits = (n for n in range(step) if not alone or _stepped(difference, symbol, step, n) == 0)
             if (first := next(fits, None)) is not None:
                 return _within(need, symbol, range(first, _MOST, step), sizes, bind)
+    if len(dims.symbols(difference)) == 1 and (values := _zeros(difference)):
+        return _only(values, dims.symbols(difference)[0], sizes, bind)
     return {}
+
+
+def _zeros(difference: Expr) -> range:
+    """Return the values of the only symbol with which a difference is 0, if it grows or falls with the symbol."""
+    (symbol,) = dims.symbols(difference)
+    rising = difference if dims.fixed(dims.substitute(difference, {symbol.name: _MOST})) > 0 else -difference
+
+    def first(least: int) -> int:
+        enough = dims.fixed(dims.substitute(rising, {symbol.name: symbol.low})) >= least
+        return symbol.low if enough else _least(rising, least, symbol) or _MOST
+
+    values = range(first(0), first(1))
+    zero = all(dims.substitute(difference, {symbol.name: n}) == 0 for n in values[:_MOST_STEP])
+    return values if zero and len(values) <= _MOST_STEP else range(0)
+
+
+def _only(values: range, symbol: Symbol, sizes: Mapping[str, Dim], bind: Mapping[str, Any]) -> dict[str, Narrow]:
+    """Return the values of a size with these of its symbol, if the user allows them."""
+    for label, size in sizes.items():
+        if dims.symbols(size) == (symbol,):
+            ends = [dims.fixed(dims.substitute(size, {symbol.name: n})) for n in (values[0], values[-1])]
+            allowed = bind.get(label, range(1, _MOST))
+            if not all(end in allowed for end in ends):
+                return {}
+            step = 1 if len(values) == 1 else (ends[1] - ends[0]) // (len(values) - 1)
+            return {label: ends[0] if len(values) == 1 else range(ends[0], ends[1] + 1, step)}
+    return {}
+
+
+def _alike(difference: Expr) -> tuple[Symbol, Symbol] | None:
+    """Return the two symbols that a difference is a multiple of the difference of, if it is."""
+    if difference.constant or len(difference.terms) != 2:
+        return None
+    (a, x), (b, y) = difference.terms
+    return (a, b) if x == -y and a.rule is None and b.rule is None else None
+
+
+def _labels(pair: tuple[Symbol, Symbol], sizes: Mapping[str, Dim], bind: Mapping[str, Any]) -> list[str]:
+    """Return the labels of two sizes in the order of the inputs, or [] if the user gave them different ranges."""
+    labels = [label for label, size in sizes.items() if isinstance(size, Expr) and size in [*map(dim, pair)]]
+    first, *others = dict.fromkeys(sizes[label] for label in labels) or [0]
+    named = [label for label in labels if sizes[label] == first][:1]
+    named += [label for label in labels if sizes[label] in others][:1]
+    ranges = {bind.get(label) for label in named}
+    return named if len(named) == 2 and len(ranges) == 1 else []
 
 
 def _stepped(size: Expr, symbol: Symbol, step: int, first: int) -> Dim:
@@ -89,7 +139,7 @@ def _order(symbol: Symbol, sizes: Mapping[str, Dim]) -> int:
 
 def _within(
     need: NotLinear, symbol: Symbol, allowed: range, sizes: Mapping[str, Dim], bind: Mapping[str, Any]
-) -> dict[str, range]:
+) -> dict[str, Narrow]:
     """Return the values of a size whose symbol takes those `allowed`, and that the user allows too, if it has any."""
     for label, size in sizes.items():
         if isinstance(size, Expr) and dims.symbols(size) == (symbol,):

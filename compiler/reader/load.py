@@ -24,7 +24,7 @@ from intaglio.compiler.ir.refusals import Refusals
 from intaglio.compiler.ir.values import DTYPES, Origin, TensorType, Value
 from intaglio.compiler.reader import contrib, enum_attributes, onnx_functions
 from intaglio.compiler.reader.control import CONTROL, MOST_UNROLLED, Scope
-from intaglio.compiler.reader.free_sizes import MAX_UNBOUND, narrowed, size_of
+from intaglio.compiler.reader.free_sizes import MAX_UNBOUND, Narrow, narrowed, size_of
 from intaglio.compiler.reader.operators import how
 from intaglio.compiler.reader.opsets import OLDEST, normalise
 from intaglio.compiler.reader.pointers import refuse_pointer
@@ -32,6 +32,8 @@ from intaglio.compiler.reader.tensors import array, attribute
 from intaglio.compiler.semantics.infer import infer
 from intaglio.compiler.semantics.types import element
 from intaglio.runtime.contract import FREE
+
+_MOST_NARROWINGS = 64  # times that the loader begins again with narrower sizes
 
 _LOST = Value("", TensorType("f32", ()))  # the output of a node that was refused
 
@@ -46,7 +48,7 @@ class _LostError(Exception):
 class _NarrowError(Exception):
     """A node needs narrower free sizes, by label."""
 
-    def __init__(self, sizes: dict[str, range]) -> None:
+    def __init__(self, sizes: dict[str, Narrow]) -> None:
         self.sizes = sizes
 
 
@@ -91,12 +93,15 @@ def load(
         raise BadModel(f"opset {opset} does not exist; export the model again")
     if opset > OPSET:
         raise UnsupportedOperator(f"opset {opset} is not supported; export the model with opset {OPSET} or older")
-    narrow: dict[str, range] = {}
-    while True:
+    narrow: dict[str, Narrow] = {}
+    for narrowings in itertools.count():
+        loader = Loader(Graph(name), opset, folder, shapes or {}, bind or {}, narrow)
+        loader.narrowings = narrowings
         try:
-            return Loader(Graph(name), opset, folder, shapes or {}, bind or {}, narrow).main(model.graph)
+            return loader.main(model.graph)
         except _NarrowError as e:
             narrow |= e.sizes
+    raise AssertionError("a count has no end")
 
 
 def free_inputs(model: ModelProto) -> list[onnx.ValueInfoProto]:
@@ -164,13 +169,13 @@ class Loader:
         folder: Path | None,
         shapes: Mapping[str, tuple[Dim, ...]],
         bind: Mapping[str, Any],
-        narrow: Mapping[str, range],
+        narrow: Mapping[str, Narrow],
     ) -> None:
         self.graph, self.opset, self.folder, self.shapes, self.bind = graph, opset, folder, shapes, bind
         self.narrow = narrow
         self.symbols: dict[str, Dim] = {}
         self.refusals = Refusals()
-        self.unrolled = 0
+        self.unrolled, self.narrowings = 0, 0
         self.named = True
         self.checker = onnx.checker.C.CheckerContext()
         self.checker.ir_version, self.checker.opset_imports = onnx.IR_VERSION, {"": opset, "ai.onnx": opset}
@@ -221,6 +226,8 @@ class Loader:
             return proto.dim_value
         symbol = label(proto, name, axis)
         sizes = self.narrow.get(symbol) or self.bind.get(symbol, range(1, MAX_UNBOUND + 1))
+        if isinstance(sizes, str):
+            return self.symbols[sizes]
         if not isinstance(sizes, range):
             return sizes
         if symbol not in self.symbols:
@@ -270,7 +277,8 @@ class Loader:
             self.add(proto, source, scope)
             return
         except UnsupportedOperator as e:
-            if narrow := narrowed(e.__cause__, self.symbols, self.bind):
+            narrow = narrowed(e.__cause__, self.symbols, self.bind) if self.narrowings < _MOST_NARROWINGS else {}
+            if narrow.items() - self.narrow.items():
                 raise _NarrowError(narrow) from e
             self.refusals.add(e, proto.op_type if _is_standard(proto) else f"{proto.domain}.{proto.op_type}", source)
         except _LostError:
@@ -345,7 +353,7 @@ class Loader:
         source = node.sources[0]
         loader = Loader(self.graph, _opset(function), self.folder, {}, self.bind, self.narrow)
         loader.unrolled, loader.refusals, loader.named = self.unrolled, self.refusals, False
-        loader.symbols = self.symbols
+        loader.symbols, loader.narrowings = self.symbols, self.narrowings
         inner: Scope = ChainMap(dict(itertools.zip_longest(function.input, node.inputs)))
         for n in function.node:
             loader.node(n, source, inner)

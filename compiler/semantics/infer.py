@@ -15,10 +15,11 @@ from intaglio.compiler.ir.encoded import SMALL, EncodedWeight, dequantize, encod
 from intaglio.compiler.ir.errors import UNDECIDED, BadModel, UnsupportedOperator
 from intaglio.compiler.ir.expression import PREDICATES
 from intaglio.compiler.ir.nodes import Node
-from intaglio.compiler.ir.values import DTYPES, TensorType, known, type_of
+from intaglio.compiler.ir.values import DTYPES, FLOATS, TensorType, known, type_of
 from intaglio.compiler.semantics import evaluate, operators
 from intaglio.compiler.semantics.shape_arithmetic import ON_DIMS
 from intaglio.compiler.semantics.shapes import DataDependent
+from intaglio.compiler.semantics.size_fractions import fractions, moved, whole
 from intaglio.compiler.semantics.types import MAX_DIMS, types
 
 _MAX_FOLD = 1 << 20  # constants of more elements are not folded where they are larger than what they are made of
@@ -39,6 +40,8 @@ def infer(node: Node) -> None:
             for value, type in zip(node.outputs, types(node), strict=False):
                 value.type = type
                 _check_size(type)
+            if node.output.dtype in FLOATS:
+                node.output.fraction = fractions(node) if moved(node) is None else moved(node)
     except (NotLinear, DataDependent) as e:
         raise UnsupportedOperator(UNDECIDED.format(e), node.op, node.name) from e
     except UnsupportedOperator as e:
@@ -64,6 +67,9 @@ def _known(node: Node) -> bool:
         _fill(node, known([node.inputs[0].type.size], ()))
         return True
     if _absorbed(node):
+        return True
+    if (sizes := whole(node)) is not None:
+        _fill(node, known(sizes.reshape(-1), sizes.shape), node.attrs["to"])
         return True
     contents = [v.const for v in present if v.const is not None]
     if len(contents) < len(present) or node.op in _RANDOM:

@@ -24,8 +24,8 @@ def broadcast(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
 
 
 def refuse_unequal(what: str, a: Dim, b: Dim) -> NoReturn:
-    """Raise Unequal if one of two different sizes is rounded down, so that they may be equal; else BadModel."""
-    if any(s.rule is not None and s.rule.per > 1 for s in (*dims.with_rules(a), *dims.with_rules(b))):
+    """Raise Unequal if two different sizes may be equal, else BadModel."""
+    if dims.same(a, b) is None:
         raise Unequal(what, a, b)
     raise BadModel(what)
 

@@ -79,7 +79,11 @@ def _reshape(node: Node) -> list[TensorType]:
     elif fits := right != 0 and (isinstance(left, dims.Expr) or isinstance(right, dims.Expr) or left % right == 0):
         copied[copied.index(-1)] = left // right
     if not fits:
-        refuse_unequal(f"{x.type} cannot be reshaped to {target}", left, right)
+        what = f"{x.type} cannot be reshaped to {target}"
+        for a, b in zip(x.shape, copied, strict=False):
+            if len(copied) == len(x.shape) and a != b:
+                refuse_unequal(what, a, b)
+        refuse_unequal(what, left, right)
     return [TensorType(x.dtype, tuple(copied))]
 
 
@@ -295,13 +299,29 @@ def _write(write: Write[Value]) -> list[TensorType]:
     return [TensorType(write.rows.dtype, (*state[:-2], write.at + write.rows.shape[-2], state[-1]))]
 
 
+def _matmul(node: Node) -> list[TensorType]:
+    a, b = (v.shape for v in node.inputs)
+    left, right = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
+    what = f"{node.inputs[0].type} and {node.inputs[1].type} cannot be multiplied"
+    if not a or not b:
+        raise BadModel(what)
+    if left[-1] != right[-2]:
+        refuse_unequal(what, left[-1], right[-2])
+    rows, columns = left[-2:-1] if len(a) > 1 else (), right[-1:] if len(b) > 1 else ()
+    batch = broadcast(left[:-2], right[:-2]) if len(left) > 2 or len(right) > 2 else ()
+    return [TensorType(node.inputs[0].dtype, (*batch, *rows, *columns))]
+
+
 def _gemm(node: Node) -> list[TensorType]:
     a, b = (
         v.shape[::-1] if node.attrs.get(name) else v.shape
         for v, name in zip(node.inputs, ("transA", "transB"), strict=False)
     )
-    if len(a) != 2 or len(b) != 2 or a[1] != b[0]:
-        raise BadModel(f"{node.inputs[0].type} and {node.inputs[1].type} cannot be multiplied")
+    what = f"{node.inputs[0].type} and {node.inputs[1].type} cannot be multiplied"
+    if len(a) != 2 or len(b) != 2:
+        raise BadModel(what)
+    if a[1] != b[0]:
+        refuse_unequal(what, a[1], b[0])
     shape = (a[0], b[1])
     if node.input(2) is not None and broadcast(node.inputs[2].shape, shape) != shape:
         raise BadModel(f"{node.inputs[2].type} does not broadcast to {list(shape)}")
@@ -313,6 +333,7 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gemm": _gemm,
+    "MatMul": _matmul,
     "ConstantOfShape": _of_shape,
     "Concat": _concat,
     "Slice": _slice,

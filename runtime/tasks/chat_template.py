@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from types import GeneratorType
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ WORK = 30_000_000  # characters that a rendering may make or read; the costs bel
 STEP = 500  # the cost of an iteration, a call, or a value that is written
 ITEM = 10  # the cost of an item of a list that is iterated
 
+_PROBE = "a text to look for"
 _COLLECTIONS = (list, tuple, dict, set, range)
 _QUICK = ("count", "first", "last", "length")  # filters that do not iterate
 _WRITERS = ("join", "string", "tojson")  # filters, and a method, that write everything in their arguments
@@ -53,6 +54,22 @@ class ChatTemplate:
         tools: descriptions of functions that the model may call, as JSON schemas.
         Raises ValueError if the template refuses the messages, and BadBundle if it fails.
         """
+        if self._reads_parts:
+            messages = [{**m, "content": _as_parts(m.get("content"))} for m in messages]
+        return self._rendered(messages, tools)
+
+    @cached_property
+    def _reads_parts(self) -> bool:
+        """Whether the template shows a content only as a list of parts, as those of vision-language models do."""
+        for content in (_PROBE, _as_parts(_PROBE)):
+            try:
+                if _PROBE in self._rendered([{"role": "user", "content": content}], None):
+                    return content is not _PROBE
+            except (ValueError, BadBundle):
+                continue
+        return False
+
+    def _rendered(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> str:
         self._environment.left = WORK
         try:
             return self._template.render(
@@ -62,6 +79,10 @@ class ChatTemplate:
             raise ValueError(f"the model's chat template refuses these messages: {error}") from error
         except Exception as error:
             raise BadBundle(f"chat_template.jinja fails: {str(error) or type(error).__name__}") from error
+
+
+def _as_parts(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 class _Refused(jinja2.TemplateError):

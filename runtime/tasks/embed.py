@@ -13,12 +13,12 @@ from typing import Any, Self
 import numpy as np
 
 from intaglio.runtime.checked import items, typed
-from intaglio.runtime.contract import EMBEDDING, IDS, LOGITS, MAIN, POOLINGS, TYPES
+from intaglio.runtime.contract import IDS, MAIN, POOLINGS, TYPES
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.session import Session
 from intaglio.runtime.tasks.tokenizer import Encoded, Tokenizer
 
-_SCORES = ("softmax", "sigmoid", "none")
+_SCORES = ("softmax", "sigmoid", "none", None)
 _SHORTEST = 1e-12  # a shorter row is divided by this length, as torch's normalize does
 
 
@@ -26,17 +26,22 @@ _SHORTEST = 1e-12  # a shorter row is divided by this length, as torch's normali
 class Settings:
     """The content of generation.json.
 
-    length: the tokens of the longest text. left: whether longer texts lose their beginning. pooling: the ways in which
-    rows of tokens become one row, joined; empty if the model does it. labels, scores: of a classifier, and the function
-    that makes probabilities of its scores. vocabulary: the number of tokens; None if it is not known.
+    length: the tokens of the longest text. left: whether longer texts lose their beginning. masks: inputs of the model
+    that the bundle lacks. output: the one that has the rows or scores. pooling: the ways in which rows of tokens become
+    one row, joined; empty if the model does it. prompt: what stands before each text that becomes a row. scores: the
+    function that makes probabilities of the scores of `labels`; None if the model is not a classifier. vocabulary: the
+    number of tokens; None if it is not known.
     """
 
     length: int
     left: bool
+    masks: tuple[str, ...]
+    output: str
     pooling: tuple[str, ...]
     normalize: bool
+    prompt: str
     labels: tuple[str, ...]
-    scores: str
+    scores: str | None
     vocabulary: int | None
 
     @classmethod
@@ -46,10 +51,13 @@ class Settings:
             settings = cls(
                 length=typed(data["length"], int),
                 left=typed(data["side"], str) == "left",
+                masks=items(data["masks"], str),
+                output=typed(data["output"], str),
                 pooling=items(data.get("pooling", []), str),
                 normalize=typed(data.get("normalize", False), bool),
+                prompt=typed(data.get("prompt", ""), str),
                 labels=items(data.get("labels", []), str),
-                scores=typed(data.get("scores", "none"), str),
+                scores=typed(data.get("scores"), str, type(None)),
                 vocabulary=typed(data["vocabulary"], int, type(None)),
             )
         except (KeyError, TypeError) as error:
@@ -64,8 +72,10 @@ class Encoder:
 
     def __init__(self, session: Session, settings: Settings, tokenizer: Tokenizer | None) -> None:
         self._session, self._settings, self._tokenizer = session, settings, tokenizer
-        self._inputs = session.plan.programs[MAIN].inputs
-        (self._output,) = session.plan.programs[MAIN].outputs
+        program = session.plan.programs[MAIN]
+        if settings.output not in program.outputs:
+            raise BadBundle(f"generation.json is broken: there is no output {settings.output}; compile the model again")
+        self._inputs, self._buffer = program.inputs, session.plan.buffers[program.outputs[settings.output]]
 
     def embed(self, texts: Sequence[str | Sequence[int]]) -> np.ndarray:
         """Return a row for each text, f32[texts, width].
@@ -73,9 +83,11 @@ class Encoder:
         Warns about a text that is too long and loses its end. Raises ValueError if the model only gives scores, or for
         a text without tokens.
         """
-        if self._output == LOGITS:
+        if self._settings.scores is not None:
             raise ValueError("the model is a classifier and gives no rows of texts; use classify")
-        encoded = [self._encoded(text, f"text {i}") for i, text in enumerate(texts, 1)]
+        prompt = self._settings.prompt
+        prompted = [prompt + text if isinstance(text, str) else text for text in texts]
+        encoded = [self._encoded(text, f"text {i}") for i, text in enumerate(prompted, 1)]
         rows = [self._pooled(self._run(one)) for one in encoded]
         return np.stack(rows) if rows else np.zeros((0, self._width), np.float32)
 
@@ -85,18 +97,18 @@ class Encoder:
         pair: the second text of a model that compares two. Warns about a text that is too long. Raises ValueError if
         the model is not a classifier, or for a text without tokens.
         """
-        if self._output != LOGITS:
+        function = self._settings.scores
+        if function is None:
             raise ValueError("the model is not a classifier; use embed")
         scores = self._run(self._encoded(text, "the text", pair))[0].astype(np.float64)
-        probabilities = _probabilities(scores, self._settings.scores)
+        probabilities = _probabilities(scores, function)
         labels = self._settings.labels or [f"LABEL_{i}" for i in range(scores.size)]
         order = np.argsort(-probabilities, kind="stable")
         return {labels[i]: float(probabilities[i]) for i in order}
 
     @property
     def _width(self) -> int:
-        buffer = self._session.plan.buffers[self._session.plan.programs[MAIN].outputs[self._output]]
-        return int(buffer.shape[-1]) * max(1, len(self._settings.pooling))
+        return int(self._buffer.shape[-1]) * max(1, len(self._settings.pooling))
 
     def _encoded(self, text: str | Sequence[int], name: str, pair: str | None = None) -> Encoded:
         most = self._settings.length
@@ -124,14 +136,26 @@ class Encoder:
 
     def _run(self, text: Encoded) -> np.ndarray:
         arrays = {IDS: np.array([text.ids], np.int64), TYPES: np.array([text.types], np.int64)}
-        return self._session.run(MAIN, {name: arrays[name] for name in self._inputs})[self._output]
+        symbols = self._session.feed(MAIN, {name: arrays[name] for name in self._inputs})
+        self._session.submit(MAIN, symbols)
+        return self._session.read(self._settings.output, symbols)
 
     def _pooled(self, output: np.ndarray) -> np.ndarray:
         """Return the row of a text, f32[width], from [1, tokens, width] or [1, width]."""
-        row = output[0] if self._output == EMBEDDING else pool(output[0], self._settings.pooling)
+        row = pool(output[0], self._settings.pooling) if self._settings.pooling else output[0]
         if self._settings.normalize:
             row = row / max(float(np.linalg.norm(row)), _SHORTEST)
         return row.astype(np.float32)
+
+
+def unmasked(inputs: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return the inputs of a run without masks. Raises ValueError for a mask that hides tokens."""
+    for name in settings.masks:
+        if name in inputs and not np.asarray(inputs[name]).all():
+            raise ValueError(
+                f"{name} hides tokens, but this bundle reads texts without padding; leave those tokens out"
+            )
+    return {name: value for name, value in inputs.items() if name not in settings.masks}
 
 
 def pool(rows: np.ndarray, modes: Sequence[str]) -> np.ndarray:

@@ -107,6 +107,63 @@ def test_a_builders_folder_without_the_section(tmp_path: Path) -> None:
     np.testing.assert_allclose(bundle.logits(IDS[:9]), reference.logits(IDS[:9]), rtol=0, atol=2e-3)
 
 
+def test_inputs_of_each_layer(tmp_path: Path) -> None:
+    """As Gemma 3n's: the embedding also has rows [batch, tokens, layers, width] that layers read."""
+    folder = copied("smolvlm", tmp_path)
+    decoder, embedding = (onnx.load(folder / file) for file in HUB)
+    rows = helper.make_tensor_value_info("per_layer_inputs", TensorProto.FLOAT, ["b", "t", 2, 48])
+    decoder.graph.input.append(rows)
+    for node in decoder.graph.node:
+        node.input[:] = ["sum" if name == "inputs_embeds" else name for name in node.input]
+    decoder.graph.initializer.append(numpy_helper.from_array(np.array(1), "second"))
+    first = helper.make_node("Gather", ["per_layer_inputs", "second"], ["layer"], axis=2)
+    decoder.graph.node.insert(0, helper.make_node("Add", ["inputs_embeds", "layer"], ["sum"]))
+    decoder.graph.node.insert(0, first)
+    tables = np.random.default_rng(2).standard_normal((303, 2, 48)).astype(np.float32)
+    embedding.graph.initializer.append(numpy_helper.from_array(tables, "tables"))
+    embedding.graph.node.append(helper.make_node("Gather", ["tables", "input_ids"], ["per_layer_inputs"]))
+    embedding.graph.output.append(rows)
+    onnx.save(decoder, folder / HUB[0])
+    onnx.save(embedding, folder / HUB[1])
+    bundle = intaglio.compile(folder, tmp_path / "bundle")
+    assert not [s for s in bundle.verify_steps(reference=folder) if s.verdict == "wrong"]
+    reference = LanguageReference(folder, model=HUB[0], embedding=HUB[1])
+    np.testing.assert_allclose(bundle.logits(IDS[:20]), reference.logits(IDS[:20]), rtol=0, atol=2e-3)
+
+
+IMAGES = {
+    "scattered": "rows = Gather(table, input_ids) there = Equal(input_ids, image) at = NonZero(there)"
+    " places = Transpose(at) inputs_embeds = ScatterND(rows, places, image_features)",
+    "chosen": "rows = Gather(table, input_ids) there = Equal(input_ids, image) where = Unsqueeze(there, last)"
+    " more = Concat<axis=0>(image_features, none) sum = ReduceSum(more, first) images = Expand(sum, one)"
+    " inputs_embeds = Where(where, images, rows)",
+}
+
+
+@pytest.mark.parametrize("how", IMAGES)
+def test_an_embedding_that_also_takes_images(tmp_path: Path, how: str) -> None:
+    """As GenAI's guides export them: rows of images replace those of a token, of which a text has none."""
+    folder = copied("llama-genai", tmp_path)
+    (table,) = onnx.load(folder / "embeddings.onnx").graph.initializer
+    ports = "(int64[B,T] input_ids, float[n,48] image_features) => (float[B,T,48] inputs_embeds)"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> embedding {ports} {{ {IMAGES[how]} }}')
+    arrays = {
+        "table": numpy_helper.to_array(table),
+        "image": np.array(299),
+        "last": np.array([-1]),
+        "first": np.array([0]),
+        "one": np.array([1, 1, 48]),
+        "none": np.zeros((1, 48), np.float32),
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
+    onnx.save(model, folder / "embeddings.onnx")
+    bundle = intaglio.compile(folder, tmp_path / "bundle")
+    ids = [i for i in IDS[:30] if i != 299]
+    reference = LanguageReference(FIXTURES / "llama-genai", model="decoder.onnx", embedding="embeddings.onnx")
+    np.testing.assert_allclose(bundle.logits(ids), reference.logits(ids), rtol=0, atol=2e-3)
+    assert not [s for s in bundle.verify_steps(reference=folder) if s.verdict == "wrong"]
+
+
 def test_decoders_that_read_images_themselves(tmp_path: Path) -> None:
     model = onnx.load(FIXTURES.parent / "llama-optimum-18/model.onnx")
     pixels = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, [1, 3, 32, 32])

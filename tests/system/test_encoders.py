@@ -118,6 +118,19 @@ def test_every_step_agrees_with_the_file(name: str, compiled: Callable[[str], Bu
     assert [step.verdict for step in steps].count("ok") > len(steps) / 2
 
 
+def test_run_takes_the_inputs_of_the_file(compiled: Callable[[str], Bundle]) -> None:
+    bundle = compiled("pooled")
+    encoding = tokens("pooled", bundle, TEXTS[0])
+    expected = outputs("pooled", encoding)
+    inputs = {"input_ids": np.array([encoding.ids]), "attention_mask": np.array([encoding.attention_mask])}
+    for name, array in bundle.run(inputs).items():
+        np.testing.assert_allclose(array, expected.pop(name), rtol=0, atol=TOLERANCE)
+    assert not expected
+    inputs["attention_mask"][0, -1] = 0
+    with pytest.raises(ValueError, match="attention_mask hides tokens"):
+        bundle.run(inputs)
+
+
 def test_token_ids_in_place_of_texts(compiled: Callable[[str], Bundle]) -> None:
     bundle = compiled("minilm")
     encoding = tokens("minilm", bundle, TEXTS[0])
@@ -156,3 +169,12 @@ def test_what_a_dry_run_says(cli) -> None:
     assert status == 0 and lines[0][-1] == "encoder"
     assert ["pooling", str(ENCODERS / "minilm/1_Pooling/config.json")] in lines
     assert ["tokenizer", str(ENCODERS / "minilm/tokenizer.json")] in lines
+
+
+def test_a_default_prompt_stands_before_each_text(compiled: Callable[[str], Bundle], tmp_path: Path) -> None:
+    shutil.copytree(ENCODERS / "minilm", tmp_path / "minilm")
+    prompts = {"prompts": {"query": "ask "}, "default_prompt_name": "query"}
+    (tmp_path / "minilm" / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    bundle = intaglio.compile(tmp_path / "minilm", tmp_path / "bundle")
+    np.testing.assert_array_equal(bundle.embed(["what"]), compiled("minilm").embed(["ask what"]))
+    assert "'ask '" in bundle.report["notes"][0]

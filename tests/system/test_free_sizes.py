@@ -120,6 +120,14 @@ MODELS: dict[str, tuple[str, dict[str, range], list[dict[str, int]]]] = {
         {"N": range(2, 15)},
         [{"N": n} for n in (2, 3, 13, 14)],
     ),
+    "a third, computed in floats and rounded up": (
+        "(float[1,N,4] x) => (float[1,M,4] y) "
+        "<int64 one = {1}, float three = {3.0}, float more = {1.5}, int64[1] i = {0}, int64[1] a = {1}>"
+        "{ s = Shape(x) n = Gather(s, one) f = Cast <to = 1> (n) d = Div(f, three) c = Ceil(d) m = Mul(c, more)"
+        "  g = Floor(m) h = Cast <to = 7> (g) u = Unsqueeze(h, i) y = Slice(x, i, u, a) }",
+        {"N": range(3, 15)},
+        [{"N": n} for n in (3, 4, 5, 6, 14)],
+    ),
     "images twice and half as large": (
         "(float[1,2,H,W] x) => (float[1,2,P,Q] y) <float[4] s = {1.0, 1.0, 2.0, 0.5}>"
         '{ y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (x, , s) }',
@@ -232,6 +240,40 @@ def test_resolutions_that_must_agree(tmp_path: Path) -> None:
         assert_equal(bundle.run(inputs), onnxruntime_outputs(model, inputs), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="axis 3 is 18; this model takes multiples of 4 up to 1024"):
         bundle.run(feeds(model, {"H": 8, "W": 18}))
+
+
+@pytest.mark.parametrize(
+    "text, bound, note",
+    [
+        (
+            "(float[1,N,4] x) => (float[1,512] y) <int64[2] r = {1,512}> { y = Reshape(x, r) }",
+            {},
+            "N is 128, because the model takes no other size",
+        ),
+        (
+            "(float[1,3,N] x) => (float[1,4] y) <float[21,4] w, int64[2] r = {1,-1}>"
+            "{ p = MaxPool <kernel_shape = [3], strides = [2]> (x) f = Reshape(p, r) y = MatMul(f, w) }",
+            {"n_N": (15, 16)},
+            "N 15..16",
+        ),
+    ],
+)
+def test_the_only_possible_sizes_need_not_be_given(
+    text: str, bound: dict[str, tuple[int, int]], note: str, tmp_path: Path
+) -> None:
+    bundle = intaglio.compile(model_of(text), tmp_path / "bundle")
+    assert bundle.plan.bound == bound and any(note in said for said in bundle.report["notes"])
+
+
+def test_sizes_with_different_names_that_must_be_equal(tmp_path: Path) -> None:
+    """As exporters name them that see no relation. Other sizes are refused when it runs."""
+    model = model_of("(float[N,4] x, float[M,4] z, float[4,K] w) => (float[N,K] y) { a = Add(x, z) y = MatMul(a, w) }")
+    bundle = intaglio.compile(model, tmp_path / "bundle", bind={"K": range(1, 9)})
+    assert set(bundle.plan.bound) == {"n_N", "n_K"}
+    inputs = feeds(model, {"N": 5, "M": 5, "K": 3})
+    assert_equal(bundle.run(inputs), onnxruntime_outputs(model, inputs), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="expected the shape"):
+        bundle.run(feeds(model, {"N": 5, "M": 6, "K": 3}))
 
 
 def test_a_size_of_minus_one_is_free(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ SMALL = {"config.json", "generation_config.json", "tokenizer.json"}
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A Whisper in three dtypes, a language model with external data, and one as GenAI's builder leaves it."""
+    """A Whisper in three dtypes, a language model with external data, one as GenAI's builder leaves it, and a
+    vision-language model in two dtypes."""
     root = tmp_path_factory.mktemp("repositories")
-    whisper, llama, genai = root / "whisper", root / "llama", root / "genai"
+    whisper, llama, genai, vision = (root / name for name in ("whisper", "llama", "genai", "vision"))
     (whisper / "onnx").mkdir(parents=True)
     for path in (FIXTURES / "whisper-merged-18").iterdir():
         for suffix in ("", "_q4", "_fp16") if path.suffix == ".onnx" else ():
@@ -40,11 +41,18 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (llama / "model.safetensors").write_bytes(b"not needed")
     shutil.copytree(FIXTURES / "llama-genai", genai / "cpu")
     (genai / "README.md").write_text("nobody needs this")
+    shutil.copytree(FIXTURES / "embeds" / "smolvlm", vision)
+    for name in ("decoder_model_merged", "embed_tokens"):
+        shutil.copy(vision / f"onnx/{name}.onnx", vision / f"onnx/{name}_q4.onnx")
+    for name in ("vision_encoder", "vision_encoder_q4", "decoder_model_merged_fp16"):
+        (vision / f"onnx/{name}.onnx").write_bytes(b"not needed")
+    (vision / "preprocessor_config.json").write_text("{}")
     encoder = root / "encoder"
     shutil.copytree(FIXTURES / "encoders" / "minilm", encoder)
     (encoder / "onnx" / "model_O4.onnx").write_bytes(b"not needed")
     (encoder / "vocab.txt").write_text("not needed")
     return {
+        "some/vision": vision,
         "some/encoder": encoder,
         "some/whisper": whisper,
         "some/llama": llama,
@@ -120,6 +128,20 @@ def test_folders_and_files_of_a_repository(run: Run, hub: Hub, tmp_path: Path) -
     done = run("compile", "hf:some/whisper/onnx/encoder_model_q4.onnx", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "decoder_model_merged_q4.onnx" in done.stdout
+
+
+def test_the_text_model_of_a_vision_language_model(run: Run, hub: Hub, tmp_path: Path) -> None:
+    small = SMALL | {"chat_template.jinja", "tokenizer_config.json"}
+    done = run("compile", "hf:some/vision", "--dtype", "decoder=q4,embed_tokens=fp32", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "decoder_model_merged_q4.onnx" in done.stdout and "embed_tokens.onnx" in done.stdout
+    assert "vision_encoder" not in done.stdout and set(hub.sent) == small
+    done = run("compile", "hf:some/vision", "--dtype", "decoder=q4,embed_tokens=fp32", "-o", "a.bundle")
+    assert done.returncode == 0, done.stderr
+    assert set(hub.sent) == small | {"onnx/decoder_model_merged_q4.onnx", "onnx/embed_tokens.onnx"}
+    assert intaglio.load(tmp_path / "a.bundle").plan.kind == "language"
+    line = refusal(run("compile", "hf:some/vision", "-o", "b.bundle"))
+    assert "fp32 (371 kB), q4 (371 kB)" in line and "--dtype fp32 or --dtype decoder=" in line
 
 
 def test_several_dtypes(run: Run, hub: Hub) -> None:

@@ -27,7 +27,7 @@ from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.semantics import evaluate
-from intaglio.runtime.contract import ENCODER, IDS, LOGITS, MAIN, NEW_TOKENS, TYPES
+from intaglio.runtime.contract import ENCODER, IDS, MAIN, NEW_TOKENS, TYPES
 
 _CHECKED = 7  # tokens of the golden run
 _TOLERANCE = 1e-4  # the largest error of a value, relative to the largest value of the output if that is above 1
@@ -81,7 +81,7 @@ class Encoder(Family):
 
 
 def _graph(folder: Folder) -> Graph:
-    """Return the graph input_ids [1, tokens], token_type_ids [1, tokens] (if the file has them) -> one output."""
+    """Return the graph input_ids [1, tokens], token_type_ids [1, tokens] (if the file has them) -> rows or scores."""
     model, data = external_data.opened(folder.encoder)
     ports, tokens = folder.ports, dim(Symbol(NEW_TOKENS, 1, folder.length))
     graph = load.load(model, MAIN, folder=data, shapes=dict.fromkeys(load.input_types(model), (1, tokens)))
@@ -91,12 +91,11 @@ def _graph(folder: Folder) -> Graph:
         computed_inputs.count(graph, value, folder.first)
     for value in graph.inputs:
         value.name = TYPES if value.name in ports.types else IDS
-    graph.outputs = [next(v for v in graph.outputs if v.name == ports.output)]
-    graph.outputs[0].name = ports.result
+    graph.outputs = [v for v in graph.outputs if v.name in ports.outputs]
     graph.prune()
-    labels = folder.settings.get("labels") if ports.result == LOGITS else None
-    if labels and graph.outputs[0].shape[-1] != len(labels):
-        scores = graph.outputs[0].shape[-1]
+    labels = folder.settings.get("labels")
+    scores = next(v.shape[-1] for v in graph.outputs if v.name == ports.output)
+    if labels and scores != len(labels):
         raise BadModel(
             f"config.json has {len(labels)} labels in id2label, but the model has {scores} scores; "
             "copy the config.json of this model"

@@ -11,17 +11,25 @@ from onnx import ModelProto
 
 from intaglio.compiler.ir.values import DTYPES
 from intaglio.compiler.reader import load
-from intaglio.runtime.contract import EMBEDDING, HIDDEN, LOGITS
 
-_ROWS = (HIDDEN, "token_embeddings", "hidden_states")
-_EMBEDDINGS = (EMBEDDING, "text_embeds", "text_embedding")
+ROW, ROWS, SCORES = "row", "rows", "scores"  # what an output has: a row for each text, one for each token, or scores
+
+# Names of outputs by what they have, the preferred ones first.
+_NAMES = {
+    ROW: ("sentence_embedding", "text_embeds", "text_embedding"),
+    ROWS: ("last_hidden_state", "token_embeddings", "hidden_states"),
+    SCORES: ("logits",),
+}
+_RANKS = {ROW: 2, ROWS: 3, SCORES: 2}
+_KEPT = (*(name for names in _NAMES.values() for name in names), "pooler_output")
 
 
 @dataclass(frozen=True)
 class Ports:
-    """The names of the inputs by role, all [texts, tokens], and the output that serves as `result`.
+    """The names of the inputs by role, all [texts, tokens], and the outputs.
 
-    result: EMBEDDING [texts, width], LOGITS [texts, labels] or HIDDEN [texts, tokens, width].
+    output: the one that becomes the row or the labels of a text. result: what it has: ROW [texts, width], SCORES
+    [texts, labels] or ROWS [texts, tokens, width]. outputs: those that the bundle has.
     """
 
     ids: str
@@ -30,6 +38,7 @@ class Ports:
     types: tuple[str, ...]
     result: str
     output: str
+    outputs: tuple[str, ...]
 
     @classmethod
     def read(cls, model: ModelProto, encodes: bool) -> Self | None:
@@ -46,7 +55,8 @@ class Ports:
         if len(roles["ids"]) != 1 or result is None:
             return None
         masks, positions, types = (tuple(roles[role]) for role in ("masks", "positions", "types"))
-        return cls(roles["ids"][0], masks, positions, types, *result)
+        outputs = tuple(o.name for o in model.graph.output if o.name in (*_KEPT, result[1]))
+        return cls(roles["ids"][0], masks, positions, types, *result, outputs)
 
     def feeds(self, model: ModelProto, ids: np.ndarray, types: np.ndarray, first: int) -> dict[str, np.ndarray]:
         """Return the inputs of the file by name, for one text. ids, types: [1, tokens]. first: the first position."""
@@ -70,15 +80,11 @@ def _role(name: str) -> str:
 
 
 def _result(model: ModelProto, encodes: bool) -> tuple[str, str] | None:
-    """Return the role and the name of the output to use, or None."""
+    """Return what the output to use has, and its name, or None."""
     ranks = {o.name: len(o.type.tensor_type.shape.dim) for o in model.graph.output}
-    for name in _EMBEDDINGS:
-        if ranks.get(name) == 2:
-            return EMBEDDING, name
-    for name in _ROWS:
-        if ranks.get(name) == 3:
-            return HIDDEN, name
-    if ranks.get(LOGITS) == 2:
-        return LOGITS, LOGITS
-    rows = [name for name, rank in ranks.items() if rank == 3 and name != LOGITS]
-    return (HIDDEN, rows[0]) if encodes and rows else None
+    for result, names in _NAMES.items():
+        for name in names:
+            if ranks.get(name) == _RANKS[result]:
+                return result, name
+    rows = [name for name, rank in ranks.items() if rank == _RANKS[ROWS] and name not in _NAMES[SCORES]]
+    return (ROWS, rows[0]) if encodes and rows else None

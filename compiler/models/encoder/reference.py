@@ -27,5 +27,4 @@ class EncoderReference:
         return {MAIN: Observed(run(MAIN, feeds), symbols)}
 
     def outputs(self, program: str, observed: Mapping[str, Observed]) -> dict[str, np.ndarray]:
-        ports = self._folder.ports
-        return {ports.result: observed[MAIN].values[ports.output]}
+        return {name: observed[MAIN].values[name] for name in self._folder.ports.outputs}

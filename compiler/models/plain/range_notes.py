@@ -22,7 +22,14 @@ def notes(model: ModelProto, graph: Graph, bind: Mapping[str, Any]) -> list[str]
     graph: the model as it was read. bind: sizes by label.
     """
     sizes = _sizes(model, graph)
-    lines = [
+    shapes = {v.name: v.shape for v in graph.inputs}
+    alone = {
+        label: shapes[name][axis]
+        for label, (name, axis) in binding.free(model).items()
+        if name in shapes and not isinstance(shapes[name][axis], Expr) and not isinstance(bind.get(label), int)
+    }
+    lines = [f"{label} is {size}, because the model takes no other size" for label, size in alone.items()]
+    lines += [
         f"{label} is {described(size)}, because the model does not take all of {binding.shown(bind[label])}"
         for label, size in sizes.items()
         if label in bind and (size.start, size[-1], size.step) != (bind[label].start, bind[label][-1], 1)

@@ -46,7 +46,6 @@ LENGTHS = (
         (BRANCH, ["flag"]),
         (LENGTHS, ["time"]),
         (LENGTHS.replace("time", "?"), ["x.1"]),
-        ("(float[4, ?] x, float[4, ?] z) => (float[4, n] y) { y = Add(x, z) }", ["x.1", "z.1"]),
     ],
 )
 def test_what_a_refusal_says_to_give_helps(text: str, names: list[str]) -> None:
@@ -69,13 +68,6 @@ def test_sizes_of_minus_one_and_question_marks_are_free() -> None:
         v.type.tensor_type.shape.dim[1].dim_param = "?"
     graph = load.load(made, bind={"x.1": range(1, 9)})
     assert [s.high for v in graph.inputs for s in v.type.symbols] == [8, load.MAX_UNBOUND]
-
-
-def test_the_only_possible_size_need_not_be_given() -> None:
-    """Rows that are reshaped to a fixed number of elements. The note says the size."""
-    made = model("(float[1, tokens, 4] x) => (float[n] y) <int64[1] flat = {512}> { y = Reshape(x, flat) }")
-    bind, note = settled(made)
-    assert bind == {"tokens": 128} and "tokens is 128" in note
 
 
 def test_no_sizes_are_tried_where_a_kernel_is_missing() -> None:

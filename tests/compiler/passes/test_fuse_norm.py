@@ -16,6 +16,8 @@ W = {
     "square_scale": random(4, seed=1),
     "square_bias": random(4, seed=2),
     "column": random(8, 1, seed=3),
+    "of_heads": random(2, 8, seed=4),
+    "one": np.array(1, np.float32),
     "eps": np.array(1e-5, np.float32),
     "eps1": np.array([1e-5], np.float32),
     "half": np.array(0.5, np.float32),
@@ -101,6 +103,33 @@ def test_the_operator_that_it_becomes():
 )
 def test_near_misses(body):
     assert fired(body) == 0
+
+
+NO_BIAS = norm(shifted="Abs(r)")
+
+
+@pytest.mark.parametrize(
+    "body, left",
+    [
+        (NO_BIAS, 0),
+        (norm(shifted="Abs(r)", quotient="Mul(d, i)", more="i = Reciprocal(s)"), 0),
+        (norm(shifted="Abs(r)", quotient="Mul(d, i)", more="i = Div(one, s)"), 0),
+        (norm(shifted="Abs(r)", scaled="Mul(q, of_heads)"), 1),  # Cohere: a scale for each number of each head
+    ],
+)
+def test_norms_without_a_bias(body, left):
+    g = graph(f"main (float[1,T,2,8] x) => (float y) {{ {body} }}", W, opset=14)
+    canonical(g)
+    assert unchanged(g, fuse_norm) == 1
+    assert ops(g) == {"LayerNormalization": 1, "Abs": 1} | ({"Mul": 1} if left else {})
+
+
+def test_near_misses_of_norms_without_a_bias():
+    for more in ({"quotient": "Div(x, s)"}, {"square": "Mul(d, x)"}, {"eps": "Add(v, scale)"}):
+        body = norm(shifted="Abs(r)", **more)
+        g = graph(f"main (float[1,T,8,8] x) => (float y) {{ {body} }}", W, opset=14)
+        canonical(g)
+        assert unchanged(g, fuse_norm) == 0
 
 
 def test_a_mean_that_drops_its_axis():

@@ -38,6 +38,7 @@ W = {
     "fours": np.array([4, 4]),
     "minus": np.array(-1, np.float32),
     "scale": np.array(0.5, np.float32),
+    "gains": random(HEADS, 1, HEAD_DIM, seed=4),
 }
 POSITIONS = "s = Shape(x) t = Gather(s, n1) r = Range(n0, t, n1) "
 ANGLES = "column = Unsqueeze(r, i1) p = Cast<to=1>(column) a = MatMul(p, frequencies) "
@@ -93,6 +94,15 @@ def test_spellings(name: str) -> None:
     assert node.inputs[0].shape == node.inputs[1].shape == (64, PAIRS.get(name, 4))
     assert node.settings == {"heads": (HEADS,), "interleaved": name == "neighbours", "past": 0}
     assert node.inputs[2].shape == (1, node.inputs[2].shape[1], WIDTH)
+
+
+def test_heads_that_are_scaled_before_they_are_turned() -> None:
+    """As by a norm of heads whose scale differs from head to head."""
+    gain = "scaled = Mul(q, gains) "
+    g = heads(gain + (DOUBLED + HALF + SUM).replace("(q,", "(scaled,"))
+    assert unchanged(g, fuse_rope, sizes=(5, 1, 64)) == 1
+    assert g.expect_producer(rotary(g).inputs[2]).op == "Reshape"
+    assert ops(g)["Mul"] == 1
 
 
 @pytest.mark.parametrize("name", ROTARY)

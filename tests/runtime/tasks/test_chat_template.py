@@ -51,6 +51,25 @@ def test_rendering(template: str, messages: list[dict[str, str]], tools: Any, te
     assert made.render(messages, tools) == text, "a template is used many times"
 
 
+PARTS = (  # SmolVLM's
+    "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}"
+    "{% if message['content'][0]['type'] == 'image' %}{{':'}}{% else %}{{': '}}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+
+
+def test_a_template_that_reads_parts_sees_texts() -> None:
+    """transformers leaves the text out, because a text has no parts."""
+    text = ChatTemplate(PARTS, SPECIAL).render([{"role": "system", "content": "Be kind."}, *ONE])
+    assert text == (
+        '<|im_start|>System: Be kind.<end_of_utterance>\nUser: Hi <there> & "you"<end_of_utterance>\nAssistant:'
+    )
+    either = "{{ messages[0].content if messages[0].content is string else messages[0].content[0].text }}"
+    assert ChatTemplate(either, SPECIAL).render([{"role": "user", "content": "Hi"}]) == "Hi"
+
+
 def test_a_template_refuses_messages() -> None:
     with pytest.raises(ValueError, match="refuses these messages: Conversation roles must alternate") as caught:
         ChatTemplate(TURNS, SPECIAL).render(SEVERAL)

@@ -10,7 +10,15 @@ from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.tasks.embed import Settings, pool
 
 ROWS = np.array([[1, 8], [2, 0], [3, 4], [6, -4]], np.float32)
-SETTINGS = {"length": 8, "side": "right", "vocabulary": 3, "pooling": ["mean"], "normalize": True}
+SETTINGS = {
+    "length": 8,
+    "side": "right",
+    "vocabulary": 3,
+    "masks": [],
+    "output": "y",
+    "pooling": ["mean"],
+    "normalize": True,
+}
 
 
 def test_every_way_of_pooling() -> None:
