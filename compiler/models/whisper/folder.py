@@ -52,8 +52,8 @@ def _refuse_foreign(layout: Layout) -> None:
         with suppress(BadModel):  # several dtypes
             file = layout.file(MODEL).path
         raise BadModel(
-            f"the config.json of {layout} is of a Whisper, but {file.name} is neither its encoder nor its decoder; "
-            f"copy the config.json of this model there, or name {file} to compile it alone"
+            f"config.json is of a Whisper, but {file.name} beside it is neither encoder nor decoder; "
+            f"copy the model's own config.json there, or name {file} to compile it alone"
         )
 
 
