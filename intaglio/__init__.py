@@ -65,8 +65,8 @@ def compile(
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
     precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
     keep_head: leave the output layer unquantized.
-    max_length: the context length of a language model in tokens, prompt plus answer. Default: the model's own, up to
-    2,048.
+    max_length: the context length of a language model in tokens, prompt plus answer, or the tokens of the longest text
+    of an encoder. Default: the model's own, up to 2,048 of a language model and 8,192 of an encoder.
     dtype: which files of a folder with several: "q4" for model_q4.onnx, "fp32" for names without a suffix, or
     "encoder=fp32,decoder=q4".
     tuning: files that `intaglio tune` wrote on adapters that the bundle will run on.

@@ -13,6 +13,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto
 
 from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.expression import COMPARISONS
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.values import TensorType, Value
@@ -45,9 +46,22 @@ class Loader(Protocol):
 
 def _branch(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:
     if len(inputs) != 1 or inputs[0] is None or inputs[0].scalar is None:
-        raise UnsupportedOperator("the condition is computed at run time")
+        raise UnsupportedOperator(_undecided(loader, inputs[0] if inputs else None))
     branch = "then_branch" if inputs[0].scalar else "else_branch"
     return _run(loader, _graph(proto, branch), (), source, scope)
+
+
+def _undecided(loader: Loader, condition: Value | None) -> str:
+    """Return why a condition is not known. Some models have other tables for sequences above a certain length."""
+    node = loader.graph.producer(condition) if condition is not None else None
+    limits = [v.scalar for v in node.inputs if v is not None and v.scalar is not None] if node is not None else []
+    sizes = node is not None and all(v is not None and v.const is not None for v in node.inputs)
+    if node is None or node.op not in COMPARISONS or not sizes or len(limits) != 1:
+        return "the condition is computed at run time"
+    limit = int(limits[0]) - (node.op in ("Less", "GreaterOrEqual"))
+    return (
+        f"it distinguishes sizes up to {limit} from larger ones; compile with --max-length {limit}, or --bind the size"
+    )
 
 
 def _loop(loader: Loader, proto: NodeProto, source: str, inputs: Inputs, scope: Scope) -> Results:

@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-length",
         metavar="N",
         type=int,
-        help="context length of a language model: prompt plus answer (default: the model's own, up to 2,048)",
+        help="context length of a language model, prompt plus answer, or the tokens of the longest text of an encoder "
+        "(default: the model's own, up to 2,048 of a language model and 8,192 of an encoder)",
     )
     parser.add_argument(
         "--dtype",

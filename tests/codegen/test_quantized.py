@@ -161,6 +161,27 @@ def dynamic(op: str, count: int, per_channel: bool) -> Model:
     return Model(made, constants, constants["w"].size + n * 64, x)
 
 
+def spelled(dtype: Any, scale: tuple[int, ...], zero: bool, by: str = "Mul") -> Model:
+    """A weight of 8 bits whose dequantization is spelled out: a cast, a zero point, a scale."""
+    k, n = 64, 40
+    least = int(np.iinfo(dtype).min)
+    constants = {"w": (codes(8, k, n) + least).astype(dtype), "s": scales(*scale)}
+    constants |= {"z": (codes(4, *scale) + 100 + least).astype(np.float32)} if zero else {}
+    constants["s"] = 1 / constants["s"] if by == "Div" else constants["s"]
+    made = [node("Cast", "w", "f", to=1)]
+    made += [node("Sub", "f, z", "g")] if zero else []
+    made += [node(by, "g, s" if zero else "f, s", "v"), node("MatMul", "x, v")]
+    return Model(made, constants, n * k + n * 48, rows(5, k))
+
+
+def spelled_blocks(count: int) -> Model:
+    """Rows of blocks [n, blocks, width] with a scale each, which become rows [n, k]."""
+    constants = {"w": (codes(8, 40, 4, 16) - 128).astype(np.int8), "s": scales(40, 4, 1), "k": np.array([40, 64])}
+    made = [node("Cast", "w", "f", to=1), node("Mul", "s, f", "b"), node("Reshape", "b, k", "r")]
+    made += [node("Transpose", "r", "v", perm=[1, 0]), node("MatMul", "x, v")]
+    return Model(made, constants, 40 * 64 + 40 * 64, rows(count, 64))
+
+
 def static(count: int) -> Model:
     """What is multiplied is quantized with numbers that are known."""
     model = dequantized(np.int8, count, (), zero=True)
@@ -225,6 +246,14 @@ MODELS = {
         for op, each, count in (("MatMulInteger", False, 1), ("MatMulInteger", True, 5), ("ConvInteger", False, 20))
     },
     "static, 5 rows": static(5),
+    **{
+        f"spelled out, {np.dtype(dtype).name}{name}{', zero points' * zero}": spelled(dtype, scale, zero)
+        for dtype in (np.int8, np.uint8)
+        for name, scale in (("", ()), (", per column", (40,)))
+        for zero in (False, True)
+    },
+    "spelled out, divided": spelled(np.int8, (40,), True, by="Div"),
+    "spelled out, blocks": spelled_blocks(5),
 }
 
 

@@ -28,6 +28,20 @@ def test_tokens_after_a_long_prompt(tmp_path: Path, name: str) -> None:
     assert ours == LanguageReference(folder, exact=True).choices(prompt, ours, 256)
 
 
+@pytest.mark.parametrize("length, context", [(None, 2048), (300, 300)])
+def test_a_model_without_configuration(tmp_path: Path, length: int | None, context: int) -> None:
+    """Its inputs say that it continues texts. The graph tells everything but the end of a text."""
+    shutil.copy(FIXTURES / "llama-optimum-18/model.onnx", tmp_path)
+    bundle = intaglio.compile(tmp_path / "model.onnx", tmp_path / "bundle", max_length=length)
+    assert bundle.plan.kind == "language" and bundle.contents.generation["context"] == context
+    prompt = list(range(20))
+    ours = bundle.generate(prompt, max_tokens=9).tokens
+    assert ours == LanguageReference(tmp_path).greedy(prompt, 9)
+    if length:
+        with pytest.raises(ValueError, match="context 300"):
+            bundle.generate([1] * 301)
+
+
 def test_a_table_of_the_file_that_is_too_short(tmp_path: Path) -> None:
     """CodeGen's positions are a table of 512 rows, whatever the configuration says."""
     folder = Path(shutil.copytree(FIXTURES / "codegen-optimum", tmp_path / "codegen"))

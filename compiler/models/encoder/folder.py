@@ -13,8 +13,9 @@ from intaglio.compiler.models.encoder.ports import ROWS, SCORES, Ports
 from intaglio.compiler.models.layout import MODEL, Layout
 from intaglio.compiler.reader import load
 
-MOST = 8192  # tokens up to which masks are recognised
-LONGEST = 512  # tokens of a text if no file says how many
+MOST = 1 << 17  # tokens that masks are evaluated for, and that kernels count to
+LONGEST = 8192  # tokens of a text unless the user requests more
+UNKNOWN = 512  # tokens of a text if no file says how many
 BYTES = 128 << 20  # of a buffer that any adapter binds
 
 # Files of sentence-transformers that have the length of texts. Older versions name them by architecture.
@@ -102,7 +103,7 @@ def read(layout: Layout, max_length: int | None = None) -> Folder:
     elif ports.result == SCORES:
         settings |= _labels(config)
     else:
-        settings |= {"pooling": [], "normalize": False}
+        settings |= {"pooling": [], "normalize": False, "prompt": ""}
     files = {} if tokenizer is None else {"tokenizer.json": tokenizer}
     vocabulary = config.get("vocab_size")
     return Folder(path, ports, length, first, settings, files, notes, vocabulary)
@@ -112,7 +113,9 @@ def _pooling(layout: Layout, notes: list[str]) -> dict[str, Any]:
     pool = pooling.read(layout)
     if not pool.stated:
         notes.append(f"{layout} has no {pooling.POOLING}; embed gives the mean over the tokens of a text")
-    return {"pooling": [*pool.modes], "normalize": pool.normalize}
+    if pool.prompt:
+        notes.append(f"{pooling.PROMPTS} has the default prompt {pool.prompt[:60]!r}; embed puts it before each text")
+    return {"pooling": [*pool.modes], "normalize": pool.normalize, "prompt": pool.prompt}
 
 
 def _labels(config: dict[str, Any]) -> dict[str, Any]:
@@ -146,10 +149,11 @@ def _length(layout: Layout, config: dict[str, Any], first: int, max_length: int 
         return max_length
     stated = [_number(layout.json(name), "max_seq_length") for name in LENGTHS]
     stated.append(_number(layout.json(tokenizer_files.SETTINGS), "model_max_length"))
-    length = next((n for n in stated if 0 < n <= most), limit or LONGEST)
-    if length > most:
-        notes.append(f"texts are up to {most} tokens of the model's {length}")
-    return min(length, most)
+    length = next((n for n in stated if 0 < n <= most), limit or UNKNOWN)
+    if length > (longest := min(LONGEST, most)):
+        more = f"; compile with --max-length {most} for more" if most > longest else ""
+        notes.append(f"texts are up to {longest} tokens of the model's {length}{more}")
+    return min(length, longest)
 
 
 def _number(settings: dict[str, Any], key: str) -> int:

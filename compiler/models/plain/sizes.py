@@ -30,7 +30,7 @@ RATE = 16_000  # the sample rate in Hz of models that take speech
 _LENGTHS = re.compile(r"seq|len|time|frame|token|past|cache|history|^[tl]$")
 _IMAGES = re.compile(r"height|width|^[hw]$")
 _SUM = re.compile(rf"(?:\d+\*)?{FREE}\w+(?:[+-](?:\d+\*)?\w+)*")
-_SCALES = (1.0, 1 / 8, 4.0, 8.0, 128.0)  # factors of the example sizes, which may not fit the model
+_SCALES = (1.0, 2 / 7, 1 / 8, 4.0, 8.0, 128.0)  # factors of the example sizes, which may not fit: images are 224 or 64
 _WIDEST = 4  # ranges to try end at this multiple of the example
 _BATCH = 4  # another batch size to try if the batch became 1
 
@@ -181,7 +181,7 @@ class _Search:
         """`text` with sizes as the user calls them, and spaces in their sums."""
         labels = {load.identifier(label): label for label in binding.free(self._model)}
         spaced = _SUM.sub(lambda sum: re.sub(r"(?<=\w)[+-]", r" \g<0> ", sum[0]).replace("*", " * "), text)
-        return re.sub(rf"\b{FREE}\w+", lambda name: labels.get(name[0], name[0]), spaced)
+        return re.sub(rf"\b({FREE}\w+?)(_by_\d+)?\b", lambda name: _original(name, labels), spaced)
 
     def _error(self, sizes: Bind) -> BadModel | None:
         """Why the model does not compile with `sizes`, or None. After too many attempts: that."""
@@ -266,6 +266,12 @@ def _evaluated(tree: ast.expr, sizes: Mapping[str, int]) -> int:
         a, b = _evaluated(tree.left, sizes), _evaluated(tree.right, sizes)
         return a + b if isinstance(tree.op, ast.Add) else a - b if isinstance(tree.op, ast.Sub) else a * b
     return sizes[tree.id] if isinstance(tree, ast.Name) else int(ast.literal_eval(tree))
+
+
+def _original(name: re.Match[str], labels: Mapping[str, str]) -> str:
+    """Return what the user calls a size, or a size that is so many times another, as in n_x_by_8."""
+    label = labels.get(name[0]) or labels.get(name[1], name[1])
+    return label if name[0] in labels or not name[2] else f"({label} / {name[2].removeprefix('_by_')})"
 
 
 def _option(name: str, value: Any) -> str:

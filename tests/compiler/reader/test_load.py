@@ -293,6 +293,22 @@ def test_a_condition_from_shapes():
     assert ops(graph(text, {"i": np.array(0), "zero": np.array(0)}))["Abs"] == 1
 
 
+@pytest.mark.parametrize("comparison, limit", [("Greater", 48), ("GreaterOrEqual", 47), ("Less", 47)])
+def test_a_condition_that_distinguishes_sizes_names_the_limit(comparison: str, limit: int):
+    """T is up to 64. Phi-3's tables for long texts are chosen in this way."""
+    text = f"""main (float[T,4] x) => (float y) {{
+        s = Shape(x) n = Gather(s, i) c = {comparison}(n, long)
+        y = If(c) <then_branch = a () => (float p) {{ p = Abs(x) }}, else_branch = b () => (float p) {{ p = Neg(x) }}>
+    }}"""
+    weights = {"i": np.array(0), "long": np.array(48)}
+    with pytest.raises(
+        UnsupportedOperator, match=rf"up to {limit} from larger ones; compile with --max-length {limit}"
+    ):
+        graph(text, weights)
+    bound = graph(text, weights, T=range(1, limit + 1))
+    assert ("Abs" in ops(bound), "Neg" in ops(bound)) == (comparison == "Less", comparison != "Less")
+
+
 def test_a_condition_of_the_run_is_refused():
     with pytest.raises(UnsupportedOperator, match="condition is computed at run time"):
         graph(MERGED)
