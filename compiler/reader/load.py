@@ -60,9 +60,9 @@ def read(path: Path) -> ModelProto:
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as e:
-        raise BadModel(f"{path} is not an ONNX model: {e}") from e
+        raise BadModel(f"{path} is not an ONNX model: {e}; name a .onnx file, or copy this one again") from e
     if not model.HasField("graph") or not model.graph.node:
-        raise BadModel(f"{path} is not an ONNX model: it has no nodes")
+        raise BadModel(f"{path} is not an ONNX model: it has no nodes; copy the file again")
     return model
 
 

@@ -16,6 +16,7 @@ from intaglio.runtime.checked import items, typed
 from intaglio.runtime.contract import IDS, MAIN, POOLINGS, TYPES
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.session import Session
+from intaglio.runtime.tasks.decode import nan_scores
 from intaglio.runtime.tasks.tokenizer import Encoded, Tokenizer
 
 _SCORES = ("softmax", "sigmoid", "none", None)
@@ -138,7 +139,10 @@ class Encoder:
         arrays = {IDS: np.array([text.ids], np.int64), TYPES: np.array([text.types], np.int64)}
         symbols = self._session.feed(MAIN, {name: arrays[name] for name in self._inputs})
         self._session.submit(MAIN, symbols)
-        return self._session.read(self._settings.output, symbols)
+        output = self._session.read(self._settings.output, symbols)
+        if np.isnan(output).any():
+            raise nan_scores("a text")
+        return output
 
     def _pooled(self, output: np.ndarray) -> np.ndarray:
         """Return the row of a text, f32[width], from [1, tokens, width] or [1, width]."""
