@@ -159,8 +159,8 @@ class BundleSession:
 
         texts: strings, or lists of token ids with the special tokens around them. A text that is longer than the model
         allows loses its end, with a warning.
-        Raises ValueError for a model that is not a text encoder and for a text without tokens, BadBundle, NoAdapter,
-        DeviceLimit.
+        Raises ValueError for a model that is not a text encoder and for a text without tokens, NanScores, BadBundle,
+        NoAdapter, DeviceLimit.
         """
         if isinstance(texts, str):
             raise ValueError('expected a list of texts, got one text; pass it as in embed(["..."])')
@@ -172,8 +172,8 @@ class BundleSession:
         """The labels of a text with their probabilities, the likeliest first, from a text classifier.
 
         pair: the second text, for models that compare two. A text that is too long loses its end, with a warning.
-        Raises ValueError for a model that is not a text classifier and for a text without tokens, BadBundle, NoAdapter,
-        DeviceLimit.
+        Raises ValueError for a model that is not a text classifier and for a text without tokens, NanScores, BadBundle,
+        NoAdapter, DeviceLimit.
         """
         encoder = self._encoder
         with self.replays.lock:

@@ -8,7 +8,7 @@ class BadBundle(ValueError):
 
 
 class NanScores(ValueError):
-    """The model's scores of the next token are NaN, so no token can be chosen."""
+    """The model's scores of the next token, or its numbers for a text, are NaN."""
 
 
 class NoAdapter(RuntimeError):

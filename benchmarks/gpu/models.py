@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 from onnx import external_data_helper, numpy_helper
 
-from benchmarks import random_llama
-from benchmarks.models import ROOT, Models, export, prepare
+from benchmarks import kernels, random_llama
+from benchmarks.models import MATVEC, ROOT, Models, export, prepare
 
 ENGINES = "intaglio", "onnxruntime-webgpu"
 SQUARE, SMALL = 4096, 512  # rows of square matrices; the small one is for a smoke test
@@ -64,6 +64,11 @@ def make(folder: Path, smoke: bool) -> None:
     for source, target in ((exports.whisper, models.whisper), (exports.language, models.language)):
         if not target.exists():
             replaced(source, target)
+    models.made.mkdir(parents=True, exist_ok=True)
+    for name, shape, dtype in (("matmul", (models.square,) * 2, np.float32), ("matvec", MATVEC, np.float16)):
+        if not models.kernel_onnx(name).exists():
+            rows = 1 if name == "matvec" else models.square
+            onnx.save(kernels.product(weights(shape, dtype), rows), models.kernel_onnx(name))
     prepare(models, ["whisper", "matmul", "matvec"], ENGINES)
     prepare(models, ["smollm2-q4"], ENGINES[1:])
     compiled(models.language, models.bundle("smollm2-q4"))

@@ -25,7 +25,7 @@ _NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:/([^@]+?)/?)?(?:@(.+))?")
 _BESIDE = ("config.json", "generation_config.json", genai.NAME, "chat_template.jinja", "chat_template.json")
 _TOKENIZER = (tokenizer_files.FILE, tokenizer_files.SETTINGS, tokenizer_files.SPECIAL)
 _INSTEAD = (tokenizer_files.VOCABULARY, tokenizer_files.MERGES, tokenizer_files.PIECES, tokenizer_files.ADDED)
-_SENTENCES = (*pooling.FILES, *encoders.LENGTHS)
+_SENTENCES = (*pooling.FILES, pooling.PROMPTS, *encoders.LENGTHS)
 
 
 class NoNetwork(BadModel):

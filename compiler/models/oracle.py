@@ -7,6 +7,7 @@ optimized, so each value is what its node says.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -50,27 +51,23 @@ class Oracle:
 
     def run(self, part: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Return all outputs of a part by name, and its feeds. Raises OracleError."""
-        if self._open is None or self._open[0] != part:
+        if self._open is not None and self._open[0] == part:
+            with suppress(Exception):  # neither library has a common type of error
+                return self._open[1].values(feeds)
+        refusal: Exception | None = None
+        for opener in (_onnxruntime, _evaluator):
             self._open = None  # this frees the memory of the earlier model first
-            self._open = part, self._opened(part)
-        runner = self._open[1]
-        self.by = runner.by
-        try:
-            return runner.values(feeds)
-        except Exception as error:  # neither library has a common type of error
-            raise OracleError(f"{runner.by} cannot run the model on the golden inputs: {_line(error)}") from error
-
-    def _opened(self, part: str) -> _Runner:
-        of, names = self._parts[part], self._names.get(part, ())
-        try:
-            return _onnxruntime(of, names)
-        except ModuleNotFoundError:
-            raise
-        except Exception as refusal:  # onnxruntime has no common type of error
             try:
-                return _evaluator(of, names)
-            except Exception:  # nor has ONNX's evaluator
-                raise OracleError(f"onnxruntime refuses the model: {_line(refusal)}") from refusal
+                runner = opener(self._parts[part], self._names.get(part, ()))
+                result = runner.values(feeds)
+            except ModuleNotFoundError:
+                raise
+            except Exception as error:
+                refusal = refusal or error
+            else:
+                self._open, self.by = (part, runner), runner.by
+                return result
+        raise OracleError(f"onnxruntime cannot run the model on the golden inputs: {_line(refusal)}") from refusal
 
 
 def _onnxruntime(part: Part, names: Collection[str]) -> _Runner:
@@ -103,5 +100,5 @@ def _evaluator(part: Part, names: Collection[str]) -> _Runner:
     return _Runner(f"onnx {onnx.__version__}", inputs, outputs, run)
 
 
-def _line(error: Exception) -> str:
+def _line(error: Exception | None) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -17,7 +17,7 @@ from intaglio.compiler.ir.errors import BadModel
 Narrow = range | int | str  # the values of a free size, its value, or the label of another one that it must equal
 MAX_UNBOUND = 1024  # the largest size of a dynamic dimension that is not bound, unless the model needs a larger one
 _ROOM = 4  # then it is this multiple of what the model needs
-_MOST_STEP = 4096
+_MOST_STEP = 4096  # multiples and ranges that are looked for
 _MOST = 1 << 24  # elements that a model may need along an axis
 
 
@@ -44,7 +44,7 @@ def narrowed(need: BaseException | None, sizes: Mapping[str, Dim], bind: Mapping
         (symbol, factor), rest = need.size.terms[0], need.size.constant
         symbol = max(symbol.factors, key=lambda s: _order(s, sizes))
         step = need.of // math.gcd(factor, need.of)
-        starts = [n for n in range(step) if (factor * n + rest) % need.of == 0]
+        starts = [n for n in range(min(step, _MOST_STEP)) if (factor * n + rest) % need.of == 0]
         plain = symbol.rule is None and (rest == 0 or symbol is need.size.terms[0][0])
         return _within(need, symbol, range(starts[0], _MOST, step), sizes, bind) if plain and starts else {}
     return {}

@@ -17,7 +17,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.errors import BadModel, MissingFile, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import OPSET, Node, operands
 from intaglio.compiler.ir.refusals import Refusals
@@ -53,16 +53,16 @@ class _NarrowError(Exception):
 
 
 def read(path: Path) -> ModelProto:
-    """The model in a file. Weights in external files are not read. Raises BadModel."""
+    """The model in a file. Weights in external files are not read. Raises BadModel, MissingFile."""
     if not path.is_file():
-        raise BadModel(f"{path} does not exist")
+        raise MissingFile(f"{path} does not exist")
     refuse_pointer(path)
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as e:
-        raise BadModel(f"{path} is not an ONNX model: {e}") from e
+        raise BadModel(f"{path} is not an ONNX model: {e}; name a .onnx file, or copy this one again") from e
     if not model.HasField("graph") or not model.graph.node:
-        raise BadModel(f"{path} is not an ONNX model: it has no nodes")
+        raise BadModel(f"{path} is not an ONNX model: it has no nodes; copy the file again")
     return model
 
 

@@ -164,6 +164,12 @@ def _range(node: Node) -> list[TensorType]:
     return [TensorType(node.inputs[0].dtype, (count,))]
 
 
+def _convolved(node: Node, weight: int) -> TensorType:
+    """The type of a convolution of integers, whose weight is the input of that number."""
+    (type,) = convolved(Node("Conv", (node.inputs[0], node.inputs[weight]), node.outputs, node.attrs, node.sources))
+    return type
+
+
 def _pad(node: Node) -> list[TensorType]:
     x = node.inputs[0]
     if node.attrs.get("mode") == "reflect":
@@ -345,6 +351,8 @@ _TYPES: dict[str, Callable[[Node], list[TensorType]]] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "DeformConv"), convolved),
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), pooled),
     "Col2Im": assembled,
+    "ConvInteger": lambda node: [TensorType("i32", _convolved(node, 1).shape)],
+    "QLinearConv": lambda node: [TensorType(node.inputs[7].dtype, _convolved(node, 3).shape)],
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
     **dict.fromkeys(("ScatterElements", "ScatterND"), _scatter),

@@ -32,10 +32,11 @@ class Conversation:
     def hold(self, as_json: bool) -> None:
         """Answer each line of standard input until it ends. Ctrl-C stops an answer, not the conversation."""
         terminal = sys.stdin.isatty() and sys.stdout.isatty()
-        for line in _typed() if terminal else map(str.strip, sys.stdin):
+        for number, line in enumerate(_typed() if terminal else map(str.strip, sys.stdin), 1):
             if not line:
                 continue
             try:
+                _check_text(line, number)
                 result = self.answer(line, show=not as_json)
                 print(json.dumps(asdict(result), ensure_ascii=False) if as_json else "", flush=True)
                 if result.finish_reason == "context":
@@ -87,6 +88,14 @@ class Conversation:
     def _note(self, text: str) -> None:
         self._progress.clear()
         print(f"intaglio: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _check_text(line: str, number: int) -> None:
+    """Raise ValueError for a line whose bytes were not UTF-8."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"line {number} of the input is not UTF-8; convert it with iconv -t utf-8") from None
 
 
 def _typed() -> Iterator[str]:

@@ -16,6 +16,7 @@ from intaglio.runtime.checked import items, typed
 from intaglio.runtime.contract import IDS, MAIN, POOLINGS, TYPES
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.session import Session
+from intaglio.runtime.tasks.decode import nan_scores
 from intaglio.runtime.tasks.tokenizer import Encoded, Tokenizer
 
 _SCORES = ("softmax", "sigmoid", "none", None)
@@ -28,8 +29,9 @@ class Settings:
 
     length: the tokens of the longest text. left: whether longer texts lose their beginning. masks: inputs of the model
     that the bundle lacks. output: the one that has the rows or scores. pooling: the ways in which rows of tokens become
-    one row, joined; empty if the model does it. scores: the function that makes probabilities of the scores of
-    `labels`; None if the model is not a classifier. vocabulary: the number of tokens; None if it is not known.
+    one row, joined; empty if the model does it. prompt: what stands before each text that becomes a row. scores: the
+    function that makes probabilities of the scores of `labels`; None if the model is not a classifier. vocabulary: the
+    number of tokens; None if it is not known.
     """
 
     length: int
@@ -38,6 +40,7 @@ class Settings:
     output: str
     pooling: tuple[str, ...]
     normalize: bool
+    prompt: str
     labels: tuple[str, ...]
     scores: str | None
     vocabulary: int | None
@@ -53,6 +56,7 @@ class Settings:
                 output=typed(data["output"], str),
                 pooling=items(data.get("pooling", []), str),
                 normalize=typed(data.get("normalize", False), bool),
+                prompt=typed(data.get("prompt", ""), str),
                 labels=items(data.get("labels", []), str),
                 scores=typed(data.get("scores"), str, type(None)),
                 vocabulary=typed(data["vocabulary"], int, type(None)),
@@ -82,7 +86,9 @@ class Encoder:
         """
         if self._settings.scores is not None:
             raise ValueError("the model is a classifier and gives no rows of texts; use classify")
-        encoded = [self._encoded(text, f"text {i}") for i, text in enumerate(texts, 1)]
+        prompt = self._settings.prompt
+        prompted = [prompt + text if isinstance(text, str) else text for text in texts]
+        encoded = [self._encoded(text, f"text {i}") for i, text in enumerate(prompted, 1)]
         rows = [self._pooled(self._run(one)) for one in encoded]
         return np.stack(rows) if rows else np.zeros((0, self._width), np.float32)
 
@@ -133,7 +139,10 @@ class Encoder:
         arrays = {IDS: np.array([text.ids], np.int64), TYPES: np.array([text.types], np.int64)}
         symbols = self._session.feed(MAIN, {name: arrays[name] for name in self._inputs})
         self._session.submit(MAIN, symbols)
-        return self._session.read(self._settings.output, symbols)
+        output = self._session.read(self._settings.output, symbols)
+        if np.isnan(output).any():
+            raise nan_scores("a text")
+        return output
 
     def _pooled(self, output: np.ndarray) -> np.ndarray:
         """Return the row of a text, f32[width], from [1, tokens, width] or [1, width]."""

@@ -27,6 +27,11 @@ def _with_text(message: Any, where: str) -> dict[str, Any]:
     if not isinstance(content, str):
         kind = "missing" if content is None else f"of type {type(content).__name__}"
         raise ValueError(f"{where}: its content is {kind}; expected a text, or a list of text parts")
+    try:
+        content.encode()
+    except UnicodeEncodeError as error:
+        place = f"character {error.start + 1}"
+        raise ValueError(f"{where}: its content is not UTF-8 at {place}; convert it with iconv -t utf-8") from None
     return {**message, "content": content}
 
 

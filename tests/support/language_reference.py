@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from exact import session
 
-_GIVEN = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
+_GIVEN = ("input_ids", "inputs_embeds", "per_layer_inputs", "attention_mask", "position_ids")
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -90,7 +90,8 @@ class LanguageReference:
             "position_ids": np.repeat(positions[None], 3, axis=0) if self._axes else positions,
         }
         if self._embedding is not None:
-            feeds["inputs_embeds"] = self._embedding.run(None, {"input_ids": ids})[0]
+            names = [o.name for o in self._embedding.get_outputs()]
+            feeds |= dict(zip(names, self._embedding.run(None, {"input_ids": ids}), strict=True))
         outputs: Sequence[Any] = self._session.run(None, {name: feeds[name] for name in self._given} | cache)
         logits, *cached = outputs
         return logits[0], dict(zip(cache, cached, strict=True))

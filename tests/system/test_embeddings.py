@@ -107,6 +107,30 @@ def test_a_builders_folder_without_the_section(tmp_path: Path) -> None:
     np.testing.assert_allclose(bundle.logits(IDS[:9]), reference.logits(IDS[:9]), rtol=0, atol=2e-3)
 
 
+def test_inputs_of_each_layer(tmp_path: Path) -> None:
+    """As Gemma 3n's: the embedding also has rows [batch, tokens, layers, width] that layers read."""
+    folder = copied("smolvlm", tmp_path)
+    decoder, embedding = (onnx.load(folder / file) for file in HUB)
+    rows = helper.make_tensor_value_info("per_layer_inputs", TensorProto.FLOAT, ["b", "t", 2, 48])
+    decoder.graph.input.append(rows)
+    for node in decoder.graph.node:
+        node.input[:] = ["sum" if name == "inputs_embeds" else name for name in node.input]
+    decoder.graph.initializer.append(numpy_helper.from_array(np.array(1), "second"))
+    first = helper.make_node("Gather", ["per_layer_inputs", "second"], ["layer"], axis=2)
+    decoder.graph.node.insert(0, helper.make_node("Add", ["inputs_embeds", "layer"], ["sum"]))
+    decoder.graph.node.insert(0, first)
+    tables = np.random.default_rng(2).standard_normal((303, 2, 48)).astype(np.float32)
+    embedding.graph.initializer.append(numpy_helper.from_array(tables, "tables"))
+    embedding.graph.node.append(helper.make_node("Gather", ["tables", "input_ids"], ["per_layer_inputs"]))
+    embedding.graph.output.append(rows)
+    onnx.save(decoder, folder / HUB[0])
+    onnx.save(embedding, folder / HUB[1])
+    bundle = intaglio.compile(folder, tmp_path / "bundle")
+    assert not [s for s in bundle.verify_steps(reference=folder) if s.verdict == "wrong"]
+    reference = LanguageReference(folder, model=HUB[0], embedding=HUB[1])
+    np.testing.assert_allclose(bundle.logits(IDS[:20]), reference.logits(IDS[:20]), rtol=0, atol=2e-3)
+
+
 IMAGES = {
     "scattered": "rows = Gather(table, input_ids) there = Equal(input_ids, image) at = NonZero(there)"
     " places = Transpose(at) inputs_embeds = ScatterND(rows, places, image_features)",

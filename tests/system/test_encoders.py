@@ -9,9 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import tokenizers
+from onnx import numpy_helper
 
 import intaglio
 from intaglio import Bundle
@@ -19,7 +21,7 @@ from intaglio import Bundle
 ENCODERS = Path(__file__).parents[1] / "fixtures" / "encoders"
 CLASSIFIERS = ("distilbert", "emotions")
 EMBEDDERS = tuple(sorted(path.name for path in ENCODERS.iterdir() if path.name not in CLASSIFIERS))
-TEXTS = ("And so my fellow Americans", "ask", "what your country can do for you; Sussex: a large fortune! " * 2)
+TEXTS = ("And so my fellow Americans", "ask", "what your country can do for you; Sussex!")
 LONG = "ask not what your country can do for you " * 20
 TOLERANCE = 1e-4
 
@@ -169,3 +171,23 @@ def test_what_a_dry_run_says(cli) -> None:
     assert status == 0 and lines[0][-1] == "encoder"
     assert ["pooling", str(ENCODERS / "minilm/1_Pooling/config.json")] in lines
     assert ["tokenizer", str(ENCODERS / "minilm/tokenizer.json")] in lines
+
+
+def test_a_default_prompt_stands_before_each_text(compiled: Callable[[str], Bundle], tmp_path: Path) -> None:
+    shutil.copytree(ENCODERS / "minilm", tmp_path / "minilm")
+    prompts = {"prompts": {"query": "ask "}, "default_prompt_name": "query"}
+    (tmp_path / "minilm" / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    bundle = intaglio.compile(tmp_path / "minilm", tmp_path / "bundle")
+    np.testing.assert_array_equal(bundle.embed(["what"]), compiled("minilm").embed(["ask what"]))
+    assert "'ask '" in bundle.report["notes"][0]
+
+
+def test_rows_that_are_not_numbers(tmp_path: Path) -> None:
+    shutil.copytree(ENCODERS / "minilm", tmp_path / "minilm")
+    path = tmp_path / "minilm" / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    norm = next(tensor for tensor in model.graph.initializer if "LayerNorm.bias" in tensor.name)
+    norm.CopyFrom(numpy_helper.from_array(np.full(32, np.nan, np.float32), norm.name))
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="a text are NaN"):
+        intaglio.compile(tmp_path / "minilm", tmp_path / "bundle").embed(["ask"])

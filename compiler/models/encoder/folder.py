@@ -103,7 +103,7 @@ def read(layout: Layout, max_length: int | None = None) -> Folder:
     elif ports.result == SCORES:
         settings |= _labels(config)
     else:
-        settings |= {"pooling": [], "normalize": False}
+        settings |= {"pooling": [], "normalize": False, "prompt": ""}
     files = {} if tokenizer is None else {"tokenizer.json": tokenizer}
     vocabulary = config.get("vocab_size")
     return Folder(path, ports, length, first, settings, files, notes, vocabulary)
@@ -113,7 +113,9 @@ def _pooling(layout: Layout, notes: list[str]) -> dict[str, Any]:
     pool = pooling.read(layout)
     if not pool.stated:
         notes.append(f"{layout} has no {pooling.POOLING}; embed gives the mean over the tokens of a text")
-    return {"pooling": [*pool.modes], "normalize": pool.normalize}
+    if pool.prompt:
+        notes.append(f"{pooling.PROMPTS} has the default prompt {pool.prompt[:60]!r}; embed puts it before each text")
+    return {"pooling": [*pool.modes], "normalize": pool.normalize, "prompt": pool.prompt}
 
 
 def _labels(config: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models.layout import Layout
 from intaglio.runtime.contract import POOLINGS
 
-MODULES, POOLING = "modules.json", "1_Pooling/config.json"
+MODULES, POOLING, PROMPTS = "modules.json", "1_Pooling/config.json", "config_sentence_transformers.json"
 FILES = (MODULES, POOLING)
 
 # Keys of older configurations, in the order in which sentence-transformers joins the results.
@@ -29,11 +29,12 @@ _EXPORT = "export it whole: optimum-cli export onnx --library sentence_transform
 class Pooling:
     """The ways in which rows become one, whose results are joined, and whether the result has the length 1.
 
-    stated: whether the model's own files say so.
+    prompt: the text that stands before each text. stated: whether the model's own files say so.
     """
 
     modes: tuple[str, ...] = ("mean",)
     normalize: bool = False
+    prompt: str = ""
     stated: bool = False
 
 
@@ -41,7 +42,7 @@ def read(layout: Layout) -> Pooling:
     """Return the pooling of a model; without modules it is the mean. Raises BadModel for modules that do more."""
     if (path := layout.find(MODULES)) is None:
         config = layout.json(POOLING)
-        return Pooling(_modes(layout, config), stated=True) if config else Pooling()
+        return Pooling(_modes(layout, config), prompt=_prompt(layout, config), stated=True) if config else Pooling()
     try:
         modules = [(str(m["type"]).rpartition(".")[2], str(m["path"])) for m in json.loads(path.read_text("utf-8"))]
     except (ValueError, KeyError, TypeError) as e:
@@ -52,7 +53,21 @@ def read(layout: Layout) -> Pooling:
     paths = [folder for kind, folder in modules if kind == "Pooling"]
     if len(paths) != 1:
         raise BadModel(f"{path} has {len(paths)} modules of the type Pooling, expected one; {_EXPORT}")
-    return Pooling(_modes(layout, layout.json(f"{paths[0]}/config.json")), "Normalize" in kinds, stated=True)
+    config = layout.json(f"{paths[0]}/config.json")
+    return Pooling(_modes(layout, config), "Normalize" in kinds, _prompt(layout, config), stated=True)
+
+
+def _prompt(layout: Layout, config: dict[str, Any]) -> str:
+    """Return the model's default prompt. Raises BadModel if its tokens do not count in the pooling."""
+    settings = layout.json(PROMPTS)
+    prompts, name = settings.get("prompts"), settings.get("default_prompt_name")
+    prompt = str(prompts.get(name) or "") if isinstance(prompts, dict) and name else ""
+    if prompt and config.get("include_prompt") is False:
+        raise BadModel(
+            f"{layout} pools without its default prompt, which is not supported; "
+            f"remove default_prompt_name from {PROMPTS}"
+        )
+    return prompt
 
 
 def _modes(layout: Layout, config: dict[str, Any]) -> tuple[str, ...]:

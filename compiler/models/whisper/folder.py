@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai, tokenizer_files
-from intaglio.compiler.models.layout import DECODER, ENCODER, Layout
+from intaglio.compiler.models.layout import DECODER, ENCODER, MODEL, Layout
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.models.whisper.languages import LANGUAGES
 from intaglio.compiler.reader import load
@@ -44,6 +45,18 @@ def matches(layout: Layout) -> bool:
     return config.get("model_type") == "whisper" or layout.has(ENCODER)
 
 
+def _refuse_foreign(layout: Layout) -> None:
+    """Raise BadModel if the folder has the file of another kind of model beside the configuration of a Whisper."""
+    if layout.has(MODEL) and not layout.has(ENCODER) and not layout.has(DECODER):
+        file = layout.folders[0] / "model.onnx"
+        with suppress(BadModel):  # several dtypes
+            file = layout.file(MODEL).path
+        raise BadModel(
+            f"config.json is of a Whisper, but {file.name} beside it is neither encoder nor decoder; "
+            f"copy the model's own config.json there, or name {file} to compile it alone"
+        )
+
+
 def read(layout: Layout) -> Folder:
     """Read the folder. Raises BadModel, which names the missing file or setting and its source."""
     built = genai.read(layout)
@@ -55,6 +68,8 @@ def read(layout: Layout) -> Folder:
             f"{layout} has a model of type {config.get('model_type')!r}; expected whisper; "
             "name one of its .onnx files to compile that alone"
         )
+    if not (built and built.encoder):
+        _refuse_foreign(layout)
     encoder, decoder = (built.encoder, built.decoder) if built and built.encoder else _files(layout)
     try:
         keys = ("num_mel_bins", "max_source_positions", "max_target_positions")

@@ -56,6 +56,11 @@ CASES = [
         zy=const(30, "u8"),
     ),
     case(
+        "y = ConvInteger <strides = [2, 2], pads = [1, 1, 1, 1]> (x, w)",
+        x=typed("u8", 1, 3, 4, "T", low=0, high=255),
+        w=typed("i8", 4, 3, 3, 3),
+    ),
+    case(
         "y = ConvInteger <pads = [1, 1, 1, 1]> (x, w, zx, zw)",
         x=typed("u8", 1, 3, 6, 6, low=0, high=255),
         w=typed("u8", 4, 3, 3, 3, low=0, high=255),

@@ -101,9 +101,9 @@ def write(tmp_path: Path, pool: dict[str, Any], *modules: str) -> Layout:
     ],
 )
 def test_how_texts_are_pooled(tmp_path: Path, pool: dict[str, Any], expected: tuple[str, ...]) -> None:
-    assert pooling.read(write(tmp_path, pool, "Transformer", "Pooling")) == pooling.Pooling(expected, False, True)
+    assert pooling.read(write(tmp_path, pool, "Transformer", "Pooling")) == pooling.Pooling(expected, stated=True)
     layout = write(tmp_path, pool, "Transformer", "Pooling", "Normalize")
-    assert pooling.read(layout) == pooling.Pooling(expected, True, True)
+    assert pooling.read(layout) == pooling.Pooling(expected, normalize=True, stated=True)
     (tmp_path / "modules.json").unlink()
     assert pooling.read(layout).modes == expected
 
@@ -113,6 +113,18 @@ def test_modules_that_the_file_leaves_out(tmp_path: Path) -> None:
         pooling.read(write(tmp_path, {}, "Transformer", "Pooling", "Dense"))
     with pytest.raises(BadModel, match="pools by median"):
         pooling.read(write(tmp_path, {"pooling_mode": "median"}, "Transformer", "Pooling"))
+
+
+def test_the_default_prompt(tmp_path: Path) -> None:
+    prompts = {"prompts": {"query": "query: ", "document": ""}, "default_prompt_name": "query"}
+    layout = write(tmp_path, {"pooling_mode": "cls"}, "Transformer", "Pooling")
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    assert pooling.read(layout).prompt == "query: "
+    layout = write(tmp_path, {"include_prompt": False}, "Transformer", "Pooling")
+    with pytest.raises(BadModel, match="remove default_prompt_name"):
+        pooling.read(layout)
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(prompts | {"default_prompt_name": None}))
+    assert pooling.read(layout).prompt == ""
 
 
 def test_labels(tmp_path: Path) -> None:

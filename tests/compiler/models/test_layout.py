@@ -169,3 +169,14 @@ def test_a_configuration_beside_the_file_hides_the_one_above(tmp_path: Path) -> 
     folder = hub(LLAMA, tmp_path / "llama")
     (folder / "onnx/config.json").write_text("{}")
     assert Layout.of(folder).json("config.json") == {}
+
+
+def test_the_configuration_of_a_whisper_beside_another_model(tmp_path: Path) -> None:
+    """The file that the refusal says to name is then read by its inputs."""
+    folder = shutil.copytree(LLAMA, tmp_path / "llama")
+    shutil.copy(WHISPER / "config.json", folder)
+    layout = Layout.of(folder)
+    file = folder / "model.onnx"
+    text = refusal(families.family_of(layout).read, layout, Request())
+    assert "config.json" in text and "is of a Whisper" in text and f"name {file}" in text
+    assert families.family_of(Layout.of(file)) is LanguageModel

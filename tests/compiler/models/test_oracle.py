@@ -102,6 +102,19 @@ def test_what_onnxruntime_refuses_the_reference_evaluator_runs(tmp_path: Path, m
     assert by(bundle) == "intaglio" and failed(bundle) == []
 
 
+def test_inputs_that_onnxruntime_does_not_take(tmp_path: Path) -> None:
+    """Its Python API has no 4-bit integers; ONNX's evaluator takes them."""
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.INT4, [8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [8])],
+    )
+    opset = [helper.make_opsetid("", 21)]
+    bundle = intaglio.compile(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "bundle")
+    assert by(bundle) == "onnx" and failed(bundle) == []
+
+
 def test_packed_weights_of_a_plain_model(tmp_path: Path) -> None:
     weight = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
     graph = helper.make_graph(

@@ -33,6 +33,7 @@ def test_a_message_becomes_a_text(message, content):
         ({"role": "user", "content": 5}, "content is of type int"),
         ({"role": "user", "content": {"text": "Hi"}}, "content is of type dict"),
         ({"role": "user", "content": [TEXT, {"type": "image_url"}]}, "'image_url' is not supported"),
+        ({"role": "user", "content": "caf\udce9"}, "not UTF-8 at character 4; convert it with iconv"),
         ({"role": "user", "content": ["Hi"]}, "'str' is not supported"),
         ({"role": 1, "content": "Hi"}, "expected"),
         ({"content": "Hi"}, "expected"),
