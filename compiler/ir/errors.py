@@ -16,6 +16,10 @@ class BadModel(ValueError):
     """The model is broken, or not of a kind that can be compiled."""
 
 
+class MissingFile(BadModel):
+    """A file of the model does not exist."""
+
+
 @dataclass(frozen=True, order=True)
 class Reason:
     """The reason why nodes of an operator cannot be compiled. `why` is empty if the operator has no kernel."""

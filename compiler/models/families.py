@@ -13,6 +13,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from intaglio.compiler.ir.errors import MissingFile
 from intaglio.compiler.ir.values import Value
 from intaglio.compiler.models import hub
 from intaglio.compiler.models.accuracy import compare
@@ -62,8 +63,17 @@ def compile(
 
 
 def preview(model: str | Path, request: Request) -> Preview:
-    """Return the files that `compile` would use of a folder, a file or a model of the hub. Raises BadModel."""
-    layout = hub.layout(model, request.dtype)
+    """Return the files that `compile` would use of a folder, a file or a model of the hub. Raises BadModel.
+
+    The .onnx files of a model of the hub are downloaded only if its configuration does not tell the family.
+    """
+    try:
+        return _preview(hub.layout(model, request.dtype), request)
+    except MissingFile:
+        return _preview(Layout.of(hub.local(model, request.dtype), request.dtype), request)
+
+
+def _preview(layout: Layout, request: Request) -> Preview:
     family = family_of(layout)
     return Preview.of(family.kind, layout, family.notes_on(layout, request))
 

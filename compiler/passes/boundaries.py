@@ -10,7 +10,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -35,7 +35,7 @@ class Boundaries:
     recurring: bool
 
     @classmethod
-    def of(cls, nodes: Iterable[Node], leaves: Iterable[Value]) -> Self:
+    def of(cls, nodes: Collection[Node], leaves: Iterable[Value]) -> Self:
         """Return the boundaries of a value that `nodes` compute from the constants `leaves`."""
         numbers, table = {0}, 0
         for array in (v.const for v in leaves if isinstance(v.const, np.ndarray)):
@@ -45,7 +45,8 @@ class Boundaries:
                 numbers |= {abs(d.constant) if isinstance(d, dims.Expr) else abs(int(d)) for d in array.reshape(-1)}
             elif array.dtype.kind in "iu":
                 numbers |= set(np.abs(array.astype(np.int64)).reshape(-1).tolist())
-        recurring = any(n.op in _RECURRING or (n.op == "Div" and n.output.dtype in ("i64", "i32")) for n in nodes)
+        equal = {n.output for n in nodes if n.op == "ConstantOfShape"}  # their running sums are positions (ALiBi)
+        recurring = any(_recurs(n) and not (n.op == "CumSum" and n.inputs[0] in equal) for n in nodes)
         apart = {n for n in numbers if n > _FIRST} | {0}
         return cls(tuple(sorted(apart)), table, recurring)
 
@@ -70,3 +71,7 @@ class Boundaries:
         """Return the numbers of tokens from `low` to `high` on both sides of the boundaries."""
         sums = self._sums(high) if len(self.constants) <= _MOST else set()
         return {size for s in sums for size in (s - 1, s, s + 1) if low <= size <= high}
+
+
+def _recurs(node: Node) -> bool:
+    return node.op in _RECURRING or (node.op == "Div" and node.output.dtype in ("i64", "i32"))

@@ -61,19 +61,23 @@ def _rows(builder: GraphBuilder, value: Value, tokens: Symbol, past: Dim) -> Val
                 "compile with a smaller --max-length"
             ) from e
 
-    table = at(tokens.high)
     axes = [i for i, d in enumerate(value.shape) if d == dims.dim(tokens)]
+    if len(axes) > 1:  # a table of pairs of tokens, which may not fit memory
+        raise _more_than_positions(value, nodes)
+    table = at(tokens.high)
     for size in _SIZES:
-        first_rows = np.take(table, range(size), axes[0]) if axes else table
-        if len(axes) > 1 or not np.array_equal(at(size), first_rows):
-            raise UnsupportedOperator(
-                f"{value} ({', '.join(value_sources(nodes))}) depends on more than the position of each token"
-            )
+        if not np.array_equal(at(size), np.take(table, range(size), axes[0]) if axes else table):
+            raise _more_than_positions(value, nodes)
     if not axes:
         return builder.constant(table, value.name)
     ends = known([past + dims.dim(tokens)], (1,))
     bounds = [known([past], (1,)), ends, np.array(axes, np.int64)]
     return builder.Slice(builder.constant(table, value.name), *map(builder.constant, bounds))
+
+
+def _more_than_positions(value: Value, nodes: list[Node]) -> UnsupportedOperator:
+    where = ", ".join(value_sources(nodes))
+    return UnsupportedOperator(f"{value} ({where}) depends on more than the position of each token")
 
 
 def value_sources(nodes: list[Node]) -> list[str]:

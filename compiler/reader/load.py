@@ -17,7 +17,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
-from intaglio.compiler.ir.errors import BadModel, UnsupportedOperator
+from intaglio.compiler.ir.errors import BadModel, MissingFile, UnsupportedOperator
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import OPSET, Node, operands
 from intaglio.compiler.ir.refusals import Refusals
@@ -53,9 +53,9 @@ class _NarrowError(Exception):
 
 
 def read(path: Path) -> ModelProto:
-    """The model in a file. Weights in external files are not read. Raises BadModel."""
+    """The model in a file. Weights in external files are not read. Raises BadModel, MissingFile."""
     if not path.is_file():
-        raise BadModel(f"{path} does not exist")
+        raise MissingFile(f"{path} does not exist")
     refuse_pointer(path)
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)

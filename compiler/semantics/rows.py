@@ -100,6 +100,11 @@ def _expand(of: _Rows, node: Node, axis: int) -> np.ndarray | None:
     return np.broadcast_to(of.broadcast(x, len(node.output.shape), axis), of.shape(node.output, axis))
 
 
+def _constant_of_shape(of: _Rows, node: Node, axis: int) -> np.ndarray | None:
+    value = node.attrs.get("value", np.zeros(1, np.float32))
+    return np.broadcast_to(value.reshape(()), of.shape(node.output, axis))
+
+
 def _reshape(of: _Rows, node: Node, axis: int) -> np.ndarray | None:
     """Restrict a Reshape that keeps the axis."""
     x, y = node.inputs[0], node.output
@@ -171,6 +176,7 @@ def _scatter_nd(of: _Rows, node: Node, axis: int) -> np.ndarray | None:
 # What each operator reads for some rows of its result; None where a rule needs the whole.
 RULES: dict[str, Callable[[_Rows, Node, int], np.ndarray | None]] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
+    "ConstantOfShape": _constant_of_shape,
     "Expand": _expand,
     "Reshape": _reshape,
     "Unsqueeze": _reshape,

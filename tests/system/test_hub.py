@@ -51,7 +51,12 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shutil.copytree(FIXTURES / "encoders" / "minilm", encoder)
     (encoder / "onnx" / "model_O4.onnx").write_bytes(b"not needed")
     (encoder / "vocab.txt").write_text("not needed")
+    plain = root / "plain"
+    (plain / "onnx").mkdir(parents=True)
+    shutil.copy(FIXTURES / "mlp-torchscript-11" / "model.onnx", plain / "onnx")
+    (plain / "config.json").write_text('{"architectures": ["ViTForImageClassification"]}')
     return {
+        "some/plain": plain,
         "some/vision": vision,
         "some/encoder": encoder,
         "some/whisper": whisper,
@@ -155,6 +160,13 @@ def test_a_dry_run_downloads_no_model(run: Run, hub: Hub) -> None:
     assert done.returncode == 0, done.stderr
     assert "encoder_model_q4.onnx" in done.stdout and "q4" in done.stdout and "tokenizer.json" in done.stdout
     assert set(hub.sent) == SMALL
+
+
+def test_a_dry_run_downloads_a_model_that_its_configuration_does_not_tell(run: Run, hub: Hub) -> None:
+    done = run("compile", "hf:some/plain", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert ": model" in done.stdout and "onnx/model.onnx" in done.stdout
+    assert set(hub.sent) == {"config.json", "onnx/model.onnx"}
 
 
 def test_what_the_hub_does_not_have(run: Run) -> None:

@@ -42,3 +42,9 @@ def test_all_rows_of_a_table() -> None:
 @pytest.mark.parametrize("body", ["y = Div(r, w)", "y = Mod(r, w)", "y = CumSum(r, n0)"])
 def test_boundaries_that_recur_need_all_rows(body: str) -> None:
     assert boundaries(body).rows(1000).tolist() == list(range(1000))
+
+
+def test_running_sums_of_ones_are_positions() -> None:
+    """ALiBi counts the tokens of a mask of ones."""
+    of = boundaries("s = Shape(x) ones = ConstantOfShape<value=int64[1]{1}>(s) y = CumSum(ones, n0)")
+    assert not of.recurring and len(of.rows(1000)) < 200

@@ -33,6 +33,7 @@ BODIES = {
     "elementwise": ("y = Abs(d)", 0),
     "a choice": ("b = LessOrEqual(r, row) y = Where(b, zero, lowest)", 0),
     "what repeats": ("e = Concat<axis=0>(t, t) y = Expand(row, e)", 0),
+    "one number": ("sq = Concat<axis=0>(t, t) y = ConstantOfShape<value=float[1]{2.0}>(sq)", 0),
     "the other axis": ("y = Abs(d)", 1),
     "more axes": ("a = Abs(d) y = Unsqueeze(a, ax12)", 0),
     "fewer axes": ("a = Unsqueeze(d, ax0) b = Neg(a) y = Squeeze(b, ax0)", 0),
@@ -83,6 +84,7 @@ def test_what_does_not_fit_memory(name: str) -> None:
 
 
 def test_a_mask_that_does_not_fit_memory() -> None:
-    g = of_sizes("b = LessOrEqual(r, row) m = Where(b, zero, lowest) y = Unsqueeze(m, ax0)")
+    square = "sq = Concat<axis=0>(t, t) f = ConstantOfShape<value=float[1]{-1e9}>(sq) "
+    g = of_sizes(square + "b = LessOrEqual(r, row) m = Where(b, zero, f) y = Unsqueeze(m, ax0)")
     last = rows(g, g.outputs[0], 1, np.array([3, 999_999]), {"T": 1_000_000})
     assert (last == 0).sum(-1).tolist() == [[4, 1_000_000]]
