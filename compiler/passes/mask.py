@@ -45,6 +45,8 @@ def explained(graph: Graph, mask: Value, heads: int, queries: Dim, keys: Dim, ex
     a PositionBias, if the mask adds something. A bias may differ from the mask by a number for each query, which a
     softmax ignores, unless it must be `exact`. Results are cached, because layers have equal masks.
     """
+    if not mask.shape:
+        return None  # one number has no rows
     nodes = graph.ancestors(mask)
     leaves = {v for n in nodes for v in n.inputs if v is not None and graph.producer(v) is None}
     if any(v.const is None for v in (leaves if nodes else {mask})):
