@@ -15,7 +15,7 @@ from onnx import ModelProto
 
 from intaglio.compiler.ir.errors import MissingFile
 from intaglio.compiler.ir.values import Value
-from intaglio.compiler.models import hub
+from intaglio.compiler.models import hub, precision_notes
 from intaglio.compiler.models.accuracy import compare
 from intaglio.compiler.models.encoder.family import Encoder
 from intaglio.compiler.models.family import Family, Passes, Request, Source
@@ -114,7 +114,7 @@ def compiled(
     # Phase 7, programs: copy the graphs for each use.
     graphs = model.programs(trace)
     report = precision.report(accuracy, graphs.values())
-    notes = [*model.notes, *goldens.notes]
+    notes = [*model.notes, *precision_notes.widened(graphs.values()), *goldens.notes]
     return Model(model.kind, graphs, model.settings, model.files, goldens.runs, report, notes)
 
 

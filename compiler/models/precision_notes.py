@@ -1,11 +1,15 @@
-"""Notes for the user about 64-bit numbers, which are computed in 32 bits because WGSL has no 64-bit numbers.
+"""Notes for the user about numbers that get other bits than they have in the model.
 
-The compiler refuses constants that do not fit, and the runtime refuses such inputs. An integer result that does not
-fit wraps around, and an f64 loses digits.
+64-bit numbers are computed in 32 bits because WGSL has no 64-bit numbers. The compiler refuses constants that do not
+fit, and the runtime refuses such inputs. An integer result that does not fit wraps around, and an f64 loses digits.
+Weights in few bits that no kernel reads in few bits are stored in f32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.expression import BITWISE, UNARY
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
@@ -16,6 +20,7 @@ _COMPUTE = (
     | set("Add Conv CumProd CumSum Div Gemm MatMul Mod Mul Pow ReduceL1 ReduceProd ReduceSum Sub Sum".split())
 )
 _NAMED = 4
+_SMALL = 4096  # numbers of a weight whose size does not matter
 
 
 def notes(graph: Graph) -> list[str]:
@@ -27,6 +32,22 @@ def notes(graph: Graph) -> list[str]:
             names = ", ".join(node.name for node in nodes[:_NAMED]) + ", ..." * (len(nodes) > _NAMED)
             lines.append(f"{' and '.join(dtypes)} in 32 bits: {means}; {len(nodes)} nodes: {names}")
     return lines
+
+
+def widened(graphs: Iterable[Graph]) -> list[str]:
+    """Return a line for the weights in few bits that are stored in f32, if there are any."""
+    values = (v for graph in graphs for v in graph.values())
+    names = list(dict.fromkeys(v.name for v in values if isinstance(v.const, EncodedWeight) and _few_bits(v.const)))
+    if not names:
+        return []
+    listed = ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)
+    return [
+        f"{len(names)} weights in few bits are stored in f32, because the kernels of their layers read f32: {listed}"
+    ]
+
+
+def _few_bits(weight: EncodedWeight) -> bool:
+    return weight.codes.dtype.itemsize == 1 and weight.size >= _SMALL
 
 
 def _computes(node: Node, dtypes: tuple[str, ...]) -> bool:
