@@ -11,6 +11,8 @@ No profile has a variant that needs a tier, such as subgroups of 8 lanes, becaus
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim
 from intaglio.runtime.adapter_class import CLASSES
@@ -18,6 +20,7 @@ from intaglio.runtime.plan import Choice
 
 GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
+_TEXTURES = ("mobile",)  # classes that read weights as textures; see storage.py
 _TILE = 128
 _FEW_ROWS = 8  # of x
 FEW_QUERIES = 32  # of a tile of attention
@@ -41,30 +44,46 @@ def choice(of: Dim, first: str, *larger: tuple[int, str]) -> Choice:
     return Choice(tuple(variants), dims.written(of), tuple(above)) if above else Choice(tuple(variants))
 
 
-def products(rows: Dim, columns: int) -> Profiles:
+def products(rows: Dim, columns: int, buffers: bool) -> Profiles:
     """Return the profiles of a matrix product.
 
     A few rows are as one row. Of more, a workgroup has a tile: a large one where there are enough of them, else a small
-    one.
+    one. buffers: whether the product has variants that read weights as buffers.
     """
     enough = max(_TILE // 2, _WORKGROUPS * _TILE * _TILE // columns)
     large = choice(rows, "slices32", (_FEW_ROWS, "tiles64"), (enough, "tiles128"))
     small = choice(rows, "slices32", (_FEW_ROWS, "tiles64"))
-    return {name: large if name in _BIG_TILES else small for name in GPUS}
+    return _stored({name: large if name in _BIG_TILES else small for name in GPUS}, buffers)
 
 
-def windowed_products() -> Profiles:
+def windowed_products(buffers: bool) -> Profiles:
     """Return the profiles of a convolution that is a matrix product."""
-    return dict.fromkeys(GPUS, Choice(("tiles64",)))
+    return _stored(dict.fromkeys(GPUS, Choice(("tiles64",))), buffers)
 
 
-def vector_products(sliced: bool) -> Profiles:
+def lookups() -> Profiles:
+    """Return the profiles of a lookup in a table, which may be the weight of a product too."""
+    return {name: Choice(("textures" if name in _TEXTURES else "buffers",)) for name in GPUS}
+
+
+def _stored(profiles: Profiles, buffers: bool) -> Profiles:
+    """Return the profiles with the variants that read weights as a class does best: textures, or `buffers` if any."""
+    return {
+        name: of
+        if name in _TEXTURES or not buffers
+        else replace(of, variants=tuple(f"{v}_buffers" for v in of.variants))
+        for name, of in profiles.items()
+    }
+
+
+def vector_products(sliced: bool, buffers: bool) -> Profiles:
     """Return the profiles of a matrix-vector product: many invocations share a row's columns.
 
     sliced: whether the product has the variants whose warps read runs of memory.
     """
     way = "slices" if sliced else "reduce"
-    return {name: Choice((f"{way}{8 if name in ('intel', 'mobile') else 32}",)) for name in GPUS}
+    variants = {name: Choice((f"{way}{8 if name in ('intel', 'mobile') else 32}",)) for name in GPUS}
+    return _stored(variants, sliced and buffers)
 
 
 def attention(rows: Dim, few: str = "") -> Profiles:

@@ -107,7 +107,8 @@ def accesses(kernel: Kernel, storage: dict[str, Storage]) -> dict[str, str]:
     left = MAX_IMAGES - sum(ACCESS[a].image for a in written.values())
     read = dict.fromkeys(kernel.reads, "read buffer")
     for name in sorted(kernel.reads, key=lambda name: name != kernel.most_read):
-        if format := storage[name].format:
+        if storage[name].texture:
+            format = storage[name].format
             sampled = "read texture u32" if format == "rgba32uint" else "read texture f32"
             read[name] = f"read image {format}" if left > 0 else sampled
             left -= 1
@@ -132,7 +133,10 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
     type = f"vec4{scalar[0]}" if vec4 else scalar
     index = wgsl.sum_of(wgsl.size(place.offset // 4 if vec4 else place.offset) if place.offset != 0 else "0u", "i")
     space, declared = _declared(access)
-    if storage.texture is None:
+    if storage.texture is None and storage.format == "rgba16float":
+        declared, pair = "array<vec2u>", f"{name}[{index}]"
+        load, store = f"vec4f(unpack2x16float({pair}.x), unpack2x16float({pair}.y))", ""
+    elif storage.texture is None:
         declared = f"array<{type}>"
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"
     else:

@@ -18,6 +18,7 @@ LARGER_INVOCATIONS = LARGER_LIMITS["max-compute-invocations-per-workgroup"]
 LARGER_WORKGROUP_MEMORY = LARGER_LIMITS["max-compute-workgroup-storage-size"]
 TEXTURE_HEIGHT = DEFAULT_LIMITS["max-texture-dimension-2d"]
 TEXTURE_WIDTH = 2048  # texels; a power of two, because kernels divide by it
+TEXTURE_BYTES = 16 * TEXTURE_WIDTH  # of a row
 TEXTURE_ROW = OFFSET  # bytes; WebGPU copies texture rows to a buffer in multiples of it
 GRID_ROW = 32_768  # workgroups in a row of a grid with several rows
 MAX_TRIPS = 65_535  # loop iterations per invocation; software adapters stop silently after that many

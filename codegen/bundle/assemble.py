@@ -154,9 +154,9 @@ class _Assembly:
         return {k.variant: tuple(map(code, k.chain)) for k in (dispatch.kernel, *dispatch.kernel.others)}
 
     def _variant_storage(self, kernel: Kernel, name: str, root: Root) -> Storage:
-        """Return how a variant's operand is stored. Its own operands are buffers."""
+        """Return how a variant's operand is stored. A texture that it reads as a buffer keeps its texels' format."""
         storage = self._storage(root)
-        return replace(storage, texture=None, format="") if name in kernel.buffers else storage
+        return replace(storage, texture=None) if name in kernel.buffers else storage
 
     def _steps(self, program: str, rendered: Mapping[str, Sequence[_Codes]]) -> list[_Pending]:
         graph, dispatches = self._model.graphs[program], self._dispatches[program]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
-from intaglio.codegen import titles, wgsl
+from intaglio.codegen import profiles, titles, wgsl
 from intaglio.codegen.kernel import Kernel, Weight, groups, op, operand, own, per_element, refuse, wgsl_type
 from intaglio.codegen.ops.linear import label, parts, tail_operands
 from intaglio.codegen.weights import kernel_layout_size, stored_rows
+from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, divides
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Resample
@@ -128,15 +130,12 @@ def _embedding(node: Node) -> Kernel:
     vec4 = frozenset({*weights, *tail_operands(node), "out"})
     tail = node.tail.steps if node.tail is not None else ()
     touched = {name: (*ids.shape, kernel_layout_size(w) // stored_rows(w)) for name, w in weights.items()}
-    return Kernel(
-        template,
-        reads,
-        {"out": node.output},
-        grid,
-        (64,),
-        consts,
-        f"{label(template, table)}_{width}",
-        vec4,
-        tail,
-        touched=touched,
+    name = label(template, table)
+    kernel = Kernel(
+        template, reads, {"out": node.output}, grid, (64,), consts, f"{name}_{width}", vec4, tail, touched=touched
     )
+    variants: dict[str, dict[str, Any]] = {
+        "textures": {"consts": {}},
+        "buffers": {"consts": {}, "buffers": frozenset(weights)},
+    }
+    return kernel.with_variants(f"{name} {dims.product(ids.shape)}x{rows}x{width}", variants, profiles.lookups())

@@ -7,7 +7,7 @@ from typing import Any
 from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
-from intaglio.codegen.target import MAX_BINDING, MAX_TRIPS
+from intaglio.codegen.target import MAX_BINDING, MAX_BINDINGS, MAX_TRIPS, TEXTURE_BYTES
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, fixed, high
 from intaglio.compiler.ir.expression import Expression
@@ -69,9 +69,13 @@ def _head_dim(layer: Linear[Value]) -> int:
 
 
 def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
-    """Return ranges of a matrix's rows that each fit a binding. They begin at multiples of `whole`, a multiple of 8."""
+    """Return ranges of a matrix's rows that each fit a binding, in whole rows of a texture.
+
+    They begin at multiples of `whole`, a multiple of 8.
+    """
     width = fixed(weight.shape[1])
-    each = MAX_BINDING * 8 // (FORMATS[Weight(weight).format].bits * (width + -width % 4)) // whole * whole
+    row = FORMATS[Weight(weight).format].bits * (width + -width % 4)  # bits
+    each = (MAX_BINDING - TEXTURE_BYTES) * 8 // row // whole * whole
     return [(start, min(start + each, rows)) for start in range(0, rows, each)]
 
 
@@ -106,7 +110,8 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
     variants |= {"reduce8": variant(8, least, 8), "reduce32": variant(2, least, 32)}
     if not rotated or consts["half"] % 2 == 0:
-        variants |= {name: _sliced(consts, rows, slices, template if norm else "") for name, slices in _SLICES.items()}
+        sliced = {name: _sliced(consts, rows, slices, template if norm else "") for name, slices in _SLICES.items()}
+        variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
     if consts["shared"]:
         variants |= {
             f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
@@ -123,7 +128,9 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=2 * width * rows * pair,
     )
     problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.with_variants(problem, variants, profiles.vector_products("slices32" in variants))
+    return kernel.with_variants(
+        problem, variants, profiles.vector_products("slices32" in variants, "slices32_buffers" in variants)
+    )
 
 
 def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") -> dict[str, Any]:
@@ -140,6 +147,16 @@ def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") 
         "workgroup": (8, slices),
         "consts": sizes,
     }
+
+
+def _in_buffers(
+    variants: dict[str, dict[str, Any]], reads: dict[str, Operand], outputs: int
+) -> dict[str, dict[str, Any]]:
+    """Return the same variants, which read weights as buffers; none if these could be too many buffers for a kernel."""
+    if len(reads) + outputs > MAX_BINDINGS:
+        return {}
+    weights = frozenset(name for name in reads if name.startswith("weight"))
+    return {f"{name}_buffers": variant | {"buffers": weights} for name, variant in variants.items()}
 
 
 def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
@@ -180,14 +197,15 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     many = dims.low(rows) >= 32
     tiles = _ROWS if many else {name: _ROWS[name] for name in ("rows8", "rows16", "rows4")}
     variants = {name: variant("matmul", *sizes) for name, sizes in tiles.items()}
-    variants |= {name: variant("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
+    shared = {name: variant("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
     if Weight(weight).format == "f16":
         halves = {"needs": ("shader-f16",)}
         variants |= {
             f"{name}_f16": variant("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
         }
     if not window and not consts["odd"]:
-        variants["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
+        shared["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
+    variants |= shared | _in_buffers(shared, reads, len(node.outputs))
     if consts["shared"]:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     kernel = Kernel(
@@ -201,9 +219,11 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=rows * (2 * width * columns * pair),
     )
     problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
-    return kernel.with_variants(
-        problem, variants, profiles.windowed_products() if window or consts["odd"] else profiles.products(rows, columns)
+    buffers = "tiles64_buffers" in variants
+    suited = (
+        profiles.products(rows, columns, buffers) if "slices32" in variants else profiles.windowed_products(buffers)
     )
+    return kernel.with_variants(problem, variants, suited)
 
 
 def label(template: str, weight: Value) -> str:

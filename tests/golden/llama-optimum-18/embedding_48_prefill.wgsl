@@ -2,6 +2,7 @@
 //
 // prefill, 1 dispatch:
 //   /model/embed_tokens/Gather
+// variant 'textures' for embedding new_tokensx303x48
 // reads table f32[303,48], ids i32[1,new_tokens]
 // writes out f32[1,new_tokens,48]
 // at most 99.3 kB moved, 0 FLOP a dispatch

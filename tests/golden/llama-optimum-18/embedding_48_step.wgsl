@@ -2,6 +2,7 @@
 //
 // step, 1 dispatch:
 //   /model/embed_tokens/Gather
+// variant 'textures' for embedding 1x303x48
 // reads table f32[303,48], ids i32[1,1]
 // writes out f32[1,1,48]
 // at most 388 B moved, 0 FLOP a dispatch

@@ -5,6 +5,7 @@
 //   /model/decoder/embed_tokens/Gather, /model/decoder/Add
 // step, 1 dispatch:
 //   /model/decoder/embed_tokens/Gather, /model/decoder/Add
+// variant 'textures' for embedding 1x364x32
 // reads table f32[364,32], ids i32[1,1], x3 f32[1,1,32]
 // writes out f32[1,1,32]
 // at most 388 B moved, 0 FLOP a dispatch

@@ -3,6 +3,7 @@
 //
 // prefill, 1 dispatch:
 //   /model/decoder/embed_tokens/Gather, /model/decoder/Add
+// variant 'textures' for embedding new_tokensx364x32
 // reads table f32[364,32], ids i32[1,new_tokens], x3 f32[1,new_tokens,32]
 // writes out f32[1,new_tokens,32]
 // at most 24.8 kB moved, 0 FLOP a dispatch
