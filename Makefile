@@ -55,9 +55,8 @@ isa: adapter headers .venv/.benchmark
 adapter: .venv/.$(EXTRA)
 	@sh require.sh '$(ADAPTER)' mesa-vulkan-drivers '$(NO_ADAPTER)'
 
-# Where there are none, the tests that compile for GPUs without one are skipped.
 headers:
-	-@sh require.sh '$(HEADERS)' libvulkan-dev '$(NO_HEADERS)'
+	@sh require.sh '$(HEADERS)' 'gcc libc6-dev libvulkan-dev' '$(NO_HEADERS)'
 
 browser:
 	@sh require.sh '$(BROWSER)' chromium '$(NO_BROWSER)'
