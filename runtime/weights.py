@@ -152,7 +152,8 @@ def _tensors(file: _Pieces, weights: Mapping[str, _Weight]) -> Iterator[tuple[in
                 pass
             continue
         buffer, row = weight.buffer, row_bytes(weight.buffer)
-        if weight.filled + tensor.bytes > buffer.bytes or tensor.width != buffer.each or weight.filled % row:
+        wrong_format = buffer.texture and tensor.width != buffer.each  # a buffer takes any bytes
+        if weight.filled + tensor.bytes > buffer.bytes or wrong_format or weight.filled % row:
             raise ValueError(f"tensor {tensor.name!r} does not fit the {buffer.bytes} bytes that the plan gives it")
         for chunk in _chunks(file, tensor.bytes, row):
             yield weight.index, weight.filled, chunk
