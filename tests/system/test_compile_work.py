@@ -15,7 +15,7 @@ import intaglio
 from benchmarks import random_llama
 from intaglio.codegen import render
 from intaglio.compiler.ir.graph import Graph
-from intaglio.compiler.passes import fuse_attention
+from intaglio.compiler.passes import mask
 from intaglio.compiler.semantics import evaluate
 
 FEW, MANY = 2, 6
@@ -71,4 +71,4 @@ def test_shaders_are_rendered_once_for_all_layers(counted) -> None:
 
 
 def test_the_mask_of_all_layers_is_compared_once(counted) -> None:
-    assert counted(fuse_attention, "_hides", lambda *arguments: 1) == [1, 1]
+    assert counted(mask, "_attributes", lambda *arguments: 1) == [1, 1]

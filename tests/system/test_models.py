@@ -10,7 +10,6 @@ import pytest
 from parity import assert_equal, onnxruntime_outputs
 
 import intaglio
-from intaglio.compiler.ir.errors import UnsupportedOperator
 
 CLASSIFIER = """
 main (float[N,3,32,32] image) => (float[N,10] probabilities) {
@@ -115,10 +114,11 @@ def test_segmentation_of_a_bound_size(height: int, width: int, tmp_path: Path) -
     check(UNET, tmp_path / "b", [images(1, 2, height, width)], H=height, W=width)
 
 
-def test_sizes_that_no_expression_gives_must_be_bound(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedOperator, match=r"AveragePool .* than H elements .* --bind H="):
-        intaglio.compile(model(UNET), tmp_path / "b")
-    assert not list(tmp_path.iterdir())
+def test_segmentation_of_any_even_size(tmp_path: Path) -> None:
+    """It halves images and doubles them again, so their sizes are even."""
+    bundle = check(UNET, tmp_path / "b", [images(1, 2, *size) for size in ((8, 8), (2, 20), (36, 14))])
+    with pytest.raises(ValueError, match=r"image"):
+        bundle.run(images(1, 2, 9, 8))
 
 
 def test_tagger_of_bound_and_of_many_sequences(tmp_path: Path) -> None:
