@@ -13,6 +13,7 @@ from intaglio.compiler.ir.encoded import EncodedWeight
 from intaglio.compiler.ir.expression import BITWISE, UNARY
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
+from intaglio.compiler.ir.values import Value
 
 _COMPUTE = (
     UNARY - {"Identity"}
@@ -35,19 +36,18 @@ def notes(graph: Graph) -> list[str]:
 
 
 def widened(graphs: Iterable[Graph]) -> list[str]:
-    """Return a line for the weights in few bits that are stored in f32, if there are any."""
-    values = (v for graph in graphs for v in graph.values())
-    names = list(dict.fromkeys(v.name for v in values if isinstance(v.const, EncodedWeight) and _few_bits(v.const)))
+    """Return a line for the nodes whose weights in few bits are stored in f32, if there are any."""
+    nodes = (node for graph in graphs for node in graph.nodes)
+    names = list(dict.fromkeys(n.name for n in nodes if any(map(_few_bits, n.reads))))
     if not names:
         return []
     listed = ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)
-    return [
-        f"{len(names)} weights in few bits are stored in f32, because the kernels of their layers read f32: {listed}"
-    ]
+    return [f"weights in few bits are stored in f32, because the kernels of these nodes read f32: {listed}"]
 
 
-def _few_bits(weight: EncodedWeight) -> bool:
-    return weight.codes.dtype.itemsize == 1 and weight.size >= _SMALL
+def _few_bits(value: Value | None) -> bool:
+    weight = value.const if value is not None else None
+    return isinstance(weight, EncodedWeight) and weight.codes.dtype.itemsize == 1 and weight.size >= _SMALL
 
 
 def _computes(node: Node, dtypes: tuple[str, ...]) -> bool:
