@@ -22,7 +22,7 @@ GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
 _TEXTURES = ("mobile",)  # classes that read weights as textures; see storage.py
 _TILE = 128
-_FEW_ROWS = 8  # of x
+FEW_ROWS = 8  # of x
 FEW_QUERIES = 32  # of a tile of attention
 _WORKGROUPS = 64  # that keep a GPU busy, with tiles that are large enough to hide latency themselves
 
@@ -51,8 +51,8 @@ def products(rows: Dim, columns: int, buffers: bool) -> Profiles:
     one. buffers: whether the product has variants that read weights as buffers.
     """
     enough = max(_TILE // 2, _WORKGROUPS * _TILE * _TILE // columns)
-    large = choice(rows, "slices32", (_FEW_ROWS, "tiles64"), (enough, "tiles128"))
-    small = choice(rows, "slices32", (_FEW_ROWS, "tiles64"))
+    large = choice(rows, "slices32", (FEW_ROWS, "tiles64"), (enough, "tiles128"))
+    small = choice(rows, "slices32", (FEW_ROWS, "tiles64"))
     return _stored({name: large if name in _BIG_TILES else small for name in GPUS}, buffers)
 
 

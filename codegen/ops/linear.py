@@ -203,7 +203,7 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         variants |= {
             f"{name}_f16": variant("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
         }
-    if not window and not consts["odd"]:
+    if not window and not consts["odd"] and dims.low(rows) <= profiles.FEW_ROWS:
         shared["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
     variants |= shared | _in_buffers(shared, reads, len(node.outputs))
     if consts["shared"]:
@@ -221,7 +221,7 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
     buffers = "tiles64_buffers" in variants
     suited = (
-        profiles.products(rows, columns, buffers) if "slices32" in variants else profiles.windowed_products(buffers)
+        profiles.windowed_products(buffers) if window or consts["odd"] else profiles.products(rows, columns, buffers)
     )
     return kernel.with_variants(problem, variants, suited)
 

@@ -23,7 +23,8 @@ from intaglio.runtime.progress import Progress
 from intaglio.runtime.session import Session
 from intaglio.runtime.tuning import Measurements, adapter
 
-_ROUNDS = 5
+_ROUNDS = 5  # for the variants that took up to _FAR times as long as the best of their problem in one round
+_FAR = 4
 _FINAL_ROUNDS = 25  # for the variants that may be the best of their problem
 _CLOSE = 1.4  # those that took up to this many times as long as the best one in the first rounds
 _TOLERANCE = 1e-3  # the error of a variant, relative to the largest number that the first variant computes
@@ -72,13 +73,16 @@ def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progre
 
 def _times(timer: Clock, works: Sequence[Work], listed: Sequence[tuple[str, str, Step]]) -> list[float]:
     """Return the seconds of each of these steps. Those close to the best of their problem are measured more often."""
-    times = measure.median(partial(timer.times, works), _ROUNDS)
-    best: dict[str, float] = {}
-    for (problem, *_), seconds in zip(listed, times, strict=True):
-        best[problem] = min(seconds, best.get(problem, math.inf))
-    close = [i for i, (problem, *_) in enumerate(listed) if times[i] <= _CLOSE * best[problem]]
-    again = measure.median(partial(timer.times, [works[i] for i in close]), _FINAL_ROUNDS)
-    return [dict(zip(close, again, strict=True)).get(i, seconds) for i, seconds in enumerate(times)]
+    times = list(timer.times(works))
+    for factor, rounds in ((_FAR, _ROUNDS), (_CLOSE, _FINAL_ROUNDS)):
+        best: dict[str, float] = {}
+        for (problem, *_), seconds in zip(listed, times, strict=True):
+            best[problem] = min(seconds, best.get(problem, math.inf))
+        close = [i for i, (problem, *_) in enumerate(listed) if times[i] <= factor * best[problem]]
+        again = measure.median(partial(timer.times, [works[i] for i in close]), rounds)
+        for i, seconds in zip(close, again, strict=True):
+            times[i] = seconds
+    return times
 
 
 def _trial(program: str) -> str:
