@@ -1,10 +1,10 @@
 """Which variant suits which class of adapters, where nobody measured.
 
-A processor has the variants that kernels have by default, because those are the fastest on software adapters, so it has
-no profile.
-A GPU hides the latency of memory with many invocations: it wants workgroups of whole warps, few registers each, and
+A processor has no profile: kernels have by default the variants that are the fastest on software adapters.
+
+A GPU hides the latency of memory with many invocations. It needs workgroups of whole warps, few registers each, and
 neighbouring invocations that read neighbouring words. The sizes at which one variant follows another are estimates from
-the number of multiprocessors; `intaglio tune` replaces them with measurements.
+the number of multiprocessors. `intaglio tune` replaces them with measurements.
 
 No profile has a variant that needs a tier, such as subgroups of 8 lanes, because a class does not promise one.
 """

@@ -22,7 +22,7 @@ from benchmarks.models import MATVEC, ROOT, Models, export, prepare
 ENGINES = "intaglio", "onnxruntime-webgpu"
 SQUARE, SMALL = 4096, 512  # rows of square matrices; the small one is for a smoke test
 LARGE = 1024  # elements of the weights that are replaced
-CONTEXT = 8192  # tokens: as many as SmolLM2 takes
+CONTEXT = 8192  # tokens, up to which SmolLM2 works
 _LLAMA = random_llama.NARROW | {"max_position_embeddings": 16384, "vocab_size": 32_000, "tie_word_embeddings": True}
 _1B = {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "num_key_value_heads": 8}
 _8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Number:
-    """An integer; None stands for a number with a fraction, which is no index."""
+    """An integer; None stands for a number with a fraction, which is not an index."""
 
     value: int | None
 

@@ -12,7 +12,7 @@ from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, fixed, high
 from intaglio.compiler.ir.expression import Expression
 from intaglio.compiler.ir.nodes import Node
-from intaglio.compiler.ir.operators import Linear
+from intaglio.compiler.ir.operators import Linear, Window
 from intaglio.compiler.ir.values import Value
 
 # rows and groups of 4 columns that an invocation computes, and invocations of a workgroup along columns and rows
@@ -167,47 +167,10 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     pair = len(consts["weights"])
     consts |= {"k4": width // 4, "rows": wgsl.size(rows)}
     if window:
-        channels = width // window.kernel
-        consts |= {
-            "stride": window.stride,
-            "pad": window.pad,
-            "x_size4": wgsl.size(x.shape[-2] * channels // 4),
-            "row_step4": window.stride * channels // 4,
-            "pad4": window.pad * channels // 4,
-        }
+        consts |= _of_window(window, x.shape[-2], width // window.kernel)
     name = label(("conv1d" if window else "matmul") + consts["packing"], weight)
-
-    def variant(
-        product: str, tile: tuple[int, int], lanes: tuple[int, int], tile_type: str = "vec4f"
-    ) -> dict[str, Any]:
-        """Return a variant. An invocation computes a `tile` of rows and of groups of 4 columns.
-
-        lanes: invocations of a workgroup along columns and rows. tile_type: the type of weights in workgroup memory.
-        """
-        (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
-        tile_groups = max(1, tile_groups // pair)
-        sizes = {"tile_rows": tile_rows, "product": product, "tile_type": tile_type}
-        return {
-            "template": "conv1d" if window else f"{product}{consts['packing']}",
-            "grid": (groups(columns, per=4 * along * tile_groups), groups(rows, per=tile_rows * lanes_rows)),
-            "workgroup": lanes,
-            "consts": _tiles(consts["weights"], tile_groups, along) | sizes,
-        }
-
     many = dims.low(rows) >= 32
-    tiles = _ROWS if many else {name: _ROWS[name] for name in ("rows8", "rows16", "rows4")}
-    variants = {name: variant("matmul", *sizes) for name, sizes in tiles.items()}
-    shared = {name: variant("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
-    if Weight(weight).format == "f16":
-        halves = {"needs": ("shader-f16",)}
-        variants |= {
-            f"{name}_f16": variant("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
-        }
-    if not window and not consts["odd"] and dims.low(rows) <= profiles.FEW_ROWS:
-        shared["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
-    variants |= shared | _in_buffers(shared, reads, len(node.outputs))
-    if consts["shared"]:
-        variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
+    variants = _matmul_variants(consts, reads, rows, len(node.outputs), window is not None)
     kernel = Kernel(
         "matmul",
         reads,
@@ -224,6 +187,57 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         profiles.windowed_products(buffers) if window or consts["odd"] else profiles.products(rows, columns, buffers)
     )
     return kernel.with_variants(problem, variants, suited)
+
+
+def _of_window(window: Window, length: Dim, channels: Dim) -> dict[str, Any]:
+    """Return the parameters of a convolution of `length` rows of `channels`, in vec4s where names end in 4."""
+    return {
+        "stride": window.stride,
+        "pad": window.pad,
+        "x_size4": wgsl.size(length * channels // 4),
+        "row_step4": window.stride * channels // 4,
+        "pad4": window.pad * channels // 4,
+    }
+
+
+def _matmul_variants(
+    consts: dict[str, Any], reads: dict[str, Operand], rows: Dim, outputs: int, windowed: bool
+) -> dict[str, dict[str, Any]]:
+    """Return the variants of a product of many rows, the one for software adapters first."""
+    columns, pair = consts["columns"], len(consts["weights"])
+    many = dims.low(rows) >= 32
+
+    def variant(
+        product: str, tile: tuple[int, int], lanes: tuple[int, int], tile_type: str = "vec4f"
+    ) -> dict[str, Any]:
+        """Return a variant. An invocation computes a `tile` of rows and of groups of 4 columns.
+
+        lanes: invocations of a workgroup along columns and rows. tile_type: the type of weights in workgroup memory.
+        """
+        (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
+        tile_groups = max(1, tile_groups // pair)
+        sizes = {"tile_rows": tile_rows, "product": product, "tile_type": tile_type}
+        return {
+            "template": "conv1d" if windowed else f"{product}{consts['packing']}",
+            "grid": (groups(columns, per=4 * along * tile_groups), groups(rows, per=tile_rows * lanes_rows)),
+            "workgroup": lanes,
+            "consts": _tiles(consts["weights"], tile_groups, along) | sizes,
+        }
+
+    tiles = _ROWS if many else {name: _ROWS[name] for name in ("rows8", "rows16", "rows4")}
+    variants = {name: variant("matmul", *sizes) for name, sizes in tiles.items()}
+    shared = {name: variant("matmul_tiles", tile, (16, 16)) for name, tile in _TILES.items()}
+    if isinstance(weight := reads["weight"], Weight) and weight.format == "f16":
+        halves = {"needs": ("shader-f16",)}
+        variants |= {
+            f"{name}_f16": variant("matmul_tiles", tile, (16, 16), "vec4h") | halves for name, tile in _TILES.items()
+        }
+    if not windowed and not consts["odd"] and dims.low(rows) <= profiles.FEW_ROWS:
+        shared["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
+    variants |= shared | _in_buffers(shared, reads, outputs)
+    if consts["shared"]:
+        variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
+    return variants
 
 
 def label(template: str, weight: Value) -> str:
