@@ -201,6 +201,10 @@ class _Decoded:
         self.runs += [(program, dict(run), dict(self.written)) for run in runs]
         return np.full(1 if read is None else read[2], self._says)
 
+    def launch(self, program: str, runs: Sequence[Mapping[str, int]], read: Any) -> SimpleNamespace:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
+
 
 def prefixes() -> Iterator[Case]:
     """Each prompt after a text of which `held` is in the caches."""

@@ -93,6 +93,10 @@ class Script:
         assert name == "tokens"
         return self.tokens[first : first + count].copy()
 
+    def launch(self, program: str, runs: list[dict[str, int]], read: tuple[str, int, int]) -> Any:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
+
     def _mel(self, symbols: dict[str, int]) -> None:
         self.values["input_features"] = np.ones((1, BANDS, FRAMES), np.float32)
 
