@@ -64,7 +64,7 @@ class BundleSession:
     ) -> Transcript:
         """Transcribe a recording: a WAV or FLAC file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
 
-        options: language, task, timestamps; see `Options` of a transcription.
+        options: language, task, timestamps, vad, vad_parameters; see `Options` of a transcription.
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
         self.contents.expect("whisper", "Whisper", "transcribe")
