@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from intaglio.runtime.session import Session
     from intaglio.runtime.tasks.embed import Encoder
     from intaglio.runtime.tasks.generate import Completion, Generator, Stream
-    from intaglio.runtime.tasks.whisper import Transcriber, Transcript
+    from intaglio.runtime.tasks.whisper.transcriber import Transcriber
+    from intaglio.runtime.tasks.whisper.transcript import Transcript
 
 
 class BundleSession:
@@ -59,24 +60,20 @@ class BundleSession:
         self,
         audio: str | Path | BinaryIO | np.ndarray,
         rate: float | None = None,
-        *,
-        language: str | None = None,
-        task: str | None = None,
-        timestamps: bool | None = None,
+        **options: Any,
     ) -> Transcript:
         """Transcribe a recording: a WAV or FLAC file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
 
-        language: a code such as "en", or "auto": detected. None: what the export sets, or else "auto".
-        task: "transcribe", or "translate" into English. None: what the export sets, or else "transcribe".
-        timestamps: segments with the model's own times; None: for recordings longer than one window (30 s).
+        options: language, task, timestamps; see `Options` of a transcription.
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
         self.contents.expect("whisper", "Whisper", "transcribe")
         from intaglio.runtime.tasks import audio as sound
-        from intaglio.runtime.tasks.whisper import Settings
+        from intaglio.runtime.tasks.whisper.options import Options
+        from intaglio.runtime.tasks.whisper.settings import Settings
 
-        settings = Settings.parse(self.contents.generation)
-        settings.choices(language, task)
+        checked, settings = Options(**options), Settings.parse(self.contents.generation)
+        settings.choices(checked.language, checked.task)
         if isinstance(audio, np.ndarray | list | tuple):
             if rate is None:
                 raise ValueError("samples need their rate in Hz: transcribe(samples, rate=16000)")
@@ -88,7 +85,7 @@ class BundleSession:
         samples = sound.mono(samples, rate, settings.rate)
         transcriber = self._transcriber
         with self.replays.lock:
-            return transcriber.transcribe(samples, language, task, timestamps, self._progress)
+            return transcriber.transcribe(samples, checked, self._progress)
 
     @overload
     def generate(
@@ -196,7 +193,7 @@ class BundleSession:
     @lazy
     def _transcriber(self) -> Transcriber:
         from intaglio.runtime.tasks.tokenizer import Tokenizer
-        from intaglio.runtime.tasks.whisper import Transcriber
+        from intaglio.runtime.tasks.whisper.transcriber import Transcriber
 
         contents = self.contents
         tokenizer = Tokenizer(files.verify_file(contents.folder, contents.plan, "tokenizer.json"))
