@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import sys
@@ -31,10 +30,10 @@ def opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Recording]:
     with ExitStack() as files:
         file, name = _binary(source, files)
         if not file.seekable():
-            file = _copied(file, files)
+            file = files.enter_context(_copied(file))
         try:
             recording: Recording = SoundFile(file, name)
-        except soundfile.LibsndfileError:
+        except (soundfile.LibsndfileError, TypeError):  # TypeError: the name ends in .raw
             recording = files.enter_context(media.opened(file, name))
         yield recording
 
@@ -55,8 +54,9 @@ def _binary(source: str | os.PathLike[str] | BinaryIO, files: ExitStack) -> tupl
         raise AudioError(f"{path} cannot be opened: {error.strerror}") from error
 
 
-def _copied(file: BinaryIO, files: ExitStack) -> BinaryIO:
-    copy = files.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))
-    shutil.copyfileobj(file, copy)
-    copy.seek(0)
-    return cast(BinaryIO, copy)
+@contextmanager
+def _copied(file: BinaryIO) -> Iterator[BinaryIO]:
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
+        shutil.copyfileobj(file, copy)
+        copy.seek(0)
+        yield cast(BinaryIO, copy)

@@ -46,7 +46,7 @@ def opened(file: BinaryIO, name: str) -> AbstractContextManager[Recording]:
 
 
 def _foreign(name: str) -> AudioError:
-    return AudioError(f"{name} is not a recording: expected {READ}, or with {INSTALL} {MEDIA}")
+    return AudioError(f"{name} is not a recording: expected {READ}; for {MEDIA}: {INSTALL}")
 
 
 @contextmanager
@@ -73,7 +73,9 @@ class _Media:
         if not container.streams.audio:
             raise AudioError(f"{name} contains no sound, only {_content(container)}")
         self._stream = container.streams.audio[0]
-        self.rate, self.channels = self._stream.codec_context.sample_rate, self._stream.codec_context.channels
+        codec = self._stream.codec_context
+        self.rate: float = codec.sample_rate
+        self.channels: int = codec.channels
         if not self.rate or not self.channels:
             raise AudioError(f"{name} does not say its rate and its channels; convert it with ffmpeg")
 
@@ -115,7 +117,9 @@ def _content(container: InputContainer) -> str:
 def _by_ffmpeg(program: str, file: BinaryIO, name: str) -> Iterator[Recording]:
     """Let ffmpeg write a WAV at 16 kHz with all channels, into a file without a name that is read like any other."""
     with ExitStack() as files:
-        path = file.name if isinstance(file.name, str) and os.path.isfile(file.name) else _copy(files, file)
+        path = getattr(file, "name", None)
+        if not isinstance(path, str) or not os.path.isfile(path):
+            path = files.enter_context(_copied(file))
         output = files.enter_context(tempfile.TemporaryFile())
         command = [program, "-nostdin", "-v", "error", "-format_whitelist", _CONTAINERS, "-i", f"file:{path}"]
         command += ["-vn", "-sn", "-dn", "-ar", str(_FFMPEG_RATE), "-c:a", "pcm_f32le", "-f", "wav", "-"]
@@ -127,9 +131,11 @@ def _by_ffmpeg(program: str, file: BinaryIO, name: str) -> Iterator[Recording]:
         yield SoundFile(cast(BinaryIO, output), name)
 
 
-def _copy(files: ExitStack, file: BinaryIO) -> str:
-    copy = files.enter_context(tempfile.NamedTemporaryFile())
-    file.seek(0)
-    shutil.copyfileobj(file, copy)
-    copy.flush()
-    return copy.name
+@contextmanager
+def _copied(file: BinaryIO) -> Iterator[str]:
+    """A copy of a file, by its path."""
+    with tempfile.NamedTemporaryFile() as copy:
+        file.seek(0)
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        yield copy.name

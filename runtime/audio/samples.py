@@ -181,7 +181,7 @@ class _Samples:
             self._blocks.append(block)
             if self.count <= _IN_MEMORY:
                 return
-            self._file = tempfile.TemporaryFile()
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as its map
             block, self._blocks = np.concatenate(self._blocks), []
         block.tofile(self._file)
 

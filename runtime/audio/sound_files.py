@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
@@ -24,12 +23,8 @@ class SoundFile:
         self._name, self.rate, self.channels = name, self._file.samplerate, self._file.channels
 
     def blocks(self, first: int) -> Iterator[np.ndarray]:
-        """See Recording."""
-        if 0 < first <= self._file.frames:
-            with suppress(soundfile.LibsndfileError):  # some formats cannot seek
-                self._file.seek(first)
-                first = 0
-        yield from from_frame(self._decoded(), first)
+        """See Recording. What lies before is decoded too: in some formats libsndfile does not seek to the frame."""
+        return from_frame(self._decoded(), first)
 
     def _decoded(self) -> Iterator[np.ndarray]:
         try:
