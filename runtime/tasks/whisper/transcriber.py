@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from intaglio.runtime.progress import Progress, silent
-from intaglio.runtime.tasks.audio import mono
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.cut import Piece, cut
 from intaglio.runtime.tasks.whisper.options import Options
@@ -42,11 +41,10 @@ class Transcriber:
         self._voice = Voice(session)
 
     def transcribe(self, samples: np.ndarray, options: Options = DEFAULTS, progress: Progress = silent) -> Transcript:
-        """Return the transcript of `samples`, f32[n] at the model's rate (16 kHz).
+        """Return the transcript of `samples`, f32[n] at the model's rate (16 kHz): see runtime/audio.
 
-        Raises AudioError for samples that are not a recording, ValueError for a language or task the model lacks.
+        Raises ValueError for a language or task the model lacks.
         """
-        samples = mono(samples, self.settings.rate, self.settings.rate)
         if not options.vad:
             return self._transcribe(samples, options, progress)
         excerpt = self._voice.excerpt(samples, options.speech, progress)
