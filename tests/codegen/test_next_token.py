@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity import Build, compiled, opened
+from parity import Build, compiled, every_variant
 
 import tint
 from intaglio.compiler.ir.dims import Symbol, dim
@@ -19,7 +19,8 @@ from intaglio.runtime.session import Session
 
 CONTEXT = 64
 P, SEED = dim(Symbol("past", 0, CONTEXT - 1)), dim(Symbol("seed", 0, (1 << 31) - 1))
-SIZES = [1, 3, 4, 255, 1000, 8191, 8192, 8193, 20_002, 262_144]
+DRAWN = dim(Symbol("drawn", 0, 1))
+SIZES = [1, 3, 4, 255, 1000, 8191, 8192, 8193, 20_002, 152_064, 262_144]
 
 
 def build(vocabulary: int, folder: Path) -> Path:
@@ -28,33 +29,42 @@ def build(vocabulary: int, folder: Path) -> Path:
     logits = b.input("logits", 1, 1, vocabulary)
     sampling, tokens = b.state("sampling", 5), b.state("tokens", 1, CONTEXT + 1, 1, dtype="i32")
     made = b.graph.value("token", tokens.type)
-    b.graph.add(Node.of(SampleToken(logits, sampling, tokens, at=P + 1, seed=SEED), (made,), ("sampling",)))
+    b.graph.add(
+        Node.of(SampleToken(logits, sampling, tokens, at=P + 1, seed=SEED, drawn=DRAWN), (made,), ("sampling",))
+    )
     return compiled(b.output(), folder)
 
 
 @cache
-def sampler(vocabulary: int) -> Session:
+def samplers(vocabulary: int) -> list[Session]:
+    """One for each variant of the choice."""
     with tempfile.TemporaryDirectory() as folder:
-        return opened(build(vocabulary, Path(folder, "bundle")))
+        _, *sessions = every_variant(build(vocabulary, Path(folder, "bundle")))
+    assert len(sessions) == 2
+    return sessions
 
 
 def choose(logits: np.ndarray, sampling: tuple[float, ...] = (), seed: int = 0, past: tuple[int, ...] = (0,)) -> int:
-    """The token after `past`. sampling: temperature, top_k, top_p, min_p, repetition_penalty."""
-    session = sampler(len(logits))
-    session.write("logits", logits)
-    session.write("sampling", np.resize([*sampling, *[0] * 5], 5).astype(np.float32))
-    session.write("tokens", np.array(past))
-    return int(session.submit("main", {"past": len(past) - 1, "seed": seed}, ("tokens", len(past), 1))[0])
+    """The token after `past`, in every variant. sampling: temperature, top_k, top_p, min_p, repetition_penalty."""
+    tokens = []
+    for session in samplers(len(logits)):
+        session.write("logits", logits)
+        session.write("sampling", np.resize([*sampling, *[0] * 5], 5).astype(np.float32))
+        session.write("tokens", np.array(past))
+        tokens += session.submit("main", {"past": len(past) - 1, "seed": seed}, ("tokens", len(past), 1)).tolist()
+    assert len(set(tokens)) == 1
+    return tokens[0]
 
 
 def draw(logits: np.ndarray, sampling: tuple[float, ...], count: int, seed: int = 0) -> list[int]:
-    """Tokens drawn from the same logits, sixteen positions for each seed."""
+    """Tokens drawn from the same logits in every variant, sixteen positions for each seed."""
     choose(logits, sampling)
-    session, drawn = sampler(len(logits)), []
-    for i in range(-(-count // 16)):
-        runs = [{"past": p, "seed": seed + i} for p in range(16)]
-        drawn += session.replay("main", runs, ("tokens", 1, 16)).tolist()
-    return drawn[:count]
+    drawn: list[list[int]] = []
+    for session in samplers(len(logits)):
+        runs = [[{"past": p, "seed": seed + i} for p in range(16)] for i in range(-(-count // 16))]
+        drawn.append([t for of in runs for t in session.replay("main", of, ("tokens", 1, 16)).tolist()])
+    assert drawn[0] == drawn[1]
+    return drawn[0][:count]
 
 
 def probabilities(
@@ -151,7 +161,8 @@ def test_repetition(vocabulary: int, penalty: float) -> None:
     for i in range(20):
         logits = normal(vocabulary, i, 1) - (i % 3)
         past = tuple(random.choice(np.argsort(-logits)[:30], int(random.integers(1, CONTEXT))).tolist())
-        sampler(vocabulary).write("tokens", np.argsort(-logits)[:CONTEXT])
+        for session in samplers(vocabulary):
+            session.write("tokens", np.argsort(-logits)[:CONTEXT])
         expected = probabilities(logits, 1, penalty=penalty, past=past).argmax()
         assert choose(logits, (0, 0, 0, 0, penalty), past=past) == expected
 
@@ -269,5 +280,5 @@ def test_the_text_before_does_not_matter_to_the_draw() -> None:
 
 @pytest.mark.parametrize("vocabulary", [1000, 20_002])
 def test_the_shaders_pass_tint(vocabulary: int, tmp_path: Path) -> None:
-    shaders = list((build(vocabulary, tmp_path / "bundle") / "kernels").iterdir())
-    assert len(shaders) == 2 and not any(tint.check(shaders).values())
+    shaders = list((build(vocabulary, tmp_path / "bundle") / "kernels").rglob("*.wgsl"))
+    assert len(shaders) == 5 and not any(tint.check(shaders).values())
