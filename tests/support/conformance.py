@@ -27,10 +27,13 @@ from intaglio.runtime.plan import Plan
 from intaglio.runtime.sizes import Rule, evaluate_size, workgroups
 from intaglio.runtime.tasks.chat_template import ChatTemplate
 from intaglio.runtime.tasks.decode import Decoder, Request
-from intaglio.runtime.tasks.options import Options
+from intaglio.runtime.tasks.options import Options as Sampling
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
-from intaglio.runtime.tasks.whisper import Settings, Transcriber, cut
+from intaglio.runtime.tasks.whisper.cut import cut
+from intaglio.runtime.tasks.whisper.options import Options
+from intaglio.runtime.tasks.whisper.settings import Settings
+from intaglio.runtime.tasks.whisper.transcriber import Transcriber
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "tests" / "conformance.json"
@@ -174,7 +177,7 @@ def sampling() -> Iterator[Case]:
         {"repetition_penalty": 1.5},
     ]
     for options in cases:
-        yield {"options": options, "numbers": Options(**options).sampling.tolist()}
+        yield {"options": options, "numbers": Sampling(**options).sampling.tolist()}
 
 
 class _Decoded:
@@ -260,7 +263,7 @@ def _transcribed(count: int, settings: dict[str, Any], **options: Any) -> _Liste
     samples = np.arange(1, count + 1, dtype=np.float32) / count
     fake: Any = session
     tokenizer = _tokenizer(f"{FIXTURES}/whisper-merged-18/tokenizer.json")
-    Transcriber(fake, settings, tokenizer).transcribe(samples, **options)
+    Transcriber(fake, settings, tokenizer).transcribe(samples, Options(**options))
     return session
 
 
