@@ -65,10 +65,15 @@ class Options:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     @property
+    def draws(self) -> bool:
+        """Return whether tokens are drawn, instead of the best ones taken."""
+        return self.temperature >= COLDEST
+
+    @property
     def sampling(self) -> np.ndarray:
         """Return the content of the state `sampling`, f32[5]."""
         values = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
-        if self.temperature < COLDEST:
+        if not self.draws:
             values["temperature"] = 0
         return np.array([*values.values()], np.float32)
 

@@ -73,7 +73,7 @@ class Model:
         shapes = {"tokens": ("i32", CONTEXT + 1, 1), "sampling": ("f32",), "logits": ("f32", 1, VOCABULARY)}
         sizes = {"tokens": (1, CONTEXT + 1, 1), "sampling": (5,), "logits": (1, 1, VOCABULARY)}
         buffers = [Buffer("state", 16, name, shapes[name][0], sizes[name]) for name in shapes]
-        symbols = {"past": (0, CONTEXT - 1), "new_tokens": (1, CHUNK), "seed": (0, 2**31 - 1)}
+        symbols = {"past": (0, CONTEXT - 1), "new_tokens": (1, CHUNK), "seed": (0, 2**31 - 1), "drawn": (0, 1)}
         self.plan = SimpleNamespace(programs=dict.fromkeys(("prefill", "step")), symbols=symbols, buffers=buffers)
         self.tokens = np.full(CONTEXT + 1, -1)
         self.keys = np.full(CONTEXT, -1)
@@ -102,6 +102,7 @@ class Model:
         first, rows = runs[0]["past"], len(runs) if program == "step" else runs[0]["new_tokens"]
         self.calls.append((program, first, rows))
         for symbols in runs:
+            assert symbols.get("drawn", 0) == (self.sampling[0] > 0)
             assert all(low <= symbols.get(k, low) <= high for k, (low, high) in self.plan.symbols.items())
             at, new = symbols["past"], symbols.get("new_tokens", 1)
             self.keys[at : at + new] = self.tokens[at : at + new]
