@@ -24,7 +24,12 @@ SUMMARY = "run a bundle: on a recording, a prompt, a conversation, texts, or ten
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--audio", metavar="FILE", help="a WAV or FLAC recording to transcribe")
+    source.add_argument(
+        "--audio",
+        metavar="FILE",
+        help="a recording to transcribe: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, MP4, WebM and others "
+        "with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
+    )
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
         "--chat", action="store_true", default=None, help="chat interactively, one message per line; Ctrl-D quits"

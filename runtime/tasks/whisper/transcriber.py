@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from intaglio.runtime.progress import Progress, silent
-from intaglio.runtime.tasks.audio import mono
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.cut import Piece, cut
 from intaglio.runtime.tasks.whisper.options import Options
@@ -39,13 +38,13 @@ class Transcriber:
         self._programs = Programs(session, self.settings)
 
     def transcribe(self, samples: np.ndarray, options: Options = DEFAULTS, progress: Progress = silent) -> Transcript:
-        """Return the transcript of `samples`, f32[n] at the model's rate (16 kHz).
+        """Return the transcript of `samples`, f32[n] at the model's rate (16 kHz): see runtime/audio.
 
-        Raises AudioError for samples that are not a recording, ValueError for a language or task the model lacks.
+        Raises ValueError for a language or task the model lacks.
         """
         s = self.settings
         language, task = s.choices(options.language, options.task)
-        sound = Sound(mono(samples, s.rate, s.rate), s)
+        sound = Sound(samples, s)
         timed = sound.frames > s.frames if options.timestamps is None else options.timestamps
         self._programs.measure(sound)
         segments: list[Segment] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,10 @@ class Segment:
     text: str
     tokens: list[int]
 
+    def later(self, seconds: float) -> Segment:
+        """Return the segment with its times after a part of the recording that was left out."""
+        return replace(self, start=self.start + seconds, end=self.end + seconds)
+
 
 @dataclass(frozen=True)
 class Transcript:
@@ -23,3 +27,7 @@ class Transcript:
     segments: list[Segment]
     language: str
     tokens: list[int]
+
+    def later(self, seconds: float) -> Transcript:
+        """Return the transcript with its times after a part of the recording that was left out."""
+        return replace(self, segments=[segment.later(seconds) for segment in self.segments]) if seconds else self

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
 import whisper_script
 from whisper_script import (
@@ -29,7 +28,6 @@ from whisper_script import (
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.tasks import decode
 from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
-from intaglio.runtime.tasks.audio import AudioError
 from intaglio.runtime.tasks.whisper import programs
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.transcriber import Transcriber
@@ -177,11 +175,6 @@ def test_what_the_model_does_not_know(tokenizer, settings, options, message):
     with pytest.raises(ValueError, match=message):
         Transcriber(script, settings, tokenizer).transcribe(sound(1), Options(**options))
     assert not script.calls
-
-
-def test_an_empty_recording(tokenizer):
-    with pytest.raises(AudioError, match="no samples"):
-        Transcriber(Script([]), SETTINGS, tokenizer).transcribe(np.zeros(0, np.float32))
 
 
 @pytest.mark.parametrize(
