@@ -61,6 +61,8 @@ def at(seconds: float) -> int:
 class Script:
     """A session whose model says what the script says: tokens for each window, and one likeliest language."""
 
+    device = None  # the best adapter, for the detector of speech
+
     def __init__(self, windows: Sequence[Sequence[int]], language: int = EN) -> None:
         names = ("mel", "encode", "detect", "prefill", "step")
         self.plan = SimpleNamespace(programs=dict.fromkeys(names), symbols={"past": (0, 63), "new_tokens": (1, 64)})
@@ -93,6 +95,10 @@ class Script:
         name, first, count = read
         assert name == "tokens"
         return self.tokens[first : first + count].copy()
+
+    def launch(self, program: str, runs: list[dict[str, int]], read: tuple[str, int, int]) -> Any:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
 
     def _mel(self, symbols: dict[str, int]) -> None:
         self.values["input_features"] = np.ones((1, BANDS, FRAMES), np.float32)

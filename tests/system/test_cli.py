@@ -532,7 +532,7 @@ def test_bench(cli, whisper):
     )
     assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
     assert "new_tokens=2" in rows["prefill"] and "past=3" in rows["step"] and rows["encode"].endswith("s")
-    assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 per submit: ")
+    assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 64 per submit: ")
 
 
 def test_bench_at_another_size(cli, whisper):
