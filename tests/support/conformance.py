@@ -242,6 +242,7 @@ def _settings(**change: Any) -> dict[str, Any]:
         "first_timestamp": FIRST,
         "multilingual": bool(change.get("languages", languages)),
         "languages": languages,
+        "names": {code: [code] for code in change.get("languages", languages) or ["en"]},
         "tasks": {"transcribe": 308, "translate": 307},
         "max_length": 64,
         "rate": 16_000,

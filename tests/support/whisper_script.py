@@ -23,6 +23,7 @@ SETTINGS = {
     "first_timestamp": FIRST,
     "multilingual": True,
     "languages": {"de": DE, "en": EN},
+    "names": {"de": ["German"], "en": ["English"]},
     "tasks": {"transcribe": TRANSCRIBE, "translate": TRANSLATE},
     "suppress": [],
     "suppress_first": [],
@@ -35,7 +36,7 @@ SETTINGS = {
     "frames_per_timestamp": 2,
     "silence": -10.0,
 }
-ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "tasks": {}}
+ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["English"]}, "tasks": {}}
 
 
 def tokenizer() -> Tokenizer:

@@ -164,7 +164,9 @@ def test_progress_is_reported(tokenizer):
 @pytest.mark.parametrize(
     "settings, options, message",
     [
-        (SETTINGS, {"language": "xx"}, "'xx'; this model supports 2, such as en, de"),
+        (SETTINGS, {"language": "xx"}, "'xx'; this model supports 2; `intaglio languages BUNDLE` lists them"),
+        (SETTINGS, {"language": "germn"}, r"'germn'; did you mean German \(de\)\?"),
+        (SETTINGS, {"language": "de-facto-german"}, "'de-facto-german'; "),
         (SETTINGS, {"task": "sing"}, "'sing'; expected transcribe or translate"),
         (ENGLISH, {"task": "sing"}, "'sing'; expected"),
         (ENGLISH, {"task": "translate"}, "English-only: it cannot translate"),
@@ -191,6 +193,9 @@ def test_what_the_model_does_not_know(tokenizer, settings, options, message):
         {"silence": "-10"},
         {"languages": []},
         {"languages": {"en": "0"}},
+        {"names": {"en": ["English"]}},
+        {"names": {"en": ["English"], "de": []}},
+        {"names": ["en", "de"]},
         {"tasks": {}},
         {"max_length": 65},
     ],
