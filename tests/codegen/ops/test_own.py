@@ -292,7 +292,8 @@ LAYERS = {
             ("one row", False, partial(rotated_by_layers, 1, 16, 8)),
             ("one row, a norm before", False, partial(rotated_by_layers, 1, 64, 32, norm=True)),
             ("one row, biases", False, partial(rotated_by_layers, 1, 24, 12, bias=True)),
-            ("one row, neighbours", True, partial(rotated_by_layers, 1, 16, 8, interleaved=True)),
+            ("one row, neighbours", False, partial(rotated_by_layers, 1, 16, 8, interleaved=True)),
+            ("one row, neighbours in a part", False, partial(rotated_by_layers, 1, 12, 2, interleaved=True, norm=True)),
             ("one row, part of a head", True, partial(rotated_by_layers, 1, 16, 4)),
             ("one row, halves of odd width", True, partial(rotated_by_layers, 1, 12, 6)),
         )
