@@ -239,10 +239,15 @@ class Generator:
 
     def _chosen(self, prompt: list[int], options: Options) -> Iterator[int]:
         seed = random.randrange(SEEDS) if options.seed is None else int(options.seed)
-        pace = 1 if options.logprobs is not None else options.steps_per_submit
-        limit = options.max_tokens or math.inf
-        symbols = {SEED: seed, DRAWN: int(options.draws)}
-        for tokens in self._decoder.tokens(prompt, Request(symbols, limit, pace, self._sampling(options))):
+        alone = options.logprobs is not None  # the logits of each token are read
+        request = Request(
+            symbols={SEED: seed, DRAWN: int(options.draws)},
+            limit=options.max_tokens or math.inf,
+            pace=1 if alone else options.steps_per_submit,
+            ahead=not alone,
+            prepare=self._sampling(options),
+        )
+        for tokens in self._decoder.tokens(prompt, request):
             yield from tokens
 
     def _logprob(self, token: int, count: int) -> Logprob:

@@ -28,7 +28,7 @@ class Options:
     stop: one text or several; the answer ends before the first.
     ignore_eos: continue after the model's end tokens.
     logprobs: report the log-probability of each token and of this many alternatives; takes one submit per token.
-    steps_per_submit: tokens per submit; None: the number that takes up to a tenth of a second.
+    steps_per_submit: tokens per submit; None: as measured, so that they take up to a tenth of a second.
     """
 
     max_tokens: int | None = None

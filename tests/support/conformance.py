@@ -201,6 +201,10 @@ class _Decoded:
         self.runs += [(program, dict(run), dict(self.written)) for run in runs]
         return np.full(1 if read is None else read[2], self._says)
 
+    def launch(self, program: str, runs: Sequence[Mapping[str, int]], read: Any) -> SimpleNamespace:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
+
 
 def prefixes() -> Iterator[Case]:
     """Each prompt after a text of which `held` is in the caches."""
@@ -238,6 +242,7 @@ def _settings(**change: Any) -> dict[str, Any]:
         "first_timestamp": FIRST,
         "multilingual": bool(change.get("languages", languages)),
         "languages": languages,
+        "names": {code: [code] for code in change.get("languages", languages) or ["en"]},
         "tasks": {"transcribe": 308, "translate": 307},
         "max_length": 64,
         "rate": 16_000,

@@ -7,6 +7,7 @@ whisper/transcribe.py, at temperature 0. Positions in a recording are counted in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from intaglio.runtime.tasks.whisper.programs import Programs
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
+from intaglio.runtime.tasks.whisper.voice import Voice, restored
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
@@ -36,12 +38,22 @@ class Transcriber:
         self.settings = Settings.parse(settings)
         self._tokenizer = tokenizer
         self._programs = Programs(session, self.settings)
+        self._voice = Voice(session)
 
     def transcribe(self, samples: np.ndarray, options: Options = DEFAULTS, progress: Progress = silent) -> Transcript:
         """Return the transcript of `samples`, f32[n] at the model's rate (16 kHz): see runtime/audio.
 
         Raises ValueError for a language or task the model lacks.
         """
+        if not options.vad:
+            return self._transcribe(samples, options, progress)
+        excerpt = self._voice.excerpt(samples, options.speech, progress)
+        if not excerpt.spans:
+            return Transcript("", [], self.settings.choices(options.language, options.task)[0], [])
+        transcript = self._transcribe(excerpt.samples(samples), options, progress)
+        return replace(transcript, segments=restored(transcript.segments, excerpt))
+
+    def _transcribe(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
         s = self.settings
         language, task = s.choices(options.language, options.task)
         sound = Sound(samples, s)
