@@ -22,12 +22,13 @@ SUMMARY = "run a bundle: on a recording, a prompt, a conversation, texts, or ten
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="the folder of a bundle")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--audio",
         metavar="FILE",
-        help="a recording to transcribe: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, MP4, WebM and others "
+        nargs="+",
+        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, MP4, WebM and others "
         "with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
     )
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
