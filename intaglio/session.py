@@ -72,7 +72,7 @@ class BundleSession:
         ffmpeg in those of phones and browsers.
         channel: transcribe this one, from 1 on; None: the average of all. offset, duration: transcribe only this part,
         in seconds; times still count from the begin of the recording.
-        options: language, task, timestamps; see `Options` of a transcription.
+        options: language, task, timestamps, vad, vad_parameters; see `Options` of a transcription.
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
         self.contents.expect("whisper", "Whisper", "transcribe")

@@ -23,6 +23,7 @@ SETTINGS = {
     "first_timestamp": FIRST,
     "multilingual": True,
     "languages": {"de": DE, "en": EN},
+    "names": {"de": ["German"], "en": ["English"]},
     "tasks": {"transcribe": TRANSCRIBE, "translate": TRANSLATE},
     "suppress": [],
     "suppress_first": [],
@@ -35,7 +36,7 @@ SETTINGS = {
     "frames_per_timestamp": 2,
     "silence": -10.0,
 }
-ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "tasks": {}}
+ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["English"]}, "tasks": {}}
 
 
 def tokenizer() -> Tokenizer:
@@ -59,6 +60,8 @@ def at(seconds: float) -> int:
 
 class Script:
     """A session whose model says what the script says: tokens for each window, and one likeliest language."""
+
+    device = None  # the best adapter, for the detector of speech
 
     def __init__(self, windows: Sequence[Sequence[int]], language: int = EN) -> None:
         names = ("mel", "encode", "detect", "prefill", "step")
@@ -92,6 +95,10 @@ class Script:
         name, first, count = read
         assert name == "tokens"
         return self.tokens[first : first + count].copy()
+
+    def launch(self, program: str, runs: list[dict[str, int]], read: tuple[str, int, int]) -> Any:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
 
     def _mel(self, symbols: dict[str, int]) -> None:
         self.values["input_features"] = np.ones((1, BANDS, FRAMES), np.float32)

@@ -21,11 +21,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of a recording, whole and in segments. `tokens`: without special tokens and timestamps."""
+    """The text of a recording, whole and in segments. `tokens`: without special tokens and timestamps.
+
+    language: None if there was nothing to detect it from.
+    """
 
     text: str
     segments: list[Segment]
-    language: str
+    language: str | None
     tokens: list[int]
 
     def later(self, seconds: float) -> Transcript:
