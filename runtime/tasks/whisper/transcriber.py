@@ -17,6 +17,7 @@ from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.cut import Piece, cut
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Programs
+from intaglio.runtime.tasks.whisper.rules import Rules
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
@@ -47,13 +48,15 @@ class Transcriber:
         language, task = s.choices(options.language, options.task)
         sound = Sound(mono(samples, s.rate, s.rate), s)
         timed = sound.frames > s.frames if options.timestamps is None else options.timestamps
+        rules = Rules(timed, s.suppress, s.suppress_first, s.max_initial_timestamp, s.vocabulary)
         self._programs.measure(sound)
         segments: list[Segment] = []
         seek = 0
         while seek < sound.frames:
             self._programs.listen(sound, seek)
-            language = language or self._programs.detect_language()
-            tokens = self._programs.decode(self._prompt(language, task, timed), timed)
+            language = language or self._likeliest()
+            prompt = self._prompt(language, task, timed)
+            tokens = self._programs.decode(prompt, rules, 0, 0, s.max_length - len(prompt)).tokens
             size = min(s.frames, sound.frames - seek)
             pieces, advance = cut(tokens, size, s) if timed else ([Piece(0, size, tokens)], size)
             segments += [segment for piece in pieces if (segment := self._segment(seek, piece)) is not None]
@@ -62,6 +65,10 @@ class Transcriber:
         assert language is not None  # a recording has at least one frame, so its language was detected
         tokens = [token for segment in segments for token in segment.tokens]
         return Transcript(self._tokenizer.decode(tokens).strip(), segments, language, tokens)
+
+    def _likeliest(self) -> str:
+        languages = self._programs.languages()
+        return max(languages, key=languages.__getitem__)
 
     def _prompt(self, language: str, task: str, timed: bool) -> list[int]:
         s = self.settings
