@@ -25,7 +25,7 @@ WORDS = {
     "0890": "unless to be rather cold-hearted and rather selfish is to be ill-disposed.",
     "0920": "Had he married a more amiable woman, he might have been made still more respectable than he was.",
     "0930": "He might even have been made amiable himself.",
-    "en": "The old lighthouse stood on the rocks above the harbour. Every evening the keeper climbed the stairs and "
+    "en": "The old lighthouse stood on the rocks above the harbor. Every evening the keeper climbed the stairs and "
     "lit the lamp, so that the fishing boats could find their way home.",
     "de": "Guten Morgen, meine Damen und Herren. Heute scheint die Sonne, und wir gehen zusammen in den Garten.",
     "fr": "Bonjour à tous. Ce matin, il fait très beau, et nous allons nous promener dans la ville avec nos amis.",
@@ -189,6 +189,12 @@ def _minute(seconds: float) -> Take:
 def _half_minute(seconds: float) -> Take:
     jfk, (a, _, c, d, _) = speech("jfk"), _sentences()
     return lasting(seconds, jfk, a, c, d)
+
+
+def ten_minutes() -> np.ndarray:
+    """f32[9600000]: all that is said in English, again and again, with pauses of 0.4 seconds."""
+    take = joined(speech("jfk"), *_sentences(), speech("en"), silence(0), gap=0.4)
+    return np.resize(take.samples, 600 * RATE)
 
 
 # Name -> how it is made. Names say what is in a recording, in order, with seconds or decibels.

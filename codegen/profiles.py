@@ -110,3 +110,8 @@ def convolutions() -> Profiles:
 def norms() -> Profiles:
     """Return the profiles of norms: a workgroup for each row."""
     return {name: Choice(("lanes256" if name in _BIG_TILES else "lanes64",)) for name in GPUS}
+
+
+def drawing(drawn: Dim) -> Profiles:
+    """Return the profiles of the choice of a token: many workgroups draw it, where tokens are drawn."""
+    return {name: choice(drawn, "one", (0, "slices")) for name in GPUS}

@@ -217,6 +217,7 @@ def _matmul_variants(
         (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
         tile_groups = max(1, tile_groups // pair)
         sizes = {"tile_rows": tile_rows, "product": product, "tile_type": tile_type}
+        sizes["step"] = _step(4 * tile_rows + 16 * tile_groups * pair)
         return {
             "template": "conv1d" if windowed else f"{product}{consts['packing']}",
             "grid": (groups(columns, per=4 * along * tile_groups), groups(rows, per=tile_rows * lanes_rows)),
@@ -238,6 +239,11 @@ def _matmul_variants(
     if consts["shared"]:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     return variants
+
+
+def _step(fours: int) -> int:
+    """Return the vec4s of a row that are in workgroup memory at a time: of each an invocation brings four rows."""
+    return 8 if 8 * fours <= 256 else 4
 
 
 def label(template: str, weight: Value) -> str:

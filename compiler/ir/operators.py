@@ -244,7 +244,10 @@ class WhisperToken(Operator[T]):
 
 @dataclass(frozen=True)
 class SampleToken(Operator[T]):
-    """A token sampled from the logits with the options in `sampling`, written into row `at` of the state `tokens`."""
+    """A token sampled from the logits with the options in `sampling`, written into row `at` of the state `tokens`.
+
+    drawn: 1 where tokens are drawn, else 0. It only chooses kernels, which all obey `sampling`.
+    """
 
     logits: T
     sampling: T
@@ -252,6 +255,7 @@ class SampleToken(Operator[T]):
     _: KW_ONLY
     at: Dim
     seed: Dim
+    drawn: Dim
 
     @property
     def writes(self) -> tuple[CacheWrite[T], ...]:

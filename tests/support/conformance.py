@@ -122,7 +122,7 @@ def grids() -> Iterator[Case]:
 
 
 def blocks() -> Iterator[Case]:
-    language = {"new_tokens": (1, 256), "past": (0, 511), "seed": (0, (1 << 31) - 1)}
+    language = {"new_tokens": (1, 256), "past": (0, 511), "seed": (0, (1 << 31) - 1), "drawn": (0, 1)}
     many = {f"n_{i:03}": (i, i + 9) for i in range(70)}
     windows = {"n_n": (9, 1024), "floor_n_plus_3_by_4": (3, 256)}
     by_four = {"floor_n_plus_3_by_4": Rule(("n_n+3",), 4)}
@@ -131,7 +131,7 @@ def blocks() -> Iterator[Case]:
     to_four = by_four | {"size": Rule(("4*floor_n_plus_3_by_4-n_n",))}
     chain = {"product_b_n": Rule(("n_b", "n_n")), "floor": Rule(("3*product_b_n-2*n_b", 1), 7)}
     for symbols, rules, values in (
-        (language, {}, {"new_tokens": 7, "past": 40, "seed": 2147483647}),
+        (language, {}, {"new_tokens": 7, "past": 40, "seed": 2147483647, "drawn": 1}),
         (language, {}, {"past": 40}),
         (language, {}, {"past": 512}),
         (many, {}, {"n_001": 4}),
@@ -201,6 +201,10 @@ class _Decoded:
         self.runs += [(program, dict(run), dict(self.written)) for run in runs]
         return np.full(1 if read is None else read[2], self._says)
 
+    def launch(self, program: str, runs: Sequence[Mapping[str, int]], read: Any) -> SimpleNamespace:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
+
 
 def prefixes() -> Iterator[Case]:
     """Each prompt after a text of which `held` is in the caches."""
@@ -245,6 +249,7 @@ def _settings(**change: Any) -> dict[str, Any]:
         "vocabulary": 364,
         "multilingual": bool(change.get("languages", languages)),
         "languages": languages,
+        "names": {code: [code] for code in change.get("languages", languages) or ["en"]},
         "tasks": {"transcribe": 308, "translate": 307},
         "max_length": 64,
         "rate": 16_000,

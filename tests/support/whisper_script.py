@@ -28,6 +28,7 @@ SETTINGS = {
     "vocabulary": FIRST + 51,
     "multilingual": True,
     "languages": {"de": DE, "en": EN},
+    "names": {"de": ["German"], "en": ["English"]},
     "tasks": {"transcribe": TRANSCRIBE, "translate": TRANSLATE},
     "suppress": [],
     "suppress_first": [],
@@ -40,7 +41,7 @@ SETTINGS = {
     "frames_per_timestamp": 2,
     "silence": -10.0,
 }
-ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "tasks": {}}
+ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["English"]}, "tasks": {}}
 
 
 def tokenizer() -> Tokenizer:
@@ -76,6 +77,8 @@ class Script:
 
     prompts, symbols, temperatures: of each text that was asked for.
     """
+
+    device = None  # the best adapter, for the detector of speech
 
     def __init__(self, windows: Sequence[Sequence[int] | Said], language: int = EN) -> None:
         names = ("mel", "encode", "detect", "prefill", "step")
@@ -124,6 +127,10 @@ class Script:
         scores[run["begin"] :, 0] = said.average
         scores[self.prompts[-1].index(START) + 1, 1] = said.no_speech
         return scores
+
+    def launch(self, program: str, runs: list[dict[str, int]], read: tuple[str, int, int]) -> Any:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
 
     def _mel(self, symbols: dict[str, int]) -> None:
         self.values["input_features"] = np.ones((1, BANDS, FRAMES), np.float32)

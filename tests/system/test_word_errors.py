@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.recordings import RATE, faster, hiss, joined, lasting, over, silence, speech
-from benchmarks.word_errors import apart, errors, row, table, words
+from benchmarks.recordings import FOREIGN, RATE, RECORDINGS, faster, hiss, joined, lasting, over, silence, speech
+from benchmarks.word_errors import TRANSCRIPTS, apart, errors, row, stored, table, words
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 
 
@@ -74,3 +74,13 @@ def test_faster_speech_has_the_same_pitch() -> None:
     assert len(take.samples) == RATE / 1.6 and take.words == "hum"
     spectrum = np.abs(np.fft.rfft(take.samples))
     assert np.fft.rfftfreq(len(take.samples), 1 / RATE)[spectrum.argmax()] == pytest.approx(440, abs=4)
+
+
+@pytest.mark.parametrize("model", [path.stem for path in TRANSCRIPTS.glob("*.json")])
+def test_stored_transcripts_are_of_these_recordings(model: str) -> None:
+    for name, heard in stored(model).items():
+        assert (RECORDINGS | FOREIGN)[name]().description == pytest.approx(heard["recording"], abs=0.02), name
+
+
+def test_all_recordings_have_transcripts() -> None:
+    assert stored("tiny.en").keys() == RECORDINGS.keys()

@@ -14,13 +14,13 @@ import numpy as np
 from intaglio.runtime import designs_file, plan_file
 from intaglio.runtime.contract import MAIN
 from intaglio.runtime.engine import Engine
+from intaglio.runtime.progress import Progress, silent
+from intaglio.runtime.tasks.voice.speech import RATE, WINDOW
 
 if TYPE_CHECKING:
     import wgpu
 
 BUNDLE = Path(__file__).parent / "silero.bundle"
-RATE = 16_000  # Hz
-WINDOW = 512  # samples, 32 ms
 _CONTEXT = 64  # samples before a window
 _UNITS = 128  # numbers in each of the two states
 
@@ -33,13 +33,16 @@ class Detector:
         self._session = Engine(BUNDLE, plan, device=device).session()
         ((_, self._most),) = plan.symbols.values()
 
-    def probabilities(self, samples: np.ndarray) -> np.ndarray:
+    def probabilities(self, samples: np.ndarray, progress: Progress = silent) -> np.ndarray:
         """Return the probability of speech in each window of `samples`, f32[n] at 16 kHz: f32[n // 512 + 1].
 
         Zeros fill the last window, as in faster-whisper.
         """
-        hearing = Hearing(self)
-        return np.concatenate([hearing.add(samples), hearing.end()])
+        hearing, size, parts = Hearing(self), self._most * WINDOW, []
+        for first in range(0, len(samples), size):
+            progress("finding speech", first // RATE, len(samples) // RATE)
+            parts.append(hearing.add(samples[first : first + size]))
+        return np.concatenate([*parts, hearing.end()])
 
     def run(self, rows: np.ndarray, states: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the probabilities of `rows`, f32[n, 64 + 512], that follow each other, and the states after them."""

@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from intaglio.runtime.tasks.voice.detector import RATE, WINDOW
-
+RATE = 16_000  # Hz
+WINDOW = 512  # samples that a probability is of, 32 ms
 _LOWEST = 0.01  # the default of neg_threshold is at least this
 _BELOW = 0.15  # what it is below the threshold
 _PAUSE = 98 * RATE / 1000  # a longer silence is where a span that is too long is divided

@@ -8,10 +8,11 @@ from typing import Any
 
 from intaglio.runtime.contract import WHISPER_SAMPLING
 from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.tasks.whisper import languages
 
 TASKS = ("transcribe", "translate")
 DETECTED = "auto"  # instead of a language: the model detects it
-WELL_KNOWN = ("en", "zh", "de", "es", "fr")
+ENGLISH = "en"  # the language of models that have no other
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Settings:
     `suppress_first` not first, and `max_initial_timestamp` counts timestamps. A sequence has up to `max_length` tokens.
 
     A window has `frames` frames, one every `hop` samples, each of `context` samples around its middle. Timestamps count
-    in units of `frames_per_timestamp` frames. `silence` is the log10 of the lowest power in the spectrogram. `language`
-    and `task` are the defaults; a language of None is detected.
+    in units of `frames_per_timestamp` frames. `names` has what each language is called, by its code. `silence` is the
+    log10 of the lowest power in the spectrogram. `language` and `task` are the defaults; no language: it is detected.
     """
 
     start: int
@@ -35,6 +36,7 @@ class Settings:
     no_speech: int
     multilingual: bool
     languages: dict[str, int]
+    names: dict[str, list[str]]
     tasks: dict[str, int]
     suppress: list[int]
     suppress_first: list[int]
@@ -56,23 +58,25 @@ class Settings:
         try:
             data = {"language": None, "task": TASKS[0]} | dict(data)
             settings = cls(**{field.name: data[field.name] for field in fields(cls)})
-            languages, tasks = dict(settings.languages), dict(settings.tasks)
+            codes, tasks = dict(settings.languages), dict(settings.tasks)
+            names = {code: [str(name) for name in of] for code, of in settings.names.items()}
             order, suppressed = data["sampling_order"], [*settings.suppress, *settings.suppress_first]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
-        names = ("start", "end", "no_timestamps", "first_timestamp", "previous", "no_speech", "max_initial_timestamp")
-        tokens = [*(getattr(settings, name) for name in names), *suppressed]
-        names = ("vocabulary", "max_length", "rate", "hop", "context", "frames", "frames_per_timestamp")
-        sizes = [getattr(settings, name) for name in names]
-        numbers = [*tokens, *sizes, *languages.values(), *tasks.values()]
-        whole = all(type(n) is int and n >= 0 for n in numbers) and all(sizes)
-        if not whole or type(settings.silence) is not float or not settings.silence < 0:
+        special = ("start", "end", "no_timestamps", "first_timestamp", "previous", "no_speech")
+        tokens = [*(getattr(settings, name) for name in special), *suppressed, *codes.values(), *tasks.values()]
+        whole = ("vocabulary", "max_length", "rate", "hop", "context", "frames", "frames_per_timestamp")
+        sizes = [getattr(settings, name) for name in whole]
+        counted = all(type(n) is int and n >= 0 for n in [*tokens, *sizes]) and all(sizes)
+        if not counted or type(settings.silence) is not float or not settings.silence < 0:
             raise BadBundle("generation.json is broken: a number is missing; compile the model again")
         if order != [*WHISPER_SAMPLING]:
             raise BadBundle(f"generation.json is broken: sampling_order is {order}; compile the model again")
-        if settings.multilingual and not (languages and tasks):
+        if settings.multilingual and not (codes and tasks):
             raise BadBundle("generation.json is broken: languages or tasks are missing; compile the model again")
-        if settings.language not in (None, *languages) or settings.task not in TASKS:
+        if names.keys() != (codes.keys() if settings.multilingual else {ENGLISH}) or not all(names.values()):
+            raise BadBundle("generation.json is broken: a language has no name; compile the model again")
+        if settings.language not in (None, *codes) or settings.task not in TASKS:
             raise BadBundle("generation.json is broken: unknown language or task; compile the model again")
         return settings
 
@@ -85,16 +89,18 @@ class Settings:
         Raises ValueError for a language or a task that the model does not know.
         """
         task = task or self.task
-        language = None if language == DETECTED else language or self.language
+        detected = language is not None and language.strip().lower() == DETECTED
+        language = None if detected else language or self.language
         if task not in TASKS or (self.multilingual and task not in self.tasks):
             raise ValueError(f"unknown task {task!r}; expected {' or '.join(self.tasks or TASKS)}")
+        code = None if language is None else languages.code(language, self.names)
         if not self.multilingual:
-            if language not in (None, "en") or task != "transcribe":
+            if (language is not None and code != ENGLISH) or task != "transcribe":
                 what = f"has no language {language!r}" if task == "transcribe" else f"cannot {task}"
                 raise ValueError(f"this model is English-only: it {what}; compile a multilingual Whisper for that")
-            return "en", task
-        if language is not None and language not in self.languages:
-            some = [code for code in WELL_KNOWN if code in self.languages] or list(self.languages)[:5]
-            count = len(self.languages)
-            raise ValueError(f"unknown language {language!r}; this model supports {count}, such as {', '.join(some)}")
-        return language, task
+            return ENGLISH, task
+        if language is not None and code is None:
+            close = languages.similar(language, self.names)
+            some = f"did you mean {' or '.join(close)}?" if close else f"this model supports {len(self.names)}"
+            raise ValueError(f"unknown language {language!r}; {some}; `intaglio languages BUNDLE` lists them")
+        return code, task

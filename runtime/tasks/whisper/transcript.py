@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -14,12 +14,23 @@ class Segment:
     text: str
     tokens: list[int]
 
+    def later(self, seconds: float) -> Segment:
+        """Return the segment with its times after a part of the recording that was left out."""
+        return replace(self, start=self.start + seconds, end=self.end + seconds)
+
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of a recording, whole and in segments. `tokens`: without special tokens and timestamps."""
+    """The text of a recording, whole and in segments. `tokens`: without special tokens and timestamps.
+
+    language: None if there was nothing to detect it from.
+    """
 
     text: str
     segments: list[Segment]
-    language: str
+    language: str | None
     tokens: list[int]
+
+    def later(self, seconds: float) -> Transcript:
+        """Return the transcript with its times after a part of the recording that was left out."""
+        return replace(self, segments=[segment.later(seconds) for segment in self.segments]) if seconds else self

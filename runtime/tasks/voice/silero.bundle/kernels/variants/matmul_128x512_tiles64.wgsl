@@ -37,10 +37,13 @@ const K4 = 32u;  // vec4s in a row of x
 const ROW = K4;  // texels in a row of the weight
 const GROUPS = 128u;  // groups of 4 columns in the weight, which is packed [n/8][ROW][8]
 const ROWS = 64u;  // rows of a workgroup
-const STEP = 4u;  // vec4s of a row that are in workgroup memory at a time
+const STEP = 8u;  // vec4s of a row that are in workgroup memory at a time
+const FOURS = 16u;  // of rows of x
+const GROUP_FOURS = 16u;  // of rows of the weight
 
-var<workgroup> x_tile: array<vec4f, STEP * ROWS>;
-var<workgroup> weight_tile: array<vec4f, STEP * 64u>;
+// A vec4 is a column of four rows. All rows of a column lie side by side.
+var<workgroup> x_tile: array<vec4f, 4u * STEP * FOURS>;
+var<workgroup> weight_tile: array<vec4f, 4u * STEP * GROUP_FOURS>;
 
 fn row_start(row: u32) -> u32 {
   return row * K4;
@@ -50,9 +53,28 @@ fn row_part(at: u32) -> vec4f {
   return load_x(at);
 }
 
-// vec4 k of row j in a group.
-fn weight_part(group: u32, j: u32, k: u32) -> vec4f {
-  return load_weight(group / 2u * ROW * 8u + group % 2u * 4u + j + k * 8u);
+alias Rows = mat4x4f;  // vec4 k of each of four rows
+
+fn x_rows(row: u32, k: u32) -> Rows {
+  return Rows(x_row(row, k), x_row(row + 1u, k), x_row(row + 2u, k), x_row(row + 3u, k));
+}
+
+fn weight_rows(group: u32, k: u32) -> Rows {
+  let at = group / 2u * ROW * 8u + group % 2u * 4u + k * 8u;
+  return Rows(load_weight(at), load_weight(at + 1u), load_weight(at + 2u), load_weight(at + 3u));
+}
+
+fn x_row(row: u32, k: u32) -> vec4f {
+  return row_part(row_start(min(row, dims.n_seq_len - 1u)) + k);
+}
+
+// What the invocations of a four bring: rows of x, then of the weight.
+fn rows_of(four: u32, workgroup: vec3u, k: u32) -> Rows {
+  if (four < FOURS) {
+    return x_rows(workgroup.y * ROWS + four * 4u, k);
+  }
+  let group = workgroup.x * 16u + (four - FOURS) % 16u;
+  return weight_rows(min(group, GROUPS - 1u), k);
 }
 
 fn store(row: u32, group: u32, sum: vec4f) {
@@ -68,63 +90,51 @@ fn store(row: u32, group: u32, sum: vec4f) {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgroup: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
   let row = workgroup.y * ROWS + local.y * 4u;
-  let last = dims.n_seq_len - 1u;
   let group0 = workgroup.x * 16u + local.x;
-  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
-  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
-  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns.
   var sum0_0 = vec4f();
   var sum1_0 = vec4f();
   var sum2_0 = vec4f();
   var sum3_0 = vec4f();
-  // What this invocation brings into workgroup memory: neighbours read neighbouring vec4s.
+  // This invocation brings vec4 `own` of each step, in four rows. Neighbours read neighbouring vec4s, and the fours
+  // change places by `turn`, so that neighbours write into different banks.
   let lane = local.y * 16u + local.x;
-  let j = lane % 4u;
-  let step = lane / 8u % STEP;
-  let column = lane / 32u * 2u + lane / 4u % 2u;
+  let own = lane % STEP;
+  let four = lane / STEP;
+  let turn = own;
+  var next = rows_of(four, workgroup, own);
   for (var block = 0u; block < K4; block += STEP) {
-    x_tile[lane % STEP * ROWS + lane / STEP] = select(
-      vec4f(),
-      row_part(row_start(min(workgroup.y * ROWS + lane / STEP, last)) + block + lane % STEP),
-      block + lane % STEP < K4,
-    );
-    weight_tile[(step * 4u + j) * 16u + column] = weight_part(min(workgroup.x * 16u + column, GROUPS - 1u), j,
-        min(block + step, K4 - 1u));
+    if (four < FOURS) {
+      let columns = transpose(next);
+      x_tile[own * 4u * FOURS + (four ^ turn)] = columns[0];
+      x_tile[(own * 4u + 1u) * FOURS + (four ^ turn)] = columns[1];
+      x_tile[(own * 4u + 2u) * FOURS + (four ^ turn)] = columns[2];
+      x_tile[(own * 4u + 3u) * FOURS + (four ^ turn)] = columns[3];
+    } else {
+      let columns = transpose(next);
+      weight_tile[own * 4u * GROUP_FOURS + ((four - FOURS) ^ turn)] = columns[0];
+      weight_tile[(own * 4u + 1u) * GROUP_FOURS + ((four - FOURS) ^ turn)] = columns[1];
+      weight_tile[(own * 4u + 2u) * GROUP_FOURS + ((four - FOURS) ^ turn)] = columns[2];
+      weight_tile[(own * 4u + 3u) * GROUP_FOURS + ((four - FOURS) ^ turn)] = columns[3];
+    }
     workgroupBarrier();
+    next = rows_of(four, workgroup, min(block + STEP + own, K4 - 1u));  // on their way while these are multiplied
     for (var k = 0u; k < STEP; k++) {
-      let b0 = weight_tile[k * 64u + local.x];
-      let b1 = weight_tile[k * 64u + 16u + local.x];
-      let b2 = weight_tile[k * 64u + 32u + local.x];
-      let b3 = weight_tile[k * 64u + 48u + local.x];
-      let c0x = vec4f(b0.x, b1.x, b2.x, b3.x);
-      let c0y = vec4f(b0.y, b1.y, b2.y, b3.y);
-      let c0z = vec4f(b0.z, b1.z, b2.z, b3.z);
-      let c0w = vec4f(b0.w, b1.w, b2.w, b3.w);
-      let a0 = x_tile[k * ROWS + local.y * 4u];
-      sum0_0 = fma(vec4f(a0.x), c0x, sum0_0);
-      sum0_0 = fma(vec4f(a0.y), c0y, sum0_0);
-      sum0_0 = fma(vec4f(a0.z), c0z, sum0_0);
-      sum0_0 = fma(vec4f(a0.w), c0w, sum0_0);
-      let a1 = x_tile[k * ROWS + local.y * 4u + 1u];
-      sum1_0 = fma(vec4f(a1.x), c0x, sum1_0);
-      sum1_0 = fma(vec4f(a1.y), c0y, sum1_0);
-      sum1_0 = fma(vec4f(a1.z), c0z, sum1_0);
-      sum1_0 = fma(vec4f(a1.w), c0w, sum1_0);
-      let a2 = x_tile[k * ROWS + local.y * 4u + 2u];
-      sum2_0 = fma(vec4f(a2.x), c0x, sum2_0);
-      sum2_0 = fma(vec4f(a2.y), c0y, sum2_0);
-      sum2_0 = fma(vec4f(a2.z), c0z, sum2_0);
-      sum2_0 = fma(vec4f(a2.w), c0w, sum2_0);
-      let a3 = x_tile[k * ROWS + local.y * 4u + 3u];
-      sum3_0 = fma(vec4f(a3.x), c0x, sum3_0);
-      sum3_0 = fma(vec4f(a3.y), c0y, sum3_0);
-      sum3_0 = fma(vec4f(a3.z), c0z, sum3_0);
-      sum3_0 = fma(vec4f(a3.w), c0w, sum3_0);
+      let turn = k;
+      for (var c = 0u; c < 4u; c++) {
+        let column = k * 4u + c;
+        let a0 = x_tile[column * FOURS + (local.y ^ turn)];
+        let b0 = weight_tile[column * GROUP_FOURS + (local.x ^ turn)];
+        sum0_0 = fma(vec4f(a0.x), b0, sum0_0);
+        sum1_0 = fma(vec4f(a0.y), b0, sum1_0);
+        sum2_0 = fma(vec4f(a0.z), b0, sum2_0);
+        sum3_0 = fma(vec4f(a0.w), b0, sum3_0);
+      }
     }
     workgroupBarrier();
   }
 
-  if (row > last) {
+  if (row >= dims.n_seq_len) {
     return;
   }
   // A row at a time: few stores keep the shader quick to compile.
