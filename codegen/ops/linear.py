@@ -70,8 +70,15 @@ def _by_fours(layer: Linear[Value]) -> bool:
 
 
 def _head_dim(layer: Linear[Value]) -> int:
-    """Return the number of columns of a head if the layer rotates them, else 0."""
-    return 2 * fixed(layer.rotary.cos.shape[1]) if layer.rotary else 0
+    """Return the number of columns of a head if the layer rotates its halves, else 0."""
+    return layer.rotary.head_dim if layer.rotary and not layer.rotary.interleaved else 0
+
+
+def _turn(layer: Linear[Value]) -> dict[str, int] | None:
+    """Return the vec4s of a head, and those of them that are rotated, if pairs are neighbours in a vec4; else None."""
+    if layer.rotary is None or not layer.rotary.interleaved:
+        return None
+    return {"d4": layer.rotary.head_dim // 4, "rotated4": fixed(layer.rotary.cos.shape[1]) // 2}
 
 
 def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
@@ -103,6 +110,8 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     def variant(lanes: int, tile: int, lanes_y: int, product: str = "matvec") -> dict[str, Any]:
         """Return a variant: `lanes` invocations compute `tile` groups of 4 rows each; `lanes_y` share the columns."""
         sharing = {"lanes": lanes, "lanes_y": lanes_y, "subgroup": product == "matvec_subgroup"}
+        # vec4s of x that a subgroup shares at a time: few, because a driver compiles what is unrolled for long
+        sharing["shared"] = next((n for n in (8, 4, 2) if width // 4 % n == 0 and n * tile <= 8), 1)
         return {
             "template": template if norm else f"{product}{consts['packing']}",
             "grid": (groups(rows, per=4 * lanes * tile),),
@@ -115,7 +124,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
     variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
     variants |= {"reduce8": variant(8, least, 8), "reduce32": variant(2, least, 32)}
-    name = label(template, weight) + ("_rotary" if rotated else "")
+    name = label(template, weight) + ("_rotary" if layer.rotary else "")
     kernel = Kernel(
         template,
         reads,
@@ -129,7 +138,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     if not rotated or consts["half"] % 2 == 0:
         sliced = _vector_slices(kernel, rows, template if norm else "")
         variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
-    if consts["shared"]:
+    if width // 4 % 2 == 0:
         variants |= {
             f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
         }
@@ -249,7 +258,7 @@ def _matmul_variants(kernel: Kernel, rows: Dim, windowed: bool) -> dict[str, dic
     if not windowed and not consts["odd"]:
         shared |= _tile_slices(kernel, shared["tiles64"], rows)
     variants |= shared | _in_buffers(shared, reads, len(kernel.writes))
-    if consts["shared"]:
+    if consts["k4"] % 2 == 0:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     return variants
 
@@ -325,10 +334,7 @@ def _shared(
     if rotary:
         reads |= {"cos": operand(rotary.cos), "sin": operand(rotary.sin)}
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
-    vec4s = fixed(weight.shape[1]) // 4
-    # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else 8 or 4 if they divide a row
-    consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
-    consts |= {"half": half, "sums": 2 if half else len(first)}
+    consts |= {"half": half, "turn": _turn(layer), "sums": 2 if half else len(first)}
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "row": row}
     consts["parts"] = _parts(layer, row)
     consts["slice"] = 0
@@ -339,7 +345,9 @@ def _shared(
 
 
 def _vec4(node: Node, reads: dict[str, Operand]) -> frozenset[str]:
-    return frozenset((*reads, *_writes(node)))
+    layer = Linear.of(node)
+    by_pairs = {"cos", "sin"} if layer and _turn(layer) else set()
+    return frozenset((*reads, *_writes(node))) - by_pairs
 
 
 def _factors(reads: dict[str, Operand]) -> frozenset[str]:
