@@ -60,7 +60,7 @@ class Renderer:
         kernel = dispatch.kernel
         context: dict[str, Any] = {**kernel.consts, **_tail(kernel)}
         context["workgroup"] = [*kernel.workgroup, 1, 1][:3]
-        context |= {"symbols": self.symbols, "needs": kernel.needs}
+        context |= {"symbols": self.symbols, "needs": kernel.needs, "capacity": _capacities(dispatch)}
         template = _environment().get_template(_templates()[kernel.template])
         bindings = [_binding(name, dispatch, storage[name], access[name]) for name in dispatch.places]
         body = template.render(context, bindings=[], uniform=False)
@@ -76,6 +76,12 @@ class Renderer:
         )
 
 
+def _capacities(dispatch: Dispatch) -> dict[str, int]:
+    """Return the rows of each head of the operands that are caches, or the first rows of each head of a cache."""
+    shapes = {name: place.root.type.shape for name, place in dispatch.places.items()}
+    return {name: shape[-2] for name, shape in shapes.items() if len(shape) == 4 and isinstance(shape[-2], int)}
+
+
 def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> Hashable:
     """Return everything that the text of a dispatch's shader depends on."""
     kernel, operands = dispatch.kernel, dispatch.kernel.operands
@@ -83,6 +89,7 @@ def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[st
         (name, operands[name].type, place.offset, storage[name].texture, storage[name].format, access[name])
         for name, place in dispatch.places.items()
     ]
+    bindings += _capacities(dispatch).items()
     fields = kernel.template, kernel.workgroup, kernel.vec4, kernel.tail, kernel.needs
     return (*fields, tuple(kernel.writes), _frozen(kernel.consts), tuple(bindings))
 
