@@ -20,7 +20,7 @@ from intaglio.runtime.plan import Choice
 
 GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
-_TEXTURES = ("mobile",)  # classes that read weights as textures; see storage.py
+TEXTURES = ("mobile",)  # classes that read weights as textures; see storage.py
 _TILE = 128
 FEW_ROWS = 8  # of x
 FEW_QUERIES = 32  # of a tile of attention
@@ -63,14 +63,14 @@ def windowed_products(buffers: bool) -> Profiles:
 
 def lookups() -> Profiles:
     """Return the profiles of a lookup in a table, which may be the weight of a product too."""
-    return {name: Choice(("textures" if name in _TEXTURES else "buffers",)) for name in GPUS}
+    return {name: Choice(("textures" if name in TEXTURES else "buffers",)) for name in GPUS}
 
 
 def _stored(profiles: Profiles, buffers: bool) -> Profiles:
     """Return the profiles with the variants that read weights as a class does best: textures, or `buffers` if any."""
     return {
         name: of
-        if name in _TEXTURES or not buffers
+        if name in TEXTURES or not buffers
         else replace(of, variants=tuple(f"{v}_buffers" for v in of.variants))
         for name, of in profiles.items()
     }

@@ -142,7 +142,8 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
     space, declared = _declared(access)
     if storage.texture is None and storage.format == "rgba16float":
         declared, pair = "array<vec2u>", f"{name}[{index}]"
-        load, store = f"vec4f(unpack2x16float({pair}.x), unpack2x16float({pair}.y))", ""
+        load = f"vec4f(unpack2x16float({pair}.x), unpack2x16float({pair}.y))"
+        store = f"{pair} = vec2u(pack2x16float(value.xy), pack2x16float(value.zw));"
     elif storage.texture is None:
         declared = f"array<{type}>"
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"

@@ -65,7 +65,7 @@ def test_files_that_are_not_designs(text: str, mine: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-PARTS = ["format", "files", "kernels", "scratch", "alternatives", "steps", "classes", "profiles", "tunings"]
+PARTS = ["format", "files", "kernels", "scratch", "alternatives", "steps", "storages", "classes", "profiles", "tunings"]
 
 
 @pytest.mark.parametrize("key", PARTS)
