@@ -124,7 +124,7 @@ def as_measured(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> 
 
 
 def of_class(plan: Plan, name: str, granted: Iterable[str] = ()) -> Plan:
-    """The plan as a class of adapters stores states, with the variants of its profile, or of plan.json if it has none."""
+    """The plan as a class of adapters stores states, with its profile's variants; those of plan.json if it has none."""
     return with_choices(as_stored(plan, name), plan.profiles.get(name, {}), granted)
 
 
