@@ -89,9 +89,8 @@ def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[st
         (name, operands[name].type, place.offset, storage[name].texture, storage[name].format, access[name])
         for name, place in dispatch.places.items()
     ]
-    bindings += _capacities(dispatch).items()
     fields = kernel.template, kernel.workgroup, kernel.vec4, kernel.tail, kernel.needs
-    return (*fields, tuple(kernel.writes), _frozen(kernel.consts), tuple(bindings))
+    return (*fields, tuple(kernel.writes), _frozen(kernel.consts), tuple(bindings), _frozen(_capacities(dispatch)))
 
 
 def _frozen(value: Any) -> Hashable:

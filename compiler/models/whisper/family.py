@@ -224,7 +224,7 @@ def _type(value: Value, readers: Iterable[Node]) -> TensorType:
     """Return the type of the state that holds a value of the encoder: a cache if only attention reads its rows."""
     attention = [Attention.of(node) for node in readers]
     heads = {of.kv_heads if of is not None and value in (of.k, of.v) else 0 for of in attention}
-    return cache(value, *heads, fixed(value.shape[-2])) if len(heads) == 1 and 0 not in heads else value.type
+    return cache(value, max(heads), fixed(value.shape[-2])) if len(heads) == 1 and 0 not in heads else value.type
 
 
 def sampling_rules(settings: Mapping[str, Any], vocabulary: int, tokens: Iterable[int] | None) -> dict[str, Any]:
