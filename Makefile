@@ -3,6 +3,7 @@
 # make bench  measures it beside other engines, see benchmarks/README.md
 # make isa    says what GPUs' compilers make of its kernels, without a GPU; BUNDLE= and FAMILIES= choose
 # make docs   writes the generated documents again
+# make voice  compiles the detector of speech again that the runtime ships
 # All create .venv, see to a Vulkan driver, and redo only what is out of date.
 
 PYTHON ?= python3
@@ -30,7 +31,7 @@ NO_HEADERS := no headers of Vulkan for the layer of make isa: apt-get install gc
 NO_VENV := $(PYTHON) cannot make a virtual environment: apt-get install python3-venv (Debian, Ubuntu), as root
 OLD_PYTHON := $(PYTHON) is missing or older than 3.11: install a newer one and name it, as in make PYTHON=python3.12
 
-.PHONY: demo test bench isa docs adapter browser headers clean
+.PHONY: demo test bench isa docs voice adapter browser headers clean
 .DELETE_ON_ERROR:
 
 demo: adapter $(BUNDLE)/plan.json
@@ -45,6 +46,9 @@ test: adapter browser headers tests/node_modules/.package-lock.json $(MODEL)/enc
 docs: .venv/.test
 	$(PY) tests/system/test_documents.py
 	$(PY) tests/codegen/test_templates.py
+
+voice: build/silero-vad/model.onnx
+	.venv/bin/intaglio compile build/silero-vad -o runtime/tasks/voice/silero.bundle
 
 bench: adapter .venv/.engines
 	$(PY) -m benchmarks $(BENCH)
@@ -84,6 +88,10 @@ $(PY):
 $(MODEL)/encoder_model.onnx: $(wildcard examples/*.py) | .venv/.$(EXTRA)
 	rm -rf $(MODEL)
 	$(PY) examples/whisper_onnx.py $(MODEL) --model tiny.en
+
+build/silero-vad/model.onnx: examples/silero_onnx.py | .venv/.$(EXTRA)
+	rm -rf build/silero-vad
+	$(PY) examples/silero_onnx.py build/silero-vad
 
 $(BUNDLE)/plan.json: $(MODEL)/encoder_model.onnx $(COMPILER) | .venv/.$(EXTRA)
 	.venv/bin/intaglio compile $(MODEL) -o $(BUNDLE)

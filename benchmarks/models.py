@@ -79,6 +79,11 @@ class Models:
         """tiny.en for whisper.cpp, in f16."""
         return self.made / "whisper-tiny.en.bin"
 
+    @property
+    def ctranslate2(self) -> Path:
+        """tiny.en for faster-whisper."""
+        return self.made / "whisper-tiny.en-ctranslate2"
+
     def kernel_onnx(self, model: str) -> Path:
         """y = x @ a constant matrix."""
         return self.made / (f"matmul-{self.square}.onnx" if model == "matmul" else "matvec.onnx")
@@ -117,6 +122,9 @@ def prepare(models: Models, names: Iterable[str], engines: Iterable[str]) -> Non
             _make(models.language_onnx(model).parent, [source], _python("quantize", source), "model.onnx")
         if model == "whisper" and whisper_cpp:
             _make(models.ggml, [], _python("ggml", "whisper", models.downloads))
+        if model == "whisper" and "faster-whisper" in engines:
+            write = _python("ctranslate2_folder", "tiny.en", models.downloads)
+            _make(models.ctranslate2, [], write, "model.bin")
         if model == "smollm2-q4" and gguf:
             _make(models.gguf, [], _python("ggml", "llama", models.downloads))
         if "intaglio" in engines:

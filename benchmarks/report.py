@@ -18,6 +18,7 @@ FIGURES = {
     ("encode", "encode"): "tiny.en encoder, a window of 30 s",
     ("transcribe", "transcribe"): "tiny.en, 11 s of speech to tokens",
     ("transcribe", "token"): "tiny.en, a token",
+    ("dictate", "dictate"): "tiny.en, ten minutes of speech",
     ("smollm2-f32", "prefill"): "SmolLM2 f32, prompt of 128 tokens",
     ("smollm2-f32", "decode"): "SmolLM2 f32, a token",
     ("smollm2-q4", "prefill"): "SmolLM2 4 bits, prompt of 128 tokens",

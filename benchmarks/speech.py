@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.compiler.models.whisper.mel import FLOOR, HOP, N_FFT, RANGE, RATE, filters
-from intaglio.runtime.tasks import audio
+from intaglio.runtime.audio.samples import read
 
 BANDS = 80
 WINDOW = 30 * RATE
@@ -15,7 +15,7 @@ WINDOW = 30 * RATE
 
 def samples(recording: Path) -> np.ndarray:
     """f32[n] at 16 kHz."""
-    return audio.mono(*audio.read(recording), RATE)
+    return read(recording, RATE)
 
 
 def log_mel(recording: Path) -> np.ndarray:

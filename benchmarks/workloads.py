@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import kernels, speech
+from benchmarks import kernels, recordings, speech
 from benchmarks.engines.engine import Engine
 from benchmarks.stopwatch import Seconds
 
@@ -103,6 +103,19 @@ def transcribe(engine: Engine, inputs: Inputs, size: Size) -> Measured:
     return _repeat(result, size, once)
 
 
+def dictate(engine: Engine, inputs: Inputs, size: Size) -> Measured:
+    """tiny.en on ten minutes of speech with pauses, as each engine transcribes by itself; a sentence for the start."""
+    result = Measured()
+    ten_minutes, sentence = recordings.ten_minutes(), recordings.speech("0880").samples
+
+    def once(run: int) -> Figures:
+        begin = Seconds.now()
+        engine.dictate(ten_minutes if run else sentence)
+        return {"dictate": Seconds.now() - begin}
+
+    return _repeat(result, size, once)
+
+
 def language(engine: Engine, inputs: Inputs, size: Size) -> Measured:
     """SmolLM2-135M-Instruct: a prompt of 128 tokens, and what follows, a token at a time."""
     result = Measured()
@@ -164,6 +177,7 @@ def _repeat(result: Measured, size: Size, once: Callable[[int], Figures]) -> Mea
 WORKLOADS: dict[str, tuple[str, Callable[[Engine, Inputs, Size], Measured]]] = {
     "encode": ("whisper", encode),
     "transcribe": ("whisper", transcribe),
+    "dictate": ("whisper", dictate),
     "smollm2-f32": ("smollm2-f32", language),
     "smollm2-q4": ("smollm2-q4", language),
     "matmul": ("matmul", matmul),

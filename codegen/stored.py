@@ -44,9 +44,12 @@ def in_buffers(dispatch: Dispatch, caches: set[str]) -> Dispatch | None:
 
     def changed(variant: Kernel) -> Kernel:
         of = {"problem": f"{family}_in_buffers {sizes}", "variant": variant.variant or _ONLY}
-        then = tuple(replace(part, **of) for part in variant.then)
-        label, buffers = f"{variant.label}_in_buffers", variant.buffers | bound
-        return replace(variant, **of, label=label, buffers=buffers, then=then, others=(), profiles={})
+
+        def part(kernel: Kernel) -> Kernel:
+            label, buffers = f"{kernel.label}_in_buffers", kernel.buffers | bound & kernel.operands.keys()
+            return replace(kernel, **of, label=label if buffers & bound else kernel.label, buffers=buffers)
+
+        return replace(part(variant), then=tuple(map(part, variant.then)), others=(), profiles={})
 
     others = tuple(changed(k) for k in variants if k is not first)
     choices = {name: kernel.profiles[name] for name in CLASSES if name in kernel.profiles}

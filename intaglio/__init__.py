@@ -28,9 +28,10 @@ __all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "o
 
 # Exceptions whose modules need a compiler or a graphics library, imported when they are asked for.
 _LATER = {
-    "AudioError": "intaglio.runtime.tasks.audio",
+    "AudioError": "intaglio.runtime.audio.recording",
     "BadModel": "intaglio.compiler.ir.errors",
     "DeviceLimit": "intaglio.runtime.errors",
+    "DeviceLost": "intaglio.runtime.errors",
     "NanScores": "intaglio.runtime.errors",
     "NoAdapter": "intaglio.runtime.errors",
     "PromptTooLong": "intaglio.runtime.tasks.generate",

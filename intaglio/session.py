@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from intaglio.runtime.session import Session
     from intaglio.runtime.tasks.embed import Encoder
     from intaglio.runtime.tasks.generate import Completion, Generator, Stream
-    from intaglio.runtime.tasks.whisper import Transcriber, Transcript
+    from intaglio.runtime.tasks.whisper.transcriber import Transcriber
+    from intaglio.runtime.tasks.whisper.transcript import Transcript
 
 
 class BundleSession:
@@ -60,35 +61,39 @@ class BundleSession:
         audio: str | Path | BinaryIO | np.ndarray,
         rate: float | None = None,
         *,
-        language: str | None = None,
-        task: str | None = None,
-        timestamps: bool | None = None,
+        channel: int | None = None,
+        offset: float = 0.0,
+        duration: float | None = None,
+        **options: Any,
     ) -> Transcript:
-        """Transcribe a recording: a WAV or FLAC file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
+        """Transcribe a recording: a file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
 
-        language: a code such as "en", or "auto": detected. None: what the export sets, or else "auto".
-        task: "transcribe", or "translate" into English. None: what the export sets, or else "transcribe".
-        timestamps: segments with the model's own times; None: for recordings longer than one window (30 s).
+        audio: a path, "-" for standard input, or a binary file, in any format that libsndfile reads, and with PyAV or
+        ffmpeg in those of phones and browsers.
+        channel: transcribe this one, from 1 on; None: the average of all. offset, duration: transcribe only this part,
+        in seconds; times still count from the begin of the recording.
+        options: language, task, timestamps, vad, vad_parameters; see `Options` of a transcription.
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
         self.contents.expect("whisper", "Whisper", "transcribe")
-        from intaglio.runtime.tasks import audio as sound
-        from intaglio.runtime.tasks.whisper import Settings
+        from intaglio.runtime.audio import samples as sound
+        from intaglio.runtime.tasks.whisper.options import Options
+        from intaglio.runtime.tasks.whisper.settings import Settings
 
-        settings = Settings.parse(self.contents.generation)
-        settings.choices(language, task)
+        checked, settings = Options(**options), Settings.parse(self.contents.generation)
+        settings.choices(checked.language, checked.task)
+        part = sound.Part(channel, offset, duration)
         if isinstance(audio, np.ndarray | list | tuple):
             if rate is None:
                 raise ValueError("samples need their rate in Hz: transcribe(samples, rate=16000)")
-            samples = np.asarray(audio)
+            samples = sound.convert(audio, rate, settings.rate, part)
         elif rate is not None:
             raise ValueError("a file has its own rate; pass rate= only with samples")
         else:
-            samples, rate = sound.read(audio)
-        samples = sound.mono(samples, rate, settings.rate)
+            samples = sound.read(audio, settings.rate, part)
         transcriber = self._transcriber
         with self.replays.lock:
-            return transcriber.transcribe(samples, language, task, timestamps, self._progress)
+            return transcriber.transcribe(samples, checked, self._progress).later(offset)
 
     @overload
     def generate(
@@ -196,7 +201,7 @@ class BundleSession:
     @lazy
     def _transcriber(self) -> Transcriber:
         from intaglio.runtime.tasks.tokenizer import Tokenizer
-        from intaglio.runtime.tasks.whisper import Transcriber
+        from intaglio.runtime.tasks.whisper.transcriber import Transcriber
 
         contents = self.contents
         tokenizer = Tokenizer(files.verify_file(contents.folder, contents.plan, "tokenizer.json"))

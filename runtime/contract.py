@@ -35,6 +35,7 @@ TIMED = "timed"  # Whisper: 1 where the rules of timestamps hold, else 0
 OPENING = "opening"  # Whisper: 1 where a window opens the recording: the samples before it mirror those after its start
 PADDING = "padding"  # Whisper: the frames at the end of a window that lie after the recording; their features are zeros
 SEED = "seed"  # language models: the seed of the random numbers that tokens are drawn with
+DRAWN = "drawn"  # language models: 1 where SAMPLING has a temperature, else 0; a hint, by which only speed changes
 
 # Inputs, outputs and states.
 TOKENS = "tokens"  # state i32[1, context + 1, 1]: the tokens of the text; a run writes its token behind those it read

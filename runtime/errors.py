@@ -17,3 +17,7 @@ class NoAdapter(RuntimeError):
 
 class DeviceLimit(RuntimeError):
     """The adapter lacks the memory, a limit or a feature that the bundle needs."""
+
+
+class DeviceLost(RuntimeError):
+    """The adapter stopped while it ran a bundle: its driver was reset, or it was removed."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 TEXELS = {"rgba32float": 16, "rgba16float": 8, "rgba32uint": 16}  # formats of textures, and bytes of a vec4 in them
-STAGING = 4096  # bytes of the buffer that small readbacks go through
-SLOTS = 16  # runs that one submit may replay, each with its own uniform block
+STAGING = 4096  # bytes of a buffer that small readbacks go through
+READBACKS = 2  # small readbacks that may be in flight, each with its own buffer
+SLOTS = 64  # runs that one submit may replay, each with its own uniform block
 OFFSET = 256  # bytes: dynamic offsets of uniform blocks are multiples of this, by WebGPU's default limits
 PIECE = 4 << 20  # bytes of a weight file that are hashed and uploaded together; more than a row of any texture
 WORD = 4  # bytes of every element on the adapter: f32, i32 or u32

@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from typing import Any
 
+import numpy as np
 import wgpu
 from wgpu.backends.wgpu_native import ffi, lib
+from wgpu.backends.wgpu_native._api import libf
 from wgpu.backends.wgpu_native.extras import set_instance_extras
 
 from intaglio.runtime.sizes import Grid, workgroups
@@ -23,6 +26,7 @@ from intaglio.runtime.sizes import Grid, workgroups
 WGPU = "0.32"  # the version of wgpu-py that the code below was tested with
 
 _wgpu: Any = lib  # cffi makes its functions when it opens the library
+_checked: Any = libf  # the same functions, which raise errors of the call
 _set_pipeline = _wgpu.wgpuComputePassEncoderSetPipeline
 _set_bind_group = _wgpu.wgpuComputePassEncoderSetBindGroup
 _dispatch = _wgpu.wgpuComputePassEncoderDispatchWorkgroups
@@ -99,3 +103,59 @@ def encode(
 def timestamp_period(device: wgpu.GPUDevice) -> float:
     """Seconds per tick of the adapter's timestamps: wgpu returns ticks, not nanoseconds."""
     return _wgpu.wgpuQueueGetTimestampPeriod(device.queue._internal) * 1e-9
+
+
+def submit(device: wgpu.GPUDevice, commands: wgpu.GPUCommandBuffer) -> int:
+    """Submit a command buffer. Returns the number of the submit, for `wait_for`."""
+    return _checked.wgpuQueueSubmitForIndex(
+        device.queue._internal, 1, ffi.new("WGPUCommandBuffer []", [commands._internal])
+    )
+
+
+def wait_for(device: wgpu.GPUDevice, number: int) -> None:
+    """Wait until the adapter has done this submit. Maps of buffers that it used are then complete.
+
+    wgpu-py's own wait is for every submit, and other threads cannot submit meanwhile.
+    """
+    _wgpu.wgpuDevicePoll(device._internal, True, ffi.new("WGPUSubmissionIndex *", number))
+
+
+_results: dict[int, bool] = {}  # by number of a map: whether it succeeded; of maps that ended and were not read
+_numbers = count(1)
+
+
+@cache
+def _ended() -> Any:
+    """The callback of every map. It is never freed, because wgpu may call it at any time."""
+
+    def ended(status: int, message: Any, number: Any, _: Any) -> None:
+        _results[int(ffi.cast("uintptr_t", number))] = status == _wgpu.WGPUMapAsyncStatus_Success
+
+    return ffi.callback("void(WGPUMapAsyncStatus, WGPUStringView, void *, void *)", ended)
+
+
+def begin_map(buffer: wgpu.GPUBuffer, size: int) -> int:
+    """Begin to map the first `size` bytes of a buffer for reading. Returns the number of the map.
+
+    The map ends when the adapter has done what was submitted with the buffer, and someone waits for that.
+    """
+    number = next(_numbers)
+    how: Any = ffi.new("WGPUBufferMapCallbackInfo *")
+    how.mode, how.callback = _wgpu.WGPUCallbackMode_AllowProcessEvents, _ended()
+    how.userdata1 = ffi.cast("void *", number)
+    _checked.wgpuBufferMapAsync(buffer._internal, wgpu.MapMode.READ, 0, size, how[0])
+    return number
+
+
+def mapped_words(buffer: wgpu.GPUBuffer, number: int, size: int) -> np.ndarray | None:
+    """A copy of the first `size` bytes of a mapped buffer, as i32, or None if the map failed."""
+    if not _results.get(number):
+        return None
+    content = _wgpu.wgpuBufferGetConstMappedRange(buffer._internal, 0, size)
+    return np.frombuffer(ffi.buffer(content, size), np.int32).copy()
+
+
+def end_map(buffer: wgpu.GPUBuffer, number: int) -> None:
+    """Unmap a buffer that is mapped or about to be."""
+    _checked.wgpuBufferUnmap(buffer._internal)
+    _results.pop(number, None)

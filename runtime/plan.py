@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from intaglio.runtime.adapter_class import AdapterClass
-from intaglio.runtime.limits import OFFSET, READ_ONLY_IMAGES, SLOTS, STAGING, TEXELS, WORD
+from intaglio.runtime.limits import OFFSET, READ_ONLY_IMAGES, READBACKS, SLOTS, STAGING, TEXELS, WORD
 from intaglio.runtime.sizes import Grid, Rule, Size, evaluate_size
 
 KINDS = ("weight", "input", "output", "scratch", "state")
@@ -301,8 +301,9 @@ class Plan:
 
     @property
     def session_bytes(self) -> int:
-        """Return the bytes that each session allocates: other buffers, uniform blocks, and a buffer for readbacks."""
-        return sum(b.bytes for b in self.in_use.values() if b.kind != "weight") + self.uniform_bytes + STAGING
+        """Return the bytes that each session allocates: other buffers, uniform blocks, and buffers for readbacks."""
+        buffers = sum(b.bytes for b in self.in_use.values() if b.kind != "weight")
+        return buffers + self.uniform_bytes + self.staging_bytes
 
     @property
     def bytes(self) -> int:
@@ -317,3 +318,7 @@ class Plan:
     @property
     def uniform_bytes(self) -> int:
         return SLOTS * self.block
+
+    @property
+    def staging_bytes(self) -> int:
+        return READBACKS * STAGING

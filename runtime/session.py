@@ -21,12 +21,13 @@ from intaglio.runtime.bound_steps import BoundSteps
 from intaglio.runtime.device import wait
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.inputs import check, complete
-from intaglio.runtime.limits import SLOTS, STAGING, WORD
-from intaglio.runtime.memory import Memory, array_of, numpy, stored, words
+from intaglio.runtime.limits import SLOTS, WORD
+from intaglio.runtime.memory import Memory, numpy, stored, words
 from intaglio.runtime.native import Bound, encode
 from intaglio.runtime.pipelines import Pipeline
 from intaglio.runtime.plan import Dispatch, Plan, Program
 from intaglio.runtime.progress import Progress, silent
+from intaglio.runtime.readback import Readback, Readbacks
 from intaglio.runtime.sizes import evaluate_size
 
 
@@ -63,7 +64,7 @@ class Session:
             self._memory = Memory(self.device, own, engine.weights)
             usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             self._uniform = self.device.create_buffer(size=self.plan.uniform_bytes, usage=usage)
-            self._staging = self._readback()
+            self._readbacks = Readbacks(self.device, engine.lock)
             self._programs = {name: self._bind(program) for name, program in self.plan.programs.items()}
         bound = time.perf_counter()
         progress("warm-up", 0, 0)
@@ -73,10 +74,7 @@ class Session:
     @property
     def allocated(self) -> int:
         """Bytes on the adapter for this session alone."""
-        return self._memory.allocated + self._uniform.size + self._staging.size
-
-    def _readback(self) -> wgpu.GPUBuffer:
-        return self.device.create_buffer(size=STAGING, usage=wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST)
+        return self._memory.allocated + self._uniform.size + self._readbacks.allocated
 
     def _bind(self, program: Program) -> BoundSteps:
         groups: dict[tuple[Any, ...], wgpu.GPUBindGroup] = {}
@@ -157,20 +155,31 @@ class Session:
         a few words, as i32, after the last run. Raises ValueError for a symbol out of its range.
         """
         with self.lock, self.engine.lock:
-            values = self._begin(runs)
-            encoder = self.device.create_command_encoder()
-            pass_ = encoder.begin_compute_pass()
-            for i, symbols in enumerate(values):
-                encode(pass_, self._programs[program].at(symbols), symbols, i * self.plan.block)
-            pass_.end()
-            if read is None:
-                self.device.queue.submit([encoder.finish()])
-                return None
-            name, first, count = read
+            if read is not None:
+                return self.launch(program, runs, read).words()
+            self.device.queue.submit([self._encoded(program, runs).finish()])
+            return None
+
+    def launch(self, program: str, runs: Sequence[Mapping[str, int]], read: tuple[str, int, int]) -> Readback:
+        """Replay a program as `replay` does, without waiting for the words.
+
+        The next launch may follow before they are read: its runs find what these leave. Writes and submits reach the
+        adapter in their order, so it overwrites the uniform blocks only when these runs have ended.
+        """
+        name, first, count = read
+        with self.lock, self.engine.lock:
             source = self._memory.buffer(self._names[name])
-            encoder.copy_buffer_to_buffer(source, first * WORD, self._staging, 0, count * WORD)
-            self.device.queue.submit([encoder.finish()])
-            return self._wait(count)
+            return self._readbacks.submit(self._encoded(program, runs), source, first, count)
+
+    def _encoded(self, program: str, runs: Sequence[Mapping[str, int]]) -> wgpu.GPUCommandEncoder:
+        """Encode the runs and write their uniform blocks."""
+        values = self._begin(runs)
+        encoder = self.device.create_command_encoder()
+        pass_ = encoder.begin_compute_pass()
+        for i, symbols in enumerate(values):
+            encode(pass_, self._programs[program].at(symbols), symbols, i * self.plan.block)
+        pass_.end()
+        return encoder
 
     def stepwise(self, program: str, symbols: Mapping[str, int], order: Iterable[int] | None = None) -> Iterator[int]:
         """Replay a program step by step. What a step wrote can be read before the next one runs.
@@ -252,14 +261,3 @@ class Session:
         self.writes += 1
         self.device.queue.write_buffer(self._uniform, 0, blocks)
         return values
-
-    def _wait(self, count: int) -> np.ndarray:
-        """`count` words that the last submit copied, when it is done."""
-        try:
-            self._staging.map_sync(wgpu.MapMode.READ, 0, count * WORD)
-            result = array_of(self._staging.read_mapped(0, count * WORD), np.dtype(np.int32))
-            self._staging.unmap()
-        except BaseException:  # an interrupted wait leaves the buffer mapped, or about to be
-            self._staging = self._readback()
-            raise
-        return result

@@ -71,6 +71,12 @@ def minilm_bundle(minilm_export: Path) -> Path:
     return compiled(minilm_export, "model.onnx")
 
 
+@pytest.fixture(scope="session")
+def silero_export() -> Path:
+    """The folder of Silero VAD that the example writes."""
+    return export("silero_onnx.py", "silero-vad", "model.onnx")
+
+
 def export(example: str, name: str, made: str) -> Path:
     """build/NAME, which the example writes, with the file `made` in it."""
     folder = ROOT / "build" / name

@@ -52,6 +52,10 @@ class Engine(ABC):
         """
         raise Unsupported(f"{self.package} does not run Whisper here")
 
+    def dictate(self, samples: np.ndarray) -> str:
+        """What is said in a recording of many windows, by the engine's own defaults. samples: f32[n] at 16 kHz."""
+        raise Unsupported(f"{self.package} does not run Whisper on long recordings here")
+
     def generate(self, prompt: Sequence[int], count: int, first: First) -> list[int]:
         """The `count` tokens after a prompt that is read anew, the likeliest each time; end tokens end nothing."""
         raise Unsupported(f"{self.package} does not run language models here")

@@ -12,6 +12,7 @@ import numpy as np
 
 import intaglio
 from benchmarks.engines.engine import Engine, First
+from benchmarks.recordings import RATE
 
 
 class Intaglio(Engine):
@@ -32,6 +33,9 @@ class Intaglio(Engine):
     def transcribe(self, recording: Path, first: First) -> list[int]:
         with self._telling(first):
             return self._bundle.transcribe(recording).tokens
+
+    def dictate(self, samples: np.ndarray) -> str:
+        return self._bundle.transcribe(samples, RATE).text
 
     def generate(self, prompt: Sequence[int], count: int, first: First) -> list[int]:
         with self._telling(first):

@@ -1,7 +1,8 @@
 """whisper.cpp through cyllama, on the CPU or through Vulkan: GPUs that it sees it uses, see adapter.environment.
 
-It transcribes greedily, without timestamps, and without another try at a higher temperature. It cannot say when it has
-the first token, takes no features, and keeps what its encoder makes to itself: that is timed on a window of noise.
+It transcribes short recordings greedily, without timestamps, and without another try at a higher temperature, and long
+ones by its own defaults, greedily. It cannot say when it has the first token, takes no features, and keeps what its
+encoder makes to itself: that is timed on a window of noise.
 """
 
 from __future__ import annotations
@@ -50,6 +51,13 @@ class WhisperCppCpu(Engine):
             self._context.full_get_token_id(s, i) for s in segments for i in range(self._context.full_n_tokens(s))
         ]
         return [token for token in tokens if token < self._context.token_eot()]
+
+    def dictate(self, samples: np.ndarray) -> str:
+        options = whisper_cpp.WhisperFullParams(whisper_cpp.WhisperSamplingStrategy.GREEDY)
+        options.n_threads = os.cpu_count()
+        options.print_progress = False
+        self._context.full(samples, options)
+        return "".join(self._context.full_get_segment_text(i) for i in range(self._context.full_n_segments()))
 
 
 class WhisperCppVulkan(WhisperCppCpu):

@@ -34,7 +34,7 @@ def pace(decode: Decode, tokens: int, keys: int) -> float:
 
 
 def intaglio(bundle: Path) -> tuple[str, Decode]:
-    """The adapter, and decoding on it: steps whose tokens the GPU hands on, and a readback of the last one."""
+    """The adapter, and decoding on it: steps whose tokens the GPU hands on, and two submits in flight."""
     import intaglio
     from intaglio.runtime.contract import PAST, STEP, TOKENS
     from intaglio.runtime.instruments import golden, measure
@@ -46,9 +46,14 @@ def intaglio(bundle: Path) -> tuple[str, Decode]:
     session.feed(run.program, run.inputs, run.symbols)
 
     def decode(keys: int, count: int) -> None:
+        flight = None
         for first in range(0, count, SLOTS):
             steps = [{**run.symbols, PAST: keys + i} for i in range(first, min(first + SLOTS, count))]
-            session.replay(STEP, steps, (TOKENS, keys + first + len(steps), 1))
+            before, flight = flight, session.launch(STEP, steps, (TOKENS, keys + first + len(steps), 1))
+            if before is not None:
+                before.words()
+        if flight is not None:
+            flight.words()
 
     return session.device.adapter_info["device"], decode
 

@@ -54,7 +54,11 @@ def _rows(bundle: Path, family: str, variables: dict[str, str], options: argpars
 
 def _lines(bundle: Path, options: argparse.Namespace) -> str:
     counts = lines.counts(bundle, options.classes or [], options.all)
-    return f"### Percent of memory lines that {bundle.stem}'s loads use\n\n{lines_report.table(counts)}"
+    tables = {
+        f"Percent of memory lines that {bundle.stem}'s loads use": lines_report.table(counts),
+        f"Turns that accesses of {bundle.stem} to workgroup memory take": lines_report.banks_table(counts),
+    }
+    return "\n\n".join(f"### {title}\n\n{table}" for title, table in tables.items())
 
 
 def _default_bundles() -> list[Path]:

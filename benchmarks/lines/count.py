@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.lines.parse import Unreadable, parse
-from benchmarks.lines.trace import Load, trace
+from benchmarks.lines.trace import Access, trace
 from intaglio.runtime.limits import TEXELS
 from intaglio.runtime.plan import Buffer, Plan
 from intaglio.runtime.sizes import Grid, workgroups
 
 Granule = tuple[int, int]  # lanes of a warp, bytes of a line
 GRANULES: tuple[Granule, ...] = tuple((warp, line) for warp in (32, 64) for line in (32, 64, 128))
-_ELEMENT = re.compile(r"array<(?:vec(?P<count>[24]))?<?(?P<number>f32|i32|u32|f16|f|i|u|h)>*")
+_ELEMENT = re.compile(r"array<(?:vec(?P<count>[24]))?<?(?P<number>f32|i32|u32|f16|f|i|u|h)\b")
 TYPICAL = 256  # of each symbol, where its range allows that
 
 
@@ -60,16 +60,38 @@ class Use:
     alone: dict[Granule, Lines]
 
 
-def counted(bundle: Path, plan: Plan, kernel: str, buffers: Sequence[int], grid: Grid) -> list[Use]:
-    """How a dispatch uses the lines of each binding that it loads from. Raises Unreadable for WGSL of no template."""
+@dataclass(frozen=True)
+class Traced:
+    """What the first workgroup of a dispatch accesses, by name. bound: the type of each binding, and its buffer.
+
+    shared: the type of each array in workgroup memory.
+    """
+
+    bound: Mapping[str, tuple[str, Buffer]]
+    shared: Mapping[str, str]
+    accesses: Mapping[str, list[Access]]
+
+
+def traced(bundle: Path, plan: Plan, kernel: str, buffers: Sequence[int], grid: Grid) -> Traced:
+    """The accesses of a dispatch. Raises Unreadable for WGSL of no template."""
     shader = parse((bundle / plan.kernels[kernel].file).read_text(encoding="utf-8"))
     bound = {b.name: (b.type, plan.buffers[buffers[i]]) for i, b in shader.bindings.items() if i < len(buffers)}
     widths = {name: buffer.texture[0] for name, (_, buffer) in bound.items() if buffer.texture}
     symbols = typical(plan)
-    loads: dict[str, list[Load]] = defaultdict(list)
-    for load in trace(shader, symbols, widths, (0, 0, 0), (*workgroups(grid, symbols), 1, 1)[:3]):
-        loads[load.binding].append(load)
-    return [_use(name, of, *bound[name]) for name, of in loads.items()]
+    accesses: dict[str, list[Access]] = defaultdict(list)
+    for access in trace(shader, symbols, widths, (0, 0, 0), (*workgroups(grid, symbols), 1, 1)[:3]):
+        accesses[access.name].append(access)
+    return Traced(bound, shader.shared, accesses)
+
+
+def used(of: Traced) -> list[Use]:
+    """How a dispatch uses the lines of each binding that it loads from."""
+    return [_use(name, loads, *of.bound[name]) for name, loads in of.accesses.items() if name in of.bound]
+
+
+def counted(bundle: Path, plan: Plan, kernel: str, buffers: Sequence[int], grid: Grid) -> list[Use]:
+    """How a dispatch uses the lines of each binding that it loads from. Raises Unreadable for WGSL of no template."""
+    return used(traced(bundle, plan, kernel, buffers, grid))
 
 
 def of_weights(uses: Iterable[Use]) -> dict[Granule, float]:
@@ -85,16 +107,19 @@ def typical(plan: Plan) -> dict[str, int]:
 
 def element_bytes(type: str, buffer: Buffer) -> int:
     """Bytes of what an index counts: a texel of a texture, an element of an array. Raises Unreadable."""
-    if buffer.texture:
-        return TEXELS[buffer.format]
-    element = _ELEMENT.fullmatch(type)
-    if not element:
-        raise Unreadable(f"expected an array of numbers or vectors, got {type}")
-    return int(element["count"] or 1) * (2 if element["number"] in ("h", "f16") else 4)
+    if size := TEXELS[buffer.format] if buffer.texture else element(type):
+        return size
+    raise Unreadable(f"expected an array of numbers or vectors, got {type}")
 
 
-def _use(name: str, loads: list[Load], type: str, buffer: Buffer) -> Use:
-    iterations: dict[tuple[Any, ...], list[Load]] = defaultdict(list)
+def element(type: str) -> int:
+    """Bytes of an element of an array of numbers or vectors; 0 of any other type."""
+    match = _ELEMENT.match(type)
+    return int(match["count"] or 1) * (2 if match["number"] in ("h", "f16") else 4) if match else 0
+
+
+def _use(name: str, loads: list[Access], type: str, buffer: Buffer) -> Use:
+    iterations: dict[tuple[Any, ...], list[Access]] = defaultdict(list)
     for load in loads:
         iterations[tuple((id(loop), i) for loop, i in load.loops if not loop.short)].append(load)
     element = element_bytes(type, buffer)
@@ -107,7 +132,7 @@ def _use(name: str, loads: list[Load], type: str, buffer: Buffer) -> Use:
     )
 
 
-def _lines(groups: Iterable[list[Load]], element: int, warp: int, line: int) -> Lines:
+def _lines(groups: Iterable[list[Access]], element: int, warp: int, line: int) -> Lines:
     """The lines of all warps; the loads of a group share lines."""
     read = touched = 0
     for group in groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from benchmarks.lines.syntax import (
     Assign,
@@ -99,7 +100,7 @@ class _Parser:
     # ---- The module
 
     def shader(self) -> Shader:
-        shader = Shader({}, {}, {}, ())
+        shader = Shader({}, {}, {}, {}, ())
         while self.next:
             attributes = self.attributes()
             word = self.take()
@@ -107,9 +108,7 @@ class _Parser:
                 name, function = self.function()
                 shader.functions[name] = function
                 if "workgroup_size" in attributes:
-                    shader = Shader(
-                        shader.constants, shader.bindings, shader.functions, tuple(attributes["workgroup_size"])
-                    )
+                    shader = replace(shader, workgroup=tuple(attributes["workgroup_size"]))
             elif word == "struct":
                 self.take()
                 self.skip_brackets("{", "}")
@@ -122,11 +121,14 @@ class _Parser:
         return shader
 
     def module_variable(self, shader: Shader, attributes: dict[str, list[Expression]]) -> None:
+        shared = self.tokens[self.at : self.at + 2] == ["<", "workgroup"]
         declared = self.declaration()
         if "binding" in attributes:
             (number,) = attributes["binding"]
             assert isinstance(number, Number) and number.value is not None
             shader.bindings[number.value] = Binding(declared.name, declared.type)
+        elif shared:
+            shader.shared[declared.name] = declared.type
         elif declared.value is not None:
             shader.constants[declared.name] = declared.value
         self.expect(";")

@@ -137,9 +137,12 @@ class Binding:
 
 @dataclass(frozen=True)
 class Shader:
-    """constants: of the module. bindings: by number. functions: by name; `main` is the entry."""
+    """constants: of the module. bindings: by number. shared: the type of each array in workgroup memory, by name.
+    functions: by name; `main` is the entry.
+    """
 
     constants: dict[str, Expression]
     bindings: dict[int, Binding]
+    shared: dict[str, str]
     functions: dict[str, Function]
     workgroup: tuple[Expression, ...]

@@ -1,4 +1,5 @@
-"""Runs a shader's index arithmetic for all invocations of one workgroup at once, and records what is loaded.
+"""Runs a shader's index arithmetic for all invocations of one workgroup at once, and records what memory they access:
+what they load from bindings, and what they load from and store to arrays in workgroup memory.
 
 Numbers that come out of memory, and those with a fraction, are unknown; so is what is computed from them. Both sides of
 a branch on something unknown run. Of each loop the first iterations run: the others load in the same way.
@@ -63,13 +64,14 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Load:
-    """What a load reads. index: int64[invocations], of elements or texels of the binding. active: who loads.
+class Access:
+    """What a load reads, or a store to workgroup memory writes.
 
-    loops: those around it, from the outside, and their iterations.
+    name: of a binding or of an array in workgroup memory. index: int64[invocations], of its elements or texels. active:
+    who does it. loops: those around it, from the outside, and their iterations.
     """
 
-    binding: str
+    name: str
     index: np.ndarray
     active: Mask
     loops: tuple[tuple[Running, int], ...]
@@ -87,8 +89,8 @@ class _Frame:
 
 def trace(
     shader: Shader, symbols: Mapping[str, int], widths: Mapping[str, int], group: tuple[int, ...], grid: tuple[int, ...]
-) -> list[Load]:
-    """The loads of the workgroup `group` of `grid`.
+) -> list[Access]:
+    """The accesses of the workgroup `group` of `grid`.
 
     symbols: the fields of the uniform block. widths: texels in a row of each binding that is a texture, of which texel
     (x, y) has the index y * width + x.
@@ -99,14 +101,14 @@ def trace(
 class _Tracer:
     def __init__(self, shader: Shader, symbols: Mapping[str, int], widths: Mapping[str, int]) -> None:
         self.shader, self.symbols, self.widths = shader, symbols, widths
-        self.bindings = {binding.name for binding in shader.bindings.values()}
+        self.arrays = {binding.name for binding in shader.bindings.values()} | shader.shared.keys()
         self.constants: dict[str, Value] = {}
-        self.loads: list[Load] = []
+        self.accesses: list[Access] = []
         self.frames: list[_Frame] = []
         self.guesses = 0  # branches around that are taken by no condition
         self.active: Mask = np.ones(1, bool)
 
-    def run(self, group: tuple[int, ...], grid: tuple[int, ...]) -> list[Load]:
+    def run(self, group: tuple[int, ...], grid: tuple[int, ...]) -> list[Access]:
         size = [number(self.constant(each)) for each in self.shader.workgroup]
         x, y, z = (*size, 1, 1)[:3]
         index = np.arange(x * y * z)
@@ -121,7 +123,7 @@ class _Tracer:
         }
         main = self.shader.functions["main"]
         self.call(main, [builtins.get(builtin, UNKNOWN) for _, builtin in main.parameters])
-        return self.loads
+        return self.accesses
 
     # ---- Statements
 
@@ -181,7 +183,9 @@ class _Tracer:
                 new = merged(self.active, value, before[at])
                 names[target.of.name] = (*before[:at], new, *before[at + 1 :])
         elif isinstance(target, Index):
-            self.value(target.at)  # which may load
+            at = self.value(target.at)  # which may load
+            if isinstance(target.of, Name) and target.of.name in self.shader.shared:
+                self.access(target.of.name, at)
 
     def branch(self, condition: Value, then: Block, otherwise: Block) -> None:
         before = self.active
@@ -299,26 +303,26 @@ class _Tracer:
         return value
 
     def element(self, of: Expression, at: Value) -> Value:
-        if isinstance(of, Name) and of.name in self.bindings:
-            self.load(of.name, at)
+        if isinstance(of, Name) and of.name in self.arrays:
+            self.access(of.name, at)
             return UNKNOWN
         whole = self.value(of)
         if isinstance(whole, tuple) and isinstance(at, int) and at < len(whole):
             return whole[at]
         return UNKNOWN
 
-    def load(self, binding: str, index: Value) -> None:
+    def access(self, name: str, index: Value) -> None:
         if isinstance(index, int | np.ndarray):
             at = np.broadcast_to(np.asarray(index, np.int64), self.active.shape)
             loops = tuple((loop, loop.iteration) for frame in self.frames for loop in frame.loops)
-            self.loads.append(Load(binding, at, self.active, loops))
+            self.accesses.append(Access(name, at, self.active, loops))
 
     def called(self, name: str, arguments: tuple[Expression, ...]) -> Value:
         if name == "textureLoad":
             (texture, coordinates, *_) = arguments
             assert isinstance(texture, Name)
             x, y = pair(self.value(coordinates))
-            self.load(texture.name, compute("+", compute("*", y, self.widths.get(texture.name, UNKNOWN)), x))
+            self.access(texture.name, compute("+", compute("*", y, self.widths.get(texture.name, UNKNOWN)), x))
             return UNKNOWN
         values = [self.value(argument) for argument in arguments]
         if name in self.shader.functions:

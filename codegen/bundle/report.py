@@ -10,7 +10,6 @@ from intaglio.codegen.shader import flops
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.runtime.contract import STEP
-from intaglio.runtime.limits import STAGING
 from intaglio.runtime.plan import Plan
 
 FILE = "report.json"
@@ -46,7 +45,7 @@ def _bytes(plan: Plan) -> dict[str, Any]:
             "scratch": plan.bytes_of("scratch"),
             "inputs_and_outputs": plan.bytes_of("input") + plan.bytes_of("output"),
             "uniform": plan.uniform_bytes,
-            "staging": STAGING,
+            "staging": plan.staging_bytes,
             "total": plan.session_bytes,
         },
         "total": plan.bytes,

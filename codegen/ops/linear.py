@@ -1,13 +1,19 @@
-"""Linear layers: a tiled matrix product for many rows, a matrix-vector product for one. Both read the same weight."""
+"""Linear layers: a tiled matrix product for many rows, a matrix-vector product for one. Both read the same weight.
+
+Products compute in f32. One that computes in f16 or in integers would be a variant of _matmul_variants that `needs` its
+tier, with a template that brings and multiplies other tiles than matmul_tiles; the splits and the stores stay.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
 from intaglio.codegen.ops.cache_rows import places
+from intaglio.codegen.ops.linear_split import in_slices, tile_slices, vector_slices
 from intaglio.codegen.target import MAX_BINDING, MAX_BINDINGS, MAX_TRIPS, TEXTURE_BYTES
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, fixed, high
@@ -65,8 +71,15 @@ def _by_fours(layer: Linear[Value]) -> bool:
 
 
 def _head_dim(layer: Linear[Value]) -> int:
-    """Return the number of columns of a head if the layer rotates them, else 0."""
-    return 2 * fixed(layer.rotary.cos.shape[1]) if layer.rotary else 0
+    """Return the number of columns of a head if the layer rotates its halves, else 0."""
+    return layer.rotary.head_dim if layer.rotary and not layer.rotary.interleaved else 0
+
+
+def _turn(layer: Linear[Value]) -> dict[str, int] | None:
+    """Return the vec4s of a head, and those of them that are rotated, if pairs are neighbours in a vec4; else None."""
+    if layer.rotary is None or not layer.rotary.interleaved:
+        return None
+    return {"d4": layer.rotary.head_dim // 4, "rotated4": fixed(layer.rotary.cos.shape[1]) // 2}
 
 
 def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
@@ -110,14 +123,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
     variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
     variants |= {"reduce8": variant(8, least, 8), "reduce32": variant(2, least, 32)}
-    if not rotated or consts["half"] % 2 == 0:
-        sliced = {name: _sliced(consts, rows, slices, template if norm else "") for name, slices in _SLICES.items()}
-        variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
-    if consts["shared"]:
-        variants |= {
-            f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
-        }
-    name = label(template, weight) + ("_rotary" if rotated else "")
+    name = label(template, weight) + ("_rotary" if layer.rotary else "")
     kernel = Kernel(
         template,
         reads,
@@ -128,10 +134,25 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         tail=_tail(node, layer),
         flops=2 * width * rows * pair,
     )
+    if not rotated or consts["half"] % 2 == 0:
+        sliced = _vector_slices(kernel, rows, template if norm else "")
+        variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
+    if consts["shared"]:
+        variants |= {
+            f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
+        }
     problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.with_variants(
-        problem, variants, profiles.vector_products("slices32" in variants, "slices32_buffers" in variants)
-    )
+    return kernel.with_variants(problem, variants, profiles.vector_products(variants))
+
+
+def _vector_slices(kernel: Kernel, rows: int, template: str) -> dict[str, dict[str, Any]]:
+    """Return the variants of a matrix-vector product for GPUs; the last is split over workgroups, if that is faster."""
+    consts = kernel.consts
+    variants = {name: _sliced(consts, rows, slices, template) for name, slices in _SLICES.items()}
+    (blocks,), loads = variants["slices32"]["grid"], -(-consts["k4"] // (consts.get("each", 1) * _SLICES["slices32"]))
+    if (slices := vector_slices(blocks.at(fixed), loads)) > 1:
+        variants["slices32_split"] = in_slices(kernel, variants["slices32"], 1, slices, _SLICES["slices32"])
+    return variants
 
 
 def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") -> dict[str, Any]:
@@ -151,7 +172,7 @@ def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") 
 
 
 def _in_buffers(
-    variants: dict[str, dict[str, Any]], reads: dict[str, Operand], outputs: int
+    variants: dict[str, dict[str, Any]], reads: Mapping[str, Operand], outputs: int
 ) -> dict[str, dict[str, Any]]:
     """Return the same variants, which read weights as buffers; none if these could be too many buffers for a kernel."""
     if len(reads) + outputs > MAX_BINDINGS:
@@ -171,7 +192,6 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         consts |= _of_window(window, x.shape[-2], width // window.kernel)
     name = label(("conv1d" if window else "matmul") + consts["packing"], weight)
     many = dims.low(rows) >= 32
-    variants = _matmul_variants(consts, reads, rows, len(node.outputs), window is not None)
     kernel = Kernel(
         "matmul",
         reads,
@@ -183,10 +203,9 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=rows * (2 * width * columns * pair),
     )
     problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
-    buffers = "tiles64_buffers" in variants
-    suited = (
-        profiles.windowed_products(buffers) if window or consts["odd"] else profiles.products(rows, columns, buffers)
-    )
+    variants = _matmul_variants(kernel, rows, window is not None)
+    tiled = window is not None or consts["odd"]
+    suited = profiles.windowed_products(variants) if tiled else profiles.products(rows, columns, variants)
     return kernel.with_variants(problem, variants, suited)
 
 
@@ -201,10 +220,9 @@ def _of_window(window: Window, length: Dim, channels: Dim) -> dict[str, Any]:
     }
 
 
-def _matmul_variants(
-    consts: dict[str, Any], reads: dict[str, Operand], rows: Dim, outputs: int, windowed: bool
-) -> dict[str, dict[str, Any]]:
+def _matmul_variants(kernel: Kernel, rows: Dim, windowed: bool) -> dict[str, dict[str, Any]]:
     """Return the variants of a product of many rows, the one for software adapters first."""
+    consts, reads = kernel.consts, kernel.reads
     columns, pair = consts["columns"], len(consts["weights"])
     many = dims.low(rows) >= 32
 
@@ -218,6 +236,7 @@ def _matmul_variants(
         (tile_rows, tile_groups), (along, lanes_rows) = tile, lanes
         tile_groups = max(1, tile_groups // pair)
         sizes = {"tile_rows": tile_rows, "product": product, "tile_type": tile_type}
+        sizes["step"] = _step(4 * tile_rows + 16 * tile_groups * pair)
         return {
             "template": "conv1d" if windowed else f"{product}{consts['packing']}",
             "grid": (groups(columns, per=4 * along * tile_groups), groups(rows, per=tile_rows * lanes_rows)),
@@ -235,10 +254,28 @@ def _matmul_variants(
         }
     if not windowed and not consts["odd"] and dims.low(rows) <= profiles.FEW_ROWS:
         shared["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
-    variants |= shared | _in_buffers(shared, reads, outputs)
+    if not windowed and not consts["odd"]:
+        shared |= _tile_slices(kernel, shared["tiles64"], rows)
+    variants |= shared | _in_buffers(shared, reads, len(kernel.writes))
     if consts["shared"]:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     return variants
+
+
+def _tile_slices(kernel: Kernel, tiles: dict[str, Any], rows: Dim) -> dict[str, dict[str, Any]]:
+    """Return the variant of these tiles that is split over workgroups; none if tiles are always enough."""
+    consts, step = kernel.consts, tiles["consts"]["step"]
+    (along, across), width = tiles["grid"], 4 * consts["groups"] * len(consts["weights"])
+    least = along.at(fixed) * across.at(dims.low)  # of tiles
+    if least >= profiles.WORKGROUPS:
+        return {}
+    slices = tile_slices(rows, width, least, -(-consts["k4"] // step))
+    return {"tiles64_split": in_slices(kernel, tiles, rows, slices, step)} if slices > 1 else {}
+
+
+def _step(fours: int) -> int:
+    """Return the vec4s of a row that are in workgroup memory at a time: of each an invocation brings four rows."""
+    return 8 if 8 * fours <= 256 else 4
 
 
 def label(template: str, weight: Value) -> str:
@@ -299,9 +336,10 @@ def _shared(
     vec4s = fixed(weight.shape[1]) // 4
     # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else 8 or 4 if they divide a row
     consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
-    consts |= {"half": half, "sums": 2 if half else len(first)}
+    consts |= {"half": half, "turn": _turn(layer), "sums": 2 if half else len(first)}
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "row": row}
     consts["parts"] = _parts(layer, row)
+    consts["slice"] = 0
     consts["odd"] = not _is_one_row(node, layer) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or _tail(node, layer)):
         raise refuse(node, "several outputs need widths that are multiples of 4")
@@ -309,7 +347,9 @@ def _shared(
 
 
 def _vec4(node: Node, reads: dict[str, Operand]) -> frozenset[str]:
-    return frozenset((*reads, *_writes(node)))
+    layer = Linear.of(node)
+    by_pairs = {"cos", "sin"} if layer and _turn(layer) else set()
+    return frozenset((*reads, *_writes(node))) - by_pairs
 
 
 def _factors(reads: dict[str, Operand]) -> frozenset[str]:

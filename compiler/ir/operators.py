@@ -44,12 +44,17 @@ class Prologue(Generic[T]):
 
 @dataclass(frozen=True)
 class RotaryTail(Generic[T]):
-    """A rotation of the heads in the outputs with these numbers, as by Rotary, by the angles from row `at` on."""
+    """A rotation of the heads in the outputs with these numbers, as by Rotary, by the angles from row `at` on.
+
+    head_dim: the columns of a head.
+    """
 
     cos: T
     sin: T
     outputs: tuple[int, ...]
     at: Dim
+    head_dim: int
+    interleaved: bool
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,10 @@ class WhisperToken(Operator[T]):
 
 @dataclass(frozen=True)
 class SampleToken(Operator[T]):
-    """A token sampled from the logits with the options in `sampling`, written into row `at` of the state `tokens`."""
+    """A token sampled from the logits with the options in `sampling`, written into row `at` of the state `tokens`.
+
+    drawn: 1 where tokens are drawn, else 0. It only chooses kernels, which all obey `sampling`.
+    """
 
     logits: T
     sampling: T
@@ -252,6 +260,7 @@ class SampleToken(Operator[T]):
     _: KW_ONLY
     at: Dim
     seed: Dim
+    drawn: Dim
 
     @property
     def writes(self) -> tuple[CacheWrite[T], ...]:

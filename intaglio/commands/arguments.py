@@ -73,6 +73,15 @@ def whole(text: str) -> tuple[str, int]:
     return name, int(value)
 
 
+def real(text: str) -> tuple[str, float]:
+    """NAME=NUMBER, with or without a fraction."""
+    name, value = pair(text)
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=NUMBER, got {text!r}") from None
+
+
 def one_line(error: Exception) -> str:
     """The message of an error, without line breaks."""
     if isinstance(error, OSError) and error.strerror:

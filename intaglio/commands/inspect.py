@@ -16,7 +16,7 @@ from intaglio.runtime import adapter_class, files, tuning
 from intaglio.runtime import plan as plans
 from intaglio.runtime.contract import STEP
 from intaglio.runtime.instruments import profile as profiles
-from intaglio.runtime.limits import STAGING
+from intaglio.runtime.limits import READBACKS
 from intaglio.runtime.plan import KINDS, Buffer, Plan, Step
 from intaglio.text import counted, groups, size, table
 
@@ -165,7 +165,7 @@ def _memory(plan: Plan) -> list[str]:
     counts = Counter(b.kind for b in plan.buffers)
     rows = [[kind, counted(counts[kind], "buffer"), size(plan.bytes_of(kind))] for kind in KINDS if counts[kind]]
     rows.append(["uniform", counted(1, "buffer"), size(plan.uniform_bytes)])
-    rows.append(["staging", counted(1, "buffer"), size(STAGING)])
+    rows.append(["staging", counted(READBACKS, "buffer"), size(plan.staging_bytes)])
     return ["", f"memory on the adapter: {size(plan.bytes)}", *table(rows)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import intaglio
-from intaglio.commands.arguments import pair, read_array, utf8
+from intaglio.commands.arguments import pair, read_array, real, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
 
@@ -24,7 +24,12 @@ SUMMARY = "run a bundle: on a recording, a prompt, a conversation, texts, or ten
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--audio", metavar="FILE", help="a WAV or FLAC recording to transcribe")
+    source.add_argument(
+        "--audio",
+        metavar="FILE",
+        help="a recording to transcribe: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, MP4, WebM and others "
+        "with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
+    )
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
         "--chat", action="store_true", default=None, help="chat interactively, one message per line; Ctrl-D quits"
@@ -53,6 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timestamps",
         action=argparse.BooleanOptionalAction,
         help="let the model set the times of segments, which --json shows (default: for recordings over 30 s)",
+    )
+    speech.add_argument(
+        "--vad",
+        action=argparse.BooleanOptionalAction,
+        help="transcribe only what a detector takes for speech, so that music and silence give no text",
+    )
+    speech.add_argument(
+        "--vad-parameter",
+        metavar="NAME=X",
+        type=real,
+        action="append",
+        help="with --vad: what counts as speech, such as threshold=0.4 or speech_pad_ms=200 (may be repeated)",
     )
     text = parser.add_argument_group("with --prompt or --chat")
     text.add_argument(
@@ -114,7 +131,7 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
 
 _TEXT = "max_tokens temperature top_k top_p min_p repetition_penalty seed stop ignore_eos logprobs steps_per_submit"
 _OPTIONS = {
-    "audio": ["language", "task", "timestamps"],
+    "audio": ["language", "task", "timestamps", "vad", "vad_parameter"],
     "input": ["program", "output"],
     "prompt": [*_TEXT.split(), "recommended"],
     "chat": [*_TEXT.split(), "recommended", "system"],
@@ -135,7 +152,12 @@ def _check(options: argparse.Namespace, kind: str) -> None:
 
 def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
     transcript = bundle.transcribe(
-        options.audio, language=options.language, task=options.task, timestamps=options.timestamps
+        options.audio,
+        language=options.language,
+        task=options.task,
+        timestamps=options.timestamps,
+        vad=bool(options.vad),
+        vad_parameters=dict(options.vad_parameter or ()),
     )
     progress.clear()
     print(json.dumps(asdict(transcript), ensure_ascii=False) if options.json else transcript.text)

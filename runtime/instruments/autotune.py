@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.runtime.adapter_class import adapter_class
+from intaglio.runtime.contract import DRAWN
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.instruments import measure
@@ -98,9 +99,18 @@ def _listed(plan: Plan, program: str, granted: set[str]) -> list[tuple[str, str,
     adapter's caches.
     """
     steps = ((step, step.alternatives) for step in plan.programs[program].steps)
-    problems = {alternatives.problem: (step, alternatives) for step, alternatives in steps if alternatives}
+    problems = {
+        alternatives.problem: (step, alternatives)
+        for step, alternatives in steps
+        if alternatives and not _by_options(plan, alternatives.problem)
+    }
     turns = [list(_variants(plan, step, alternatives, granted)) for step, alternatives in problems.values()]
     return [listed for turn in itertools.zip_longest(*turns) for listed in turn if listed]
+
+
+def _by_options(plan: Plan, problem: str) -> bool:
+    """Return whether the options of a text choose the variant, because its time depends on them, not only on sizes."""
+    return any(of[problem].of == DRAWN for of in plan.profiles.values() if problem in of)
 
 
 def _variants(plan: Plan, step: Step, alternatives: Alternatives, granted: set[str]) -> Iterator[tuple[str, str, Step]]:

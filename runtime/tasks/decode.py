@@ -1,14 +1,16 @@
 """The loop that generates the tokens of every decoder: prefill reads a prompt in chunks, and each step adds a token.
 
 Both programs read their tokens from the state `tokens` and append the next one, so several steps run in one submit
-before the host reads any of them. The cache keeps its content after a text: row i belongs to token i of what was read
-last. A prompt with a common prefix is read only from the first token that differs.
+before the host reads any of them, and the next submit is in flight while the host waits for the tokens of one. The
+cache keeps its content after a text: row i belongs to token i of what was read last. A prompt with a common prefix is
+read only from the first token that differs.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +20,11 @@ import numpy as np
 
 from intaglio.runtime.contract import NEW_TOKENS, NO_TOKEN, PAST, PREFILL, STEP, TOKENS
 from intaglio.runtime.errors import NanScores
-from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.progress import Progress, silent
+from intaglio.runtime.tasks.pace import Pace
 
 if TYPE_CHECKING:
+    from intaglio.runtime.readback import Readback
     from intaglio.runtime.session import Session
 
 
@@ -46,17 +49,29 @@ class Row:
 
 
 @dataclass(frozen=True)
+class _Flight:
+    """Steps that were submitted, the first of which writes row `first` of the cache."""
+
+    readback: Readback
+    first: int
+    count: int
+    submitted: float  # by time.perf_counter
+
+
+@dataclass(frozen=True)
 class Request:
     """The settings of one text.
 
     symbols: values of the family's symbols, for every run. limit: generate up to this many tokens. pace: steps per
-    submit; None: by their measured time. prepare: writes what the runs read besides tokens, such as sampling settings;
-    it is called again after others wrote into the session.
+    submit; None: by their measured time. ahead: submit the next steps before the tokens of the last ones are there; not
+    for a caller that reads what else the last step left, such as logits. prepare: writes what the runs read besides
+    tokens, such as sampling settings; it is called again after others wrote into the session.
     """
 
     symbols: Mapping[str, int]
     limit: float = math.inf
     pace: int | None = None
+    ahead: bool = True
     prepare: Callable[[], None] = lambda: None
 
 
@@ -65,15 +80,15 @@ class Decoder:
     again what the cache lost.
 
     context: the rows of the cache. chunk: prefill reads up to this many tokens at once. budget: the seconds that a
-    submit of steps may take. A step costs less in a longer submit, but steps after the end of a text are wasted.
+    submit of steps may take. A step costs less in a longer submit, but steps after the end of a text are wasted, and
+    those of a submit in flight too; a later text overwrites their rows.
     """
 
     def __init__(self, session: Session, context: int, chunk: int, budget: float, progress: Progress = silent) -> None:
         self._session, self._context, self._chunk = session, context, chunk
-        self._budget, self._progress = budget, progress
+        self._pace, self._progress = Pace(budget), progress
         self._row = Row()
         self._writes = session.writes  # the session's count after our last write
-        self._pace = 1  # steps of the next submit
 
     def tokens(self, prompt: Sequence[int], request: Request) -> Iterator[Sequence[int]]:
         """Yield the tokens after the prompt, those of one submit at a time, up to the limit or the end of the context.
@@ -83,16 +98,23 @@ class Decoder:
         """
         number = self.begin(request.prepare)
         text = [*prompt, self._prefill(prompt, request.symbols)]  # its last token is not in the cache yet
-        remaining = request.limit - 1
+        end = min(len(prompt) + request.limit, self._context + 1)
+        flights: deque[_Flight] = deque()
         yield from self._valid(text[-1:], 0)
-        while (room := min(remaining, self._context + 1 - len(text))) > 0:
-            if number != self._row.text or self._session.writes != self._writes:
+        while len(text) < end:
+            undisturbed = number == self._row.text and self._session.writes == self._writes
+            if not undisturbed:
+                flights.clear()  # others overwrote what they wrote
                 number = self.begin(request.prepare)
                 self._resume(text, request.symbols)
-            tokens = self.steps(text[-1], int(min(request.pace or self._pace, room)), request.symbols)
+            most = 2 if undisturbed and request.ahead and self._pace.overlaps else 1
+            while len(flights) < most and (room := end - len(text) - sum(f.count for f in flights)) > 0:
+                first = len(text) - 1 + sum(f.count for f in flights)
+                count = int(min(request.pace or self._pace.steps, room))
+                flights.append(self._launch(first, count, request.symbols))
+            tokens = self._land(flights.popleft(), text[-1])
             yield from self._valid(tokens, len(text) - len(prompt))
             text += tokens
-            remaining -= len(tokens)
 
     def _valid(self, tokens: Sequence[int], before: int) -> Iterator[Sequence[int]]:
         """Yield the tokens, which follow `before` others. Raises NanScores after those before a NO_TOKEN."""
@@ -119,15 +141,20 @@ class Decoder:
             self._session.write(TOKENS, np.array([token]), at)
 
     def steps(self, last: int, count: int, symbols: Mapping[str, int]) -> list[int]:
-        """Return the next `count` tokens after `last`, from one submit. Its time sets the pace of the next submit."""
-        first = len(self._row.held)
+        """Return the next `count` tokens after `last`, from one submit."""
+        return self._land(self._launch(len(self._row.held), count, symbols), last)
+
+    def _launch(self, first: int, count: int, symbols: Mapping[str, int]) -> _Flight:
         runs = [{**symbols, PAST: first + i} for i in range(count)]
-        begin = time.perf_counter()
         with self._writing():
-            tokens = self._session.replay(STEP, runs, (TOKENS, first + 1, count)).tolist()
-            self._row.held += [last, *tokens[:-1]]
-        seconds = (time.perf_counter() - begin) / count
-        self._pace = max(1, min(2 * self._pace, SLOTS, int(self._budget / seconds)))
+            readback = self._session.launch(STEP, runs, (TOKENS, first + 1, count))
+        return _Flight(readback, first, count, time.perf_counter())
+
+    def _land(self, flight: _Flight, last: int) -> list[int]:
+        """Return the tokens of steps that began after the token `last`. Their rows are in the cache from now on."""
+        tokens = flight.readback.words().tolist()
+        self._row.held += [last, *tokens[:-1]]
+        self._pace.measure(flight.count, flight.submitted, time.perf_counter())
         return tokens
 
     @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from intaglio.runtime.contract import LOGITS, NEW_TOKENS, PAST, SAMPLING, SAMPLING_OPTIONS, SEED
+from intaglio.runtime.contract import DRAWN, LOGITS, NEW_TOKENS, PAST, SAMPLING, SAMPLING_OPTIONS, SEED
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.plan import SEEN, Plan
 from intaglio.runtime.progress import Progress, silent
@@ -239,9 +239,15 @@ class Generator:
 
     def _chosen(self, prompt: list[int], options: Options) -> Iterator[int]:
         seed = random.randrange(SEEDS) if options.seed is None else int(options.seed)
-        pace = 1 if options.logprobs is not None else options.steps_per_submit
-        limit = options.max_tokens or math.inf
-        for tokens in self._decoder.tokens(prompt, Request({SEED: seed}, limit, pace, self._sampling(options))):
+        alone = options.logprobs is not None  # the logits of each token are read
+        request = Request(
+            symbols={SEED: seed, DRAWN: int(options.draws)},
+            limit=options.max_tokens or math.inf,
+            pace=1 if alone else options.steps_per_submit,
+            ahead=not alone,
+            prepare=self._sampling(options),
+        )
+        for tokens in self._decoder.tokens(prompt, request):
             yield from tokens
 
     def _logprob(self, token: int, count: int) -> Logprob:
@@ -264,7 +270,7 @@ def _check(plan: Plan, s: Settings) -> None:
         "sampling": ("f32", len(SAMPLING_OPTIONS)),
         "logits": ("f32", 1, 1, s.vocabulary),
     }
-    sizes = {PAST: (0, s.context - 1), NEW_TOKENS: (1, s.chunk), "seed": (0, SEEDS - 1)}
+    sizes = {PAST: (0, s.context - 1), NEW_TOKENS: (1, s.chunk), SEED: (0, SEEDS - 1), DRAWN: (0, 1)}
     if not plan.programs.keys() >= {"prefill", "step"} or any(plan.symbols.get(k) != v for k, v in sizes.items()):
         raise BadBundle("the plan is broken: it is not the language model of generation.json; compile the model again")
     for name, type in expected.items():

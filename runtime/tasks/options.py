@@ -28,7 +28,7 @@ class Options:
     stop: one text or several; the answer ends before the first.
     ignore_eos: continue after the model's end tokens.
     logprobs: report the log-probability of each token and of this many alternatives; takes one submit per token.
-    steps_per_submit: tokens per submit; None: the number that takes up to a tenth of a second.
+    steps_per_submit: tokens per submit; None: as measured, so that they take up to a tenth of a second.
     """
 
     max_tokens: int | None = None
@@ -65,10 +65,15 @@ class Options:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     @property
+    def draws(self) -> bool:
+        """Return whether tokens are drawn, instead of the best ones taken."""
+        return self.temperature >= COLDEST
+
+    @property
     def sampling(self) -> np.ndarray:
         """Return the content of the state `sampling`, f32[5]."""
         values = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
-        if self.temperature < COLDEST:
+        if not self.draws:
             values["temperature"] = 0
         return np.array([*values.values()], np.float32)
 

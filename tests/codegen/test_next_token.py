@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity import Build, compiled, opened
+from parity import Build, compiled, every_variant
 
 import tint
 from intaglio.compiler.ir.dims import Symbol, dim
@@ -18,8 +18,10 @@ from intaglio.compiler.ir.operators import SampleToken
 from intaglio.runtime.session import Session
 
 CONTEXT = 64
+COMPARED = 96  # tokens that every variant draws
 P, SEED = dim(Symbol("past", 0, CONTEXT - 1)), dim(Symbol("seed", 0, (1 << 31) - 1))
-SIZES = [1, 3, 4, 255, 1000, 8191, 8192, 8193, 20_002, 262_144]
+DRAWN = dim(Symbol("drawn", 0, 1))
+SIZES = [1, 3, 4, 255, 1000, 8191, 8192, 8193, 20_002, 152_064]
 
 
 def build(vocabulary: int, folder: Path) -> Path:
@@ -28,29 +30,45 @@ def build(vocabulary: int, folder: Path) -> Path:
     logits = b.input("logits", 1, 1, vocabulary)
     sampling, tokens = b.state("sampling", 5), b.state("tokens", 1, CONTEXT + 1, 1, dtype="i32")
     made = b.graph.value("token", tokens.type)
-    b.graph.add(Node.of(SampleToken(logits, sampling, tokens, at=P + 1, seed=SEED), (made,), ("sampling",)))
+    b.graph.add(
+        Node.of(SampleToken(logits, sampling, tokens, at=P + 1, seed=SEED, drawn=DRAWN), (made,), ("sampling",))
+    )
     return compiled(b.output(), folder)
 
 
 @cache
-def sampler(vocabulary: int) -> Session:
+def samplers(vocabulary: int) -> list[Session]:
+    """One for each variant of the choice."""
     with tempfile.TemporaryDirectory() as folder:
-        return opened(build(vocabulary, Path(folder, "bundle")))
+        _, *sessions = every_variant(build(vocabulary, Path(folder, "bundle")))
+    assert len(sessions) == 2
+    return sessions
 
 
 def choose(logits: np.ndarray, sampling: tuple[float, ...] = (), seed: int = 0, past: tuple[int, ...] = (0,)) -> int:
-    """The token after `past`. sampling: temperature, top_k, top_p, min_p, repetition_penalty."""
-    session = sampler(len(logits))
-    session.write("logits", logits)
-    session.write("sampling", np.resize([*sampling, *[0] * 5], 5).astype(np.float32))
-    session.write("tokens", np.array(past))
-    return int(session.submit("main", {"past": len(past) - 1, "seed": seed}, ("tokens", len(past), 1))[0])
+    """The token after `past`, in every variant. sampling: temperature, top_k, top_p, min_p, repetition_penalty."""
+    tokens = []
+    for session in samplers(len(logits)):
+        session.write("logits", logits)
+        session.write("sampling", np.resize([*sampling, *[0] * 5], 5).astype(np.float32))
+        session.write("tokens", np.array(past))
+        tokens += session.submit("main", {"past": len(past) - 1, "seed": seed}, ("tokens", len(past), 1)).tolist()
+    assert len(set(tokens)) == 1
+    return tokens[0]
 
 
 def draw(logits: np.ndarray, sampling: tuple[float, ...], count: int, seed: int = 0) -> list[int]:
-    """Tokens drawn from the same logits, sixteen positions for each seed."""
+    """Tokens drawn from the same logits, sixteen positions for each seed. Other variants draw the first ones too."""
     choose(logits, sampling)
-    session, drawn = sampler(len(logits)), []
+    first, *others = samplers(len(logits))
+    drawn = _drawn(first, count, seed)
+    for session in others:
+        assert _drawn(session, min(count, COMPARED), seed) == drawn[:COMPARED]
+    return drawn
+
+
+def _drawn(session: Session, count: int, seed: int) -> list[int]:
+    drawn = []
     for i in range(-(-count // 16)):
         runs = [{"past": p, "seed": seed + i} for p in range(16)]
         drawn += session.replay("main", runs, ("tokens", 1, 16)).tolist()
@@ -151,7 +169,8 @@ def test_repetition(vocabulary: int, penalty: float) -> None:
     for i in range(20):
         logits = normal(vocabulary, i, 1) - (i % 3)
         past = tuple(random.choice(np.argsort(-logits)[:30], int(random.integers(1, CONTEXT))).tolist())
-        sampler(vocabulary).write("tokens", np.argsort(-logits)[:CONTEXT])
+        for session in samplers(vocabulary):
+            session.write("tokens", np.argsort(-logits)[:CONTEXT])
         expected = probabilities(logits, 1, penalty=penalty, past=past).argmax()
         assert choose(logits, (0, 0, 0, 0, penalty), past=past) == expected
 
@@ -190,10 +209,37 @@ def test_candidates(vocabulary: int, sampling: tuple[float, ...]) -> None:
     assert drawn <= wanted and (sampling[0] < 1 or drawn == wanted)
 
 
-@pytest.mark.parametrize("sampling", [(60, 0, 0.00002), (60, 6), (60, 40, 0.1)], ids=str)
+@pytest.mark.parametrize("sampling", [(60, 0, 0.00004), (60, 6), (60, 40, 0.1)], ids=str)
 def test_candidates_among_many_tokens(sampling: tuple[float, ...]) -> None:
-    logits = normal(262_144)
+    logits = normal(152_064)
     assert set(draw(logits, sampling, 160)) == kept(logits, *sampling)
+
+
+@pytest.mark.parametrize("sampling", [(0.7, 0, 0.95), (1, 50, 0.95), (1.5, 0, 0.99), (2, 5000, 0.9, 0.001)], ids=str)
+def test_usual_options_among_many_tokens(sampling: tuple[float, ...]) -> None:
+    logits = normal(152_064, 7)
+    drawn = set(draw(logits, sampling, 96))
+    assert drawn <= kept(logits, *sampling) and len(drawn) > 20
+
+
+def test_limits_fall_on_the_same_token_in_every_variant() -> None:
+    """Wherever they lie: among equals, in the bin of the highest score, or far below it."""
+    for logits in (
+        np.repeat(np.float32([5, 4, 4.01, -40, 1e30, -3e38]), 2000),
+        normal(8193, 3, 1e-3),
+        normal(8193, 4, 1e4),
+        np.where(normal(8193, 5) > 0, np.float32(2), -np.inf),
+    ):
+        for sampling in (1, 3), (1, 2500), (1, 7000, 0.7), (1, 0, 0.5), (1, 0, 0.999), (1, 6000, 0.999, 0.9):
+            lowest = logits[list(kept(logits, *sampling))].min()  # top-p keeps its equals too
+            assert (logits[draw(logits, sampling, 16)] >= lowest).all()
+
+
+@pytest.mark.parametrize(
+    "sampling", [(1,), (2, 1), (1, 5), (1, 0, 0.5), (1, 0, 0, 0.5), (1, 3, 0.9, 0.1, 1.3)], ids=str
+)
+def test_one_token(sampling: tuple[float, ...]) -> None:
+    assert draw(np.float32([-3]), sampling, 16) == [0] * 16
 
 
 def test_all_may_be_kept() -> None:
@@ -269,5 +315,5 @@ def test_the_text_before_does_not_matter_to_the_draw() -> None:
 
 @pytest.mark.parametrize("vocabulary", [1000, 20_002])
 def test_the_shaders_pass_tint(vocabulary: int, tmp_path: Path) -> None:
-    shaders = list((build(vocabulary, tmp_path / "bundle") / "kernels").iterdir())
-    assert len(shaders) == 2 and not any(tint.check(shaders).values())
+    shaders = list((build(vocabulary, tmp_path / "bundle") / "kernels").rglob("*.wgsl"))
+    assert len(shaders) == 5 and not any(tint.check(shaders).values())

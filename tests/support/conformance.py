@@ -27,10 +27,13 @@ from intaglio.runtime.plan import Plan
 from intaglio.runtime.sizes import Rule, evaluate_size, workgroups
 from intaglio.runtime.tasks.chat_template import ChatTemplate
 from intaglio.runtime.tasks.decode import Decoder, Request
-from intaglio.runtime.tasks.options import Options
+from intaglio.runtime.tasks.options import Options as Sampling
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
-from intaglio.runtime.tasks.whisper import Settings, Transcriber, cut
+from intaglio.runtime.tasks.whisper.cut import cut
+from intaglio.runtime.tasks.whisper.options import Options
+from intaglio.runtime.tasks.whisper.settings import Settings
+from intaglio.runtime.tasks.whisper.transcriber import Transcriber
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "tests" / "conformance.json"
@@ -119,7 +122,7 @@ def grids() -> Iterator[Case]:
 
 
 def blocks() -> Iterator[Case]:
-    language = {"new_tokens": (1, 256), "past": (0, 511), "seed": (0, (1 << 31) - 1)}
+    language = {"new_tokens": (1, 256), "past": (0, 511), "seed": (0, (1 << 31) - 1), "drawn": (0, 1)}
     many = {f"n_{i:03}": (i, i + 9) for i in range(70)}
     windows = {"n_n": (9, 1024), "floor_n_plus_3_by_4": (3, 256)}
     by_four = {"floor_n_plus_3_by_4": Rule(("n_n+3",), 4)}
@@ -128,7 +131,7 @@ def blocks() -> Iterator[Case]:
     to_four = by_four | {"size": Rule(("4*floor_n_plus_3_by_4-n_n",))}
     chain = {"product_b_n": Rule(("n_b", "n_n")), "floor": Rule(("3*product_b_n-2*n_b", 1), 7)}
     for symbols, rules, values in (
-        (language, {}, {"new_tokens": 7, "past": 40, "seed": 2147483647}),
+        (language, {}, {"new_tokens": 7, "past": 40, "seed": 2147483647, "drawn": 1}),
         (language, {}, {"past": 40}),
         (language, {}, {"past": 512}),
         (many, {}, {"n_001": 4}),
@@ -174,7 +177,7 @@ def sampling() -> Iterator[Case]:
         {"repetition_penalty": 1.5},
     ]
     for options in cases:
-        yield {"options": options, "numbers": Options(**options).sampling.tolist()}
+        yield {"options": options, "numbers": Sampling(**options).sampling.tolist()}
 
 
 class _Decoded:
@@ -197,6 +200,10 @@ class _Decoded:
         self.writes += 1
         self.runs += [(program, dict(run), dict(self.written)) for run in runs]
         return np.full(1 if read is None else read[2], self._says)
+
+    def launch(self, program: str, runs: Sequence[Mapping[str, int]], read: Any) -> SimpleNamespace:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
 
 
 def prefixes() -> Iterator[Case]:
@@ -235,6 +242,7 @@ def _settings(**change: Any) -> dict[str, Any]:
         "first_timestamp": FIRST,
         "multilingual": bool(change.get("languages", languages)),
         "languages": languages,
+        "names": {code: [code] for code in change.get("languages", languages) or ["en"]},
         "tasks": {"transcribe": 308, "translate": 307},
         "max_length": 64,
         "rate": 16_000,
@@ -260,7 +268,7 @@ def _transcribed(count: int, settings: dict[str, Any], **options: Any) -> _Liste
     samples = np.arange(1, count + 1, dtype=np.float32) / count
     fake: Any = session
     tokenizer = _tokenizer(f"{FIXTURES}/whisper-merged-18/tokenizer.json")
-    Transcriber(fake, settings, tokenizer).transcribe(samples, **options)
+    Transcriber(fake, settings, tokenizer).transcribe(samples, Options(**options))
     return session
 
 

@@ -340,8 +340,8 @@ def test_transcribe_takes_files_and_samples(whisper):
     "arguments, message",
     [
         (["--audio", "missing.wav"], "missing.wav is missing"),
-        (["--audio", __file__], "cannot be read as WAV or FLAC"),
-        (["--audio", JFK, "--language", "xx"], "'xx'; this model supports 5, such as en, zh, de, es, fr"),
+        (["--audio", __file__], "is not a recording: expected WAV, FLAC, "),
+        (["--audio", JFK, "--language", "xx"], "'xx'; this model supports 5; `intaglio languages BUNDLE` lists"),
         (["--input", "x=missing.npy"], "missing.npy: No such file"),
         (["--input", f"x={__file__}"], "is not a .npy file"),
         (["--input", f"x={JFK}", "--program", "sing"], "is not a .npy file"),
@@ -351,6 +351,14 @@ def test_run_refuses(cli, whisper, arguments, message):
     status, out, error = cli("run", whisper, *arguments)
     one_line(status, error, message)
     assert out == "" and len(error.splitlines()) == 1  # before the adapter is opened
+
+
+def test_languages(cli, whisper, plain):
+    status, out, _ = cli("languages", whisper)
+    assert status == 0 and out.splitlines()[:2] == ["zh   Chinese, Mandarin", "en   English"]
+    assert json.loads(cli("languages", whisper, "--json")[1])["es"] == ["Spanish", "Castilian"]
+    status, out, error = cli("languages", plain)
+    one_line(status, error, "is not a Whisper")
 
 
 def test_run_refuses_tensors(cli, plain, whisper, tensors, tmp_path):
@@ -524,7 +532,7 @@ def test_bench(cli, whisper):
     )
     assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
     assert "new_tokens=2" in rows["prefill"] and "past=3" in rows["step"] and rows["encode"].endswith("s")
-    assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 16 per submit: ")
+    assert [line for line in lines if line.startswith("  a token, ")][1].startswith("  a token, 64 per submit: ")
 
 
 def test_bench_at_another_size(cli, whisper):
@@ -629,6 +637,7 @@ def test_the_exceptions_are_found_by_name():
         "BadBundle",
         "BadModel",
         "DeviceLimit",
+        "DeviceLost",
         "NanScores",
         "NoAdapter",
         "NoCompiler",

@@ -24,7 +24,8 @@ from intaglio.lazy import lazy
 from intaglio.runtime.instruments.verify import Result, StepResult
 from intaglio.runtime.tasks.generate import Completion, Logprob, Piece, Stream
 from intaglio.runtime.tasks.options import Options
-from intaglio.runtime.tasks.whisper import Segment, Transcript
+from intaglio.runtime.tasks.whisper.options import Options as TranscribeOptions
+from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 from intaglio.session import BundleSession
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +85,8 @@ def python() -> str:
         "A bundle has the same calls.",
         *_members(BundleSession),
     ]
-    lines += ["", "## Options of generate and chat", "", *_prose(Options), *_fields(Options)]
+    for calls, of in (("transcribe", TranscribeOptions), ("generate and chat", Options)):
+        lines += ["", f"## Options of {calls}", "", *_prose(of), *_fields(of)]
     lines += ["", "## Results"]
     for result in (Transcript, Segment, Completion, Piece, Stream, Logprob, Result, StepResult):
         lines += ["", f"### {result.__name__}", "", *_prose(result), *_fields(result)]
@@ -247,7 +249,7 @@ def _order(opset: str) -> tuple[bool, int]:
     return not opset.isdigit(), int(opset) if opset.isdigit() else 0
 
 
-OTHERS = {"audio", "bert-optimizer", "embeds", "encoders"} | {
+OTHERS = {"audio", "bert-optimizer", "embeds", "encoders", "transcripts", "voice"} | {
     p.name for p in FIXTURES.iterdir() if p.name[:4] in ("cnn-", "mlp-")
 }
 QUANTIZED = {"Whisper": "whisper", "Llama": "llama", "GPT-2": "gpt2"}

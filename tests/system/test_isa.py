@@ -68,17 +68,22 @@ def test_figures_of_a_bundle(family: tuple[str, ENVIRONMENT], bundles: list[Path
 
 
 def test_gpus_read_half_of_the_lines_of_weights(bundles: list[Path]) -> None:
-    assert (
-        "\n".join(line for bundle in bundles for line in lines_report.wasteful(counts(bundle, [], every=False))) == ""
-    )
+    """And accesses to workgroup memory seldom wait for each other; those of matrix products never do."""
+    counted = [count for bundle in bundles for count in counts(bundle, [], every=False)]
+    assert "\n".join(lines_report.wasteful(counted) + lines_report.conflicting(counted)) == ""
+    tiles = [count for count in counted if count.chosen.kernel.startswith(("matmul", "conv1d")) and count.of_gpus]
+    assert {turns.most for count in tiles for turns in count.turns} == {1}
 
 
 def test_every_variant_is_counted(bundles: list[Path]) -> None:
     """Every heavy kernel loads something, and no share is more than all."""
-    for chosen, uses in counts(bundles[2], [], every=True):
-        assert uses, chosen.kernel
-        assert all(0 < lines.share <= 1 for use in uses for lines in (*use.together.values(), *use.alone.values()))
-    assert "| all weights |" in lines_report.table(counts(bundles[2], [], every=False))
+    counted = counts(bundles[2], [], every=True)
+    for count in counted:
+        assert count.uses, count.chosen.kernel
+        lines = [each for use in count.uses for each in (*use.together.values(), *use.alone.values())]
+        assert all(0 < each.share <= 1 for each in lines)
+    assert "| all weights |" in lines_report.table(counted)
+    assert "| weight_tile | 1.00 | 1 |" in lines_report.banks_table(counted)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from benchmarks.isa.choices import Chosen
 from benchmarks.lines import report
-from benchmarks.lines.count import GRANULES, Lines, Use, counted, of_weights
+from benchmarks.lines.banks import Turns, turns
+from benchmarks.lines.count import GRANULES, Lines, Traced, Use, counted, of_weights
 from benchmarks.lines.parse import Unreadable, parse
-from benchmarks.lines.trace import Load, trace
+from benchmarks.lines.trace import Access, trace
 from intaglio.runtime.plan import Buffer, File, Kernel, Plan
 
 HEAD = """
@@ -25,9 +27,9 @@ fn load_x(i: u32) -> vec4f { return textureLoad(x, vec2u(i % 8u, i / 8u), 0); }
 MAIN = "@compute @workgroup_size(8, 4) fn main(@builtin(local_invocation_id) local: vec3u, @builtin(workgroup_id) g: vec3u)"  # noqa: E501
 
 
-def loads(body: str, binding: str = "w", group: tuple[int, int, int] = (0, 0, 0)) -> list[Load]:
+def loads(body: str, binding: str = "w", group: tuple[int, int, int] = (0, 0, 0)) -> list[Access]:
     shader = parse(f"{HEAD}{MAIN} {{ let lane = local.y * 8u + local.x; {body} }}")
-    return [load for load in trace(shader, {"rows": 5}, {"x": 8}, group, (4, 1, 1)) if load.binding == binding]
+    return [load for load in trace(shader, {"rows": 5}, {"x": 8}, group, (4, 1, 1)) if load.name == binding]
 
 
 def indices(body: str, **options: object) -> list[list[int]]:
@@ -114,6 +116,42 @@ def test_what_is_wasted_is_named() -> None:
     lines = {granule: Lines(3, 8) if granule == (64, 128) else Lines(1, 1) for granule in GRANULES}
     chosen = Chosen("matvec_8x8", "matvec 8x8", "rows8", (8, 1, 1), (), (), ("cpu", "amd"))
     uses = [Use("w", True, 16, lines, lines), Use("x", False, 16, {}, {})]
-    (line,) = report.wasteful([(chosen, uses)])
+    (line,) = report.wasteful([report.Count(chosen, uses, [])])
     assert line.startswith("matvec_8x8 (rows8), of cpu, amd: 38% of the lines of its weights are read, by warps of 64")
-    assert not report.wasteful([(Chosen("a", "a", "a", (8, 1, 1), (), (), ("cpu",)), uses)])
+    of_cpu = Chosen("a", "a", "a", (8, 1, 1), (), (), ("cpu",))
+    assert not report.wasteful([report.Count(of_cpu, uses, [])])
+
+
+@pytest.mark.parametrize(
+    "body, accesses, taken, most",
+    [  # a warp reads f32 at once, vec4s a quarter at a time
+        ("let a = numbers[lane];", 1, 1, 1),
+        ("let a = numbers[7];", 1, 1, 1),
+        ("numbers[lane * 2u] = 0.0;", 1, 2, 2),
+        ("numbers[lane * 32u] = 0.0;", 1, 32, 32),
+        ("numbers[lane * 33u] = 0.0;", 1, 1, 1),
+        ("numbers[lane / 4u * 32u] += 1.0;", 2, 16, 8),  # a load and a store
+        ("if (lane < 4u) { numbers[lane * 32u] = 0.0; }", 1, 4, 4),
+        ("let a = fours[lane].x;", 4, 4, 1),
+        ("let a = fours[local.y];", 4, 4, 1),
+        ("fours[lane % 4u * 16u + lane / 4u] = vec4f();", 4, 16, 4),
+        ("fours[lane % 4u * 18u + lane / 4u] = vec4f();", 4, 4, 1),
+        ("halves[lane * 16u] = vec4h();", 2, 32, 16),
+    ],
+)
+def test_banks_by_hand(body: str, accesses: int, taken: int, most: int) -> None:
+    arrays = {"numbers": "f32", "fours": "vec4<f32>", "halves": "vec4h"}
+    declared = "".join(f"var<workgroup> {name}: array<{type}, 1024>;" for name, type in arrays.items())
+    shader = parse(f"{HEAD}{declared}{MAIN} {{ let lane = local.y * 8u + local.x; {body} }}")
+    found = defaultdict(list)
+    for access in trace(shader, {"rows": 5}, {"x": 8}, (0, 0, 0), (1, 1, 1)):
+        found[access.name].append(access)
+    (result,) = turns(Traced({}, shader.shared, found))
+    assert (result.accesses, result.turns, result.most) == (accesses, taken, most)
+
+
+def test_conflicts_are_named() -> None:
+    chosen = Chosen("matmul_8x8", "matmul 8x8", "tiles64", (8, 1, 1), (), (), ("cpu", "amd"))
+    of = [Turns("x_tile", 8, 24, 4), Turns("weight_tile", 8, 8, 1)]
+    (line,) = report.conflicting([report.Count(chosen, [], of)])
+    assert line == "matmul_8x8 (tiles64), of cpu, amd: an access to x_tile takes 3.0 turns, and up to 4"

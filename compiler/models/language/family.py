@@ -36,6 +36,7 @@ from intaglio.compiler.passes.pipeline import Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.widen import widen
 from intaglio.runtime.contract import (
+    DRAWN,
     LANGUAGE,
     LOGITS,
     NEW_TOKENS,
@@ -129,6 +130,7 @@ def sample_token(graph: Graph, at: Dim) -> int:
     tokens = next(v for v in graph.states if v.name == TOKENS)
     sampling = graph.value(SAMPLING, TensorType("f32", (len(SAMPLING_OPTIONS),)))
     graph.states.append(sampling)
-    choice = SampleToken(graph.outputs[0], sampling, tokens, at=at, seed=dim(Symbol(SEED, 0, (1 << 31) - 1)))
+    seed, drawn = dim(Symbol(SEED, 0, (1 << 31) - 1)), dim(Symbol(DRAWN, 0, 1))
+    choice = SampleToken(graph.outputs[0], sampling, tokens, at=at, seed=seed, drawn=drawn)
     graph.add(Node.of(choice, (graph.value("token", tokens.type),), ("sampling",)))
     return 1

@@ -13,7 +13,7 @@ from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.models import genai, tokenizer_files
 from intaglio.compiler.models.layout import DECODER, ENCODER, MODEL, Layout
 from intaglio.compiler.models.whisper import mel
-from intaglio.compiler.models.whisper.languages import LANGUAGES
+from intaglio.compiler.models.whisper.languages import names
 from intaglio.compiler.reader import load
 
 MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
@@ -124,13 +124,15 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
         t: added[f"<|{t}|>"] for t in ("transcribe", "translate") if f"<|{t}|>" in added
     }
     no_timestamps = token("no_timestamps_token_id", "<|notimestamps|>")
+    multilingual = bool(config.get("is_multilingual", no_timestamps >= MULTILINGUAL))
     settings = {
         "start": token("decoder_start_token_id", "<|startoftranscript|>"),
         "end": token("eos_token_id", "<|endoftext|>"),
         "no_timestamps": no_timestamps,
         "first_timestamp": added.get("<|0.00|>", no_timestamps + 1),
-        "multilingual": bool(config.get("is_multilingual", no_timestamps >= MULTILINGUAL)),
+        "multilingual": multilingual,
         "languages": {t.strip("<|>"): int(i) for t, i in sorted(languages.items())},
+        "names": names(sorted(t.strip("<|>") for t in languages) if multilingual else ["en"]),
         "tasks": {t: int(i) for t, i in sorted(tasks.items())},
         "suppress": sorted(int(i) for i in config.get("suppress_tokens") or [] if i >= 0),
         "suppress_first": sorted(int(i) for i in config.get("begin_suppress_tokens") or [] if i >= 0),
@@ -147,7 +149,9 @@ def _defaults(config: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any
     task = next((name for name, i in settings["tasks"].items() if i in forced), "transcribe")
     if settings["multilingual"] and config.get("language"):
         named = str(config["language"]).strip("<|>").lower()
-        language = named if named in settings["languages"] else LANGUAGES.get(named, language)
+        language = next(
+            (code for code, of in settings["names"].items() if named in (code, *map(str.lower, of))), language
+        )
     if settings["multilingual"] and config.get("task") in settings["tasks"]:
         task = config["task"]
     return {"language": language, "task": task}

@@ -1,20 +1,29 @@
-"""The languages of Whisper: codes by English name, because generation settings may have either."""
+"""The languages of Whisper: their codes, and the names that people give them."""
 
 from __future__ import annotations
 
-_CODES = """
-english en; chinese zh; german de; spanish es; russian ru; korean ko; french fr; japanese ja; portuguese pt; turkish
-tr; polish pl; catalan ca; dutch nl; arabic ar; swedish sv; italian it; indonesian id; hindi hi; finnish fi;
-vietnamese vi; hebrew he; ukrainian uk; greek el; malay ms; czech cs; romanian ro; danish da; hungarian hu; tamil
-ta; norwegian no; thai th; urdu ur; croatian hr; bulgarian bg; lithuanian lt; latin la; maori mi; malayalam ml;
-welsh cy; slovak sk; telugu te; persian fa; latvian lv; bengali bn; serbian sr; azerbaijani az; slovenian sl;
-kannada kn; estonian et; macedonian mk; breton br; basque eu; icelandic is; armenian hy; nepali ne; mongolian mn;
-bosnian bs; kazakh kk; albanian sq; swahili sw; galician gl; marathi mr; punjabi pa; sinhala si; khmer km; shona sn;
-yoruba yo; somali so; afrikaans af; occitan oc; georgian ka; belarusian be; tajik tg; sindhi sd; gujarati gu;
-amharic am; yiddish yi; lao lo; uzbek uz; faroese fo; haitian creole ht; pashto ps; turkmen tk; nynorsk nn; maltese
-mt; sanskrit sa; luxembourgish lb; myanmar my; tibetan bo; tagalog tl; malagasy mg; assamese as; tatar tt; hawaiian
-haw; lingala ln; hausa ha; bashkir ba; javanese jw; sundanese su; cantonese yue
+from collections.abc import Iterable
+
+# Codes with names, the usual one first: OpenAI's table, its aliases, and other codes of the same languages.
+_TABLE = """
+en English; zh Chinese, Mandarin; de German; es Spanish, Castilian; ru Russian; ko Korean; fr French; ja Japanese;
+pt Portuguese; tr Turkish; pl Polish; ca Catalan, Valencian; nl Dutch, Flemish; ar Arabic; sv Swedish; it Italian;
+id Indonesian; hi Hindi; fi Finnish; vi Vietnamese; he Hebrew, iw; uk Ukrainian; el Greek; ms Malay; cs Czech;
+ro Romanian, Moldavian, Moldovan; da Danish; hu Hungarian; ta Tamil; no Norwegian, nb; th Thai; ur Urdu; hr Croatian;
+bg Bulgarian; lt Lithuanian; la Latin; mi Maori; ml Malayalam; cy Welsh; sk Slovak; te Telugu; fa Persian, Farsi;
+lv Latvian; bn Bengali; sr Serbian; az Azerbaijani; sl Slovenian; kn Kannada; et Estonian; mk Macedonian; br Breton;
+eu Basque; is Icelandic; hy Armenian; ne Nepali; mn Mongolian; bs Bosnian; kk Kazakh; sq Albanian; sw Swahili;
+gl Galician; mr Marathi; pa Punjabi, Panjabi; si Sinhala, Sinhalese; km Khmer; sn Shona; yo Yoruba; so Somali;
+af Afrikaans; oc Occitan; ka Georgian; be Belarusian; tg Tajik; sd Sindhi; gu Gujarati; am Amharic; yi Yiddish; lo Lao;
+uz Uzbek; fo Faroese; ht Haitian Creole, Haitian; ps Pashto, Pushto; tk Turkmen; nn Nynorsk; mt Maltese; sa Sanskrit;
+lb Luxembourgish, Letzeburgesch; my Myanmar, Burmese; bo Tibetan; tl Tagalog, Filipino, fil; mg Malagasy; as Assamese;
+tt Tatar; haw Hawaiian; ln Lingala; ha Hausa; ba Bashkir; jw Javanese, jv; su Sundanese; yue Cantonese
 """
 
-_ENTRIES = (" ".join(entry.split()).rpartition(" ") for entry in _CODES.split(";"))
-LANGUAGES = {name: code for name, _, code in _ENTRIES}
+_ENTRIES = (" ".join(entry.split()).partition(" ") for entry in _TABLE.split(";"))
+_NAMES = {code: names.split(", ") for code, _, names in _ENTRIES}
+
+
+def names(codes: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of each of these languages, the usual one first. A code that is in no table is its own name."""
+    return {code: _NAMES.get(code, [code]) for code in codes}

@@ -48,7 +48,7 @@ def test_what_is_written() -> None:
     layer = Linear(X, W, splits=(4, 4), cached=(CacheWrite(1, STATE, P),))
     assert Node.of(layer, (out, other)).written == {other: STATE}
     assert Node.of(Write(X, STATE, at=P), (out,)).written == {out: STATE}
-    assert Node.of(SampleToken(X, S, STATE, at=P, seed=0), (out,)).written == {out: STATE}
+    assert Node.of(SampleToken(X, S, STATE, at=P, seed=0, drawn=0), (out,)).written == {out: STATE}
     assert Node("Relu", (X,), (out,)).written == {}
 
 

@@ -8,6 +8,7 @@
 // at most 388 B moved, 0 FLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,

@@ -10,6 +10,7 @@
 // at most 157 kB moved, 1.18 MFLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,

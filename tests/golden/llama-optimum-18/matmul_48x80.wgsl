@@ -11,6 +11,7 @@
 // at most 146 kB moved, 1.97 MFLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,

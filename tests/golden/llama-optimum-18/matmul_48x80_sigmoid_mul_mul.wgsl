@@ -12,6 +12,7 @@
 // at most 162 kB moved, 3.93 MFLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,

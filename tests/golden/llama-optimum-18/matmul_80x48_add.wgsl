@@ -10,6 +10,7 @@
 // at most 196 kB moved, 1.97 MFLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,

@@ -8,6 +8,7 @@
 // at most 60 kB moved, 29.1 kFLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,

@@ -11,6 +11,7 @@
 // at most 32.4 kB moved, 7.68 kFLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,

@@ -15,6 +15,7 @@
 // at most 98.5 kB moved, 98.3 kFLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,

@@ -8,6 +8,7 @@
 // at most 4.51 kB moved, 0 FLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,
@@ -41,16 +42,45 @@ fn store_best(i: u32, value: u32) {
 }
 
 const VOCABULARY = 303u;
-const SLICE = 8192u;  // tokens of a workgroup
 const LANES = 256u;
 const TEMPERATURE = 0u;  // of the numbers in `sampling`
 const REPETITION_PENALTY = 4u;  // of the numbers in `sampling`
 const LOWEST = -3.4028234663852886e38;
-const NONE = 0xffffffffu;  // in place of a token
+const NONE = 0xffffffffu;  // in place of a token where a score is NaN
+
+struct Best {
+  value: f32,
+  token: u32,
+}
+
+var<workgroup> lane_best: array<Best, LANES>;
+
+// Of equals the first token, and NONE before all.
+fn better(a: Best, b: Best) -> Best {
+  let wins = (b.value > a.value) | ((b.value == a.value) & (b.token < a.token));
+  let other = (b.token == NONE) | ((a.token != NONE) & wins);
+  return Best(select(a.value, b.value, other), select(a.token, b.token, other));
+}
+
+fn best_of_lanes(lane: u32, own: Best) -> Best {
+  var best = own;
+  lane_best[lane] = best;
+  workgroupBarrier();
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    if (lane < half) {
+      best = better(best, lane_best[lane + half]);
+      lane_best[lane] = best;
+    }
+    workgroupBarrier();
+  }
+  return best;
+}
+
+const SLICE = 8192u;  // tokens of a workgroup
+const EACH = SLICE / (4u * LANES);  // vec4s of an invocation
+const END = 76u;  // vec4s of scores
 
 var<workgroup> seen: array<atomic<u32>, SLICE / 32u>;  // a bit for each token of the slice
-var<workgroup> lane_value: array<f32, LANES>;
-var<workgroup> lane_token: array<u32, LANES>;
 
 // By their bits, because compilers may assume that there are no NaNs.
 fn any_nan(x: vec4f) -> bool {
@@ -85,56 +115,40 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     workgroupBarrier();
   }
 
+  // All at once: their way from memory is long.
+  var x: array<vec4f, EACH>;
+  for (var j = 0u; j < EACH; j++) {
+    x[j] = load_logits(min(first / 4u + j * LANES + lane, END - 1u));
+  }
   // Each lane keeps the best of every fourth token.
   var best = vec4f(LOWEST);
   var best_at = vec4u(first / 4u + lane);
   var has_nan = false;
-  for (var i = first / 4u + lane; i < min(first + SLICE, VOCABULARY + 3u) / 4u; i += LANES) {
-    var x = load_logits(i);
-    x = select(vec4f(LOWEST), x, i * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(VOCABULARY));
-    has_nan = has_nan || any_nan(x);
+  for (var j = 0u; j < EACH; j++) {
+    let i = first / 4u + j * LANES + lane;
+    var score = select(vec4f(LOWEST), x[j], i * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(VOCABULARY));
+    has_nan = has_nan | any_nan(score);
     if (penalty != 0.0 && penalty != 1.0) {
-      x = penalized(x, i, penalty);
+      score = penalized(score, i, penalty);
     }
     if (temperature > 0.0) {
-      x /= temperature;
-      store_scores(i, x);
+      score /= temperature;
+      if (i < END) {
+        store_scores(i, score);
+      }
     }
-    let wins = x > best;
-    best = select(best, x, wins);
+    let wins = score > best;
+    best = select(best, score, wins);
     best_at = select(best_at, vec4u(i), wins);
   }
 
-  // Of equals the first wins. A lane's tokens ascend in each component; components, and lanes, compare theirs.
-  var value = best.x;
-  var token = best_at.x * 4u;
+  var own = Best(best.x, best_at.x * 4u);
   for (var c = 1u; c < 4u; c++) {
-    let other = best_at[c] * 4u + c;
-    if (best[c] > value || (best[c] == value && other < token)) {
-      value = best[c];
-      token = other;
-    }
+    own = better(own, Best(best[c], best_at[c] * 4u + c));
   }
-  token = select(token, NONE, has_nan);
-  lane_value[lane] = value;
-  lane_token[lane] = token;
-  workgroupBarrier();
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
-    if (lane < half) {
-      let other = lane_token[lane + half];
-      let other_value = lane_value[lane + half];
-      let wins = other_value > value || (other_value == value && other < token);
-      if (other == NONE || (token != NONE && wins)) {
-        value = other_value;
-        token = other;
-      }
-      lane_value[lane] = value;
-      lane_token[lane] = token;
-    }
-    workgroupBarrier();
-  }
+  let chosen = best_of_lanes(lane, Best(own.value, select(own.token, NONE, has_nan)));
   if (lane == 0u) {
-    store_best(workgroup.x * 2u, bitcast<u32>(value));
-    store_best(workgroup.x * 2u + 1u, token);
+    store_best(workgroup.x * 2u, bitcast<u32>(chosen.value));
+    store_best(workgroup.x * 2u + 1u, chosen.token);
   }
 }

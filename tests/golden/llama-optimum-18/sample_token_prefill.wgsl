@@ -2,11 +2,13 @@
 //
 // prefill, 1 dispatch:
 //   sampling
+// variant 'one' for sample_token 303
 // reads scores f32[304], best u32[1,2], sampling f32[5]
 // writes tokens i32[1,513,1]
 // at most 1.25 kB moved, 0 FLOP a dispatch
 
 struct Dims {
+  drawn: u32,
   new_tokens: u32,
   past: u32,
   seed: u32,
@@ -35,23 +37,81 @@ fn store_tokens(i: u32, value: i32) {
 }
 
 const VOCABULARY = 303u;
-const SLICES = 1u;
-const GROUPS = 76u;  // vec4s of scores
 const LANES = 256u;
 const TEMPERATURE = 0u;  // of the numbers in `sampling`
 const TOP_K = 1u;  // of the numbers in `sampling`
 const TOP_P = 2u;  // of the numbers in `sampling`
 const MIN_P = 3u;  // of the numbers in `sampling`
 const LOWEST = -3.4028234663852886e38;
-const NONE = 0xffffffffu;  // in place of the best token of a slice with NaN
+const NONE = 0xffffffffu;  // in place of a token where a score is NaN
+
+struct Best {
+  value: f32,
+  token: u32,
+}
+
+var<workgroup> lane_best: array<Best, LANES>;
+
+// Of equals the first token, and NONE before all.
+fn better(a: Best, b: Best) -> Best {
+  let wins = (b.value > a.value) | ((b.value == a.value) & (b.token < a.token));
+  let other = (b.token == NONE) | ((a.token != NONE) & wins);
+  return Best(select(a.value, b.value, other), select(a.token, b.token, other));
+}
+
+fn best_of_lanes(lane: u32, own: Best) -> Best {
+  var best = own;
+  lane_best[lane] = best;
+  workgroupBarrier();
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    if (lane < half) {
+      best = better(best, lane_best[lane + half]);
+      lane_best[lane] = best;
+    }
+    workgroupBarrier();
+  }
+  return best;
+}
+
+fn best_of_all() -> Best {
+  var best = Best(LOWEST, VOCABULARY);
+  for (var slice = 0u; slice < 1u; slice++) {
+    best = better(best, Best(bitcast<f32>(load_best(slice * 2u)), load_best(slice * 2u + 1u)));
+  }
+  return best;
+}
+
+// A random function (PCG; Jarzynski and Olano 2020).
+fn pcg(x: vec4u) -> vec4u {
+  let state = x * 747796405u + 2891336453u;
+  let word = ((state >> ((state >> vec4u(28u)) + 4u)) ^ state) * 277803737u;
+  return (word >> vec4u(22u)) ^ word;
+}
+
+// Gumbel noise: the best of the scores plus noise is token i with the probability softmax(scores)[i].
+fn gumbel(random: vec4u) -> vec4f {
+  let u = min((vec4f(random) + 0.5) * 2.3283064e-10, vec4f(0.99999994));
+  return -log(select(-log(1.0 - u), u + 0.5 * u * u, u < vec4f(0.001)));
+}
+
+// Scores plus the noise of their tokens in this draw.
+fn noisy(x: vec4f, tokens: vec4u) -> vec4f {
+  let draw = pcg(pcg(vec4u(dims.seed)) ^ vec4u(dims.new_tokens + dims.past));
+  return x + gumbel(pcg(pcg(tokens) ^ draw));
+}
+
+fn floor_of(highest: f32) -> f32 {
+  let min_p = load_sampling(MIN_P);
+  return select(LOWEST, highest + log(min_p), min_p > 0.0);
+}
+
+const GROUPS = 76u;  // vec4s of scores
 const BITS = 4u;  // of a threshold that a pass over the scores finds
 
 alias Weights = array<vec4f, 4>;  // 1 << BITS numbers
 
 var<workgroup> other_half: array<Weights, LANES / 2u>;
 var<workgroup> threshold: u32;
-var<workgroup> lane_value: array<f32, LANES>;
-var<workgroup> lane_token: array<u32, LANES>;
 
 // Whole numbers in the order of the floats.
 fn keys_of(x: vec4f) -> vec4u {
@@ -126,79 +186,39 @@ fn lowest_kept(lane: u32, floor: f32, highest: f32, counted: bool, wanted: f32) 
   return select(floor, float_of(lowest), lowest > 0u);
 }
 
-// A random function (PCG; Jarzynski and Olano 2020).
-fn pcg(x: vec4u) -> vec4u {
-  let state = x * 747796405u + 2891336453u;
-  let word = ((state >> ((state >> vec4u(28u)) + 4u)) ^ state) * 277803737u;
-  return (word >> vec4u(22u)) ^ word;
-}
-
-// Gumbel noise: the best of the scores plus noise is token i with the probability softmax(scores)[i].
-fn gumbel(random: vec4u) -> vec4f {
-  let u = min((vec4f(random) + 0.5) * 2.3283064e-10, vec4f(0.99999994));
-  return -log(select(-log(1.0 - u), u + 0.5 * u * u, u < vec4f(0.001)));
-}
-
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let temperature = load_sampling(TEMPERATURE);
-  var highest = LOWEST;
-  var token = 0u;
-  var has_nan = false;
-  for (var slice = 0u; slice < SLICES; slice++) {
-    let value = bitcast<f32>(load_best(slice * 2u));
-    has_nan = has_nan || load_best(slice * 2u + 1u) == NONE;
-    if (slice == 0u || value > highest) {
-      highest = value;
-      token = load_best(slice * 2u + 1u);
-    }
-  }
+  let best = best_of_all();
+  var token = best.token;
 
-  if (temperature > 0.0 && !has_nan) {
-    let min_p = load_sampling(MIN_P);
+  if (load_sampling(TEMPERATURE) > 0.0 && best.token != NONE) {
     var floor = LOWEST;
     // Top-k, which counts tokens, then top-p, which adds their probabilities up.
     for (var limit = 0u; limit < 2u; limit++) {
       let counted = limit == 0u;
       let wanted = load_sampling(select(TOP_P, TOP_K, counted));
       if (wanted > 0.0 && wanted < select(1.0, f32(VOCABULARY), counted)) {
-        floor = lowest_kept(lane, floor, highest, counted, wanted);
+        floor = lowest_kept(lane, floor, best.value, counted, wanted);
       }
     }
-    if (min_p > 0.0) {
-      floor = max(floor, highest + log(min_p));
-    }
+    floor = max(floor, floor_of(best.value));
 
-    let draw = pcg(pcg(vec4u(dims.seed)) ^ vec4u(dims.new_tokens + dims.past));
-    var value = LOWEST;
+    var drawn = Best(LOWEST, best.token);
     for (var i = lane; i < GROUPS; i += LANES) {
       let x = load_scores(i);
       let kept = x >= vec4f(floor);
       if (any(kept)) {
         let tokens = i * 4u + vec4u(0u, 1u, 2u, 3u);
-        let noisy = select(vec4f(LOWEST), x + gumbel(pcg(pcg(tokens) ^ draw)), kept);
+        let values = select(vec4f(LOWEST), noisy(x, tokens), kept);
         for (var c = 0u; c < 4u; c++) {
-          if (noisy[c] > value) {
-            value = noisy[c];
-            token = tokens[c];
-          }
+          drawn = better(drawn, Best(values[c], tokens[c]));
         }
       }
     }
-    lane_value[lane] = value;
-    lane_token[lane] = token;
-    workgroupBarrier();
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-      if (lane < half && lane_value[lane + half] > lane_value[lane]) {
-        lane_value[lane] = lane_value[lane + half];
-        lane_token[lane] = lane_token[lane + half];
-      }
-      workgroupBarrier();
-    }
-    token = lane_token[0];
+    token = best_of_lanes(lane, drawn).token;
   }
   if (lane == 0u) {
-    store_tokens(dims.new_tokens + dims.past, select(i32(token), -1, has_nan));
+    store_tokens(dims.new_tokens + dims.past, select(i32(token), -1, token == NONE));
   }
 }

@@ -1,0 +1,184 @@
+// Convolution of 3 windows, each invocation 4 x 16 results: neighbours along the last axis, and channels.
+// Fused: out = relu(acc).
+//
+// main, 1 dispatch:
+//   /encoder/conv_layers.0/Conv, /encoder/relu/Relu
+// variant 'wide4x16' for conv1d_3 129x4x128
+// reads x f32[n_seq_len,129,4], w f32[32,129,3,4], bias f32[128]
+// writes out f32[n_seq_len,128,4]
+// at most 4.41 MB moved, 406 MFLOP a dispatch
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var w: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+fn load_x(i: u32) -> f32 {
+  return x[i];
+}
+
+fn load_w(i: u32) -> vec4f {
+  return textureLoad(w, vec2u(i % 2048u, i / 2048u));
+}
+
+fn load_bias(i: u32) -> f32 {
+  return bias[i];
+}
+
+fn store_out(i: u32, value: f32) {
+  out[i] = value;
+}
+
+const C = 129u;  // channels of x in a group
+const TAPS = 3u;  // of a window; the weight is packed [channel / 4][C][TAPS] of vec4f
+
+fn source0(o: u32, k: u32) -> i32 {
+  let at = i32(o + k) - 1;
+  return select(-1, at, at < i32(4u));
+}
+
+fn x_at(channel: u32, p0: i32) -> f32 {
+  let at = channel * 4u + u32(max(p0, 0));
+  let inside = p0 >= 0;
+  return select(f32(), load_x(at), inside);
+}
+
+// Finish the result in channel n (bias, fused tail) and put it where it belongs.
+fn store(batch: u32, n: u32, at: u32, sum: f32) {
+  let i = (batch * 128u + n) * 4u + at;
+  let acc = sum + load_bias(n);
+  let t0 = max(acc, 0.0f);
+  store_out(i, t0);
+}
+
+fn store_channels(batch: u32, m: u32, at: u32, sum: vec4f) {
+  for (var j = 0u; j < 4u; j++) {
+    store(batch, m + j, at, sum[j]);
+  }
+}
+
+@compute @workgroup_size(8, 8, 1)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let place = id.x;
+  let tile = id.y;
+  let batch = id.z;
+  if (place >= 1u || tile >= 8u) {
+    return;
+  }
+  let o0 = 0u;
+  // Unrolled, so that sums stay in registers: sumI_V is result I of the row, group V of 4 channels; aN is
+  // element N of x, of those that the results share, wT_V the weight of tap T for group V. It stands for
+  //   for (c) for (T) for (I) for (V) sumI_V += wT_V * x[I * stride + T];
+  var sum0_0 = vec4f();
+  var sum0_1 = vec4f();
+  var sum0_2 = vec4f();
+  var sum0_3 = vec4f();
+  var sum1_0 = vec4f();
+  var sum1_1 = vec4f();
+  var sum1_2 = vec4f();
+  var sum1_3 = vec4f();
+  var sum2_0 = vec4f();
+  var sum2_1 = vec4f();
+  var sum2_2 = vec4f();
+  var sum2_3 = vec4f();
+  var sum3_0 = vec4f();
+  var sum3_1 = vec4f();
+  var sum3_2 = vec4f();
+  var sum3_3 = vec4f();
+  let first = batch * 129u;  // channel of x
+  var w_at = tile * 4u * C * TAPS;
+  let p0_0 = source0(o0, 0u);
+  let p0_1 = source0(o0, 1u);
+  let p0_2 = source0(o0, 2u);
+  let p0_3 = source0(o0 + 1u, 2u);
+  let p0_4 = source0(o0 + 2u, 2u);
+  let p0_5 = source0(o0 + 3u, 2u);
+  for (var c = first; c < first + C; c++) {
+    let a0 = x_at(c, p0_0);
+    let a1 = x_at(c, p0_1);
+    let a2 = x_at(c, p0_2);
+    let a3 = x_at(c, p0_3);
+    let a4 = x_at(c, p0_4);
+    let a5 = x_at(c, p0_5);
+    let w0_0 = load_w(w_at);
+    let w0_1 = load_w(w_at + C * TAPS);
+    let w0_2 = load_w(w_at + C * TAPS * 2u);
+    let w0_3 = load_w(w_at + C * TAPS * 3u);
+    sum0_0 += w0_0 * a0;
+    sum0_1 += w0_1 * a0;
+    sum0_2 += w0_2 * a0;
+    sum0_3 += w0_3 * a0;
+    sum1_0 += w0_0 * a1;
+    sum1_1 += w0_1 * a1;
+    sum1_2 += w0_2 * a1;
+    sum1_3 += w0_3 * a1;
+    sum2_0 += w0_0 * a2;
+    sum2_1 += w0_1 * a2;
+    sum2_2 += w0_2 * a2;
+    sum2_3 += w0_3 * a2;
+    sum3_0 += w0_0 * a3;
+    sum3_1 += w0_1 * a3;
+    sum3_2 += w0_2 * a3;
+    sum3_3 += w0_3 * a3;
+    let w1_0 = load_w(w_at + 1u);
+    let w1_1 = load_w(w_at + 1u + C * TAPS);
+    let w1_2 = load_w(w_at + 1u + C * TAPS * 2u);
+    let w1_3 = load_w(w_at + 1u + C * TAPS * 3u);
+    sum0_0 += w1_0 * a1;
+    sum0_1 += w1_1 * a1;
+    sum0_2 += w1_2 * a1;
+    sum0_3 += w1_3 * a1;
+    sum1_0 += w1_0 * a2;
+    sum1_1 += w1_1 * a2;
+    sum1_2 += w1_2 * a2;
+    sum1_3 += w1_3 * a2;
+    sum2_0 += w1_0 * a3;
+    sum2_1 += w1_1 * a3;
+    sum2_2 += w1_2 * a3;
+    sum2_3 += w1_3 * a3;
+    sum3_0 += w1_0 * a4;
+    sum3_1 += w1_1 * a4;
+    sum3_2 += w1_2 * a4;
+    sum3_3 += w1_3 * a4;
+    let w2_0 = load_w(w_at + 2u);
+    let w2_1 = load_w(w_at + 2u + C * TAPS);
+    let w2_2 = load_w(w_at + 2u + C * TAPS * 2u);
+    let w2_3 = load_w(w_at + 2u + C * TAPS * 3u);
+    sum0_0 += w2_0 * a2;
+    sum0_1 += w2_1 * a2;
+    sum0_2 += w2_2 * a2;
+    sum0_3 += w2_3 * a2;
+    sum1_0 += w2_0 * a3;
+    sum1_1 += w2_1 * a3;
+    sum1_2 += w2_2 * a3;
+    sum1_3 += w2_3 * a3;
+    sum2_0 += w2_0 * a4;
+    sum2_1 += w2_1 * a4;
+    sum2_2 += w2_2 * a4;
+    sum2_3 += w2_3 * a4;
+    sum3_0 += w2_0 * a5;
+    sum3_1 += w2_1 * a5;
+    sum3_2 += w2_2 * a5;
+    sum3_3 += w2_3 * a5;
+    w_at += 3u;
+  }
+  let m = tile * 16u;
+  let at = 0u;
+  // A result at a time: few stores keep the shader quick to compile.
+  for (var r = 0u; r < min(4u, 4u - o0); r++) {
+    var sum0 = sum0_0;
+    var sum1 = sum0_1;
+    var sum2 = sum0_2;
+    var sum3 = sum0_3;
+    switch r {
+      case 1u: { sum0 = sum1_0; sum1 = sum1_1; sum2 = sum1_2; sum3 = sum1_3; }
+      case 2u: { sum0 = sum2_0; sum1 = sum2_1; sum2 = sum2_2; sum3 = sum2_3; }
+      case 3u: { sum0 = sum3_0; sum1 = sum3_1; sum2 = sum3_2; sum3 = sum3_3; }
+      default: {}
+    }
+    store_channels(batch, m, at + r, sum0);
+    store_channels(batch, m + 4u, at + r, sum1);
+    store_channels(batch, m + 8u, at + r, sum2);
+    store_channels(batch, m + 12u, at + r, sum3);
+  }
+}

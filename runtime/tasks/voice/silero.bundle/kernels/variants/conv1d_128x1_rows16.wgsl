@@ -1,0 +1,375 @@
+// Convolution over time: y[t, n] = x[t * 1 - 0 ..] . weight[n], a matrix product whose rows overlap.
+//
+// main, 1 dispatch:
+//   /decoder/conv1d/Conv
+// variant 'rows16' for conv1d_few n_seq_lenx128x1
+// reads x f32[1,n_seq_len,128], weight f32[1,128], bias f32[1]
+// writes y f32[1,n_seq_len,1]
+// at most 532 kB moved, 262 kFLOP a dispatch
+
+struct Dims {
+  n_seq_len: u32,
+}
+
+@group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var weight: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<uniform> dims: Dims;
+
+fn load_x(i: u32) -> vec4f {
+  return textureLoad(x, vec2u(i % 2048u, i / 2048u));
+}
+
+fn load_weight(i: u32) -> vec4f {
+  return textureLoad(weight, vec2u(i % 256u, i / 256u));
+}
+
+fn load_bias(i: u32) -> f32 {
+  return bias[i];
+}
+
+fn store_y(i: u32, value: f32) {
+  y[i] = value;
+}
+
+const K4 = 32u;  // vec4s in a row of x
+const ROW = K4;  // texels in a row of the weight
+const GROUPS = 2u;  // groups of 4 columns in the weight, which is packed [n/8][ROW][8]
+const BLOCK = 32u;  // vec4s of a row that are summed up by themselves: long sums of f32 lose digits
+
+fn row_part(at: u32) -> vec4f {
+  return load_x(at);
+}
+
+fn row_start(row: u32) -> u32 {
+  return row * 32u;
+}
+
+fn store(row: u32, group: u32, sum: vec4f) {
+  for (var j = 0u; j < 4u && group * 4u + j < 1u; j++) {
+    let n = group * 4u + j;
+    let value = sum[j] + load_bias(n);
+    store_y(row + n, value);
+  }
+}
+
+@compute @workgroup_size(8, 4, 1)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgroup: vec3u,
+        @builtin(local_invocation_id) local: vec3u) {
+  let row = id.y * 16u;
+  if (row >= dims.n_seq_len) {
+    return;
+  }
+  let last = dims.n_seq_len - 1u;
+  let group0 = workgroup.x * 16u + local.x;
+  let w0 = min(group0, GROUPS - 1u) / 2u * ROW * 8u + group0 % 2u * 4u;
+  let group1 = workgroup.x * 16u + 8u + local.x;
+  let w1 = min(group1, GROUPS - 1u) / 2u * ROW * 8u + group1 % 2u * 4u;
+  let x0 = row_start(min(row, last));
+  let x1 = row_start(min(row + 1u, last));
+  let x2 = row_start(min(row + 2u, last));
+  let x3 = row_start(min(row + 3u, last));
+  let x4 = row_start(min(row + 4u, last));
+  let x5 = row_start(min(row + 5u, last));
+  let x6 = row_start(min(row + 6u, last));
+  let x7 = row_start(min(row + 7u, last));
+  let x8 = row_start(min(row + 8u, last));
+  let x9 = row_start(min(row + 9u, last));
+  let x10 = row_start(min(row + 10u, last));
+  let x11 = row_start(min(row + 11u, last));
+  let x12 = row_start(min(row + 12u, last));
+  let x13 = row_start(min(row + 13u, last));
+  let x14 = row_start(min(row + 14u, last));
+  let x15 = row_start(min(row + 15u, last));
+  // Unrolled, because sums in an array would not stay in registers: sumR_C is row R, group C of 4 columns; aR is 4
+  // numbers of row R of x, and b0, b1, ... the same 4 of the weight's rows, a group C having four. It stands for
+  //   for (k) for (R) for (C) sumR_C += aR[k] * b[4 C .. 4 C + 3][k];
+  var sum0_0 = vec4f();
+  var sum0_1 = vec4f();
+  var sum1_0 = vec4f();
+  var sum1_1 = vec4f();
+  var sum2_0 = vec4f();
+  var sum2_1 = vec4f();
+  var sum3_0 = vec4f();
+  var sum3_1 = vec4f();
+  var sum4_0 = vec4f();
+  var sum4_1 = vec4f();
+  var sum5_0 = vec4f();
+  var sum5_1 = vec4f();
+  var sum6_0 = vec4f();
+  var sum6_1 = vec4f();
+  var sum7_0 = vec4f();
+  var sum7_1 = vec4f();
+  var sum8_0 = vec4f();
+  var sum8_1 = vec4f();
+  var sum9_0 = vec4f();
+  var sum9_1 = vec4f();
+  var sum10_0 = vec4f();
+  var sum10_1 = vec4f();
+  var sum11_0 = vec4f();
+  var sum11_1 = vec4f();
+  var sum12_0 = vec4f();
+  var sum12_1 = vec4f();
+  var sum13_0 = vec4f();
+  var sum13_1 = vec4f();
+  var sum14_0 = vec4f();
+  var sum14_1 = vec4f();
+  var sum15_0 = vec4f();
+  var sum15_1 = vec4f();
+  for (var block = 0u; block < K4; block += BLOCK) {
+    let end = min(block + BLOCK, K4);
+    var part0_0 = vec4f();
+    var part0_1 = vec4f();
+    var part1_0 = vec4f();
+    var part1_1 = vec4f();
+    var part2_0 = vec4f();
+    var part2_1 = vec4f();
+    var part3_0 = vec4f();
+    var part3_1 = vec4f();
+    var part4_0 = vec4f();
+    var part4_1 = vec4f();
+    var part5_0 = vec4f();
+    var part5_1 = vec4f();
+    var part6_0 = vec4f();
+    var part6_1 = vec4f();
+    var part7_0 = vec4f();
+    var part7_1 = vec4f();
+    var part8_0 = vec4f();
+    var part8_1 = vec4f();
+    var part9_0 = vec4f();
+    var part9_1 = vec4f();
+    var part10_0 = vec4f();
+    var part10_1 = vec4f();
+    var part11_0 = vec4f();
+    var part11_1 = vec4f();
+    var part12_0 = vec4f();
+    var part12_1 = vec4f();
+    var part13_0 = vec4f();
+    var part13_1 = vec4f();
+    var part14_0 = vec4f();
+    var part14_1 = vec4f();
+    var part15_0 = vec4f();
+    var part15_1 = vec4f();
+    for (var k = block; k < end; k++) {
+      let b0 = load_weight(w0 + k * 8u);
+      let b1 = load_weight(w0 + k * 8u + 1u);
+      let b2 = load_weight(w0 + k * 8u + 2u);
+      let b3 = load_weight(w0 + k * 8u + 3u);
+      let b4 = load_weight(w1 + k * 8u);
+      let b5 = load_weight(w1 + k * 8u + 1u);
+      let b6 = load_weight(w1 + k * 8u + 2u);
+      let b7 = load_weight(w1 + k * 8u + 3u);
+      let c0x = vec4f(b0.x, b1.x, b2.x, b3.x);
+      let c0y = vec4f(b0.y, b1.y, b2.y, b3.y);
+      let c0z = vec4f(b0.z, b1.z, b2.z, b3.z);
+      let c0w = vec4f(b0.w, b1.w, b2.w, b3.w);
+      let c1x = vec4f(b4.x, b5.x, b6.x, b7.x);
+      let c1y = vec4f(b4.y, b5.y, b6.y, b7.y);
+      let c1z = vec4f(b4.z, b5.z, b6.z, b7.z);
+      let c1w = vec4f(b4.w, b5.w, b6.w, b7.w);
+      let a0 = row_part(x0 + k);
+      part0_0 = fma(vec4f(a0.x), c0x, part0_0);
+      part0_0 = fma(vec4f(a0.y), c0y, part0_0);
+      part0_0 = fma(vec4f(a0.z), c0z, part0_0);
+      part0_0 = fma(vec4f(a0.w), c0w, part0_0);
+      part0_1 = fma(vec4f(a0.x), c1x, part0_1);
+      part0_1 = fma(vec4f(a0.y), c1y, part0_1);
+      part0_1 = fma(vec4f(a0.z), c1z, part0_1);
+      part0_1 = fma(vec4f(a0.w), c1w, part0_1);
+      let a1 = row_part(x1 + k);
+      part1_0 = fma(vec4f(a1.x), c0x, part1_0);
+      part1_0 = fma(vec4f(a1.y), c0y, part1_0);
+      part1_0 = fma(vec4f(a1.z), c0z, part1_0);
+      part1_0 = fma(vec4f(a1.w), c0w, part1_0);
+      part1_1 = fma(vec4f(a1.x), c1x, part1_1);
+      part1_1 = fma(vec4f(a1.y), c1y, part1_1);
+      part1_1 = fma(vec4f(a1.z), c1z, part1_1);
+      part1_1 = fma(vec4f(a1.w), c1w, part1_1);
+      let a2 = row_part(x2 + k);
+      part2_0 = fma(vec4f(a2.x), c0x, part2_0);
+      part2_0 = fma(vec4f(a2.y), c0y, part2_0);
+      part2_0 = fma(vec4f(a2.z), c0z, part2_0);
+      part2_0 = fma(vec4f(a2.w), c0w, part2_0);
+      part2_1 = fma(vec4f(a2.x), c1x, part2_1);
+      part2_1 = fma(vec4f(a2.y), c1y, part2_1);
+      part2_1 = fma(vec4f(a2.z), c1z, part2_1);
+      part2_1 = fma(vec4f(a2.w), c1w, part2_1);
+      let a3 = row_part(x3 + k);
+      part3_0 = fma(vec4f(a3.x), c0x, part3_0);
+      part3_0 = fma(vec4f(a3.y), c0y, part3_0);
+      part3_0 = fma(vec4f(a3.z), c0z, part3_0);
+      part3_0 = fma(vec4f(a3.w), c0w, part3_0);
+      part3_1 = fma(vec4f(a3.x), c1x, part3_1);
+      part3_1 = fma(vec4f(a3.y), c1y, part3_1);
+      part3_1 = fma(vec4f(a3.z), c1z, part3_1);
+      part3_1 = fma(vec4f(a3.w), c1w, part3_1);
+      let a4 = row_part(x4 + k);
+      part4_0 = fma(vec4f(a4.x), c0x, part4_0);
+      part4_0 = fma(vec4f(a4.y), c0y, part4_0);
+      part4_0 = fma(vec4f(a4.z), c0z, part4_0);
+      part4_0 = fma(vec4f(a4.w), c0w, part4_0);
+      part4_1 = fma(vec4f(a4.x), c1x, part4_1);
+      part4_1 = fma(vec4f(a4.y), c1y, part4_1);
+      part4_1 = fma(vec4f(a4.z), c1z, part4_1);
+      part4_1 = fma(vec4f(a4.w), c1w, part4_1);
+      let a5 = row_part(x5 + k);
+      part5_0 = fma(vec4f(a5.x), c0x, part5_0);
+      part5_0 = fma(vec4f(a5.y), c0y, part5_0);
+      part5_0 = fma(vec4f(a5.z), c0z, part5_0);
+      part5_0 = fma(vec4f(a5.w), c0w, part5_0);
+      part5_1 = fma(vec4f(a5.x), c1x, part5_1);
+      part5_1 = fma(vec4f(a5.y), c1y, part5_1);
+      part5_1 = fma(vec4f(a5.z), c1z, part5_1);
+      part5_1 = fma(vec4f(a5.w), c1w, part5_1);
+      let a6 = row_part(x6 + k);
+      part6_0 = fma(vec4f(a6.x), c0x, part6_0);
+      part6_0 = fma(vec4f(a6.y), c0y, part6_0);
+      part6_0 = fma(vec4f(a6.z), c0z, part6_0);
+      part6_0 = fma(vec4f(a6.w), c0w, part6_0);
+      part6_1 = fma(vec4f(a6.x), c1x, part6_1);
+      part6_1 = fma(vec4f(a6.y), c1y, part6_1);
+      part6_1 = fma(vec4f(a6.z), c1z, part6_1);
+      part6_1 = fma(vec4f(a6.w), c1w, part6_1);
+      let a7 = row_part(x7 + k);
+      part7_0 = fma(vec4f(a7.x), c0x, part7_0);
+      part7_0 = fma(vec4f(a7.y), c0y, part7_0);
+      part7_0 = fma(vec4f(a7.z), c0z, part7_0);
+      part7_0 = fma(vec4f(a7.w), c0w, part7_0);
+      part7_1 = fma(vec4f(a7.x), c1x, part7_1);
+      part7_1 = fma(vec4f(a7.y), c1y, part7_1);
+      part7_1 = fma(vec4f(a7.z), c1z, part7_1);
+      part7_1 = fma(vec4f(a7.w), c1w, part7_1);
+      let a8 = row_part(x8 + k);
+      part8_0 = fma(vec4f(a8.x), c0x, part8_0);
+      part8_0 = fma(vec4f(a8.y), c0y, part8_0);
+      part8_0 = fma(vec4f(a8.z), c0z, part8_0);
+      part8_0 = fma(vec4f(a8.w), c0w, part8_0);
+      part8_1 = fma(vec4f(a8.x), c1x, part8_1);
+      part8_1 = fma(vec4f(a8.y), c1y, part8_1);
+      part8_1 = fma(vec4f(a8.z), c1z, part8_1);
+      part8_1 = fma(vec4f(a8.w), c1w, part8_1);
+      let a9 = row_part(x9 + k);
+      part9_0 = fma(vec4f(a9.x), c0x, part9_0);
+      part9_0 = fma(vec4f(a9.y), c0y, part9_0);
+      part9_0 = fma(vec4f(a9.z), c0z, part9_0);
+      part9_0 = fma(vec4f(a9.w), c0w, part9_0);
+      part9_1 = fma(vec4f(a9.x), c1x, part9_1);
+      part9_1 = fma(vec4f(a9.y), c1y, part9_1);
+      part9_1 = fma(vec4f(a9.z), c1z, part9_1);
+      part9_1 = fma(vec4f(a9.w), c1w, part9_1);
+      let a10 = row_part(x10 + k);
+      part10_0 = fma(vec4f(a10.x), c0x, part10_0);
+      part10_0 = fma(vec4f(a10.y), c0y, part10_0);
+      part10_0 = fma(vec4f(a10.z), c0z, part10_0);
+      part10_0 = fma(vec4f(a10.w), c0w, part10_0);
+      part10_1 = fma(vec4f(a10.x), c1x, part10_1);
+      part10_1 = fma(vec4f(a10.y), c1y, part10_1);
+      part10_1 = fma(vec4f(a10.z), c1z, part10_1);
+      part10_1 = fma(vec4f(a10.w), c1w, part10_1);
+      let a11 = row_part(x11 + k);
+      part11_0 = fma(vec4f(a11.x), c0x, part11_0);
+      part11_0 = fma(vec4f(a11.y), c0y, part11_0);
+      part11_0 = fma(vec4f(a11.z), c0z, part11_0);
+      part11_0 = fma(vec4f(a11.w), c0w, part11_0);
+      part11_1 = fma(vec4f(a11.x), c1x, part11_1);
+      part11_1 = fma(vec4f(a11.y), c1y, part11_1);
+      part11_1 = fma(vec4f(a11.z), c1z, part11_1);
+      part11_1 = fma(vec4f(a11.w), c1w, part11_1);
+      let a12 = row_part(x12 + k);
+      part12_0 = fma(vec4f(a12.x), c0x, part12_0);
+      part12_0 = fma(vec4f(a12.y), c0y, part12_0);
+      part12_0 = fma(vec4f(a12.z), c0z, part12_0);
+      part12_0 = fma(vec4f(a12.w), c0w, part12_0);
+      part12_1 = fma(vec4f(a12.x), c1x, part12_1);
+      part12_1 = fma(vec4f(a12.y), c1y, part12_1);
+      part12_1 = fma(vec4f(a12.z), c1z, part12_1);
+      part12_1 = fma(vec4f(a12.w), c1w, part12_1);
+      let a13 = row_part(x13 + k);
+      part13_0 = fma(vec4f(a13.x), c0x, part13_0);
+      part13_0 = fma(vec4f(a13.y), c0y, part13_0);
+      part13_0 = fma(vec4f(a13.z), c0z, part13_0);
+      part13_0 = fma(vec4f(a13.w), c0w, part13_0);
+      part13_1 = fma(vec4f(a13.x), c1x, part13_1);
+      part13_1 = fma(vec4f(a13.y), c1y, part13_1);
+      part13_1 = fma(vec4f(a13.z), c1z, part13_1);
+      part13_1 = fma(vec4f(a13.w), c1w, part13_1);
+      let a14 = row_part(x14 + k);
+      part14_0 = fma(vec4f(a14.x), c0x, part14_0);
+      part14_0 = fma(vec4f(a14.y), c0y, part14_0);
+      part14_0 = fma(vec4f(a14.z), c0z, part14_0);
+      part14_0 = fma(vec4f(a14.w), c0w, part14_0);
+      part14_1 = fma(vec4f(a14.x), c1x, part14_1);
+      part14_1 = fma(vec4f(a14.y), c1y, part14_1);
+      part14_1 = fma(vec4f(a14.z), c1z, part14_1);
+      part14_1 = fma(vec4f(a14.w), c1w, part14_1);
+      let a15 = row_part(x15 + k);
+      part15_0 = fma(vec4f(a15.x), c0x, part15_0);
+      part15_0 = fma(vec4f(a15.y), c0y, part15_0);
+      part15_0 = fma(vec4f(a15.z), c0z, part15_0);
+      part15_0 = fma(vec4f(a15.w), c0w, part15_0);
+      part15_1 = fma(vec4f(a15.x), c1x, part15_1);
+      part15_1 = fma(vec4f(a15.y), c1y, part15_1);
+      part15_1 = fma(vec4f(a15.z), c1z, part15_1);
+      part15_1 = fma(vec4f(a15.w), c1w, part15_1);
+}
+    sum0_0 += part0_0;
+    sum0_1 += part0_1;
+    sum1_0 += part1_0;
+    sum1_1 += part1_1;
+    sum2_0 += part2_0;
+    sum2_1 += part2_1;
+    sum3_0 += part3_0;
+    sum3_1 += part3_1;
+    sum4_0 += part4_0;
+    sum4_1 += part4_1;
+    sum5_0 += part5_0;
+    sum5_1 += part5_1;
+    sum6_0 += part6_0;
+    sum6_1 += part6_1;
+    sum7_0 += part7_0;
+    sum7_1 += part7_1;
+    sum8_0 += part8_0;
+    sum8_1 += part8_1;
+    sum9_0 += part9_0;
+    sum9_1 += part9_1;
+    sum10_0 += part10_0;
+    sum10_1 += part10_1;
+    sum11_0 += part11_0;
+    sum11_1 += part11_1;
+    sum12_0 += part12_0;
+    sum12_1 += part12_1;
+    sum13_0 += part13_0;
+    sum13_1 += part13_1;
+    sum14_0 += part14_0;
+    sum14_1 += part14_1;
+    sum15_0 += part15_0;
+    sum15_1 += part15_1;
+  }
+
+  // A row at a time: few stores keep the shader quick to compile.
+  for (var r = 0u; r < min(16u, dims.n_seq_len - row); r++) {
+    var sum0 = sum0_0;
+    var sum1 = sum0_1;
+    switch r {
+      case 1u: { sum0 = sum1_0; sum1 = sum1_1; }
+      case 2u: { sum0 = sum2_0; sum1 = sum2_1; }
+      case 3u: { sum0 = sum3_0; sum1 = sum3_1; }
+      case 4u: { sum0 = sum4_0; sum1 = sum4_1; }
+      case 5u: { sum0 = sum5_0; sum1 = sum5_1; }
+      case 6u: { sum0 = sum6_0; sum1 = sum6_1; }
+      case 7u: { sum0 = sum7_0; sum1 = sum7_1; }
+      case 8u: { sum0 = sum8_0; sum1 = sum8_1; }
+      case 9u: { sum0 = sum9_0; sum1 = sum9_1; }
+      case 10u: { sum0 = sum10_0; sum1 = sum10_1; }
+      case 11u: { sum0 = sum11_0; sum1 = sum11_1; }
+      case 12u: { sum0 = sum12_0; sum1 = sum12_1; }
+      case 13u: { sum0 = sum13_0; sum1 = sum13_1; }
+      case 14u: { sum0 = sum14_0; sum1 = sum14_1; }
+      case 15u: { sum0 = sum15_0; sum1 = sum15_1; }
+      default: {}
+    }
+    store(row + r, group0, sum0);
+    store(row + r, group1, sum1);
+  }
+}

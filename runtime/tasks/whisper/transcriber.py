@@ -1,0 +1,68 @@
+"""Speech to text: whole recordings.
+
+Whisper transcribes windows of a fixed length. Positions in a recording are counted in frames of the spectrogram, as in
+OpenAI's reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from intaglio.runtime.progress import Progress, silent
+from intaglio.runtime.tasks.tokenizer import Tokenizer
+from intaglio.runtime.tasks.whisper.course import Course
+from intaglio.runtime.tasks.whisper.options import Options
+from intaglio.runtime.tasks.whisper.programs import Programs
+from intaglio.runtime.tasks.whisper.settings import Settings
+from intaglio.runtime.tasks.whisper.sound import Sound
+from intaglio.runtime.tasks.whisper.transcript import Transcript
+from intaglio.runtime.tasks.whisper.voice import Voice, restored
+
+if TYPE_CHECKING:
+    from intaglio.runtime.session import Session
+
+DEFAULTS = Options()
+
+
+class Transcriber:
+    """Transcribes recordings with a session of a Whisper bundle. `settings`: the content of generation.json.
+
+    Raises BadBundle if the settings do not fit the bundle's plan.
+    """
+
+    def __init__(self, session: Session, settings: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+        self.settings = Settings.parse(settings)
+        self._tokenizer = tokenizer
+        self.programs = Programs(session, self.settings)
+        self.voice = Voice(session)
+
+    def transcribe(self, samples: np.ndarray, options: Options = DEFAULTS, progress: Progress = silent) -> Transcript:
+        """Return the transcript of `samples`, f32[n] at the model's rate (16 kHz): see runtime/audio.
+
+        Raises ValueError for a language or task the model lacks.
+        """
+        if not options.vad:
+            return self._transcribe(samples, options, progress)
+        excerpt = self.voice.excerpt(samples, options.speech, progress)
+        if not excerpt.spans:
+            return self.course(options, timed=False).transcript()
+        transcript = self._transcribe(excerpt.samples(samples), options, progress)
+        return replace(transcript, segments=restored(transcript.segments, excerpt))
+
+    def course(self, options: Options, timed: bool) -> Course:
+        """Return the transcription of a recording, at its beginning."""
+        return Course(self.programs, self._tokenizer, self.settings, options, timed)
+
+    def _transcribe(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
+        sound = Sound(samples, self.settings)
+        timed = sound.frames > self.settings.frames if options.timestamps is None else options.timestamps
+        course = self.course(options, timed)
+        self.programs.measure(sound)
+        while course.seek < sound.frames:
+            course.advance(sound)
+            progress("transcribing", min(course.seek, sound.frames), sound.frames)
+        return course.transcript()

@@ -1,0 +1,223 @@
+"""What is made of a recording: windows, prompts, segments. The model is a script of tokens.
+
+The expected segments are those of OpenAI's whisper 20250625, run on the same scripts.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import whisper_script
+from whisper_script import (
+    DE,
+    EN,
+    END,
+    ENGLISH,
+    NO_TIMESTAMPS,
+    SETTINGS,
+    START,
+    TRANSCRIBE,
+    TRANSLATE,
+    Script,
+    at,
+    sound,
+    text,
+)
+
+from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.tasks import decode
+from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
+from intaglio.runtime.tasks.whisper.options import Options
+from intaglio.runtime.tasks.whisper.transcriber import Transcriber
+from intaglio.runtime.tasks.whisper.transcript import Segment
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> runtime_tokenizer.Tokenizer:
+    return whisper_script.tokenizer()
+
+
+def spoken(segments: list[Segment]) -> list[tuple[float, float, str]]:
+    return [(round(s.start, 6), round(s.end, 6), s.text) for s in segments]
+
+
+# one window
+
+
+def test_a_short_recording_is_one_segment(tokenizer):
+    script = Script([text(" ask not")])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.7), Options(language="en"))
+    assert heard.text == "ask not" and heard.language == "en" and heard.tokens == text(" ask not")
+    assert heard.segments == [Segment(0.0, 0.7, "ask not", text(" ask not"))]
+    assert script.prompts == [[START, EN, TRANSCRIBE, NO_TIMESTAMPS]]
+
+
+def test_steps_run_several_in_a_submit_and_what_follows_the_end_is_dropped(tokenizer, monkeypatch):
+    clock = itertools.chain([0.0, 0.0, 0.1, 0.1], itertools.count(0.101, 0.001))  # a readback takes a tenth of a second
+    monkeypatch.setattr(decode.time, "perf_counter", clock.__next__)
+    script = Script([text("abcd")])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.9), Options(language="en"))
+    assert heard.tokens == text("abcd")
+    rules = {"begin": 4, "timed": 0}
+    assert script.calls == [
+        ("mel", {"opening": 1, "padding": 0}, None),
+        ("encode", {}, None),
+        ("prefill", {**rules, "past": 0, "new_tokens": 4}, ("tokens", 4, 1)),
+        ("step", {**rules, "past": 4}, ("tokens", 5, 1)),
+        ("step", {**rules, "past": 5}, ("tokens", 6, 1)),
+        ("step", {**rules, "past": 6}, ("tokens", 7, 1)),
+        ("step", {**rules, "past": 7}, {**rules, "past": 8}, ("tokens", 8, 2)),
+        ("step", *({**rules, "past": past} for past in range(9, 13)), ("tokens", 10, 4)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings, options, prompt",
+    [
+        (SETTINGS, {"language": "de"}, [START, DE, TRANSCRIBE, NO_TIMESTAMPS]),
+        (SETTINGS, {"language": "de", "task": "translate"}, [START, DE, TRANSLATE, NO_TIMESTAMPS]),
+        (SETTINGS, {"language": "de", "timestamps": True}, [START, DE, TRANSCRIBE]),
+        (ENGLISH, {}, [START, NO_TIMESTAMPS]),
+        (ENGLISH, {"language": "en", "timestamps": True}, [START]),
+    ],
+)
+def test_prompts(tokenizer, settings, options, prompt):
+    script = Script([[]])
+    Transcriber(script, settings, tokenizer).transcribe(sound(1), Options(**options))
+    assert script.prompts == [prompt]
+    _, symbols, _ = next(call for call in script.calls if call[0] == "prefill")
+    assert symbols["begin"] == len(prompt)
+    assert symbols["timed"] == int(options.get("timestamps", False))
+
+
+@pytest.mark.parametrize("language, code", [(EN, "en"), (DE, "de")])
+def test_the_language_is_found_out_once(tokenizer, language, code):
+    script = Script([text("a"), text("b")], language)
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), Options(timestamps=False))
+    assert heard.language == code
+    assert script.prompts == [[START, language, TRANSCRIBE, NO_TIMESTAMPS]] * 2
+    assert [program for program, *_ in script.calls].count("detect") == 1
+    assert [program for program, *_ in script.calls if program != "step"].count("encode") == 2
+
+
+@pytest.mark.parametrize("length", [10, 64])
+def test_stops_when_the_context_is_full(tokenizer, length):
+    script = Script([text("a") * 100])
+    heard = Transcriber(script, SETTINGS | {"max_length": length}, tokenizer).transcribe(
+        sound(1), Options(language="en")
+    )
+    assert len(heard.tokens) == length - 4
+    program, *runs, _ = script.calls[-1]
+    assert (program, runs[-1]["past"]) == ("step", length - 2)
+
+
+def test_silence_has_no_segments(tokenizer):
+    for said in [], text("  "):
+        heard = Transcriber(Script([said]), SETTINGS, tokenizer).transcribe(sound(1), Options(language="en"))
+        assert (heard.text, heard.segments, heard.tokens) == ("", [], [])
+
+
+def test_a_character_cut_by_the_end_is_dropped_from_the_text_alone(tokenizer):
+    euro = text("5 €")
+    heard = Transcriber(Script([euro[:-1]]), SETTINGS, tokenizer).transcribe(sound(1), Options(language="en"))
+    assert (heard.text, heard.tokens) == ("5", euro[:-1])
+    assert tokenizer.decode(euro) == "5 €"
+    assert tokenizer.decode([START, *euro, END]) == "5 €"
+    only = Transcriber(Script([euro[-2:]]), SETTINGS, tokenizer).transcribe(sound(1), Options(language="en"))
+    assert (only.text, only.tokens) == ("", euro[-2:])
+
+
+# several windows
+
+
+def test_without_timestamps_whole_windows_follow(tokenizer):
+    script = Script([text(" a"), [*text(" b"), at(0.4), at(0.4)], text(" c")])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.25), Options(language="en", timestamps=False))
+    assert spoken(heard.segments) == [(0, 1, "a"), (1, 2, "b"), (2, 2.25, "c")]
+    assert heard.text == "a b c" and heard.tokens == text(" a b c")
+
+
+def test_long_recordings_advance_by_timestamps(tokenizer):
+    first = [at(0), *text(" a"), at(0.4), at(0.5), *text(" b"), at(0.72), at(0.72), *text(" unfini")]
+    second = [at(0.1), *text(" finished"), at(0.9)]  # from 0.72 on; one timestamp ends it
+    third = [at(0.2), *text(" c"), at(0.3)]  # from 1.72 on, 0.68 s long
+    script = Script([first, second, third])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.4), Options(language="en"))
+    assert script.prompts == [[START, EN, TRANSCRIBE]] * 3
+    assert spoken(heard.segments) == [(0, 0.4, "a"), (0.5, 0.72, "b"), (0.72, 1.62, "finished"), (1.72, 2.02, "c")]
+    assert heard.text == "a b finished c" and heard.tokens == text(" a b finished c")
+
+
+def test_progress_is_reported(tokenizer):
+    told = []
+    script = Script([[at(0), at(0.5), at(0.5)], [], []])
+    Transcriber(script, SETTINGS, tokenizer).transcribe(
+        sound(1.5), Options("en"), progress=lambda *work: told.append(work)
+    )
+    assert told == [("transcribing", 50, 150), ("transcribing", 150, 150)]
+
+
+# refusals
+
+
+@pytest.mark.parametrize(
+    "settings, options, message",
+    [
+        (SETTINGS, {"language": "xx"}, "'xx'; this model supports 2; `intaglio languages BUNDLE` lists them"),
+        (SETTINGS, {"language": "germn"}, r"'germn'; did you mean German \(de\)\?"),
+        (SETTINGS, {"language": "de-facto-german"}, "'de-facto-german'; "),
+        (SETTINGS, {"task": "sing"}, "'sing'; expected transcribe or translate"),
+        (ENGLISH, {"task": "sing"}, "'sing'; expected"),
+        (ENGLISH, {"task": "translate"}, "English-only: it cannot translate"),
+        (ENGLISH, {"language": "de"}, "English-only: it has no language 'de'"),
+    ],
+)
+def test_what_the_model_does_not_know(tokenizer, settings, options, message):
+    script = Script([])
+    with pytest.raises(ValueError, match=message):
+        Transcriber(script, settings, tokenizer).transcribe(sound(1), Options(**options))
+    assert not script.calls
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"end": None},
+        {"end": "256"},
+        {"start": -1},
+        {"hop": 0},
+        {"frames": True},
+        {"frames_per_timestamp": 0},
+        {"silence": 1.0},
+        {"silence": "-10"},
+        {"languages": []},
+        {"languages": {"en": "0"}},
+        {"names": {"en": ["English"]}},
+        {"names": {"en": ["English"], "de": []}},
+        {"names": ["en", "de"]},
+        {"tasks": {}},
+        {"max_length": 65},
+    ],
+)
+def test_broken_settings(tokenizer, change):
+    with pytest.raises(BadBundle, match=r"generation\.json"):
+        Transcriber(Script([]), SETTINGS | change, tokenizer)
+
+
+def test_missing_settings(tokenizer):
+    with pytest.raises(BadBundle, match=r"generation\.json is broken: 'start'"):
+        Transcriber(Script([]), {}, tokenizer)
+
+
+def test_another_plan(tokenizer):
+    script = Script([])
+    script.plan.programs = {"main": None}
+    with pytest.raises(BadBundle, match="not the plan of a Whisper"):
+        Transcriber(script, SETTINGS, tokenizer)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[1, 2]"])
+def test_a_broken_tokenizer(content):
+    with pytest.raises(BadBundle, match=r"tokenizer\.json is broken"):
+        runtime_tokenizer.Tokenizer(content)

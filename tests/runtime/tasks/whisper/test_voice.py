@@ -1,0 +1,60 @@
+"""With `vad`, a Whisper hears only speech, and the times of segments are those in the recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import whisper_script
+from whisper_script import END, SETTINGS, Script, at, text
+
+from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
+from intaglio.runtime.tasks.voice.speech import Excerpt, Span
+from intaglio.runtime.tasks.whisper.options import Options
+from intaglio.runtime.tasks.whisper.transcriber import Transcriber
+from intaglio.runtime.tasks.whisper.transcript import Segment
+from intaglio.runtime.tasks.whisper.voice import restored
+
+SENSE = Path(__file__).parents[3] / "fixtures" / "audio" / "librivox_sense_0890.wav"
+SECOND = 16_000
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> runtime_tokenizer.Tokenizer:
+    return whisper_script.tokenizer()
+
+
+def spoken() -> np.ndarray:
+    return soundfile.read(SENSE, dtype="float32")[0][: int(0.9 * SECOND)]
+
+
+def test_silence_around_speech_is_not_heard_and_times_count_it(tokenizer: runtime_tokenizer.Tokenizer) -> None:
+    script = Script([[at(0.1), *text(" ask"), at(0.9), END]])
+    samples = np.concatenate([np.zeros(10 * SECOND, np.float32), spoken(), np.zeros(10 * SECOND, np.float32)])
+    options = Options(language="en", timestamps=True, vad=True, vad_parameters={"speech_pad_ms": 0})
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(samples, options)
+    assert heard.text == "ask" and len(script.prompts) == 1
+    (segment,) = heard.segments
+    assert 10 <= segment.start < 10.8 and segment.end == pytest.approx(segment.start + 0.9)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(5 * SECOND), np.random.default_rng(0).normal(0, 0.03, 5 * SECOND)])
+def test_without_speech_there_is_no_text(samples: np.ndarray, tokenizer: runtime_tokenizer.Tokenizer) -> None:
+    script = Script([text(" You")])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(samples, Options(vad=True))
+    assert (heard.text, heard.segments, heard.language, script.prompts) == ("", [], None, [])
+
+
+def test_a_segment_ends_before_a_silence_and_the_next_begins_after_it() -> None:
+    excerpt = Excerpt([Span(1 * SECOND, 2 * SECOND), Span(5 * SECOND, 8 * SECOND)])
+    segments = [Segment(0.25, 1.0, "a", [1]), Segment(1.0, 2.5, "b", [2])]
+    assert [(s.start, s.end, s.text) for s in restored(segments, excerpt)] == [(1.25, 2.0, "a"), (5.0, 6.5, "b")]
+
+
+def test_options_of_speech_need_vad_and_are_checked() -> None:
+    with pytest.raises(ValueError, match="vad=True"):
+        Options(vad_parameters={"threshold": 0.4})
+    with pytest.raises(ValueError, match="treshold"):
+        Options(vad=True, vad_parameters={"treshold": 0.4})

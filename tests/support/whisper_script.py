@@ -1,0 +1,125 @@
+"""A Whisper that is a script of tokens, its tokenizer, and sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Tokenizers
+
+from intaglio.runtime.tasks.tokenizer import Tokenizer
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+END, START, EN, DE, TRANSLATE, TRANSCRIBE, NO_TIMESTAMPS = range(256, 263)
+FIRST = 263  # the timestamp 0.00
+BANDS, FRAMES = 80, 100  # windows of one second
+SETTINGS = {
+    "start": START,
+    "end": END,
+    "no_timestamps": NO_TIMESTAMPS,
+    "first_timestamp": FIRST,
+    "multilingual": True,
+    "languages": {"de": DE, "en": EN},
+    "names": {"de": ["German"], "en": ["English"]},
+    "tasks": {"transcribe": TRANSCRIBE, "translate": TRANSLATE},
+    "suppress": [],
+    "suppress_first": [],
+    "max_initial_timestamp": 50,
+    "max_length": 64,
+    "rate": 16_000,
+    "hop": 160,
+    "context": 400,
+    "frames": FRAMES,
+    "frames_per_timestamp": 2,
+    "silence": -10.0,
+}
+ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["English"]}, "tasks": {}}
+
+
+def tokenizer() -> Tokenizer:
+    """A token for each byte, then the special tokens."""
+    made = Tokenizers(models.BPE({c: i for i, c in enumerate(BYTES)}, []))
+    made.decoder = decoders.ByteLevel()
+    names = ["endoftext", "startoftranscript", "en", "de", "translate", "transcribe", "notimestamps"]
+    made.add_special_tokens([AddedToken(f"<|{name}|>", special=True) for name in names])
+    made.add_tokens([AddedToken(f"<|{i / 50:.2f}|>") for i in range(51)])
+    return Tokenizer(made.to_str().encode())
+
+
+def text(words: str) -> list[int]:
+    table = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return [BYTES.index(c) for c in table.pre_tokenize_str(words)[0][0]] if words else []
+
+
+def at(seconds: float) -> int:
+    return FIRST + round(seconds * 50)
+
+
+class Script:
+    """A session whose model says what the script says: tokens for each window, and one likeliest language."""
+
+    device = None  # the best adapter, for the detector of speech
+
+    def __init__(self, windows: Sequence[Sequence[int]], language: int = EN) -> None:
+        names = ("mel", "encode", "detect", "prefill", "step")
+        self.plan = SimpleNamespace(programs=dict.fromkeys(names), symbols={"past": (0, 63), "new_tokens": (1, 64)})
+        self.windows, self.language = list(windows), language
+        self.values: dict[str, np.ndarray] = {}
+        self.tokens = np.zeros(65, np.int32)
+        self.writes = 0
+        self.features: list[np.ndarray] = []  # what each `encode` was given
+        self.calls: list[tuple[Any, ...]] = []
+        self.prompts: list[list[int]] = []
+        self.answer: list[int] = []
+
+    def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
+        self.writes += 1
+        if name == "tokens":
+            self.tokens[offset : offset + array.size] = array
+        else:
+            self.values[name] = np.array(array)
+
+    def submit(self, program: str, symbols: dict[str, int], read: tuple[str, int, int] | None = None) -> Any:
+        return self.replay(program, [symbols], read)
+
+    def replay(self, program: str, runs: list[dict[str, int]], read: tuple[str, int, int] | None = None) -> Any:
+        self.writes += 1
+        self.calls.append((program, *runs, read))
+        for symbols in runs:
+            getattr(self, f"_{program}")(symbols)
+        if read is None:
+            return None
+        name, first, count = read
+        assert name == "tokens"
+        return self.tokens[first : first + count].copy()
+
+    def launch(self, program: str, runs: list[dict[str, int]], read: tuple[str, int, int]) -> Any:
+        words = self.replay(program, runs, read)
+        return SimpleNamespace(words=lambda: words)
+
+    def _mel(self, symbols: dict[str, int]) -> None:
+        self.values["input_features"] = np.ones((1, BANDS, FRAMES), np.float32)
+
+    def _encode(self, symbols: dict[str, int]) -> None:
+        self.features.append(self.values["input_features"][0])
+
+    def _detect(self, symbols: dict[str, int]) -> None:
+        assert (self.tokens[0], symbols["past"], symbols["begin"]) == (START, 0, 1)
+        self.tokens[1] = self.language
+
+    def _prefill(self, symbols: dict[str, int]) -> None:
+        assert symbols["past"] == 0
+        count = symbols["new_tokens"]
+        self.prompts.append(self.tokens[:count].tolist())
+        self.answer = [*self.windows.pop(0), END]
+        self.tokens[count] = self.answer.pop(0)
+
+    def _step(self, symbols: dict[str, int]) -> None:
+        self.tokens[symbols["past"] + 1] = self.answer.pop(0) if self.answer else END
+
+
+def sound(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, round(seconds * 16_000)).astype(np.float32)
