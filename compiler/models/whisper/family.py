@@ -6,7 +6,7 @@ same graph. Keys and values of cross-attention depend only on the audio, so `enc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, cast
