@@ -12,6 +12,7 @@ from typing import Any
 from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
+from intaglio.codegen.ops.cache_rows import places
 from intaglio.codegen.ops.linear_split import in_slices, tile_slices, vector_slices
 from intaglio.codegen.target import MAX_BINDING, MAX_BINDINGS, MAX_TRIPS, TEXTURE_BYTES
 from intaglio.compiler.ir import dims
@@ -110,6 +111,8 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     def variant(lanes: int, tile: int, lanes_y: int, product: str = "matvec") -> dict[str, Any]:
         """Return a variant: `lanes` invocations compute `tile` groups of 4 rows each; `lanes_y` share the columns."""
         sharing = {"lanes": lanes, "lanes_y": lanes_y, "subgroup": product == "matvec_subgroup"}
+        # vec4s of x that a subgroup shares at a time: few, because a driver compiles what is unrolled for long
+        sharing["shared"] = next((n for n in (8, 4, 2) if width // 4 % n == 0 and n * tile <= 8), 1)
         return {
             "template": template if norm else f"{product}{consts['packing']}",
             "grid": (groups(rows, per=4 * lanes * tile),),
@@ -136,7 +139,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     if not rotated or consts["half"] % 2 == 0:
         sliced = _vector_slices(kernel, rows, template if norm else "")
         variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
-    if consts["shared"]:
+    if width // 4 % 2 == 0:
         variants |= {
             f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
         }
@@ -256,7 +259,7 @@ def _matmul_variants(kernel: Kernel, rows: Dim, windowed: bool) -> dict[str, dic
     if not windowed and not consts["odd"]:
         shared |= _tile_slices(kernel, shared["tiles64"], rows)
     variants |= shared | _in_buffers(shared, reads, len(kernel.writes))
-    if consts["shared"]:
+    if consts["k4"] % 2 == 0:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     return variants
 
@@ -293,7 +296,7 @@ def _tiles(weights: list[str], groups: int, lanes: int) -> dict[str, Any]:
 def _unaligned(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     """Return a slower kernel, for widths that are not a multiple of 4."""
     x, width = layer.x, layer.weight.shape[1]
-    rows = rows_of(node.output.shape)
+    rows = _rows(node, layer)
     reads, consts = _shared(node, layer, start, end)
     consts |= {"width": width, "k4": -(-width // 4), "rows": wgsl.size(rows)}
     consts["window"] = None
@@ -332,9 +335,6 @@ def _shared(
     if rotary:
         reads |= {"cos": operand(rotary.cos), "sin": operand(rotary.sin)}
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
-    vec4s = fixed(weight.shape[1]) // 4
-    # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else 8 or 4 if they divide a row
-    consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
     consts |= {"half": half, "turn": _turn(layer), "sums": 2 if half else len(first)}
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "row": row}
     consts["parts"] = _parts(layer, row)
@@ -357,16 +357,18 @@ def _factors(reads: dict[str, Operand]) -> frozenset[str]:
 
 
 def _parts(layer: Linear[Value], row: str) -> list[dict[str, Any]]:
-    """Return for each output its `name`, its columns (`first`, `width`) and the `row` where they are stored.
+    """Return for each output its `name`, its columns (`first`, `width`), and the `row` and `cache` where they go.
 
     `position` is the row's position if the columns are rotated, else None.
     """
     splits = layer.splits or (_columns(layer),)
     cached = {write.output: write.at for write in layer.cached}
+    caches = places(layer.cached, layer.x.shape, 4)
     rotated = dict.fromkeys(layer.rotary.outputs, layer.rotary.at) if layer.rotary else {}
     result, first = [], 0
     for i, width in enumerate(splits):
-        part = {"name": _name(i, len(splits)), "first": first, "width": width, "row": _row(cached.get(i, 0), row)}
+        part = {"name": _name(i, len(splits)), "first": first, "width": width, "cache": caches.get(i)}
+        part["row"] = _row(cached.get(i, 0), row)
         result.append(part | {"position": _row(rotated[i], row) if i in rotated else None})
         first += width
     return result

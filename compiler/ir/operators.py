@@ -132,7 +132,7 @@ class PositionBias(Generic[T]):
 @dataclass(frozen=True)
 class Attention(Operator[T]):
     """softmax(q kᵀ * scale + bias + mask) v of token rows: q [1, T, heads * head_dim], k and v [1, S, kv_heads *
-    head_dim].
+    head_dim], or rows of a cache [1, kv_heads, S, head_dim].
 
     past: query t sees the keys up to `past` + t, which may lie after the last key, or all keys if `past` is None.
     window: query t sees only the last `window` of these. cap: scores become tanh(score / cap) * cap. bias: only with
@@ -158,7 +158,11 @@ class Attention(Operator[T]):
 
 @dataclass(frozen=True)
 class Write(Operator[T]):
-    """A write of `rows` [..., T, n] into `state` [..., S, n] from row `at` on. The result ends at the last new row."""
+    """A write of `rows` [..., T, n] into `state` [..., S, n] from row `at` on. The result ends at the last new row.
+
+    A cache has its rows head by head: `rows` [1, T, heads * n] go into a state [1, heads, S, n], and the result
+    [1, heads, at + T, n], which is not one piece of memory, has attention as its only reader.
+    """
 
     rows: T
     state: T
@@ -219,28 +223,32 @@ class Recurrent(Operator[T]):
 
 @dataclass(frozen=True)
 class WhisperToken(Operator[T]):
-    """The most likely token that Whisper's rules allow, written into row `at` of the state `tokens`.
+    """A token that Whisper's rules allow, the most likely one or drawn, written into row `at` of the state `tokens`.
 
-    suppress, suppress_first: sets of tokens, one bit each. begin: the row of the first token after the prompt.
-    timed: 1 if timestamps are requested.
+    Row `at` of the state `scores` becomes its log-probability under the rules, and the probability of the token
+    `no_speech` without them. suppress: two sets of tokens, one bit each: never chosen, and not chosen first.
+    sampling: the values of WHISPER_SAMPLING. begin: the row of the first token after the prompt. timed: 1 if timestamps
+    are requested.
     """
 
     logits: T
     suppress: T
-    suppress_first: T
+    sampling: T
     tokens: T
+    scores: T
     _: KW_ONLY
     at: Dim
     begin: Dim
     timed: Dim
+    seed: Dim
     end: int
     no_timestamps: int
     first_timestamp: int
-    max_initial_timestamp: int | None
+    no_speech: int
 
     @property
     def writes(self) -> tuple[CacheWrite[T], ...]:
-        return (CacheWrite(0, self.tokens, self.at),)
+        return CacheWrite(0, self.tokens, self.at), CacheWrite(1, self.scores, self.at)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 //   /model/decoder/layers.1/encoder_attn/v_proj/MatMul, /model/decoder/layers.1/encoder_attn/v_proj/Add
 // variant 'rows16' for matmul 50x32x32
 // reads x f32[1,50,32], weight f32[32,32], bias f32[32]
-// writes y f32[1,50,32]
+// writes y f32[1,2,50,16]
 // at most 17 kB moved, 102 kFLOP a dispatch
 
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
@@ -41,13 +41,19 @@ fn row_part(at: u32) -> vec4f {
   return load_x(at);
 }
 
+// Adds four numbers of a row of x, times the same four of four rows of the weight, to the sums of those rows.
+fn multiplied(a: vec4f, columns: mat4x4f, sums: vec4f) -> vec4f {
+  let two = fma(vec4f(a.y), columns[1], fma(vec4f(a.x), columns[0], sums));
+  return fma(vec4f(a.w), columns[3], fma(vec4f(a.z), columns[2], two));
+}
+
 fn store(row: u32, group: u32, sum: vec4f) {
   if (group >= GROUPS) {
     return;
   }
   let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
-  store_y(row * 8u + n, acc);
+  store_y(n / 4u * 200u + row * 4u + n % 4u, acc);
 }
 
 @compute @workgroup_size(8, 4, 1)
@@ -156,158 +162,56 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
       let b5 = load_weight(w1 + k * 8u + 1u);
       let b6 = load_weight(w1 + k * 8u + 2u);
       let b7 = load_weight(w1 + k * 8u + 3u);
-      let c0x = vec4f(b0.x, b1.x, b2.x, b3.x);
-      let c0y = vec4f(b0.y, b1.y, b2.y, b3.y);
-      let c0z = vec4f(b0.z, b1.z, b2.z, b3.z);
-      let c0w = vec4f(b0.w, b1.w, b2.w, b3.w);
-      let c1x = vec4f(b4.x, b5.x, b6.x, b7.x);
-      let c1y = vec4f(b4.y, b5.y, b6.y, b7.y);
-      let c1z = vec4f(b4.z, b5.z, b6.z, b7.z);
-      let c1w = vec4f(b4.w, b5.w, b6.w, b7.w);
+      let c0 = transpose(mat4x4f(b0, b1, b2, b3));
+      let c1 = transpose(mat4x4f(b4, b5, b6, b7));
       let a0 = row_part(x0 + k);
-      part0_0 = fma(vec4f(a0.x), c0x, part0_0);
-      part0_0 = fma(vec4f(a0.y), c0y, part0_0);
-      part0_0 = fma(vec4f(a0.z), c0z, part0_0);
-      part0_0 = fma(vec4f(a0.w), c0w, part0_0);
-      part0_1 = fma(vec4f(a0.x), c1x, part0_1);
-      part0_1 = fma(vec4f(a0.y), c1y, part0_1);
-      part0_1 = fma(vec4f(a0.z), c1z, part0_1);
-      part0_1 = fma(vec4f(a0.w), c1w, part0_1);
+      part0_0 = multiplied(a0, c0, part0_0);
+      part0_1 = multiplied(a0, c1, part0_1);
       let a1 = row_part(x1 + k);
-      part1_0 = fma(vec4f(a1.x), c0x, part1_0);
-      part1_0 = fma(vec4f(a1.y), c0y, part1_0);
-      part1_0 = fma(vec4f(a1.z), c0z, part1_0);
-      part1_0 = fma(vec4f(a1.w), c0w, part1_0);
-      part1_1 = fma(vec4f(a1.x), c1x, part1_1);
-      part1_1 = fma(vec4f(a1.y), c1y, part1_1);
-      part1_1 = fma(vec4f(a1.z), c1z, part1_1);
-      part1_1 = fma(vec4f(a1.w), c1w, part1_1);
+      part1_0 = multiplied(a1, c0, part1_0);
+      part1_1 = multiplied(a1, c1, part1_1);
       let a2 = row_part(x2 + k);
-      part2_0 = fma(vec4f(a2.x), c0x, part2_0);
-      part2_0 = fma(vec4f(a2.y), c0y, part2_0);
-      part2_0 = fma(vec4f(a2.z), c0z, part2_0);
-      part2_0 = fma(vec4f(a2.w), c0w, part2_0);
-      part2_1 = fma(vec4f(a2.x), c1x, part2_1);
-      part2_1 = fma(vec4f(a2.y), c1y, part2_1);
-      part2_1 = fma(vec4f(a2.z), c1z, part2_1);
-      part2_1 = fma(vec4f(a2.w), c1w, part2_1);
+      part2_0 = multiplied(a2, c0, part2_0);
+      part2_1 = multiplied(a2, c1, part2_1);
       let a3 = row_part(x3 + k);
-      part3_0 = fma(vec4f(a3.x), c0x, part3_0);
-      part3_0 = fma(vec4f(a3.y), c0y, part3_0);
-      part3_0 = fma(vec4f(a3.z), c0z, part3_0);
-      part3_0 = fma(vec4f(a3.w), c0w, part3_0);
-      part3_1 = fma(vec4f(a3.x), c1x, part3_1);
-      part3_1 = fma(vec4f(a3.y), c1y, part3_1);
-      part3_1 = fma(vec4f(a3.z), c1z, part3_1);
-      part3_1 = fma(vec4f(a3.w), c1w, part3_1);
+      part3_0 = multiplied(a3, c0, part3_0);
+      part3_1 = multiplied(a3, c1, part3_1);
       let a4 = row_part(x4 + k);
-      part4_0 = fma(vec4f(a4.x), c0x, part4_0);
-      part4_0 = fma(vec4f(a4.y), c0y, part4_0);
-      part4_0 = fma(vec4f(a4.z), c0z, part4_0);
-      part4_0 = fma(vec4f(a4.w), c0w, part4_0);
-      part4_1 = fma(vec4f(a4.x), c1x, part4_1);
-      part4_1 = fma(vec4f(a4.y), c1y, part4_1);
-      part4_1 = fma(vec4f(a4.z), c1z, part4_1);
-      part4_1 = fma(vec4f(a4.w), c1w, part4_1);
+      part4_0 = multiplied(a4, c0, part4_0);
+      part4_1 = multiplied(a4, c1, part4_1);
       let a5 = row_part(x5 + k);
-      part5_0 = fma(vec4f(a5.x), c0x, part5_0);
-      part5_0 = fma(vec4f(a5.y), c0y, part5_0);
-      part5_0 = fma(vec4f(a5.z), c0z, part5_0);
-      part5_0 = fma(vec4f(a5.w), c0w, part5_0);
-      part5_1 = fma(vec4f(a5.x), c1x, part5_1);
-      part5_1 = fma(vec4f(a5.y), c1y, part5_1);
-      part5_1 = fma(vec4f(a5.z), c1z, part5_1);
-      part5_1 = fma(vec4f(a5.w), c1w, part5_1);
+      part5_0 = multiplied(a5, c0, part5_0);
+      part5_1 = multiplied(a5, c1, part5_1);
       let a6 = row_part(x6 + k);
-      part6_0 = fma(vec4f(a6.x), c0x, part6_0);
-      part6_0 = fma(vec4f(a6.y), c0y, part6_0);
-      part6_0 = fma(vec4f(a6.z), c0z, part6_0);
-      part6_0 = fma(vec4f(a6.w), c0w, part6_0);
-      part6_1 = fma(vec4f(a6.x), c1x, part6_1);
-      part6_1 = fma(vec4f(a6.y), c1y, part6_1);
-      part6_1 = fma(vec4f(a6.z), c1z, part6_1);
-      part6_1 = fma(vec4f(a6.w), c1w, part6_1);
+      part6_0 = multiplied(a6, c0, part6_0);
+      part6_1 = multiplied(a6, c1, part6_1);
       let a7 = row_part(x7 + k);
-      part7_0 = fma(vec4f(a7.x), c0x, part7_0);
-      part7_0 = fma(vec4f(a7.y), c0y, part7_0);
-      part7_0 = fma(vec4f(a7.z), c0z, part7_0);
-      part7_0 = fma(vec4f(a7.w), c0w, part7_0);
-      part7_1 = fma(vec4f(a7.x), c1x, part7_1);
-      part7_1 = fma(vec4f(a7.y), c1y, part7_1);
-      part7_1 = fma(vec4f(a7.z), c1z, part7_1);
-      part7_1 = fma(vec4f(a7.w), c1w, part7_1);
+      part7_0 = multiplied(a7, c0, part7_0);
+      part7_1 = multiplied(a7, c1, part7_1);
       let a8 = row_part(x8 + k);
-      part8_0 = fma(vec4f(a8.x), c0x, part8_0);
-      part8_0 = fma(vec4f(a8.y), c0y, part8_0);
-      part8_0 = fma(vec4f(a8.z), c0z, part8_0);
-      part8_0 = fma(vec4f(a8.w), c0w, part8_0);
-      part8_1 = fma(vec4f(a8.x), c1x, part8_1);
-      part8_1 = fma(vec4f(a8.y), c1y, part8_1);
-      part8_1 = fma(vec4f(a8.z), c1z, part8_1);
-      part8_1 = fma(vec4f(a8.w), c1w, part8_1);
+      part8_0 = multiplied(a8, c0, part8_0);
+      part8_1 = multiplied(a8, c1, part8_1);
       let a9 = row_part(x9 + k);
-      part9_0 = fma(vec4f(a9.x), c0x, part9_0);
-      part9_0 = fma(vec4f(a9.y), c0y, part9_0);
-      part9_0 = fma(vec4f(a9.z), c0z, part9_0);
-      part9_0 = fma(vec4f(a9.w), c0w, part9_0);
-      part9_1 = fma(vec4f(a9.x), c1x, part9_1);
-      part9_1 = fma(vec4f(a9.y), c1y, part9_1);
-      part9_1 = fma(vec4f(a9.z), c1z, part9_1);
-      part9_1 = fma(vec4f(a9.w), c1w, part9_1);
+      part9_0 = multiplied(a9, c0, part9_0);
+      part9_1 = multiplied(a9, c1, part9_1);
       let a10 = row_part(x10 + k);
-      part10_0 = fma(vec4f(a10.x), c0x, part10_0);
-      part10_0 = fma(vec4f(a10.y), c0y, part10_0);
-      part10_0 = fma(vec4f(a10.z), c0z, part10_0);
-      part10_0 = fma(vec4f(a10.w), c0w, part10_0);
-      part10_1 = fma(vec4f(a10.x), c1x, part10_1);
-      part10_1 = fma(vec4f(a10.y), c1y, part10_1);
-      part10_1 = fma(vec4f(a10.z), c1z, part10_1);
-      part10_1 = fma(vec4f(a10.w), c1w, part10_1);
+      part10_0 = multiplied(a10, c0, part10_0);
+      part10_1 = multiplied(a10, c1, part10_1);
       let a11 = row_part(x11 + k);
-      part11_0 = fma(vec4f(a11.x), c0x, part11_0);
-      part11_0 = fma(vec4f(a11.y), c0y, part11_0);
-      part11_0 = fma(vec4f(a11.z), c0z, part11_0);
-      part11_0 = fma(vec4f(a11.w), c0w, part11_0);
-      part11_1 = fma(vec4f(a11.x), c1x, part11_1);
-      part11_1 = fma(vec4f(a11.y), c1y, part11_1);
-      part11_1 = fma(vec4f(a11.z), c1z, part11_1);
-      part11_1 = fma(vec4f(a11.w), c1w, part11_1);
+      part11_0 = multiplied(a11, c0, part11_0);
+      part11_1 = multiplied(a11, c1, part11_1);
       let a12 = row_part(x12 + k);
-      part12_0 = fma(vec4f(a12.x), c0x, part12_0);
-      part12_0 = fma(vec4f(a12.y), c0y, part12_0);
-      part12_0 = fma(vec4f(a12.z), c0z, part12_0);
-      part12_0 = fma(vec4f(a12.w), c0w, part12_0);
-      part12_1 = fma(vec4f(a12.x), c1x, part12_1);
-      part12_1 = fma(vec4f(a12.y), c1y, part12_1);
-      part12_1 = fma(vec4f(a12.z), c1z, part12_1);
-      part12_1 = fma(vec4f(a12.w), c1w, part12_1);
+      part12_0 = multiplied(a12, c0, part12_0);
+      part12_1 = multiplied(a12, c1, part12_1);
       let a13 = row_part(x13 + k);
-      part13_0 = fma(vec4f(a13.x), c0x, part13_0);
-      part13_0 = fma(vec4f(a13.y), c0y, part13_0);
-      part13_0 = fma(vec4f(a13.z), c0z, part13_0);
-      part13_0 = fma(vec4f(a13.w), c0w, part13_0);
-      part13_1 = fma(vec4f(a13.x), c1x, part13_1);
-      part13_1 = fma(vec4f(a13.y), c1y, part13_1);
-      part13_1 = fma(vec4f(a13.z), c1z, part13_1);
-      part13_1 = fma(vec4f(a13.w), c1w, part13_1);
+      part13_0 = multiplied(a13, c0, part13_0);
+      part13_1 = multiplied(a13, c1, part13_1);
       let a14 = row_part(x14 + k);
-      part14_0 = fma(vec4f(a14.x), c0x, part14_0);
-      part14_0 = fma(vec4f(a14.y), c0y, part14_0);
-      part14_0 = fma(vec4f(a14.z), c0z, part14_0);
-      part14_0 = fma(vec4f(a14.w), c0w, part14_0);
-      part14_1 = fma(vec4f(a14.x), c1x, part14_1);
-      part14_1 = fma(vec4f(a14.y), c1y, part14_1);
-      part14_1 = fma(vec4f(a14.z), c1z, part14_1);
-      part14_1 = fma(vec4f(a14.w), c1w, part14_1);
+      part14_0 = multiplied(a14, c0, part14_0);
+      part14_1 = multiplied(a14, c1, part14_1);
       let a15 = row_part(x15 + k);
-      part15_0 = fma(vec4f(a15.x), c0x, part15_0);
-      part15_0 = fma(vec4f(a15.y), c0y, part15_0);
-      part15_0 = fma(vec4f(a15.z), c0z, part15_0);
-      part15_0 = fma(vec4f(a15.w), c0w, part15_0);
-      part15_1 = fma(vec4f(a15.x), c1x, part15_1);
-      part15_1 = fma(vec4f(a15.y), c1y, part15_1);
-      part15_1 = fma(vec4f(a15.z), c1z, part15_1);
-      part15_1 = fma(vec4f(a15.w), c1w, part15_1);
+      part15_0 = multiplied(a15, c0, part15_0);
+      part15_1 = multiplied(a15, c1, part15_1);
 }
     sum0_0 += part0_0;
     sum0_1 += part0_1;
