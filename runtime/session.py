@@ -230,7 +230,7 @@ class Session:
             return np.empty(0, type)
         with self.lock, self.engine.lock:
             content = self._memory.get(index, first + count)[first:]
-        return (content if buffer.texture else content.view(words(type))).astype(type)
+        return (content if buffer.format else content.view(words(type))).astype(type)
 
     def run(
         self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None
