@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import intaglio
+from intaglio.commands import speech, transcription
 from intaglio.commands.arguments import pair, read_array, real, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
@@ -22,13 +23,14 @@ SUMMARY = "run a bundle: on a recording, a prompt, a conversation, texts, or ten
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="the folder of a bundle")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--audio",
         metavar="FILE",
-        help="a recording to transcribe: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, MP4, WebM and others "
-        "with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
+        nargs="+",
+        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, "
+        "MP4, WebM and others with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
     )
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
@@ -47,35 +49,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
     )
-    speech = parser.add_argument_group("with --audio")
-    speech.add_argument(
+    spoken = parser.add_argument_group("with --audio")
+    spoken.add_argument(
         "--language",
         metavar="xx",
         help="the spoken language, such as en, or auto: detected (default: as the export sets it, or auto)",
     )
-    speech.add_argument("--task", choices=["transcribe", "translate"], help="translate: into English")
-    speech.add_argument(
-        "--timestamps",
-        action=argparse.BooleanOptionalAction,
-        help="let the model set the times of segments, which --json shows (default: for recordings over 30 s)",
-    )
-    speech.add_argument(
+    spoken.add_argument("--task", choices=["transcribe", "translate"], help="translate: into English")
+    spoken.add_argument("--timestamps", action="store_true", default=None, help="print the times of segments")
+    spoken.add_argument(
         "--vad",
         action=argparse.BooleanOptionalAction,
         help="transcribe only what a detector takes for speech, so that music and silence give no text",
     )
-    speech.add_argument(
+    spoken.add_argument(
         "--vad-parameter",
         metavar="NAME=X",
         type=real,
         action="append",
         help="with --vad: what counts as speech, such as threshold=0.4 or speech_pad_ms=200 (may be repeated)",
     )
-    text = parser.add_argument_group("with --prompt or --chat")
+    speech.add_arguments(spoken)
+    transcription.add_arguments(spoken)
+    text = parser.add_argument_group("with --prompt or --chat; --temperature and --seed also with --audio")
     text.add_argument(
         "--max-tokens", metavar="N", type=int, help="stop after N tokens (default: when the context is full)"
     )
-    text.add_argument("--temperature", metavar="X", type=float, help="0: always take the likeliest token (default)")
+    text.add_argument(
+        "--temperature",
+        metavar="X",
+        type=transcription.temperature,
+        help="0: always take the likeliest token (default); with --audio also several, such as 0,0.2,0.4: the next "
+        "one where a window fails (default there: 0,0.2,0.4,0.6,0.8,1)",
+    )
     text.add_argument("--top-k", metavar="N", type=int, help="sample from the N likeliest tokens only")
     text.add_argument(
         "--top-p", metavar="P", type=float, help="sample from the likeliest tokens that together have probability P"
@@ -121,17 +127,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     kind = next(kind for kind in _OPTIONS if getattr(options, kind) is not None)
     _check(options, kind)
-    bundle = intaglio.load(options.bundle, progress)
+    bundle = intaglio.load(_bundle(options), progress)
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
-        _RUNS[kind](bundle, options, progress)
+        status = _RUNS[kind](bundle, options, progress)
     for note in notes:
         print(f"note: {note.message}", file=sys.stderr)
-    return 0
+    return status or 0
+
+
+def _bundle(options: argparse.Namespace) -> str:
+    """Return the folder of the bundle, which may also be the last argument, behind recordings or texts."""
+    lists = [names for names in (options.audio, options.embed) if names and len(names) > 1]
+    if options.bundle is None and not lists:
+        options.parser.error("the following arguments are required: BUNDLE")
+    return options.bundle or lists[0].pop()
 
 
 _TEXT = "max_tokens temperature top_k top_p min_p repetition_penalty seed stop ignore_eos logprobs steps_per_submit"
+_SPOKEN = (*transcription.NAMES, "temperature", "seed")
 _OPTIONS = {
-    "audio": ["language", "task", "timestamps", "vad", "vad_parameter"],
+    "audio": ["language", "task", "timestamps", "vad", "vad_parameter", *speech.NAMES, *_SPOKEN],
     "input": ["program", "output"],
     "prompt": [*_TEXT.split(), "recommended"],
     "chat": [*_TEXT.split(), "recommended", "system"],
@@ -150,17 +165,15 @@ def _check(options: argparse.Namespace, kind: str) -> None:
         options.parser.error("--logprobs works only with --json")
 
 
-def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
-    transcript = bundle.transcribe(
-        options.audio,
-        language=options.language,
-        task=options.task,
-        timestamps=options.timestamps,
-        vad=bool(options.vad),
-        vad_parameters=dict(options.vad_parameter or ()),
-    )
-    progress.clear()
-    print(json.dumps(asdict(transcript), ensure_ascii=False) if options.json else transcript.text)
+def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> int:
+    values = {
+        "language": options.language,
+        "task": options.task,
+        "vad": bool(options.vad),
+        "vad_parameters": dict(options.vad_parameter or ()),
+        **transcription.values(options),
+    }
+    return speech.transcribe(bundle, options, values, progress)
 
 
 def _prompt(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:

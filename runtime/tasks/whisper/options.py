@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from intaglio.runtime.tasks.voice.speech import Parameters
 
@@ -112,6 +114,13 @@ class Options:
         if any(number != int(number) or number < -1 for number in numbers):
             raise ValueError(f"suppress_tokens: expected tokens or -1, got {self.suppress_tokens!r}")
         return [int(number) for number in numbers]
+
+
+def descriptions() -> dict[str, str]:
+    """Return what the docstring says of each option."""
+    names = "|".join(field.name for field in fields(Options))
+    parts = re.split(rf"^({names}): ", inspect.getdoc(Options) or "", flags=re.MULTILINE)
+    return {name: " ".join(text.split()).rstrip(".") for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def _numbers(name: str, value: object) -> tuple[float, ...]:

@@ -6,11 +6,25 @@ from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word with the space before it and the punctuation around it, from `start` to `end` in seconds."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+    def later(self, seconds: float) -> Word:
+        """Return the word with its times after a part of the recording that was left out."""
+        return replace(self, start=self.start + seconds, end=self.end + seconds)
+
+
+@dataclass(frozen=True)
 class Segment:
     """A part of a recording, from `start` to `end` in seconds: its text and tokens, timestamps included.
 
     seek: the first frame of the window that it is from, of which it has the temperature, the average log-probability of
-    a token, the compression ratio of the text and the probability of no speech.
+    a token, the compression ratio of the text and the probability of no speech. words: None unless asked for.
     """
 
     start: float
@@ -23,10 +37,12 @@ class Segment:
     avg_logprob: float = 0.0
     compression_ratio: float = 0.0
     no_speech_prob: float = 0.0
+    words: list[Word] | None = None
 
     def later(self, seconds: float) -> Segment:
         """Return the segment with its times after a part of the recording that was left out."""
-        return replace(self, start=self.start + seconds, end=self.end + seconds)
+        words = self.words and [word.later(seconds) for word in self.words]
+        return replace(self, start=self.start + seconds, end=self.end + seconds, words=words)
 
 
 @dataclass(frozen=True)
