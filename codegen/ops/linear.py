@@ -95,7 +95,7 @@ def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
 
 def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     weight = layer.weight
-    width = weight.shape[1]
+    width = fixed(weight.shape[1])
     reads, consts = _shared(node, layer, start, end, "0u")
     reads = {name: value for name, value in reads.items() if name.startswith("weight")} | reads
     norm = layer.prologue
