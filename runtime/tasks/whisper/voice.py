@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.voice.detector import Detector
 from intaglio.runtime.tasks.voice.speech import Excerpt, Parameters, Spans
-from intaglio.runtime.tasks.whisper.transcript import Segment
+from intaglio.runtime.tasks.whisper.transcript import Segment, Word
+
+Part = TypeVar("Part", Segment, Word)
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
@@ -36,5 +38,9 @@ class Voice:
 
 
 def restored(segments: Sequence[Segment], excerpt: Excerpt) -> list[Segment]:
-    """Return the segments of an excerpt with their times in the recording."""
-    return [replace(s, start=excerpt.original(s.start), end=excerpt.original(s.end, end=True)) for s in segments]
+    """Return the segments of an excerpt with their times, and those of words, in the recording."""
+    return [replace(_moved(s, excerpt), words=s.words and [_moved(w, excerpt) for w in s.words]) for s in segments]
+
+
+def _moved(part: Part, excerpt: Excerpt) -> Part:
+    return replace(part, start=excerpt.original(part.start), end=excerpt.original(part.end, end=True))
