@@ -78,8 +78,9 @@ class Timer:
         timings, first = list[Timing](), 0
         for word in spelling.words(text, self._tokenizer, language):
             end = first + word.tokens
-            times = (s.seconds(int(alignment.starts[i]) * s.frames_per_timestamp) for i in (first, end))
-            timings.append(Timing(word.text, word.tokens, *times, float(alignment.probabilities[first:end].mean())))
+            begin, stop = (s.seconds(int(alignment.starts[i]) * s.frames_per_timestamp) for i in (first, end))
+            probability = float(alignment.probabilities[first:end].mean())
+            timings.append(Timing(word.text, word.tokens, begin, stop, probability))
             first = end
         return timings
 
