@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 import intaglio
-from intaglio.commands.arguments import pair, read_array, real, utf8
+from intaglio.commands import transcription
+from intaglio.commands.arguments import pair, read_array, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
 
@@ -47,30 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
     )
-    speech = parser.add_argument_group("with --audio")
-    speech.add_argument(
-        "--language",
-        metavar="xx",
-        help="the spoken language, such as en, or auto: detected (default: as the export sets it, or auto)",
-    )
-    speech.add_argument("--task", choices=["transcribe", "translate"], help="translate: into English")
-    speech.add_argument(
-        "--timestamps",
-        action=argparse.BooleanOptionalAction,
-        help="let the model set the times of segments, which --json shows (default: for recordings over 30 s)",
-    )
-    speech.add_argument(
-        "--vad",
-        action=argparse.BooleanOptionalAction,
-        help="transcribe only what a detector takes for speech, so that music and silence give no text",
-    )
-    speech.add_argument(
-        "--vad-parameter",
-        metavar="NAME=X",
-        type=real,
-        action="append",
-        help="with --vad: what counts as speech, such as threshold=0.4 or speech_pad_ms=200 (may be repeated)",
-    )
+    transcription.add_arguments(parser.add_argument_group("with --audio"))
     text = parser.add_argument_group("with --prompt or --chat")
     text.add_argument(
         "--max-tokens", metavar="N", type=int, help="stop after N tokens (default: when the context is full)"
@@ -131,7 +109,7 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
 
 _TEXT = "max_tokens temperature top_k top_p min_p repetition_penalty seed stop ignore_eos logprobs steps_per_submit"
 _OPTIONS = {
-    "audio": ["language", "task", "timestamps", "vad", "vad_parameter"],
+    "audio": [*transcription.NAMES],
     "input": ["program", "output"],
     "prompt": [*_TEXT.split(), "recommended"],
     "chat": [*_TEXT.split(), "recommended", "system"],
@@ -151,14 +129,7 @@ def _check(options: argparse.Namespace, kind: str) -> None:
 
 
 def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
-    transcript = bundle.transcribe(
-        options.audio,
-        language=options.language,
-        task=options.task,
-        timestamps=options.timestamps,
-        vad=bool(options.vad),
-        vad_parameters=dict(options.vad_parameter or ()),
-    )
+    transcript = bundle.transcribe(options.audio, **transcription.values(options))
     progress.clear()
     print(json.dumps(asdict(transcript), ensure_ascii=False) if options.json else transcript.text)
 

@@ -82,6 +82,9 @@ class Script:
         else:
             self.values[name] = np.array(array)
 
+    def read(self, name: str, symbols: dict[str, int]) -> np.ndarray:
+        return self.values[name]
+
     def submit(self, program: str, symbols: dict[str, int], read: tuple[str, int, int] | None = None) -> Any:
         return self.replay(program, [symbols], read)
 

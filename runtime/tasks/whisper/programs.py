@@ -46,12 +46,25 @@ class Programs:
             raise BadBundle(f"generation.json allows {settings.max_length} tokens, plan.json {room}")
         self._decoder = Decoder(session, room, room, BUDGET)
 
-    def measure(self, sound: Sound) -> None:
-        """Update the state `loudest` from the whole recording or, if it has one window, from the frames after that."""
+    def measure(self, sound: Sound, first: int = 0, loudest: float | None = None) -> None:
+        """Set the state `loudest` from the whole recording or, if it has one window, from the frames after that.
+
+        first: the frames before it, a number of whole windows, are known to be up to `loudest`.
+        """
         window = self._settings.frames
-        self._session.write(LOUDEST, np.full((1, 1, 1), self._settings.silence, np.float32))
-        for first in range(0 if sound.frames > window else window, sound.audible, window):
-            self._spectrogram(sound, first, 0)
+        self._begin(loudest)
+        for at in range(first or (0 if sound.frames > window else window), sound.audible, window):
+            self._spectrogram(sound, at, 0)
+
+    def loudest(self, sound: Sound, first: int, loudest: float | None) -> float:
+        """Return the state `loudest` after the window from the frame `first` on, if it was `loudest` before."""
+        self._begin(loudest)
+        self._spectrogram(sound, first, 0)
+        return float(self._session.read(LOUDEST, {}).item())
+
+    def _begin(self, loudest: float | None) -> None:
+        value = self._settings.silence if loudest is None else loudest
+        self._session.write(LOUDEST, np.full((1, 1, 1), value, np.float32))
 
     def listen(self, sound: Sound, seek: int) -> None:
         """Encode the window at `seek`.
