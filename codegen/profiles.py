@@ -11,6 +11,7 @@ No profile has a variant that needs a tier, such as subgroups of 8 lanes, becaus
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from intaglio.compiler.ir import dims
@@ -21,10 +22,11 @@ from intaglio.runtime.plan import Choice
 GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
 _TEXTURES = ("mobile",)  # classes that read weights as textures; see storage.py
-_TILE = 128
+_SMALL = ("intel", "mobile")  # few invocations run at once
+_TILE, _SMALL_TILE = 128, 64
 FEW_ROWS = 8  # of x
 FEW_QUERIES = 32  # of a tile of attention
-_WORKGROUPS = 64  # that keep a GPU busy, with tiles that are large enough to hide latency themselves
+WORKGROUPS = 64  # that keep a GPU busy, with tiles that are large enough to hide latency themselves
 
 Profiles = dict[str, Choice]
 
@@ -44,21 +46,26 @@ def choice(of: Dim, first: str, *larger: tuple[int, str]) -> Choice:
     return Choice(tuple(variants), dims.written(of), tuple(above)) if above else Choice(tuple(variants))
 
 
-def products(rows: Dim, columns: int, buffers: bool) -> Profiles:
-    """Return the profiles of a matrix product.
+def products(rows: Dim, columns: int, variants: Collection[str]) -> Profiles:
+    """Return the profiles of a matrix product that has these variants.
 
-    A few rows are as one row. Of more, a workgroup has a tile: a large one where there are enough of them, else a small
-    one. buffers: whether the product has variants that read weights as buffers.
+    A few rows are as one row. Of more, a workgroup has a tile: a small one, of a slice of the columns that are summed
+    if there are few tiles, and a large one where there are enough of them.
     """
-    enough = max(_TILE // 2, _WORKGROUPS * _TILE * _TILE // columns)
-    large = choice(rows, "slices32", (FEW_ROWS, "tiles64"), (enough, "tiles128"))
-    small = choice(rows, "slices32", (FEW_ROWS, "tiles64"))
-    return _stored({name: large if name in _BIG_TILES else small for name in GPUS}, buffers)
+    sizes = [(FEW_ROWS, "tiles64")]
+    if "tiles64_split" in variants:
+        sizes = [(FEW_ROWS, "tiles64_split"), (WORKGROUPS * _SMALL_TILE**2 // columns, "tiles64")]
+    large = max(_TILE // 2, WORKGROUPS * _TILE**2 // columns)
+
+    def of(name: str) -> Choice:
+        return choice(rows, "slices32", *sizes, *([(large, "tiles128")] if name in _BIG_TILES else []))
+
+    return _stored({name: of(name) for name in GPUS}, variants)
 
 
-def windowed_products(buffers: bool) -> Profiles:
-    """Return the profiles of a convolution that is a matrix product."""
-    return _stored(dict.fromkeys(GPUS, Choice(("tiles64",))), buffers)
+def windowed_products(variants: Collection[str]) -> Profiles:
+    """Return the profiles of a convolution that is a matrix product and has these variants."""
+    return _stored(dict.fromkeys(GPUS, Choice(("tiles64",))), variants)
 
 
 def lookups() -> Profiles:
@@ -66,24 +73,27 @@ def lookups() -> Profiles:
     return {name: Choice(("textures" if name in _TEXTURES else "buffers",)) for name in GPUS}
 
 
-def _stored(profiles: Profiles, buffers: bool) -> Profiles:
-    """Return the profiles with the variants that read weights as a class does best: textures, or `buffers` if any."""
-    return {
-        name: of
-        if name in _TEXTURES or not buffers
-        else replace(of, variants=tuple(f"{v}_buffers" for v in of.variants))
-        for name, of in profiles.items()
-    }
+def _stored(profiles: Profiles, variants: Collection[str]) -> Profiles:
+    """Return the profiles with the variants that read weights as a class does best: textures, or buffers if any."""
+
+    def stored(name: str, of: Choice) -> Choice:
+        buffers = tuple(f"{variant}_buffers" for variant in of.variants)
+        return of if name in _TEXTURES or not set(buffers) <= {*variants} else replace(of, variants=buffers)
+
+    return {name: stored(name, of) for name, of in profiles.items()}
 
 
-def vector_products(sliced: bool, buffers: bool) -> Profiles:
-    """Return the profiles of a matrix-vector product: many invocations share a row's columns.
+def vector_products(variants: Collection[str]) -> Profiles:
+    """Return the profiles of a matrix-vector product with these variants: many invocations share a row's columns."""
+    sliced = "slices32" in variants
+    split = "slices32_split" if "slices32_split" in variants else "slices32"
 
-    sliced: whether the product has the variants whose warps read runs of memory.
-    """
-    way = "slices" if sliced else "reduce"
-    variants = {name: Choice((f"{way}{8 if name in ('intel', 'mobile') else 32}",)) for name in GPUS}
-    return _stored(variants, sliced and buffers)
+    def of(name: str) -> Choice:
+        if not sliced:
+            return Choice(("reduce8" if name in _SMALL else "reduce32",))
+        return Choice(("slices8" if name in _SMALL else split if name in _BIG_TILES else "slices32",))
+
+    return _stored({name: of(name) for name in GPUS}, variants)
 
 
 def attention(rows: Dim, few: str = "") -> Profiles:

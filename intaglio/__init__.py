@@ -31,6 +31,7 @@ _LATER = {
     "AudioError": "intaglio.runtime.audio.recording",
     "BadModel": "intaglio.compiler.ir.errors",
     "DeviceLimit": "intaglio.runtime.errors",
+    "DeviceLost": "intaglio.runtime.errors",
     "NanScores": "intaglio.runtime.errors",
     "NoAdapter": "intaglio.runtime.errors",
     "PromptTooLong": "intaglio.runtime.tasks.generate",

@@ -21,7 +21,7 @@ import intaglio
 from intaglio.commands import bench, compile, device, diff, inspect, languages, listen, operators, run, tune, verify
 from intaglio.commands.arguments import one_line
 from intaglio.commands.progress import ProgressLine
-from intaglio.runtime.errors import DeviceLimit, NoAdapter
+from intaglio.runtime.errors import DeviceLimit, DeviceLost, NoAdapter
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 COMMANDS = (compile, run, listen, languages, inspect, verify, bench, tune, diff, operators, device)
@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _is_expected(error: Exception) -> bool:
     """Whether the cause is the user's input or the machine. Anything else is our mistake and keeps its traceback."""
-    if isinstance(error, ValueError | OSError | MemoryError | intaglio.NoCompiler | NoAdapter | DeviceLimit):
+    if isinstance(
+        error, ValueError | OSError | MemoryError | intaglio.NoCompiler | NoAdapter | DeviceLimit | DeviceLost
+    ):
         return True
     wgpu = sys.modules.get("wgpu")
     return wgpu is not None and isinstance(error, wgpu.GPUError)

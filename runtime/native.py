@@ -139,7 +139,8 @@ def begin_map(buffer: wgpu.GPUBuffer, size: int) -> int:
 
     The map ends when the adapter has done what was submitted with the buffer, and someone waits for that.
     """
-    number, how = next(_numbers), ffi.new("WGPUBufferMapCallbackInfo *")
+    number = next(_numbers)
+    how: Any = ffi.new("WGPUBufferMapCallbackInfo *")
     how.mode, how.callback = _wgpu.WGPUCallbackMode_AllowProcessEvents, _ended()
     how.userdata1 = ffi.cast("void *", number)
     _checked.wgpuBufferMapAsync(buffer._internal, wgpu.MapMode.READ, 0, size, how[0])
@@ -150,9 +151,8 @@ def mapped_words(buffer: wgpu.GPUBuffer, number: int, size: int) -> np.ndarray |
     """A copy of the first `size` bytes of a mapped buffer, as i32, or None if the map failed."""
     if not _results.get(number):
         return None
-    return np.frombuffer(
-        bytes(ffi.buffer(_wgpu.wgpuBufferGetConstMappedRange(buffer._internal, 0, size), size)), np.int32
-    )
+    content = _wgpu.wgpuBufferGetConstMappedRange(buffer._internal, 0, size)
+    return np.frombuffer(ffi.buffer(content, size), np.int32).copy()
 
 
 def end_map(buffer: wgpu.GPUBuffer, number: int) -> None:

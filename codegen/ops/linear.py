@@ -1,12 +1,18 @@
-"""Linear layers: a tiled matrix product for many rows, a matrix-vector product for one. Both read the same weight."""
+"""Linear layers: a tiled matrix product for many rows, a matrix-vector product for one. Both read the same weight.
+
+Products compute in f32. One that computes in f16 or in integers would be a variant of _matmul_variants that `needs` its
+tier, with a template that brings and multiplies other tiles than matmul_tiles; the splits and the stores stay.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
+from intaglio.codegen.ops.linear_split import in_slices, tile_slices, vector_slices
 from intaglio.codegen.target import MAX_BINDING, MAX_BINDINGS, MAX_TRIPS, TEXTURE_BYTES
 from intaglio.compiler.ir import dims
 from intaglio.compiler.ir.dims import Dim, fixed, high
@@ -109,13 +115,6 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
     variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
     variants |= {"reduce8": variant(8, least, 8), "reduce32": variant(2, least, 32)}
-    if not rotated or consts["half"] % 2 == 0:
-        sliced = {name: _sliced(consts, rows, slices, template if norm else "") for name, slices in _SLICES.items()}
-        variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
-    if consts["shared"]:
-        variants |= {
-            f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
-        }
     name = label(template, weight) + ("_rotary" if rotated else "")
     kernel = Kernel(
         template,
@@ -127,10 +126,25 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         tail=_tail(node, layer),
         flops=2 * width * rows * pair,
     )
+    if not rotated or consts["half"] % 2 == 0:
+        sliced = _vector_slices(kernel, rows, template if norm else "")
+        variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
+    if consts["shared"]:
+        variants |= {
+            f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
+        }
     problem = f"{name}{'_gate' if pair > 1 else ''} {width}x{rows}"
-    return kernel.with_variants(
-        problem, variants, profiles.vector_products("slices32" in variants, "slices32_buffers" in variants)
-    )
+    return kernel.with_variants(problem, variants, profiles.vector_products(variants))
+
+
+def _vector_slices(kernel: Kernel, rows: int, template: str) -> dict[str, dict[str, Any]]:
+    """Return the variants of a matrix-vector product for GPUs; the last is split over workgroups, if that is faster."""
+    consts = kernel.consts
+    variants = {name: _sliced(consts, rows, slices, template) for name, slices in _SLICES.items()}
+    (blocks,), loads = variants["slices32"]["grid"], -(-consts["k4"] // (consts.get("each", 1) * _SLICES["slices32"]))
+    if (slices := vector_slices(blocks.at(fixed), loads)) > 1:
+        variants["slices32_split"] = in_slices(kernel, variants["slices32"], 1, slices, _SLICES["slices32"])
+    return variants
 
 
 def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") -> dict[str, Any]:
@@ -150,7 +164,7 @@ def _sliced(consts: dict[str, Any], rows: int, slices: int, template: str = "") 
 
 
 def _in_buffers(
-    variants: dict[str, dict[str, Any]], reads: dict[str, Operand], outputs: int
+    variants: dict[str, dict[str, Any]], reads: Mapping[str, Operand], outputs: int
 ) -> dict[str, dict[str, Any]]:
     """Return the same variants, which read weights as buffers; none if these could be too many buffers for a kernel."""
     if len(reads) + outputs > MAX_BINDINGS:
@@ -170,7 +184,6 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         consts |= _of_window(window, x.shape[-2], width // window.kernel)
     name = label(("conv1d" if window else "matmul") + consts["packing"], weight)
     many = dims.low(rows) >= 32
-    variants = _matmul_variants(consts, reads, rows, len(node.outputs), window is not None)
     kernel = Kernel(
         "matmul",
         reads,
@@ -182,10 +195,9 @@ def _matmul(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         flops=rows * (2 * width * columns * pair),
     )
     problem = f"{name}{'_gate' if pair > 1 else ''}{'' if many else '_few'} {rows}x{width}x{columns}"
-    buffers = "tiles64_buffers" in variants
-    suited = (
-        profiles.windowed_products(buffers) if window or consts["odd"] else profiles.products(rows, columns, buffers)
-    )
+    variants = _matmul_variants(kernel, rows, window is not None)
+    tiled = window is not None or consts["odd"]
+    suited = profiles.windowed_products(variants) if tiled else profiles.products(rows, columns, variants)
     return kernel.with_variants(problem, variants, suited)
 
 
@@ -200,10 +212,9 @@ def _of_window(window: Window, length: Dim, channels: Dim) -> dict[str, Any]:
     }
 
 
-def _matmul_variants(
-    consts: dict[str, Any], reads: dict[str, Operand], rows: Dim, outputs: int, windowed: bool
-) -> dict[str, dict[str, Any]]:
+def _matmul_variants(kernel: Kernel, rows: Dim, windowed: bool) -> dict[str, dict[str, Any]]:
     """Return the variants of a product of many rows, the one for software adapters first."""
+    consts, reads = kernel.consts, kernel.reads
     columns, pair = consts["columns"], len(consts["weights"])
     many = dims.low(rows) >= 32
 
@@ -235,10 +246,23 @@ def _matmul_variants(
         }
     if not windowed and not consts["odd"] and dims.low(rows) <= profiles.FEW_ROWS:
         shared["slices32"] = _sliced(consts, columns, 32) | {"grid": (groups(columns, per=8), groups(rows, per=4))}
-    variants |= shared | _in_buffers(shared, reads, outputs)
+    if not windowed and not consts["odd"]:
+        shared |= _tile_slices(kernel, shared["tiles64"], rows)
+    variants |= shared | _in_buffers(shared, reads, len(kernel.writes))
     if consts["shared"]:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     return variants
+
+
+def _tile_slices(kernel: Kernel, tiles: dict[str, Any], rows: Dim) -> dict[str, dict[str, Any]]:
+    """Return the variant of these tiles that is split over workgroups; none if tiles are always enough."""
+    consts, step = kernel.consts, tiles["consts"]["step"]
+    (along, across), width = tiles["grid"], 4 * consts["groups"] * len(consts["weights"])
+    least = along.at(fixed) * across.at(dims.low)  # of tiles
+    if least >= profiles.WORKGROUPS:
+        return {}
+    slices = tile_slices(rows, width, least, -(-consts["k4"] // step))
+    return {"tiles64_split": in_slices(kernel, tiles, rows, slices, step)} if slices > 1 else {}
 
 
 def _step(fours: int) -> int:
@@ -307,6 +331,7 @@ def _shared(
     consts |= {"half": half, "sums": 2 if half else len(first)}
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "row": row}
     consts["parts"] = _parts(layer, row)
+    consts["slice"] = 0
     consts["odd"] = not _is_one_row(node, layer) and any(p["width"] % 4 for p in consts["parts"])
     if consts["odd"] and (len(consts["parts"]) > 1 or _tail(node, layer)):
         raise refuse(node, "several outputs need widths that are multiples of 4")

@@ -85,6 +85,13 @@ def nbits(bits: int, block: int, zero: bool, count: int, k: int, n: int = 24) ->
     return Model([node("MatMulNBits", f"x, {', '.join(constants)}", **attrs)], constants, most, rows(count, k))
 
 
+def wide(bits: int, zero: bool, count: int, k: int) -> Model:
+    """MatMulNBits of so many columns that workgroups share a sum; of small numbers, because digits are lost in it."""
+    model = nbits(bits, 32, zero, count, k)
+    model.inputs["x"] /= 32
+    return model
+
+
 def float_zeros(bits: int, count: int) -> Model:
     """MatMulNBits with zero points that are no integers."""
     model = nbits(bits, 32, True, count, 64)
@@ -215,6 +222,10 @@ MODELS = {
         for count in (1, 5)
     },
     "MatMulNBits, many rows": nbits(4, 32, True, 70, 64),
+    **{
+        f"MatMulNBits, {bits} bits, {count} wide rows{', zero points' * zero}": wide(bits, zero, count, k)
+        for bits, count, k, zero in ((4, 1, 9600, True), (8, 1, 4800, False), (4, 33, 288, False), (8, 33, 288, True))
+    },
     "MatMulNBits, odd columns": nbits(4, 32, True, 5, 64, n=21),
     **{
         f"table of {np.dtype(dtype).name}, {bits} bits, blocks of {block}{', zero points' * zero}": table(

@@ -637,6 +637,7 @@ def test_the_exceptions_are_found_by_name():
         "BadBundle",
         "BadModel",
         "DeviceLimit",
+        "DeviceLost",
         "NanScores",
         "NoAdapter",
         "NoCompiler",

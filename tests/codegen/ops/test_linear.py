@@ -36,6 +36,17 @@ CASES = [
     case("y = MatMul(x, w) z = Gelu(y) a = Add(z, x)", x=f32(33, 8), w=weight(8, 8)),
     case("y = MatMul(x, w) z = Add(y, r)", x=f32("T", 8), w=weight(8, 12), r=f32(1, 12)),
     case("a = MatMul(x, w) b = MatMul(x, v) y = Mul(a, b)", x=f32(5, 8), w=weight(8, 12), v=weight(8, 12)),
+    *(
+        case(
+            "a = MatMul(x, w) b = MatMul(x, v) y = Mul(a, b)",
+            x=x,
+            w=weight(k, 12),
+            v=weight(k, 12),
+            rtol=1e-4,
+            atol=1e-3,
+        )
+        for x, k in ((f32(1, 1280), 1280), (f32(40, 272), 272))
+    ),
     case("a = MatMul(x, w) b = MatMul(x, v) y = Relu(a) z = Relu(b)", x=f32(5, 8), w=weight(8, 3), v=weight(8, 5)),
     case("a = MatMul(x, w) b = MatMul(x, v) y = Relu(a) z = Relu(b)", x=f32(1, 8), w=weight(8, 3), v=weight(8, 5)),
     case("a = MatMul(x, w) b = Relu(a) y = MatMul(b, v)", x=f32("T", 10), w=weight(10, 9), v=weight(9, 2)),

@@ -97,15 +97,21 @@ def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm
 
 
 def rotated_by_layers(
-    rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False, bias: bool = False
+    rows: Dim,
+    head_dim: int,
+    pairs: int,
+    interleaved: bool = False,
+    norm: bool = False,
+    bias: bool = False,
+    width: int = WIDTH,
 ) -> Graph:
     """As rotary, with the layers that make queries, keys and values, and attention over a cache of both."""
     b = Build()
-    x = b.input("x", 1, rows, WIDTH)
-    x = b.RMSNormalization(x, b.weight(WIDTH), axis=-1, epsilon=1e-6) if norm else x
+    x = b.input("x", 1, rows, width)
+    x = b.RMSNormalization(x, b.weight(width), axis=-1, epsilon=1e-6) if norm else x
     tables = b.weight(128, pairs), b.weight(128, pairs)
     widths = {"q": 3 * head_dim, "keys": head_dim, "values": head_dim}
-    made = {name: b.Linear(x, b.weight(n, WIDTH), *[b.weight(n)] * bias) for name, n in widths.items()}
+    made = {name: b.Linear(x, b.weight(n, width), *[b.weight(n)] * bias) for name, n in widths.items()}
     for name, heads in (("q", 3), ("keys", 1)):
         made[name] = b.add(Rotary(*tables, (made[name],), heads=(heads,), interleaved=interleaved, past=P))
     for name in ("keys", "values"):
@@ -180,6 +186,10 @@ LAYERS = {
     "linear, three outputs of one row": Layer(lambda: linear(1, WIDTH, 16, 8, 4), "Linear 3*Elementwise"),
     "linear, odd outputs": Layer(lambda: linear(T, WIDTH, 5, 3), "2*Linear 2*Elementwise", ROWS),
     "linear, odd outputs of one row": Layer(lambda: linear(1, WIDTH, 5, 3), "2*Linear 2*Elementwise"),
+    "linear, one wide row": Layer(lambda: linear(1, 2048, 16, 8, 4), "Linear 3*Elementwise"),
+    "linear, one wide row, a tail": Layer(lambda: linear(1, 2048, 20, tail=True), "Linear"),
+    "linear, wide rows": Layer(lambda: linear(T, 272, 16, 8, 4), "Linear 3*Elementwise", ROWS),
+    "linear, 40 wide rows": Layer(lambda: linear(40, 512, 36, tail=True), "Linear"),
     "linear, 64 rows": Layer(lambda: linear(64, WIDTH, 36, tail=True), "Linear"),
     "linear, a tall head": Layer(lambda: linear(1, 4, 8200), "Linear"),
     "window": Layer(lambda: window(3, 1, 1), "Linear"),
@@ -292,6 +302,11 @@ LAYERS = {
             ("one row", False, partial(rotated_by_layers, 1, 16, 8)),
             ("one row, a norm before", False, partial(rotated_by_layers, 1, 64, 32, norm=True)),
             ("one row, biases", False, partial(rotated_by_layers, 1, 24, 12, bias=True)),
+            (
+                "one wide row, a norm before",
+                False,
+                partial(rotated_by_layers, 1, 16, 8, norm=True, bias=True, width=1280),
+            ),
             ("one row, neighbours", True, partial(rotated_by_layers, 1, 16, 8, interleaved=True)),
             ("one row, part of a head", True, partial(rotated_by_layers, 1, 16, 4)),
             ("one row, halves of odd width", True, partial(rotated_by_layers, 1, 12, 6)),

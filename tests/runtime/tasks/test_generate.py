@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.errors import BadBundle, NanScores
 from intaglio.runtime.limits import SLOTS
 from intaglio.runtime.plan import Buffer
 from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
@@ -259,6 +259,64 @@ def test_an_interrupted_text_leaves_the_truth(when: int) -> None:
     assert complete(generator, prompt, max_tokens=9).tokens == expected(prompt, 9)
     assert model.prefilled[0][0] >= 6, "what was read before is not lost"
     assert when < 2 or model.prefilled[0][0] == len(prompt) - 1
+
+
+@pytest.mark.parametrize("when", range(6))
+def test_an_interrupted_wait_leaves_the_truth(monkeypatch: pytest.MonkeyPatch, when: int) -> None:
+    """The next steps are in flight then; what they write lies beyond what counts as held."""
+    model = Model()
+    generator = Generator(model, SETTINGS, None)
+    launch, waits = model.launch, itertools.count()
+
+    def launching(*arguments: Any) -> Any:
+        words = launch(*arguments).words
+
+        def interrupted() -> Any:
+            if next(waits) == when:
+                raise KeyboardInterrupt
+            return words()
+
+        return SimpleNamespace(words=interrupted)
+
+    monkeypatch.setattr(model, "launch", launching)
+    with pytest.raises(KeyboardInterrupt):
+        complete(generator, [1, 2, 3], steps_per_submit=2, ignore_eos=True)
+    assert [rows for program, _, rows in model.calls if program == "step"] == [2] * (when + 2), "one was in flight"
+    model.calls.clear()
+    longer = [1, 2, 3, *expected([1, 2, 3], 2 * when + 1), 50, 51]
+    assert complete(generator, longer, max_tokens=9, steps_per_submit=2).tokens == expected(longer, 9)
+    assert model.prefilled[0][0] == 3 + 2 * when, "what was read is held, and no more"
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_what_was_in_flight_at_the_end_is_not_held(steps: int) -> None:
+    """Steps after an end token wrote rows of the cache, which later texts do not see."""
+    said = expected([1, 2], 4)
+    model = Model(lambda tokens, seed: END if tokens[2:] == said else mixed(tokens, seed))
+    generator = Generator(model, SETTINGS, None)
+    assert complete(generator, [1, 2], steps_per_submit=steps).tokens == said
+    submitted = sum(rows for program, _, rows in model.calls if program == "step")
+    assert 4 <= submitted <= 4 + 2 * steps
+    for longer in [1, 2, *said, 60, 61], [1, 2, *said], [1, 2, *said, END, 9], [1, 2, *said[:2], 70]:
+        assert complete(generator, longer, max_tokens=6, ignore_eos=True).tokens == expected(longer, 6, model.next)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("bad", range(1, 8))
+def test_nan_scores_are_found_with_steps_in_flight(bad: int, steps: int) -> None:
+    """Every token before them comes first, and the cache counts as empty."""
+    model = Model()
+    model.next = lambda tokens, seed: -1 if len(tokens) >= 2 + bad else mixed(tokens, seed)
+    generator = Generator(model, SETTINGS, None)
+    tokens = []
+    with pytest.raises(NanScores, match=rf"token {bad + 1} are NaN"):
+        for piece in generator.generate([1, 2], Options(steps_per_submit=steps)):
+            tokens += piece.tokens
+    assert tokens == expected([1, 2], bad)
+    model.next = mixed
+    model.calls.clear()
+    assert complete(generator, [1, 2, 3], max_tokens=3).tokens == expected([1, 2, 3], 3)
+    assert model.prefilled[0] == (0, 3)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
