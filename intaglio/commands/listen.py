@@ -95,21 +95,24 @@ def _stop(source: Source, previous: Any) -> None:
 
 
 def _shown(updates: Iterator[Heard], as_json: bool, progress: ProgressLine) -> Iterator[Heard]:
-    """Yield the updates as they are printed: stable text once, and on a terminal the tail after it for a while."""
+    """Yield the updates as they are printed: stable text once, and on a terminal the tail after it for a while.
+
+    If the final text differs from the stable text, it is printed too.
+    """
     printed = 0
     for heard in updates:
         progress.clear()
         if as_json:
             print(json.dumps(_values(heard), ensure_ascii=False), flush=True)
         else:
-            text = heard.stable[printed:]
-            print(text if printed else text.lstrip(), end="", flush=True)
+            print(heard.stable[printed:], end="", flush=True)
             printed = len(heard.stable)
             _show_tail(heard.tail.strip(), progress)
+        if heard.transcript is not None and not as_json:
+            print()
+            if heard.text != heard.stable:  # the model changed its mind about stable text
+                print(f"\n{heard.text}")
         yield heard
-    progress.clear()
-    if not as_json:
-        print()
 
 
 def _values(heard: Heard) -> dict[str, Any]:

@@ -5,9 +5,9 @@ ways. A window of 30 s that is complete is transcribed for good, because the loo
 samples are then dropped. Before that, words on which several updates in a row agree become stable ("local agreement",
 Macháček et al. 2023, https://arxiv.org/abs/2307.14743), except the last word of an update, which the sound may cut.
 
-So the last update transcribes exactly what `transcribe` would, with two exceptions. A window that was complete knows
-only the loudest frame up to then, not that of the whole recording. And stable text stays, even if the model changes
-its mind about words on which updates agreed; `transcript` then has what it says at the end.
+The last update transcribes what `transcribe` would, with one exception: a window that was complete knows only the
+loudest frame up to then, not that of the whole recording. Stable text stays even there, although the model may change
+its mind about words on which updates agreed, mostly about a comma; `text` is then what it says at the end.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Heard:
 
     stable: text that does not change any more; each update goes on with it. tail: the text after it, which may change.
     seconds: the length of the sound up to now. latency: the seconds from the arrival of its last samples to this
-    update. transcript: the whole result, in the last update only.
+    update. transcript: the whole result, in the last update only, which has no tail.
     """
 
     stable: str
@@ -45,8 +45,8 @@ class Heard:
 
     @property
     def text(self) -> str:
-        """The stable text and the tail."""
-        return self.stable + self.tail
+        """The stable text and the tail; of the last update, the text of the transcript."""
+        return self.stable + self.tail if self.transcript is None else self.transcript.text
 
 
 class Live:

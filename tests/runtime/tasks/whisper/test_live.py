@@ -69,7 +69,8 @@ def test_the_end_is_what_transcribe_says_and_stable_text_stays(
     live = Live(Transcriber(Echo(), SETTINGS, tokenizer), OPTIONS, float(random.choice([0.1, 0.3])))
     *updates, last = heard_live(live, samples, int(random.integers(200, 6000)))
     assert last.transcript == expected
-    assert (last.stable, last.tail, last.seconds) == (expected.text, "", len(samples) / 16_000)
+    assert (last.text, last.tail, last.seconds) == (expected.text, "", len(samples) / 16_000)
+    assert last.stable == expected.text  # this model does not change its mind
     for before, after in zip(updates, [*updates[1:], last], strict=True):
         assert after.stable.startswith(before.stable)
         assert before.transcript is None and before.text == before.stable + before.tail
@@ -95,6 +96,17 @@ def test_what_was_transcribed_for_good_is_dropped(tokenizer: runtime_tokenizer.T
         encoded.append(len(script.features) - before)
     assert max(encoded) <= 5
     assert live._growing.decided == len(samples) and len(live._growing._samples) < 3 * 16_000
+
+
+def test_stable_text_stays_and_the_text_is_right_if_the_model_changes_its_mind(
+    tokenizer: runtime_tokenizer.Tokenizer,
+) -> None:
+    script = Script([text(" a b c"), text(" a b c d"), text(" a, b c d e")])
+    live = Live(Transcriber(script, SETTINGS, tokenizer), Options(language="en", timestamps=False), 0.1)
+    live.add(recording("abc"))
+    first, second, last = live.update(), live.update(), live.finish()
+    assert (first.stable, second.stable, second.tail) == ("", "a b", " c d")
+    assert (last.stable, last.text) == ("a b c d e", "a, b c d e")
 
 
 def test_silence_is_nothing(tokenizer: runtime_tokenizer.Tokenizer) -> None:
