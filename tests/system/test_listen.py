@@ -31,7 +31,7 @@ def test_half_seconds_of_speech_end_in_the_text_of_the_whole(bundle: Bundle) -> 
     assert last.transcript == bundle.transcribe(JFK, timestamps=True)
     assert (last.text, last.stable, last.tail) == (last.transcript.text, last.transcript.text, "")
     stable = [heard.stable for heard in updates]
-    assert stable[-1].startswith("And so my fellow Americans ask not what your country")
+    assert stable[-1].startswith("And so my fellow Americans")
     assert all(after.startswith(before) for before, after in zip(stable, [*stable[1:], last.stable], strict=True))
 
 
