@@ -50,10 +50,14 @@ class Take:
         return self.samples if self.samples.ndim == 1 else self.samples.mean(axis=1, dtype=np.float32)
 
     @property
+    def seconds(self) -> float:
+        return len(self.samples) / RATE
+
+    @property
     def description(self) -> dict[str, float]:
         """Its length, and its root mean square in dB of full scale: what tells that a stored transcript is of it."""
         power = float(np.mean(self.mono.astype(np.float64) ** 2))
-        return {"seconds": round(len(self.samples) / RATE, 4), "level": round(10 * np.log10(max(power, 1e-20)), 2)}
+        return {"seconds": round(self.seconds, 4), "level": round(10 * np.log10(max(power, 1e-20)), 2)}
 
 
 @cache

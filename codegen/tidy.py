@@ -48,7 +48,7 @@ _RULES: list[tuple[re.Pattern[str], _Replacement]] = [
         (rf"(?:{_FACTOR}|(?<=[/%] ))\(([\w.]+)\)", r"\1"),
         (rf"{_TERM}\(([\w.]+(?: \* [\w.]+)*)\)(?= \*)", r"\1"),
         (r"\bmin\([^(),]*, 0u\)", "0u"),
-        (rf"{_BEGIN}\(([\w. +*/%-]+)\){_END}", r"\1"),
+        (rf"{_BEGIN}\(([\w. +*/%-]+)\)(?! (?:<<|>>|[&|] )){_END}", r"\1"),  # shifts and bits take no bare sum
         (r"(?<=\bif )\((\w+) < 1u\)", r"(\1 == 0u)"),
         (r"(?<=\w) \+= 1u(?=[);])", "++"),
     )

@@ -70,8 +70,15 @@ def _by_fours(layer: Linear[Value]) -> bool:
 
 
 def _head_dim(layer: Linear[Value]) -> int:
-    """Return the number of columns of a head if the layer rotates them, else 0."""
-    return 2 * fixed(layer.rotary.cos.shape[1]) if layer.rotary else 0
+    """Return the number of columns of a head if the layer rotates its halves, else 0."""
+    return layer.rotary.head_dim if layer.rotary and not layer.rotary.interleaved else 0
+
+
+def _turn(layer: Linear[Value]) -> dict[str, int] | None:
+    """Return the vec4s of a head, and those of them that are rotated, if pairs are neighbours in a vec4; else None."""
+    if layer.rotary is None or not layer.rotary.interleaved:
+        return None
+    return {"d4": layer.rotary.head_dim // 4, "rotated4": fixed(layer.rotary.cos.shape[1]) // 2}
 
 
 def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
@@ -115,7 +122,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     tiles = {name: tile for name, tile in tiles.items() if tile >= least}
     variants = {name: variant(8, tile, 1) for name, tile in tiles.items()}
     variants |= {"reduce8": variant(8, least, 8), "reduce32": variant(2, least, 32)}
-    name = label(template, weight) + ("_rotary" if rotated else "")
+    name = label(template, weight) + ("_rotary" if layer.rotary else "")
     kernel = Kernel(
         template,
         reads,
@@ -328,7 +335,7 @@ def _shared(
     vec4s = fixed(weight.shape[1]) // 4
     # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else 8 or 4 if they divide a row
     consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
-    consts |= {"half": half, "sums": 2 if half else len(first)}
+    consts |= {"half": half, "turn": _turn(layer), "sums": 2 if half else len(first)}
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "row": row}
     consts["parts"] = _parts(layer, row)
     consts["slice"] = 0
@@ -339,7 +346,9 @@ def _shared(
 
 
 def _vec4(node: Node, reads: dict[str, Operand]) -> frozenset[str]:
-    return frozenset((*reads, *_writes(node)))
+    layer = Linear.of(node)
+    by_pairs = {"cos", "sin"} if layer and _turn(layer) else set()
+    return frozenset((*reads, *_writes(node))) - by_pairs
 
 
 def _factors(reads: dict[str, Operand]) -> frozenset[str]:

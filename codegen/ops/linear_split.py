@@ -82,7 +82,7 @@ def _sum(kernel: Kernel, factors: Mapping[str, Operand], sums: Value, rows: Dim,
         (_LANES,),
         consts | {"slices": slices, "rows": wgsl.size(rows)},
         label=f"product_sum_{columns}",
-        vec4=frozenset(("sums", *rest, *kernel.writes)),
+        vec4=frozenset(("sums", *kernel.vec4 - factors.keys())),
         tail=kernel.tail,
         flops=rows * slices * fixed(sums.type.shape[-1]),
     )

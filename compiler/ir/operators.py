@@ -44,12 +44,17 @@ class Prologue(Generic[T]):
 
 @dataclass(frozen=True)
 class RotaryTail(Generic[T]):
-    """A rotation of the heads in the outputs with these numbers, as by Rotary, by the angles from row `at` on."""
+    """A rotation of the heads in the outputs with these numbers, as by Rotary, by the angles from row `at` on.
+
+    head_dim: the columns of a head.
+    """
 
     cos: T
     sin: T
     outputs: tuple[int, ...]
     at: Dim
+    head_dim: int
+    interleaved: bool
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ def _linear(layer: Linear[np.ndarray]) -> list[np.ndarray]:
     if rotary := layer.rotary:
         cos, sin = (table[dims.fixed(rotary.at)] for table in (rotary.cos, rotary.sin))
         for i in rotary.outputs:
-            heads = parts[i].reshape(*parts[i].shape[:-1], -1, 2 * len(cos))
-            parts[i] = rotated(heads, cos, sin, interleaved=False).reshape(parts[i].shape)
+            heads = parts[i].reshape(*parts[i].shape[:-1], -1, rotary.head_dim)
+            parts[i] = rotated(heads, cos, sin, rotary.interleaved).reshape(parts[i].shape)
     return _cached([p.astype(np.float32) for p in parts], layer.cached)
 
 

@@ -52,6 +52,8 @@ AS_THEY_ARE = [
     "word >> (i * 4u % 32u)",
     "1u << (token % 32u)",
     "a - (b + c)",
+    "key = (255u - digit) << shift;",  # WGSL wants these brackets
+    "key = (at + digit) & mask;",
     "a / (b * c) * d",
     "if (seen) {",
     "vec4f(x) * f(y)",

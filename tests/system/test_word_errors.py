@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,8 +37,9 @@ def test_words_where_nothing_is_said_are_errors() -> None:
 
 def test_times_are_compared_segment_by_segment() -> None:
     ours = [Segment(0.0, 1.0, "a", [1]), Segment(1.0, 2.5, "b", [2])]
-    theirs = [{"start": 0.1, "end": 1.0}, {"start": 1.0, "end": 2.2}]
-    assert apart(ours, theirs) == pytest.approx(0.3) and apart(ours, theirs[:1]) is None and apart([], []) == 0
+    theirs = [{"start": 0.1, "end": 1.0}, {"start": 1.0, "end": 3.0}]
+    assert apart(ours, theirs, 9.0) == pytest.approx(0.5) and apart(ours, theirs, 2.5) == pytest.approx(0.1)
+    assert apart(ours, theirs[:1], 9.0) is None and apart([], [], 9.0) == 0
 
 
 def test_more_errors_than_one_of_the_others_are_marked() -> None:
@@ -44,8 +47,9 @@ def test_more_errors_than_one_of_the_others_are_marked() -> None:
         return {"text": text, "segments": []}
 
     heard = {"openai": setting(" a b"), "faster-whisper-vad": setting("a b c")}
-    better = row("x", "a b c", Transcript("a b c", [], "en", []), heard)
-    worse = row("y", "a b c", Transcript("a b", [], "en", []), heard)
+    take = replace(silence(1), words="a b c")
+    better = row("x", take, Transcript("a b c", [], "en", []), heard)
+    worse = row("y", take, Transcript("a b", [], "en", []), heard)
     assert not better.worse and not better.same and worse.worse and worse.same
     assert table([better, worse]).splitlines()[-1] == "| all | 6 | 1 | 2 | 0 | 1 same | |"
 
@@ -70,7 +74,7 @@ def test_noise_is_as_weak_as_asked() -> None:
 
 def test_faster_speech_has_the_same_pitch() -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE).astype(np.float32)
-    take = faster(type(silence(1))(tone, "hum"), 1.6)
+    take = faster(replace(silence(1), samples=tone, words="hum"), 1.6)
     assert len(take.samples) == RATE / 1.6 and take.words == "hum"
     spectrum = np.abs(np.fft.rfft(take.samples))
     assert np.fft.rfftfreq(len(take.samples), 1 / RATE)[spectrum.argmax()] == pytest.approx(440, abs=4)

@@ -58,11 +58,22 @@ def test_the_layer_rotates(bias: bool, head_dim: int) -> None:
         np.testing.assert_allclose(states_after(g, sizes)["key"], expected["key"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("head_dim, pairs", [(8, 4), (12, 6), (16, 2)])
+def test_the_layer_rotates_neighbours(head_dim: int, pairs: int) -> None:
+    """Of whole heads, or of a part of each."""
+    g = build(head_dim=head_dim, pairs=pairs, interleaved=True)
+    before = [states_after(g, sizes) for sizes in SIZES]
+    assert unchanged(g, fuse_rotary, SIZES) == 1
+    assert ops(g) == {"Linear": 1, "Attention": 1}
+    for sizes, expected in zip(SIZES, before, strict=True):
+        np.testing.assert_allclose(states_after(g, sizes)["key"], expected["key"], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "how",
     [
         {"rows": T},  # a tiled product has no pair of columns in one invocation
-        {"interleaved": True},
+        {"interleaved": True, "pairs": 3},  # a vec4 that is rotated in part
         {"norm": True},  # the kernel that rotates takes it
         {"pairs": 2},  # heads of which only a part is rotated
         {"head_dim": 12, "pairs": 6},  # halves that are not whole vec4s

@@ -307,7 +307,9 @@ LAYERS = {
                 False,
                 partial(rotated_by_layers, 1, 16, 8, norm=True, bias=True, width=1280),
             ),
-            ("one row, neighbours", True, partial(rotated_by_layers, 1, 16, 8, interleaved=True)),
+            ("one row, neighbours", False, partial(rotated_by_layers, 1, 16, 8, interleaved=True)),
+            ("one row, neighbours in a part", False, partial(rotated_by_layers, 1, 12, 2, interleaved=True, norm=True)),
+            ("one wide row, neighbours", False, partial(rotated_by_layers, 1, 16, 4, interleaved=True, width=1280)),
             ("one row, part of a head", True, partial(rotated_by_layers, 1, 16, 4)),
             ("one row, halves of odd width", True, partial(rotated_by_layers, 1, 12, 6)),
         )
