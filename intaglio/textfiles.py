@@ -23,9 +23,9 @@ def fault(files: Mapping[str, bytes], settings: Mapping[str, Any]) -> str | None
         if name in files and (reason := _unreadable(files[name], read)):
             reason = reason.removeprefix(f"{name} is broken: ").removesuffix("; compile the model again")
             return f"{name} is broken: {reason[:160]}; save the model's tokenizer again"
-    vocabulary = settings.get("vocabulary")
-    ends = settings.get("end", ()) if vocabulary is not None else ()
-    wrong = [token for token in ends if not 0 <= token < vocabulary]
+    vocabulary, end = settings.get("vocabulary"), settings.get("end", [])
+    ends = end if isinstance(end, list) else [end]  # a Whisper has one
+    wrong = [token for token in ends if vocabulary is not None and not 0 <= token < vocabulary]
     if not wrong:
         return None
     return (

@@ -6,8 +6,9 @@ docs/bundle-format.md documents them for runtimes in other languages.
 
 from __future__ import annotations
 
-# Options that shape how tokens are drawn. generation.json has their order too, as `sampling_order`.
+# What shapes how tokens are drawn, of language models and of Whispers. generation.json has `sampling_order` too.
 SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+WHISPER_SAMPLING = ("temperature", "max_initial_timestamp")
 
 # Ways in which an encoder's rows of tokens become one row of a text, as sentence-transformers names them.
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -22,7 +23,7 @@ PLAIN = "model"
 MAIN = "main"
 MEL = "mel"  # the spectrogram of a window
 ENCODE = "encode"  # the spectrogram becomes keys and values that the decoder's programs attend to
-DETECT = "detect"  # multilingual Whispers: a step that writes the likeliest of the language tokens
+DETECT = "detect"  # multilingual Whispers: reads one token, and gives the probabilities of the languages
 PREFILL = "prefill"  # reads several tokens, and writes the next one
 STEP = "step"  # reads one token, and writes the next one
 
@@ -34,14 +35,17 @@ BEGIN = "begin"  # Whisper: the row of the first token that the model chose itse
 TIMED = "timed"  # Whisper: 1 where the rules of timestamps hold, else 0
 OPENING = "opening"  # Whisper: 1 where a window opens the recording: the samples before it mirror those after its start
 PADDING = "padding"  # Whisper: the frames at the end of a window that lie after the recording; their features are zeros
-SEED = "seed"  # language models: the seed of the random numbers that tokens are drawn with
+SEED = "seed"  # language models and Whispers: the seed of the random numbers that tokens are drawn with
 DRAWN = "drawn"  # language models: 1 where SAMPLING has a temperature, else 0; a hint, by which only speed changes
 
 # Inputs, outputs and states.
 TOKENS = "tokens"  # state i32[1, context + 1, 1]: the tokens of the text; a run writes its token behind those it read
 NO_TOKEN = -1  # in place of a token that a run writes: a score is NaN
 LOGITS = "logits"  # output f32[1, 1, vocabulary]: scores of the next token, before any option
-SAMPLING = "sampling"  # state f32[5]: the values of SAMPLING_OPTIONS, in their order
+SAMPLING = "sampling"  # state f32[5] or f32[2]: the values of SAMPLING_OPTIONS or WHISPER_SAMPLING, in their order
+SUPPRESS = "suppress"  # Whisper: state u32[2, words], a bit for each token: never chosen; not chosen first
+SCORES = "scores"  # Whisper: state f32[context + 1, 2]: the log-probability of the token in a row, that of no speech
+LANGUAGES = "languages"  # Whisper: output f32[1, 1, languages]: their probabilities, in the order of generation.json
 AUDIO = "audio"  # input f32[1, 1, samples]: the samples under a window of the spectrogram
 LOUDEST = "loudest"  # state f32[1, 1, 1]: the largest log10 power of the windows since the host wrote its least value
 FEATURES = "input_features"  # spectrogram f32[1, mels, frames]

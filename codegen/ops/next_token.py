@@ -6,27 +6,60 @@ from collections.abc import Mapping
 from typing import Any
 
 from intaglio.codegen import profiles, wgsl
-from intaglio.codegen.kernel import Kernel, groups, operand, own
+from intaglio.codegen.kernel import Kernel, groups, own
 from intaglio.codegen.target import MAX_INVOCATIONS
 from intaglio.compiler.ir.dims import Dim, fixed
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import SampleToken, WhisperToken
 from intaglio.compiler.ir.values import TensorType, Value
-from intaglio.runtime.contract import SAMPLING_OPTIONS
+from intaglio.runtime.contract import SAMPLING_OPTIONS, WHISPER_SAMPLING
 
 _LANES = MAX_INVOCATIONS
 _SCORED = 8192  # tokens of which a workgroup finds the best one
 SLICE = 4096  # tokens of a workgroup that draws
+WHISPER_SLICE = 2048  # the same of a Whisper, whose workgroups also add probabilities up
+WHISPER_LANES = 32  # of the workgroup that joins the slices of a Whisper
+SLICE_WORDS = 10  # what a Whisper's workgroup writes: see templates/token/whisper_slices
 
 
 @own(WhisperToken)
-def whisper_token(node: Node, of: WhisperToken[Value]) -> Kernel:
-    consts: dict[str, Any] = {"at": wgsl.size(of.at), "begin": wgsl.size(of.begin), "timed": wgsl.size(of.timed)}
+def whisper_token(node: Node, of: WhisperToken[Value]) -> list[Kernel]:
+    """Return a kernel that finds the best text and the best time of each slice of the vocabulary, and sums
+    probabilities up, and one that chooses among those."""
+    vocabulary = fixed(of.logits.shape[-1])
+    slices = -(-vocabulary // WHISPER_SLICE)
+    token, scores = node.outputs
+    best = Value(f"{token.name}.best", TensorType("u32", (slices, SLICE_WORDS)))
+    times = {name: wgsl.size(size) for name, size in (("at", of.at), ("timed", of.timed), ("seed", of.seed))}
+    consts: dict[str, Any] = {**times, "begin": wgsl.size(of.begin), "vocabulary": vocabulary, "lanes": _LANES}
+    consts |= {"slice": WHISPER_SLICE, "slices": slices, "words": SLICE_WORDS, "sampling": WHISPER_SAMPLING}
     consts |= {"end": of.end, "no_timestamps": of.no_timestamps, "first_timestamp": of.first_timestamp}
-    consts |= {"max_initial_timestamp": of.max_initial_timestamp, "vocabulary": of.logits.shape[-1], "lanes": _LANES}
-    reads = {"logits": of.logits, "suppress": operand(of.suppress), "suppress_first": operand(of.suppress_first)}
-    writes, touched = {"tokens": node.output}, {"tokens": (1,)}
-    return Kernel("whisper_token", reads, writes, (groups(1),), (_LANES,), consts, "whisper_token", touched=touched)
+    reads = {"logits": of.logits, "suppress": of.suppress, "sampling": of.sampling, "tokens": of.tokens}
+    choice = {"at": times["at"], "timed": times["timed"], "slices": slices, "words": SLICE_WORDS}
+    choice |= {"no_speech": of.no_speech, "end": of.end, "lanes": WHISPER_LANES}
+    return [
+        Kernel(
+            "whisper_slices",
+            reads,
+            {"best": best},
+            (groups(slices),),
+            (_LANES,),
+            consts,
+            "whisper_slices",
+            frozenset({"logits"}),
+            touched={"tokens": (1,)},
+        ),
+        Kernel(
+            "whisper_token",
+            {"best": best, "logits": of.logits},
+            {"tokens": token, "scores": scores},
+            (groups(1),),
+            (WHISPER_LANES,),
+            choice,
+            "whisper_token",
+            touched={"logits": (2,), "tokens": (1,), "scores": (2,)},
+        ),
+    ]
 
 
 @own(SampleToken)

@@ -219,28 +219,32 @@ class Recurrent(Operator[T]):
 
 @dataclass(frozen=True)
 class WhisperToken(Operator[T]):
-    """The most likely token that Whisper's rules allow, written into row `at` of the state `tokens`.
+    """A token that Whisper's rules allow, the most likely one or drawn, written into row `at` of the state `tokens`.
 
-    suppress, suppress_first: sets of tokens, one bit each. begin: the row of the first token after the prompt.
-    timed: 1 if timestamps are requested.
+    Row `at` of the state `scores` becomes its log-probability under the rules, and the probability of the token
+    `no_speech` without them. suppress: two sets of tokens, one bit each: never chosen, and not chosen first.
+    sampling: the values of WHISPER_SAMPLING. begin: the row of the first token after the prompt. timed: 1 if timestamps
+    are requested.
     """
 
     logits: T
     suppress: T
-    suppress_first: T
+    sampling: T
     tokens: T
+    scores: T
     _: KW_ONLY
     at: Dim
     begin: Dim
     timed: Dim
+    seed: Dim
     end: int
     no_timestamps: int
     first_timestamp: int
-    max_initial_timestamp: int | None
+    no_speech: int
 
     @property
     def writes(self) -> tuple[CacheWrite[T], ...]:
-        return (CacheWrite(0, self.tokens, self.at),)
+        return CacheWrite(0, self.tokens, self.at), CacheWrite(1, self.scores, self.at)
 
 
 @dataclass(frozen=True)

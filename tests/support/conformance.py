@@ -240,6 +240,13 @@ def _settings(**change: Any) -> dict[str, Any]:
         "end": 300,
         "no_timestamps": 312,
         "first_timestamp": FIRST,
+        "previous": 310,
+        "no_speech": 311,
+        "suppress": [],
+        "suppress_first": [],
+        "max_initial_timestamp": 50,
+        "sampling_order": ["temperature", "max_initial_timestamp"],
+        "vocabulary": 364,
         "multilingual": bool(change.get("languages", languages)),
         "languages": languages,
         "names": {code: [code] for code in change.get("languages", languages) or ["en"]},
@@ -256,6 +263,10 @@ def _settings(**change: Any) -> dict[str, Any]:
 
 class _Listening(_Decoded):
     """A session of a Whisper that hears nothing: every window ends at once."""
+
+    def read(self, name: str, symbols: Mapping[str, int]) -> np.ndarray:
+        assert name == "scores"
+        return np.zeros((65, 2), np.float32)
 
     plan = SimpleNamespace(
         programs=dict.fromkeys(("mel", "encode", "detect", "prefill", "step")),
@@ -302,7 +313,8 @@ def prompts() -> Iterator[Case]:
         (english, "en", "transcribe", True),
     ):
         session = _transcribed(800, settings, language=language, task=task, timestamps=timed)
-        (tokens,) = [written["tokens"].tolist() for program, _, written in session.runs if program == "prefill"]
+        parts = [written["tokens"].tolist() for program, _, written in session.runs if program == "prefill"]
+        tokens = [token for part in parts for token in part]
         model = {name: settings[name] for name in ("languages", "tasks", "start", "no_timestamps")}
         yield {**model, "language": language, "task": task, "timed": timed, "tokens": tokens}
 

@@ -270,14 +270,16 @@ class Recording:
         """Frames at which each piece starts and ends, and its tokens."""
         s, bundle = self.settings, self.bundle
         self._measure()
+        self._set_rules()
         seek, spoken = 0, s["languages"].get(language)
         while seek < self.frames:
             self._mel(seek, max(0, s["frames"] - (self.frames - seek)) if self.frames > s["frames"] else 0)
             bundle.run("encode")
             if s["multilingual"] and spoken is None:
                 bundle.write("tokens", np.array([s["start"]]))
-                bundle.run("detect", past=0, begin=1)
-                spoken = int(bundle.read("tokens", {}).reshape(-1)[1])
+                symbols = bundle.run("detect", past=0)
+                likeliest = int(bundle.read("languages", symbols).argmax())
+                spoken = [*s["languages"].values()][likeliest]
             prompt = [s["start"], *([spoken, s["tasks"]["transcribe"]] if s["multilingual"] else [])]
             prompt += [] if timed else [s["no_timestamps"]]
             symbols = {"begin": len(prompt), "timed": int(timed)}
@@ -290,6 +292,16 @@ class Recording:
                 if start != end and any(t < s["end"] for t in part):
                     yield seek + start, seek + end, [t for t in part if t < s["end"]]
             seek += advance
+
+    def _set_rules(self) -> None:
+        """Write the states by which tokens are chosen."""
+        s = self.settings
+        sets = np.zeros((2, -(-s["vocabulary"] // 32) * 32), np.uint8)
+        for row, name in enumerate(("suppress", "suppress_first")):
+            sets[row, s[name]] = 1
+        self.bundle.write("suppress", np.packbits(sets, axis=1, bitorder="little").view("<u4"))
+        numbers = {"temperature": 0, "max_initial_timestamp": s["max_initial_timestamp"]}
+        self.bundle.write("sampling", np.array([numbers[name] for name in s["sampling_order"]]))
 
     def _measure(self) -> None:
         s = self.settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,10 @@ SETTINGS = {
     "end": END,
     "no_timestamps": NO_TIMESTAMPS,
     "first_timestamp": FIRST,
+    "previous": END,
+    "no_speech": END,
+    "sampling_order": ["temperature", "max_initial_timestamp"],
+    "vocabulary": FIRST + 51,
     "multilingual": True,
     "languages": {"de": DE, "en": EN},
     "names": {"de": ["German"], "en": ["English"]},
@@ -58,21 +63,36 @@ def at(seconds: float) -> int:
     return FIRST + round(seconds * 50)
 
 
+@dataclass(frozen=True)
+class Said:
+    """What the model says when it is asked once. average: the log-probability of each token and of the end."""
+
+    tokens: Sequence[int]
+    average: float = -0.1
+    no_speech: float = 0.0
+
+
 class Script:
-    """A session whose model says what the script says: tokens for each window, and one likeliest language."""
+    """A session whose model says what the script says: tokens for each window, and one likeliest language.
+
+    prompts, symbols, temperatures: of each text that was asked for.
+    """
 
     device = None  # the best adapter, for the detector of speech
 
-    def __init__(self, windows: Sequence[Sequence[int]], language: int = EN) -> None:
+    def __init__(self, windows: Sequence[Sequence[int] | Said], language: int = EN) -> None:
         names = ("mel", "encode", "detect", "prefill", "step")
         self.plan = SimpleNamespace(programs=dict.fromkeys(names), symbols={"past": (0, 63), "new_tokens": (1, 64)})
-        self.windows, self.language = list(windows), language
+        self.windows = [window if isinstance(window, Said) else Said(window) for window in windows]
+        self.language = language
         self.values: dict[str, np.ndarray] = {}
         self.tokens = np.zeros(65, np.int32)
         self.writes = 0
         self.features: list[np.ndarray] = []  # what each `encode` was given
         self.calls: list[tuple[Any, ...]] = []
         self.prompts: list[list[int]] = []
+        self.symbols: list[dict[str, int]] = []
+        self.temperatures: list[float] = []
         self.answer: list[int] = []
 
     def write(self, name: str, array: np.ndarray, offset: int = 0) -> None:
@@ -96,8 +116,20 @@ class Script:
         if read is None:
             return None
         name, first, count = read
-        assert name == "tokens"
-        return self.tokens[first : first + count].copy()
+        content = self.tokens if name == "tokens" else self.values[name].view(np.int32)
+        return content[first : first + count].copy()
+
+    def read(self, name: str, symbols: dict[str, int]) -> np.ndarray:
+        """The scores of a text, which ends with this."""
+        assert name == "scores"
+        said, run = self.windows.pop(0), self.calls[-1][1]
+        self.prompts.append(self.tokens[: run["begin"]].tolist())
+        self.symbols.append(run)
+        self.temperatures.append(round(float(self.values["sampling"][0]), 6))
+        scores = np.zeros((65, 2), np.float32)
+        scores[run["begin"] :, 0] = said.average
+        scores[self.prompts[-1].index(START) + 1, 1] = said.no_speech
+        return scores
 
     def launch(self, program: str, runs: list[dict[str, int]], read: tuple[str, int, int]) -> Any:
         words = self.replay(program, runs, read)
@@ -110,15 +142,12 @@ class Script:
         self.features.append(self.values["input_features"][0])
 
     def _detect(self, symbols: dict[str, int]) -> None:
-        assert (self.tokens[0], symbols["past"], symbols["begin"]) == (START, 0, 1)
-        self.tokens[1] = self.language
+        assert (self.tokens[0], symbols["past"]) == (START, 0)
+        self.values["languages"] = np.array([0.25, 0.75] if self.language == EN else [0.75, 0.25], np.float32)
 
     def _prefill(self, symbols: dict[str, int]) -> None:
-        assert symbols["past"] == 0
-        count = symbols["new_tokens"]
-        self.prompts.append(self.tokens[:count].tolist())
-        self.answer = [*self.windows.pop(0), END]
-        self.tokens[count] = self.answer.pop(0)
+        self.answer = [*self.windows[0].tokens, END]
+        self.tokens[symbols["past"] + symbols["new_tokens"]] = self.answer.pop(0)
 
     def _step(self, symbols: dict[str, int]) -> None:
         self.tokens[symbols["past"] + 1] = self.answer.pop(0) if self.answer else END

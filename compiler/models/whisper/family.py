@@ -6,7 +6,7 @@ same graph. Keys and values of cross-attention depend only on the audio, so `enc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, cast
@@ -18,7 +18,7 @@ from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import WhisperToken
-from intaglio.compiler.ir.values import FLOATS, known
+from intaglio.compiler.ir.values import FLOATS, TensorType, known
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
@@ -44,6 +44,7 @@ from intaglio.runtime.contract import (
     ENCODE,
     FEATURES,
     HIDDEN,
+    LANGUAGES,
     LOUDEST,
     MEL,
     NEW_TOKENS,
@@ -51,10 +52,15 @@ from intaglio.runtime.contract import (
     PADDING,
     PAST,
     PREFILL,
+    SAMPLING,
+    SCORES,
+    SEED,
     STEP,
+    SUPPRESS,
     TIMED,
     TOKENS,
     WHISPER,
+    WHISPER_SAMPLING,
 )
 
 
@@ -64,6 +70,7 @@ class Symbols:
     new: Symbol
     begin: Dim
     timed: Dim
+    seed: Dim
 
 
 def symbols(context: int) -> Symbols:
@@ -72,6 +79,7 @@ def symbols(context: int) -> Symbols:
         Symbol(NEW_TOKENS, 1, context),
         dim(Symbol(BEGIN, 0, context)),
         dim(Symbol(TIMED, 0, 1)),
+        dim(Symbol(SEED, 0, (1 << 31) - 1)),
     )
 
 
@@ -85,7 +93,7 @@ class Whisper(Family):
         encoder = _encoder(folder)
         decoder = decoder_inputs.read(folder.decoder, dim(self._symbols.new), encoder, folder.vocabulary)
         self.graphs = {MEL: spectrogram, ENCODE: encoder, DECODE: decoder}
-        self.settings, self.notes = folder.settings, folder.notes
+        self.settings, self.notes = {**folder.settings, "vocabulary": self._vocabulary}, folder.notes
         self.files = {"tokenizer.json": folder.tokenizer}
         self._tone = golden.tone(spectrogram)
 
@@ -143,10 +151,13 @@ class Whisper(Family):
         }
 
     def _ending(self, program: str, new: Dim) -> tuple[Pass, ...]:
-        """Return the passes that let a program of the decoder choose the token after its `new` tokens."""
-        tokens = self.settings["languages"].values() if program == DETECT else None
-        rules = sampling_rules(self.settings, self._vocabulary, tokens)
-        return partial(last_position, tokens=new), partial(sample_token, rules=rules, symbols=self._symbols, new=new)
+        """Return the passes that let a program of the decoder choose what comes after its `new` tokens."""
+        if program == DETECT:
+            choice = partial(detect_language, languages=[*self.settings["languages"].values()])
+        else:
+            rules = {k: self.settings[k] for k in ("end", "no_timestamps", "first_timestamp", "no_speech")}
+            choice = partial(sample_token, rules=rules, symbols=self._symbols, new=new, context=self._context)
+        return partial(last_position, tokens=new), choice
 
     @classmethod
     def notes_on(cls, source: Source, request: Request) -> list[str]:
@@ -219,31 +230,35 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
     return len(cut)
 
 
-def sampling_rules(settings: Mapping[str, Any], vocabulary: int, tokens: Iterable[int] | None) -> dict[str, Any]:
-    """Return the rules for the next token: those of `settings` for texts or, if `tokens` is given, one of these."""
-    rules = {k: settings[k] for k in ("end", "no_timestamps", "first_timestamp", "max_initial_timestamp")}
-    if tokens is None:
-        return rules | {k: bits(settings[k], vocabulary) for k in ("suppress", "suppress_first")}
-    others = set(range(vocabulary)).difference(tokens)
-    return rules | {"suppress": bits(others, vocabulary), "suppress_first": bits((), vocabulary)}
+def detect_language(graph: Graph, languages: Sequence[int]) -> int:
+    """Append the output `languages` f32[1, 1, languages]: the probabilities of these tokens among themselves; return 1.
 
-
-def sample_token(graph: Graph, rules: Mapping[str, Any], symbols: Symbols, new: Dim) -> int:
-    """Append a WhisperToken, which writes the next token after the `new` ones into the state `tokens`; return 1.
-
-    rules: the result of `sampling_rules`.
+    As whisper/decoding.py's detect_language.
     """
     logits = graph.outputs[0]
-    state = next(v for v in graph.states if v.name == TOKENS)
-    of = {**rules, **{k: graph.constant(rules[k], k) for k in ("suppress", "suppress_first")}}
-    s = symbols
-    choice = WhisperToken(logits, **of, tokens=state, at=s.past + new, begin=s.begin, timed=s.timed)
-    graph.add(Node.of(choice, (graph.value("token", state.type),), ("sampling",)))
+    builder = GraphBuilder(graph, graph.expect_producer(logits))
+    scores = builder.Gather(logits, builder.constant(np.array(languages)), axis=2)
+    probabilities = builder.Softmax(scores, axis=2)
+    probabilities.name = LANGUAGES
+    graph.outputs.append(probabilities)
     return 1
 
 
-def bits(tokens: Iterable[int], vocabulary: int) -> np.ndarray:
-    """Return a set of tokens as u32[ceil(vocabulary / 32)], with token i in bit i % 32 of word i // 32."""
-    flags = np.zeros(-(-vocabulary // 32) * 32, np.uint8)
-    flags[[t for t in tokens if t < vocabulary]] = 1
-    return np.packbits(flags, bitorder="little").view("<u4")
+def sample_token(graph: Graph, rules: Mapping[str, Any], symbols: Symbols, new: Dim, context: int) -> int:
+    """Append a WhisperToken, which writes the next token after the `new` ones into the state `tokens`, and its scores
+    into the state `scores`; return 1.
+
+    rules: the tokens that the rules of the choice name.
+    """
+    logits, s = graph.outputs[0], symbols
+    vocabulary = fixed(logits.shape[-1])
+    tokens = next(v for v in graph.states if v.name == TOKENS)
+    suppress = graph.value(SUPPRESS, TensorType("u32", (2, -(-vocabulary // 32))))
+    sampling = graph.value(SAMPLING, TensorType("f32", (len(WHISPER_SAMPLING),)))
+    scores = graph.value(SCORES, TensorType("f32", (context + 1, 2)))
+    graph.states += [suppress, sampling, scores]
+    dims = {"at": s.past + new, "begin": s.begin, "timed": s.timed, "seed": s.seed}
+    choice = WhisperToken(logits, suppress, sampling, tokens, scores, **dims, **rules)
+    outputs = graph.value("token", tokens.type), graph.value("score", scores.type)
+    graph.add(Node.of(choice, outputs, ("sampling",)))
+    return 1

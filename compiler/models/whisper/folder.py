@@ -15,6 +15,7 @@ from intaglio.compiler.models.layout import DECODER, ENCODER, MODEL, Layout
 from intaglio.compiler.models.whisper import mel
 from intaglio.compiler.models.whisper.languages import names
 from intaglio.compiler.reader import load
+from intaglio.runtime.contract import WHISPER_SAMPLING
 
 MULTILINGUAL = 50_363  # the id of <|notimestamps|> in the vocabulary with languages; 50,362 in the one without
 FRAMES_PER_POSITION = 2  # the encoder halves the frames of the spectrogram, and timestamps count its positions
@@ -134,9 +135,12 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
         "languages": {t.strip("<|>"): int(i) for t, i in sorted(languages.items())},
         "names": names(sorted(t.strip("<|>") for t in languages) if multilingual else ["en"]),
         "tasks": {t: int(i) for t, i in sorted(tasks.items())},
+        "no_speech": added.get("<|nospeech|>", added.get("<|nocaptions|>", no_timestamps - 1)),
+        "previous": added.get("<|startofprev|>", no_timestamps - 2),
         "suppress": sorted(int(i) for i in config.get("suppress_tokens") or [] if i >= 0),
         "suppress_first": sorted(int(i) for i in config.get("begin_suppress_tokens") or [] if i >= 0),
         "max_initial_timestamp": int(config.get("max_initial_timestamp_index") or 50),
+        "sampling_order": [*WHISPER_SAMPLING],
         "max_length": min(int(config.get("max_length") or context), context),
     }
     return settings | _defaults(config, settings)

@@ -13,6 +13,7 @@ from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.cut import Piece, cut
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Programs
+from intaglio.runtime.tasks.whisper.rules import Rules
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
@@ -44,8 +45,10 @@ class Course:
         """Transcribe the window at `seek`. The loudest frame of the recording must have been measured."""
         s = self._settings
         self._programs.listen(sound, self.seek)
-        self._language = self._language or self._programs.detect_language()
-        tokens = self._programs.decode(self._prompt(self._language), self._timed)
+        self._language = self._language or self._likeliest()
+        prompt = self._prompt(self._language)
+        rules = Rules(self._timed, s.suppress, s.suppress_first, s.max_initial_timestamp, s.vocabulary)
+        tokens = self._programs.decode(prompt, rules, 0, 0, s.max_length - len(prompt)).tokens
         size = min(s.frames, sound.frames - self.seek)
         pieces, advance = cut(tokens, size, s) if self._timed else ([Piece(0, size, tokens)], size)
         self.segments += [segment for piece in pieces if (segment := self._segment(piece)) is not None]
@@ -54,6 +57,10 @@ class Course:
     def transcript(self) -> Transcript:
         tokens = [token for segment in self.segments for token in segment.tokens]
         return Transcript(self._tokenizer.decode(tokens).strip(), self.segments, self._language, tokens)
+
+    def _likeliest(self) -> str:
+        languages = self._programs.languages()
+        return max(languages, key=languages.__getitem__)
 
     def _prompt(self, language: str) -> list[int]:
         s = self._settings

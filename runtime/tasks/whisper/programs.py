@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,19 +12,24 @@ from intaglio.runtime.contract import (
     BEGIN,
     DETECT,
     ENCODE,
+    LANGUAGES,
     LOUDEST,
     MEL,
-    NO_TOKEN,
     OPENING,
     PADDING,
     PAST,
     PREFILL,
+    SAMPLING,
+    SCORES,
+    SEED,
     STEP,
+    SUPPRESS,
     TIMED,
     TOKENS,
 )
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.tasks.decode import Decoder, Request, nan_scores
+from intaglio.runtime.tasks.whisper.rules import Rules
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 
@@ -31,6 +37,24 @@ if TYPE_CHECKING:
     from intaglio.runtime.session import Session
 
 BUDGET = 0.02  # seconds that a submit of steps may take; a window has few tokens, and steps after its end are wasted
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The tokens of a window, without the end token.
+
+    log_probability: the sum of those of the tokens and of the end token, under the rules. no_speech: the probability
+    that the window has no speech.
+    """
+
+    tokens: list[int]
+    log_probability: float
+    no_speech: float
+
+    @property
+    def average(self) -> float:
+        """Return the average log-probability of a token, as OpenAI's reference counts them."""
+        return self.log_probability / (len(self.tokens) + 1)
 
 
 class Programs:
@@ -80,20 +104,36 @@ class Programs:
         self._session.write(AUDIO, sound.window(first))
         self._session.submit(MEL, {OPENING: int(first == 0), PADDING: padding})
 
-    def detect_language(self) -> str:
-        """Return the likeliest language of the window that was encoded last."""
+    def languages(self) -> dict[str, float]:
+        """Return the probability of each language, by code, in the window that was encoded last."""
         self._session.write(TOKENS, np.array([self._settings.start]))
-        (token,) = self._session.submit(DETECT, {PAST: 0, BEGIN: 1}, (TOKENS, 1, 1))
-        if token == NO_TOKEN:
+        languages = self._settings.languages
+        words = self._session.submit(DETECT, {PAST: 0}, (LANGUAGES, 0, len(languages)))
+        probabilities = words.view(np.float32)
+        if np.isnan(probabilities).any():
             raise nan_scores("the languages")
-        return next(code for code, language in self._settings.languages.items() if language == token)
+        return dict(zip(languages, probabilities.tolist(), strict=True))
 
-    def decode(self, prompt: list[int], timed: bool) -> list[int]:
-        """Return the tokens after the prompt, up to the end token or the maximum length."""
-        symbols = {BEGIN: len(prompt), TIMED: int(timed)}
+    def decode(self, prompt: list[int], rules: Rules, temperature: float, seed: int, limit: int) -> Decoded:
+        """Return what follows the prompt, up to the end token or `limit` tokens.
+
+        temperature: 0 always takes the likeliest token. seed: of the random numbers, below 2 ** 31.
+        """
+
+        def prepare() -> None:
+            self._session.write(SAMPLING, rules.sampling(temperature))
+            self._session.write(SUPPRESS, rules.bits)
+
+        symbols = {BEGIN: len(prompt), TIMED: int(rules.timed), SEED: seed}
+        start = prompt.index(self._settings.start) + 1
+        if start < len(prompt):  # the run that ends with the start token tells the probability of no speech
+            next(self._decoder.tokens(prompt[:start], Request({**symbols, BEGIN: start}, 1, prepare=prepare)))
         tokens: list[int] = []
-        for some in self._decoder.tokens(prompt, Request(symbols, self._settings.max_length - len(prompt))):
+        for some in self._decoder.tokens(prompt, Request(symbols, limit, prepare=prepare)):
             tokens += some
             if self._settings.end in some:
-                return tokens[: tokens.index(self._settings.end)]
-        return tokens
+                break
+        scores = self._session.read(SCORES, {})
+        said = tokens[: tokens.index(self._settings.end)] if self._settings.end in tokens else tokens
+        chosen = scores[len(prompt) : len(prompt) + min(len(said) + 1, len(tokens)), 0]
+        return Decoded(said, float(chosen.sum(dtype=np.float64)), float(scores[start, 1]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from intaglio.runtime.contract import WHISPER_SAMPLING
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.tasks.whisper import languages
 
@@ -18,8 +19,11 @@ ENGLISH = "en"  # the language of models that have no other
 class Settings:
     """The content of generation.json: special tokens, those of languages and tasks, and the sizes of the spectrogram.
 
-    Tokens below `end` are text; those from `first_timestamp` on are times. A sequence has up to `max_length` tokens. A
-    window has `frames` frames, one every `hop` samples, each of `context` samples around its middle. A timestamp counts
+    Tokens below `end` are text; those from `first_timestamp` on are times. `previous` begins the text before a window,
+    and the probability of `no_speech` after `start` is that of a window without speech. `suppress` is never chosen,
+    `suppress_first` not first, and `max_initial_timestamp` counts timestamps. A sequence has up to `max_length` tokens.
+
+    A window has `frames` frames, one every `hop` samples, each of `context` samples around its middle. Timestamps count
     in units of `frames_per_timestamp` frames. `names` has what each language is called, by its code. `silence` is the
     log10 of the lowest power in the spectrogram. `language` and `task` are the defaults; no language: it is detected.
     """
@@ -28,10 +32,16 @@ class Settings:
     end: int
     no_timestamps: int
     first_timestamp: int
+    previous: int
+    no_speech: int
     multilingual: bool
     languages: dict[str, int]
     names: dict[str, list[str]]
     tasks: dict[str, int]
+    suppress: list[int]
+    suppress_first: list[int]
+    max_initial_timestamp: int
+    vocabulary: int
     max_length: int
     rate: int
     hop: int
@@ -50,15 +60,18 @@ class Settings:
             settings = cls(**{field.name: data[field.name] for field in fields(cls)})
             codes, tasks = dict(settings.languages), dict(settings.tasks)
             names = {code: [str(name) for name in of] for code, of in settings.names.items()}
+            order, suppressed = data["sampling_order"], [*settings.suppress, *settings.suppress_first]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
-        tokens = [settings.start, settings.end, settings.no_timestamps, settings.first_timestamp]
-        whole = ("max_length", "rate", "hop", "context", "frames", "frames_per_timestamp")
+        special = ("start", "end", "no_timestamps", "first_timestamp", "previous", "no_speech")
+        tokens = [*(getattr(settings, name) for name in special), *suppressed, *codes.values(), *tasks.values()]
+        whole = ("vocabulary", "max_length", "rate", "hop", "context", "frames", "frames_per_timestamp")
         sizes = [getattr(settings, name) for name in whole]
-        numbers = [*tokens, *sizes, *codes.values(), *tasks.values()]
-        counted = all(type(n) is int and n >= 0 for n in numbers) and all(sizes)
+        counted = all(type(n) is int and n >= 0 for n in [*tokens, *sizes]) and all(sizes)
         if not counted or type(settings.silence) is not float or not settings.silence < 0:
             raise BadBundle("generation.json is broken: a number is missing; compile the model again")
+        if order != [*WHISPER_SAMPLING]:
+            raise BadBundle(f"generation.json is broken: sampling_order is {order}; compile the model again")
         if settings.multilingual and not (codes and tasks):
             raise BadBundle("generation.json is broken: languages or tasks are missing; compile the model again")
         if names.keys() != (codes.keys() if settings.multilingual else {ENGLISH}) or not all(names.values()):

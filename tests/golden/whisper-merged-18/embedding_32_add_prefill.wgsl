@@ -14,6 +14,7 @@ struct Dims {
   opening: u32,
   padding: u32,
   past: u32,
+  seed: u32,
   timed: u32,
 }
 

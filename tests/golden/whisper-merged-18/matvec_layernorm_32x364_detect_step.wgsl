@@ -12,8 +12,8 @@
 @group(0) @binding(0) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var gamma: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(3) var beta: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var beta: texture_2d<f32>;
+@group(0) @binding(4) var y: texture_storage_2d<rgba32float, write>;
 
 fn load_weight(i: u32) -> vec4f {
   return textureLoad(weight, vec2u(i % 2048u, i / 2048u));
@@ -28,11 +28,11 @@ fn load_gamma(i: u32) -> vec4f {
 }
 
 fn load_beta(i: u32) -> vec4f {
-  return textureLoad(beta, vec2u(i % 16u, i / 16u));
+  return textureLoad(beta, vec2u(i % 16u, i / 16u), 0);
 }
 
 fn store_y(i: u32, value: vec4f) {
-  y[i] = value;
+  textureStore(y, vec2u(i % 128u, i / 128u), value);
 }
 
 const K4 = 8u;  // vec4s in x

@@ -13,14 +13,15 @@ struct Dims {
   opening: u32,
   padding: u32,
   past: u32,
+  seed: u32,
   timed: u32,
 }
 
 @group(0) @binding(0) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var gamma: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(3) var beta: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var beta: texture_2d<f32>;
+@group(0) @binding(4) var y: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(5) var<uniform> dims: Dims;
 
 fn load_weight(i: u32) -> vec4f {
@@ -36,11 +37,11 @@ fn load_gamma(i: u32) -> vec4f {
 }
 
 fn load_beta(i: u32) -> vec4f {
-  return textureLoad(beta, vec2u(i % 16u, i / 16u));
+  return textureLoad(beta, vec2u(i % 16u, i / 16u), 0);
 }
 
 fn store_y(i: u32, value: vec4f) {
-  y[i] = value;
+  textureStore(y, vec2u(i % 128u, i / 128u), value);
 }
 
 const K4 = 8u;  // vec4s in x

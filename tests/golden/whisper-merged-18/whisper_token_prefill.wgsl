@@ -1,11 +1,11 @@
-// The next token: the likeliest that Whisper's rules allow, as in the reference implementation's logit filters; -1 if a
-//   score is NaN.
+// The next token: the best of the slices; -1 if a score is NaN. Also its log-probability, and the probability of no
+//   speech.
 //
 // prefill, 1 dispatch:
 //   sampling
-// reads logits f32[1,1,364], suppress u32[12], suppress_first u32[12]
-// writes tokens i32[1,65,1]
-// at most 1.56 kB moved, 0 FLOP a dispatch
+// reads best u32[1,10], logits f32[1,1,364]
+// writes tokens i32[1,65,1], scores f32[65,2]
+// at most 60 B moved, 0 FLOP a dispatch
 
 struct Dims {
   begin: u32,
@@ -13,147 +13,135 @@ struct Dims {
   opening: u32,
   padding: u32,
   past: u32,
+  seed: u32,
   timed: u32,
 }
 
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
-@group(0) @binding(1) var<storage, read> suppress: array<u32>;
-@group(0) @binding(2) var<storage, read> suppress_first: array<u32>;
-@group(0) @binding(3) var<storage, read_write> tokens: array<i32>;
+@group(0) @binding(0) var<storage, read> best: array<u32>;
+@group(0) @binding(1) var logits: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read_write> tokens: array<i32>;
+@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
 @group(0) @binding(4) var<uniform> dims: Dims;
 
+fn load_best(i: u32) -> u32 {
+  return best[i];
+}
+
 fn load_logits(i: u32) -> f32 {
-  return logits[i];
-}
-
-fn load_suppress(i: u32) -> u32 {
-  return suppress[i];
-}
-
-fn load_suppress_first(i: u32) -> u32 {
-  return suppress_first[i];
-}
-
-fn load_tokens(i: u32) -> i32 {
-  return tokens[i];
+  return textureLoad(logits, vec2u((i / 4u) % 128u, (i / 4u) / 128u))[i % 4u];
 }
 
 fn store_tokens(i: u32, value: i32) {
   tokens[i] = value;
 }
 
-const VOCABULARY = 364u;
-const END = 300u;  // texts are the tokens before it
-const FIRST_TIMESTAMP = 313u;  // timestamps are the tokens from here on
-const LANES = 256u;
-const LOWEST = -3.4028234663852886e38;
-const NONE = 0xffffffffu;  // in place of a token
+fn store_scores(i: u32, value: f32) {
+  scores[i] = value;
+}
 
+const SLICES = 1u;
+const LANES = 32u;
+
+const END = 300u;  // texts are the tokens before it
+const LOWEST = -3.4028234663852886e38;
+const NONE = 0xffffffffu;  // in place of the best token: a score is NaN
+
+// The sum of exp(x) is total * exp(highest).
+struct Sum {
+  highest: f32,
+  total: f32,
+}
+
+// score: that of the token, with noise where tokens are drawn.
 struct Best {
-  value: f32,
+  score: f32,
   token: u32,
+  sum: Sum,
+}
+
+fn added(sum: Sum, x: f32) -> Sum {
+  let smaller = exp(max(-abs(x - sum.highest), -100.0));
+  let total = select(sum.total + smaller, sum.total * smaller + 1.0, x > sum.highest);
+  return Sum(max(sum.highest, x), total);
+}
+
+fn joined(a: Sum, b: Sum) -> Sum {
+  let highest = max(a.highest, b.highest);
+  let total = a.total * exp(max(a.highest - highest, -100.0)) + b.total * exp(max(b.highest - highest, -100.0));
+  return Sum(highest, total);
+}
+
+fn logarithm(sum: Sum) -> f32 {
+  return sum.highest + log(sum.total);
+}
+
+fn better(a: Best, b: Best) -> Best {
+  let wins = b.score > a.score || (b.score == a.score && b.token < a.token);
+  let b_best = b.token == NONE || (a.token != NONE && wins);
+  return Best(select(a.score, b.score, b_best), select(a.token, b.token, b_best), joined(a.sum, b.sum));
+}
+
+// The same with one more token, whose number is the largest so far.
+fn with_token(best: Best, token: u32, x: f32, score: f32) -> Best {
+  let wins = score > best.score;
+  return Best(max(score, best.score), select(best.token, token, wins), added(best.sum, x));
+}
+
+fn nothing() -> Best {
+  return Best(LOWEST, END, Sum(LOWEST, 0.0));
 }
 
 var<workgroup> lane_text: array<Best, LANES>;
 var<workgroup> lane_time: array<Best, LANES>;
-var<workgroup> lane_sum: array<f32, LANES>;
+var<workgroup> lane_rest: array<Sum, LANES>;
 
-fn better(a: Best, b: Best) -> Best {
-  let wins = b.value > a.value || (b.value == a.value && b.token < a.token);
-  if (b.token == NONE || (a.token != NONE && wins)) {
-    return b;
-  }
-  return a;
+fn load_sum(at: u32) -> Sum {
+  return Sum(bitcast<f32>(load_best(at)), bitcast<f32>(load_best(at + 1u)));
 }
 
-fn listed(word: u32, token: u32) -> bool {
-  return ((word >> (token % 32u)) & 1u) == 1u;
+fn load_choice(at: u32) -> Best {
+  return Best(bitcast<f32>(load_best(at)), load_best(at + 1u), load_sum(at + 2u));
 }
 
-fn is_timestamp(token: i32) -> bool {
-  return token >= i32(FIRST_TIMESTAMP);
-}
-
-// By their bits, because compilers may assume that there are neither NaNs nor infinities.
-fn is_nan(x: f32) -> u32 {
-  return select(0u, 1u, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
-}
-
-@compute @workgroup_size(256, 1, 1)
+@compute @workgroup_size(32, 1, 1)
 fn main(@builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let at = dims.new_tokens + dims.past;
-  let timed = dims.timed == 1u;
-  let count = at - dims.begin;  // tokens sampled so far
-
-  // What the timestamp rules allow: texts from text_from on, timestamps from time_from to before time_to.
-  var text_from = 0u;
-  var time_from = FIRST_TIMESTAMP;
-  var time_to = VOCABULARY;
-  if (timed) {
-    let last_is_time = count >= 1u && is_timestamp(load_tokens(max(at, 1u) - 1u));
-    let paired = count < 2u || is_timestamp(load_tokens(max(at, 2u) - 2u));
-    if (last_is_time && paired) {
-      time_to = FIRST_TIMESTAMP;  // two in a row: text must follow
-    } else if (last_is_time) {
-      text_from = END;  // one alone: its partner must follow, or the end
-    }
-    // Timestamps do not go back, and a segment is not empty.
-    for (var i = 1u; i <= count; i++) {
-      let token = load_tokens(at - i);
-      if (is_timestamp(token)) {
-        time_from = u32(token) + select(1u, 0u, last_is_time && !paired);
-        break;
-      }
-    }
-    if (count == 0u) {
-      text_from = FIRST_TIMESTAMP;
-      time_to = min(time_to, FIRST_TIMESTAMP + 51u);
-    }
-  }
-
-  var text = Best(LOWEST, END);
-  var time = Best(LOWEST, END);
-  for (var token = lane; token < VOCABULARY; token += LANES) {
-    let word = token / 32u;
-    let never = listed(load_suppress(word), token) || (count == 0u && listed(load_suppress_first(word), token));
-    let candidate = Best(load_logits(token), token);
-    if (is_nan(candidate.value) == 1u) {
-      text = Best(LOWEST, NONE);
-    } else if (!never && token >= FIRST_TIMESTAMP) {
-      if (token >= time_from && token < time_to) {
-        time = better(time, candidate);
-      }
-    } else if (!never && token >= text_from && !(timed && token == 312u)) {
-      text = better(text, candidate);
-    }
+  var text = nothing();
+  var time = nothing();
+  var rest = Sum(LOWEST, 0.0);
+  for (var slice = lane; slice < SLICES; slice += LANES) {
+    let base = slice * 10u;
+    text = better(text, load_choice(base));
+    time = better(time, load_choice(base + 4u));
+    rest = joined(rest, load_sum(base + 8u));
   }
   lane_text[lane] = text;
   lane_time[lane] = time;
+  lane_rest[lane] = rest;
   workgroupBarrier();
   for (var half = LANES / 2u; half > 0u; half /= 2u) {
     if (lane < half) {
       lane_text[lane] = better(lane_text[lane], lane_text[lane + half]);
       lane_time[lane] = better(lane_time[lane], lane_time[lane + half]);
+      lane_rest[lane] = joined(lane_rest[lane], lane_rest[lane + half]);
     }
     workgroupBarrier();
   }
-  text = lane_text[0];
-  time = lane_time[0];
 
-  // All timestamps together, against the likeliest text.
-  var sum = 0.0;
-  for (var token = time_from + lane; token < time_to; token += LANES) {
-    sum += exp(load_logits(token) - time.value);
-  }
-  lane_sum[lane] = sum;
-  workgroupBarrier();
   if (lane == 0u) {
-    for (var i = 1u; i < LANES; i++) {
-      sum += lane_sum[i];
+    text = lane_text[0];
+    time = lane_time[0];
+    // All timestamps together, against the likeliest text: if they win, texts are no longer allowed.
+    let time_wins = dims.timed == 1u && time.sum.total > 0.0 && logarithm(time.sum) > text.sum.highest;
+    let has_nan = text.token == NONE;
+    var chosen = better(text, time);
+    if (time_wins) {
+      chosen = time;
     }
-    let time_wins = time.value > LOWEST && time.value + log(sum) > text.value;
-    let prefer_time = select(time.value > text.value, time_wins, timed);
-    store_tokens(at, i32(select(text.token, time.token, prefer_time && text.token != NONE)));
+    store_tokens(dims.new_tokens + dims.past, select(i32(chosen.token), -1, has_nan));
+    store_scores((dims.new_tokens + dims.past) * 2u, load_logits(select(chosen.token, 0u, has_nan))
+        - logarithm(chosen.sum));
+    let all = joined(joined(text.sum, time.sum), lane_rest[0]);
+    store_scores((dims.new_tokens + dims.past) * 2u + 1u, exp(load_logits(311u) - logarithm(all)));
   }
 }
