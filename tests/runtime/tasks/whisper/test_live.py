@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import whisper_script
-from whisper_script import SETTINGS, Script, at, text
+from whisper_script import SETTINGS, Said, Script, at, text
 
 from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
 from intaglio.runtime.tasks.voice.speech import Excerpt, Parameters, Spans
@@ -27,11 +27,11 @@ class Echo(Script):
     def __init__(self) -> None:
         super().__init__([])
 
-    def _prefill(self, symbols: dict[str, int]) -> None:
+    def _encode(self, symbols: dict[str, int]) -> None:
+        super()._encode(symbols)
         heard = self.values["audio"].ravel()[200:][TENTH // 2 :: TENTH][:10]
         letters = "".join(chr(round(value * 100)) if value else " " for value in heard)
-        self.windows = [list(self._tokens(letters))]
-        super()._prefill(symbols)
+        self.windows = [Said(self._tokens(letters))]
 
     def _tokens(self, letters: str) -> list[int]:
         tokens: list[int] = []
