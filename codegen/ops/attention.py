@@ -79,7 +79,7 @@ def _many_queries(node: Node, of: Attention[Value]) -> Kernel:
     many, few = {"queries8": variant(tile, 8, _KEYS)}, {"query32": variant(1, 32, 1)}
     variants = many | few if dims.low(rows) >= 64 and tile > 1 else few | many
     kernel = _kernel("attention", node, of, _of_rows(of))
-    variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, _KEYS) | shared}
+    variants |= {"query64": variant(1, 64, _KEYS), "subgroup": variant(-(-tile // 2), 8, 1) | shared}
     slices = _tiles_of_slices(node, of)
     variants |= {"tiles128": _tiles(of, 128), "tiles256": _tiles(of, 256)} | slices
     variants = short_enough(node, of, "attention", variants)

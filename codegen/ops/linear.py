@@ -110,6 +110,8 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     def variant(lanes: int, tile: int, lanes_y: int, product: str = "matvec") -> dict[str, Any]:
         """Return a variant: `lanes` invocations compute `tile` groups of 4 rows each; `lanes_y` share the columns."""
         sharing = {"lanes": lanes, "lanes_y": lanes_y, "subgroup": product == "matvec_subgroup"}
+        # vec4s of x that a subgroup shares at a time: few, because a driver compiles what is unrolled for long
+        sharing["shared"] = next((n for n in (8, 4, 2) if width // 4 % n == 0 and n * tile <= 8), 1)
         return {
             "template": template if norm else f"{product}{consts['packing']}",
             "grid": (groups(rows, per=4 * lanes * tile),),
@@ -136,7 +138,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     if not rotated or consts["half"] % 2 == 0:
         sliced = _vector_slices(kernel, rows, template if norm else "")
         variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
-    if consts["shared"]:
+    if width // 4 % 2 == 0:
         variants |= {
             f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
         }
@@ -256,7 +258,7 @@ def _matmul_variants(kernel: Kernel, rows: Dim, windowed: bool) -> dict[str, dic
     if not windowed and not consts["odd"]:
         shared |= _tile_slices(kernel, shared["tiles64"], rows)
     variants |= shared | _in_buffers(shared, reads, len(kernel.writes))
-    if consts["shared"]:
+    if consts["k4"] % 2 == 0:
         variants["subgroup"] = variant("matmul_subgroup", (16 // pair, 1), (8, 1)) | _SUBGROUP
     return variants
 
@@ -332,9 +334,6 @@ def _shared(
     if rotary:
         reads |= {"cos": operand(rotary.cos), "sin": operand(rotary.sin)}
     consts = {"columns": end - start, "first_column": start, "total_columns": total, "bias": bias is not None}
-    vec4s = fixed(weight.shape[1]) // 4
-    # vec4s of x that a subgroup of 8 shares at a time: a span of packed weights, else 8 or 4 if they divide a row
-    consts["shared"] = unpacking.get("each") or next((n for n in (8, 4) if vec4s % n == 0), 0)
     consts |= {"half": half, "turn": _turn(layer), "sums": 2 if half else len(first)}
     consts |= unpacking | {"weights": list(first), "groups": -(-(end - start) // 8) * 2, "row": row}
     consts["parts"] = _parts(layer, row)

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import whole_plan
 from parity import Build, compiled, every_variant
 
 import tint
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import SampleToken
+from intaglio.runtime.instruments.autotune import autotune
+from intaglio.runtime.progress import silent
 from intaglio.runtime.session import Session
 
 CONTEXT = 64
@@ -311,6 +314,12 @@ def test_seeds() -> None:
 def test_the_text_before_does_not_matter_to_the_draw() -> None:
     logits = normal(1000, scale=1)
     assert choose(logits, (1,), 5, (3, 4)) == choose(logits, (1,), 5, (8, 9))
+
+
+def test_tuning_leaves_the_variant_to_the_options(tmp_path: Path) -> None:
+    """Which one is faster depends on the temperature, so no measurement may replace the profile's choice."""
+    folder = build(1000, tmp_path / "bundle")
+    assert autotune(folder, whole_plan(folder), [], silent).measured.seconds == {}
 
 
 @pytest.mark.parametrize("vocabulary", [1000, 20_002])
