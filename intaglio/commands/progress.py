@@ -7,6 +7,8 @@ from typing import TextIO
 
 REDRAW = 0.1  # seconds between changes of the line on a terminal
 REPEAT = 10.0  # seconds between lines about the same work in a log
+LONG = 2.0  # seconds after which work on a terminal gets a bar and the time that remains
+BAR = 20  # characters
 
 
 class ProgressLine:
@@ -17,7 +19,7 @@ class ProgressLine:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._terminal = stream, stream.isatty()
-        self._what, self._last = "", 0.0
+        self._what, self._begin, self._last = "", 0.0, 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         work = what.partition(" (")[0]
@@ -26,9 +28,11 @@ class ProgressLine:
         if not begins and now - self._last < pause:
             return
         self._what, self._last = work, now
+        if begins:
+            self._begin = now
         amount = f" {100 * done // total} %" if total else f" {done}" if done else ""
         if self._terminal:
-            self._stream.write(f"\r\x1b[2K{what}{amount}")
+            self._stream.write(f"\r\x1b[2K{what}{amount}{_remaining(done, total, now - self._begin)}")
         else:
             self._stream.write(f"{what}{'' if begins else amount}\n")
         self._stream.flush()
@@ -39,3 +43,13 @@ class ProgressLine:
             self._stream.write("\r\x1b[2K")
             self._stream.flush()
         self._what = ""
+
+
+def _remaining(done: int, total: int, seconds: float) -> str:
+    """Return a bar and the time that the rest of the work takes, if it goes on as in the `seconds` until now."""
+    if not 0 < done < total or seconds < LONG:
+        return ""
+    full = BAR * done // total
+    left = round(seconds * (total - done) / done)
+    hours = f"{left // 3600}:{left // 60 % 60:02}" if left >= 3600 else f"{left // 60}"
+    return f" {'█' * full}{'░' * (BAR - full)} {hours}:{left % 60:02} left"

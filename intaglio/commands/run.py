@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import intaglio
-from intaglio.commands import transcription
+from intaglio.commands import speech, transcription
 from intaglio.commands.arguments import pair, read_array, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
@@ -23,13 +23,14 @@ SUMMARY = "run a bundle: on a recording, a prompt, a conversation, texts, or ten
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="the folder of a bundle")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--audio",
         metavar="FILE",
-        help="a recording to transcribe: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, MP4, WebM and others "
-        "with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
+        nargs="+",
+        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, "
+        "MP4, WebM and others with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
     )
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
@@ -48,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
     )
-    transcription.add_arguments(parser.add_argument_group("with --audio"))
+    spoken = parser.add_argument_group("with --audio")
+    transcription.add_arguments(spoken)
+    speech.add_arguments(spoken)
     text = parser.add_argument_group("with --prompt or --chat")
     text.add_argument(
         "--max-tokens", metavar="N", type=int, help="stop after N tokens (default: when the context is full)"
@@ -99,17 +102,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     kind = next(kind for kind in _OPTIONS if getattr(options, kind) is not None)
     _check(options, kind)
-    bundle = intaglio.load(options.bundle, progress)
+    bundle = intaglio.load(_bundle(options), progress)
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
-        _RUNS[kind](bundle, options, progress)
+        status = _RUNS[kind](bundle, options, progress)
     for note in notes:
         print(f"note: {note.message}", file=sys.stderr)
-    return 0
+    return status or 0
+
+
+def _bundle(options: argparse.Namespace) -> str:
+    """Return the folder of the bundle, which may also be the last argument, behind recordings or texts."""
+    lists = [names for names in (options.audio, options.embed) if names and len(names) > 1]
+    if options.bundle is None and not lists:
+        options.parser.error("the following arguments are required: BUNDLE")
+    return options.bundle or lists[0].pop()
 
 
 _TEXT = "max_tokens temperature top_k top_p min_p repetition_penalty seed stop ignore_eos logprobs steps_per_submit"
 _OPTIONS = {
-    "audio": [*transcription.NAMES],
+    "audio": [*transcription.NAMES, *speech.NAMES],
     "input": ["program", "output"],
     "prompt": [*_TEXT.split(), "recommended"],
     "chat": [*_TEXT.split(), "recommended", "system"],
@@ -128,10 +139,8 @@ def _check(options: argparse.Namespace, kind: str) -> None:
         options.parser.error("--logprobs works only with --json")
 
 
-def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:
-    transcript = bundle.transcribe(options.audio, **transcription.values(options))
-    progress.clear()
-    print(json.dumps(asdict(transcript), ensure_ascii=False) if options.json else transcript.text)
+def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> int:
+    return speech.transcribe(bundle, options, transcription.values(options), progress)
 
 
 def _prompt(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:

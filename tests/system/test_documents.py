@@ -256,7 +256,7 @@ def _order(opset: str) -> tuple[bool, int]:
     return not opset.isdigit(), int(opset) if opset.isdigit() else 0
 
 
-OTHERS = {"audio", "bert-optimizer", "embeds", "encoders", "transcripts", "voice"} | {
+OTHERS = {"audio", "bert-optimizer", "embeds", "encoders", "subtitles", "transcripts", "voice"} | {
     p.name for p in FIXTURES.iterdir() if p.name[:4] in ("cnn-", "mlp-")
 }
 QUANTIZED = {"Whisper": "whisper", "Llama": "llama", "GPT-2": "gpt2"}

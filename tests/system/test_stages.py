@@ -49,6 +49,23 @@ def test_compiling_goes_through_all_its_stages(tmp_path: Path, options: dict[str
     assert done[-1] >= 0.9 * heard[-1][2]
 
 
+def test_a_bar_and_the_time_that_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, as soon as the work takes long."""
+    now = iter([0.0, 1.0, 10.0, 20.0])
+    monkeypatch.setattr(lines.time, "monotonic", lambda: next(now))
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    line = lines.ProgressLine(stream)
+    for done in 0, 1, 50, 1_000:
+        line("transcribing", done, 36_000)
+    assert stream.getvalue().split("\r\x1b[2K")[1:] == [
+        "transcribing 0 %",
+        "transcribing 0 %",
+        "transcribing 0 % ░░░░░░░░░░░░░░░░░░░░ 1:59:50 left",
+        "transcribing 2 % ░░░░░░░░░░░░░░░░░░░░ 11:40 left",
+    ]
+
+
 def test_a_line_in_a_log_for_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes in parentheses is the same work, which is told again after a while."""
     now = iter([0.0, 1.0, 11.0, 12.0])

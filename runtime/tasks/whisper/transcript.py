@@ -6,17 +6,33 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word with the space before it and the punctuation around it, from `start` to `end` in seconds."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+    def later(self, seconds: float) -> Word:
+        """Return the word with its times after a part of the recording that was left out."""
+        return replace(self, start=self.start + seconds, end=self.end + seconds)
+
+
+@dataclass(frozen=True)
 class Segment:
-    """A part of a recording, from `start` to `end` in seconds: its text and tokens."""
+    """A part of a recording, from `start` to `end` in seconds: its text and tokens. `words`: None unless asked for."""
 
     start: float
     end: float
     text: str
     tokens: list[int]
+    words: list[Word] | None = None
 
     def later(self, seconds: float) -> Segment:
         """Return the segment with its times after a part of the recording that was left out."""
-        return replace(self, start=self.start + seconds, end=self.end + seconds)
+        words = self.words and [word.later(seconds) for word in self.words]
+        return replace(self, start=self.start + seconds, end=self.end + seconds, words=words)
 
 
 @dataclass(frozen=True)
