@@ -21,7 +21,7 @@ from intaglio.runtime.plan import Choice
 
 GPUS = tuple(name for name in CLASSES if name != "cpu")
 _BIG_TILES = ("nvidia", "amd")  # 120 registers an invocation are little for them; others halve their warps
-_TEXTURES = ("mobile",)  # classes that read weights as textures; see storage.py
+TEXTURES = ("mobile",)  # classes that read weights as textures; see storage.py
 _SMALL = ("intel", "mobile")  # few invocations run at once
 _TILE, _SMALL_TILE = 128, 64
 FEW_ROWS = 8  # of x
@@ -70,7 +70,7 @@ def windowed_products(variants: Collection[str]) -> Profiles:
 
 def lookups() -> Profiles:
     """Return the profiles of a lookup in a table, which may be the weight of a product too."""
-    return {name: Choice(("textures" if name in _TEXTURES else "buffers",)) for name in GPUS}
+    return {name: Choice(("textures" if name in TEXTURES else "buffers",)) for name in GPUS}
 
 
 def _stored(profiles: Profiles, variants: Collection[str]) -> Profiles:
@@ -78,7 +78,7 @@ def _stored(profiles: Profiles, variants: Collection[str]) -> Profiles:
 
     def stored(name: str, of: Choice) -> Choice:
         buffers = tuple(f"{variant}_buffers" for variant in of.variants)
-        return of if name in _TEXTURES or not set(buffers) <= {*variants} else replace(of, variants=buffers)
+        return of if name in TEXTURES or not set(buffers) <= {*variants} else replace(of, variants=buffers)
 
     return {name: stored(name, of) for name, of in profiles.items()}
 

@@ -60,7 +60,7 @@ class Renderer:
         kernel = dispatch.kernel
         context: dict[str, Any] = {**kernel.consts, **_tail(kernel)}
         context["workgroup"] = [*kernel.workgroup, 1, 1][:3]
-        context |= {"symbols": self.symbols, "needs": kernel.needs}
+        context |= {"symbols": self.symbols, "needs": kernel.needs, "capacity": _capacities(dispatch)}
         template = _environment().get_template(_templates()[kernel.template])
         bindings = [_binding(name, dispatch, storage[name], access[name]) for name in dispatch.places]
         body = template.render(context, bindings=[], uniform=False)
@@ -76,6 +76,12 @@ class Renderer:
         )
 
 
+def _capacities(dispatch: Dispatch) -> dict[str, int]:
+    """Return the rows of each head of the operands that are caches, or the first rows of each head of a cache."""
+    shapes = {name: place.root.type.shape for name, place in dispatch.places.items()}
+    return {name: shape[-2] for name, shape in shapes.items() if len(shape) == 4 and isinstance(shape[-2], int)}
+
+
 def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[str, str]) -> Hashable:
     """Return everything that the text of a dispatch's shader depends on."""
     kernel, operands = dispatch.kernel, dispatch.kernel.operands
@@ -84,7 +90,7 @@ def _parameters(dispatch: Dispatch, storage: dict[str, Storage], access: dict[st
         for name, place in dispatch.places.items()
     ]
     fields = kernel.template, kernel.workgroup, kernel.vec4, kernel.tail, kernel.needs
-    return (*fields, tuple(kernel.writes), _frozen(kernel.consts), tuple(bindings))
+    return (*fields, tuple(kernel.writes), _frozen(kernel.consts), tuple(bindings), _frozen(_capacities(dispatch)))
 
 
 def _frozen(value: Any) -> Hashable:
@@ -135,7 +141,8 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
     space, declared = _declared(access)
     if storage.texture is None and storage.format == "rgba16float":
         declared, pair = "array<vec2u>", f"{name}[{index}]"
-        load, store = f"vec4f(unpack2x16float({pair}.x), unpack2x16float({pair}.y))", ""
+        load = f"vec4f(unpack2x16float({pair}.x), unpack2x16float({pair}.y))"
+        store = f"let near = nearest_f16(value); {pair} = vec2u(pack2x16float(near.xy), pack2x16float(near.zw));"
     elif storage.texture is None:
         declared = f"array<{type}>"
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"

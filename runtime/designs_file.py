@@ -7,6 +7,7 @@ checked as the plan is: every variant must fit the bindings of its step.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from intaglio.runtime.adapter_class import AdapterClass
 from intaglio.runtime.checked import items, named, typed
 from intaglio.runtime.files import verify_file
-from intaglio.runtime.plan import Alternatives, Buffer, Choice, Dispatch, Part, Plan, Program, Step, Tuning
+from intaglio.runtime.plan import Alternatives, Buffer, Choice, Dispatch, Part, Plan, Program, Step, Storage, Tuning
 from intaglio.runtime.plan_file import (
     block,
     check_buffer,
@@ -34,16 +35,16 @@ from intaglio.runtime.plan_file import (
 from intaglio.runtime.sizes import Size, largest
 
 FILE = "designs.json"
-FORMAT = "intaglio-designs-2"
+FORMAT = "intaglio-designs-3"
 FOLDER = "kernels/variants"
 _NAME = rf"{FOLDER}/\w[\w.-]*"  # of files
 
 
 def write(plan: Plan) -> str:
     """The text of designs.json: everything in the whole plan that plan.json leaves out."""
-    steps = {name: [s.alternatives for s in p.steps] for name, p in plan.programs.items()}
-    distinct = {_text(a): i for i, a in enumerate(_distinct(steps))}
-    places = {name: [None if a is None else distinct[_text(a)] for a in of] for name, of in steps.items()}
+    steps: _Steps = {name: p.steps for name, p in plan.programs.items()}
+    distinct = {_text(a): i for i, a in enumerate(_distinct([steps, *(s.steps for s in plan.storages)]))}
+    places = _listed(steps, distinct)
     variants = {name: kernel for name, kernel in plan.kernels.items() if name not in plan.used}
     fields = [
         f'"format": {line(FORMAT)}',
@@ -52,6 +53,7 @@ def write(plan: Plan) -> str:
         f'"scratch": {line(plan.scratch)}',
         f'"alternatives": {block([*distinct], "[]", "  ")}',
         f'"steps": {block([f"{line(name)}: {line(of)}" for name, of in places.items()], "{}", "  ")}',
+        f'"storages": {block([_storage_text(plan, s, _listed(s.steps, distinct)) for s in plan.storages], "[]", "  ")}',
         f'"classes": {block([f"{line(name)}: {line(nonempty(of))}" for name, of in plan.classes.items()], "{}", "  ")}',
         f'"profiles": {block([_profile_text(name, of) for name, of in plan.profiles.items()], "{}", "  ")}',
         f'"tunings": {block([_tuning_text(t) for t in plan.tunings], "[]", "  ")}',
@@ -64,9 +66,29 @@ def variant_files(plan: Plan) -> dict[str, Any]:
     return {name: file for name, file in plan.files.items() if name.startswith(FOLDER)}
 
 
-def _distinct(steps: dict[str, list[Alternatives | None]]) -> list[Alternatives]:
-    """In the order in which steps have them, each once."""
-    return [*{_text(a): a for of in steps.values() for a in of if a is not None}.values()]
+_Steps = Mapping[str, tuple[Step | None, ...]]  # by program
+
+
+def _distinct(steps: list[_Steps]) -> list[Alternatives]:
+    """The alternatives in the order in which steps have them, each once."""
+    of = (s.alternatives for each in steps for program in each.values() for s in program if s is not None)
+    return [*{_text(a): a for a in of if a is not None}.values()]
+
+
+def _listed(steps: _Steps, distinct: dict[str, int]) -> dict[str, list[int | None]]:
+    """Where the alternatives of each step are listed, by program."""
+    of = {name: [s.alternatives if s is not None else None for s in program] for name, program in steps.items()}
+    return {name: [None if a is None else distinct[_text(a)] for a in each] for name, each in of.items()}
+
+
+def _storage_text(plan: Plan, storage: Storage, steps: dict[str, list[int | None]]) -> str:
+    """A storage, with a line for each program."""
+    states = {
+        plan.buffers[i].name: {k: v for k, v in nonempty(b).items() if k in ("bytes", "format")}
+        for i, b in storage.states.items()
+    }
+    programs = block([f"{line(name)}: {line(of)}" for name, of in steps.items()], "{}", "    ")
+    return f'{{"classes": {line(storage.classes)}, "states": {line(states)}, "steps": {programs}}}'
 
 
 def _text(alternatives: Alternatives) -> str:
@@ -108,29 +130,40 @@ def read(folder: Path, plan: Plan) -> Plan:
 
 def _joined(plan: Plan, data: dict[str, Any]) -> Plan:
     distinct = [_alternatives(**a) for a in items(data["alternatives"], dict)]
-    places = named(data["steps"], list)
-    expect(places.keys() == plan.programs.keys(), f"{FILE} lists other programs than the plan")
-
     scratch = items(data["scratch"], int)
     memory = _Memory(plan, scratch)
 
-    def step(of: Step, place: int | None) -> Step:
+    def step(of: Step, place: int | None) -> Step | None:
         expect(place is None or 0 <= place < len(distinct), f"{FILE}: a step of {of.kernel!r} has unknown alternatives")
         if place is None:
-            return of
+            return None
         variants = {name: memory.dispatches(of, parts) for name, parts in distinct[place].others.items()}
         return replace(of, alternatives=distinct[place], variants=variants)
 
+    def steps(of: Any) -> dict[str, tuple[Step | None, ...]]:
+        places = named(of, list)
+        expect(places.keys() == plan.programs.keys(), f"{FILE} lists other programs than the plan")
+        return {
+            name: tuple(map(step, p.steps, _places(places[name], len(p.steps)))) for name, p in plan.programs.items()
+        }
+
+    def storage(classes: Any, states: Any, steps_of: Any) -> Storage:
+        buffers = dict(_stored(plan, name, **of) for name, of in named(states, dict).items())
+        own = {name: tuple(s and _with_own(s) for s in each) for name, each in steps(steps_of).items()}
+        return Storage(items(classes, str), buffers, own)
+
+    own = steps(data["steps"])
     whole = replace(
         plan,
         kernels=plan.kernels | kernels(data["kernels"]),
         files=plan.files | files(data["files"]),
         programs={
-            name: Program(p.inputs, p.outputs, tuple(map(step, p.steps, _places(places[name], len(p.steps)))))
+            name: Program(p.inputs, p.outputs, tuple(new or old for new, old in zip(own[name], p.steps, strict=True)))
             for name, p in plan.programs.items()
         },
         scratch=scratch,
         classes={name: _adapter_class(**of) for name, of in named(data["classes"], dict).items()},
+        storages=tuple(storage(of["classes"], of["states"], of["steps"]) for of in items(data["storages"], dict)),
         profiles={
             name: {problem: _choice(of) for problem, of in named(choices, str, dict).items()}
             for name, choices in named(data["profiles"], dict).items()
@@ -138,6 +171,24 @@ def _joined(plan: Plan, data: dict[str, Any]) -> Plan:
         tunings=tuple(_tuning(**t) for t in items(data["tunings"], dict)),
     )
     return replace(whole, buffers=tuple(memory.buffers))
+
+
+def _stored(plan: Plan, name: str, bytes: int, format: str = "") -> tuple[int, Buffer]:
+    """The index of a state, and how a storage has it: as a buffer."""
+    found = [i for i, b in enumerate(plan.buffers) if b.kind == "state" and b.name == name]
+    expect(found, f"{FILE}: a storage has the state {name!r}, which the plan does not have")
+    stored = replace(plan.buffers[found[0]], bytes=typed(bytes, int), texture=(), format=typed(format, str))
+    return found[0], stored
+
+
+def _with_own(step: Step) -> Step:
+    """A step of a storage, whose default is one of its variants. Raises BadBundle unless that is a single dispatch."""
+    variant = step.alternatives.variant if step.alternatives else ""
+    dispatches = step.variants.get(variant, ())
+    expect(len(dispatches) == 1, f"{FILE}: the default variant {variant!r} of a storage is not one dispatch")
+    others = {name: of for name, of in step.variants.items() if name != variant}
+    (own,) = dispatches
+    return replace(step, kernel=own.kernel, buffers=own.buffers, grid=own.grid, variants=others)
 
 
 class _Memory:
@@ -221,5 +272,19 @@ def _check(plan: Plan, whole: Plan) -> None:
                 check_step(whole, dispatch)
     for i in range(len(plan.buffers), len(whole.buffers)):
         check_buffer(whole, i)
+    for storage in whole.storages:
+        _check_storage(whole, storage)
     for choice in (choice for choices in whole.profiles.values() for choice in choices.values()):
         largest((choice.of,), whole.symbols)
+
+
+def _check_storage(whole: Plan, storage: Storage) -> None:
+    """Raise BadBundle unless every step of the plan with this storage fits what it binds."""
+    stored = whole.stored(storage)
+    for i in storage.states:
+        check_buffer(stored, i)
+    for name, program in stored.programs.items():
+        for own, step in zip(whole.programs[name].steps, program.steps, strict=True):
+            expect(len(own.buffers) == len(step.buffers), f"{FILE}: a storage binds other buffers than {own.kernel!r}")
+            for dispatch in (step.dispatches("")[0], *(d for variant in step.variants.values() for d in variant)):
+                check_step(stored, dispatch)

@@ -26,6 +26,7 @@ class Engine:
 
     device: an open device to share. allow_edited: accept shaders that were edited after compiling; `edited` lists them.
     `seconds`: the time of "load", and in it of "upload" and "pipelines", which run at the same time.
+    `cpu`: the CPU seconds of the threads that compiled the pipelines.
     Raises BadBundle if files differ from the plan, NoAdapter, DeviceLimit.
     """
 
@@ -53,6 +54,7 @@ class Engine:
             uploaded = time.perf_counter()
             self.pipelines = dict(_completed(pipelines, progress))
         compiled = max((p.completed for p in self.pipelines.values()), default=begin)
+        self.cpu = sum(p.cpu for p in self.pipelines.values())
         self.seconds = {
             "upload": uploaded - begin,
             "pipelines": compiled - begin,

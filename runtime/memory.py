@@ -25,7 +25,7 @@ _TEXELS = {"rgba32float": np.float32, "rgba16float": np.float16, "rgba32uint": n
 
 
 def stored(buffer: Buffer) -> np.dtype:
-    """The type of a buffer's numbers on the adapter."""
+    """The type of a buffer's or a texture's numbers on the adapter."""
     if buffer.format:
         return np.dtype(_TEXELS[buffer.format])
     return np.dtype(_WORDS[numpy(buffer.dtype).kind] if buffer.dtype else np.uint32)
@@ -119,9 +119,9 @@ class Memory:
         if self._shared is not None and index not in self._buffers:
             return self._shared.get(index, count)
         memory, dtype = self._buffers[index], stored(self._described[index])
-        size = count * dtype.itemsize
+        size = -(-count * dtype.itemsize // WORD) * WORD
         if isinstance(memory, wgpu.GPUBuffer):
-            return array_of(self._device.queue.read_buffer(memory, 0, size), dtype)
+            return array_of(self._device.queue.read_buffer(memory, 0, size), dtype)[:count]
         row = row_bytes(self._described[index])
         rows = -(-size // row)
         layout = {"bytes_per_row": row, "rows_per_image": rows}

@@ -152,7 +152,7 @@ def mapped_words(buffer: wgpu.GPUBuffer, number: int, size: int) -> np.ndarray |
     if not _results.get(number):
         return None
     content = _wgpu.wgpuBufferGetConstMappedRange(buffer._internal, 0, size)
-    return np.frombuffer(ffi.buffer(content, size), np.int32).copy()
+    return np.frombuffer(bytes(ffi.buffer(content, size)), np.int32).copy()
 
 
 def end_map(buffer: wgpu.GPUBuffer, number: int) -> None:

@@ -20,11 +20,13 @@ UNIFORM = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A kernel on a device. `completed`: the time.perf_counter at which it was compiled."""
+    """A kernel on a device. `completed`: the time.perf_counter at which it was compiled. `cpu`: seconds of
+    the thread that compiled it."""
 
     pipeline: wgpu.GPUComputePipeline
     layout: wgpu.GPUBindGroupLayout
     completed: float
+    cpu: float
 
 
 @contextmanager
@@ -43,6 +45,7 @@ def compiling(
 
 
 def _compile(device: wgpu.GPUDevice, name: str, kernel: Kernel, code: bytes) -> Pipeline:
+    begin = time.thread_time()
     bindings = [_layout(ACCESS[access]) for access in kernel.access] + [UNIFORM] * kernel.uniform
     entries = [{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | b for i, b in enumerate(bindings)]
     layout = device.create_bind_group_layout(entries=entries)
@@ -54,7 +57,7 @@ def _compile(device: wgpu.GPUDevice, name: str, kernel: Kernel, code: bytes) -> 
         )
     except wgpu.GPUError as e:
         raise BadBundle(f"this adapter's shader compiler refuses {kernel.file}: {_reason(e)}") from e
-    return Pipeline(pipeline, layout, time.perf_counter())
+    return Pipeline(pipeline, layout, time.perf_counter(), time.thread_time() - begin)
 
 
 def _layout(access: Access) -> dict[str, Any]:

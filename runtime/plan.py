@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from intaglio.runtime.adapter_class import AdapterClass
 from intaglio.runtime.limits import OFFSET, READ_ONLY_IMAGES, READBACKS, SLOTS, STAGING, TEXELS, WORD
@@ -80,7 +80,8 @@ class Buffer:
     A weight is the tensors `name` of its files, one part after the other. Inputs, outputs and states have a `dtype` and
     a `shape`, which users see.
 
-    A texture of vec4s has its (width, height) in `texture`, vec4 i at (i % width, i / width), and a texel `format`.
+    A texture of vec4s has its (width, height) in `texture`, vec4 i at (i % width, i / width), and a texel `format`. A
+    state that is a buffer has a format if its numbers are not words: rgba16float, two f16 a word.
     """
 
     kind: str
@@ -95,7 +96,7 @@ class Buffer:
     @property
     def each(self) -> int:
         """Return the bytes of one number."""
-        return TEXELS[self.format] // 4 if self.texture else WORD
+        return TEXELS[self.format] // 4 if self.format else WORD
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,19 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Storage:
+    """How some classes of adapters store states, where they differ from the plan.
+
+    classes: their names. states: the buffer of each of these states, by index. steps: by program, the steps that access
+    them, and None for the other steps.
+    """
+
+    classes: tuple[str, ...]
+    states: dict[int, Buffer]
+    steps: dict[str, tuple[Step | None, ...]]
+
+
+@dataclass(frozen=True)
 class Tuning:
     """The fastest variants of the problems that were measured, or are like those, on an adapter with this driver."""
 
@@ -210,8 +224,8 @@ class Plan:
     bundle.
 
     `designs_file.read` adds what plan.json leaves to designs.json: the variants of steps, their kernels, buffers and
-    files, `scratch` (bytes of each), `classes` of adapters, `profiles` (class -> problem -> choice), and `tunings` for
-    the adapters on which the bundle was tuned.
+    files, `scratch` (bytes of each), `classes` of adapters, `storages` of some of them, `profiles` (class -> problem ->
+    choice), and `tunings` for the adapters on which the bundle was tuned.
     """
 
     kind: str
@@ -223,6 +237,7 @@ class Plan:
     rules: dict[str, Rule] = field(default_factory=dict)
     scratch: tuple[int, ...] = ()
     classes: dict[str, AdapterClass] = field(default_factory=dict)
+    storages: tuple[Storage, ...] = ()
     profiles: dict[str, dict[str, Choice]] = field(default_factory=dict)
     tunings: tuple[Tuning, ...] = ()
 
@@ -250,9 +265,20 @@ class Plan:
 
     @property
     def alternatives(self) -> dict[str, Alternatives]:
-        """Return the alternatives of steps, by problem."""
-        steps = (step for program in self.programs.values() for step in program.steps)
-        return {step.alternatives.problem: step.alternatives for step in steps if step.alternatives}
+        """Return the alternatives of steps, in every storage, by problem."""
+        own = [program.steps for program in self.programs.values()]
+        stored = [steps for storage in self.storages for steps in storage.steps.values()]
+        every = (step.alternatives for steps in (*own, *stored) for step in steps if step is not None)
+        return {of.problem: of for of in every if of is not None}
+
+    def stored(self, storage: Storage) -> Plan:
+        """Return the plan with the states and steps of a storage."""
+        programs = {
+            name: replace(p, steps=tuple(new or old for new, old in zip(storage.steps[name], p.steps, strict=True)))
+            for name, p in self.programs.items()
+        }
+        buffers = tuple(storage.states.get(i, b) for i, b in enumerate(self.buffers))
+        return replace(self, buffers=buffers, programs=programs, storages=())
 
     @property
     def needs(self) -> tuple[str, ...]:

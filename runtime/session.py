@@ -50,7 +50,8 @@ class Session:
     Any thread may call a session. Each method holds the device for one upload, write or submit. A caller holds `lock`
     around several calls that belong together, and takes it before the engine's lock, never after.
     `writes` counts writes and runs, so that a caller can tell whether its states are still what it left.
-    `seconds`: the time of "session" (memory and bind groups) and of "warm-up". Raises DeviceLimit.
+    `seconds`: the time of "session" (memory and bind groups) and of "warm-up". `cpu`: the CPU seconds of the
+    warm-up, in which some drivers compile. Raises DeviceLimit.
     """
 
     def __init__(self, engine: Opened, progress: Progress = silent) -> None:
@@ -66,9 +67,10 @@ class Session:
             self._uniform = self.device.create_buffer(size=self.plan.uniform_bytes, usage=usage)
             self._readbacks = Readbacks(self.device, engine.lock)
             self._programs = {name: self._bind(program) for name, program in self.plan.programs.items()}
-        bound = time.perf_counter()
+        bound, cpu = time.perf_counter(), time.process_time()
         progress("warm-up", 0, 0)
         self._warm()
+        self.cpu = time.process_time() - cpu
         self.seconds = {"session": bound - begin, "warm-up": time.perf_counter() - bound}
 
     @property
@@ -228,7 +230,7 @@ class Session:
             return np.empty(0, type)
         with self.lock, self.engine.lock:
             content = self._memory.get(index, first + count)[first:]
-        return (content if buffer.texture else content.view(words(type))).astype(type)
+        return (content if buffer.format else content.view(words(type))).astype(type)
 
     def run(
         self, program: str, inputs: Mapping[str, Any], symbols: Mapping[str, int] | None = None

@@ -124,8 +124,14 @@ def as_measured(plan: Plan, info: Mapping[str, str], granted: Iterable[str]) -> 
 
 
 def of_class(plan: Plan, name: str, granted: Iterable[str] = ()) -> Plan:
-    """The plan with the variants of the profile of a class of adapters; a class without one has those of plan.json."""
-    return with_choices(plan, plan.profiles.get(name, {}), granted)
+    """The plan as a class of adapters stores states, with its profile's variants; those of plan.json if it has none."""
+    return with_choices(as_stored(plan, name), plan.profiles.get(name, {}), granted)
+
+
+def as_stored(plan: Plan, name: str) -> Plan:
+    """The plan as a class of adapters stores states. Nothing that is measured is of two storages."""
+    storage = next((s for s in plan.storages if name in s.classes), None)
+    return plan.stored(storage) if storage else plan
 
 
 def closest(entries: Iterable[_Known], info: Mapping[str, str]) -> _Known | None:

@@ -52,9 +52,11 @@ def totals(rows: Sequence[Row]) -> str:
     compiled = [(row, row.figures) for row in rows if row.figures]
     spilling = sum(f.spilled > 0 for _, f in compiled)
     uneven = sum(row.size % 32 > 0 for row, _ in compiled)
+    of_gpus = [f for row, f in compiled if set(row.classes) - {CPU}]
     slowest, row = max((f.seconds, row.kernel) for row, f in compiled)
     return (
         f"{len(compiled)} kernels: {spilling} spill, {uneven} have workgroups that are not a multiple of 32. "
+        f"GPUs run {len(of_gpus)} of them, of which {sum(f.spilled > 0 for f in of_gpus)} spill. "
         f"Compiling takes {sum(f.seconds for _, f in compiled):.1f} s, of which {row} takes {slowest:.2f} s."
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from intaglio.codegen import names as naming
+from intaglio.codegen import stored
 from intaglio.codegen.kernel import Groups, Kernel, Operand, Weight
 from intaglio.codegen.lower import Dispatch, Place, lower, symbols
 from intaglio.codegen.memory import Slots, Use
@@ -92,6 +93,8 @@ class _Assembly:
         self._pools = {"buffer": Slots(), "texture": Slots()}
         self._shared = {v for g in model.graphs.values() for v in (*g.inputs, *g.states, *g.outputs)}
         self._textures = textures(self._dispatches.values(), self._shared)
+        self._caches = stored.caches((v for g in model.graphs.values() for v in g.states), self._textures)
+        self._stored = {name: [stored.in_buffers(d, self._caches) for d in of] for name, of in self._dispatches.items()}
         self._unstored = self._weight_sizes()
         self._variant_scratch: list[int] = []  # bytes of each
         self._weight_bytes, self._all_weight_bytes = 0, sum(self._unstored.values())
@@ -104,6 +107,7 @@ class _Assembly:
 
     def assembled(self) -> Assembled:
         rendered = self._rendered()
+        alternatives = {name: [d and self._alternatives(name, d) for d in of] for name, of in self._stored.items()}
         steps = {name: self._steps(name, rendered) for name in self._dispatches}
         self._store.flush()
         slots, shaders = self._scratch_buffers(), list(self._renderer.shaders.values())
@@ -129,7 +133,10 @@ class _Assembly:
             rules={s.name: _rule(s.rule) for s in self._symbols.values() if s.rule},
             scratch=tuple(self._variant_scratch),
             classes=CLASSES,
-            profiles=_profiles(d.kernel for of in self._dispatches.values() for d in of),
+            storages=self._storages(alternatives, names),
+            profiles=_profiles(
+                d.kernel for of in (*self._dispatches.values(), *self._stored.values()) for d in of if d
+            ),
         )
         return Assembled(plan, texts, self._dispatches)
 
@@ -140,16 +147,18 @@ class _Assembly:
         for program, dispatches in self._dispatches.items():
             result[program] = []
             for dispatch in dispatches:
-                result[program].append(self._codes(program, dispatch))
+                result[program].append(self._codes(program, dispatch, dispatch.kernel.variant))
                 self._progress("kernels", next(done), total)
         return result
 
-    def _codes(self, program: str, dispatch: Dispatch) -> _Codes:
+    def _codes(self, program: str, dispatch: Dispatch, own: str | None) -> _Codes:
+        """Return the codes of the shaders of every variant. own: the variant that the plan itself runs, if any."""
+
         def code(part: Kernel) -> str:
             places = {name: dispatch.places.get(name) or Place(operand) for name, operand in part.operands.items()}
             storage = {name: self._variant_storage(part, name, place.root) for name, place in places.items()}
             variant = replace(dispatch, kernel=part, places=places)
-            return self._renderer.shader(program, variant, storage, part.variant != dispatch.kernel.variant).code
+            return self._renderer.shader(program, variant, storage, part.variant != own).code
 
         return {k.variant: tuple(map(code, k.chain)) for k in (dispatch.kernel, *dispatch.kernel.others)}
 
@@ -173,6 +182,24 @@ class _Assembly:
         buffers = tuple(self._buffer(p.root, slots) for p in dispatch.places.values())
         return _Pending(Step(code, (), _grid(kernel), alternatives), buffers)
 
+    def _alternatives(self, program: str, dispatch: Dispatch) -> Alternatives:
+        """Return the variants of a dispatch whose own one the plan does not run, with codes instead of kernel names."""
+        kernel, codes = dispatch.kernel, self._codes(program, dispatch, None)
+        variants = {k.variant: self._parts(dispatch, k, codes[k.variant]) for k in (kernel, *kernel.others)}
+        return Alternatives(kernel.problem, kernel.variant, variants)
+
+    def _storages(
+        self, alternatives: Mapping[str, Sequence[Alternatives | None]], names: Mapping[str, str]
+    ) -> tuple[plans.Storage, ...]:
+        """Return how classes of adapters store caches, where they are not textures."""
+        states = {i: self._buffers[i] for name, i in self._named.items() if name in self._caches}
+        steps = {
+            name: tuple(of and Step("", (), (), _named(of, names)) for of in each)
+            for name, each in alternatives.items()
+        }
+        buffers = {i: replace(b, texture=(), format=stored.format(b.format)) for i, b in states.items()}
+        return (plans.Storage(stored.CLASSES, buffers, steps),) if states else ()
+
     def _parts(self, dispatch: Dispatch, variant: Kernel, codes: Sequence[str]) -> tuple[Part, ...]:
         """Return the dispatches of a variant, with codes instead of kernel names."""
         places, own = list(dispatch.places), dict[str, int]()
@@ -180,7 +207,7 @@ class _Assembly:
         def binding(part: Kernel, name: str, operand: Operand) -> int | str:
             if name in dispatch.places:
                 place = places.index(name)
-                return f"buffer {place}" if name in part.buffers else place
+                return f"buffer {place}" if name in part.buffers and isinstance(operand, Weight) else place
             slot = own.setdefault(name, len(own))
             self._variant_scratch += [0] * (slot + 1 - len(self._variant_scratch))
             self._variant_scratch[slot] = max(self._variant_scratch[slot], self._storage(operand).bytes)
@@ -266,13 +293,17 @@ def _settled(pending: _Pending, slots: dict[_Slot, int], names: dict[str, str]) 
     """Replace the slots of a step by buffers, and code by kernel names."""
     step, alternatives = pending.step, pending.step.alternatives
     buffers = tuple(slots[b] if isinstance(b, _Slot) else b for b in pending.buffers)
-    if alternatives is not None:
-        others = {
-            variant: tuple(replace(part, kernel=names[part.kernel]) for part in parts)
-            for variant, parts in alternatives.others.items()
-        }
-        alternatives = replace(alternatives, others=others)
+    alternatives = alternatives and _named(alternatives, names)
     return replace(step, kernel=names[step.kernel], buffers=buffers, alternatives=alternatives)
+
+
+def _named(alternatives: Alternatives, names: Mapping[str, str]) -> Alternatives:
+    """Replace code by kernel names."""
+    others = {
+        variant: tuple(replace(part, kernel=names[part.kernel]) for part in parts)
+        for variant, parts in alternatives.others.items()
+    }
+    return replace(alternatives, others=others)
 
 
 def _kernels(shaders: list[Shader], names: dict[str, str]) -> tuple[dict[str, plans.Kernel], dict[str, str]]:

@@ -151,7 +151,8 @@ def _place(mask: Value, scores: tuple[Dim, ...]) -> str:
 
 def _problem(kernel: Kernel, rows: str) -> str:
     q, k = kernel.reads["q"].type, kernel.reads["k"].type
-    return f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{k.shape[-1]}"
+    width = k.shape[-1] if len(k.shape) == len(q.shape) else k.shape[-3] * k.shape[-1]
+    return f"{kernel.label} {rows}x{q.shape[-1]}x{k.shape[-2]}x{width}"
 
 
 def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, Any]) -> Kernel:
@@ -159,7 +160,7 @@ def _kernel(template: str, node: Node, of: Attention[Value], consts: dict[str, A
     head_dim = q.shape[-1] // of.heads
     consts |= position_bias(of) | {
         "d4": head_dim // 4,
-        "kv_stride4": k.shape[-1] // 4,
+        "key_step": k.shape[-1] // 4,
         "heads_per_kv": of.heads // of.kv_heads,
         "scale": wgsl.number(of.scale, "f32"),
         "keys": wgsl.size(k.shape[-2]),

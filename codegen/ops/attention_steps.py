@@ -36,7 +36,7 @@ def in_steps(node: Node, of: Attention[Value]) -> list[Kernel]:
         "keys": wgsl.size(keys),
         "stride": wgsl.size(stride),
         "q_stride": q.shape[-1],
-        "kv_stride": k.shape[-1],
+        "key_step": k.shape[-1],
         "cap": wgsl.number(of.cap, "f32") if of.cap is not None else None,
         "window": of.window,
         "scale": wgsl.number(of.scale, "f32"),

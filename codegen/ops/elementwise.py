@@ -27,11 +27,22 @@ def _kernel(out: Value, inputs: Sequence[Value], steps: Expression, label: str, 
     return _over(out.type, count, inputs, steps, (label, title), out, vec4=vec4, index="i", **consts)
 
 
-def _into(out: Value, value: Value, label: str, title: str, strides: tuple[Dim, ...], offset: Dim) -> Kernel:
-    """Return a kernel that copies `value` into `out`, by `strides` from `offset` on; by vec4s if they stay whole."""
-    vec4 = out.dtype == "f32" and bool(value.shape) and strides[-1] == 1
-    vec4 = vec4 and all(map(fours, (value.shape[-1], offset, *strides[:-1])))
-    shape, count = value.shape, value.type.size
+def _into(
+    out: Value,
+    value: Value,
+    label: str,
+    title: str,
+    strides: tuple[Dim, ...],
+    offset: Dim,
+    shape: tuple[Dim, ...] | None = None,
+) -> Kernel:
+    """Return a kernel that copies `value` into `out`, by `strides` from `offset` on; by vec4s if they stay whole.
+
+    shape: of `value` as `strides` see it, if it differs.
+    """
+    shape, count = value.shape if shape is None else shape, value.type.size
+    vec4 = out.dtype == "f32" and bool(shape) and strides[-1] == 1
+    vec4 = vec4 and all(map(fours, (shape[-1], offset, *strides[:-1])))
     if vec4:
         shape, strides = (*shape[:-1], shape[-1] // 4), (*(stride // 4 for stride in strides[:-1]), 1)
         offset, count = offset // 4, count // 4
@@ -176,4 +187,8 @@ def count_up(node: Node) -> Kernel:
 def write(node: Node, of: Write[Value]) -> Kernel:
     """Return a kernel that writes rows into a state, from row `at` on."""
     title = f"Write {titles.shape(of.rows)} into the state {titles.shape(node.output)}, from row {of.at} on"
-    return _into(node.output, of.rows, "write", title, wgsl.strides(of.rows.shape), of.at * of.rows.shape[-1])
+    shape, strides, width = of.rows.shape, wgsl.strides(of.rows.shape), of.state.shape[-1]
+    if len(shape) < len(of.state.shape):  # a cache, which has its rows head by head
+        heads, capacity = of.state.shape[-3:-1]
+        shape, strides = (*shape[:-1], heads, width), (*strides[:-2], width, capacity * width, 1)
+    return _into(node.output, of.rows, "write", title, strides, of.at * width, shape)

@@ -12,6 +12,7 @@ from typing import Any
 from intaglio.codegen import profiles, wgsl
 from intaglio.codegen.formats import FORMATS
 from intaglio.codegen.kernel import Kernel, Operand, Weight, fours, groups, operand, own, refuse, rows_of
+from intaglio.codegen.ops.cache_rows import places
 from intaglio.codegen.ops.linear_split import in_slices, tile_slices, vector_slices
 from intaglio.codegen.target import MAX_BINDING, MAX_BINDINGS, MAX_TRIPS, TEXTURE_BYTES
 from intaglio.compiler.ir import dims
@@ -295,7 +296,7 @@ def _tiles(weights: list[str], groups: int, lanes: int) -> dict[str, Any]:
 def _unaligned(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     """Return a slower kernel, for widths that are not a multiple of 4."""
     x, width = layer.x, layer.weight.shape[1]
-    rows = rows_of(node.output.shape)
+    rows = _rows(node, layer)
     reads, consts = _shared(node, layer, start, end)
     consts |= {"width": width, "k4": -(-width // 4), "rows": wgsl.size(rows)}
     consts["window"] = None
@@ -356,16 +357,18 @@ def _factors(reads: dict[str, Operand]) -> frozenset[str]:
 
 
 def _parts(layer: Linear[Value], row: str) -> list[dict[str, Any]]:
-    """Return for each output its `name`, its columns (`first`, `width`) and the `row` where they are stored.
+    """Return for each output its `name`, its columns (`first`, `width`), and the `row` and `cache` where they go.
 
     `position` is the row's position if the columns are rotated, else None.
     """
     splits = layer.splits or (_columns(layer),)
     cached = {write.output: write.at for write in layer.cached}
+    caches = places(layer.cached, layer.x.shape, 4)
     rotated = dict.fromkeys(layer.rotary.outputs, layer.rotary.at) if layer.rotary else {}
     result, first = [], 0
     for i, width in enumerate(splits):
-        part = {"name": _name(i, len(splits)), "first": first, "width": width, "row": _row(cached.get(i, 0), row)}
+        part = {"name": _name(i, len(splits)), "first": first, "width": width, "cache": caches.get(i)}
+        part["row"] = _row(cached.get(i, 0), row)
         result.append(part | {"position": _row(rotated[i], row) if i in rotated else None})
         first += width
     return result

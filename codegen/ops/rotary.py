@@ -6,6 +6,7 @@ from typing import Any
 
 from intaglio.codegen import wgsl
 from intaglio.codegen.kernel import Kernel, groups, operand, own
+from intaglio.codegen.ops.cache_rows import places
 from intaglio.compiler.ir.dims import fixed
 from intaglio.compiler.ir.nodes import Node
 from intaglio.compiler.ir.operators import Rotary
@@ -23,7 +24,7 @@ def rotary(node: Node, of: Rotary[Value]) -> Kernel:
     if norm is not None:
         reads |= {f"gamma{i}": operand(scale) for i, scale in enumerate(norm.scales)}
     writes = {f"y{i}": y for i, y in enumerate(node.outputs)}
-    parts = _parts(of, [fixed(x.shape[-1]) // by for x in xs])
+    parts = _parts(of, [fixed(x.shape[-1]) for x in xs], by)
     total = sum(part["width"] for part in parts)
     consts: dict[str, Any] = {"rows": wgsl.size(rows), "past": wgsl.size(of.past), "parts": parts}
     if by == 4:
@@ -38,13 +39,18 @@ def rotary(node: Node, of: Rotary[Value]) -> Kernel:
     return Kernel(template, reads, writes, grid, (_LANES,), consts, f"{template}_{head_dim}", vec4, flops=flops)
 
 
-def _parts(of: Rotary[Value], widths: list[int]) -> list[dict[str, Any]]:
-    """Return which columns of a joint row belong to each tensor, and the row of the output where they are written."""
+def _parts(of: Rotary[Value], widths: list[int], by: int) -> list[dict[str, Any]]:
+    """Return which columns of a joint row belong to each tensor, and the row of the output where they are written.
+
+    by: the numbers that are counted as one column.
+    """
     cached = {write.output: write.at for write in of.cached}
+    caches = places(of.cached, of.rows[0].shape, by)
     parts, first = [], 0
-    for i, width in enumerate(widths):
+    for i, width in enumerate(width // by for width in widths):
         row = f"({wgsl.size(cached[i])} + row)" if cached.get(i, 0) != 0 else "row"
         gamma = f"gamma{i}" if of.norm is not None else None
-        parts.append({"x": f"x{i}", "y": f"y{i}", "gamma": gamma, "first": first, "width": width, "row": row})
+        part = {"x": f"x{i}", "y": f"y{i}", "gamma": gamma, "first": first, "width": width}
+        parts.append(part | {"row": row, "cache": caches.get(i)})
         first += width
     return parts

@@ -132,7 +132,7 @@ class PositionBias(Generic[T]):
 @dataclass(frozen=True)
 class Attention(Operator[T]):
     """softmax(q kᵀ * scale + bias + mask) v of token rows: q [1, T, heads * head_dim], k and v [1, S, kv_heads *
-    head_dim].
+    head_dim], or rows of a cache [1, kv_heads, S, head_dim].
 
     past: query t sees the keys up to `past` + t, which may lie after the last key, or all keys if `past` is None.
     window: query t sees only the last `window` of these. cap: scores become tanh(score / cap) * cap. bias: only with
@@ -158,7 +158,11 @@ class Attention(Operator[T]):
 
 @dataclass(frozen=True)
 class Write(Operator[T]):
-    """A write of `rows` [..., T, n] into `state` [..., S, n] from row `at` on. The result ends at the last new row."""
+    """A write of `rows` [..., T, n] into `state` [..., S, n] from row `at` on. The result ends at the last new row.
+
+    A cache has its rows head by head: `rows` [1, T, heads * n] go into a state [1, heads, S, n], and the result
+    [1, heads, at + T, n], which is not one piece of memory, has attention as its only reader.
+    """
 
     rows: T
     state: T

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from intaglio.compiler.ir import dims
-from intaglio.compiler.ir.dims import Dim, Symbol
+from intaglio.compiler.ir.dims import Dim, Symbol, fixed
 from intaglio.compiler.ir.errors import UnsupportedOperator
 from intaglio.compiler.ir.expression import ELEMENTWISE
 from intaglio.compiler.ir.graph import Graph
@@ -24,7 +24,7 @@ _KEEPS = ELEMENTWISE | {"Slice", "Concat", "Expand"}
 
 
 def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
-    """Add the states `self.N.key` and `self.N.value`, f32[1, capacity, width], to each causal attention.
+    """Add the states `self.N.key` and `self.N.value` to each causal attention; see `cache`.
 
     Return the number of attentions. Raises UnsupportedOperator if tokens interact outside causal attention, because
     the past tokens would be missing there, or if an attention has keys that no token wrote.
@@ -37,8 +37,10 @@ def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
                 f"Attention ({', '.join(node.sources)}) has keys that no token wrote; no cache fits it"
             )
         builder = GraphBuilder(graph, node)
-        k = _write(builder, attention.k, f"self.{i}.key", tokens.high, past)
-        v = _write(builder, attention.v, f"self.{i}.value", tokens.high, past)
+        k, v = (
+            _write(builder, rows, f"self.{i}.{name}", cache(rows, attention.kv_heads, tokens.high), past)
+            for name, rows in (("key", attention.k), ("value", attention.v))
+        )
         graph.replace(node, Node.of(replace(attention, k=k, v=v, past=past), node.outputs, node.sources))
     for node in graph.nodes:
         if rotary := Rotary.of(node):
@@ -46,10 +48,21 @@ def kv_cache(graph: Graph, tokens: Symbol, past: Dim) -> int:
     return len(layers)
 
 
-def _write(builder: GraphBuilder, new: Value, name: str, capacity: int, past: Dim) -> Value:
-    state = builder.graph.value(name, TensorType(new.dtype, (1, capacity, new.shape[-1])))
+def cache(rows: Value, heads: int, capacity: int) -> TensorType:
+    """Return the type of a cache of up to `capacity` rows of keys or values: [1, heads, capacity, head_dim].
+
+    So the keys of a head are a run of memory. Heads that are not whole vec4s stay together in a row, [1, capacity,
+    width], because kernels write rows by vec4s.
+    """
+    width = fixed(rows.shape[-1])
+    shape = (1, capacity, width) if width // heads % 4 else (1, heads, capacity, width // heads)
+    return TensorType(rows.dtype, shape)
+
+
+def _write(builder: GraphBuilder, rows: Value, name: str, type: TensorType, past: Dim) -> Value:
+    state = builder.graph.value(name, type)
     builder.graph.states.append(state)
-    return builder.Write(new, state, at=past)
+    return builder.Write(rows, state, at=past)
 
 
 def _check(graph: Graph, tokens: Symbol) -> None:

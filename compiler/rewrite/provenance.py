@@ -22,8 +22,8 @@ def forward_origin(node: Node) -> None:
     origin = node.inputs[0].origin if node.inputs and node.inputs[0] else None
     if origin and node.op in _VIEWS:
         node.output.origin = origin.seen(_view(node, node.output, permutation(node)))
-    elif Write.of(node):
-        node.output.origin = origin
+    elif origin and (write := Write.of(node)):
+        node.output.origin = origin if len(write.state.shape) == len(write.rows.shape) else _by_heads(origin, write)
 
 
 def backward_origin(graph: Graph, value: Value) -> None:
@@ -33,6 +33,12 @@ def backward_origin(graph: Graph, value: Value) -> None:
         if source.origin is None:
             source.origin = value.origin.seen(view)
         value = source
+
+
+def _by_heads(origin: Origin, write: Write[Value]) -> Origin:
+    """The origin of rows that a cache has head by head."""
+    _, heads, _, width = write.state.shape
+    return origin.seen(("shape", (*write.rows.shape[:-1], heads, width))).seen(("perm", (0, 2, 1, 3)))
 
 
 def columns(origin: Origin | None, chosen: np.ndarray) -> Origin | None:

@@ -146,7 +146,7 @@ def _windows(x: np.ndarray, w: Window) -> np.ndarray:
 
 
 def _attention(a: Attention[np.ndarray]) -> list[np.ndarray]:
-    q, k, v = (split(x, h) for x, h in ((a.q, a.heads), (a.k, a.kv_heads), (a.v, a.kv_heads)))
+    q, (k, v) = split(a.q, a.heads), (x if x.ndim > a.q.ndim else split(x, a.kv_heads) for x in (a.k, a.v))
     k, v = (np.repeat(x, a.heads // a.kv_heads, axis=-3).astype(np.float32) for x in (k, v))
     scores = q @ k.swapaxes(-1, -2)  # written over where possible: it is the largest array of a run
     scores *= a.scale
@@ -200,6 +200,7 @@ def split(x: np.ndarray, heads: int) -> np.ndarray:
 
 def _written(new: np.ndarray, state: np.ndarray, at: int) -> np.ndarray:
     rows = at + new.shape[-2]
+    new = new if new.ndim == state.ndim else split(new, state.shape[-3])
     return np.concatenate([state[..., :at, :], new.astype(state.dtype)], axis=-2)[..., :rows, :]
 
 

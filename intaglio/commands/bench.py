@@ -181,11 +181,12 @@ def _starts(plan: Plan, starts: Mapping[str, Any]) -> list[str]:
     """A row for each start. "total" does not add the upload and the pipelines, because they are part of the load."""
     weights, kernels = size(plan.engine_bytes), len(plan.used)
     parts = ["python", "device", "load", "upload", "pipelines", "session", "warm-up", "first"]
-    rows = [["start", *parts, "total", "peak memory"]]
+    rows = [["start", *parts, "total", "CPU of pipelines", "peak memory"]]
     for name, start in starts.items():
         seconds = start["seconds"]
         whole = sum(seconds[part] for part in parts if part not in ("upload", "pipelines"))
-        rows.append([name, *(duration(seconds[part]) for part in parts), duration(whole), size(start["peak"])])
+        ends = duration(whole), duration(start["cpu"]), size(start["peak"])
+        rows.append([name, *(duration(seconds[part]) for part in parts), *ends])
     return [*table(rows), f"  weights: {weights}; pipelines: {kernels}; the load does both at the same time"]
 
 

@@ -47,7 +47,8 @@ def measure(folder: Path, sizes: Mapping[str, int], allow_edited: bool, say: Pro
 
 def _measured(folder: str, sizes: dict[str, int], allow_edited: bool, begin: float) -> dict[str, Any]:
     """Seconds of each phase, in order: `python` (with all imports), `device`, `load` (`upload` and `pipelines` at the
-    same time), `session`, `warm-up`, `first` (one run of every program that leads to a first result). `peak`: bytes.
+    same time), `session`, `warm-up`, `first` (one run of every program that leads to a first result). `cpu`:
+    the CPU seconds of the pipelines, with the warm-up, in which some drivers compile them. `peak`: bytes.
     """
     from intaglio.runtime.device import needs, open_device
     from intaglio.runtime.instruments import golden
@@ -65,7 +66,8 @@ def _measured(folder: str, sizes: dict[str, int], allow_edited: bool, begin: flo
         if run.program != STEP:
             session.feed(run.program, run.inputs, run.symbols)
             first += once(session, run)
-    return {"seconds": seconds | engine.seconds | session.seconds | {"first": first}, "peak": peak_memory()}
+    seconds |= engine.seconds | session.seconds | {"first": first}
+    return {"seconds": seconds, "cpu": engine.cpu + session.cpu, "peak": peak_memory()}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from intaglio.runtime.adapter_class import adapter_class
 from intaglio.runtime.contract import DRAWN
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
@@ -22,7 +23,7 @@ from intaglio.runtime.limits import TIERS
 from intaglio.runtime.plan import ACCESS, Alternatives, Choice, Plan, Program, Step
 from intaglio.runtime.progress import Progress
 from intaglio.runtime.session import Session
-from intaglio.runtime.tuning import Measurements, adapter
+from intaglio.runtime.tuning import Measurements, adapter, as_stored
 
 _ROUNDS = 5  # for the variants that took up to _FAR times as long as the best of their problem in one round
 _FAR = 4
@@ -46,6 +47,7 @@ def autotune(folder: Path, plan: Plan, checks: Sequence[Check], progress: Progre
     short prompts both count. Wrong variants are left out. Raises the errors of opening the bundle.
     """
     device = open_device([FEATURE], TIERS)
+    plan = as_stored(plan, adapter_class(plan.classes, device.adapter_info)[0])
     listed = {name: _listed(plan, name, tiers(device)) for name in plan.programs}
     added = {_trial(name): Program({}, {}, tuple(step for *_, step in of)) for name, of in listed.items()}
     whole = replace(plan, programs=plan.programs | added, profiles={}, tunings=())

@@ -228,9 +228,15 @@ class _Run:
 
     def _content(self, binding: int) -> np.ndarray:
         operand = self._operands[binding]
+        """Return an operand. Of a state it may be the first rows, and of a cache the first rows of each head."""
         shape, first = self._shape(operand), evaluate_size(operand.offset, self._symbols)
-        flat = self._session.content(self._step.buffers[binding], first, math.prod(shape), operand.dtype)
-        return flat.reshape(shape)
+        index = self._step.buffers[binding]
+        buffer = self._session.plan.buffers[index]
+        whole = shape
+        if buffer.kind == "state" and not first and len(buffer.shape) == len(shape):
+            whole = tuple(evaluate_size(d, self._symbols) for d in buffer.shape)
+        content = self._session.content(index, first, math.prod(whole), operand.dtype).reshape(whole)
+        return content[tuple(map(slice, shape))]
 
     def _shape(self, operand: Operand) -> tuple[int, ...]:
         return tuple(evaluate_size(d, self._symbols) for d in operand.shape)

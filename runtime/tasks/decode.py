@@ -81,7 +81,7 @@ class Decoder:
 
     context: the rows of the cache. chunk: prefill reads up to this many tokens at once. budget: the seconds that a
     submit of steps may take. A step costs less in a longer submit, but steps after the end of a text are wasted, and
-    those of a submit in flight too; a later text overwrites their rows.
+    those of a submit in flight too: a later text overwrites their rows.
     """
 
     def __init__(self, session: Session, context: int, chunk: int, budget: float, progress: Progress = silent) -> None:
@@ -107,10 +107,12 @@ class Decoder:
                 flights.clear()  # others overwrote what they wrote
                 number = self.begin(request.prepare)
                 self._resume(text, request.symbols)
-            most = 2 if undisturbed and request.ahead and self._pace.overlaps else 1
-            while len(flights) < most and (room := end - len(text) - sum(f.count for f in flights)) > 0:
-                first = len(text) - 1 + sum(f.count for f in flights)
+            while (room := end - len(text) - sum(f.count for f in flights)) > 0:
                 count = int(min(request.pace or self._pace.steps, room))
+                ahead = undisturbed and request.ahead and self._pace.ahead(count, len(text) - len(prompt))
+                if len(flights) > ahead:
+                    break
+                first = len(text) - 1 + sum(f.count for f in flights)
                 flights.append(self._launch(first, count, request.symbols))
             tokens = self._land(flights.popleft(), text[-1])
             yield from self._valid(tokens, len(text) - len(prompt))

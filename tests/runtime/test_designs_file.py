@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from bundles import accept, whole_plan
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from junk import DELETE, assert_safe, changed, put
+from parity import Build, compiled
 
+from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.runtime import designs_file, plan_file
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.plan import Plan
+from intaglio.runtime.tuning import of_class
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_files_that_are_not_designs(text: str, mine: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-PARTS = ["format", "files", "kernels", "scratch", "alternatives", "steps", "classes", "profiles", "tunings"]
+PARTS = ["format", "files", "kernels", "scratch", "alternatives", "steps", "storages", "classes", "profiles", "tunings"]
 
 
 @pytest.mark.parametrize("key", PARTS)
@@ -146,3 +150,53 @@ def test_what_is_accepted_is_safe(choice: st.DataObject, data: dict[str, Any], m
     except BadBundle:
         return
     assert_safe(whole)
+
+
+@pytest.fixture(scope="module")
+def with_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose caches are textures in the plan, and buffers on some classes of adapters."""
+    past = dim(Symbol("past", 0, 15))
+    b = Build()
+    x = b.input("x", 1, 1, 16)
+    keys = b.Write(b.Linear(x, b.weight(16, 16)), b.state("keys", 1, 2, 16, 8), at=past)
+    graph = b.output(b.Attention(x, keys, keys, heads=2, kv_heads=2, scale=0.3, past=past))
+    return compiled(graph, tmp_path_factory.mktemp("cache") / "bundle")
+
+
+def test_a_class_has_its_storage(with_cache: Path) -> None:
+    plan = whole_plan(with_cache)
+    (state,) = plan.storages[0].states
+    assert plan.buffers[state].texture and of_class(plan, "cpu").buffers[state].texture
+    stored = of_class(plan, "amd")
+    assert (stored.buffers[state].texture, stored.buffers[state].format, stored.buffers[state].bytes) == ((), "", 1024)
+    bound = [d.kernel for d in stored.possible if state in d.buffers]
+    assert bound and all("_in_buffers_" in kernel for kernel in bound)
+    assert not any("_in_buffers_" in name for name in of_class(plan, "mobile").used)
+    assert not plan.stored(plan.storages[0]).alternatives.keys() & replace(plan, storages=()).alternatives.keys()
+
+
+STORAGE = ("storages", 0)
+STATE = (*STORAGE, "states", "keys")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *((STORAGE, value) for value in (None, 7, [], {})),
+        *(((*STORAGE, key), value) for key in ("classes", "states", "steps") for value in (DELETE, None, 7, "amd")),
+        ((*STORAGE, "states"), {}),  # then shaders of buffers bind a texture
+        ((*STORAGE, "states", "values"), {"bytes": 1024}),  # no such state
+        ((*STORAGE, "states", "x"), {"bytes": 64}),  # an input
+        *(((*STATE, "bytes"), value) for value in (DELETE, None, "1", 0, -4, 4, 2, 10**30)),
+        *(((*STATE, "format"), value) for value in (7, "rgba32float", "f16", "rgba32uint")),
+        *(((*STORAGE, "steps", "main"), value) for value in (DELETE, [], [None], [99, 99], [-1, -1], "00", 0)),
+        ((*STORAGE, "steps", "main"), [0, 0]),  # the alternatives of another step
+        ((*STORAGE, "steps", "main"), [None, None]),  # shaders of textures would bind buffers
+    ],
+)
+def test_broken_storages(path: tuple[str | int, ...], value: Any, with_cache: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(with_cache, tmp_path / "mine"))
+    content = json.loads((folder / designs_file.FILE).read_text())
+    with pytest.raises(BadBundle) as error:
+        read(folder, put(content, path, value))
+    assert "\n" not in str(error.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -34,7 +34,7 @@ from intaglio.runtime import tuning
 from intaglio.runtime.device import open_device, tiers
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.limits import TIERS
-from intaglio.runtime.plan import Choice
+from intaglio.runtime.plan import Choice, Plan
 from intaglio.runtime.session import Session
 
 OPSET = 20
@@ -218,16 +218,21 @@ def opened(folder: Path) -> Session:
 def every_variant(folder: Path) -> list[Session]:
     """The bundle as it is here, as it was compiled, and again until every step has had each other variant."""
     plan = replace(whole_plan(folder), tunings=())
-    alternatives = plan.alternatives
-    turns = itertools.zip_longest(*(each.others for each in alternatives.values()), fillvalue="")
     able = device(*TIERS)
-    granted = tiers(able)
-    choices = [{p: Choice((v,)) for p, v in zip(alternatives, turn, strict=True)} for turn in turns]
-    changed = [tuning.with_choices(plan, chosen, granted) for chosen in choices]
-    tried = [plan, *changed] if changed else []
+    changed = list(_changed(replace(plan, storages=()), tiers(able)))
+    stored = [plan.stored(storage) for storage in plan.storages]
+    tried = [*([plan] if changed else []), *changed, *stored, *(p for of in stored for p in _changed(of, tiers(able)))]
     missing = plan.kernels.keys() - {name for p in (plan, *tried) for name in p.used}
     assert not missing, f"this adapter runs no {missing}"
     return [opened(folder), *(Engine(folder, p, device=able).session() for p in tried)]
+
+
+def _changed(plan: Plan, granted: set[str]) -> Iterator[Plan]:
+    """The plan with other variants, until every step has had each."""
+    alternatives = plan.alternatives
+    for turn in itertools.zip_longest(*(each.others for each in alternatives.values()), fillvalue=""):
+        choices = {p: Choice((v,)) for p, v in zip(alternatives, turn, strict=True)}
+        yield tuning.with_choices(plan, choices, granted)
 
 
 class Program:

@@ -48,3 +48,5 @@ def test_every_class_is_right(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert tokens(bundle) == expected, name
         kernels = {kernel.rpartition("_")[2] for kernel in bundle.engine.plan.used}
         assert not any(kernel.startswith(("rows", "queries", "subgroup")) for kernel in kernels), name
+        stored = any("_in_buffers_" in kernel for kernel in bundle.engine.plan.used)
+        assert stored == (name != "mobile" and bool(bundle.whole_plan.storages))

@@ -527,7 +527,7 @@ def test_bench(cli, whisper):
     lines = out.splitlines()
     rows = {line.split()[0]: line for line in lines if line}
     assert status == 0 and lines[0].startswith("adapter ") and {"start", "cold", "warm"} < rows.keys()
-    assert re.search(r" first +total +peak memory$", rows["start"]) and re.search(
+    assert re.search(r" first +total +CPU of pipelines +peak memory$", rows["start"]) and re.search(
         r" m?s +\d[\d.]* [MG]B$", rows["cold"]
     )
     assert {"program", "mel", "encode", "prefill", "step"} < rows.keys()
@@ -565,6 +565,7 @@ def test_bench_as_json(cli, plain):
     assert status == 0 and found["token"] == {} and found["starts"].keys() == {"cold", "warm"}
     for start in found["starts"].values():
         seconds = start["seconds"]
+        assert 0 < start["cpu"] < 60
         assert seconds.keys() == {"python", "device", "upload", "pipelines", "load", "session", "warm-up", "first"}
         assert 0 < max(seconds["upload"], seconds["pipelines"]) <= seconds["load"] < 60 and start["peak"] > 1 << 20
     first, second = found["profile"]["programs"]["main"]

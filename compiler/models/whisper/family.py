@@ -6,7 +6,7 @@ same graph. Keys and values of cross-attention depend only on the audio, so `enc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, cast
@@ -17,8 +17,8 @@ from intaglio.compiler.ir.dims import Dim, Symbol, dim, fixed
 from intaglio.compiler.ir.errors import BadModel
 from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.ir.nodes import Node
-from intaglio.compiler.ir.operators import WhisperToken
-from intaglio.compiler.ir.values import FLOATS, TensorType, known
+from intaglio.compiler.ir.operators import Attention, WhisperToken
+from intaglio.compiler.ir.values import FLOATS, TensorType, Value, known
 from intaglio.compiler.models import decoder_inputs
 from intaglio.compiler.models.accuracy import text_tokens
 from intaglio.compiler.models.decoder_reference import DECODE
@@ -32,7 +32,7 @@ from intaglio.compiler.models.whisper.folder import FRAMES_PER_POSITION, Folder
 from intaglio.compiler.models.whisper.reference import WhisperReference
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.fold import fold
-from intaglio.compiler.passes.kv_cache import kv_cache, last_position
+from intaglio.compiler.passes.kv_cache import cache, kv_cache, last_position
 from intaglio.compiler.passes.pipeline import Pass, Trace
 from intaglio.compiler.passes.positions import positions
 from intaglio.compiler.passes.widen import widen
@@ -220,7 +220,8 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
     for node in [n for n in decoder.nodes if n in moved]:
         encoder.add(node.reading({rows: hidden}))
     for i, (node, value) in enumerate(cut):
-        state = decoder.value(f"cross.{i // 2}.{('key', 'value')[i % 2]}", value.type)
+        type = _type(value, set(decoder.consumers(value)) - moved)
+        state = decoder.value(f"cross.{i // 2}.{('key', 'value')[i % 2]}", type)
         decoder.states.append(state)
         decoder.redirect(value, state)
         encoder.states.append(state)
@@ -228,6 +229,13 @@ def move_to_encoder(decoder: Graph, encoder: Graph) -> int:
     decoder.prune()
     decoder.inputs.remove(rows)
     return len(cut)
+
+
+def _type(value: Value, readers: Iterable[Node]) -> TensorType:
+    """Return the type of the state that holds a value of the encoder: a cache if only attention reads its rows."""
+    attention = [Attention.of(node) for node in readers]
+    heads = {of.kv_heads if of is not None and value in (of.k, of.v) else 0 for of in attention}
+    return cache(value, max(heads), fixed(value.shape[-2])) if len(heads) == 1 and 0 not in heads else value.type
 
 
 def detect_language(graph: Graph, languages: Sequence[int]) -> int:

@@ -44,7 +44,7 @@ def self_attention(rows: Dim, heads: int = 3, kv_heads: int = 3, norm: bool = Fa
     n = b.LayerNormalization(x, b.weight(WIDTH), b.weight(WIDTH), axis=-1, epsilon=1e-5) if norm else x
     q = b.Linear(n, b.weight(WIDTH, WIDTH), b.weight(WIDTH))
     k, v = (
-        b.Write(b.Linear(n, b.weight(kv_heads * head_dim, WIDTH)), b.state(s, 1, 128, kv_heads * head_dim), at=P)
+        b.Write(b.Linear(n, b.weight(kv_heads * head_dim, WIDTH)), b.state(s, *cached_shape(kv_heads, head_dim)), at=P)
         for s in ("keys", "values")
     )
     y = b.Attention(q, k, v, heads=heads, kv_heads=kv_heads, scale=head_dim**-0.5, past=P)
@@ -82,17 +82,22 @@ def attention(
     )
 
 
+def cached_shape(heads: int, head_dim: int) -> tuple[int, ...]:
+    """The shape of a cache: head by head if heads are whole vec4s."""
+    return (1, 128, heads * head_dim) if head_dim % 4 else (1, heads, 128, head_dim)
+
+
 def rotary(rows: Dim, head_dim: int, pairs: int, interleaved: bool = False, norm: bool = False) -> Graph:
-    """Queries of 3 heads, and keys of one that go into a cache, rotated by angles that are random."""
+    """Queries of 4 heads, and keys of 2 that go into a cache, rotated by angles that are random."""
     b = Build()
-    q, k = b.input("q", 1, rows, 3 * head_dim), b.input("k", 1, rows, head_dim)
+    q, k = b.input("q", 1, rows, 4 * head_dim), b.input("k", 1, rows, 2 * head_dim)
     if norm:
         q, k = (normed(b, x, head_dim) for x in (q, k))
     tables = b.weight(128, pairs), b.weight(128, pairs)
-    q = b.add(Rotary(*tables, (q,), heads=(3,), interleaved=interleaved, past=P))
-    k = b.add(Rotary(*tables, (k,), heads=(1,), interleaved=interleaved, past=P))
-    k = b.Write(k, b.state("keys", 1, 128, head_dim), at=P)
-    y = b.Attention(q, k, k, heads=3, kv_heads=1, scale=head_dim**-0.5, past=P)
+    q = b.add(Rotary(*tables, (q,), heads=(4,), interleaved=interleaved, past=P))
+    k = b.add(Rotary(*tables, (k,), heads=(2,), interleaved=interleaved, past=P))
+    k = b.Write(k, b.state("keys", *cached_shape(2, head_dim)), at=P)
+    y = b.Attention(q, k, k, heads=4, kv_heads=2, scale=head_dim**-0.5, past=P)
     return b.output(y)
 
 
@@ -110,13 +115,13 @@ def rotated_by_layers(
     x = b.input("x", 1, rows, width)
     x = b.RMSNormalization(x, b.weight(width), axis=-1, epsilon=1e-6) if norm else x
     tables = b.weight(128, pairs), b.weight(128, pairs)
-    widths = {"q": 3 * head_dim, "keys": head_dim, "values": head_dim}
+    widths = {"q": 4 * head_dim, "keys": 2 * head_dim, "values": 2 * head_dim}
     made = {name: b.Linear(x, b.weight(n, width), *[b.weight(n)] * bias) for name, n in widths.items()}
-    for name, heads in (("q", 3), ("keys", 1)):
+    for name, heads in (("q", 4), ("keys", 2)):
         made[name] = b.add(Rotary(*tables, (made[name],), heads=(heads,), interleaved=interleaved, past=P))
     for name in ("keys", "values"):
-        made[name] = b.Write(made[name], b.state(name, 1, 128, head_dim), at=P)
-    return b.output(b.Attention(*made.values(), heads=3, kv_heads=1, scale=head_dim**-0.5, past=P))
+        made[name] = b.Write(made[name], b.state(name, *cached_shape(2, head_dim)), at=P)
+    return b.output(b.Attention(*made.values(), heads=4, kv_heads=2, scale=head_dim**-0.5, past=P))
 
 
 def normed(b: Build, x: Value, head_dim: int) -> Value:

@@ -91,8 +91,8 @@ class Caches:
         results = evaluate.compute(g, g.nodes, values, sizes)
         for out, state in ((o, s) for n in g.nodes for o, s in n.written.items()):
             rows = results[out]
-            assert rows.shape[1] == past + ids.shape[1]
-            self.states[state.name][:, : rows.shape[1]] = rows
+            assert rows.shape[-2] == past + ids.shape[1]
+            self.states[state.name][..., : rows.shape[-2], :] = rows
         return results[g.outputs[0]]
 
 
@@ -114,11 +114,11 @@ def derived() -> Graph:
 
 def test_the_states(derived):
     assert [str(v) for v in derived.states] == [
-        f"self.{i}.{k}: f32[1,64,8]" for i in range(2) for k in ("key", "value")
+        f"self.{i}.{k}: f32[1,2,64,4]" for i in range(2) for k in ("key", "value")
     ]
     causal = [n for n in derived.nodes if n.op == "Attention" and n.own.past is not None]
     assert [n.own.past for n in causal] == [P, P]
-    assert all(n.inputs[1].shape == (1, P + T, 8) for n in causal)
+    assert all(n.inputs[1].shape == (1, HEADS, P + T, WIDTH // HEADS) for n in causal)
 
 
 @pytest.mark.parametrize("pieces", [[5], [3, 1, 1], [1, 1, 1, 1, 1], [2, 3], [4, 1]])

@@ -6,7 +6,7 @@
 //   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul,
 //     /model/layers.1/self_attn/Add_2, +4
 // variant 'query32' for attention_8 new_tokensx48xnew_tokens+pastx16
-// reads q f32[1,new_tokens,48], k f32[1,new_tokens+past,16], v f32[1,new_tokens+past,16]
+// reads q f32[1,new_tokens,48], k f32[1,2,new_tokens+past,8], v f32[1,2,new_tokens+past,8]
 // writes out f32[1,new_tokens,48]
 // at most 196 kB moved, 37.7 MFLOP a dispatch
 
@@ -41,7 +41,8 @@ fn store_out(i: u32, value: vec4f) {
 
 const D4 = 2u;  // vec4s in a head
 const Q_STRIDE = 12u;  // vec4s in a row of q and out
-const KV_STRIDE = 4u;  // vec4s in a row of k and v
+const KEY_STEP = 2u;  // vec4s from one key to the next
+const HEAD_STEP = 1024u;  // vec4s from one head of k and v to the next
 const LOWEST = -3.4028234663852886e38;
 
 @compute @workgroup_size(32, 1, 1)
@@ -75,7 +76,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
   let keys = dims.past + min(start + 32u, dims.new_tokens);
   for (var s = 0u; s < keys; s++) {
-    let at_key0 = min(s, keys - 1u) * KV_STRIDE + head / 3u * D4;
+    let at_key0 = min(s, keys - 1u) * KEY_STEP + head / 3u * HEAD_STEP;
     var products0_0 = vec4f();
     let k0_0 = load_k(at_key0);
     let k1_0 = load_k(at_key0 + 1u);

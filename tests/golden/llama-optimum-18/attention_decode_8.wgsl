@@ -6,7 +6,7 @@
 //   /model/layers.1/self_attn/Mul_9, /model/layers.1/self_attn/Mul_8, /model/layers.1/self_attn/MatMul,
 //     /model/layers.1/self_attn/Add_2, +4
 // variant 'lanes64x8' for attention_decode_8 1x48xpast+1x16
-// reads q f32[1,1,48], k f32[1,past+1,16], v f32[1,past+1,16]
+// reads q f32[1,1,48], k f32[1,2,past+1,8], v f32[1,2,past+1,8]
 // writes out f32[1,1,48]
 // at most 65.9 kB moved, 98.3 kFLOP a dispatch
 
@@ -40,7 +40,8 @@ fn store_out(i: u32, value: vec4f) {
 }
 
 const D4 = 2u;  // vec4s in a head
-const KV_STRIDE = 4u;  // vec4s in a row of k and v
+const KEY_STEP = 2u;  // vec4s from one key to the next
+const HEAD_STEP = 1024u;  // vec4s from one head of k and v to the next
 const BLOCK = 512u;  // keys whose weights are in workgroup memory at a time
 const LANES = 64u;
 const SPLITS = 32u;  // the rows of v are shared out to so many groups of D4 lanes
@@ -54,7 +55,7 @@ var<workgroup> lane_out: array<vec4f, LANES>;
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let head = workgroup.x;
   let lane = local.x;
-  let head_at = head / 3u * D4;
+  let head_at = head / 3u * HEAD_STEP;
   let keys = dims.past + 1u;
   let first = 0u;
   // Unrolled, so that sums stay in registers: scoreH_C is the score of head H for the C-th of a lane's 8 keys.
@@ -68,28 +69,28 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
     // Scores: lanes over keys.
     for (var s = start + lane; s < end; s += LANES * 8u) {
       let s0 = s;
-      let key0 = min(s0, end - 1u) * KV_STRIDE + head_at;
+      let key0 = min(s0, end - 1u) * KEY_STEP + head_at;
       var score0_0 = 0.0;
       let s1 = s + LANES;
-      let key1 = min(s1, end - 1u) * KV_STRIDE + head_at;
+      let key1 = min(s1, end - 1u) * KEY_STEP + head_at;
       var score0_1 = 0.0;
       let s2 = s + LANES * 2u;
-      let key2 = min(s2, end - 1u) * KV_STRIDE + head_at;
+      let key2 = min(s2, end - 1u) * KEY_STEP + head_at;
       var score0_2 = 0.0;
       let s3 = s + LANES * 3u;
-      let key3 = min(s3, end - 1u) * KV_STRIDE + head_at;
+      let key3 = min(s3, end - 1u) * KEY_STEP + head_at;
       var score0_3 = 0.0;
       let s4 = s + LANES * 4u;
-      let key4 = min(s4, end - 1u) * KV_STRIDE + head_at;
+      let key4 = min(s4, end - 1u) * KEY_STEP + head_at;
       var score0_4 = 0.0;
       let s5 = s + LANES * 5u;
-      let key5 = min(s5, end - 1u) * KV_STRIDE + head_at;
+      let key5 = min(s5, end - 1u) * KEY_STEP + head_at;
       var score0_5 = 0.0;
       let s6 = s + LANES * 6u;
-      let key6 = min(s6, end - 1u) * KV_STRIDE + head_at;
+      let key6 = min(s6, end - 1u) * KEY_STEP + head_at;
       var score0_6 = 0.0;
       let s7 = s + LANES * 7u;
-      let key7 = min(s7, end - 1u) * KV_STRIDE + head_at;
+      let key7 = min(s7, end - 1u) * KEY_STEP + head_at;
       var score0_7 = 0.0;
       for (var i = 0u; i < D4; i++) {
         let q0 = load_q(head * D4 + i) * 0.35355335f;
@@ -163,7 +164,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
       sum0 *= keep0;
       out0 *= keep0;
       for (var s = lane / D4; s < end - start; s += SPLITS) {
-        let v = load_v((start + s) * KV_STRIDE + head_at + lane % D4);
+        let v = load_v((start + s) * KEY_STEP + head_at + lane % D4);
         let weight0 = weights[s];
         sum0 += weight0;
         out0 += weight0 * v;

@@ -7,7 +7,7 @@
 //     /model/layers.1/self_attn/v_proj/MatMul
 // variant 'rows8' for matmul_few new_tokensx48x80
 // reads x f32[1,new_tokens,48], weight f32[80,48]
-// writes y0 f32[1,new_tokens,48], y1 f32[1,new_tokens,16], y2 f32[1,new_tokens+past,16]
+// writes y0 f32[1,new_tokens,48], y1 f32[1,new_tokens,16], y2 f32[1,2,new_tokens+past,8]
 // at most 146 kB moved, 1.97 MFLOP a dispatch
 
 struct Dims {
@@ -74,7 +74,7 @@ fn store(row: u32, group: u32, sum: vec4f) {
   } else if (n < 16u) {
     store_y1(row * 4u + n - 12u, acc);
   } else {
-    store_y2((dims.past + row) * 4u + n - 16u, acc);
+    store_y2((n - 16u) / 2u * 1024u + (dims.past + row) * 2u + (n - 16u) % 2u, acc);
   }
 }
 

@@ -7,7 +7,7 @@
 //     /model/layers.1/input_layernorm/Add, /model/layers.1/input_layernorm/Sqrt, +38
 // variant 'rows8' for matvec_rmsnorm_rotary 48x80
 // reads weight f32[80,48], x f32[1,1,48], cos f32[512,4], sin f32[512,4], gamma f32[48]
-// writes y0 f32[1,1,48], y1 f32[1,past+1,16], y2 f32[1,past+1,16]
+// writes y0 f32[1,1,48], y1 f32[1,2,past+1,8], y2 f32[1,2,past+1,8]
 // at most 32.4 kB moved, 7.68 kFLOP a dispatch
 
 struct Dims {
@@ -85,12 +85,12 @@ fn store(group: u32, sum: vec4f, sum1: vec4f) {
     store_y0(at, head[0]);
     store_y0(at + HALF, head[1]);
   } else if (n < 16u) {
-    let at = dims.past * 4u + n - 12u;
+    let at = (n - 12u) / 2u * 1024u + dims.past * 2u + (n - 12u) % 2u;
     let head = rotated(dims.past, n, acc, acc1);
     store_y1(at, head[0]);
     store_y1(at + HALF, head[1]);
   } else {
-    let at = dims.past * 4u + n - 16u;
+    let at = (n - 16u) / 2u * 1024u + dims.past * 2u + (n - 16u) % 2u;
     store_y2(at, acc);
     store_y2(at + HALF, acc1);
   }

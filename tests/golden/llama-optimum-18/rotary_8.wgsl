@@ -4,7 +4,7 @@
 //   /model/Range, /model/rotary_emb/Unsqueeze_1, /model/rotary_emb/Cast_1, /model/rotary_emb/MatMul, +28
 //   /model/Range, /model/rotary_emb/Unsqueeze_1, /model/rotary_emb/Cast_1, /model/rotary_emb/MatMul, +28
 // reads cos f32[512,4], sin f32[512,4], x0 f32[1,new_tokens,48], x1 f32[1,new_tokens,16]
-// writes y0 f32[1,new_tokens,48], y1 f32[1,new_tokens+past,16]
+// writes y0 f32[1,new_tokens,48], y1 f32[1,2,new_tokens+past,8]
 // at most 147 kB moved, 49.2 kFLOP a dispatch
 
 struct Dims {
@@ -90,6 +90,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   } else {
     let column = n - 12u;
     let value = rotated_x1(row * 4u + column, column % D4, dims.past + row);
-    store_y1((dims.past + row) * 4u + column, value);
+    store_y1(column / 2u * 1024u + (dims.past + row) * 2u + column % 2u, value);
   }
 }

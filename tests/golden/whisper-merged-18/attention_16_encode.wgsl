@@ -31,7 +31,8 @@ fn store_out(i: u32, value: vec4f) {
 
 const D4 = 4u;  // vec4s in a head
 const Q_STRIDE = 8u;  // vec4s in a row of q and out
-const KV_STRIDE = 8u;  // vec4s in a row of k and v
+const KEY_STEP = 8u;  // vec4s from one key to the next
+const HEAD_STEP = 4u;  // vec4s from one head of k and v to the next
 const LOWEST = -3.4028234663852886e38;
 
 @compute @workgroup_size(32, 1, 1)
@@ -71,7 +72,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
   let keys = 50u;
   for (var s = 0u; s < keys; s++) {
-    let at_key0 = min(s, keys - 1u) * KV_STRIDE + head * D4;
+    let at_key0 = min(s, keys - 1u) * KEY_STEP + head * HEAD_STEP;
     var products0_0 = vec4f();
     let k0_0 = load_k(at_key0);
     let k1_0 = load_k(at_key0 + 1u);

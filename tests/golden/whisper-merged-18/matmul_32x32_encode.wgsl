@@ -4,7 +4,7 @@
 //   /model/decoder/layers.1/encoder_attn/v_proj/MatMul, /model/decoder/layers.1/encoder_attn/v_proj/Add
 // variant 'rows16' for matmul 50x32x32
 // reads x f32[1,50,32], weight f32[32,32], bias f32[32]
-// writes y f32[1,50,32]
+// writes y f32[1,2,50,16]
 // at most 17 kB moved, 102 kFLOP a dispatch
 
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
@@ -53,7 +53,7 @@ fn store(row: u32, group: u32, sum: vec4f) {
   }
   let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
-  store_y(row * 8u + n, acc);
+  store_y(n / 4u * 200u + row * 4u + n % 4u, acc);
 }
 
 @compute @workgroup_size(8, 4, 1)

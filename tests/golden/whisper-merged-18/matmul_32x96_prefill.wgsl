@@ -7,7 +7,7 @@
 //     /model/decoder/layers.1/self_attn/k_proj/MatMul, /model/decoder/layers.1/self_attn/v_proj/MatMul, +1
 // variant 'rows8' for matmul_few new_tokensx32x96
 // reads x f32[1,new_tokens,32], weight f32[96,32], bias f32[96]
-// writes y0 f32[1,new_tokens,32], y1 f32[1,new_tokens+past,32], y2 f32[1,new_tokens+past,32]
+// writes y0 f32[1,new_tokens,32], y1 f32[1,2,new_tokens+past,16], y2 f32[1,2,new_tokens+past,16]
 // at most 45.4 kB moved, 393 kFLOP a dispatch
 
 struct Dims {
@@ -80,9 +80,9 @@ fn store(row: u32, group: u32, sum: vec4f) {
   if (n < 8u) {
     store_y0(row * 8u + n, acc);
   } else if (n < 16u) {
-    store_y1((dims.past + row) * 8u + n - 8u, acc);
+    store_y1((n - 8u) / 4u * 256u + (dims.past + row) * 4u + (n - 8u) % 4u, acc);
   } else {
-    store_y2((dims.past + row) * 8u + n - 16u, acc);
+    store_y2((n - 16u) / 4u * 256u + (dims.past + row) * 4u + (n - 16u) % 4u, acc);
   }
 }
 

@@ -12,7 +12,7 @@
 //     /model/decoder/layers.1/self_attn/q_proj/Add, /model/decoder/layers.1/self_attn/k_proj/MatMul, +2
 // variant 'rows8' for matvec_layernorm 32x96
 // reads weight f32[96,32], x f32[1,1,32], bias f32[96], gamma f32[32], beta f32[32]
-// writes y0 f32[1,1,32], y1 f32[1,past+1,32], y2 f32[1,past+1,32]
+// writes y0 f32[1,1,32], y1 f32[1,2,past+1,16], y2 f32[1,2,past+1,16]
 // at most 13.4 kB moved, 6.14 kFLOP a dispatch
 
 struct Dims {
@@ -80,9 +80,9 @@ fn store(group: u32, sum: vec4f) {
   if (n < 8u) {
     store_y0(n, acc);
   } else if (n < 16u) {
-    store_y1(dims.past * 8u + n - 8u, acc);
+    store_y1((n - 8u) / 4u * 256u + dims.past * 4u + (n - 8u) % 4u, acc);
   } else {
-    store_y2(dims.past * 8u + n - 16u, acc);
+    store_y2((n - 16u) / 4u * 256u + dims.past * 4u + (n - 16u) % 4u, acc);
   }
 }
 

@@ -58,7 +58,7 @@ def test_every_step_but_sampling_is_compared(whisper: Path) -> None:
         "conv1d_400x408_mul",
         "layernorm_32_encode",
         "matmul_32x64_gelu_encode",
-        "attention_16_prefill_k_new_tokens_pastx32",
+        "attention_16_prefill_k_2xnew_tokens_pastx16",
         "embedding_32_add_prefill",
         "matvec_layernorm_32x96",
     ],

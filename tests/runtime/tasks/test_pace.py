@@ -94,13 +94,29 @@ def test_the_adapter_never_waits_for_slow_readbacks(decoding: Any) -> None:
     assert adapter.now - begin == pytest.approx(0.001 * count)
 
 
-@pytest.mark.parametrize("step, most", [(0.001, 2), (0.019, 2), (0.05, 1), (3.0, 1)])
-def test_slow_steps_are_not_wasted(decoding: Any, step: float, most: int) -> None:
-    """Two submits are in flight only where the adapter would wait for the host."""
-    adapter = Adapter(step, 0.0005)
-    for _ in itertools.islice(decoding(adapter), 30):
-        pass
-    assert set(adapter.flights[4:]) == {most}
+@pytest.mark.parametrize(
+    "step, readback, tokens, most",
+    [
+        (0.001, 0.0001, 10, 2),  # little time is wasted
+        (0.02, 0.0005, 60, 1),
+        (0.02, 0.0005, 80, 2),  # the text is long enough for a step
+        (0.008, 0.0014, 60, 1),
+        (0.008, 0.0014, 180, 1),  # for two it is not, nor for three
+        (0.008, 0.0014, 200, 2),
+        (0.02, 0.1, 10, 2),  # the readback takes longer than what is wasted
+        (3.0, 0.0005, 60, 1),
+    ],
+)
+def test_a_submit_is_in_flight_ahead_where_that_is_worth_its_waste(
+    decoding: Any, step: float, readback: float, tokens: int, most: int
+) -> None:
+    adapter = Adapter(step, readback)
+    seen = 0
+    for some in decoding(adapter):
+        seen += len(some)
+        if seen >= tokens:
+            break
+    assert adapter.flights[-1] == most
 
 
 def test_a_slow_caller_changes_nothing_for_long(decoding: Any) -> None:

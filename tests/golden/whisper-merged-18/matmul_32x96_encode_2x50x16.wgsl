@@ -1,15 +1,11 @@
 // Matrix product: y[row, n] = x[row] . weight[n], each invocation a tile of 16 rows and 8 columns.
 //
-// encode, 3 dispatches:
-//   /layers.0/self_attn/q_proj/MatMul, /layers.0/self_attn/q_proj/Add, /layers.0/self_attn/k_proj/MatMul,
-//     /layers.0/self_attn/v_proj/MatMul, +1
-//   /layers.1/self_attn/q_proj/MatMul, /layers.1/self_attn/q_proj/Add, /layers.1/self_attn/k_proj/MatMul,
-//     /layers.1/self_attn/v_proj/MatMul, +1
+// encode, 1 dispatch:
 //   /model/decoder/layers.0/encoder_attn/k_proj/MatMul, /model/decoder/layers.0/encoder_attn/v_proj/MatMul,
 //     /model/decoder/layers.0/encoder_attn/v_proj/Add, /model/decoder/layers.1/encoder_attn/k_proj/MatMul
 // variant 'rows16' for matmul 50x32x96
 // reads x f32[1,50,32], weight f32[96,32], bias f32[96]
-// writes y0 f32[1,50,32], y1 f32[1,50,32], y2 f32[1,50,32]
+// writes y0 f32[1,2,50,16], y1 f32[1,2,50,16], y2 f32[1,2,50,16]
 // at most 38.3 kB moved, 307 kFLOP a dispatch
 
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
@@ -69,11 +65,11 @@ fn store(row: u32, group: u32, sum: vec4f) {
   let n = group;  // vec4 of a row
   let acc = sum + load_bias(n);
   if (n < 8u) {
-    store_y0(row * 8u + n, acc);
+    store_y0(n / 4u * 200u + row * 4u + n % 4u, acc);
   } else if (n < 16u) {
-    store_y1(row * 8u + n - 8u, acc);
+    store_y1((n - 8u) / 4u * 200u + row * 4u + (n - 8u) % 4u, acc);
   } else {
-    store_y2(row * 8u + n - 16u, acc);
+    store_y2((n - 16u) / 4u * 200u + row * 4u + (n - 16u) % 4u, acc);
   }
 }
 
