@@ -41,7 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--agreement", metavar="N", type=int, default=2, help="updates that agree before text is stable (default: 2)"
     )
-    transcription.add_arguments(parser.add_argument_group("transcription"))
+    spoken = parser.add_argument_group("transcription")
+    transcription.add_arguments(spoken)
+    spoken.add_argument(
+        "--temperature",
+        metavar="X",
+        type=transcription.temperature,
+        help="0: always take the likeliest token; several, such as 0,0.2: the next one where a window fails",
+    )
+    spoken.add_argument("--seed", metavar="N", type=int, help="the same seed draws the same text (default: 0)")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each update")
 
 

@@ -50,13 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
     )
     spoken = parser.add_argument_group("with --audio")
-    transcription.add_arguments(spoken)
+    spoken.add_argument("--timestamps", action="store_true", default=None, help="print the times of segments")
     speech.add_arguments(spoken)
-    text = parser.add_argument_group("with --prompt or --chat")
+    transcription.add_arguments(spoken)
+    text = parser.add_argument_group("with --prompt or --chat; --temperature and --seed also with --audio")
     text.add_argument(
         "--max-tokens", metavar="N", type=int, help="stop after N tokens (default: when the context is full)"
     )
-    text.add_argument("--temperature", metavar="X", type=float, help="0: always take the likeliest token (default)")
+    text.add_argument(
+        "--temperature",
+        metavar="X",
+        type=transcription.temperature,
+        help="0: always take the likeliest token (default); with --audio also several, such as 0,0.2,0.4: the next "
+        "one where a window fails (default there: 0,0.2,0.4,0.6,0.8,1)",
+    )
     text.add_argument("--top-k", metavar="N", type=int, help="sample from the N likeliest tokens only")
     text.add_argument(
         "--top-p", metavar="P", type=float, help="sample from the likeliest tokens that together have probability P"
@@ -119,8 +126,9 @@ def _bundle(options: argparse.Namespace) -> str:
 
 
 _TEXT = "max_tokens temperature top_k top_p min_p repetition_penalty seed stop ignore_eos logprobs steps_per_submit"
+_SPOKEN = (*transcription.NAMES, "temperature", "seed")
 _OPTIONS = {
-    "audio": [*transcription.NAMES, *speech.NAMES],
+    "audio": ["timestamps", *speech.NAMES, *_SPOKEN],
     "input": ["program", "output"],
     "prompt": [*_TEXT.split(), "recommended"],
     "chat": [*_TEXT.split(), "recommended", "system"],

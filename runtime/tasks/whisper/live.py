@@ -12,6 +12,7 @@ its mind about words on which updates agreed, mostly about a comma; `text` is th
 
 from __future__ import annotations
 
+import math
 import time
 import unicodedata
 from collections import deque
@@ -62,7 +63,9 @@ class Live:
         if type(agreement) is not int or agreement < 2:
             raise ValueError(f"expected an agreement of 2 or more updates, got {agreement!r}")
         self._programs, self._settings = transcriber.programs, transcriber.settings
-        self._course = transcriber.course(options, timed=options.timestamps is not False)
+        if options.clips != [(0, math.inf)]:
+            raise ValueError("clip_timestamps work only with whole recordings, not with live sound")
+        self._course = transcriber.course(options)
         self._growing = growing(transcriber, options)
         self._wait = round(interval * self._settings.rate)
         self._recent: deque[str] = deque(maxlen=agreement)  # the texts of the last updates
@@ -90,7 +93,7 @@ class Live:
     def finish(self) -> Heard:
         """Transcribe the rest. All text is then stable."""
         self._growing.end()
-        transcript = self._transcribe().transcript()
+        transcript = replace(self._transcribe().transcript(), duration=self._samples / self._settings.rate)
         if (excerpt := self._growing.excerpt()) is not None:
             transcript = replace(transcript, segments=restored(transcript.segments, excerpt))
         self._stable = extended(self._stable, transcript.text)
@@ -123,7 +126,9 @@ class Live:
         while self._end(self._measured) <= self._growing.decided:
             self._loudest = self._programs.loudest(sound, self._measured, self._loudest)
             self._measured += self._settings.frames
-        self._programs.measure(sound, self._measured, self._loudest)
+        frames = self._settings.frames
+        alone = self._course.seek == 0 and sound.frames <= frames  # the first window measures all of it
+        self._programs.measure(sound, frames if alone else self._measured, self._loudest)
 
     def _end(self, first: int) -> int:
         """Return the sample before which all samples of the window from the frame `first` on lie."""

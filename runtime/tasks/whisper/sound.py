@@ -11,8 +11,8 @@ class Sound:
     """A recording, divided into windows.
 
     forgotten: samples before `samples` that are no longer kept, so that windows there cannot be asked for.
-    frames: the number of frames of the recording. audible: the number of frames that contain some of its samples, which
-    is a little larger.
+    frames: the number of frames of the recording. seconds: their time. audible: the number of frames that contain some
+    of its samples, which is a little larger.
     """
 
     def __init__(self, samples: np.ndarray, settings: Settings, forgotten: int = 0) -> None:
@@ -20,6 +20,7 @@ class Sound:
         self._samples, self._forgotten = samples, forgotten
         length = forgotten + len(samples)
         self.frames = max(1, length // settings.hop)
+        self.seconds = settings.seconds(self.frames)
         self.audible = (length + self._half) // settings.hop + 1
 
     def window(self, first: int) -> np.ndarray:
