@@ -15,7 +15,7 @@ import numpy as np
 
 import intaglio
 from intaglio.commands import speech
-from intaglio.commands.arguments import pair, read_array, real, utf8
+from intaglio.commands.arguments import add_adapter, pair, read_array, real, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
 
@@ -119,6 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tensors.add_argument("--program", metavar="NAME", help="the program to run (default: main)")
     tensors.add_argument("--output", metavar="DIR", type=Path, help="write the outputs to this folder as .npy files")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_adapter(parser)
 
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
