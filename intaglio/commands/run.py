@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audio",
         metavar="FILE",
         nargs="+",
-        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, "
-        "MP4, WebM and others with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
+        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg, WebM and what else libsndfile reads; "
+        "M4A, MP4 and others with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
     )
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
