@@ -5,6 +5,7 @@ Sessions of one bundle share its weights. Each holds a conversation or a recordi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
@@ -72,7 +73,7 @@ class BundleSession:
         ffmpeg in those of phones and browsers.
         channel: transcribe this one, from 1 on; None: the average of all. offset, duration: transcribe only this part,
         in seconds; times still count from the begin of the recording.
-        options: language, task, timestamps, vad, vad_parameters; see `Options` of a transcription.
+        options: see "Options of transcribe". What may be missing is a UserWarning, and in the transcript's notes.
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
         self.contents.expect("whisper", "Whisper", "transcribe")
@@ -93,7 +94,10 @@ class BundleSession:
             samples = sound.read(audio, settings.rate, part)
         transcriber = self._transcriber
         with self.replays.lock:
-            return transcriber.transcribe(samples, checked, self._progress).later(offset)
+            transcript = transcriber.transcribe(samples, checked, self._progress).later(offset)
+        for note in transcript.notes:
+            warnings.warn(note, stacklevel=2)
+        return transcript
 
     @overload
     def generate(

@@ -32,7 +32,7 @@ class Intaglio(Engine):
 
     def transcribe(self, recording: Path, first: First) -> list[int]:
         with self._telling(first):
-            return self._bundle.transcribe(recording).tokens
+            return self._bundle.transcribe(recording, temperature=0, without_timestamps=True).tokens
 
     def dictate(self, samples: np.ndarray) -> str:
         return self._bundle.transcribe(samples, RATE).text

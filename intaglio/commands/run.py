@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import intaglio
-from intaglio.commands import speech
+from intaglio.commands import speech, transcription
 from intaglio.commands.arguments import add_adapter, pair, read_array, real, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
@@ -56,11 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the spoken language, such as en, or auto: detected (default: as the export sets it, or auto)",
     )
     spoken.add_argument("--task", choices=["transcribe", "translate"], help="translate: into English")
-    spoken.add_argument(
-        "--timestamps",
-        action=argparse.BooleanOptionalAction,
-        help="let the model set the times of segments, which --json shows (default: for recordings over 30 s)",
-    )
+    spoken.add_argument("--timestamps", action="store_true", default=None, help="print the times of segments")
     spoken.add_argument(
         "--vad",
         action=argparse.BooleanOptionalAction,
@@ -74,11 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --vad: what counts as speech, such as threshold=0.4 or speech_pad_ms=200 (may be repeated)",
     )
     speech.add_arguments(spoken)
-    text = parser.add_argument_group("with --prompt or --chat")
+    transcription.add_arguments(spoken)
+    text = parser.add_argument_group("with --prompt or --chat; --temperature and --seed also with --audio")
     text.add_argument(
         "--max-tokens", metavar="N", type=int, help="stop after N tokens (default: when the context is full)"
     )
-    text.add_argument("--temperature", metavar="X", type=float, help="0: always take the likeliest token (default)")
+    text.add_argument(
+        "--temperature",
+        metavar="X",
+        type=transcription.temperature,
+        help="0: always take the likeliest token (default); with --audio also several, such as 0,0.2,0.4: the next "
+        "one where a window fails (default there: 0,0.2,0.4,0.6,0.8,1)",
+    )
     text.add_argument("--top-k", metavar="N", type=int, help="sample from the N likeliest tokens only")
     text.add_argument(
         "--top-p", metavar="P", type=float, help="sample from the likeliest tokens that together have probability P"
@@ -142,8 +145,9 @@ def _bundle(options: argparse.Namespace) -> str:
 
 
 _TEXT = "max_tokens temperature top_k top_p min_p repetition_penalty seed stop ignore_eos logprobs steps_per_submit"
+_SPOKEN = (*transcription.NAMES, "temperature", "seed")
 _OPTIONS = {
-    "audio": ["language", "task", "timestamps", "vad", "vad_parameter", *speech.NAMES],
+    "audio": ["language", "task", "timestamps", "vad", "vad_parameter", *speech.NAMES, *_SPOKEN],
     "input": ["program", "output"],
     "prompt": [*_TEXT.split(), "recommended"],
     "chat": [*_TEXT.split(), "recommended", "system"],
@@ -166,9 +170,9 @@ def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: Progr
     values = {
         "language": options.language,
         "task": options.task,
-        "timestamps": options.timestamps,
         "vad": bool(options.vad),
         "vad_parameters": dict(options.vad_parameter or ()),
+        **transcription.values(options),
     }
     return speech.transcribe(bundle, options, values, progress)
 

@@ -244,7 +244,6 @@ def _settings(**change: Any) -> dict[str, Any]:
         "no_speech": 311,
         "suppress": [],
         "suppress_first": [],
-        "max_initial_timestamp": 50,
         "sampling_order": ["temperature", "max_initial_timestamp"],
         "vocabulary": 364,
         "multilingual": bool(change.get("languages", languages)),
@@ -287,7 +286,7 @@ def windows() -> Iterator[Case]:
     """All runs of `mel`: those that measure a recording, then those that listen, window by window without times."""
     settings = _settings()
     for count in 1, 159, 160, 3_000, 15_800, 16_000, 16_001, 16_159, 16_160, 24_000, 32_100:
-        session = _transcribed(count, settings, language="en", timestamps=False)
+        session = _transcribed(count, settings, language="en", temperature=0, without_timestamps=True)
         runs = [_window(run, written["audio"], count) for program, run, written in session.runs if program == "mel"]
         sizes = {name: settings[name] for name in ("hop", "context", "frames")}
         yield {"samples": count, **sizes, "recording": max(1, count // settings["hop"]), "windows": runs}
@@ -312,7 +311,7 @@ def prompts() -> Iterator[Case]:
         (english, "en", "transcribe", False),
         (english, "en", "transcribe", True),
     ):
-        session = _transcribed(800, settings, language=language, task=task, timestamps=timed)
+        session = _transcribed(800, settings, language=language, task=task, temperature=0, without_timestamps=not timed)
         parts = [written["tokens"].tolist() for program, _, written in session.runs if program == "prefill"]
         tokens = [token for part in parts for token in part]
         model = {name: settings[name] for name in ("languages", "tasks", "start", "no_timestamps")}

@@ -273,7 +273,7 @@ class Recording:
         self._set_rules()
         seek, spoken = 0, s["languages"].get(language)
         while seek < self.frames:
-            self._mel(seek, max(0, s["frames"] - (self.frames - seek)) if self.frames > s["frames"] else 0)
+            self._mel(seek, max(0, s["frames"] - (self.frames - seek)))
             bundle.run("encode")
             if s["multilingual"] and spoken is None:
                 bundle.write("tokens", np.array([s["start"]]))
@@ -300,7 +300,7 @@ class Recording:
         for row, name in enumerate(("suppress", "suppress_first")):
             sets[row, s[name]] = 1
         self.bundle.write("suppress", np.packbits(sets, axis=1, bitorder="little").view("<u4"))
-        numbers = {"temperature": 0, "max_initial_timestamp": s["max_initial_timestamp"]}
+        numbers = {"temperature": 0, "max_initial_timestamp": 50}
         self.bundle.write("sampling", np.array([numbers[name] for name in s["sampling_order"]]))
 
     def _measure(self) -> None:

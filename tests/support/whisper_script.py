@@ -14,15 +14,15 @@ from tokenizers import Tokenizer as Tokenizers
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
-END, START, EN, DE, TRANSLATE, TRANSCRIBE, NO_TIMESTAMPS = range(256, 263)
-FIRST = 263  # the timestamp 0.00
+END, START, EN, DE, TRANSLATE, TRANSCRIBE, PREVIOUS, NO_TIMESTAMPS = range(256, 264)
+FIRST = 264  # the timestamp 0.00
 BANDS, FRAMES = 80, 100  # windows of one second
 SETTINGS = {
     "start": START,
     "end": END,
     "no_timestamps": NO_TIMESTAMPS,
     "first_timestamp": FIRST,
-    "previous": END,
+    "previous": PREVIOUS,
     "no_speech": END,
     "sampling_order": ["temperature", "max_initial_timestamp"],
     "vocabulary": FIRST + 51,
@@ -32,7 +32,6 @@ SETTINGS = {
     "tasks": {"transcribe": TRANSCRIBE, "translate": TRANSLATE},
     "suppress": [],
     "suppress_first": [],
-    "max_initial_timestamp": 50,
     "max_length": 64,
     "rate": 16_000,
     "hop": 160,
@@ -47,8 +46,9 @@ ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["
 def tokenizer() -> Tokenizer:
     """A token for each byte, then the special tokens."""
     made = Tokenizers(models.BPE({c: i for i, c in enumerate(BYTES)}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.decoder = decoders.ByteLevel()
-    names = ["endoftext", "startoftranscript", "en", "de", "translate", "transcribe", "notimestamps"]
+    names = ["endoftext", "startoftranscript", "en", "de", "translate", "transcribe", "startofprev", "notimestamps"]
     made.add_special_tokens([AddedToken(f"<|{name}|>", special=True) for name in names])
     made.add_tokens([AddedToken(f"<|{i / 50:.2f}|>") for i in range(51)])
     return Tokenizer(made.to_str().encode())

@@ -323,11 +323,11 @@ def test_transcribe_takes_files_and_samples(whisper):
     samples, rate = soundfile.read(JFK, dtype="float32")
     assert rate == 16_000
     heard = [
-        bundle.transcribe(JFK, language="de", timestamps=False),
-        bundle.transcribe(str(JFK), language="de", timestamps=False),
-        bundle.transcribe(io.BytesIO(JFK.read_bytes()), language="de", timestamps=False),
-        bundle.transcribe(samples, rate, language="de", timestamps=False),
-        bundle.transcribe(np.stack([samples, samples], axis=1), rate=rate, language="de", timestamps=False),
+        bundle.transcribe(JFK, language="de", temperature=0),
+        bundle.transcribe(str(JFK), language="de", temperature=0),
+        bundle.transcribe(io.BytesIO(JFK.read_bytes()), language="de", temperature=0),
+        bundle.transcribe(samples, rate, language="de", temperature=0),
+        bundle.transcribe(np.stack([samples, samples], axis=1), rate=rate, language="de", temperature=0),
     ]
     assert all(transcript == heard[0] for transcript in heard)
     assert len(heard[0].segments) == 11 and heard[0].segments[-1].end == 11.0
@@ -692,7 +692,7 @@ def test_the_exceptions_are_found_by_name():
         ["run", "a", "--audio", "b.wav", "--program", "main"],
         ["run", "a", "--audio", "b.wav", "--task", "sing"],
         ["run", "a", "--input", "x.npy"],
-        ["run", "a", "--input", "x=x.npy", "--no-timestamps"],
+        ["run", "a", "--input", "x=x.npy", "--timestamps"],
         ["inspect"],
     ],
 )

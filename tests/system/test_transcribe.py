@@ -49,15 +49,18 @@ def letters(text: str) -> str:
 def test_text_and_tokens_are_those_of_onnxruntime(
     bundle: Bundle, reference: Reference, recording: Path, timed: bool
 ) -> None:
-    hidden = reference.encode(reference.features(samples(recording)))
+    """After the recording the features are zeros, as in OpenAI's transcribe()."""
+    features = reference.features(samples(recording))
+    features[..., len(samples(recording)) // 160 :] = 0
+    hidden = reference.encode(features)
     expected = reference.greedy(hidden, reference.prompt(timed=timed), timed, 100)
-    transcript = bundle.transcribe(recording, timestamps=timed)
+    transcript = bundle.transcribe(recording, temperature=0, without_timestamps=not timed)
     assert transcript.tokens == [t for t in expected if t < reference.generation["eos_token_id"]]
     assert letters(transcript.text) == letters(TEXTS[recording])
 
 
 def test_the_demo_says_what_was_said(bundle: Bundle) -> None:
-    assert bundle.transcribe(JFK).text == TEXTS[JFK]
+    assert letters(bundle.transcribe(JFK).text) == letters(TEXTS[JFK])
 
 
 def test_the_encoder_is_within_a_thousandth(bundle: Bundle, reference: Reference) -> None:

@@ -139,7 +139,6 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
         "previous": added.get("<|startofprev|>", no_timestamps - 2),
         "suppress": sorted(int(i) for i in config.get("suppress_tokens") or [] if i >= 0),
         "suppress_first": sorted(int(i) for i in config.get("begin_suppress_tokens") or [] if i >= 0),
-        "max_initial_timestamp": int(config.get("max_initial_timestamp_index") or 50),
         "sampling_order": [*WHISPER_SAMPLING],
         "max_length": min(int(config.get("max_length") or context), context),
     }

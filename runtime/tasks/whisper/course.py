@@ -1,7 +1,7 @@
 """How far the transcription of a recording has come. Each window depends only on those before it, so a recording that
 still grows can be transcribed as soon as its windows are complete, and a copy can try what is not complete yet.
 
-The loop is that of OpenAI's reference, whisper/transcribe.py, at temperature 0.
+The loop is that of OpenAI's reference, whisper/transcribe.py.
 """
 
 from __future__ import annotations
@@ -10,68 +10,123 @@ import copy
 from typing import Self
 
 from intaglio.runtime.tasks.tokenizer import Tokenizer
+from intaglio.runtime.tasks.whisper.attempts import Attempt, attempt
 from intaglio.runtime.tasks.whisper.cut import Piece, cut
+from intaglio.runtime.tasks.whisper.history import History
 from intaglio.runtime.tasks.whisper.options import Options
-from intaglio.runtime.tasks.whisper.programs import Programs
+from intaglio.runtime.tasks.whisper.programs import Decoded, Programs
 from intaglio.runtime.tasks.whisper.rules import Rules
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
+
+HOT = 0.5  # the text of a window at a higher temperature is not continued
 
 
 class Course:
     """The transcription of one recording, up to the frame `seek`. Raises ValueError for a language or task that the
     model lacks.
 
-    segments: those before `seek`. timed: whether the model writes timestamps.
+    segments: those before `seek`. notes: what a user should know about them.
     """
 
-    def __init__(
-        self, programs: Programs, tokenizer: Tokenizer, settings: Settings, options: Options, timed: bool
-    ) -> None:
-        self._programs, self._tokenizer, self._settings = programs, tokenizer, settings
+    def __init__(self, programs: Programs, tokenizer: Tokenizer, settings: Settings, options: Options) -> None:
+        self._programs, self._tokenizer, self._settings, self._options = programs, tokenizer, settings, options
         self._language, self._task = settings.choices(options.language, options.task)
-        self._timed = timed
+        self._probability = 1.0
+        self._rules = Rules.of(options, settings)
+        words = {name: self._encoded(getattr(options, name)) for name in ("initial_prompt", "hotwords", "prefix")}
+        self._prefix = words["prefix"]
+        hot = () if self._prefix else words["hotwords"]
+        self._history = History(words["initial_prompt"], options.carry_initial_prompt, hot, programs.context // 2 - 1)
         self.seek = 0
         self.segments: list[Segment] = []
+        self.notes: list[str] = []
 
     def copy(self) -> Self:
         """Return a course that goes on by itself from here."""
         other = copy.copy(self)
-        other.segments = list(self.segments)
+        other.segments, other.notes = list(self.segments), list(self.notes)
         return other
 
-    def advance(self, sound: Sound) -> None:
-        """Transcribe the window at `seek`. The loudest frame of the recording must have been measured."""
+    def advance(self, sound: Sound, end: int | None = None) -> None:
+        """Transcribe the window at `seek`, up to the frame `end`. None: the end of the recording.
+
+        The loudest frame of the recording must have been measured.
+        """
         s = self._settings
-        self._programs.listen(sound, self.seek)
+        size = min(s.frames, sound.frames - self.seek, (sound.frames if end is None else end) - self.seek)
+        self._programs.listen(sound, self.seek, size)
         self._language = self._language or self._likeliest()
-        prompt = self._prompt(self._language)
-        rules = Rules(self._timed, s.suppress, s.suppress_first, s.max_initial_timestamp, s.vocabulary)
-        tokens = self._programs.decode(prompt, rules, 0, 0, s.max_length - len(prompt)).tokens
-        size = min(s.frames, sound.frames - self.seek)
-        pieces, advance = cut(tokens, size, s) if self._timed else ([Piece(0, size, tokens)], size)
-        self.segments += [segment for piece in pieces if (segment := self._segment(piece)) is not None]
+        result = self._attempt(self._prompt(self._language))
+        self._prefix = ()
+        if result.silent(self._options):
+            self.seek += size
+            return
+        tokens = result.decoded.tokens
+        pieces, advance = cut(tokens, size, s) if self._rules.timed else ([Piece(0, size, tokens)], size)
+        segments = [seg for piece in pieces if (seg := self._segment(piece, result, sound.seconds)) is not None]
+        said = [token for segment in segments for token in segment.tokens]
+        continued = self._options.condition_on_previous_text and result.temperature <= HOT
+        self._history = self._history.after(said, continued)
+        self.segments += segments
         self.seek += advance
 
     def transcript(self) -> Transcript:
-        tokens = [token for segment in self.segments for token in segment.tokens]
-        return Transcript(self._tokenizer.decode(tokens).strip(), self.segments, self._language, tokens)
+        tokens = [t for segment in self.segments for t in segment.tokens if t < self._settings.end]
+        text = self._tokenizer.decode(tokens).strip()
+        return Transcript(text, self.segments, self._language, tokens, self._probability, notes=self.notes)
 
     def _likeliest(self) -> str:
         languages = self._programs.languages()
-        return max(languages, key=languages.__getitem__)
+        language = max(languages, key=languages.__getitem__)
+        self._probability = languages[language]
+        return language
+
+    def _encoded(self, text: str | None) -> tuple[int, ...]:
+        """Return the tokens of a text, as they follow others."""
+        return tuple(self._tokenizer.encode(f" {text.strip()}", special=False)) if text else ()
 
     def _prompt(self, language: str) -> list[int]:
-        s = self._settings
+        s, before = self._settings, self._history.tokens
         spoken = [s.languages[language], s.tasks[self._task]] if s.multilingual else []
-        return [s.start, *spoken, *([] if self._timed else [s.no_timestamps])]
+        untimed = [] if self._rules.timed else [s.no_timestamps]
+        return [*([s.previous, *before] if before else []), s.start, *spoken, *untimed, *self._prefix]
 
-    def _segment(self, piece: Piece) -> Segment | None:
+    def _attempt(self, prompt: list[int]) -> Attempt:
+        limit = min(self._options.sample_len or self._programs.context // 2, self._settings.max_length - len(prompt))
+
+        def decode(temperature: float, seed: int) -> Decoded:
+            return self._programs.decode(prompt, self._rules, temperature, seed, limit)
+
+        result = attempt(decode, self._text, self._options, self.seek)
+        if not result.decoded.finished:
+            start = self._settings.seconds(self.seek)
+            self.notes.append(
+                f"the text of the window at {start:.2f} s was cut after {len(result.decoded.tokens)} tokens; "
+                "the rest of it may be missing"
+            )
+        return result
+
+    def _text(self, tokens: list[int]) -> str:
+        return self._tokenizer.decode([token for token in tokens if token < self._settings.end]).strip()
+
+    def _segment(self, piece: Piece, result: Attempt, duration: float) -> Segment | None:
         """Return a piece of the window as a segment, or None if it has no text or no duration."""
-        tokens = [token for token in piece.tokens if token < self._settings.end]
-        text = self._tokenizer.decode(tokens)
-        if not tokens or text.isspace() or piece.start == piece.end:
+        text = self._text(list(piece.tokens))
+        if not text or piece.start == piece.end:
             return None
-        start, end = (self._settings.seconds(self.seek + frames) for frames in (piece.start, piece.end))
-        return Segment(start, end, text.strip(), tokens)
+        start, end = (min(self._settings.seconds(self.seek + at), duration) for at in (piece.start, piece.end))
+        decoded = result.decoded
+        return Segment(
+            start,
+            end,
+            text,
+            list(piece.tokens),
+            id=len(self.segments),
+            seek=self.seek,
+            temperature=result.temperature,
+            avg_logprob=decoded.average,
+            compression_ratio=result.compression_ratio,
+            no_speech_prob=decoded.no_speech,
+        )

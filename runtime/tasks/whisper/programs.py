@@ -44,12 +44,13 @@ class Decoded:
     """The tokens of a window, without the end token.
 
     log_probability: the sum of those of the tokens and of the end token, under the rules. no_speech: the probability
-    that the window has no speech.
+    that the window has no speech. finished: there was an end token.
     """
 
     tokens: list[int]
     log_probability: float
     no_speech: float
+    finished: bool
 
     @property
     def average(self) -> float:
@@ -68,23 +69,21 @@ class Programs:
         room = session.plan.symbols[PAST][1] + 1
         if settings.max_length > room:
             raise BadBundle(f"generation.json allows {settings.max_length} tokens, plan.json {room}")
+        self.context = room  # tokens, prompt included
         self._decoder = Decoder(session, room, room, BUDGET)
 
-    def measure(self, sound: Sound) -> None:
-        """Update the state `loudest` from the whole recording or, if it has one window, from the frames after that."""
-        window = self._settings.frames
+    def measure(self, sound: Sound, heard: int = 0) -> None:
+        """Update the state `loudest` from the whole recording, without its first `heard` frames."""
         self._session.write(LOUDEST, np.full((1, 1, 1), self._settings.silence, np.float32))
-        for first in range(0 if sound.frames > window else window, sound.audible, window):
+        for first in range(heard, sound.audible, self._settings.frames):
             self._spectrogram(sound, first, 0)
 
-    def listen(self, sound: Sound, seek: int) -> None:
-        """Encode the window at `seek`.
+    def listen(self, sound: Sound, seek: int, size: int) -> None:
+        """Encode the window at `seek`, of which the first `size` frames count.
 
-        A recording shorter than a window ends in silence. The last window of a longer one ends in zeros, which are not
-        silence in a spectrogram. OpenAI's reference and transformers do the same.
+        The others are zeros, which are not silence in a spectrogram. OpenAI's reference does the same.
         """
-        window = self._settings.frames
-        self._spectrogram(sound, seek, max(0, window - (sound.frames - seek)) if sound.frames > window else 0)
+        self._spectrogram(sound, seek, self._settings.frames - size)
         self._session.submit(ENCODE, {})
 
     def _spectrogram(self, sound: Sound, first: int, padding: int) -> None:
@@ -123,4 +122,5 @@ class Programs:
         scores = self._session.read(SCORES, {})
         said = tokens[: tokens.index(self._settings.end)] if self._settings.end in tokens else tokens
         chosen = scores[len(prompt) : len(prompt) + min(len(said) + 1, len(tokens)), 0]
-        return Decoded(said, float(chosen.sum(dtype=np.float64)), float(scores[start, 1]))
+        no_speech = float(scores[start, 1])
+        return Decoded(said, float(chosen.sum(dtype=np.float64)), no_speech, len(said) < len(tokens))

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+
+from intaglio.runtime.tasks.whisper.options import Options
+from intaglio.runtime.tasks.whisper.settings import Settings
+
+ANY = 1e6  # in place of the latest first timestamp, where there is none
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,19 @@ class Rules:
     suppress_first: Collection[int]
     max_initial_timestamp: float
     vocabulary: int
+
+    @classmethod
+    def of(cls, options: Options, settings: Settings) -> Self:
+        """Return the rules that the options set, as whisper/decoding.py does."""
+        s = settings
+        suppress: set[int] = set()
+        if options.suppressed:
+            special = {s.start, s.previous, s.previous - 1, s.no_speech, *s.tasks.values()}
+            suppress = {*options.suppressed, *special, *(s.suppress if -1 in options.suppressed else ())} - {-1}
+        step = s.seconds(s.frames_per_timestamp)
+        latest = round(options.max_initial_timestamp / step) if options.max_initial_timestamp else ANY
+        first = s.suppress_first if options.suppress_blank else ()
+        return cls(not options.without_timestamps, suppress, first, latest, s.vocabulary)
 
     @property
     def bits(self) -> np.ndarray:

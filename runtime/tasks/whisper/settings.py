@@ -20,8 +20,8 @@ class Settings:
     """The content of generation.json: special tokens, those of languages and tasks, and the sizes of the spectrogram.
 
     Tokens below `end` are text; those from `first_timestamp` on are times. `previous` begins the text before a window,
-    and the probability of `no_speech` after `start` is that of a window without speech. `suppress` is never chosen,
-    `suppress_first` not first, and `max_initial_timestamp` counts timestamps. A sequence has up to `max_length` tokens.
+    and the probability of `no_speech` after `start` is that of a window without speech. `suppress` is never chosen, and
+    `suppress_first` not first. A sequence has up to `max_length` tokens.
 
     A window has `frames` frames, one every `hop` samples, each of `context` samples around its middle. Timestamps count
     in units of `frames_per_timestamp` frames. `names` has what each language is called, by its code. `silence` is the
@@ -40,7 +40,6 @@ class Settings:
     tasks: dict[str, int]
     suppress: list[int]
     suppress_first: list[int]
-    max_initial_timestamp: int
     vocabulary: int
     max_length: int
     rate: int

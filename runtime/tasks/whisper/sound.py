@@ -10,14 +10,15 @@ from intaglio.runtime.tasks.whisper.settings import Settings
 class Sound:
     """A recording, divided into windows.
 
-    frames: the number of frames of the recording. audible: the number of frames that contain some of its samples, which
-    is a little larger.
+    frames: the number of frames of the recording. seconds: their time. audible: the number of frames that contain some
+    of its samples, which is a little larger.
     """
 
     def __init__(self, samples: np.ndarray, settings: Settings) -> None:
         self._settings, self._half = settings, settings.context // 2
         self._samples = samples
         self.frames = max(1, len(samples) // settings.hop)
+        self.seconds = settings.seconds(self.frames)
         self.audible = (len(samples) + self._half) // settings.hop + 1
 
     def window(self, first: int) -> np.ndarray:

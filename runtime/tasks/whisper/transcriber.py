@@ -6,6 +6,7 @@ OpenAI's reference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.course import Course
+from intaglio.runtime.tasks.whisper.notes import on_end, on_samples
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Programs
 from intaglio.runtime.tasks.whisper.settings import Settings
@@ -45,24 +47,39 @@ class Transcriber:
 
         Raises ValueError for a language or task the model lacks.
         """
+        whole = options.clips == [(0, math.inf)]
+        transcript = self._speech(samples, options, progress)
+        ends = on_end(transcript.segments, samples, self.settings.rate) if whole else []
+        notes = [*on_samples(samples), *transcript.notes, *ends]
+        return replace(transcript, notes=notes, duration=len(samples) / self.settings.rate)
+
+    def _speech(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
         if not options.vad:
             return self._transcribe(samples, options, progress)
         excerpt = self.voice.excerpt(samples, options.speech, progress)
         if not excerpt.spans:
-            return self.course(options, timed=False).transcript()
+            return self.course(options).transcript()
         transcript = self._transcribe(excerpt.samples(samples), options, progress)
         return replace(transcript, segments=restored(transcript.segments, excerpt))
 
-    def course(self, options: Options, timed: bool) -> Course:
+    def course(self, options: Options) -> Course:
         """Return the transcription of a recording, at its beginning."""
-        return Course(self.programs, self._tokenizer, self.settings, options, timed)
+        return Course(self.programs, self._tokenizer, self.settings, options)
 
     def _transcribe(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
         sound = Sound(samples, self.settings)
-        timed = sound.frames > self.settings.frames if options.timestamps is None else options.timestamps
-        course = self.course(options, timed)
-        self.programs.measure(sound)
-        while course.seek < sound.frames:
-            course.advance(sound)
-            progress("transcribing", min(course.seek, sound.frames), sound.frames)
+        course = self.course(options)
+        clips = self._clips(options, sound)
+        alone = clips[0][0] == 0 and sound.frames <= self.settings.frames  # the first window measures all of it
+        self.programs.measure(sound, self.settings.frames if alone else 0)
+        for start, end in clips:
+            course.seek = start
+            while course.seek < end:
+                course.advance(sound, end)
+                progress("transcribing", min(course.seek, sound.frames), sound.frames)
         return course.transcript()
+
+    def _clips(self, options: Options, sound: Sound) -> list[tuple[int, int]]:
+        """Return the first frame of each part to transcribe, and that after its last one."""
+        second = self.settings.rate / self.settings.hop
+        return [(round(start * second), round(min(end * second, sound.frames))) for start, end in options.clips]

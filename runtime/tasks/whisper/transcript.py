@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,22 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a recording, from `start` to `end` in seconds: its text and tokens. `words`: None unless asked for."""
+    """A part of a recording, from `start` to `end` in seconds: its text and tokens, timestamps included.
+
+    seek: the first frame of the window that it is from, of which it has the temperature, the average log-probability of
+    a token, the compression ratio of the text and the probability of no speech. words: None unless asked for.
+    """
 
     start: float
     end: float
     text: str
     tokens: list[int]
+    id: int = 0
+    seek: int = 0
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
     words: list[Word] | None = None
 
     def later(self, seconds: float) -> Segment:
@@ -39,13 +49,17 @@ class Segment:
 class Transcript:
     """The text of a recording, whole and in segments. `tokens`: without special tokens and timestamps.
 
-    language: None if there was nothing to detect it from.
+    language: None if there was nothing to detect it from. language_probability: 1 if it was not detected. duration: of
+    the recording, in seconds. notes: what may be missing or wrong, and what to do.
     """
 
     text: str
     segments: list[Segment]
     language: str | None
     tokens: list[int]
+    language_probability: float = 1.0
+    duration: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     def later(self, seconds: float) -> Transcript:
         """Return the transcript with its times after a part of the recording that was left out."""

@@ -51,7 +51,9 @@ def reference(samples: np.ndarray) -> np.ndarray:
 def test_the_spectrogram_of_a_short_recording(tokenizer, seconds):
     script = Spectrogram([[]])
     Transcriber(script, SETTINGS, tokenizer).transcribe(samples := sound(seconds), Options(language="en"))
-    np.testing.assert_allclose(script.features[0], reference(samples)[:, :FRAMES], atol=1e-4)
+    frames = max(1, len(samples) // 160)
+    np.testing.assert_allclose(script.features[0][:, :frames], reference(samples)[:, :frames], atol=1e-4)
+    assert not script.features[0][:, frames:].any()
 
 
 @pytest.mark.parametrize("seconds", [1.01, 1.5, 2.0, 2.345])

@@ -6,6 +6,7 @@ The expected segments are those of OpenAI's whisper 20250625, run on the same sc
 from __future__ import annotations
 
 import itertools
+import zlib
 
 import pytest
 import whisper_script
@@ -15,10 +16,12 @@ from whisper_script import (
     END,
     ENGLISH,
     NO_TIMESTAMPS,
+    PREVIOUS,
     SETTINGS,
     START,
     TRANSCRIBE,
     TRANSLATE,
+    Said,
     Script,
     at,
     sound,
@@ -42,14 +45,22 @@ def spoken(segments: list[Segment]) -> list[tuple[float, float, str]]:
     return [(round(s.start, 6), round(s.end, 6), s.text) for s in segments]
 
 
+UNTIMED = Options(without_timestamps=True)
+
+
 # one window
 
 
 def test_a_short_recording_is_one_segment(tokenizer):
-    script = Script([text(" ask not")])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.7), Options(language="en"))
-    assert heard.text == "ask not" and heard.language == "en" and heard.tokens == text(" ask not")
-    assert heard.segments == [Segment(0.0, 0.7, "ask not", text(" ask not"))]
+    script = Script([Said(text(" ask not"), average=-0.25, no_speech=0.125)])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.7), Options("en", without_timestamps=True))
+    assert (heard.text, heard.language, heard.language_probability) == ("ask not", "en", 1)
+    assert heard.tokens == text(" ask not") and heard.duration == 0.7 and heard.notes == []
+    (segment,) = heard.segments
+    assert (segment.start, segment.end, segment.text, segment.tokens) == (0.0, 0.7, "ask not", text(" ask not"))
+    assert (segment.id, segment.seek, segment.temperature) == (0, 0, 0)
+    assert (segment.avg_logprob, segment.no_speech_prob) == (-0.25, 0.125)
+    assert segment.compression_ratio == pytest.approx(7 / len(zlib.compress(b"ask not")))
     assert script.prompts == [[START, EN, TRANSCRIBE, NO_TIMESTAMPS]]
 
 
@@ -57,11 +68,11 @@ def test_steps_run_several_in_a_submit_and_what_follows_the_end_is_dropped(token
     clock = itertools.chain([0.0, 0.0, 0.1, 0.1], itertools.count(0.101, 0.001))  # a readback takes a tenth of a second
     monkeypatch.setattr(decode.time, "perf_counter", clock.__next__)
     script = Script([text("abcd")])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.9), Options(language="en"))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.9), Options("en", without_timestamps=True))
     assert heard.tokens == text("abcd")
     rules = {"begin": 4, "timed": 0, "seed": 0}
     assert script.calls == [
-        ("mel", {"opening": 1, "padding": 0}, None),
+        ("mel", {"opening": 1, "padding": 10}, None),
         ("encode", {}, None),
         ("prefill", {**rules, "begin": 1, "past": 0, "new_tokens": 1}, ("tokens", 1, 1)),
         ("prefill", {**rules, "past": 1, "new_tokens": 3}, ("tokens", 4, 1)),
@@ -76,11 +87,11 @@ def test_steps_run_several_in_a_submit_and_what_follows_the_end_is_dropped(token
 @pytest.mark.parametrize(
     "settings, options, prompt",
     [
-        (SETTINGS, {"language": "de"}, [START, DE, TRANSCRIBE, NO_TIMESTAMPS]),
-        (SETTINGS, {"language": "de", "task": "translate"}, [START, DE, TRANSLATE, NO_TIMESTAMPS]),
-        (SETTINGS, {"language": "de", "timestamps": True}, [START, DE, TRANSCRIBE]),
-        (ENGLISH, {}, [START, NO_TIMESTAMPS]),
-        (ENGLISH, {"language": "en", "timestamps": True}, [START]),
+        (SETTINGS, {"language": "de", "without_timestamps": True}, [START, DE, TRANSCRIBE, NO_TIMESTAMPS]),
+        (SETTINGS, {"language": "de", "task": "translate"}, [START, DE, TRANSLATE]),
+        (SETTINGS, {"language": "de"}, [START, DE, TRANSCRIBE]),
+        (ENGLISH, {"without_timestamps": True}, [START, NO_TIMESTAMPS]),
+        (ENGLISH, {"language": "en"}, [START]),
     ],
 )
 def test_prompts(tokenizer, settings, options, prompt):
@@ -89,15 +100,15 @@ def test_prompts(tokenizer, settings, options, prompt):
     assert script.prompts == [prompt]
     (symbols,) = script.symbols
     assert symbols["begin"] == len(prompt)
-    assert symbols["timed"] == int(options.get("timestamps", False))
+    assert symbols["timed"] == int(not options.get("without_timestamps", False))
 
 
 @pytest.mark.parametrize("language, code", [(EN, "en"), (DE, "de")])
 def test_the_language_is_found_out_once(tokenizer, language, code):
     script = Script([text("a"), text("b")], language)
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), Options(timestamps=False))
-    assert heard.language == code
-    assert script.prompts == [[START, language, TRANSCRIBE, NO_TIMESTAMPS]] * 2
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), UNTIMED)
+    assert (heard.language, heard.language_probability) == (code, 0.75)
+    assert [prompt[-4:] for prompt in script.prompts] == [[START, language, TRANSCRIBE, NO_TIMESTAMPS]] * 2
     assert [program for program, *_ in script.calls].count("detect") == 1
     assert [program for program, *_ in script.calls if program != "step"].count("encode") == 2
 
@@ -106,9 +117,11 @@ def test_the_language_is_found_out_once(tokenizer, language, code):
 def test_stops_when_the_context_is_full(tokenizer, length):
     script = Script([text("a") * 100])
     heard = Transcriber(script, SETTINGS | {"max_length": length}, tokenizer).transcribe(
-        sound(1), Options(language="en")
+        sound(1), Options("en", temperature=0, without_timestamps=True, sample_len=100)
     )
     assert len(heard.tokens) == length - 4
+    (note,) = heard.notes
+    assert "at 0.00 s" in note and f"{length - 4} tokens" in note
     program, *runs, _ = script.calls[-1]
     assert (program, runs[-1]["past"]) == ("step", length - 2)
 
@@ -126,7 +139,7 @@ def test_a_character_cut_by_the_end_is_dropped_from_the_text_alone(tokenizer):
     assert tokenizer.decode(euro) == "5 €"
     assert tokenizer.decode([START, *euro, END]) == "5 €"
     only = Transcriber(Script([euro[-2:]]), SETTINGS, tokenizer).transcribe(sound(1), Options(language="en"))
-    assert (only.text, only.tokens) == ("", euro[-2:])
+    assert (only.text, only.segments) == ("", [])
 
 
 # several windows
@@ -134,7 +147,7 @@ def test_a_character_cut_by_the_end_is_dropped_from_the_text_alone(tokenizer):
 
 def test_without_timestamps_whole_windows_follow(tokenizer):
     script = Script([text(" a"), [*text(" b"), at(0.4), at(0.4)], text(" c")])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.25), Options(language="en", timestamps=False))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.25), Options("en", without_timestamps=True))
     assert spoken(heard.segments) == [(0, 1, "a"), (1, 2, "b"), (2, 2.25, "c")]
     assert heard.text == "a b c" and heard.tokens == text(" a b c")
 
@@ -145,16 +158,69 @@ def test_long_recordings_advance_by_timestamps(tokenizer):
     third = [at(0.2), *text(" c"), at(0.3)]  # from 1.72 on, 0.68 s long
     script = Script([first, second, third])
     heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.4), Options(language="en"))
-    assert script.prompts == [[START, EN, TRANSCRIBE]] * 3
+    assert script.prompts[0] == [START, EN, TRANSCRIBE]
+    assert script.prompts[1] == [PREVIOUS, *first[:-8], START, EN, TRANSCRIBE]
+    assert script.prompts[2] == [PREVIOUS, *first[:-8], *second, START, EN, TRANSCRIBE]
     assert spoken(heard.segments) == [(0, 0.4, "a"), (0.5, 0.72, "b"), (0.72, 1.62, "finished"), (1.72, 2.02, "c")]
     assert heard.text == "a b finished c" and heard.tokens == text(" a b finished c")
+
+
+def test_a_window_that_fails_is_tried_again_and_not_continued(tokenizer):
+    first, second = [at(0), *text(" b"), at(0.5)], [at(0), *text(" c"), at(0.2)]
+    script = Script([Said([at(0), *text(" a"), at(0.5)], average=-2), Said(first, average=-1.5), Said(first), second])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), Options("en", temperature=(0, 0.4, 0.8)))
+    assert script.temperatures == [0, 0.4, 0.8, 0]
+    assert [(s.id, s.text, s.temperature, s.seek) for s in heard.segments] == [(0, "b", 0.8, 0), (1, "c", 0, 100)]
+    assert script.prompts[-1] == [START, EN, TRANSCRIBE]
+    assert [symbols["seed"] > 0 for symbols in script.symbols] == [False, True, True, False]
+
+
+def test_silent_windows_have_no_text(tokenizer):
+    """Not even if the model says one; but a likely text proves that there is speech."""
+    you = [at(0), *text(" You"), at(0.5)]
+    script = Script([Said(you, -1.5, 0.9), Said(you, -0.5, 0.9)])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), Options("en"))
+    assert spoken(heard.segments) == [(1, 1.5, "You")] and script.temperatures == [0, 0]
+
+
+def test_clips(tokenizer):
+    """Windows end with the parts, and what is behind them counts as zeros."""
+    script = Script([[at(0), *text(" a"), at(0.2)], [at(0.1), *text(" b"), at(0.3)]])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(
+        sound(3), Options("en", clip_timestamps=[0.5, 0.9, 2.5])
+    )
+    assert spoken(heard.segments) == [(0.5, 0.7, "a"), (2.5, 2.8, "b")]
+    encoded = [call for call, after in itertools.pairwise(script.calls) if after[0] == "encode"]
+    assert [symbols for _, symbols, _ in encoded] == [{"opening": 0, "padding": 60}, {"opening": 0, "padding": 50}]
+
+
+def test_texts_before_the_windows(tokenizer):
+    windows = [[at(0), *text(" a"), at(0.5)]] * 2
+    script = Script(windows)
+    options = Options("en", initial_prompt="novel ", hotwords="Ann")
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), options)
+    before = [PREVIOUS, *text(" Ann"), *text(" novel")]
+    assert script.prompts == [[*before, START, EN, TRANSCRIBE], [*before, *windows[0], START, EN, TRANSCRIBE]]
+
+
+def test_a_prefix_begins_the_first_window(tokenizer):
+    script = Script([[at(0), *text(" a"), at(0.5)]] * 2)
+    options = Options("en", prefix="So", condition_on_previous_text=False)
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), options)
+    assert script.prompts == [[START, EN, TRANSCRIBE, *text(" So")], [START, EN, TRANSCRIBE]]
+
+
+def test_times_do_not_pass_the_end(tokenizer):
+    script = Script([[at(0), *text(" a"), at(0.9)]])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.5), Options("en"))
+    assert spoken(heard.segments) == [(0, 0.5, "a")]
 
 
 def test_progress_is_reported(tokenizer):
     told = []
     script = Script([[at(0), at(0.5), at(0.5)], [], []])
     Transcriber(script, SETTINGS, tokenizer).transcribe(
-        sound(1.5), Options("en"), progress=lambda *work: told.append(work)
+        sound(1.5), Options("en", temperature=0), progress=lambda *work: told.append(work)
     )
     assert told == [("transcribing", 50, 150), ("transcribing", 150, 150)]
 
