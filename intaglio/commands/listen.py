@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import intaglio
 from intaglio.commands import transcription
+from intaglio.commands.arguments import add_adapter
 from intaglio.commands.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="0: always take the likeliest token; several, such as 0,0.2: the next one where a window fails",
     )
     spoken.add_argument("--seed", metavar="N", type=int, help="the same seed draws the same text (default: 0)")
+    add_adapter(parser)
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each update")
 
 

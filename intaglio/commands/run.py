@@ -15,7 +15,7 @@ import numpy as np
 
 import intaglio
 from intaglio.commands import speech, transcription
-from intaglio.commands.arguments import pair, read_array, utf8
+from intaglio.commands.arguments import add_adapter, pair, read_array, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
 
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audio",
         metavar="FILE",
         nargs="+",
-        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, "
-        "MP4, WebM and others with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
+        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg, WebM and what else libsndfile reads; "
+        "M4A, MP4 and others with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
     )
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
@@ -104,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tensors.add_argument("--program", metavar="NAME", help="the program to run (default: main)")
     tensors.add_argument("--output", metavar="DIR", type=Path, help="write the outputs to this folder as .npy files")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_adapter(parser)
 
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
