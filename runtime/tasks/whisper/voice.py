@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +13,6 @@ from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.voice.detector import Detector
 from intaglio.runtime.tasks.voice.speech import Excerpt, Parameters, Spans
 from intaglio.runtime.tasks.whisper.transcript import Segment, Word
-
-Part = TypeVar("Part", Segment, Word)
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
@@ -38,9 +36,20 @@ class Voice:
 
 
 def restored(segments: Sequence[Segment], excerpt: Excerpt) -> list[Segment]:
-    """Return the segments of an excerpt with their times, and those of words, in the recording."""
-    return [replace(_moved(s, excerpt), words=s.words and [_moved(w, excerpt) for w in s.words]) for s in segments]
+    """Return the segments of an excerpt with their times, and those of their words, in the recording."""
+    return [_restored(segment, excerpt) for segment in segments]
 
 
-def _moved(part: Part, excerpt: Excerpt) -> Part:
-    return replace(part, start=excerpt.original(part.start), end=excerpt.original(part.end, end=True))
+def _restored(segment: Segment, excerpt: Excerpt) -> Segment:
+    if not segment.words:
+        start, end = excerpt.original(segment.start), excerpt.original(segment.end, end=True)
+        return replace(segment, start=start, end=end)
+    words = [_word(word, excerpt) for word in segment.words]
+    return replace(segment, start=words[0].start, end=words[-1].end, words=words)
+
+
+def _word(word: Word, excerpt: Excerpt) -> Word:
+    """Return a word with both its times in the span where its middle is."""
+    middle = (word.start + word.end) / 2
+    start, end = (excerpt.original(time, beside=middle) for time in (word.start, word.end))
+    return replace(word, start=start, end=end)
