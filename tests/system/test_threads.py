@@ -116,15 +116,14 @@ def test_two_transcriptions_side_by_side(whisper: Path) -> None:
     """At the same time, several windows each."""
     bundle = intaglio.load(whisper)
     sounds = [noise(seed) for seed in (1, 2)]
-    expected = [bundle.transcribe(sound, 16_000, temperature=0, require_speech=False) for sound in sounds]
+    options = {"temperature": 0, "require_speech": False}
+    expected = [bundle.transcribe(sound, 16_000, **options) for sound in sounds]
     assert expected[0].tokens != expected[1].tokens
     sessions = bundle.session(), bundle.session()
     results: dict[int, Any] = {}
 
     def listen(i: int) -> Callable[[], None]:
-        return lambda: results.update(
-            {i: sessions[i].transcribe(sounds[i], 16_000, temperature=0, require_speech=False)}
-        )
+        return lambda: results.update({i: sessions[i].transcribe(sounds[i], 16_000, **options)})
 
     in_threads([listen(0), listen(1)])
     assert [results[0], results[1]] == expected

@@ -157,7 +157,9 @@ def test_long_recordings_advance_by_timestamps(tokenizer):
     second = [at(0.1), *text(" finished"), at(0.9)]  # from 0.72 on; one timestamp ends it
     third = [at(0.2), *text(" c"), at(0.3)]  # from 1.72 on, 0.68 s long
     script = Script([first, second, third])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.4), any_sound(language="en"))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(
+        sound(2.4), any_sound(language="en", condition_on_previous_text=True)
+    )
     assert script.prompts[0] == [START, EN, TRANSCRIBE]
     assert script.prompts[1] == [PREVIOUS, *first[:-8], START, EN, TRANSCRIBE]
     assert script.prompts[2] == [PREVIOUS, *first[:-8], *second, START, EN, TRANSCRIBE]

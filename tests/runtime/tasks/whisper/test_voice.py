@@ -54,7 +54,7 @@ def test_windows_and_segments_without_speech_are_left_out(tokenizer: runtime_tok
 def test_quiet_speech_is_speech() -> None:
     """At -60 dB the detector by itself finds none."""
     quiet = soundfile.read(SENSE, dtype="float32")[0] / 1000
-    assert amplified(quiet).max() == pytest.approx(0.5) and amplified(np.zeros(9)).max() == 0
+    assert np.abs(amplified(quiet)).max() == pytest.approx(0.5) and amplified(np.zeros(9)).max() == 0
     ((start, end),) = [(span.start, span.end) for span in Voice(Script([])).spans(quiet, Parameters())]
     assert start < 0.5 * SECOND and end > 5 * SECOND
 
