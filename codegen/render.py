@@ -142,7 +142,7 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
     if storage.texture is None and storage.format == "rgba16float":
         declared, pair = "array<vec2u>", f"{name}[{index}]"
         load = f"vec4f(unpack2x16float({pair}.x), unpack2x16float({pair}.y))"
-        store = f"{pair} = vec2u(pack2x16float(value.xy), pack2x16float(value.zw));"
+        store = f"let near = nearest_f16(value); {pair} = vec2u(pack2x16float(near.xy), pack2x16float(near.zw));"
     elif storage.texture is None:
         declared = f"array<{type}>"
         load, store = f"{name}[{index}]", f"{name}[{index}] = value;"

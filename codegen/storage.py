@@ -4,7 +4,8 @@ Software adapters read a texture of vec4s about eight times faster than a buffer
 loop over lanes. But a kernel writes a texture a whole vec4 at a time, and cannot read a texture that it writes.
 
 Desktop GPUs lay a texture out in tiles of several rows, so a run of memory is only a part of each cache line: half of
-it on NVIDIA's, a quarter on Intel's and AMD's. There, products read weights as buffers, by variants of their own.
+it on NVIDIA's, a quarter on Intel's and AMD's. There, products read weights as buffers, by variants of their own, and
+caches are buffers; see stored.py.
 Mobile GPUs read textures through a cache that buffers lack.
 """
 

@@ -95,7 +95,7 @@ def parts(rows: int, weight: Value, whole: int = 8) -> list[tuple[int, int]]:
 
 def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     weight = layer.weight
-    width = weight.shape[1]
+    width = fixed(weight.shape[1])
     reads, consts = _shared(node, layer, start, end, "0u")
     reads = {name: value for name, value in reads.items() if name.startswith("weight")} | reads
     norm = layer.prologue
@@ -112,7 +112,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
         """Return a variant: `lanes` invocations compute `tile` groups of 4 rows each; `lanes_y` share the columns."""
         sharing = {"lanes": lanes, "lanes_y": lanes_y, "subgroup": product == "matvec_subgroup"}
         # vec4s of x that a subgroup shares at a time: few, because a driver compiles what is unrolled for long
-        sharing["shared"] = next((n for n in (8, 4, 2) if width // 4 % n == 0 and n * tile <= 8), 1)
+        sharing["shared"] = next((n for n in (8, 4, 2) if fixed(width) // 4 % n == 0 and n * tile <= 8), 1)
         return {
             "template": template if norm else f"{product}{consts['packing']}",
             "grid": (groups(rows, per=4 * lanes * tile),),
@@ -139,7 +139,7 @@ def _matvec(node: Node, layer: Linear[Value], start: int, end: int) -> Kernel:
     if not rotated or consts["half"] % 2 == 0:
         sliced = _vector_slices(kernel, rows, template if norm else "")
         variants |= sliced | _in_buffers(sliced, reads, len(node.outputs))
-    if width // 4 % 2 == 0:
+    if fixed(width) // 4 % 2 == 0:
         variants |= {
             f"subgroup{4 * tile}": variant(8, tile, 1, "matvec_subgroup") | _SUBGROUP for tile in tiles.values()
         }

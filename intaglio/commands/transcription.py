@@ -33,7 +33,7 @@ def values(options: argparse.Namespace) -> dict[str, Any]:
 def temperature(text: str) -> float | tuple[float, ...]:
     """A number, or several with commas between them."""
     numbers = tuple(map(float, text.split(",")))
-    return numbers if len(numbers) > 1 else numbers[0]
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _default(field: Field[Any]) -> str:

@@ -155,9 +155,15 @@ fn round_bf16(x: f32) -> f32 {
   return bitcast<f32>(select(rounded, bits, is_nan(x) == 1u));
 }
 
-// Numbers in the precision of an f16, rounded to the nearest, ties to even: quantizeToF16 truncates on some adapters.
+// Numbers in the precision of an f16, rounded to the nearest, ties to even. By their bits, because quantizeToF16 and
+// pack2x16float truncate on some adapters.
 fn nearest_f16(x: vec4f) -> vec4f {
-  return vec4f(unpack2x16float(pack2x16float(x.xy)), unpack2x16float(pack2x16float(x.zw)));
+  let bits = bitcast<vec4u>(x);
+  let size = bits & vec4u(0x7fffffffu);
+  let normal = bitcast<vec4f>((bits + vec4u(0xfffu) + ((bits >> vec4u(13u)) & vec4u(1u))) & vec4u(0xffffe000u));
+  let small = round(x * 16777216.0) / 16777216.0;  // below 2^-14, f16 are multiples of 2^-24
+  let finite = select(normal, small, size < vec4u(0x38800000u));
+  return select(finite, x, size > vec4u(0x7f800000u));
 }
 
 // Infinities and NaN, for which there are no literals.

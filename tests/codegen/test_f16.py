@@ -10,7 +10,7 @@ from parity import Build, compiled, every_variant
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.graph import Graph
 
-ROWS, WIDTH = 8, 64
+ROWS, WIDTH, HEADS = 8, 64, 2
 
 
 def numbers() -> np.ndarray:
@@ -31,14 +31,15 @@ def cache() -> Graph:
     x = b.input("x", 1, dim(Symbol("T", 1, ROWS)), WIDTH)
     identity = b.constant(np.eye(WIDTH, dtype=np.float32))
     keys, values = (
-        b.Write(b.Linear(x, identity), b.state(name, 1, ROWS, WIDTH, dtype="f16"), at=0) for name in ("keys", "values")
+        b.Write(b.Linear(x, identity), b.state(name, 1, HEADS, ROWS, WIDTH // HEADS, dtype="f16"), at=0)
+        for name in ("keys", "values")
     )
-    return b.output(b.Attention(x, keys, values, heads=1, kv_heads=1, past=0, scale=0.125))
+    return b.output(b.Attention(x, keys, values, heads=HEADS, kv_heads=HEADS, past=0, scale=0.125))
 
 
 def test_caches_round_to_the_nearest(tmp_path: Path) -> None:
     x = numbers()
-    expected = x.astype(np.float16)
+    expected = x.astype(np.float16).reshape(1, ROWS, HEADS, -1).swapaxes(1, 2)
     assert np.isfinite(expected).all()
     for executor in every_variant(compiled(cache(), tmp_path / "bundle")):
         executor.run("main", {"x": x})

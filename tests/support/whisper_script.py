@@ -49,6 +49,7 @@ ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["
 def tokenizer() -> Tokenizer:
     """A token for each byte, then the special tokens."""
     made = Tokenizers(models.BPE({c: i for i, c in enumerate(BYTES)}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.decoder = decoders.ByteLevel()
     names = ["endoftext", "startoftranscript", "en", "de", "translate", "transcribe", "startofprev", "notimestamps"]
     made.add_special_tokens([AddedToken(f"<|{name}|>", special=True) for name in names])

@@ -167,6 +167,57 @@ def test_long_recordings_advance_by_timestamps(tokenizer):
     assert heard.text == "a b finished c" and heard.tokens == text(" a b finished c")
 
 
+def test_a_window_that_fails_is_tried_again_and_not_continued(tokenizer):
+    first, second = [at(0), *text(" b"), at(0.5)], [at(0), *text(" c"), at(0.2)]
+    script = Script([Said([at(0), *text(" a"), at(0.5)], average=-2), Said(first, average=-1.5), Said(first), second])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), Options("en", temperature=(0, 0.4, 0.8)))
+    assert script.temperatures == [0, 0.4, 0.8, 0]
+    assert [(s.id, s.text, s.temperature, s.seek) for s in heard.segments] == [(0, "b", 0.8, 0), (1, "c", 0, 100)]
+    assert script.prompts[-1] == [START, EN, TRANSCRIBE]
+    assert [symbols["seed"] > 0 for symbols in script.symbols] == [False, True, True, False]
+
+
+def test_silent_windows_have_no_text(tokenizer):
+    """Not even if the model says one; but a likely text proves that there is speech."""
+    you = [at(0), *text(" You"), at(0.5)]
+    script = Script([Said(you, -1.5, 0.9), Said(you, -0.5, 0.9)])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), Options("en"))
+    assert spoken(heard.segments) == [(1, 1.5, "You")] and script.temperatures == [0, 0]
+
+
+def test_clips(tokenizer):
+    """Windows end with the parts, and what is behind them counts as zeros."""
+    script = Script([[at(0), *text(" a"), at(0.2)], [at(0.1), *text(" b"), at(0.3)]])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(
+        sound(3), Options("en", clip_timestamps=[0.5, 0.9, 2.5])
+    )
+    assert spoken(heard.segments) == [(0.5, 0.7, "a"), (2.5, 2.8, "b")]
+    encoded = [call for call, after in itertools.pairwise(script.calls) if after[0] == "encode"]
+    assert [symbols for _, symbols, _ in encoded] == [{"opening": 0, "padding": 60}, {"opening": 0, "padding": 50}]
+
+
+def test_texts_before_the_windows(tokenizer):
+    windows = [[at(0), *text(" a"), at(0.5)]] * 2
+    script = Script(windows)
+    options = Options("en", initial_prompt="novel ", hotwords="Ann")
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), options)
+    before = [PREVIOUS, *text(" Ann"), *text(" novel")]
+    assert script.prompts == [[*before, START, EN, TRANSCRIBE], [*before, *windows[0], START, EN, TRANSCRIBE]]
+
+
+def test_a_prefix_begins_the_first_window(tokenizer):
+    script = Script([[at(0), *text(" a"), at(0.5)]] * 2)
+    options = Options("en", prefix="So", condition_on_previous_text=False)
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), options)
+    assert script.prompts == [[START, EN, TRANSCRIBE, *text(" So")], [START, EN, TRANSCRIBE]]
+
+
+def test_times_do_not_pass_the_end(tokenizer):
+    script = Script([[at(0), *text(" a"), at(0.9)]])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.5), Options("en"))
+    assert spoken(heard.segments) == [(0, 0.5, "a")]
+
+
 def test_progress_is_reported(tokenizer):
     told = []
     script = Script([[at(0), at(0.5), at(0.5)], [], []])
