@@ -170,7 +170,7 @@ def test_long_recordings_advance_by_timestamps(tokenizer):
 def test_a_window_that_fails_is_tried_again_and_not_continued(tokenizer):
     first, second = [at(0), *text(" b"), at(0.5)], [at(0), *text(" c"), at(0.2)]
     script = Script([Said([at(0), *text(" a"), at(0.5)], average=-2), Said(first, average=-1.5), Said(first), second])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), Options("en", temperature=(0, 0.4, 0.8)))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), any_sound("en", temperature=(0, 0.4, 0.8)))
     assert script.temperatures == [0, 0.4, 0.8, 0]
     assert [(s.id, s.text, s.temperature, s.seek) for s in heard.segments] == [(0, "b", 0.8, 0), (1, "c", 0, 100)]
     assert script.prompts[-1] == [START, EN, TRANSCRIBE]
@@ -181,7 +181,7 @@ def test_silent_windows_have_no_text(tokenizer):
     """Not even if the model says one; but a likely text proves that there is speech."""
     you = [at(0), *text(" You"), at(0.5)]
     script = Script([Said(you, -1.5, 0.9), Said(you, -0.5, 0.9)])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), Options("en"))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), any_sound("en"))
     assert spoken(heard.segments) == [(1, 1.5, "You")] and script.temperatures == [0, 0]
 
 
@@ -189,7 +189,7 @@ def test_clips(tokenizer):
     """Windows end with the parts, and what is behind them counts as zeros."""
     script = Script([[at(0), *text(" a"), at(0.2)], [at(0.1), *text(" b"), at(0.3)]])
     heard = Transcriber(script, SETTINGS, tokenizer).transcribe(
-        sound(3), Options("en", clip_timestamps=[0.5, 0.9, 2.5])
+        sound(3), any_sound("en", clip_timestamps=[0.5, 0.9, 2.5])
     )
     assert spoken(heard.segments) == [(0.5, 0.7, "a"), (2.5, 2.8, "b")]
     encoded = [call for call, after in itertools.pairwise(script.calls) if after[0] == "encode"]
@@ -199,7 +199,7 @@ def test_clips(tokenizer):
 def test_texts_before_the_windows(tokenizer):
     windows = [[at(0), *text(" a"), at(0.5)]] * 2
     script = Script(windows)
-    options = Options("en", initial_prompt="novel ", hotwords="Ann")
+    options = any_sound("en", initial_prompt="novel ", hotwords="Ann", condition_on_previous_text=True)
     Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), options)
     before = [PREVIOUS, *text(" Ann"), *text(" novel")]
     assert script.prompts == [[*before, START, EN, TRANSCRIBE], [*before, *windows[0], START, EN, TRANSCRIBE]]
@@ -207,14 +207,14 @@ def test_texts_before_the_windows(tokenizer):
 
 def test_a_prefix_begins_the_first_window(tokenizer):
     script = Script([[at(0), *text(" a"), at(0.5)]] * 2)
-    options = Options("en", prefix="So", condition_on_previous_text=False)
+    options = any_sound("en", prefix="So", condition_on_previous_text=False)
     Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), options)
     assert script.prompts == [[START, EN, TRANSCRIBE, *text(" So")], [START, EN, TRANSCRIBE]]
 
 
 def test_times_do_not_pass_the_end(tokenizer):
     script = Script([[at(0), *text(" a"), at(0.9)]])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.5), Options("en"))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.5), any_sound("en"))
     assert spoken(heard.segments) == [(0, 0.5, "a")]
 
 
