@@ -49,11 +49,11 @@ class SpeechFilter:
     """Tells which parts of a recording have speech. spans: in order; None: every part counts."""
 
     def __init__(self, spans: Sequence[Span] | None = None) -> None:
-        self._spans = spans
+        self.spans = spans
 
     def passes(self, start: float, end: float) -> bool:
         """Return whether there is speech between two times in seconds."""
-        return self._spans is None or any(start * RATE < span.end and end * RATE > span.start for span in self._spans)
+        return self.spans is None or any(start * RATE < span.end and end * RATE > span.start for span in self.spans)
 
 
 def restored(segments: Sequence[Segment], excerpt: Excerpt) -> list[Segment]:
