@@ -16,6 +16,7 @@ import numpy as np
 import wgpu
 
 from intaglio.runtime.bound_steps import BoundSteps
+from intaglio.runtime.contract import ON_DEMAND
 from intaglio.runtime.device import wait
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.inputs import check, complete
@@ -41,6 +42,7 @@ class Opened(Protocol):
     edited: list[str]
 
     def session(self, progress: Progress = silent) -> Session: ...
+    def complete(self, program: str) -> None: ...
 
 
 class Session:
@@ -65,7 +67,8 @@ class Session:
             usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             self._uniform = self.device.create_buffer(size=self.plan.uniform_bytes, usage=usage)
             self._readbacks = Readbacks(self.device, engine.lock)
-            self._programs = {name: self._bind(program) for name, program in self.plan.programs.items()}
+            programs = self.plan.programs.items()
+            self._programs = {name: self._bind(program) for name, program in programs if name not in ON_DEMAND}
         bound, cpu = time.perf_counter(), time.process_time()
         progress("warm-up", 0, 0)
         interruptible(self._put_every_step, self.device, self.plan, engine.pipelines)
@@ -92,6 +95,13 @@ class Session:
             return Bound(pipeline.pipeline, groups[key], uniform, dispatch.grid, varies)
 
         return BoundSteps(program, bind)
+
+    def _steps(self, program: str) -> BoundSteps:
+        """The bound steps of a program. Those of ON_DEMAND are compiled and bound at their first run."""
+        if program not in self._programs:
+            self.engine.complete(program)
+            self._programs[program] = self._bind(self.plan.programs[program])
+        return self._programs[program]
 
     def _put_every_step(self) -> None:
         with self.engine.lock:
@@ -161,7 +171,7 @@ class Session:
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
         for i, symbols in enumerate(values):
-            encode(pass_, self._programs[program].at(symbols), symbols, i * self.plan.block)
+            encode(pass_, self._steps(program).at(symbols), symbols, i * self.plan.block)
         pass_.end()
         return encoder
 
@@ -188,7 +198,7 @@ class Session:
     def encode(self, program: str, symbols: Mapping[str, int], steps: slice, pass_: wgpu.GPUComputePassEncoder) -> None:
         """Put steps of the run that `begin` prepared into the caller's pass. The caller submits it."""
         self.writes += 1
-        encode(pass_, self._programs[program].part(symbols, steps), symbols, 0)
+        encode(pass_, self._steps(program).part(symbols, steps), symbols, 0)
 
     def wait(self) -> None:
         """Wait until the adapter has done everything that was submitted."""

@@ -36,8 +36,9 @@ def interruptible(work: Callable[[], object], device: wgpu.GPUDevice, plan: Plan
     warm = pool.submit(work)
     try:
         if helpers and wait([warm], _LONG).not_done:
-            first = {dispatch.kernel: dispatch for dispatch in reversed(plan.possible)}
-            remaining.extend(first[name] for name in dict.fromkeys(dispatch.kernel for dispatch in plan.possible))
+            possible = [dispatch for dispatch in plan.possible if dispatch.kernel in used]
+            first = {dispatch.kernel: dispatch for dispatch in reversed(possible)}
+            remaining.extend(first[name] for name in dict.fromkeys(dispatch.kernel for dispatch in possible))
             for _ in range(helpers):
                 pool.submit(_help, device, plan, used, remaining)
         warm.result()
