@@ -75,11 +75,7 @@ def test_speech(name: str, seconds: float, timed: bool, bundles: dict[str, intag
     pieces = list(second_runtime.Recording(second(bundle), samples).pieces(None, timed))
     options = {"temperature": 0, "condition_on_previous_text": False, "no_speech_threshold": None, "sample_len": 1000}
     ours = bundle.transcribe(samples, rate=16_000, without_timestamps=not timed, **options)
-    assert (
-        [(s.start, s.end, [t for t in s.tokens if t < 300]) for s in ours.segments]
-        == [(a / 100, b / 100, t) for a, b, t in pieces]
-        != []
-    )
+    assert [(s.start, s.end, [t for t in s.tokens if t < 300]) for s in ours.segments] == pieces != []
 
 
 def test_it_conforms() -> None:
