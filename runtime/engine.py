@@ -24,10 +24,11 @@ from intaglio.runtime.session import Session
 class Engine:
     """The programs of a bundle on a device. `plan` has the variants for this adapter.
 
-    device: an open device to share. allow_edited: accept shaders that were edited after compiling; `edited` lists them.
+    device: an open device to share. adapter: which one to open otherwise, as for `device.choose`.
+    allow_edited: accept shaders that were edited after compiling; `edited` lists them.
     `seconds`: the time of "load", and in it of "upload" and "pipelines", which run at the same time.
     `cpu`: the CPU seconds of the threads that compiled the pipelines.
-    Raises BadBundle if files differ from the plan, NoAdapter, DeviceLimit.
+    Raises BadBundle if files differ from the plan, NoAdapter, UnknownAdapter, DeviceLimit.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Engine:
         progress: Progress = silent,
         device: wgpu.GPUDevice | None = None,
         allow_edited: bool = False,
+        adapter: str | int | None = None,
     ) -> None:
         self.edited: list[str] = []
-        self.device = device or open_device(needs=needs(plan))
+        self.device = device or open_device((), needs(plan, adapter), adapter)
         self.lock = lock(self.device)
         self.plan = plan = tuning.tuned(plan, self.device.adapter_info, tiers(self.device))
         begin = time.perf_counter()

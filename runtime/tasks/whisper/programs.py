@@ -72,11 +72,24 @@ class Programs:
         self.context = room  # tokens, prompt included
         self._decoder = Decoder(session, room, room, BUDGET)
 
-    def measure(self, sound: Sound, heard: int = 0) -> None:
-        """Update the state `loudest` from the whole recording, without its first `heard` frames."""
-        self._session.write(LOUDEST, np.full((1, 1, 1), self._settings.silence, np.float32))
+    def measure(self, sound: Sound, heard: int = 0, loudest: float | None = None) -> None:
+        """Set the state `loudest` from the whole recording, without its first `heard` frames.
+
+        loudest: the value of those, if they are known.
+        """
+        self._begin(loudest)
         for first in range(heard, sound.audible, self._settings.frames):
             self._spectrogram(sound, first, 0)
+
+    def loudest(self, sound: Sound, first: int, loudest: float | None) -> float:
+        """Return the state `loudest` after the window from the frame `first` on, if it was `loudest` before."""
+        self._begin(loudest)
+        self._spectrogram(sound, first, 0)
+        return float(self._session.read(LOUDEST, {}).item())
+
+    def _begin(self, loudest: float | None) -> None:
+        value = self._settings.silence if loudest is None else loudest
+        self._session.write(LOUDEST, np.full((1, 1, 1), value, np.float32))
 
     def listen(self, sound: Sound, seek: int, size: int) -> None:
         """Encode the window at `seek`, of which the first `size` frames count.

@@ -12,7 +12,7 @@ import numpy as np
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.voice.detector import Detector
 from intaglio.runtime.tasks.voice.speech import Excerpt, Parameters, Spans
-from intaglio.runtime.tasks.whisper.transcript import Segment
+from intaglio.runtime.tasks.whisper.transcript import Segment, Word
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
@@ -36,5 +36,20 @@ class Voice:
 
 
 def restored(segments: Sequence[Segment], excerpt: Excerpt) -> list[Segment]:
-    """Return the segments of an excerpt with their times in the recording."""
-    return [replace(s, start=excerpt.original(s.start), end=excerpt.original(s.end, end=True)) for s in segments]
+    """Return the segments of an excerpt with their times, and those of their words, in the recording."""
+    return [_restored(segment, excerpt) for segment in segments]
+
+
+def _restored(segment: Segment, excerpt: Excerpt) -> Segment:
+    if not segment.words:
+        start, end = excerpt.original(segment.start), excerpt.original(segment.end, end=True)
+        return replace(segment, start=start, end=end)
+    words = [_word(word, excerpt) for word in segment.words]
+    return replace(segment, start=words[0].start, end=words[-1].end, words=words)
+
+
+def _word(word: Word, excerpt: Excerpt) -> Word:
+    """Return a word with both its times in the span where its middle is."""
+    middle = (word.start + word.end) / 2
+    start, end = (excerpt.original(time, beside=middle) for time in (word.start, word.end))
+    return replace(word, start=start, end=end)

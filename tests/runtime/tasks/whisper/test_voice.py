@@ -14,7 +14,7 @@ from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
 from intaglio.runtime.tasks.voice.speech import Excerpt, Span
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.transcriber import Transcriber
-from intaglio.runtime.tasks.whisper.transcript import Segment
+from intaglio.runtime.tasks.whisper.transcript import Segment, Word
 from intaglio.runtime.tasks.whisper.voice import restored
 
 SENSE = Path(__file__).parents[3] / "fixtures" / "audio" / "librivox_sense_0890.wav"
@@ -51,6 +51,15 @@ def test_a_segment_ends_before_a_silence_and_the_next_begins_after_it() -> None:
     excerpt = Excerpt([Span(1 * SECOND, 2 * SECOND), Span(5 * SECOND, 8 * SECOND)])
     segments = [Segment(0.25, 1.0, "a", [1]), Segment(1.0, 2.5, "b", [2])]
     assert [(s.start, s.end, s.text) for s in restored(segments, excerpt)] == [(1.25, 2.0, "a"), (5.0, 6.5, "b")]
+
+
+def test_a_word_stays_in_the_span_where_its_middle_is_and_bounds_its_segment() -> None:
+    excerpt = Excerpt([Span(1 * SECOND, 2 * SECOND), Span(5 * SECOND, 8 * SECOND)])
+    words = [Word(0.5, 1.1, " a", 1.0), Word(0.9, 1.5, " b", 1.0)]
+    (segment,) = restored([Segment(0.0, 2.0, "a b", [1, 2], words=words)], excerpt)
+    assert segment.words is not None
+    assert [(word.start, word.end) for word in segment.words] == [(1.5, 2.1), (4.9, 5.5)]
+    assert (segment.start, segment.end) == (1.5, 5.5)
 
 
 def test_options_of_speech_need_vad_and_are_checked() -> None:
