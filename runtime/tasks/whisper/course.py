@@ -12,6 +12,7 @@ from typing import Self
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.attempts import Attempt, attempt
 from intaglio.runtime.tasks.whisper.cut import Piece, cut
+from intaglio.runtime.tasks.whisper.detection import likeliest
 from intaglio.runtime.tasks.whisper.history import History
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Decoded, Programs
@@ -27,12 +28,14 @@ class Course:
     """The transcription of one recording, up to the frame `seek`. Raises ValueError for a language or task that the
     model lacks.
 
-    segments: those before `seek`. notes: what a user should know about them.
+    language: None as long as it is not known. segments: those before `seek`. notes: what a user should know about them.
     """
 
     def __init__(self, programs: Programs, tokenizer: Tokenizer, settings: Settings, options: Options) -> None:
         self._programs, self._tokenizer, self._settings, self._options = programs, tokenizer, settings, options
-        self._language, self._task = settings.choices(options.language, options.task)
+        self.language, self._task = settings.choices(options.language, options.task)
+        if options.multilingual and not settings.multilingual:
+            raise ValueError("this model is English-only; compile a multilingual Whisper for multilingual=True")
         self._probability = 1.0
         self._rules = Rules.of(options, settings)
         words = {name: self._encoded(getattr(options, name)) for name in ("initial_prompt", "hotwords", "prefix")}
@@ -42,6 +45,19 @@ class Course:
         self.seek = 0
         self.segments: list[Segment] = []
         self.notes: list[str] = []
+
+    def detected(self, language: str, probability: float) -> None:
+        """Go on in this language."""
+        self.language, self._probability = language, probability
+
+    def _spoken(self) -> str:
+        """Return the language of the window that was encoded last."""
+        if self.language is not None and not self._options.multilingual:
+            return self.language
+        language, probability = likeliest(self._programs.languages())
+        if self.language is None:
+            self.detected(language, probability)
+        return language
 
     def copy(self) -> Self:
         """Return a course that goes on by itself from here."""
@@ -57,8 +73,7 @@ class Course:
         s = self._settings
         size = min(s.frames, sound.frames - self.seek, (sound.frames if end is None else end) - self.seek)
         self._programs.listen(sound, self.seek, size)
-        self._language = self._language or self._likeliest()
-        result = self._attempt(self._prompt(self._language))
+        result = self._attempt(self._prompt(self._spoken()))
         self._prefix = ()
         if result.silent(self._options):
             self.seek += size
@@ -75,13 +90,7 @@ class Course:
     def transcript(self) -> Transcript:
         tokens = [t for segment in self.segments for t in segment.tokens if t < self._settings.end]
         text = self._tokenizer.decode(tokens).strip()
-        return Transcript(text, self.segments, self._language, tokens, self._probability, notes=self.notes)
-
-    def _likeliest(self) -> str:
-        languages = self._programs.languages()
-        language = max(languages, key=languages.__getitem__)
-        self._probability = languages[language]
-        return language
+        return Transcript(text, self.segments, self.language, tokens, self._probability, notes=self.notes)
 
     def _encoded(self, text: str | None) -> tuple[int, ...]:
         """Return the tokens of a text, as they follow others."""

@@ -59,6 +59,11 @@ class GrowingSpeech(Growing):
     def _length(self) -> int:
         return self._first + len(self._rest)
 
+    @property
+    def uncut(self) -> bool:
+        """Whether all of the recording so far is speech."""
+        return self.excerpt().spans == [Span(0, self._length)]
+
     def add(self, samples: np.ndarray) -> None:
         self._rest = np.concatenate([self._rest, samples])
         self._spans.add(self._hearing.add(samples))

@@ -16,6 +16,8 @@ import numpy as np
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.course import Course
+from intaglio.runtime.tasks.whisper.detection import detected
+from intaglio.runtime.tasks.whisper.growing import GrowingSpeech
 from intaglio.runtime.tasks.whisper.notes import on_end, on_samples
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Programs
@@ -70,14 +72,49 @@ class Transcriber:
         sound = Sound(samples, self.settings)
         course = self.course(options)
         clips = self._clips(options, sound)
-        alone = clips[0][0] == 0 and sound.frames <= self.settings.frames  # the first window measures all of it
-        self.programs.measure(sound, self.settings.frames if alone else 0)
+        self._measure(sound, clips[0][0])
+        if course.language is None and (speech := self._first_speech(samples, options)) is not None:
+            course.detected(*self.detect(speech, options))
+            self._measure(sound, clips[0][0])
+        elif course.language is None:
+            course.detected(*detected(self.programs, sound, self.settings, options))
         for start, end in clips:
             course.seek = start
             while course.seek < end:
                 course.advance(sound, end)
                 progress("transcribing", min(course.seek, sound.frames), sound.frames)
         return course.transcript()
+
+    def detect(self, speech: Sound, options: Options) -> tuple[str, float]:
+        """Return the language of `speech` and its probability. It changes the state `loudest`."""
+        self._measure(speech, 0)
+        return detected(self.programs, speech, self.settings, options)
+
+    def speech(self, options: Options) -> GrowingSpeech:
+        """Return an empty recording, of which speech is heard."""
+        return GrowingSpeech(self.settings, self.voice.detector, options.speech)
+
+    def enough(self, options: Options) -> int:
+        """Return how many samples of speech are heard to detect the language."""
+        return options.language_detection_segments * self.settings.frames * self.settings.hop
+
+    def _first_speech(self, samples: np.ndarray, options: Options) -> Sound | None:
+        """Return the first speech in a recording, or None if it is all speech, or has none."""
+        if options.vad:
+            return None
+        speech, block = self.speech(options), self.settings.frames * self.settings.hop
+        for first in range(0, len(samples), block):
+            speech.add(samples[first : first + block])
+            if speech.decided >= self.enough(options):
+                break
+        else:
+            speech.end()
+        return None if speech.uncut else speech.sound()
+
+    def _measure(self, sound: Sound, first: int) -> None:
+        """Measure the loudest frame. If the window at `first` is all of a recording, hearing it measures it."""
+        alone = first == 0 and sound.frames <= self.settings.frames
+        self.programs.measure(sound, self.settings.frames if alone else 0)
 
     def _clips(self, options: Options, sound: Sound) -> list[tuple[int, int]]:
         """Return the first frame of each part to transcribe, and that after its last one."""
