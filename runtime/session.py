@@ -18,6 +18,7 @@ import numpy as np
 import wgpu
 
 from intaglio.runtime.bound_steps import BoundSteps
+from intaglio.runtime.contract import ON_DEMAND
 from intaglio.runtime.device import wait
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.inputs import check, complete
@@ -42,6 +43,7 @@ class Opened(Protocol):
     edited: list[str]
 
     def session(self, progress: Progress = silent) -> Session: ...
+    def complete(self, program: str) -> None: ...
 
 
 class Session:
@@ -66,7 +68,8 @@ class Session:
             usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             self._uniform = self.device.create_buffer(size=self.plan.uniform_bytes, usage=usage)
             self._readbacks = Readbacks(self.device, engine.lock)
-            self._programs = {name: self._bind(program) for name, program in self.plan.programs.items()}
+            programs = self.plan.programs.items()
+            self._programs = {name: self._bind(program) for name, program in programs if name not in ON_DEMAND}
         bound, cpu = time.perf_counter(), time.process_time()
         progress("warm-up", 0, 0)
         self._warm()
@@ -94,6 +97,13 @@ class Session:
             return Bound(pipeline.pipeline, groups[key], uniform, dispatch.grid, varies)
 
         return BoundSteps(program, bind)
+
+    def _steps(self, program: str) -> BoundSteps:
+        """The bound steps of a program. Those of ON_DEMAND are compiled and bound at their first run."""
+        if program not in self._programs:
+            self.engine.complete(program)
+            self._programs[program] = self._bind(self.plan.programs[program])
+        return self._programs[program]
 
     def _warm(self) -> None:
         """Submit every step without workgroups: drivers compile a pipeline, and clear memory, only at its first use.
@@ -179,7 +189,7 @@ class Session:
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
         for i, symbols in enumerate(values):
-            encode(pass_, self._programs[program].at(symbols), symbols, i * self.plan.block)
+            encode(pass_, self._steps(program).at(symbols), symbols, i * self.plan.block)
         pass_.end()
         return encoder
 
@@ -206,7 +216,7 @@ class Session:
     def encode(self, program: str, symbols: Mapping[str, int], steps: slice, pass_: wgpu.GPUComputePassEncoder) -> None:
         """Put steps of the run that `begin` prepared into the caller's pass. The caller submits it."""
         self.writes += 1
-        encode(pass_, self._programs[program].part(symbols, steps), symbols, 0)
+        encode(pass_, self._steps(program).part(symbols, steps), symbols, 0)
 
     def wait(self) -> None:
         """Wait until the adapter has done everything that was submitted."""

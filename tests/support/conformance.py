@@ -257,6 +257,7 @@ def _settings(**change: Any) -> dict[str, Any]:
         "frames": 100,
         "frames_per_timestamp": 2,
         "silence": -10.0,
+        "alignment_heads": [],
     } | change
 
 

@@ -39,6 +39,7 @@ SETTINGS = {
     "frames": FRAMES,
     "frames_per_timestamp": 2,
     "silence": -10.0,
+    "alignment_heads": [],
 }
 ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["English"]}, "tasks": {}}
 

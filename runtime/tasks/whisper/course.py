@@ -7,11 +7,12 @@ The loop is that of OpenAI's reference, whisper/transcribe.py.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Self
 
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.attempts import Attempt, attempt
-from intaglio.runtime.tasks.whisper.cut import Piece, cut
+from intaglio.runtime.tasks.whisper.cut import Piece, cut, is_finished
 from intaglio.runtime.tasks.whisper.detection import likeliest
 from intaglio.runtime.tasks.whisper.history import History
 from intaglio.runtime.tasks.whisper.options import Options
@@ -19,6 +20,7 @@ from intaglio.runtime.tasks.whisper.programs import Decoded, Programs
 from intaglio.runtime.tasks.whisper.rules import Rules
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
+from intaglio.runtime.tasks.whisper.timing import Place, Timed, Timer
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 
 HOT = 0.5  # the text of a window at a higher temperature is not continued
@@ -42,6 +44,10 @@ class Course:
         self._prefix = words["prefix"]
         hot = () if self._prefix else words["hotwords"]
         self._history = History(words["initial_prompt"], options.carry_initial_prompt, hot, programs.context // 2 - 1)
+        if options.word_timestamps and not programs.aligns:
+            raise ValueError("this model has no alignment heads, so its words have no times")
+        self._timer = Timer(programs, tokenizer, settings, options) if options.word_timestamps else None
+        self._last = 0.0  # where speech ended, in seconds
         self.seek = 0
         self.segments: list[Segment] = []
         self.notes: list[str] = []
@@ -73,19 +79,35 @@ class Course:
         s = self._settings
         size = min(s.frames, sound.frames - self.seek, (sound.frames if end is None else end) - self.seek)
         self._programs.listen(sound, self.seek, size)
-        result = self._attempt(self._prompt(self._spoken()))
+        language = self._spoken()
+        result = self._attempt(self._prompt(language))
         self._prefix = ()
         if result.silent(self._options):
             self.seek += size
             return
         tokens = result.decoded.tokens
         pieces, advance = cut(tokens, size, s) if self._rules.timed else ([Piece(0, size, tokens)], size)
-        segments = [seg for piece in pieces if (seg := self._segment(piece, result, sound.seconds)) is not None]
-        said = [token for segment in segments for token in segment.tokens]
-        continued = self._options.condition_on_previous_text and result.temperature <= HOT
+        place = Place(self.seek, size, sound.frames, advance, is_finished(tokens, s))
+        timed = self._timed([self._segment(piece, result) for piece in pieces], place, language)
+        self._add(timed.segments, sound.seconds, result.temperature)
+        self.seek, self._last = timed.seek, timed.last
+
+    def _timed(self, segments: list[Segment], place: Place, language: str) -> Timed:
+        """Return the segments of the window, with the times of words if they are asked for."""
+        if self._timer is None:
+            return Timed(segments, place.seek + place.advance, self._last)
+        prompt = [*self._beginning(language), self._settings.no_timestamps]
+        return self._timer.timed(segments, prompt, language, place, self._last)
+
+    def _add(self, segments: list[Segment], duration: float, temperature: float) -> None:
+        """Add the segments that have a text and a duration."""
+        spoken = [segment for segment in segments if segment.text and segment.start != segment.end]
+        said = [token for segment in spoken for token in segment.tokens]
+        continued = self._options.condition_on_previous_text and temperature <= HOT
         self._history = self._history.after(said, continued)
-        self.segments += segments
-        self.seek += advance
+        for segment in spoken:
+            start, end = min(segment.start, duration), min(segment.end, duration)
+            self.segments.append(replace(segment, start=start, end=end, id=len(self.segments)))
 
     def transcript(self) -> Transcript:
         tokens = [t for segment in self.segments for t in segment.tokens if t < self._settings.end]
@@ -98,9 +120,13 @@ class Course:
 
     def _prompt(self, language: str) -> list[int]:
         s, before = self._settings, self._history.tokens
-        spoken = [s.languages[language], s.tasks[self._task]] if s.multilingual else []
         untimed = [] if self._rules.timed else [s.no_timestamps]
-        return [*([s.previous, *before] if before else []), s.start, *spoken, *untimed, *self._prefix]
+        return [*([s.previous, *before] if before else []), *self._beginning(language), *untimed, *self._prefix]
+
+    def _beginning(self, language: str) -> list[int]:
+        """Return the tokens that begin every sequence."""
+        s = self._settings
+        return [s.start, *([s.languages[language], s.tasks[self._task]] if s.multilingual else [])]
 
     def _attempt(self, prompt: list[int]) -> Attempt:
         limit = min(self._options.sample_len or self._programs.context // 2, self._settings.max_length - len(prompt))
@@ -120,19 +146,15 @@ class Course:
     def _text(self, tokens: list[int]) -> str:
         return self._tokenizer.decode([token for token in tokens if token < self._settings.end]).strip()
 
-    def _segment(self, piece: Piece, result: Attempt, duration: float) -> Segment | None:
-        """Return a piece of the window as a segment, or None if it has no text or no duration."""
-        text = self._text(list(piece.tokens))
-        if not text or piece.start == piece.end:
-            return None
-        start, end = (min(self._settings.seconds(self.seek + at), duration) for at in (piece.start, piece.end))
+    def _segment(self, piece: Piece, result: Attempt) -> Segment:
+        """Return a piece of the window as a segment."""
+        start, end = (self._settings.seconds(self.seek + at) for at in (piece.start, piece.end))
         decoded = result.decoded
         return Segment(
             start,
             end,
-            text,
+            self._text(list(piece.tokens)),
             list(piece.tokens),
-            id=len(self.segments),
             seek=self.seek,
             temperature=result.temperature,
             avg_logprob=decoded.average,

@@ -39,7 +39,11 @@ class Options:
     best_of: at temperatures above 0, how many texts to draw; the likeliest one counts. None: one.
     length_penalty: the exponent by which the length of a text counts there (0 to 1). None: the average token counts.
     clip_timestamps: the parts to transcribe: start, end, start, end, ... in seconds; a last start means to the end.
-    hallucination_silence_threshold: needs the times of words, which are not supported yet.
+    word_timestamps: find the times of words. Segments then begin and end with words.
+    prepend_punctuations: with word_timestamps, marks that belong to the word after them.
+    append_punctuations: with word_timestamps, marks that belong to the word before them.
+    hallucination_silence_threshold: with word_timestamps, drop improbable text beside silences longer than this, in
+    seconds. None: keep it.
     seed: at temperatures above 0, the same seed draws the same text.
     multilingual: detect the language of every window, for speech in several languages.
     language_detection_segments: to detect the language, how many windows of speech may be heard.
@@ -67,6 +71,9 @@ class Options:
     best_of: int | None = None
     length_penalty: float | None = None
     clip_timestamps: str | Sequence[float] = "0"
+    word_timestamps: bool = False
+    prepend_punctuations: str = "\"'“¿([{-"
+    append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
     hallucination_silence_threshold: float | None = None
     seed: int = 0
     multilingual: bool = False
@@ -79,8 +86,8 @@ class Options:
         if not self.vad and self.vad_parameters:
             raise ValueError("vad_parameters work only with vad=True")
         Parameters.of(self.vad_parameters or {})
-        if self.hallucination_silence_threshold is not None:
-            raise ValueError("hallucination_silence_threshold needs the times of words, which are not supported yet")
+        if self.hallucination_silence_threshold is not None and not self.word_timestamps:
+            raise ValueError("hallucination_silence_threshold works only with word_timestamps=True")
         if not self.temperatures or min(self.temperatures) < 0:
             raise ValueError(f"temperature: expected numbers from 0, got {self.temperature!r}")
         if self.vad and self.clips != [(0, math.inf)]:

@@ -1,7 +1,8 @@
-"""The programs of a Whisper, each with the host's part: mel, encode, detect, prefill, step."""
+"""The programs of a Whisper, each with the host's part: mel, encode, detect, prefill, step, align."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -9,6 +10,7 @@ from weakref import ref
 import numpy as np
 
 from intaglio.runtime.contract import (
+    ALIGN,
     AUDIO,
     BEGIN,
     DETECT,
@@ -20,6 +22,7 @@ from intaglio.runtime.contract import (
     PADDING,
     PAST,
     PREFILL,
+    PROBABILITIES,
     SAMPLING,
     SCORES,
     SEED,
@@ -27,9 +30,11 @@ from intaglio.runtime.contract import (
     SUPPRESS,
     TIMED,
     TOKENS,
+    WEIGHTS,
 )
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.tasks.decode import Decoder, Request, nan_scores
+from intaglio.runtime.tasks.whisper.alignment import Alignment, starts
 from intaglio.runtime.tasks.whisper.rules import Rules
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
@@ -148,3 +153,52 @@ class Programs:
         chosen = scores[len(prompt) : len(prompt) + min(len(said) + 1, len(tokens)), 0]
         no_speech = float(scores[start, 1])
         return Decoded(said, float(chosen.sum(dtype=np.float64)), no_speech, len(said) < len(tokens))
+
+    @property
+    def aligns(self) -> bool:
+        """Whether the model tells the times of words."""
+        return ALIGN in self._session.plan.programs
+
+    def align(self, prompt: Sequence[int], text: Sequence[int], size: int) -> Alignment:
+        """Return where the tokens of a text are in the first `size` frames of the window that was encoded last.
+
+        prompt: the tokens before the text, which ask for one without times. What exceeds the model's context is at the
+        end of the rest.
+        """
+        tokens = [*prompt, *text, self._settings.end][: self.context]
+        count = max(1, size // self._settings.frames_per_timestamp)
+        parts = [self._weights(tokens, first) for first in range(0, len(tokens), self._rows)]
+        weights = np.concatenate([weights for weights, _ in parts], axis=1)[:, : len(tokens), :count]
+        probabilities = np.concatenate([chances for _, chances in parts])
+        before = len(prompt) - 1
+        positions = starts(weights, before, len(tokens) - 2)
+        missing = len(text) + 1 - len(positions)
+        return Alignment(
+            np.pad(positions, (0, missing), mode="edge"),
+            np.pad(probabilities[before : len(tokens) - 2], (0, missing), mode="edge"),
+        )
+
+    @property
+    def _rows(self) -> int:
+        """The tokens that a run of `align` reads."""
+        (output,) = (b for b in self._session.plan.buffers if b.name == PROBABILITIES)
+        return int(output.shape[1])
+
+    def _weights(self, tokens: Sequence[int], first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights f32[heads, rows, positions] of the tokens from `first` on, and the probabilities of those
+        after them, f32[rows].
+
+        A run ends in the context. If the rows do not, it begins with tokens that another run has read.
+        """
+        rows = self._rows
+        start = min(first, self.context - rows)
+        read = np.full(rows + 1, self._settings.end)
+        part = tokens[start : start + rows + 1]
+        read[: len(part)] = part
+        with self._session.lock:
+            self._session.write(TOKENS, read, start)
+            self._session.submit(ALIGN, {PAST: start})
+            weights, chances = (self._session.read(name, {})[0] for name in (WEIGHTS, PROBABILITIES))
+        if np.isnan(chances).any():
+            raise nan_scores("the words")
+        return weights[:, first - start :], chances[first - start :]

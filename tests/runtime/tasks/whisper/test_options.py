@@ -29,7 +29,7 @@ from intaglio.runtime.tasks.whisper.settings import Settings
         ({"clip_timestamps": [-1]}, "clip_timestamps"),
         ({"suppress_tokens": "a"}, "'a'"),
         ({"suppress_tokens": [-2]}, "-2"),
-        ({"hallucination_silence_threshold": 2.0}, "words"),
+        ({"hallucination_silence_threshold": 2.0}, "word_timestamps"),
         ({"vad_parameters": {"threshold": 0.5}}, "vad=True"),
     ],
 )
