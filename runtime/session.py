@@ -10,8 +10,6 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -30,6 +28,7 @@ from intaglio.runtime.plan import Dispatch, Plan, Program
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.readback import Readback, Readbacks
 from intaglio.runtime.sizes import evaluate_size
+from intaglio.runtime.warm_up import interruptible, put
 
 
 class Opened(Protocol):
@@ -72,7 +71,7 @@ class Session:
             self._programs = {name: self._bind(program) for name, program in programs if name not in ON_DEMAND}
         bound, cpu = time.perf_counter(), time.process_time()
         progress("warm-up", 0, 0)
-        self._warm()
+        interruptible(self._put_every_step, self.device, self.plan, engine.pipelines)
         self.cpu = time.process_time() - cpu
         self.seconds = {"session": bound - begin, "warm-up": time.perf_counter() - bound}
 
@@ -91,8 +90,7 @@ class Session:
             if key not in groups:
                 resources = [self._memory.resource(b) for b in dispatch.buffers]
                 resources += [{"buffer": self._uniform, "offset": 0, "size": self.plan.block}] * uniform
-                entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
-                groups[key] = self.device.create_bind_group(layout=pipeline.layout, entries=entries)
+                groups[key] = pipeline.group(self.device, resources)
             varies = not all(isinstance(d, int) for d in dispatch.grid)
             return Bound(pipeline.pipeline, groups[key], uniform, dispatch.grid, varies)
 
@@ -105,25 +103,9 @@ class Session:
             self._programs[program] = self._bind(self.plan.programs[program])
         return self._programs[program]
 
-    def _warm(self) -> None:
-        """Submit every step without workgroups: drivers compile a pipeline, and clear memory, only at its first use.
-
-        A separate thread does that, because Python can interrupt a wait for a thread, but not a driver.
-        """
-        thread = ThreadPoolExecutor(1)
-        warm = thread.submit(self._put_every_step)
-        thread.shutdown(wait=False)
-        warm.result()
-
     def _put_every_step(self) -> None:
         with self.engine.lock:
-            encoder = self.device.create_command_encoder()
-            pass_ = encoder.begin_compute_pass()
-            for steps in self._programs.values():
-                encode(pass_, [replace(bound, grid=(0, 1, 1), varies=False) for bound in steps.all], {}, 0)
-            pass_.end()
-            self.device.queue.submit([encoder.finish()])
-            wait(self.device)
+            put(self.device, [bound for steps in self._programs.values() for bound in steps.all])
 
     # running
 
