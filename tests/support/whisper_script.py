@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,9 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Tokenizers
 
 from intaglio.runtime.tasks.tokenizer import Tokenizer
+from intaglio.runtime.tasks.whisper.options import Options
 
+any_sound = partial(Options, require_speech=False)  # options that take noise for speech
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 END, START, EN, DE, TRANSLATE, TRANSCRIBE, PREVIOUS, NO_TIMESTAMPS = range(256, 264)
 FIRST = 264  # the timestamp 0.00

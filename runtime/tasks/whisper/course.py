@@ -22,6 +22,7 @@ from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.timing import Place, Timed, Timer
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
+from intaglio.runtime.tasks.whisper.voice import SpeechFilter
 
 HOT = 0.5  # the text of a window at a higher temperature is not continued
 
@@ -33,12 +34,15 @@ class Course:
     language: None as long as it is not known. segments: those before `seek`. notes: what a user should know about them.
     """
 
-    def __init__(self, programs: Programs, tokenizer: Tokenizer, settings: Settings, options: Options) -> None:
+    def __init__(
+        self, programs: Programs, tokenizer: Tokenizer, settings: Settings, options: Options, speech: SpeechFilter
+    ) -> None:
         self._programs, self._tokenizer, self._settings, self._options = programs, tokenizer, settings, options
         self.language, self._task = settings.choices(options.language, options.task)
         if options.multilingual and not settings.multilingual:
             raise ValueError("this model is English-only; compile a multilingual Whisper for multilingual=True")
         self._probability = 1.0
+        self._speech, self._silent = speech, 0  # how many segments had text, and no speech
         self._rules = Rules.of(options, settings)
         words = {name: self._encoded(getattr(options, name)) for name in ("initial_prompt", "hotwords", "prefix")}
         self._prefix = words["prefix"]
@@ -78,6 +82,9 @@ class Course:
         """
         s = self._settings
         size = min(s.frames, sound.frames - self.seek, (sound.frames if end is None else end) - self.seek)
+        if not self._speech.passes(s.seconds(self.seek), s.seconds(self.seek + size)):
+            self.seek += size
+            return
         self._programs.listen(sound, self.seek, size)
         language = self._spoken()
         result = self._attempt(self._prompt(language))
@@ -100,8 +107,10 @@ class Course:
         return self._timer.timed(segments, prompt, language, place, self._last)
 
     def _add(self, segments: list[Segment], duration: float, temperature: float) -> None:
-        """Add the segments that have a text and a duration."""
-        spoken = [segment for segment in segments if segment.text and segment.start != segment.end]
+        """Add the segments that have a text, a duration and speech."""
+        texts = [segment for segment in segments if segment.text and segment.start != segment.end]
+        spoken = [segment for segment in texts if self._speech.passes(segment.start, segment.end)]
+        self._silent += len(texts) - len(spoken)
         said = [token for segment in spoken for token in segment.tokens]
         continued = self._options.condition_on_previous_text and temperature <= HOT
         self._history = self._history.after(said, continued)
@@ -112,7 +121,11 @@ class Course:
     def transcript(self) -> Transcript:
         tokens = [t for segment in self.segments for t in segment.tokens if t < self._settings.end]
         text = self._tokenizer.decode(tokens).strip()
-        return Transcript(text, self.segments, self.language, tokens, self._probability, notes=self.notes)
+        notes = list(self.notes)
+        if self._silent:
+            count = f"{self._silent} segment{'s' * (self._silent > 1)}"
+            notes.append(f"left out {count} without speech; --no-require-speech keeps such text")
+        return Transcript(text, self.segments, self.language, tokens, self._probability, notes=notes)
 
     def _encoded(self, text: str | None) -> tuple[int, ...]:
         """Return the tokens of a text, as they follow others."""

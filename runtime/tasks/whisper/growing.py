@@ -1,4 +1,4 @@
-"""What a Whisper hears of a recording that still grows: all of it, or its speech, joined.
+"""What a Whisper hears of a recording that still grows: all of it, the parts that have speech, or its speech, joined.
 
 Samples that are decided do not change any more. Those after them may: a silence is only left out when it is long.
 """
@@ -11,15 +11,17 @@ from intaglio.runtime.tasks.voice.detector import Detector, Hearing
 from intaglio.runtime.tasks.voice.speech import Excerpt, Parameters, Span, Spans
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
+from intaglio.runtime.tasks.whisper.voice import SpeechFilter
 
 _NONE = np.empty(0, np.float32)
 
 
 class Growing:
-    """All of a recording. `decided`: the number of samples that do not change any more."""
+    """All of a recording. `decided`: the number of samples that do not change any more. `speech`: which parts count."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.speech = SpeechFilter()
         self._samples, self._forgotten = _NONE, 0
 
     @property
@@ -47,6 +49,26 @@ class Growing:
         return None
 
 
+class GrowingFiltered(Growing):
+    """All of a recording, of which only the parts count that have speech."""
+
+    def __init__(self, settings: Settings, detector: Detector, parameters: Parameters) -> None:
+        super().__init__(settings)
+        self._hearing, self._spans, self._length = Hearing(detector), Spans(parameters), 0
+
+    def add(self, samples: np.ndarray) -> None:
+        super().add(samples)
+        self._length += len(samples)
+        self._detect(self._hearing.add(samples))
+
+    def end(self) -> None:
+        self._detect(self._hearing.end())
+
+    def _detect(self, probabilities: np.ndarray) -> None:
+        self._spans.add(probabilities)
+        self.speech.spans = self._spans.so_far(self._length)
+
+
 class GrowingSpeech(Growing):
     """The speech of a recording."""
 
@@ -58,11 +80,6 @@ class GrowingSpeech(Growing):
     @property
     def _length(self) -> int:
         return self._first + len(self._rest)
-
-    @property
-    def uncut(self) -> bool:
-        """Whether all of the recording so far is speech."""
-        return self.excerpt().spans == [Span(0, self._length)]
 
     def add(self, samples: np.ndarray) -> None:
         self._rest = np.concatenate([self._rest, samples])

@@ -6,8 +6,9 @@ samples are then dropped. Before that, words on which several updates in a row a
 Macháček et al. 2023, https://arxiv.org/abs/2307.14743), except the last word of an update, which the sound may cut.
 
 The last update transcribes what `transcribe` would, with one exception: a window that was complete knows only the
-loudest frame up to then, not that of the whole recording. Stable text stays even there, although the model may change
-its mind about words on which updates agreed, mostly about a comma; `text` is then what it says at the end.
+loudest frame and the speech up to then, not those of the whole recording. Stable text stays even there, although the
+model may change its mind about words on which updates agreed, mostly about a comma; `text` is then what it says at the
+end.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from intaglio.runtime.tasks.whisper.course import Course
-from intaglio.runtime.tasks.whisper.growing import Growing, GrowingSpeech
+from intaglio.runtime.tasks.whisper.growing import Growing, GrowingFiltered, GrowingSpeech
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.transcriber import Transcriber
@@ -66,8 +67,8 @@ class Live:
         self._programs, self._settings = transcriber.programs, transcriber.settings
         if options.clips != [(0, math.inf)]:
             raise ValueError("clip_timestamps work only with whole recordings, not with live sound")
-        self._course = transcriber.course(options)
         self._growing = growing(transcriber, options)
+        self._course = transcriber.course(options, self._growing.speech)
         self._language = self._course.language is None
         self._speech = transcriber.speech(options) if self._language and not options.vad else None
         self._wait = round(interval * self._settings.rate)
@@ -158,10 +159,11 @@ class Live:
 
 
 def growing(transcriber: Transcriber, options: Options) -> Growing:
-    """Return an empty recording, of which the model will hear all, or with `vad` the speech."""
-    if not options.vad:
+    """Return an empty recording, of which the model will hear all, the parts with speech, or with `vad` the speech."""
+    if not (options.vad or options.require_speech):
         return Growing(transcriber.settings)
-    return GrowingSpeech(transcriber.settings, transcriber.voice.detector, options.speech)
+    kind = GrowingSpeech if options.vad else GrowingFiltered
+    return kind(transcriber.settings, transcriber.voice.detector, options.speech)
 
 
 def agreed(texts: list[str]) -> str:

@@ -48,7 +48,9 @@ class Options:
     multilingual: detect the language of every window, for speech in several languages.
     language_detection_segments: to detect the language, how many windows of speech may be heard.
     language_detection_threshold: a window with a language above this probability decides; otherwise most windows do.
-    vad: transcribe only what a detector takes for speech.
+    require_speech: leave out windows and segments in which a detector finds no speech, so that silence and music give
+    no text.
+    vad: transcribe only what the detector takes for speech, joined, as faster-whisper does.
     vad_parameters: what counts as speech, by name; see `Parameters`.
     """
 
@@ -58,7 +60,7 @@ class Options:
     compression_ratio_threshold: float | None = 2.4
     logprob_threshold: float | None = -1.0
     no_speech_threshold: float | None = 0.6
-    condition_on_previous_text: bool = True
+    condition_on_previous_text: bool = False
     initial_prompt: str | None = None
     carry_initial_prompt: bool = False
     hotwords: str | None = None
@@ -79,12 +81,13 @@ class Options:
     multilingual: bool = False
     language_detection_segments: int = 1
     language_detection_threshold: float = 0.5
+    require_speech: bool = True
     vad: bool = False
     vad_parameters: Mapping[str, float | None] | None = None
 
     def __post_init__(self) -> None:
-        if not self.vad and self.vad_parameters:
-            raise ValueError("vad_parameters work only with vad=True")
+        if self.vad_parameters and not (self.vad or self.require_speech):
+            raise ValueError("vad_parameters work only with vad=True or require_speech=True")
         Parameters.of(self.vad_parameters or {})
         if self.hallucination_silence_threshold is not None and not self.word_timestamps:
             raise ValueError("hallucination_silence_threshold works only with word_timestamps=True")

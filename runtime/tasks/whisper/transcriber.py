@@ -15,6 +15,7 @@ import numpy as np
 
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.tokenizer import Tokenizer
+from intaglio.runtime.tasks.voice.speech import Excerpt, Span, beginning
 from intaglio.runtime.tasks.whisper.course import Course
 from intaglio.runtime.tasks.whisper.detection import detected
 from intaglio.runtime.tasks.whisper.growing import GrowingSpeech
@@ -24,12 +25,12 @@ from intaglio.runtime.tasks.whisper.programs import Programs
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.transcript import Transcript
-from intaglio.runtime.tasks.whisper.voice import Voice, restored
+from intaglio.runtime.tasks.whisper.voice import SpeechFilter, Voice, restored
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
 
-DEFAULTS = Options()
+DEFAULTS, EVERYTHING = Options(), SpeechFilter()
 
 
 class Transcriber:
@@ -56,27 +57,39 @@ class Transcriber:
         return replace(transcript, notes=notes, duration=len(samples) / self.settings.rate)
 
     def _speech(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
+        unknown = self.settings.choices(options.language, options.task)[0] is None
+        if not (options.vad or options.require_speech or unknown):
+            return self._transcribe(samples, self.course(options), options, progress)
+        spans = self.voice.spans(samples, options.speech, progress)
+        course = self.course(options, SpeechFilter(spans if options.require_speech and not options.vad else None))
+        if not spans and (options.vad or options.require_speech):
+            return course.transcript()
         if not options.vad:
-            return self._transcribe(samples, options, progress)
-        excerpt = self.voice.excerpt(samples, options.speech, progress)
-        if not excerpt.spans:
-            return self.course(options).transcript()
-        transcript = self._transcribe(excerpt.samples(samples), options, progress)
+            first = self._beginning(samples, spans, options) if unknown else None
+            return self._transcribe(samples, course, options, progress, first)
+        excerpt = Excerpt(spans)
+        transcript = self._transcribe(excerpt.samples(samples), course, options, progress)
         return replace(transcript, segments=restored(transcript.segments, excerpt))
 
-    def course(self, options: Options) -> Course:
-        """Return the transcription of a recording, at its beginning."""
-        return Course(self.programs, self._tokenizer, self.settings, options)
+    def course(self, options: Options, speech: SpeechFilter = EVERYTHING) -> Course:
+        """Return the transcription of a recording, at its beginning. speech: which parts of it count."""
+        return Course(self.programs, self._tokenizer, self.settings, options, speech)
 
-    def _transcribe(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
+    def _transcribe(
+        self,
+        samples: np.ndarray,
+        course: Course,
+        options: Options,
+        progress: Progress,
+        speech: Sound | None = None,
+    ) -> Transcript:
+        """Transcribe all of `samples`. The language is that of `speech`, which is None if it is that of `samples`."""
         sound = Sound(samples, self.settings)
-        course = self.course(options)
         clips = self._clips(options, sound)
-        self._measure(sound, clips[0][0])
-        if course.language is None and (speech := self._first_speech(samples, options)) is not None:
+        if speech is not None:
             course.detected(*self.detect(speech, options))
-            self._measure(sound, clips[0][0])
-        elif course.language is None:
+        self._measure(sound, clips[0][0])
+        if course.language is None:
             course.detected(*detected(self.programs, sound, self.settings, options))
         for start, end in clips:
             course.seek = start
@@ -98,18 +111,12 @@ class Transcriber:
         """Return how many samples of speech are heard to detect the language."""
         return options.language_detection_segments * self.settings.frames * self.settings.hop
 
-    def _first_speech(self, samples: np.ndarray, options: Options) -> Sound | None:
-        """Return the first speech in a recording, or None if it is all speech, or has none."""
-        if options.vad:
+    def _beginning(self, samples: np.ndarray, spans: list[Span], options: Options) -> Sound | None:
+        """Return the first speech in a recording, or None if all of it is speech, or nothing."""
+        if not spans or spans == [Span(0, len(samples))]:
             return None
-        speech, block = self.speech(options), self.settings.frames * self.settings.hop
-        for first in range(0, len(samples), block):
-            speech.add(samples[first : first + block])
-            if speech.decided >= self.enough(options):
-                break
-        else:
-            speech.end()
-        return None if speech.uncut else speech.sound()
+        count = self.enough(options)
+        return Sound(Excerpt(beginning(spans, count)).samples(samples)[:count], self.settings)
 
     def _measure(self, sound: Sound, first: int) -> None:
         """Measure the loudest frame. If the window at `first` is all of a recording, hearing it measures it."""

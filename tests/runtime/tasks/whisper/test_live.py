@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import whisper_script
-from whisper_script import SETTINGS, Said, Script, at, text
+from whisper_script import SETTINGS, Said, Script, any_sound, at, text
 
 from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
 from intaglio.runtime.tasks.voice.speech import Excerpt, Parameters, Spans
@@ -18,8 +20,9 @@ from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.transcriber import Transcriber
 
+SENSE = Path(__file__).parents[3] / "fixtures" / "audio" / "librivox_sense_0890.wav"
 TENTH = 1600  # samples
-OPTIONS = Options(language="en")
+OPTIONS = any_sound(language="en")
 
 
 class Echo(Script):
@@ -104,19 +107,31 @@ def test_stable_text_stays_and_the_text_is_right_if_the_model_changes_its_mind(
     tokenizer: runtime_tokenizer.Tokenizer,
 ) -> None:
     script = Script([text(" a b c"), text(" a b c d"), text(" a, b c d e")])
-    live = Live(Transcriber(script, SETTINGS, tokenizer), Options(language="en", without_timestamps=True), 0.1)
+    live = Live(Transcriber(script, SETTINGS, tokenizer), any_sound(language="en", without_timestamps=True), 0.1)
     live.add(recording("abc"))
     first, second, last = live.update(), live.update(), live.finish()
     assert (first.stable, second.stable, second.tail) == ("", "a b", " c d")
     assert (last.stable, last.text) == ("a b c d e", "a, b c d e")
 
 
-def test_silence_is_nothing(tokenizer: runtime_tokenizer.Tokenizer) -> None:
+@pytest.mark.parametrize("options", [Options("en"), Options("en", vad=True)], ids=["default", "vad"])
+def test_silence_is_nothing(options: Options, tokenizer: runtime_tokenizer.Tokenizer) -> None:
     script = Echo()
-    live = Live(Transcriber(script, SETTINGS, tokenizer), Options(language="en", vad=True), 0.5)
+    live = Live(Transcriber(script, SETTINGS, tokenizer), options, 0.5)
     last = heard_live(live, np.zeros(5 * 16_000, np.float32), 8000)[-1]
     assert (last.text, script.prompts) == ("", [])
     assert last.transcript is not None and last.transcript.segments == []
+
+
+def test_windows_without_speech_are_left_out_live_too(tokenizer: runtime_tokenizer.Tokenizer) -> None:
+    speech = soundfile.read(SENSE, dtype="float32")[0]
+    samples = np.concatenate([np.zeros(5 * 16_000, np.float32), speech[: 4 * 16_000]])
+    windows, options = [text(" a")] * 9, Options("en", temperature=0, without_timestamps=True)
+    whole, script = Script(windows), Script(windows)
+    expected = Transcriber(whole, SETTINGS, tokenizer).transcribe(samples, options)
+    last = heard_live(Live(Transcriber(script, SETTINGS, tokenizer), options, 20), samples, 8000)[-1]
+    assert last.transcript is not None and script.prompts == whole.prompts and len(script.prompts) in (4, 5)
+    assert (last.text, last.transcript.segments) == (expected.text, expected.segments) != ("", [])
 
 
 def test_no_sound_at_all(tokenizer: runtime_tokenizer.Tokenizer) -> None:
