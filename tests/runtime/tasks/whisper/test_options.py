@@ -29,8 +29,8 @@ from intaglio.runtime.tasks.whisper.settings import Settings
         ({"clip_timestamps": [-1]}, "clip_timestamps"),
         ({"suppress_tokens": "a"}, "'a'"),
         ({"suppress_tokens": [-2]}, "-2"),
-        ({"hallucination_silence_threshold": 2.0}, "words"),
-        ({"vad_parameters": {"threshold": 0.5}}, "vad=True"),
+        ({"hallucination_silence_threshold": 2.0}, "word_timestamps"),
+        ({"vad_parameters": {"threshold": 0.5}, "require_speech": False}, "vad=True"),
     ],
 )
 def test_values_out_of_range(options: dict[str, Any], fact: str) -> None:
