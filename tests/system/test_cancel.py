@@ -58,13 +58,13 @@ def test_a_cancelled_stream_gives_what_came_before(llama: intaglio.Bundle) -> No
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_a_cancelled_transcription(whisper: intaglio.Bundle, count: int) -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
-    expected = whisper.session().transcribe(sound, 16_000).tokens
+    expected = whisper.session().transcribe(sound, 16_000, require_speech=False).tokens
     session = whisper.session()
     cancel, calls = after(count)
     with pytest.raises(intaglio.Cancelled):
-        session.transcribe(sound, 16_000, cancel=cancel)
+        session.transcribe(sound, 16_000, require_speech=False, cancel=cancel)
     assert len(calls) == count
-    assert session.transcribe(sound, 16_000).tokens == expected
+    assert session.transcribe(sound, 16_000, require_speech=False).tokens == expected
 
 
 @pytest.mark.parametrize("how", ["dropped", "closed", "never read"])
