@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -29,7 +29,6 @@ from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.readback import Readback, Readbacks
 from intaglio.runtime.sizes import evaluate_size
 from intaglio.runtime.warm_up import interruptible, put
-from intaglio.runtime.watch import Cancel
 
 
 class Opened(Protocol):
@@ -61,7 +60,7 @@ class Session:
         self.engine, self.plan, self.device = engine, engine.plan, engine.device
         self.lock = threading.RLock()
         self.writes = 0
-        self.cancel: Cancel | None = None
+        self.cancel: Callable[[], bool] | None = None
         begin = time.perf_counter()
         self._names = {b.name: i for i, b in enumerate(self.plan.buffers) if b.kind in ("input", "output", "state")}
         with engine.lock:
