@@ -109,8 +109,6 @@ class Options:
         for times in self.clips:
             if not 0 <= times[0] < times[1]:
                 raise ValueError(f"clip_timestamps: expected starts with later ends, got {times[0]:g},{times[1]:g}")
-        if self.vad and self.clips != [(0, math.inf)]:
-            raise ValueError("clip_timestamps do not work with vad=True, which transcribes speech joined")
         _ = self.suppressed
 
     @property
