@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from intaglio.runtime.tasks.generate import Completion, Generator, Stream
     from intaglio.runtime.tasks.whisper.live import Heard
     from intaglio.runtime.tasks.whisper.transcriber import Transcriber
-    from intaglio.runtime.tasks.whisper.transcript import Transcript
+    from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 
 
 class BundleSession:
@@ -68,6 +68,7 @@ class BundleSession:
         offset: float = 0.0,
         duration: float | None = None,
         cancel: Callable[[], bool] | None = None,
+        each: Callable[[Segment], None] = lambda segment: None,
         **options: Any,
     ) -> Transcript:
         """Transcribe a recording: a file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
@@ -77,6 +78,7 @@ class BundleSession:
         channel: transcribe this one, from 1 on; None: the average of all. offset, duration: transcribe only this part,
         in seconds; times still count from the begin of the recording.
         cancel: is asked before each submit to the adapter; if it says so, the call raises Cancelled.
+        each: called with each segment as soon as it is known; its times begin with the part, or with vad, the speech.
         options: see "Options of transcribe". What may be missing is a UserWarning, and in the transcript's notes.
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
@@ -98,7 +100,7 @@ class BundleSession:
             samples = sound.read(audio, settings.rate, part)
         transcriber = self._transcriber
         with Watch(self.replays, cancel):
-            transcript = transcriber.transcribe(samples, checked, self._progress).later(offset)
+            transcript = transcriber.transcribe(samples, checked, self._progress, each).later(offset)
         for note in transcript.notes:
             warnings.warn(note, stacklevel=2)
         return transcript
@@ -223,14 +225,22 @@ class BundleSession:
         tools: descriptions of functions, as JSON schemas, for models that call them.
         stream, cancel and other options: as for `generate`, and so are the errors.
         """
+        return self.generate(self.prompt(messages, tools), stream=stream, **options)
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> list[int]:
+        """The tokens of `messages` in the model's chat template. Raises ValueError, BadBundle."""
         self.contents.expect("language", "language model", "chat")
         from intaglio.runtime.tasks.messages import with_texts
 
         messages = with_texts(messages)
         if self.contents.chat_template is None:
             raise ValueError(f"{self.contents.folder} has no chat template; use generate")
-        tokens = self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
-        return self.generate(tokens, stream=stream, **options)
+        return self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
+
+    def common(self, prompt: Sequence[int]) -> int:
+        """How many of a prompt's first tokens the session's cache holds. They are not read again."""
+        opened = self.__dict__.get("_generator")
+        return 0 if opened is None else opened.common(prompt)
 
     def embed(self, texts: Sequence[str | Sequence[int]]) -> np.ndarray:
         """f32[texts, width]: a row for each text, pooled and normalized as the model's own files say.

@@ -7,7 +7,7 @@ OpenAI's reference.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,13 @@ from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Programs
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
-from intaglio.runtime.tasks.whisper.transcript import Transcript
+from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 from intaglio.runtime.tasks.whisper.voice import SpeechFilter, Voice, restored
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
+
+Each = Callable[[Segment], None]
 
 DEFAULTS, EVERYTHING = Options(), SpeechFilter()
 
@@ -44,12 +46,21 @@ class Transcriber:
         self._tokenizer = tokenizer
         self.programs = Programs(session, self.settings)
         self.voice = Voice(session)
+        self._each: Each = lambda segment: None
 
-    def transcribe(self, samples: np.ndarray, options: Options = DEFAULTS, progress: Progress = silent) -> Transcript:
+    def transcribe(
+        self,
+        samples: np.ndarray,
+        options: Options = DEFAULTS,
+        progress: Progress = silent,
+        each: Each = lambda segment: None,
+    ) -> Transcript:
         """Return the transcript of `samples`, f32[n] at the model's rate (16 kHz): see runtime/audio.
 
+        each: called with each segment when its window is transcribed; with vad, its times are those in the speech.
         Raises ValueError for a language or task the model lacks.
         """
+        self._each = each
         whole = options.clips == [(0, math.inf)]
         transcript = self._speech(samples, options, progress)
         ends = on_end(transcript.segments, samples, self.settings.rate) if whole else []
@@ -94,7 +105,10 @@ class Transcriber:
         for start, end in clips:
             course.seek = start
             while course.seek < end:
+                count = len(course.segments)
                 course.advance(sound, end)
+                for segment in course.segments[count:]:
+                    self._each(segment)
                 progress("transcribing", min(course.seek, sound.frames), sound.frames)
         return course.transcript()
 
