@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from intaglio.runtime.plan import SEEN, Plan
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.decode import Decoder, Request
 from intaglio.runtime.tasks.options import SEEDS, Options
+from intaglio.runtime.tasks.stream import Stream
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
@@ -114,34 +115,6 @@ class Completion:
     logprobs: list[Logprob] | None = None
 
 
-class Stream(Iterator[Piece]):
-    """An iterator over the pieces of a text. `result` is the whole text after the last piece, and None before.
-
-    The session is locked only while a piece is made, so a stream may be dropped at any time.
-    """
-
-    def __init__(self, pieces: Iterator[Piece], lock: AbstractContextManager[Any]) -> None:
-        self._pieces, self._lock = pieces, lock
-        self.result: Completion | None = None
-
-    def __next__(self) -> Piece:
-        with self._lock:
-            try:
-                return next(self._pieces)
-            except StopIteration as stop:
-                self.result = stop.value or self.result
-                raise
-
-    def finish(self) -> Completion:
-        """Generate the remaining pieces with the session locked. Returns the whole text."""
-        with self._lock:
-            for _ in self:
-                pass
-        if self.result is None:
-            raise RuntimeError("the text was interrupted; generate it again")
-        return self.result
-
-
 class PromptTooLong(ValueError):
     """The prompt has more tokens than the context of the model."""
 
@@ -164,7 +137,7 @@ class Generator:
         self._session, self._tokenizer = session, tokenizer
         self._decoder = Decoder(session, settings.context, settings.chunk, BUDGET, progress)
 
-    def generate(self, prompt: Sequence[int], options: Options) -> Stream:
+    def generate(self, prompt: Sequence[int], options: Options) -> Stream[Piece, Completion]:
         """Return a stream of the text after `prompt`.
 
         Raises PromptTooLong, and ValueError for a prompt that is not a list of tokens that the model knows.
@@ -213,7 +186,7 @@ class Generator:
 
     # text
 
-    def _pieces(self, prompt: list[int], options: Options) -> Iterator[Piece]:
+    def _pieces(self, prompt: list[int], options: Options) -> abc.Generator[Piece, None, Completion]:
         text = Text(self._tokenizer, prompt, options.stops)
         tokens: list[int] = []
         logprobs: list[Logprob] | None = None if options.logprobs is None else []

@@ -78,13 +78,14 @@ class Programs:
         self._decoder = Decoder(session, room, room, BUDGET)
 
     def measure(self, sound: Sound, heard: int = 0, loudest: float | None = None) -> None:
-        """Set the state `loudest` from the whole recording, without its first `heard` frames.
+        """Measure the loudest frame of the whole recording, without its first `heard` frames.
 
         loudest: the value of those, if they are known.
         """
         self._begin(loudest)
         for first in range(heard, sound.audible, self._settings.frames):
             self._spectrogram(sound, first, 0)
+        sound.loudest = float(self._session.read(LOUDEST, {}).item())
 
     def loudest(self, sound: Sound, first: int, loudest: float | None) -> float:
         """Return the state `loudest` after the window from the frame `first` on, if it was `loudest` before."""
@@ -97,10 +98,11 @@ class Programs:
         self._session.write(LOUDEST, np.full((1, 1, 1), value, np.float32))
 
     def listen(self, sound: Sound, seek: int, size: int) -> None:
-        """Encode the window at `seek`, of which the first `size` frames count.
+        """Encode the window at `seek`, of which the first `size` frames count. The recording must have been measured.
 
         The others are zeros, which are not silence in a spectrogram. OpenAI's reference does the same.
         """
+        self._begin(sound.loudest)  # others may have used the session since
         self._spectrogram(sound, seek, self._settings.frames - size)
         self._session.submit(ENCODE, {})
 
