@@ -6,6 +6,7 @@ import math
 import random
 from collections import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -137,8 +138,10 @@ class Generator:
         self._session, self._tokenizer = session, tokenizer
         self._decoder = Decoder(session, settings.context, settings.chunk, BUDGET, progress)
 
-    def generate(self, prompt: Sequence[int], options: Options) -> Stream[Piece, Completion]:
-        """Return a stream of the text after `prompt`.
+    def generate(
+        self, prompt: Sequence[int], options: Options, lock: AbstractContextManager[Any] | None = None
+    ) -> Stream[Piece, Completion]:
+        """Return a stream of the text after `prompt`. lock: what it holds while it makes a piece, such as a Watch.
 
         Raises PromptTooLong, and ValueError for a prompt that is not a list of tokens that the model knows.
         """
@@ -150,7 +153,7 @@ class Generator:
             prompt = [self.settings.start]
         if options.stops and self._tokenizer is None:
             raise ValueError("stop needs a tokenizer, which this bundle lacks; leave it out")
-        return Stream(self._pieces(self._known(prompt), options), self._session.lock)
+        return Stream(self._pieces(self._known(prompt), options), lock or self._session.lock)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """Run a step for each of `tokens`. Returns the logits after each, f32[tokens, vocabulary]."""
