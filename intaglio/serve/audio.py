@@ -124,7 +124,10 @@ async def _kept(fields: _Fields) -> _Fields:
 
 def _work(fields: _Fields) -> Work[Segment | Transcript]:
     def work(session: BundleSession, look: Callable[[], bool], put: Callable[[Segment | Transcript], None]) -> None:
-        put(session.transcribe(fields.file, cancel=look, each=put, **fields.options))
+        stream = session.transcribe(fields.file, stream=True, cancel=look, **fields.options)
+        for segment in stream:
+            put(segment)
+        put(stream.finish())
 
     return work
 

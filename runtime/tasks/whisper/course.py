@@ -149,11 +149,9 @@ class Course:
 
         result = attempt(decode, self._text, self._options, self.seek)
         if not result.decoded.finished:
-            start = self._settings.seconds(self.seek)
-            self.notes.append(
-                f"the text of the window at {start:.2f} s was cut after {len(result.decoded.tokens)} tokens; "
-                "the rest of it may be missing"
-            )
+            tokens = result.decoded.tokens
+            end = self._text(tokens)[-30:]
+            self.notes.append(f"text was cut after {len(tokens)} tokens, at {end!r}; what follows may be missing")
         return result
 
     def _text(self, tokens: list[int]) -> str:
