@@ -99,9 +99,9 @@ class StepResult:
     inputs: tuple[Input, ...] = ()
 
 
-def _within(checks: Iterable[Check], tolerance: float | None) -> Iterator[Check]:
-    """Yield the checks, with `tolerance` instead of theirs unless it is None."""
-    for check in checks:
+def _within(checks: Iterable[Check], plan: Plan, tolerance: float | None) -> Iterator[Check]:
+    """Yield the checks for the storage of a plan, with `tolerance` instead of theirs unless it is None."""
+    for check in (check.on(plan) for check in checks):
         if tolerance is None:
             yield check
         else:
@@ -113,7 +113,7 @@ def outputs(session: Session, checks: Iterable[Check], tolerance: float | None =
 
     tolerance: replaces those of the checks. Raises BadBundle if the checks do not fit the bundle.
     """
-    for i, check in enumerate(_within(checks, tolerance)):
+    for i, check in enumerate(_within(checks, session.plan, tolerance)):
         try:
             values = session.run(check.program, check.inputs, check.symbols)
             rest = {name: session.read(name, check.symbols) for name in check.outputs.keys() - values.keys()}
@@ -131,7 +131,7 @@ def steps(
 
     tolerance: replaces those of the checks. Raises BadBundle if the checks do not fit the bundle.
     """
-    for i, check in enumerate(_within(checks, tolerance)):
+    for i, check in enumerate(_within(checks, session.plan, tolerance)):
         results = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i))}
         readers = graph.readers(session.plan, check.program)
         wrong = _wrong(session.plan, session.plan.programs[check.program], readers, results)
