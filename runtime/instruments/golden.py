@@ -96,7 +96,7 @@ def write(checks: Iterable[Check], fixed: set[str]) -> bytes:
                 "expected": {name: check.output_tolerance(name, check.outputs[name]) for name in check.outputs},
                 "tolerance": check.tolerance,
                 "by": check.by,
-                "f16": check.rounded is not None,
+                "f16": None if check.rounded is None else dict(check.rounded.tolerances),
                 "steps": [[*place, expected.values.size] for place, expected in check.steps.items()],
             }
         )
@@ -182,11 +182,13 @@ def _check(
         _positive(typed(tolerance, float)),
         typed(by, str),
     )
-    return replace(result, rounded=_rounded(file, result, i)) if typed(f16, bool) else result
+    return result if f16 is None else replace(result, rounded=_rounded(file, result, named(f16, float), i))
 
 
-def _rounded(file: Any, check: Check, i: int) -> Check:
+def _rounded(file: Any, check: Check, tolerances: Mapping[str, float], i: int) -> Check:
     """Return the check with the values where states of f32 are stored in f16, at the same places."""
+    if tolerances.keys() != check.outputs.keys():
+        raise ValueError(f"check {i}: expected a tolerance for each output in f16")
     values = file.get_tensor(f"{i}.f16.steps")
     counts = [expected.values.size for expected in check.steps.values()]
     if values.shape != (sum(counts),):
@@ -196,6 +198,7 @@ def _rounded(file: Any, check: Check, i: int) -> Check:
         check,
         outputs={n: _slice(file.get_tensor(f"{i}.f16.{n}"), _places(right)) for n, right in check.outputs.items()},
         steps={place: replace(right, values=x) for (place, right), x in zip(check.steps.items(), parts, strict=False)},
+        tolerances={name: _positive(number) for name, number in tolerances.items()},
     )
 
 

@@ -213,13 +213,17 @@ class _Run:
         return self._check.step_tolerance(right)
 
     def inputs(self, worst: Result) -> Iterator[Input]:
-        """Yield what the step read, except packed weights. `worst`: the result with the worst element."""
+        """Yield what the step read, except packed weights, and weights that its variant here reads from another place.
+
+        worst: the result with the worst element.
+        """
+        in_use = self._session.plan.in_use
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
         for binding, (operand, access) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
             buffer = self._session.plan.buffers[self._step.buffers[binding]]
             packed = math.prod(shape) > buffer.bytes // buffer.each  # into fewer words than the weight has numbers
-            if ACCESS[access].write or packed:
+            if ACCESS[access].write or packed or self._step.buffers[binding] not in in_use:
                 continue
             content = self._content(binding)
             near = None if operand.layout not in ("", "flat") else _near(content, worst.index, written)
