@@ -35,6 +35,7 @@ _LATER = {
     "NanScores": "intaglio.runtime.errors",
     "NoAdapter": "intaglio.runtime.errors",
     "PromptTooLong": "intaglio.runtime.tasks.generate",
+    "UnknownAdapter": "intaglio.runtime.errors",
     "UnsupportedOperator": "intaglio.compiler.ir.errors",
 }
 
@@ -180,12 +181,16 @@ def operators() -> str:
     return reader.table()
 
 
-def load(path: str | Path, say: Progress = silent, *, allow_edited: bool = False) -> Bundle:
+def load(
+    path: str | Path, say: Progress = silent, *, allow_edited: bool = False, adapter: str | int | None = None
+) -> Bundle:
     """The bundle in the folder `path`. An adapter is opened when the bundle first runs. Raises BadBundle.
 
     allow_edited: accept shaders that were edited after compiling; `bundle.engine.edited` lists them.
+    adapter: which one to run on: an index of the list of `intaglio device`, or a part of a name. None: what the
+    variable INTAGLIO_ADAPTER says, or else the best one. What first runs raises UnknownAdapter.
     """
-    return Bundle(Path(path), say, allow_edited=allow_edited)
+    return Bundle(Path(path), say, allow_edited=allow_edited, adapter=adapter)
 
 
 def __getattr__(name: str) -> Any:

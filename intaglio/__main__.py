@@ -18,13 +18,13 @@ from typing import NoReturn
 import numpy as np
 
 import intaglio
-from intaglio.commands import bench, compile, device, diff, inspect, languages, operators, run, tune, verify
-from intaglio.commands.arguments import one_line
+from intaglio.commands import bench, compile, device, diff, inspect, languages, listen, operators, run, tune, verify
+from intaglio.commands.arguments import on_adapter, one_line
 from intaglio.commands.progress import ProgressLine
-from intaglio.runtime.errors import DeviceLimit, DeviceLost, NoAdapter
+from intaglio.runtime.errors import DeviceLimit, DeviceLost, NoAdapter, UnknownAdapter
 
-FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
-COMMANDS = (compile, run, languages, inspect, verify, bench, tune, diff, operators, device)
+FAILED, WRONG_ARGUMENTS, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+COMMANDS = (compile, run, listen, languages, inspect, verify, bench, tune, diff, operators, device)
 
 
 @np.errstate(all="ignore")  # what overflows is infinity, as IEEE 754 says; numpy would warn
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     progress = ProgressLine(sys.stderr)
     try:
-        status = options.command(options, progress)
+        with on_adapter(getattr(options, "adapter", None)):
+            status = options.command(options, progress)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         progress.clear()
         print(f"intaglio: {one_line(error)}", file=sys.stderr)
-        return FAILED
+        return WRONG_ARGUMENTS if isinstance(error, UnknownAdapter) else FAILED
     finally:
         progress.clear()
 

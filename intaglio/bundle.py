@@ -29,11 +29,20 @@ class Bundle(BundleSession):
 
     progress: called with the work, how much of it is done, and how much there is (0: unknown).
     allow_edited: accept shaders that were edited after compiling; `engine.edited` lists them.
+    adapter: which one to run on: an index of the list of `intaglio device`, or a part of a name. None: what the
+    variable INTAGLIO_ADAPTER says, or else the best one.
     """
 
-    def __init__(self, folder: Path, progress: Progress = silent, *, allow_edited: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress = silent,
+        *,
+        allow_edited: bool = False,
+        adapter: str | int | None = None,
+    ) -> None:
         super().__init__(Contents(folder), self._new, progress)
-        self._allow_edited = allow_edited
+        self._allow_edited, self._adapter = allow_edited, adapter
 
     def session(self) -> BundleSession:
         """A new session: the same calls with a cache of its own, on the same weights.
@@ -118,10 +127,13 @@ class Bundle(BundleSession):
         return self.open()
 
     def open(self, device: wgpu.GPUDevice | None = None) -> Engine:
-        """A new engine of this bundle, on `device` or the best adapter. Raises BadBundle, NoAdapter, DeviceLimit."""
+        """A new engine of this bundle, on `device` or on the bundle's adapter.
+
+        Raises BadBundle, NoAdapter, UnknownAdapter, DeviceLimit.
+        """
         from intaglio.runtime.engine import Engine
 
-        return Engine(self.folder, self.whole_plan, self._progress, device, self._allow_edited)
+        return Engine(self.folder, self.whole_plan, self._progress, device, self._allow_edited, self._adapter)
 
     def _new(self) -> Session:
         return self.engine.session(self._progress)

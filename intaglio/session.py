@@ -6,7 +6,7 @@ Sessions of one bundle share its weights. Each holds a conversation or a recordi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from intaglio.runtime.session import Session
     from intaglio.runtime.tasks.embed import Encoder
     from intaglio.runtime.tasks.generate import Completion, Generator, Stream
+    from intaglio.runtime.tasks.whisper.live import Heard
     from intaglio.runtime.tasks.whisper.transcriber import Transcriber
     from intaglio.runtime.tasks.whisper.transcript import Transcript
 
@@ -98,6 +99,51 @@ class BundleSession:
         for note in transcript.notes:
             warnings.warn(note, stacklevel=2)
         return transcript
+
+    def listen(
+        self,
+        chunks: Iterable[np.ndarray],
+        rate: float = 16_000,
+        *,
+        channel: int | None = None,
+        interval: float = 1.0,
+        agreement: int = 2,
+        **options: Any,
+    ) -> Iterator[Heard]:
+        """Transcribe sound while it comes, in chunks of f32[frames] or f32[frames, channels] at `rate` Hz.
+
+        Yields stable text with a changing tail; when the chunks end, the last one has the whole transcript.
+
+        channel: transcribe this one, from 1 on; None: the average of all.
+        interval: seconds of new sound between two updates; they are rarer if the adapter takes longer.
+        agreement: words are stable when this many updates in a row agree on them.
+        options: as for `transcribe`, without clip_timestamps.
+        Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
+        """
+        self.contents.expect("whisper", "Whisper", "listen")
+        from intaglio.runtime.audio.samples import Converter, Part
+        from intaglio.runtime.tasks.whisper.live import Live
+        from intaglio.runtime.tasks.whisper.options import Options
+        from intaglio.runtime.tasks.whisper.settings import Settings
+
+        checked, settings = Options(**options), Settings.parse(self.contents.generation)
+        settings.choices(checked.language, checked.task)
+        converter = Converter(rate, settings.rate, Part(channel))
+        with self.replays.lock:
+            live = Live(self._transcriber, checked, interval, agreement)
+
+        def heard() -> Iterator[Heard]:
+            for chunk in chunks:
+                with self.replays.lock:
+                    update = live.update() if live.add(converter.add(chunk)) else None
+                if update is not None:
+                    yield update
+            live.add(converter.end())
+            with self.replays.lock:
+                last = live.finish()
+            yield last
+
+        return heard()
 
     @overload
     def generate(

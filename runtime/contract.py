@@ -26,6 +26,8 @@ ENCODE = "encode"  # the spectrogram becomes keys and values that the decoder's 
 DETECT = "detect"  # multilingual Whispers: reads one token, and gives the probabilities of the languages
 PREFILL = "prefill"  # reads several tokens, and writes the next one
 STEP = "step"  # reads one token, and writes the next one
+ALIGN = "align"  # Whisper: reads 32 tokens of a text, and gives the weights of its alignment heads for them
+ON_DEMAND = frozenset({ALIGN})  # programs that few users run: their kernels are compiled when they first run
 
 # Symbols: the fields of a program's uniform block.
 FREE = "n_"  # begins the names of sizes that a plain model leaves free, so that they clash with no word of WGSL
@@ -46,6 +48,8 @@ SAMPLING = "sampling"  # state f32[5] or f32[2]: the values of SAMPLING_OPTIONS 
 SUPPRESS = "suppress"  # Whisper: state u32[2, words], a bit for each token: never chosen; not chosen first
 SCORES = "scores"  # Whisper: state f32[context + 1, 2]: the log-probability of the token in a row, that of no speech
 LANGUAGES = "languages"  # Whisper: output f32[1, 1, languages]: their probabilities, in the order of generation.json
+WEIGHTS = "weights"  # Whisper: output f32[1, heads, 32, positions]: where in the window each token looks; sums are 1
+PROBABILITIES = "probabilities"  # Whisper: output f32[1, 32]: of the token after each, among the tokens of text
 AUDIO = "audio"  # input f32[1, 1, samples]: the samples under a window of the spectrogram
 LOUDEST = "loudest"  # state f32[1, 1, 1]: the largest log10 power of the windows since the host wrote its least value
 FEATURES = "input_features"  # spectrogram f32[1, mels, frames]

@@ -15,6 +15,10 @@ class NoAdapter(RuntimeError):
     """This machine has no WebGPU adapter."""
 
 
+class UnknownAdapter(ValueError):
+    """No adapter has this index or name."""
+
+
 class DeviceLimit(RuntimeError):
     """The adapter lacks the memory, a limit or a feature that the bundle needs."""
 

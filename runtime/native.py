@@ -6,6 +6,7 @@ which matters for a token of hundreds of dispatches; and parsing the names of C 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -41,11 +42,14 @@ def prepare() -> None:
     LP_NUM_THREADS: Mesa's software adapter divides every dispatch into equal parts, one per thread. With one thread per
     core, all wait for the slowest core; with two, the other cores take over its second part.
 
+    Warnings of wgpu and its native library go to the logger "wgpu", and nowhere unless the program sets up logging.
+
     wgpu then skips OpenGL and the validation of indirect dispatches, which bundles do not use: both take longer than
     the rest of a start. A process that has used wgpu before keeps its settings.
     """
     os.environ.setdefault("XDG_RUNTIME_DIR", os.environ.get("TMPDIR", "/tmp"))
     os.environ.setdefault("LP_NUM_THREADS", str(2 * (os.cpu_count() or 1)))
+    logging.getLogger("wgpu").addHandler(logging.NullHandler())
     with suppress(AttributeError):
         quicken(ffi)
     with suppress(RuntimeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +20,19 @@ UNIFORM = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A kernel on a device. `completed`: the time.perf_counter at which it was compiled. `cpu`: seconds of
-    the thread that compiled it."""
+    """A kernel on a device. `code`: its WGSL. `completed`: the time.perf_counter at which it was compiled. `cpu`:
+    seconds of the thread that compiled it."""
 
     pipeline: wgpu.GPUComputePipeline
     layout: wgpu.GPUBindGroupLayout
+    code: bytes
     completed: float
     cpu: float
+
+    def group(self, device: wgpu.GPUDevice, resources: Sequence[Any]) -> wgpu.GPUBindGroup:
+        """Bind resources, one for each binding."""
+        entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
+        return device.create_bind_group(layout=self.layout, entries=entries)
 
 
 @contextmanager
@@ -39,12 +45,13 @@ def compiling(
     """
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        yield {name: pool.submit(_compile, device, name, kernel, codes[name]) for name, kernel in kernels.items()}
+        yield {name: pool.submit(compile, device, name, kernel, codes[name]) for name, kernel in kernels.items()}
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _compile(device: wgpu.GPUDevice, name: str, kernel: Kernel, code: bytes) -> Pipeline:
+def compile(device: wgpu.GPUDevice, name: str, kernel: Kernel, code: bytes) -> Pipeline:
+    """Compile one pipeline. Raises BadBundle for a shader that is refused."""
     begin = time.thread_time()
     bindings = [_layout(ACCESS[access]) for access in kernel.access] + [UNIFORM] * kernel.uniform
     entries = [{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE} | b for i, b in enumerate(bindings)]
@@ -57,7 +64,7 @@ def _compile(device: wgpu.GPUDevice, name: str, kernel: Kernel, code: bytes) -> 
         )
     except wgpu.GPUError as e:
         raise BadBundle(f"this adapter's shader compiler refuses {kernel.file}: {_reason(e)}") from e
-    return Pipeline(pipeline, layout, time.perf_counter(), time.thread_time() - begin)
+    return Pipeline(pipeline, layout, code, time.perf_counter(), time.thread_time() - begin)
 
 
 def _layout(access: Access) -> dict[str, Any]:

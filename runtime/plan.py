@@ -6,7 +6,7 @@ A bundle may come from strangers, so plan_file.py checks every index, size, name
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from intaglio.runtime.adapter_class import AdapterClass
@@ -254,7 +254,11 @@ class Plan:
     @property
     def used(self) -> dict[str, Kernel]:
         """Return the kernels that steps run, without those of other variants."""
-        names = {dispatch.kernel for dispatch in self.possible}
+        return self.used_by(self.programs)
+
+    def used_by(self, programs: Iterable[str]) -> dict[str, Kernel]:
+        """Return the kernels that the steps of these programs run."""
+        names = {d.kernel for name in programs for step in self.programs[name].steps for d in step.possible}
         return {name: kernel for name, kernel in self.kernels.items() if name in names}
 
     @property

@@ -10,14 +10,13 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Protocol, overload
 
 import numpy as np
 import wgpu
 
 from intaglio.runtime.bound_steps import BoundSteps
+from intaglio.runtime.contract import ON_DEMAND
 from intaglio.runtime.device import wait
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.inputs import check, complete
@@ -29,6 +28,7 @@ from intaglio.runtime.plan import Dispatch, Plan, Program
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.readback import Readback, Readbacks
 from intaglio.runtime.sizes import evaluate_size
+from intaglio.runtime.warm_up import interruptible, put
 
 
 class Opened(Protocol):
@@ -42,6 +42,7 @@ class Opened(Protocol):
     edited: list[str]
 
     def session(self, progress: Progress = silent) -> Session: ...
+    def complete(self, program: str) -> None: ...
 
 
 class Session:
@@ -66,10 +67,11 @@ class Session:
             usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             self._uniform = self.device.create_buffer(size=self.plan.uniform_bytes, usage=usage)
             self._readbacks = Readbacks(self.device, engine.lock)
-            self._programs = {name: self._bind(program) for name, program in self.plan.programs.items()}
+            programs = self.plan.programs.items()
+            self._programs = {name: self._bind(program) for name, program in programs if name not in ON_DEMAND}
         bound, cpu = time.perf_counter(), time.process_time()
         progress("warm-up", 0, 0)
-        self._warm()
+        interruptible(self._put_every_step, self.device, self.plan, engine.pipelines)
         self.cpu = time.process_time() - cpu
         self.seconds = {"session": bound - begin, "warm-up": time.perf_counter() - bound}
 
@@ -88,32 +90,22 @@ class Session:
             if key not in groups:
                 resources = [self._memory.resource(b) for b in dispatch.buffers]
                 resources += [{"buffer": self._uniform, "offset": 0, "size": self.plan.block}] * uniform
-                entries = [{"binding": i, "resource": r} for i, r in enumerate(resources)]
-                groups[key] = self.device.create_bind_group(layout=pipeline.layout, entries=entries)
+                groups[key] = pipeline.group(self.device, resources)
             varies = not all(isinstance(d, int) for d in dispatch.grid)
             return Bound(pipeline.pipeline, groups[key], uniform, dispatch.grid, varies)
 
         return BoundSteps(program, bind)
 
-    def _warm(self) -> None:
-        """Submit every step without workgroups: drivers compile a pipeline, and clear memory, only at its first use.
-
-        A separate thread does that, because Python can interrupt a wait for a thread, but not a driver.
-        """
-        thread = ThreadPoolExecutor(1)
-        warm = thread.submit(self._put_every_step)
-        thread.shutdown(wait=False)
-        warm.result()
+    def _steps(self, program: str) -> BoundSteps:
+        """The bound steps of a program. Those of ON_DEMAND are compiled and bound at their first run."""
+        if program not in self._programs:
+            self.engine.complete(program)
+            self._programs[program] = self._bind(self.plan.programs[program])
+        return self._programs[program]
 
     def _put_every_step(self) -> None:
         with self.engine.lock:
-            encoder = self.device.create_command_encoder()
-            pass_ = encoder.begin_compute_pass()
-            for steps in self._programs.values():
-                encode(pass_, [replace(bound, grid=(0, 1, 1), varies=False) for bound in steps.all], {}, 0)
-            pass_.end()
-            self.device.queue.submit([encoder.finish()])
-            wait(self.device)
+            put(self.device, [bound for steps in self._programs.values() for bound in steps.all])
 
     # running
 
@@ -179,7 +171,7 @@ class Session:
         encoder = self.device.create_command_encoder()
         pass_ = encoder.begin_compute_pass()
         for i, symbols in enumerate(values):
-            encode(pass_, self._programs[program].at(symbols), symbols, i * self.plan.block)
+            encode(pass_, self._steps(program).at(symbols), symbols, i * self.plan.block)
         pass_.end()
         return encoder
 
@@ -206,7 +198,7 @@ class Session:
     def encode(self, program: str, symbols: Mapping[str, int], steps: slice, pass_: wgpu.GPUComputePassEncoder) -> None:
         """Put steps of the run that `begin` prepared into the caller's pass. The caller submits it."""
         self.writes += 1
-        encode(pass_, self._programs[program].part(symbols, steps), symbols, 0)
+        encode(pass_, self._steps(program).part(symbols, steps), symbols, 0)
 
     def wait(self) -> None:
         """Wait until the adapter has done everything that was submitted."""

@@ -5,11 +5,37 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+_ADAPTER = "INTAGLIO_ADAPTER"
 _SIZE = r"(?:\d+(?:\.\.\d+)?|\?)"
+
+
+def add_adapter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--adapter",
+        metavar="ADAPTER",
+        help="the adapter to run on: an index of the list of `intaglio device`, or a part of a name "
+        f"(default: ${_ADAPTER}, or the best one)",
+    )
+
+
+@contextmanager
+def on_adapter(name: str | None) -> Iterator[None]:
+    """Run what is inside, and the processes that it starts, on this adapter. None: as the environment says."""
+    before = os.environ.get(_ADAPTER)
+    if name is not None:
+        os.environ[_ADAPTER] = name
+    try:
+        yield
+    finally:
+        if name is not None:
+            os.environ.pop(_ADAPTER)
+            os.environ.update({} if before is None else {_ADAPTER: before})
 
 
 def read_array(path: str) -> np.ndarray:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from intaglio.commands.arguments import add_adapter
 from intaglio.commands.progress import ProgressLine
 from intaglio.runtime import tuning
 from intaglio.runtime.adapter_class import CLASSES, adapter_class
@@ -20,7 +21,7 @@ SUMMARY = "show this machine's adapters and what they support"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has no options."""
+    add_adapter(parser)
 
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
@@ -31,14 +32,14 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
         chosen = dict(device.choose().info)
     except NoAdapter as error:
         chosen, missing = {}, error
-    for adapter in device.adapters():
-        print(describe(adapter, "used" if adapter.info == chosen else "not used"))
+    for index, adapter in enumerate(device.adapters()):
+        print(describe(index, adapter, "used" if adapter.info == chosen else "not used"))
     if missing is not None:
         raise missing
     return 0
 
 
-def describe(adapter: wgpu.GPUAdapter, state: str) -> str:
+def describe(index: int, adapter: wgpu.GPUAdapter, state: str) -> str:
     """An adapter's driver, tiers, limits beside WebGPU's defaults, and features."""
     info = adapter.info
     rows = [
@@ -48,7 +49,7 @@ def describe(adapter: wgpu.GPUAdapter, state: str) -> str:
         ["class", "{} ({})".format(*adapter_class(CLASSES, info))],
         ["tuning", shipped_tuning(info)],
     ]
-    lines = [f"{info['device'] or 'unnamed'} ({state})", *table(rows), "  tiers", *table(_tiers(adapter))]
+    lines = [f"{index}: {info['device'] or 'unnamed'} ({state})", *table(rows), "  tiers", *table(_tiers(adapter))]
     limits = [[f"  {name}", f"{adapter.limits[name]} (used: {used})"] for name, used in DEFAULT_LIMITS.items()]
     return "\n".join(
         [*lines, "  limits", *table(limits), f"  features  {', '.join(sorted(adapter.features)) or 'none'}"]

@@ -15,7 +15,7 @@ import numpy as np
 
 import intaglio
 from intaglio.commands import speech, transcription
-from intaglio.commands.arguments import pair, read_array, real, utf8
+from intaglio.commands.arguments import add_adapter, pair, read_array, utf8
 from intaglio.commands.chat import Conversation
 from intaglio.commands.progress import ProgressLine
 
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audio",
         metavar="FILE",
         nargs="+",
-        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg and what else libsndfile reads; M4A, "
-        "MP4, WebM and others with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
+        help="recordings to transcribe, or folders of them: WAV, FLAC, MP3, Ogg, WebM and what else libsndfile reads; "
+        "M4A, MP4 and others with ffmpeg or PyAV (pip install 'intaglio[media]'); - for standard input",
     )
     source.add_argument("--prompt", metavar="TEXT", type=utf8, help="a text to continue")
     source.add_argument(
@@ -50,25 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="NAME=FILE.npy", type=pair, action="append", help="an input tensor (repeat for each)"
     )
     spoken = parser.add_argument_group("with --audio")
-    spoken.add_argument(
-        "--language",
-        metavar="xx",
-        help="the spoken language, such as en, or auto: detected (default: as the export sets it, or auto)",
-    )
-    spoken.add_argument("--task", choices=["transcribe", "translate"], help="translate: into English")
     spoken.add_argument("--timestamps", action="store_true", default=None, help="print the times of segments")
-    spoken.add_argument(
-        "--vad",
-        action=argparse.BooleanOptionalAction,
-        help="transcribe only what a detector takes for speech, so that music and silence give no text",
-    )
-    spoken.add_argument(
-        "--vad-parameter",
-        metavar="NAME=X",
-        type=real,
-        action="append",
-        help="with --vad: what counts as speech, such as threshold=0.4 or speech_pad_ms=200 (may be repeated)",
-    )
     speech.add_arguments(spoken)
     transcription.add_arguments(spoken)
     text = parser.add_argument_group("with --prompt or --chat; --temperature and --seed also with --audio")
@@ -122,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tensors.add_argument("--program", metavar="NAME", help="the program to run (default: main)")
     tensors.add_argument("--output", metavar="DIR", type=Path, help="write the outputs to this folder as .npy files")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_adapter(parser)
 
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:
@@ -146,7 +129,7 @@ def _bundle(options: argparse.Namespace) -> str:
 _TEXT = "max_tokens temperature top_k top_p min_p repetition_penalty seed stop ignore_eos logprobs steps_per_submit"
 _SPOKEN = (*transcription.NAMES, "temperature", "seed")
 _OPTIONS = {
-    "audio": ["language", "task", "timestamps", "vad", "vad_parameter", *speech.NAMES, *_SPOKEN],
+    "audio": ["timestamps", *speech.NAMES, *_SPOKEN],
     "input": ["program", "output"],
     "prompt": [*_TEXT.split(), "recommended"],
     "chat": [*_TEXT.split(), "recommended", "system"],
@@ -166,14 +149,7 @@ def _check(options: argparse.Namespace, kind: str) -> None:
 
 
 def _audio(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> int:
-    values = {
-        "language": options.language,
-        "task": options.task,
-        "vad": bool(options.vad),
-        "vad_parameters": dict(options.vad_parameter or ()),
-        **transcription.values(options),
-    }
-    return speech.transcribe(bundle, options, values, progress)
+    return speech.transcribe(bundle, options, transcription.values(options), progress)
 
 
 def _prompt(bundle: intaglio.Bundle, options: argparse.Namespace, progress: ProgressLine) -> None:

@@ -68,6 +68,8 @@ def transcribe(
     output = _Output(options)
     found = recordings.recordings(options.audio, options.output_dir, options.channel)
     part = {"offset": options.offset or 0.0, "duration": options.duration}
+    if output.needs_words:
+        values = {**values, "word_timestamps": True}
     output.several = len(found) > 1
     failed = False
     for recording in found:
@@ -95,6 +97,11 @@ class _Output:
         self.several = False
         if self._json and (self._formats or self._folder):
             options.parser.error("--json prints to standard output; write files with --format json")
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether the lines of subtitles need the times of words."""
+        return self._lines.need_words
 
     def put(self, transcript: Transcript, recording: Recording, notes: Sequence[str]) -> None:
         """Write a transcript and what there is to say about it."""

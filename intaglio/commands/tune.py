@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import intaglio
 from intaglio.commands import save
+from intaglio.commands.arguments import add_adapter
 from intaglio.commands.progress import ProgressLine
 from intaglio.text import printable, table
 
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="the tuning file to write; new times are added to an existing one (default: BUNDLE.tuning.json)",
     )
+    add_adapter(parser)
 
 
 def run(options: argparse.Namespace, progress: ProgressLine) -> int:

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-edited", action="store_true", help="accept shaders that were edited after compiling")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments.add_adapter(parser)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-READ = "WAV, FLAC, AIFF, CAF, AU, MP3, Ogg Vorbis and Ogg Opus"  # by libsndfile, always
-MEDIA = "M4A, MP4, WebM, Matroska, AAC, AMR and WMA"  # with PyAV or ffmpeg
+READ = "WAV, FLAC, AIFF, CAF, AU, MP3, Ogg and WebM with Vorbis or Opus"  # always
+MEDIA = "M4A, MP4, AAC, AMR, WMA and other codecs in WebM"  # with PyAV or ffmpeg
 # Of files in folders: what their names end in.
 SUFFIXES = frozenset(
     ".wav .flac .aiff .aif .aifc .au .caf .mp3 .ogg .oga .opus .w64 .rf64 "

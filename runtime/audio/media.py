@@ -1,4 +1,5 @@
-"""Recordings in the containers of phones, browsers and videos: by PyAV where it is installed, or else by ffmpeg.
+"""Recordings in the containers of phones, browsers and videos: WebM and Matroska with Opus or Vorbis by repacking, the
+others by PyAV where it is installed, or else by ffmpeg.
 
 A file comes from a stranger. So only containers that hold their own samples are opened: a playlist could name other
 files and addresses.
@@ -12,11 +13,13 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
+import soundfile
 
+from intaglio.runtime.audio import webm
 from intaglio.runtime.audio.kinds import MEDIA, READ, kind
 from intaglio.runtime.audio.recording import AudioError, Recording, from_frame
 from intaglio.runtime.audio.sound_files import SoundFile
@@ -31,6 +34,10 @@ _FFMPEG_RATE = 16_000  # Hz; ffmpeg converts, because its output goes through a 
 
 def opened(file: BinaryIO, name: str) -> AbstractContextManager[Recording]:
     """Open a seekable file that libsndfile does not read. Raises AudioError, which says what to install."""
+    file.seek(0)
+    if file.read(len(webm.SIGN)) == webm.SIGN:
+        with suppress(webm.Unsuitable, soundfile.LibsndfileError):
+            return _repacked(file, name)
     try:
         import av
     except ImportError:
@@ -43,6 +50,19 @@ def opened(file: BinaryIO, name: str) -> AbstractContextManager[Recording]:
     if found is None:
         raise _foreign(name)
     raise AudioError(f"{name} is {found}, which needs PyAV or ffmpeg to be read: {INSTALL}")
+
+
+def _repacked(file: BinaryIO, name: str) -> AbstractContextManager[Recording]:
+    """Open a WebM as the Ogg file with the same packets. Raises webm.Unsuitable, soundfile.LibsndfileError."""
+    ogg = webm.repacked(file, name)
+    recording = SoundFile(ogg, name)
+
+    @contextmanager
+    def held() -> Iterator[Recording]:
+        with ogg:
+            yield recording
+
+    return held()
 
 
 def _foreign(name: str) -> AudioError:

@@ -71,6 +71,28 @@ def convert(samples: Any, rate: float, to: int = 16_000, part: Part = WHOLE) -> 
     return _gathered(_Array(np.asarray(samples), rate), to, part)
 
 
+class Converter:
+    """Converts chunks of samples, one after another, as `convert` does a whole recording. Raises AudioError, as it."""
+
+    def __init__(self, rate: float, to: int = 16_000, part: Part = WHOLE) -> None:
+        _check_rates(rate, to)
+        self._rate, self._part = rate, part
+        self._stream = None if rate == to else soxr.ResampleStream(rate, to, 1, dtype="float32", quality="VHQ")
+
+    def add(self, chunk: Any) -> np.ndarray:
+        """Return the samples that this chunk completes, f32[n]. chunk: f32[frames] or f32[frames, channels]."""
+        recording = _Array(np.asarray(chunk), self._rate)
+        _check_channel(recording, self._part)
+        blocks = [_chosen(block, self._part) for block in recording.blocks(0)]
+        samples = np.concatenate([np.empty(0, np.float32), *blocks])
+        return samples if self._stream is None else self._stream.resample_chunk(samples)
+
+    def end(self) -> np.ndarray:
+        """Return the samples that the end of the recording completes."""
+        empty = np.empty(0, np.float32)
+        return empty if self._stream is None else self._stream.resample_chunk(empty, last=True)
+
+
 def channels(source: str | os.PathLike[str] | BinaryIO) -> int:
     """Return the number of channels of a recording. Raises AudioError."""
     with opened(source) as recording:
@@ -99,11 +121,8 @@ class _Array:
 
 def _gathered(recording: Recording, to: int, part: Part) -> np.ndarray:
     """Return all samples, in memory or mapped. Raises AudioError if there are none."""
-    for hertz in recording.rate, to:
-        if not RATES[0] <= hertz <= RATES[1]:
-            raise AudioError(f"expected a rate from {RATES[0]} to {RATES[1]} Hz, got {hertz:g}")
-    if part.channel is not None and part.channel > recording.channels:
-        raise AudioError(f"expected channel 1 to {recording.channels} of the recording, got {part.channel}")
+    _check_rates(recording.rate, to)
+    _check_channel(recording, part)
     gathered = _Samples()
     for block in _resampled(_one_channel(recording, part), recording.rate, to):
         gathered.add(block)
@@ -113,6 +132,24 @@ def _gathered(recording: Recording, to: int, part: Part) -> np.ndarray:
     return gathered.whole()
 
 
+def _check_rates(*rates: float) -> None:
+    for hertz in rates:
+        if not RATES[0] <= hertz <= RATES[1]:
+            raise AudioError(f"expected a rate from {RATES[0]} to {RATES[1]} Hz, got {hertz:g}")
+
+
+def _check_channel(recording: Recording, part: Part) -> None:
+    if part.channel is not None and part.channel > recording.channels:
+        raise AudioError(f"expected channel 1 to {recording.channels} of the recording, got {part.channel}")
+
+
+def _chosen(block: np.ndarray, part: Part) -> np.ndarray:
+    """Return the part's channel of f32[frames, channels], or the average of all."""
+    if not np.isfinite(block).all():
+        raise AudioError("the recording has samples that are not finite (NaN or infinity)")
+    return block.mean(axis=1) if part.channel is None else np.ascontiguousarray(block[:, part.channel - 1])
+
+
 def _one_channel(recording: Recording, part: Part) -> Iterator[np.ndarray]:
     """Yield the part's channel, or the average of all, f32[frames]. Warns at its end of what is strange about it."""
     first = round(part.offset * recording.rate)
@@ -120,9 +157,7 @@ def _one_channel(recording: Recording, part: Part) -> Iterator[np.ndarray]:
     level = _Level(recording.channels)
     for block in recording.blocks(first):
         block = block[: min(remaining, len(block))]
-        if not np.isfinite(block).all():
-            raise AudioError("the recording has samples that are not finite (NaN or infinity)")
-        chosen = block.mean(axis=1) if part.channel is None else np.ascontiguousarray(block[:, part.channel - 1])
+        chosen = _chosen(block, part)
         level.add(block, chosen)
         yield chosen
         remaining -= len(block)

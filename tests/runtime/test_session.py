@@ -19,7 +19,7 @@ from parity import Build, compiled, device, opened
 
 from intaglio.compiler.ir.dims import Symbol, dim
 from intaglio.compiler.ir.values import known
-from intaglio.runtime import native
+from intaglio.runtime import native, warm_up
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.errors import BadBundle, DeviceLost
 from intaglio.runtime.limits import SLOTS
@@ -402,6 +402,7 @@ def test_an_interrupted_load_leaves_nothing_running(whisper_bundle: Path, when: 
 def test_loading_warms_every_step_and_runs_none(whisper_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grids: list[tuple[int, ...]] = []
     plain = native._dispatch
+    monkeypatch.setattr(warm_up, "_HELPERS", 0)
     monkeypatch.setattr(native, "_dispatch", lambda pass_, *grid: (grids.append(grid), plain(pass_, *grid)))
     session = opened(whisper_bundle)
     assert grids == [(0, 1, 1)] * sum(len(p.steps) for p in session.plan.programs.values())

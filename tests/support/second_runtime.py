@@ -266,8 +266,8 @@ class Recording:
         self.settings = json.loads(bundle.file("generation.json"))
         self.frames = max(1, len(samples) // self.settings["hop"])
 
-    def pieces(self, language: str | None, timed: bool) -> Iterator[tuple[int, int, list[int]]]:
-        """Frames at which each piece starts and ends, and its tokens."""
+    def pieces(self, language: str | None, timed: bool) -> Iterator[tuple[float, float, list[int]]]:
+        """Seconds at which each piece starts and ends, and its tokens."""
         s, bundle = self.settings, self.bundle
         self._measure()
         self._set_rules()
@@ -290,8 +290,11 @@ class Recording:
             parts, advance = cut(tokens, size, s) if timed else ([(0, size, tokens)], size)
             for start, end, part in parts:
                 if start != end and any(t < s["end"] for t in part):
-                    yield seek + start, seek + end, [t for t in part if t < s["end"]]
+                    yield self._seconds(seek + start), self._seconds(seek + end), [t for t in part if t < s["end"]]
             seek += advance
+
+    def _seconds(self, frame: int) -> float:
+        return min(frame, self.frames) * self.settings["hop"] / self.settings["rate"]
 
     def _set_rules(self) -> None:
         """Write the states by which tokens are chosen."""

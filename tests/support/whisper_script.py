@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,9 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Tokenizers
 
 from intaglio.runtime.tasks.tokenizer import Tokenizer
+from intaglio.runtime.tasks.whisper.options import Options
 
+any_sound = partial(Options, require_speech=False)  # options that take noise for speech
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 END, START, EN, DE, TRANSLATE, TRANSCRIBE, PREVIOUS, NO_TIMESTAMPS = range(256, 264)
 FIRST = 264  # the timestamp 0.00
@@ -39,6 +42,7 @@ SETTINGS = {
     "frames": FRAMES,
     "frames_per_timestamp": 2,
     "silence": -10.0,
+    "alignment_heads": [],
 }
 ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["English"]}, "tasks": {}}
 
@@ -46,6 +50,7 @@ ENGLISH = SETTINGS | {"multilingual": False, "languages": {}, "names": {"en": ["
 def tokenizer() -> Tokenizer:
     """A token for each byte, then the special tokens."""
     made = Tokenizers(models.BPE({c: i for i, c in enumerate(BYTES)}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.decoder = decoders.ByteLevel()
     names = ["endoftext", "startoftranscript", "en", "de", "translate", "transcribe", "startofprev", "notimestamps"]
     made.add_special_tokens([AddedToken(f"<|{name}|>", special=True) for name in names])
@@ -116,7 +121,9 @@ class Script:
         return content[first : first + count].copy()
 
     def read(self, name: str, symbols: dict[str, int]) -> np.ndarray:
-        """The scores of a text, which ends with this."""
+        """The loudest frame, or the scores of a text, which ends with this."""
+        if name == "loudest":
+            return self.values[name]
         assert name == "scores"
         said, run = self.windows.pop(0), self.calls[-1][1]
         self.prompts.append(self.tokens[: run["begin"]].tolist())

@@ -36,6 +36,7 @@ from intaglio.runtime.plan import Buffer, Kernel, Plan, Program, Step
 ROOT = Path(__file__).parents[2]
 WHISPER = ROOT / "tests" / "fixtures" / "whisper-split-18"
 JFK = ROOT / "examples" / "jfk.wav"
+SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json"
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3) / 10
 
 
@@ -586,6 +587,30 @@ def test_device(cli):
     assert "    default        yes  every bundle runs\n" in out and "    subgroups " in out and "    shader-f16 " in out
     assert "    larger-limits  " in out
     assert "\n  tuning   " in out
+
+
+def test_adapter(cli, whisper, monkeypatch):
+    """By index and by name, on the command line and in the environment; an unknown one: status 2 with the list."""
+    status, out, _ = cli("device", "--adapter", "0")
+    assert status == 0 and out.startswith("0: ") and "(used)" in out.splitlines()[0]
+    for command in ["run", whisper, "--audio", JFK], ["device"], ["verify", whisper], ["bench", whisper]:
+        status, out, error = cli(*command, "--adapter", "no-such-adapter")
+        assert status == 2 and out == "" and error.count("\n") == 1
+        assert "no-such-adapter" in error and "0 (" in error
+    monkeypatch.setenv("INTAGLIO_ADAPTER", "no-such-adapter")
+    assert cli("device")[0] == 2 and cli("device", "--adapter", "0")[0] == 0
+
+
+@pytest.mark.skipif(not Path(SWIFTSHADER).exists(), reason="needs a second driver: SwiftShader's, of Debian's chromium")
+def test_two_drivers():
+    """Each of two adapters by index and by name; wgpu's warnings stay out of standard error."""
+    both = os.environ | {"VK_DRIVER_FILES": f"/usr/share/vulkan/icd.d/lvp_icd.x86_64.json:{SWIFTSHADER}"}
+    for name in "llvmpipe", "swiftshader", "0", "1":
+        command = [sys.executable, "-m", "intaglio", "device", "--adapter", name]
+        done = subprocess.run(command, env=both, capture_output=True, text=True, cwd=ROOT.anchor)
+        used = [line for line in done.stdout.splitlines() if line.endswith(" (used)")]
+        assert done.returncode == 0 and done.stderr == "" and len(used) == 1
+        assert name in used[0].lower() if not name.isdecimal() else used[0].startswith(name)
 
 
 def test_no_adapter(whisper):

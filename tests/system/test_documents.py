@@ -24,6 +24,8 @@ from intaglio.lazy import lazy
 from intaglio.runtime.instruments.verify import Result, StepResult
 from intaglio.runtime.tasks.generate import Completion, Logprob, Piece, Stream
 from intaglio.runtime.tasks.options import Options
+from intaglio.runtime.tasks.voice.speech import Parameters
+from intaglio.runtime.tasks.whisper.live import Heard
 from intaglio.runtime.tasks.whisper.options import Options as TranscribeOptions
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 from intaglio.session import BundleSession
@@ -85,10 +87,15 @@ def python() -> str:
         "A bundle has the same calls.",
         *_members(BundleSession),
     ]
-    for calls, of in (("transcribe", TranscribeOptions), ("generate and chat", Options)):
+    options = (
+        ("transcribe and listen", TranscribeOptions),
+        ("voice activity", Parameters),
+        ("generate and chat", Options),
+    )
+    for calls, of in options:
         lines += ["", f"## Options of {calls}", "", *_prose(of), *_fields(of)]
     lines += ["", "## Results"]
-    for result in (Transcript, Segment, Completion, Piece, Stream, Logprob, Result, StepResult):
+    for result in (Transcript, Segment, Heard, Completion, Piece, Stream, Logprob, Result, StepResult):
         lines += ["", f"### {result.__name__}", "", *_prose(result), *_fields(result)]
     lines += ["", "## Errors", "", "All are in the module `intaglio`.", ""]
     for name in sorted({"BadBundle", "NoCompiler", *intaglio._LATER}):

@@ -73,13 +73,9 @@ def test_speech(name: str, seconds: float, timed: bool, bundles: dict[str, intag
     bundle, random = bundles[name], np.random.default_rng(0)
     samples = random.standard_normal(round(16_000 * seconds)).astype(np.float32) / 10
     pieces = list(second_runtime.Recording(second(bundle), samples).pieces(None, timed))
-    options = {"temperature": 0, "condition_on_previous_text": False, "no_speech_threshold": None, "sample_len": 1000}
+    options = {"temperature": 0, "no_speech_threshold": None, "require_speech": False, "sample_len": 1000}
     ours = bundle.transcribe(samples, rate=16_000, without_timestamps=not timed, **options)
-    assert (
-        [(s.start, s.end, [t for t in s.tokens if t < 300]) for s in ours.segments]
-        == [(a / 100, b / 100, t) for a, b, t in pieces]
-        != []
-    )
+    assert [(s.start, s.end, [t for t in s.tokens if t < 300]) for s in ours.segments] == pieces != []
 
 
 def test_it_conforms() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from reference import Reference, samples
 
 import intaglio
+from benchmarks.recordings import RATE, RECORDINGS
+from benchmarks.word_errors import stored
 from intaglio import Bundle
 
 HERE = Path(__file__).parents[1]
@@ -27,6 +30,10 @@ TEXTS = {
     / "audio"
     / "librivox_sense_0890.wav": "unless to be rather cold hearted and rather selfish is to be ill disposed",
 }
+
+
+AS_OPENAI = {"require_speech": False, "condition_on_previous_text": True}
+CARRIED = {"initial_prompt": "the dashwoods, by jane austen", "carry_initial_prompt": True}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +68,34 @@ def test_text_and_tokens_are_those_of_onnxruntime(
 
 def test_the_demo_says_what_was_said(bundle: Bundle) -> None:
     assert letters(bundle.transcribe(JFK).text) == letters(TEXTS[JFK])
+
+
+@pytest.mark.parametrize(
+    "name, setting, options",
+    [
+        ("librivox-0890", "openai", {}),
+        ("hiss-faint-8", "openai", {}),
+        ("pauses-2", "openai-clips", {"temperature": 0, "clip_timestamps": [3.0, 14.0, 20.0]}),
+        (
+            "pauses-2",
+            "openai-prompt",
+            {"temperature": 0, "initial_prompt": "A novel of the Dashwoods, by Jane Austen."},
+        ),
+    ],
+)
+def test_text_segments_and_scores_are_those_of_openai(
+    bundle: Bundle, name: str, setting: str, options: dict[str, Any]
+) -> None:
+    """Stored results of openai-whisper. Times are cut at the end of the recording here."""
+    theirs = stored("tiny.en")[name][setting]
+    ours = bundle.transcribe(RECORDINGS[name]().samples, RATE, **AS_OPENAI, **options)
+    assert (ours.text, ours.language) == (theirs["text"].strip(), theirs["language"])
+    for a, b in zip(ours.segments, [s for s in theirs["segments"] if s["text"].strip()], strict=True):
+        assert (a.text, a.tokens, a.temperature) == (b["text"].strip(), b["tokens"], b["temperature"])
+        assert (a.start, a.end) == pytest.approx((b["start"], min(b["end"], ours.duration)), abs=0.02)
+        assert a.avg_logprob == pytest.approx(b["avg_logprob"], abs=1e-3)
+        assert a.no_speech_prob == pytest.approx(b["no_speech_prob"], abs=1e-3)
+        assert a.compression_ratio == pytest.approx(b["compression_ratio"], abs=1e-3)
 
 
 def test_the_encoder_is_within_a_thousandth(bundle: Bundle, reference: Reference) -> None:

@@ -1,4 +1,4 @@
-"""Whisper: an exported folder becomes the programs {mel, encode, detect, prefill, step}.
+"""Whisper: an exported folder becomes the programs {mel, encode, detect, prefill, step, align}.
 
 The decoder is read without its cache, which the passes derive again, so split, merged and one-file exports become the
 same graph. Keys and values of cross-attention depend only on the audio, so `encode` computes them.
@@ -28,7 +28,9 @@ from intaglio.compiler.models.model import Decoder, Probe
 from intaglio.compiler.models.reference import Reference
 from intaglio.compiler.models.whisper import folder as folders
 from intaglio.compiler.models.whisper import golden, mel
+from intaglio.compiler.models.whisper.align import ROWS, align, cross_attentions
 from intaglio.compiler.models.whisper.folder import FRAMES_PER_POSITION, Folder
+from intaglio.compiler.models.whisper.heads import Heads, Structure, alignment_heads
 from intaglio.compiler.models.whisper.reference import WhisperReference
 from intaglio.compiler.passes import pipeline
 from intaglio.compiler.passes.fold import fold
@@ -39,6 +41,7 @@ from intaglio.compiler.passes.widen import widen
 from intaglio.compiler.reader import external_data, load
 from intaglio.compiler.rewrite.builder import GraphBuilder
 from intaglio.runtime.contract import (
+    ALIGN,
     BEGIN,
     DETECT,
     ENCODE,
@@ -95,6 +98,7 @@ class Whisper(Family):
         self.graphs = {MEL: spectrogram, ENCODE: encoder, DECODE: decoder}
         self.settings, self.notes = {**folder.settings, "vocabulary": self._vocabulary}, folder.notes
         self.files = {"tokenizer.json": folder.tokenizer}
+        self._mels, self._heads = folder.mels, folder.alignment_heads
         self._tone = golden.tone(spectrogram)
 
     @classmethod
@@ -145,13 +149,32 @@ class Whisper(Family):
         pipeline.run(decoder, (read,), trace)
         sizes = {DETECT: 1} if self.settings["multilingual"] else {}
         sizes |= {PREFILL: dim(s.new), STEP: 1}
+        self.settings["alignment_heads"] = self._alignment_heads(decoder)
+        if self.settings["alignment_heads"]:
+            sizes[ALIGN] = min(ROWS, self._context)
         return {MEL: self.graphs[MEL], ENCODE: self.graphs[ENCODE]} | {
             name: pipeline.run(decoder.copy(name, {NEW_TOKENS: size}), self._ending(name, size), trace)
             for name, size in sizes.items()
         }
 
+    def _alignment_heads(self, decoder: Graph) -> Heads:
+        """Return the alignment heads, none if cross-attention was not recognised. Raises BadModel."""
+        layers = cross_attentions(decoder)
+        if not layers:
+            return []
+        attention = Attention.of(layers[0])
+        assert attention is not None
+        structure = Structure(len(layers), attention.heads, self.settings["multilingual"], self._mels)
+        try:
+            return alignment_heads(self._heads, structure)
+        except (TypeError, ValueError) as e:
+            raise BadModel(f"generation_config.json is broken: {e}; export the model again") from e
+
     def _ending(self, program: str, new: Dim) -> tuple[Pass, ...]:
         """Return the passes that let a program of the decoder choose what comes after its `new` tokens."""
+        if program == ALIGN:
+            heads, end = self.settings["alignment_heads"], self.settings["end"]
+            return (partial(align, heads=heads, end=end, past=self._symbols.past, rows=fixed(new)),)
         if program == DETECT:
             choice = partial(detect_language, languages=[*self.settings["languages"].values()])
         else:

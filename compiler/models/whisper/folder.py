@@ -34,6 +34,7 @@ class Folder:
     tokenizer: bytes
     notes: list[str]
     vocabulary: int | None  # the width of the logits
+    alignment_heads: list[list[int]] | None  # pairs of layer and head, if the export names them
 
 
 def matches(layout: Layout) -> bool:
@@ -95,8 +96,8 @@ def read(layout: Layout) -> Folder:
     settings |= {"rate": mel.RATE, "hop": mel.HOP, "context": mel.N_FFT, "frames": FRAMES_PER_POSITION * positions}
     settings |= {"silence": mel.SILENCE, "frames_per_timestamp": FRAMES_PER_POSITION}
     notes = _notes(layout, settings, generation, named)
-    vocabulary = config.get("vocab_size")
-    return Folder(encoder, decoder, mels, positions, context, settings, tokenizer, notes, vocabulary)
+    vocabulary, heads = config.get("vocab_size"), generation.get("alignment_heads")
+    return Folder(encoder, decoder, mels, positions, context, settings, tokenizer, notes, vocabulary, heads)
 
 
 def _files(layout: Layout) -> tuple[Path, Path]:

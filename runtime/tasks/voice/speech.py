@@ -122,6 +122,22 @@ class Spans:
             spans.append(Span(self._start, length))
         return _padded(spans, length, self._parameters.padding)
 
+    @property
+    def decided(self) -> int:
+        """The sample up to which no later window changes what belongs to the padded spans."""
+        p, end = self._parameters, self._finished[-1].end if self._finished else None
+        if self._start is not None and (sure := self._sure()) - self._start > p.shortest:
+            return sure
+        begin = self._at if self._start is None else self._start  # the next span begins there, or later
+        if end is None or begin - end >= 2 * p.padding:
+            return max(0, int(begin - p.padding))
+        return end
+
+    def _sure(self) -> int:
+        """Return the sample up to which the span that has not ended surely goes, if it is long enough."""
+        ends = [self._at, self._silence, self._cut if self._parameters.longest < math.inf else None]
+        return min(end for end in ends if end is not None)
+
     def _window(self, probability: float) -> None:
         p, at = self._parameters, self._at
         speech = probability >= p.threshold

@@ -7,18 +7,21 @@ The loop is that of OpenAI's reference, whisper/transcribe.py.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Self
 
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.attempts import Attempt, attempt
-from intaglio.runtime.tasks.whisper.cut import Piece, cut
+from intaglio.runtime.tasks.whisper.cut import Piece, cut, is_finished
 from intaglio.runtime.tasks.whisper.history import History
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Decoded, Programs
 from intaglio.runtime.tasks.whisper.rules import Rules
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
+from intaglio.runtime.tasks.whisper.timing import Place, Timed, Timer
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
+from intaglio.runtime.tasks.whisper.voice import SpeechFilter
 
 HOT = 0.5  # the text of a window at a higher temperature is not continued
 
@@ -30,15 +33,22 @@ class Course:
     segments: those before `seek`. notes: what a user should know about them.
     """
 
-    def __init__(self, programs: Programs, tokenizer: Tokenizer, settings: Settings, options: Options) -> None:
+    def __init__(
+        self, programs: Programs, tokenizer: Tokenizer, settings: Settings, options: Options, speech: SpeechFilter
+    ) -> None:
         self._programs, self._tokenizer, self._settings, self._options = programs, tokenizer, settings, options
         self._language, self._task = settings.choices(options.language, options.task)
         self._probability = 1.0
+        self._speech, self._silent = speech, 0  # how many segments had text, and no speech
         self._rules = Rules.of(options, settings)
         words = {name: self._encoded(getattr(options, name)) for name in ("initial_prompt", "hotwords", "prefix")}
         self._prefix = words["prefix"]
         hot = () if self._prefix else words["hotwords"]
         self._history = History(words["initial_prompt"], options.carry_initial_prompt, hot, programs.context // 2 - 1)
+        if options.word_timestamps and not programs.aligns:
+            raise ValueError("this model has no alignment heads, so its words have no times")
+        self._timer = Timer(programs, tokenizer, settings, options) if options.word_timestamps else None
+        self._last = 0.0  # where speech ended, in seconds
         self.seek = 0
         self.segments: list[Segment] = []
         self.notes: list[str] = []
@@ -56,6 +66,9 @@ class Course:
         """
         s = self._settings
         size = min(s.frames, sound.frames - self.seek, (sound.frames if end is None else end) - self.seek)
+        if not self._speech.passes(s.seconds(self.seek), s.seconds(self.seek + size)):
+            self.seek += size
+            return
         self._programs.listen(sound, self.seek, size)
         self._language = self._language or self._likeliest()
         result = self._attempt(self._prompt(self._language))
@@ -65,17 +78,38 @@ class Course:
             return
         tokens = result.decoded.tokens
         pieces, advance = cut(tokens, size, s) if self._rules.timed else ([Piece(0, size, tokens)], size)
-        segments = [seg for piece in pieces if (seg := self._segment(piece, result, sound.seconds)) is not None]
-        said = [token for segment in segments for token in segment.tokens]
-        continued = self._options.condition_on_previous_text and result.temperature <= HOT
+        place = Place(self.seek, size, sound.frames, advance, is_finished(tokens, s))
+        timed = self._timed([self._segment(piece, result) for piece in pieces], place)
+        self._add(timed.segments, sound.seconds, result.temperature)
+        self.seek, self._last = timed.seek, timed.last
+
+    def _timed(self, segments: list[Segment], place: Place) -> Timed:
+        """Return the segments of the window, with the times of words if they are asked for."""
+        if self._timer is None or self._language is None:
+            return Timed(segments, place.seek + place.advance, self._last)
+        prompt = [*self._beginning(self._language), self._settings.no_timestamps]
+        return self._timer.timed(segments, prompt, self._language, place, self._last)
+
+    def _add(self, segments: list[Segment], duration: float, temperature: float) -> None:
+        """Add the segments that have a text, a duration and speech."""
+        texts = [segment for segment in segments if segment.text and segment.start != segment.end]
+        spoken = [segment for segment in texts if self._speech.passes(segment.start, segment.end)]
+        self._silent += len(texts) - len(spoken)
+        said = [token for segment in spoken for token in segment.tokens]
+        continued = self._options.condition_on_previous_text and temperature <= HOT
         self._history = self._history.after(said, continued)
-        self.segments += segments
-        self.seek += advance
+        for segment in spoken:
+            start, end = min(segment.start, duration), min(segment.end, duration)
+            self.segments.append(replace(segment, start=start, end=end, id=len(self.segments)))
 
     def transcript(self) -> Transcript:
         tokens = [t for segment in self.segments for t in segment.tokens if t < self._settings.end]
         text = self._tokenizer.decode(tokens).strip()
-        return Transcript(text, self.segments, self._language, tokens, self._probability, notes=self.notes)
+        notes = list(self.notes)
+        if self._silent:
+            count = f"{self._silent} segment{'s' * (self._silent > 1)}"
+            notes.append(f"left out {count} without speech; --no-require-speech keeps such text")
+        return Transcript(text, self.segments, self._language, tokens, self._probability, notes=notes)
 
     def _likeliest(self) -> str:
         languages = self._programs.languages()
@@ -89,9 +123,13 @@ class Course:
 
     def _prompt(self, language: str) -> list[int]:
         s, before = self._settings, self._history.tokens
-        spoken = [s.languages[language], s.tasks[self._task]] if s.multilingual else []
         untimed = [] if self._rules.timed else [s.no_timestamps]
-        return [*([s.previous, *before] if before else []), s.start, *spoken, *untimed, *self._prefix]
+        return [*([s.previous, *before] if before else []), *self._beginning(language), *untimed, *self._prefix]
+
+    def _beginning(self, language: str) -> list[int]:
+        """Return the tokens that begin every sequence."""
+        s = self._settings
+        return [s.start, *([s.languages[language], s.tasks[self._task]] if s.multilingual else [])]
 
     def _attempt(self, prompt: list[int]) -> Attempt:
         limit = min(self._options.sample_len or self._programs.context // 2, self._settings.max_length - len(prompt))
@@ -111,19 +149,15 @@ class Course:
     def _text(self, tokens: list[int]) -> str:
         return self._tokenizer.decode([token for token in tokens if token < self._settings.end]).strip()
 
-    def _segment(self, piece: Piece, result: Attempt, duration: float) -> Segment | None:
-        """Return a piece of the window as a segment, or None if it has no text or no duration."""
-        text = self._text(list(piece.tokens))
-        if not text or piece.start == piece.end:
-            return None
-        start, end = (min(self._settings.seconds(self.seek + at), duration) for at in (piece.start, piece.end))
+    def _segment(self, piece: Piece, result: Attempt) -> Segment:
+        """Return a piece of the window as a segment."""
+        start, end = (self._settings.seconds(self.seek + at) for at in (piece.start, piece.end))
         decoded = result.decoded
         return Segment(
             start,
             end,
-            text,
+            self._text(list(piece.tokens)),
             list(piece.tokens),
-            id=len(self.segments),
             seek=self.seek,
             temperature=result.temperature,
             avg_logprob=decoded.average,

@@ -27,8 +27,8 @@ def cut(tokens: Sequence[int], size: int, settings: Settings) -> tuple[list[Piec
     def frame(token: int) -> int:
         return (token - settings.first_timestamp) * settings.frames_per_timestamp
 
-    timed = [token >= settings.first_timestamp for token in tokens]
-    finished = timed[-2:] == [False, True]
+    timed = _timed(tokens, settings)
+    finished = is_finished(tokens, settings)
     ends = [i for i in range(1, len(tokens)) if timed[i - 1] and timed[i]]
     if not ends:
         last = next((frame(token) for token in reversed(tokens) if token >= settings.first_timestamp), 0)
@@ -38,3 +38,12 @@ def cut(tokens: Sequence[int], size: int, settings: Settings) -> tuple[list[Piec
     starts = [0, *ends[:-1]]
     pieces = [Piece(frame(tokens[a]), frame(tokens[b - 1]), tokens[a:b]) for a, b in zip(starts, ends, strict=True)]
     return pieces, size if finished else frame(tokens[ends[-1] - 1]) or size
+
+
+def is_finished(tokens: Sequence[int], settings: Settings) -> bool:
+    """Return whether a single timestamp ends the tokens of a window: there is no speech after it."""
+    return _timed(tokens, settings)[-2:] == [False, True]
+
+
+def _timed(tokens: Sequence[int], settings: Settings) -> list[bool]:
+    return [token >= settings.first_timestamp for token in tokens]

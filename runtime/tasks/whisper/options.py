@@ -39,9 +39,15 @@ class Options:
     best_of: at temperatures above 0, how many texts to draw; the likeliest one counts. None: one.
     length_penalty: the exponent by which the length of a text counts there (0 to 1). None: the average token counts.
     clip_timestamps: the parts to transcribe: start, end, start, end, ... in seconds; a last start means to the end.
-    hallucination_silence_threshold: needs the times of words, which are not supported yet.
+    word_timestamps: find the times of words. Segments then begin and end with words.
+    prepend_punctuations: with word_timestamps, marks that belong to the word after them.
+    append_punctuations: with word_timestamps, marks that belong to the word before them.
+    hallucination_silence_threshold: with word_timestamps, drop improbable text beside silences longer than this, in
+    seconds. None: keep it.
     seed: at temperatures above 0, the same seed draws the same text.
-    vad: transcribe only what a detector takes for speech.
+    require_speech: leave out windows and segments in which a detector finds no speech, so that silence and music give
+    no text.
+    vad: transcribe only what the detector takes for speech, joined, as faster-whisper does.
     vad_parameters: what counts as speech, by name; see `Parameters`.
     """
 
@@ -51,7 +57,7 @@ class Options:
     compression_ratio_threshold: float | None = 2.4
     logprob_threshold: float | None = -1.0
     no_speech_threshold: float | None = 0.6
-    condition_on_previous_text: bool = True
+    condition_on_previous_text: bool = False
     initial_prompt: str | None = None
     carry_initial_prompt: bool = False
     hotwords: str | None = None
@@ -64,17 +70,21 @@ class Options:
     best_of: int | None = None
     length_penalty: float | None = None
     clip_timestamps: str | Sequence[float] = "0"
+    word_timestamps: bool = False
+    prepend_punctuations: str = "\"'“¿([{-"
+    append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
     hallucination_silence_threshold: float | None = None
     seed: int = 0
+    require_speech: bool = True
     vad: bool = False
     vad_parameters: Mapping[str, float | None] | None = None
 
     def __post_init__(self) -> None:
-        if not self.vad and self.vad_parameters:
-            raise ValueError("vad_parameters work only with vad=True")
+        if self.vad_parameters and not (self.vad or self.require_speech):
+            raise ValueError("vad_parameters work only with vad=True or require_speech=True")
         Parameters.of(self.vad_parameters or {})
-        if self.hallucination_silence_threshold is not None:
-            raise ValueError("hallucination_silence_threshold needs the times of words, which are not supported yet")
+        if self.hallucination_silence_threshold is not None and not self.word_timestamps:
+            raise ValueError("hallucination_silence_threshold works only with word_timestamps=True")
         if not self.temperatures or min(self.temperatures) < 0:
             raise ValueError(f"temperature: expected numbers from 0, got {self.temperature!r}")
         for name in "sample_len", "best_of":

@@ -1,13 +1,15 @@
-"""The programs of a Whisper, each with the host's part: mel, encode, detect, prefill, step."""
+"""The programs of a Whisper, each with the host's part: mel, encode, detect, prefill, step, align."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from intaglio.runtime.contract import (
+    ALIGN,
     AUDIO,
     BEGIN,
     DETECT,
@@ -19,6 +21,7 @@ from intaglio.runtime.contract import (
     PADDING,
     PAST,
     PREFILL,
+    PROBABILITIES,
     SAMPLING,
     SCORES,
     SEED,
@@ -26,9 +29,11 @@ from intaglio.runtime.contract import (
     SUPPRESS,
     TIMED,
     TOKENS,
+    WEIGHTS,
 )
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.tasks.decode import Decoder, Request, nan_scores
+from intaglio.runtime.tasks.whisper.alignment import Alignment, starts
 from intaglio.runtime.tasks.whisper.rules import Rules
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
@@ -72,11 +77,24 @@ class Programs:
         self.context = room  # tokens, prompt included
         self._decoder = Decoder(session, room, room, BUDGET)
 
-    def measure(self, sound: Sound, heard: int = 0) -> None:
-        """Update the state `loudest` from the whole recording, without its first `heard` frames."""
-        self._session.write(LOUDEST, np.full((1, 1, 1), self._settings.silence, np.float32))
+    def measure(self, sound: Sound, heard: int = 0, loudest: float | None = None) -> None:
+        """Set the state `loudest` from the whole recording, without its first `heard` frames.
+
+        loudest: the value of those, if they are known.
+        """
+        self._begin(loudest)
         for first in range(heard, sound.audible, self._settings.frames):
             self._spectrogram(sound, first, 0)
+
+    def loudest(self, sound: Sound, first: int, loudest: float | None) -> float:
+        """Return the state `loudest` after the window from the frame `first` on, if it was `loudest` before."""
+        self._begin(loudest)
+        self._spectrogram(sound, first, 0)
+        return float(self._session.read(LOUDEST, {}).item())
+
+    def _begin(self, loudest: float | None) -> None:
+        value = self._settings.silence if loudest is None else loudest
+        self._session.write(LOUDEST, np.full((1, 1, 1), value, np.float32))
 
     def listen(self, sound: Sound, seek: int, size: int) -> None:
         """Encode the window at `seek`, of which the first `size` frames count.
@@ -124,3 +142,52 @@ class Programs:
         chosen = scores[len(prompt) : len(prompt) + min(len(said) + 1, len(tokens)), 0]
         no_speech = float(scores[start, 1])
         return Decoded(said, float(chosen.sum(dtype=np.float64)), no_speech, len(said) < len(tokens))
+
+    @property
+    def aligns(self) -> bool:
+        """Whether the model tells the times of words."""
+        return ALIGN in self._session.plan.programs
+
+    def align(self, prompt: Sequence[int], text: Sequence[int], size: int) -> Alignment:
+        """Return where the tokens of a text are in the first `size` frames of the window that was encoded last.
+
+        prompt: the tokens before the text, which ask for one without times. What exceeds the model's context is at the
+        end of the rest.
+        """
+        tokens = [*prompt, *text, self._settings.end][: self.context]
+        count = max(1, size // self._settings.frames_per_timestamp)
+        parts = [self._weights(tokens, first) for first in range(0, len(tokens), self._rows)]
+        weights = np.concatenate([weights for weights, _ in parts], axis=1)[:, : len(tokens), :count]
+        probabilities = np.concatenate([chances for _, chances in parts])
+        before = len(prompt) - 1
+        positions = starts(weights, before, len(tokens) - 2)
+        missing = len(text) + 1 - len(positions)
+        return Alignment(
+            np.pad(positions, (0, missing), mode="edge"),
+            np.pad(probabilities[before : len(tokens) - 2], (0, missing), mode="edge"),
+        )
+
+    @property
+    def _rows(self) -> int:
+        """The tokens that a run of `align` reads."""
+        (output,) = (b for b in self._session.plan.buffers if b.name == PROBABILITIES)
+        return int(output.shape[1])
+
+    def _weights(self, tokens: Sequence[int], first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights f32[heads, rows, positions] of the tokens from `first` on, and the probabilities of those
+        after them, f32[rows].
+
+        A run ends in the context. If the rows do not, it begins with tokens that another run has read.
+        """
+        rows = self._rows
+        start = min(first, self.context - rows)
+        read = np.full(rows + 1, self._settings.end)
+        part = tokens[start : start + rows + 1]
+        read[: len(part)] = part
+        with self._session.lock:
+            self._session.write(TOKENS, read, start)
+            self._session.submit(ALIGN, {PAST: start})
+            weights, chances = (self._session.read(name, {})[0] for name in (WEIGHTS, PROBABILITIES))
+        if np.isnan(chances).any():
+            raise nan_scores("the words")
+        return weights[:, first - start :], chances[first - start :]

@@ -26,6 +26,7 @@ class Settings:
     A window has `frames` frames, one every `hop` samples, each of `context` samples around its middle. Timestamps count
     in units of `frames_per_timestamp` frames. `names` has what each language is called, by its code. `silence` is the
     log10 of the lowest power in the spectrogram. `language` and `task` are the defaults; no language: it is detected.
+    `alignment_heads`: pairs (layer, head) of the program `align`; none: words have no times.
     """
 
     start: int
@@ -50,6 +51,7 @@ class Settings:
     silence: float
     language: str | None
     task: str
+    alignment_heads: list[list[int]]
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Settings:
@@ -59,11 +61,13 @@ class Settings:
             settings = cls(**{field.name: data[field.name] for field in fields(cls)})
             codes, tasks = dict(settings.languages), dict(settings.tasks)
             names = {code: [str(name) for name in of] for code, of in settings.names.items()}
+            heads = [(layer, head) for layer, head in settings.alignment_heads]
             order, suppressed = data["sampling_order"], [*settings.suppress, *settings.suppress_first]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadBundle(f"generation.json is broken: {error}; compile the model again") from error
         special = ("start", "end", "no_timestamps", "first_timestamp", "previous", "no_speech")
         tokens = [*(getattr(settings, name) for name in special), *suppressed, *codes.values(), *tasks.values()]
+        tokens += [number for pair in heads for number in pair]
         whole = ("vocabulary", "max_length", "rate", "hop", "context", "frames", "frames_per_timestamp")
         sizes = [getattr(settings, name) for name in whole]
         counted = all(type(n) is int and n >= 0 for n in [*tokens, *sizes]) and all(sizes)

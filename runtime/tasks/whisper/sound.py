@@ -10,16 +10,18 @@ from intaglio.runtime.tasks.whisper.settings import Settings
 class Sound:
     """A recording, divided into windows.
 
+    forgotten: samples before `samples` that are no longer kept, so that windows there cannot be asked for.
     frames: the number of frames of the recording. seconds: their time. audible: the number of frames that contain some
     of its samples, which is a little larger.
     """
 
-    def __init__(self, samples: np.ndarray, settings: Settings) -> None:
+    def __init__(self, samples: np.ndarray, settings: Settings, forgotten: int = 0) -> None:
         self._settings, self._half = settings, settings.context // 2
-        self._samples = samples
-        self.frames = max(1, len(samples) // settings.hop)
+        self._samples, self._forgotten = samples, forgotten
+        length = forgotten + len(samples)
+        self.frames = max(1, length // settings.hop)
         self.seconds = settings.seconds(self.frames)
-        self.audible = (len(samples) + self._half) // settings.hop + 1
+        self.audible = (length + self._half) // settings.hop + 1
 
     def window(self, first: int) -> np.ndarray:
         """Return the samples under the window of frames from `first` on, f32[1, 1, hop * frames + context].
@@ -28,7 +30,8 @@ class Sound:
         """
         s = self._settings
         length = s.hop * s.frames + s.context
-        start = first * s.hop - self._half
+        start = first * s.hop - self._half - self._forgotten
+        assert start >= 0 or not self._forgotten
         part = self._samples[max(0, start) : start + length]
         before = max(0, -start)
         return np.pad(part, (before, length - before - len(part)))[None, None]

@@ -15,6 +15,7 @@ import numpy as np
 
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.tokenizer import Tokenizer
+from intaglio.runtime.tasks.voice.speech import Excerpt
 from intaglio.runtime.tasks.whisper.course import Course
 from intaglio.runtime.tasks.whisper.notes import on_end, on_samples
 from intaglio.runtime.tasks.whisper.options import Options
@@ -22,12 +23,12 @@ from intaglio.runtime.tasks.whisper.programs import Programs
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.transcript import Transcript
-from intaglio.runtime.tasks.whisper.voice import Voice, restored
+from intaglio.runtime.tasks.whisper.voice import SpeechFilter, Voice, restored
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
 
-DEFAULTS = Options()
+DEFAULTS, EVERYTHING = Options(), SpeechFilter()
 
 
 class Transcriber:
@@ -54,21 +55,24 @@ class Transcriber:
         return replace(transcript, notes=notes, duration=len(samples) / self.settings.rate)
 
     def _speech(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
+        if not (options.vad or options.require_speech):
+            return self._transcribe(samples, self.course(options), options, progress)
+        spans = self.voice.spans(samples, options.speech, progress)
+        course = self.course(options, SpeechFilter(None if options.vad else spans))
+        if not spans:
+            return course.transcript()
         if not options.vad:
-            return self._transcribe(samples, options, progress)
-        excerpt = self.voice.excerpt(samples, options.speech, progress)
-        if not excerpt.spans:
-            return self.course(options).transcript()
-        transcript = self._transcribe(excerpt.samples(samples), options, progress)
+            return self._transcribe(samples, course, options, progress)
+        excerpt = Excerpt(spans)
+        transcript = self._transcribe(excerpt.samples(samples), course, options, progress)
         return replace(transcript, segments=restored(transcript.segments, excerpt))
 
-    def course(self, options: Options) -> Course:
-        """Return the transcription of a recording, at its beginning."""
-        return Course(self.programs, self._tokenizer, self.settings, options)
+    def course(self, options: Options, speech: SpeechFilter = EVERYTHING) -> Course:
+        """Return the transcription of a recording, at its beginning. speech: which parts of it count."""
+        return Course(self.programs, self._tokenizer, self.settings, options, speech)
 
-    def _transcribe(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
+    def _transcribe(self, samples: np.ndarray, course: Course, options: Options, progress: Progress) -> Transcript:
         sound = Sound(samples, self.settings)
-        course = self.course(options)
         clips = self._clips(options, sound)
         alone = clips[0][0] == 0 and sound.frames <= self.settings.frames  # the first window measures all of it
         self.programs.measure(sound, self.settings.frames if alone else 0)

@@ -8,11 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import whisper_script
-from whisper_script import BANDS, FRAMES, SETTINGS, Script, at, sound
+from whisper_script import BANDS, FRAMES, SETTINGS, Script, any_sound, at, sound
 
 from intaglio.compiler.models.whisper import mel
 from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
-from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
 from intaglio.runtime.tasks.whisper.transcriber import Transcriber
@@ -50,7 +49,7 @@ def reference(samples: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("seconds", [0.0002, 0.01, 0.0125, 0.3, 0.98, 0.99, 0.995, 1.0])
 def test_the_spectrogram_of_a_short_recording(tokenizer, seconds):
     script = Spectrogram([[]])
-    Transcriber(script, SETTINGS, tokenizer).transcribe(samples := sound(seconds), Options(language="en"))
+    Transcriber(script, SETTINGS, tokenizer).transcribe(samples := sound(seconds), any_sound(language="en"))
     frames = max(1, len(samples) // 160)
     np.testing.assert_allclose(script.features[0][:, :frames], reference(samples)[:, :frames], atol=1e-4)
     assert not script.features[0][:, frames:].any()
@@ -64,7 +63,7 @@ def test_the_spectrogram_of_a_long_recording(tokenizer, seconds, loud):
     burst = round(loud * len(samples))
     samples[burst : burst + 50] = 0.9
     script = Spectrogram([[at(0), 65, at(0.7), at(0.7)], [at(0), 65, at(0.3), at(0.3)], [], [], []])
-    Transcriber(script, SETTINGS, tokenizer).transcribe(samples, Options(language="en"))
+    Transcriber(script, SETTINGS, tokenizer).transcribe(samples, any_sound(language="en"))
     expected = np.zeros((BANDS, 1000))
     frames = len(samples) // 160
     expected[:, :frames] = reference(samples)[:, :frames]

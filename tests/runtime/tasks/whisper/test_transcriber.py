@@ -23,6 +23,7 @@ from whisper_script import (
     TRANSLATE,
     Said,
     Script,
+    any_sound,
     at,
     sound,
     text,
@@ -31,7 +32,6 @@ from whisper_script import (
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.tasks import decode
 from intaglio.runtime.tasks import tokenizer as runtime_tokenizer
-from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.transcriber import Transcriber
 from intaglio.runtime.tasks.whisper.transcript import Segment
 
@@ -45,7 +45,7 @@ def spoken(segments: list[Segment]) -> list[tuple[float, float, str]]:
     return [(round(s.start, 6), round(s.end, 6), s.text) for s in segments]
 
 
-UNTIMED = Options(without_timestamps=True)
+UNTIMED = any_sound(without_timestamps=True)
 
 
 # one window
@@ -53,7 +53,7 @@ UNTIMED = Options(without_timestamps=True)
 
 def test_a_short_recording_is_one_segment(tokenizer):
     script = Script([Said(text(" ask not"), average=-0.25, no_speech=0.125)])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.7), Options("en", without_timestamps=True))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.7), any_sound("en", without_timestamps=True))
     assert (heard.text, heard.language, heard.language_probability) == ("ask not", "en", 1)
     assert heard.tokens == text(" ask not") and heard.duration == 0.7 and heard.notes == []
     (segment,) = heard.segments
@@ -68,7 +68,7 @@ def test_steps_run_several_in_a_submit_and_what_follows_the_end_is_dropped(token
     clock = itertools.chain([0.0, 0.0, 0.1, 0.1], itertools.count(0.101, 0.001))  # a readback takes a tenth of a second
     monkeypatch.setattr(decode.time, "perf_counter", clock.__next__)
     script = Script([text("abcd")])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.9), Options("en", without_timestamps=True))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.9), any_sound("en", without_timestamps=True))
     assert heard.tokens == text("abcd")
     rules = {"begin": 4, "timed": 0, "seed": 0}
     assert script.calls == [
@@ -96,7 +96,7 @@ def test_steps_run_several_in_a_submit_and_what_follows_the_end_is_dropped(token
 )
 def test_prompts(tokenizer, settings, options, prompt):
     script = Script([[]])
-    Transcriber(script, settings, tokenizer).transcribe(sound(1), Options(**options))
+    Transcriber(script, settings, tokenizer).transcribe(sound(1), any_sound(**options))
     assert script.prompts == [prompt]
     (symbols,) = script.symbols
     assert symbols["begin"] == len(prompt)
@@ -117,7 +117,7 @@ def test_the_language_is_found_out_once(tokenizer, language, code):
 def test_stops_when_the_context_is_full(tokenizer, length):
     script = Script([text("a") * 100])
     heard = Transcriber(script, SETTINGS | {"max_length": length}, tokenizer).transcribe(
-        sound(1), Options("en", temperature=0, without_timestamps=True, sample_len=100)
+        sound(1), any_sound("en", temperature=0, without_timestamps=True, sample_len=100)
     )
     assert len(heard.tokens) == length - 4
     (note,) = heard.notes
@@ -128,17 +128,17 @@ def test_stops_when_the_context_is_full(tokenizer, length):
 
 def test_silence_has_no_segments(tokenizer):
     for said in [], text("  "):
-        heard = Transcriber(Script([said]), SETTINGS, tokenizer).transcribe(sound(1), Options(language="en"))
+        heard = Transcriber(Script([said]), SETTINGS, tokenizer).transcribe(sound(1), any_sound(language="en"))
         assert (heard.text, heard.segments, heard.tokens) == ("", [], [])
 
 
 def test_a_character_cut_by_the_end_is_dropped_from_the_text_alone(tokenizer):
     euro = text("5 €")
-    heard = Transcriber(Script([euro[:-1]]), SETTINGS, tokenizer).transcribe(sound(1), Options(language="en"))
+    heard = Transcriber(Script([euro[:-1]]), SETTINGS, tokenizer).transcribe(sound(1), any_sound(language="en"))
     assert (heard.text, heard.tokens) == ("5", euro[:-1])
     assert tokenizer.decode(euro) == "5 €"
     assert tokenizer.decode([START, *euro, END]) == "5 €"
-    only = Transcriber(Script([euro[-2:]]), SETTINGS, tokenizer).transcribe(sound(1), Options(language="en"))
+    only = Transcriber(Script([euro[-2:]]), SETTINGS, tokenizer).transcribe(sound(1), any_sound(language="en"))
     assert (only.text, only.segments) == ("", [])
 
 
@@ -147,7 +147,7 @@ def test_a_character_cut_by_the_end_is_dropped_from_the_text_alone(tokenizer):
 
 def test_without_timestamps_whole_windows_follow(tokenizer):
     script = Script([text(" a"), [*text(" b"), at(0.4), at(0.4)], text(" c")])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.25), Options("en", without_timestamps=True))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.25), any_sound("en", without_timestamps=True))
     assert spoken(heard.segments) == [(0, 1, "a"), (1, 2, "b"), (2, 2.25, "c")]
     assert heard.text == "a b c" and heard.tokens == text(" a b c")
 
@@ -157,7 +157,9 @@ def test_long_recordings_advance_by_timestamps(tokenizer):
     second = [at(0.1), *text(" finished"), at(0.9)]  # from 0.72 on; one timestamp ends it
     third = [at(0.2), *text(" c"), at(0.3)]  # from 1.72 on, 0.68 s long
     script = Script([first, second, third])
-    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2.4), Options(language="en"))
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(
+        sound(2.4), any_sound(language="en", condition_on_previous_text=True)
+    )
     assert script.prompts[0] == [START, EN, TRANSCRIBE]
     assert script.prompts[1] == [PREVIOUS, *first[:-8], START, EN, TRANSCRIBE]
     assert script.prompts[2] == [PREVIOUS, *first[:-8], *second, START, EN, TRANSCRIBE]
@@ -165,11 +167,62 @@ def test_long_recordings_advance_by_timestamps(tokenizer):
     assert heard.text == "a b finished c" and heard.tokens == text(" a b finished c")
 
 
+def test_a_window_that_fails_is_tried_again_and_not_continued(tokenizer):
+    first, second = [at(0), *text(" b"), at(0.5)], [at(0), *text(" c"), at(0.2)]
+    script = Script([Said([at(0), *text(" a"), at(0.5)], average=-2), Said(first, average=-1.5), Said(first), second])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(1.5), any_sound("en", temperature=(0, 0.4, 0.8)))
+    assert script.temperatures == [0, 0.4, 0.8, 0]
+    assert [(s.id, s.text, s.temperature, s.seek) for s in heard.segments] == [(0, "b", 0.8, 0), (1, "c", 0, 100)]
+    assert script.prompts[-1] == [START, EN, TRANSCRIBE]
+    assert [symbols["seed"] > 0 for symbols in script.symbols] == [False, True, True, False]
+
+
+def test_silent_windows_have_no_text(tokenizer):
+    """Not even if the model says one; but a likely text proves that there is speech."""
+    you = [at(0), *text(" You"), at(0.5)]
+    script = Script([Said(you, -1.5, 0.9), Said(you, -0.5, 0.9)])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), any_sound("en"))
+    assert spoken(heard.segments) == [(1, 1.5, "You")] and script.temperatures == [0, 0]
+
+
+def test_clips(tokenizer):
+    """Windows end with the parts, and what is behind them counts as zeros."""
+    script = Script([[at(0), *text(" a"), at(0.2)], [at(0.1), *text(" b"), at(0.3)]])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(
+        sound(3), any_sound("en", clip_timestamps=[0.5, 0.9, 2.5])
+    )
+    assert spoken(heard.segments) == [(0.5, 0.7, "a"), (2.5, 2.8, "b")]
+    encoded = [call for call, after in itertools.pairwise(script.calls) if after[0] == "encode"]
+    assert [symbols for _, symbols, _ in encoded] == [{"opening": 0, "padding": 60}, {"opening": 0, "padding": 50}]
+
+
+def test_texts_before_the_windows(tokenizer):
+    windows = [[at(0), *text(" a"), at(0.5)]] * 2
+    script = Script(windows)
+    options = any_sound("en", initial_prompt="novel ", hotwords="Ann", condition_on_previous_text=True)
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), options)
+    before = [PREVIOUS, *text(" Ann"), *text(" novel")]
+    assert script.prompts == [[*before, START, EN, TRANSCRIBE], [*before, *windows[0], START, EN, TRANSCRIBE]]
+
+
+def test_a_prefix_begins_the_first_window(tokenizer):
+    script = Script([[at(0), *text(" a"), at(0.5)]] * 2)
+    options = any_sound("en", prefix="So", condition_on_previous_text=False)
+    Transcriber(script, SETTINGS, tokenizer).transcribe(sound(2), options)
+    assert script.prompts == [[START, EN, TRANSCRIBE, *text(" So")], [START, EN, TRANSCRIBE]]
+
+
+def test_times_do_not_pass_the_end(tokenizer):
+    script = Script([[at(0), *text(" a"), at(0.9)]])
+    heard = Transcriber(script, SETTINGS, tokenizer).transcribe(sound(0.5), any_sound("en"))
+    assert spoken(heard.segments) == [(0, 0.5, "a")]
+
+
 def test_progress_is_reported(tokenizer):
     told = []
     script = Script([[at(0), at(0.5), at(0.5)], [], []])
     Transcriber(script, SETTINGS, tokenizer).transcribe(
-        sound(1.5), Options("en", temperature=0), progress=lambda *work: told.append(work)
+        sound(1.5), any_sound("en", temperature=0), progress=lambda *work: told.append(work)
     )
     assert told == [("transcribing", 50, 150), ("transcribing", 150, 150)]
 
@@ -192,7 +245,7 @@ def test_progress_is_reported(tokenizer):
 def test_what_the_model_does_not_know(tokenizer, settings, options, message):
     script = Script([])
     with pytest.raises(ValueError, match=message):
-        Transcriber(script, settings, tokenizer).transcribe(sound(1), Options(**options))
+        Transcriber(script, settings, tokenizer).transcribe(sound(1), any_sound(**options))
     assert not script.calls
 
 

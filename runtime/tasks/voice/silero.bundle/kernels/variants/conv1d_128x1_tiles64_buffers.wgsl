@@ -120,15 +120,32 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
     next = rows_of(four, workgroup, min(block + STEP + own, K4 - 1u));  // on their way while these are multiplied
     for (var k = 0u; k < STEP; k++) {
       let turn = k;
-      for (var c = 0u; c < 4u; c++) {
-        let column = k * 4u + c;
-        let a0 = x_tile[column * FOURS + (local.y ^ turn)];
-        let b0 = weight_tile[column * GROUP_FOURS + (local.x ^ turn)];
-        sum0_0 = fma(vec4f(a0.x), b0, sum0_0);
-        sum1_0 = fma(vec4f(a0.y), b0, sum1_0);
-        sum2_0 = fma(vec4f(a0.z), b0, sum2_0);
-        sum3_0 = fma(vec4f(a0.w), b0, sum3_0);
-      }
+      let x0 = k * 4u * FOURS + (local.y ^ turn);
+      let w0 = k * 4u * GROUP_FOURS + (local.x ^ turn);
+      let a0_0 = x_tile[x0];
+      let b0_0 = weight_tile[w0];
+      sum0_0 = fma(vec4f(a0_0.x), b0_0, sum0_0);
+      sum1_0 = fma(vec4f(a0_0.y), b0_0, sum1_0);
+      sum2_0 = fma(vec4f(a0_0.z), b0_0, sum2_0);
+      sum3_0 = fma(vec4f(a0_0.w), b0_0, sum3_0);
+      let a0_1 = x_tile[x0 + FOURS];
+      let b0_1 = weight_tile[w0 + GROUP_FOURS];
+      sum0_0 = fma(vec4f(a0_1.x), b0_1, sum0_0);
+      sum1_0 = fma(vec4f(a0_1.y), b0_1, sum1_0);
+      sum2_0 = fma(vec4f(a0_1.z), b0_1, sum2_0);
+      sum3_0 = fma(vec4f(a0_1.w), b0_1, sum3_0);
+      let a0_2 = x_tile[x0 + 2u * FOURS];
+      let b0_2 = weight_tile[w0 + 2u * GROUP_FOURS];
+      sum0_0 = fma(vec4f(a0_2.x), b0_2, sum0_0);
+      sum1_0 = fma(vec4f(a0_2.y), b0_2, sum1_0);
+      sum2_0 = fma(vec4f(a0_2.z), b0_2, sum2_0);
+      sum3_0 = fma(vec4f(a0_2.w), b0_2, sum3_0);
+      let a0_3 = x_tile[x0 + 3u * FOURS];
+      let b0_3 = weight_tile[w0 + 3u * GROUP_FOURS];
+      sum0_0 = fma(vec4f(a0_3.x), b0_3, sum0_0);
+      sum1_0 = fma(vec4f(a0_3.y), b0_3, sum1_0);
+      sum2_0 = fma(vec4f(a0_3.z), b0_3, sum2_0);
+      sum3_0 = fma(vec4f(a0_3.w), b0_3, sum3_0);
     }
     workgroupBarrier();
   }

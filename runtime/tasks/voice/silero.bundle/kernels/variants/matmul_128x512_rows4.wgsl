@@ -46,6 +46,12 @@ fn row_part(at: u32) -> vec4f {
   return load_x(at);
 }
 
+// Adds four numbers of a row of x, times the same four of four rows of the weight, to the sums of those rows.
+fn multiplied(a: vec4f, columns: mat4x4f, sums: vec4f) -> vec4f {
+  let two = fma(vec4f(a.y), columns[1], fma(vec4f(a.x), columns[0], sums));
+  return fma(vec4f(a.w), columns[3], fma(vec4f(a.z), columns[2], two));
+}
+
 fn store(row: u32, group: u32, sum: vec4f) {
   if (group >= GROUPS) {
     return;
@@ -101,50 +107,20 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(workgroup_id) workgro
       let b5 = load_weight(w1 + k * 8u + 1u);
       let b6 = load_weight(w1 + k * 8u + 2u);
       let b7 = load_weight(w1 + k * 8u + 3u);
-      let c0x = vec4f(b0.x, b1.x, b2.x, b3.x);
-      let c0y = vec4f(b0.y, b1.y, b2.y, b3.y);
-      let c0z = vec4f(b0.z, b1.z, b2.z, b3.z);
-      let c0w = vec4f(b0.w, b1.w, b2.w, b3.w);
-      let c1x = vec4f(b4.x, b5.x, b6.x, b7.x);
-      let c1y = vec4f(b4.y, b5.y, b6.y, b7.y);
-      let c1z = vec4f(b4.z, b5.z, b6.z, b7.z);
-      let c1w = vec4f(b4.w, b5.w, b6.w, b7.w);
+      let c0 = transpose(mat4x4f(b0, b1, b2, b3));
+      let c1 = transpose(mat4x4f(b4, b5, b6, b7));
       let a0 = row_part(x0 + k);
-      part0_0 = fma(vec4f(a0.x), c0x, part0_0);
-      part0_0 = fma(vec4f(a0.y), c0y, part0_0);
-      part0_0 = fma(vec4f(a0.z), c0z, part0_0);
-      part0_0 = fma(vec4f(a0.w), c0w, part0_0);
-      part0_1 = fma(vec4f(a0.x), c1x, part0_1);
-      part0_1 = fma(vec4f(a0.y), c1y, part0_1);
-      part0_1 = fma(vec4f(a0.z), c1z, part0_1);
-      part0_1 = fma(vec4f(a0.w), c1w, part0_1);
+      part0_0 = multiplied(a0, c0, part0_0);
+      part0_1 = multiplied(a0, c1, part0_1);
       let a1 = row_part(x1 + k);
-      part1_0 = fma(vec4f(a1.x), c0x, part1_0);
-      part1_0 = fma(vec4f(a1.y), c0y, part1_0);
-      part1_0 = fma(vec4f(a1.z), c0z, part1_0);
-      part1_0 = fma(vec4f(a1.w), c0w, part1_0);
-      part1_1 = fma(vec4f(a1.x), c1x, part1_1);
-      part1_1 = fma(vec4f(a1.y), c1y, part1_1);
-      part1_1 = fma(vec4f(a1.z), c1z, part1_1);
-      part1_1 = fma(vec4f(a1.w), c1w, part1_1);
+      part1_0 = multiplied(a1, c0, part1_0);
+      part1_1 = multiplied(a1, c1, part1_1);
       let a2 = row_part(x2 + k);
-      part2_0 = fma(vec4f(a2.x), c0x, part2_0);
-      part2_0 = fma(vec4f(a2.y), c0y, part2_0);
-      part2_0 = fma(vec4f(a2.z), c0z, part2_0);
-      part2_0 = fma(vec4f(a2.w), c0w, part2_0);
-      part2_1 = fma(vec4f(a2.x), c1x, part2_1);
-      part2_1 = fma(vec4f(a2.y), c1y, part2_1);
-      part2_1 = fma(vec4f(a2.z), c1z, part2_1);
-      part2_1 = fma(vec4f(a2.w), c1w, part2_1);
+      part2_0 = multiplied(a2, c0, part2_0);
+      part2_1 = multiplied(a2, c1, part2_1);
       let a3 = row_part(x3 + k);
-      part3_0 = fma(vec4f(a3.x), c0x, part3_0);
-      part3_0 = fma(vec4f(a3.y), c0y, part3_0);
-      part3_0 = fma(vec4f(a3.z), c0z, part3_0);
-      part3_0 = fma(vec4f(a3.w), c0w, part3_0);
-      part3_1 = fma(vec4f(a3.x), c1x, part3_1);
-      part3_1 = fma(vec4f(a3.y), c1y, part3_1);
-      part3_1 = fma(vec4f(a3.z), c1z, part3_1);
-      part3_1 = fma(vec4f(a3.w), c1w, part3_1);
+      part3_0 = multiplied(a3, c0, part3_0);
+      part3_1 = multiplied(a3, c1, part3_1);
 }
     sum0_0 += part0_0;
     sum0_1 += part0_1;

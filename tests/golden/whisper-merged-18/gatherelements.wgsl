@@ -1,0 +1,38 @@
+// Gather [1,32,1] from [1,32,300] along axis 2, each by an index of its own.
+//
+// align, 1 dispatch:
+//   /proj_out/MatMul
+// reads data f32[1,32,300], indices i32[1,32,1]
+// writes out f32[1,32,1]
+// at most 384 B moved, 0 FLOP a dispatch
+
+@group(0) @binding(0) var<storage, read> data: array<f32>;
+@group(0) @binding(1) var<storage, read> indices: array<i32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+fn load_data(i: u32) -> f32 {
+  return data[i];
+}
+
+fn load_indices(i: u32) -> i32 {
+  return indices[i];
+}
+
+fn store_out(i: u32, value: f32) {
+  out[i] = value;
+}
+
+// Which of the entries of an axis an index means; a negative one counts from the end.
+fn entry(wanted: i32, entries: u32) -> u32 {
+  return min(u32(select(wanted, wanted + i32(entries), wanted < 0)), entries - 1u);
+}
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let i = id.x;
+  if (i >= 32u) {
+    return;
+  }
+  let at = i;
+  store_out(i, load_data(i * 300u + entry(i32(load_indices(at)), 300u)));
+}

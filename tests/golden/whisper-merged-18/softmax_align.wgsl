@@ -1,0 +1,40 @@
+// Softmax along one axis, an invocation for each row.
+//
+// align, 1 dispatch:
+//   /model/decoder/layers.1/encoder_attn/Mul, /model/decoder/layers.1/encoder_attn/Reshape,
+//     /model/decoder/layers.1/encoder_attn/Transpose, /model/decoder/layers.1/encoder_attn/MatMul, +2
+// reads x f32[1,2,32,50]
+// writes out f32[1,2,32,50]
+// at most 25.6 kB moved, 0 FLOP a dispatch
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+
+fn load_x(i: u32) -> f32 {
+  return x[i];
+}
+
+fn store_out(i: u32, value: f32) {
+  out[i] = value;
+}
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let i = id.x;
+  if (i >= 64u) {
+    return;
+  }
+  let first = i * 50u;
+  var highest = -3.4028234663852886e38;
+  for (var j = 0u; j < 50u; j++) {
+    highest = max(highest, load_x(first + j));
+  }
+  var sum = 0.0;
+  for (var j = 0u; j < 50u; j++) {
+    sum += exp(load_x(first + j) - highest);
+  }
+  for (var j = 0u; j < 50u; j++) {
+    let x = load_x(first + j) - highest;
+    store_out(first + j, exp(x) / sum);
+  }
+}
