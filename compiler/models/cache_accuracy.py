@@ -16,7 +16,7 @@ from intaglio.compiler.models.model import Decoder
 from intaglio.compiler.semantics import evaluate
 from intaglio.runtime.contract import LOGITS
 
-TOKENS = 64  # of the text
+TOKENS = 32  # of the text
 # In nats. A divergence is about half of the mean square of errors of logits, and golden values allow 2e-3 of each.
 MOST_DIVERGENCE = 2e-6
 MOST_NUMBER = 4096.0  # a sixteenth of the largest f16, because another text may have larger numbers

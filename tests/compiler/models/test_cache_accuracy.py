@@ -18,13 +18,13 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 @pytest.mark.parametrize(
     ("measured", "free"),
     [
-        (CacheAccuracy(64, 1e-7, 0, 30.0), True),
-        (CacheAccuracy(64, 1e-5, 0, 30.0), False),
-        (CacheAccuracy(64, math.nan, 0, 30.0), False),
-        (CacheAccuracy(64, 1e-7, 1, 30.0), False),
-        (CacheAccuracy(64, 1e-7, 0, 60000.0), False),
-        (CacheAccuracy(64, 1e-7, 0, math.inf), False),
-        (CacheAccuracy(64, 1e-7, 0, math.nan), False),
+        (CacheAccuracy(32, 1e-7, 0, 30.0), True),
+        (CacheAccuracy(32, 1e-5, 0, 30.0), False),
+        (CacheAccuracy(32, math.nan, 0, 30.0), False),
+        (CacheAccuracy(32, 1e-7, 1, 30.0), False),
+        (CacheAccuracy(32, 1e-7, 0, 60000.0), False),
+        (CacheAccuracy(32, 1e-7, 0, math.inf), False),
+        (CacheAccuracy(32, 1e-7, 0, math.nan), False),
     ],
 )
 def test_what_costs_nothing(measured: CacheAccuracy, free: bool) -> None:
@@ -44,7 +44,7 @@ def test_a_bundle_says_what_was_measured(precision: str | None, tmp_path: Path) 
     bundle = intaglio.compile(FIXTURES / "gemma2-optimum", tmp_path / "bundle", precision=precision)
     caches = bundle.report["precision"].get("caches")
     if precision is None:
-        assert caches["on_gpus"] == "f16" and caches["tokens"] == 64
+        assert caches["on_gpus"] == "f16" and caches["tokens"] == 32
         assert 0 < caches["divergence"] < caches["most_divergence"] and not caches["changed_tokens"]
         assert 0 < caches["largest"] < caches["most_number"]
     else:
