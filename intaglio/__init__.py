@@ -30,6 +30,7 @@ __all__ = ["BadBundle", "Bundle", "NoCompiler", "compile", "explain", "load", "o
 _LATER = {
     "AudioError": "intaglio.runtime.audio.recording",
     "BadModel": "intaglio.compiler.ir.errors",
+    "Cancelled": "intaglio.runtime.errors",
     "DeviceLimit": "intaglio.runtime.errors",
     "DeviceLost": "intaglio.runtime.errors",
     "NanScores": "intaglio.runtime.errors",

@@ -18,6 +18,7 @@ from intaglio.lazy import lazy
 from intaglio.runtime import files
 from intaglio.runtime.contract import ENCODER
 from intaglio.runtime.progress import Progress
+from intaglio.runtime.watch import Watch
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
@@ -66,6 +67,7 @@ class BundleSession:
         channel: int | None = None,
         offset: float = 0.0,
         duration: float | None = None,
+        cancel: Callable[[], bool] | None = None,
         **options: Any,
     ) -> Transcript:
         """Transcribe a recording: a file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
@@ -74,6 +76,7 @@ class BundleSession:
         ffmpeg in those of phones and browsers.
         channel: transcribe this one, from 1 on; None: the average of all. offset, duration: transcribe only this part,
         in seconds; times still count from the begin of the recording.
+        cancel: is asked before each submit to the adapter; if it says so, the call raises Cancelled.
         options: see "Options of transcribe". What may be missing is a UserWarning, and in the transcript's notes.
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
         """
@@ -94,7 +97,7 @@ class BundleSession:
         else:
             samples = sound.read(audio, settings.rate, part)
         transcriber = self._transcriber
-        with self.replays.lock:
+        with Watch(self.replays, cancel):
             transcript = transcriber.transcribe(samples, checked, self._progress).later(offset)
         for note in transcript.notes:
             warnings.warn(note, stacklevel=2)
@@ -147,16 +150,36 @@ class BundleSession:
 
     @overload
     def generate(
-        self, prompt: str | Sequence[int], *, stream: Literal[False] = False, **options: Any
+        self,
+        prompt: str | Sequence[int],
+        *,
+        stream: Literal[False] = False,
+        cancel: Callable[[], bool] | None = None,
+        **options: Any,
     ) -> Completion: ...
     @overload
-    def generate(self, prompt: str | Sequence[int], *, stream: Literal[True], **options: Any) -> Stream: ...
-    def generate(self, prompt: str | Sequence[int], *, stream: bool = False, **options: Any) -> Completion | Stream:
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        stream: Literal[True],
+        cancel: Callable[[], bool] | None = None,
+        **options: Any,
+    ) -> Stream: ...
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        stream: bool = False,
+        cancel: Callable[[], bool] | None = None,
+        **options: Any,
+    ) -> Completion | Stream:
         """Continue `prompt`, a text or token ids, with a language model. Greedy unless a temperature is set.
 
         Tokens that a prompt shares with the one before are not read again.
 
         stream: return a `Stream` of pieces that arrive one by one.
+        cancel: is asked before each submit to the adapter; if it says so, the call or its stream raises Cancelled.
         options: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, ignore_eos, logprobs,
         steps_per_submit; see `Options`.
         Raises ValueError for options out of range, PromptTooLong, BadBundle, NoAdapter, DeviceLimit.
@@ -166,7 +189,7 @@ class BundleSession:
         self.contents.expect("language", "language model", "generate text")
         checked = Options(**options)
         tokens = self.contents.tokens(prompt) if isinstance(prompt, str) else prompt
-        pieces = self._generator.generate(tokens, checked)
+        pieces = self._generator.generate(tokens, checked, Watch(self.replays, cancel))
         return pieces if stream else pieces.finish()
 
     @overload
@@ -198,7 +221,7 @@ class BundleSession:
         """Answer `messages`, [{"role": "user", "content": "..."}, ...], formatted by the model's own chat template.
 
         tools: descriptions of functions, as JSON schemas, for models that call them.
-        stream, options: as for `generate`, and so are the errors.
+        stream, cancel and other options: as for `generate`, and so are the errors.
         """
         self.contents.expect("language", "language model", "chat")
         from intaglio.runtime.tasks.messages import with_texts

@@ -23,5 +23,9 @@ class DeviceLimit(RuntimeError):
     """The adapter lacks the memory, a limit or a feature that the bundle needs."""
 
 
+class Cancelled(RuntimeError):
+    """The caller cancelled what a bundle was doing."""
+
+
 class DeviceLost(RuntimeError):
     """The adapter stopped while it ran a bundle: its driver was reset, or it was removed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -18,7 +18,7 @@ import wgpu
 from intaglio.runtime.bound_steps import BoundSteps
 from intaglio.runtime.contract import ON_DEMAND
 from intaglio.runtime.device import wait
-from intaglio.runtime.errors import BadBundle
+from intaglio.runtime.errors import BadBundle, Cancelled
 from intaglio.runtime.inputs import check, complete
 from intaglio.runtime.limits import SLOTS, WORD
 from intaglio.runtime.memory import Memory, numpy, stored, words
@@ -51,6 +51,7 @@ class Session:
     Any thread may call a session. Each method holds the device for one upload, write or submit. A caller holds `lock`
     around several calls that belong together, and takes it before the engine's lock, never after.
     `writes` counts writes and runs, so that a caller can tell whether its states are still what it left.
+    `cancel`: what `Watch` set: it is asked before each submit, which raises Cancelled if it says so.
     `seconds`: the time of "session" (memory and bind groups) and of "warm-up". `cpu`: the CPU seconds of the
     warm-up, in which some drivers compile. Raises DeviceLimit.
     """
@@ -59,6 +60,7 @@ class Session:
         self.engine, self.plan, self.device = engine, engine.plan, engine.device
         self.lock = threading.RLock()
         self.writes = 0
+        self.cancel: Callable[[], bool] | None = None
         begin = time.perf_counter()
         self._names = {b.name: i for i, b in enumerate(self.plan.buffers) if b.kind in ("input", "output", "state")}
         with engine.lock:
@@ -146,24 +148,32 @@ class Session:
         """Replay a program once for each of `runs`, up to SLOTS, in one submit.
 
         runs: the symbols of each run; a missing symbol has its lowest value. read: (name, first element, count) returns
-        a few words, as i32, after the last run. Raises ValueError for a symbol out of its range.
+        a few words, as i32, after the last run. Raises ValueError for a symbol out of its range, Cancelled.
         """
-        with self.lock, self.engine.lock:
+        with self.lock:
             if read is not None:
                 return self.launch(program, runs, read).words()
-            self.device.queue.submit([self._encoded(program, runs).finish()])
+            self._look()
+            with self.engine.lock:
+                self.device.queue.submit([self._encoded(program, runs).finish()])
             return None
 
     def launch(self, program: str, runs: Sequence[Mapping[str, int]], read: tuple[str, int, int]) -> Readback:
         """Replay a program as `replay` does, without waiting for the words.
 
         The next launch may follow before they are read: its runs find what these leave. Writes and submits reach the
-        adapter in their order, so it overwrites the uniform blocks only when these runs have ended.
+        adapter in their order, so it overwrites the uniform blocks only when these runs have ended. Raises Cancelled.
         """
         name, first, count = read
+        self._look()
         with self.lock, self.engine.lock:
             source = self._memory.buffer(self._names[name])
             return self._readbacks.submit(self._encoded(program, runs), source, first, count)
+
+    def _look(self) -> None:
+        """Ask whether to go on. The caller does not hold the device, because the answer may wait for others."""
+        if self.cancel is not None and self.cancel():
+            raise Cancelled("the call was cancelled")
 
     def _encoded(self, program: str, runs: Sequence[Mapping[str, int]]) -> wgpu.GPUCommandEncoder:
         """Encode the runs and write their uniform blocks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -120,7 +121,7 @@ class Stream(Iterator[Piece]):
     The session is locked only while a piece is made, so a stream may be dropped at any time.
     """
 
-    def __init__(self, pieces: Iterator[Piece], lock: AbstractContextManager[Any]) -> None:
+    def __init__(self, pieces: abc.Generator[Piece, None, Completion], lock: AbstractContextManager[Any]) -> None:
         self._pieces, self._lock = pieces, lock
         self.result: Completion | None = None
 
@@ -131,6 +132,11 @@ class Stream(Iterator[Piece]):
             except StopIteration as stop:
                 self.result = stop.value or self.result
                 raise
+
+    def close(self) -> None:
+        """End the text here. No piece follows."""
+        with self._lock:
+            self._pieces.close()
 
     def finish(self) -> Completion:
         """Generate the remaining pieces with the session locked. Returns the whole text."""
@@ -164,8 +170,10 @@ class Generator:
         self._session, self._tokenizer = session, tokenizer
         self._decoder = Decoder(session, settings.context, settings.chunk, BUDGET, progress)
 
-    def generate(self, prompt: Sequence[int], options: Options) -> Stream:
-        """Return a stream of the text after `prompt`.
+    def generate(
+        self, prompt: Sequence[int], options: Options, lock: AbstractContextManager[Any] | None = None
+    ) -> Stream:
+        """Return a stream of the text after `prompt`. lock: what it holds while it makes a piece, such as a Watch.
 
         Raises PromptTooLong, and ValueError for a prompt that is not a list of tokens that the model knows.
         """
@@ -177,7 +185,7 @@ class Generator:
             prompt = [self.settings.start]
         if options.stops and self._tokenizer is None:
             raise ValueError("stop needs a tokenizer, which this bundle lacks; leave it out")
-        return Stream(self._pieces(self._known(prompt), options), self._session.lock)
+        return Stream(self._pieces(self._known(prompt), options), lock or self._session.lock)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """Run a step for each of `tokens`. Returns the logits after each, f32[tokens, vocabulary]."""
@@ -213,7 +221,7 @@ class Generator:
 
     # text
 
-    def _pieces(self, prompt: list[int], options: Options) -> Iterator[Piece]:
+    def _pieces(self, prompt: list[int], options: Options) -> abc.Generator[Piece, None, Completion]:
         text = Text(self._tokenizer, prompt, options.stops)
         tokens: list[int] = []
         logprobs: list[Logprob] | None = None if options.logprobs is None else []

@@ -1,14 +1,19 @@
-"""Transcripts of the recordings: the measure itself, the recordings, and that the stored transcripts are of them."""
+"""Transcripts of the recordings: the measure itself, the recordings, and what a real model hears in a few of them.
+
+`python -m benchmarks.word_errors` measures all.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import intaglio
 from benchmarks.recordings import FOREIGN, RATE, RECORDINGS, faster, hiss, joined, lasting, over, silence, speech
-from benchmarks.word_errors import TRANSCRIPTS, apart, errors, row, stored, table, words
+from benchmarks.word_errors import OPENAI, TRANSCRIPTS, Row, apart, errors, row, stored, table, words
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 
 
@@ -88,3 +93,29 @@ def test_stored_transcripts_are_of_these_recordings(model: str) -> None:
 
 def test_all_recordings_have_transcripts() -> None:
     assert stored("tiny.en").keys() == RECORDINGS.keys() and stored("base").keys() >= FOREIGN.keys()
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_en_bundle: Path) -> intaglio.Bundle:
+    return intaglio.load(tiny_en_bundle)
+
+
+def heard(bundle: intaglio.Bundle, name: str, setting: str, **options: object) -> Row:
+    take = RECORDINGS[name]()
+    return row(name, take, bundle.transcribe(take.samples, RATE, **options), stored("tiny.en")[name], setting)
+
+
+@pytest.mark.parametrize("name", ["silence-31-speech", "length-30.005"])
+def test_with_openais_settings_text_and_times_are_openais(name: str, bundle: intaglio.Bundle) -> None:
+    compared = heard(bundle, name, OPENAI, require_speech=False, condition_on_previous_text=True)
+    assert compared.same and compared.apart is not None and compared.apart <= 0.1
+
+
+@pytest.mark.parametrize("name", ["very-quiet", "speech-silence-20", "length-59.99"])
+def test_by_default_there_are_no_more_word_errors_than_in_other_engines(name: str, bundle: intaglio.Bundle) -> None:
+    assert not heard(bundle, name, OPENAI).worse
+
+
+@pytest.mark.parametrize("name", ["silence-5", "silence-40", "hiss-faint-8", "hiss-35", "hum-10", "music-40"])
+def test_by_default_nothing_is_heard_where_nothing_is_said(name: str, bundle: intaglio.Bundle) -> None:
+    assert heard(bundle, name, OPENAI).text == ""

@@ -195,6 +195,17 @@ def _padded(spans: list[Span], length: int, padding: float) -> list[Span]:
     return [Span(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
+def beginning(spans: Iterable[Span], count: int) -> list[Span]:
+    """Return the first spans, as many as have `count` samples, or all."""
+    result = []
+    for span in spans:
+        if count <= 0:
+            break
+        result.append(span)
+        count -= span.end - span.start
+    return result
+
+
 class Excerpt:
     """The spans of a recording, joined, and where its times are in the recording."""
 

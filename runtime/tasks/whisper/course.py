@@ -13,6 +13,7 @@ from typing import Self
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.whisper.attempts import Attempt, attempt
 from intaglio.runtime.tasks.whisper.cut import Piece, cut, is_finished
+from intaglio.runtime.tasks.whisper.detection import likeliest
 from intaglio.runtime.tasks.whisper.history import History
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Decoded, Programs
@@ -30,14 +31,16 @@ class Course:
     """The transcription of one recording, up to the frame `seek`. Raises ValueError for a language or task that the
     model lacks.
 
-    segments: those before `seek`. notes: what a user should know about them.
+    language: None as long as it is not known. segments: those before `seek`. notes: what a user should know about them.
     """
 
     def __init__(
         self, programs: Programs, tokenizer: Tokenizer, settings: Settings, options: Options, speech: SpeechFilter
     ) -> None:
         self._programs, self._tokenizer, self._settings, self._options = programs, tokenizer, settings, options
-        self._language, self._task = settings.choices(options.language, options.task)
+        self.language, self._task = settings.choices(options.language, options.task)
+        if options.multilingual and not settings.multilingual:
+            raise ValueError("this model is English-only; compile a multilingual Whisper for multilingual=True")
         self._probability = 1.0
         self._speech, self._silent = speech, 0  # how many segments had text, and no speech
         self._rules = Rules.of(options, settings)
@@ -52,6 +55,19 @@ class Course:
         self.seek = 0
         self.segments: list[Segment] = []
         self.notes: list[str] = []
+
+    def detected(self, language: str, probability: float) -> None:
+        """Go on in this language."""
+        self.language, self._probability = language, probability
+
+    def _spoken(self) -> str:
+        """Return the language of the window that was encoded last."""
+        if self.language is not None and not self._options.multilingual:
+            return self.language
+        language, probability = likeliest(self._programs.languages())
+        if self.language is None:
+            self.detected(language, probability)
+        return language
 
     def copy(self) -> Self:
         """Return a course that goes on by itself from here."""
@@ -70,8 +86,8 @@ class Course:
             self.seek += size
             return
         self._programs.listen(sound, self.seek, size)
-        self._language = self._language or self._likeliest()
-        result = self._attempt(self._prompt(self._language))
+        language = self._spoken()
+        result = self._attempt(self._prompt(language))
         self._prefix = ()
         if result.silent(self._options):
             self.seek += size
@@ -79,16 +95,16 @@ class Course:
         tokens = result.decoded.tokens
         pieces, advance = cut(tokens, size, s) if self._rules.timed else ([Piece(0, size, tokens)], size)
         place = Place(self.seek, size, sound.frames, advance, is_finished(tokens, s))
-        timed = self._timed([self._segment(piece, result) for piece in pieces], place)
+        timed = self._timed([self._segment(piece, result) for piece in pieces], place, language)
         self._add(timed.segments, sound.seconds, result.temperature)
         self.seek, self._last = timed.seek, timed.last
 
-    def _timed(self, segments: list[Segment], place: Place) -> Timed:
+    def _timed(self, segments: list[Segment], place: Place, language: str) -> Timed:
         """Return the segments of the window, with the times of words if they are asked for."""
-        if self._timer is None or self._language is None:
+        if self._timer is None:
             return Timed(segments, place.seek + place.advance, self._last)
-        prompt = [*self._beginning(self._language), self._settings.no_timestamps]
-        return self._timer.timed(segments, prompt, self._language, place, self._last)
+        prompt = [*self._beginning(language), self._settings.no_timestamps]
+        return self._timer.timed(segments, prompt, language, place, self._last)
 
     def _add(self, segments: list[Segment], duration: float, temperature: float) -> None:
         """Add the segments that have a text, a duration and speech."""
@@ -109,13 +125,7 @@ class Course:
         if self._silent:
             count = f"{self._silent} segment{'s' * (self._silent > 1)}"
             notes.append(f"left out {count} without speech; --no-require-speech keeps such text")
-        return Transcript(text, self.segments, self._language, tokens, self._probability, notes=notes)
-
-    def _likeliest(self) -> str:
-        languages = self._programs.languages()
-        language = max(languages, key=languages.__getitem__)
-        self._probability = languages[language]
-        return language
+        return Transcript(text, self.segments, self.language, tokens, self._probability, notes=notes)
 
     def _encoded(self, text: str | None) -> tuple[int, ...]:
         """Return the tokens of a text, as they follow others."""
@@ -139,11 +149,9 @@ class Course:
 
         result = attempt(decode, self._text, self._options, self.seek)
         if not result.decoded.finished:
-            start = self._settings.seconds(self.seek)
-            self.notes.append(
-                f"the text of the window at {start:.2f} s was cut after {len(result.decoded.tokens)} tokens; "
-                "the rest of it may be missing"
-            )
+            tokens = result.decoded.tokens
+            end = self._text(tokens)[-30:]
+            self.notes.append(f"text was cut after {len(tokens)} tokens, at {end!r}; what follows may be missing")
         return result
 
     def _text(self, tokens: list[int]) -> str:

@@ -63,11 +63,14 @@ class Live:
             raise ValueError(f"expected an interval of more than 0 seconds, got {interval!r}")
         if type(agreement) is not int or agreement < 2:
             raise ValueError(f"expected an agreement of 2 or more updates, got {agreement!r}")
+        self._transcriber, self._options = transcriber, options
         self._programs, self._settings = transcriber.programs, transcriber.settings
         if options.clips != [(0, math.inf)]:
             raise ValueError("clip_timestamps work only with whole recordings, not with live sound")
         self._growing = growing(transcriber, options)
         self._course = transcriber.course(options, self._growing.speech)
+        self._language = self._course.language is None
+        self._speech = transcriber.speech(options) if self._language and not options.vad else None
         self._wait = round(interval * self._settings.rate)
         self._recent: deque[str] = deque(maxlen=agreement)  # the texts of the last updates
         self._stable = ""
@@ -78,6 +81,8 @@ class Live:
     def add(self, samples: np.ndarray) -> bool:
         """Append f32[n] at 16 kHz. Returns whether an update is due."""
         self._growing.add(samples)
+        if self._speech is not None:
+            self._speech.add(samples)
         self._samples += len(samples)
         self._arrived = time.monotonic()
         return self._samples - self._updated >= self._wait
@@ -110,6 +115,8 @@ class Live:
         sound = self._growing.sound()
         if sound is None:
             return self._course
+        if self._language:
+            self._detect(sound)
         self._measure(sound)
         course = self._course
         while self._end(course.seek) <= self._growing.decided:
@@ -121,6 +128,16 @@ class Live:
         while course.seek < sound.frames:
             course.advance(sound)
         return course
+
+    def _detect(self, sound: Sound) -> None:
+        """Detect the language of the first speech, until there is enough of it, or it is about to be dropped."""
+        first = self._speech or self._growing
+        speech = first.sound() or (None if self._course.seek else sound)  # the first windows are all there, or nothing
+        if speech is not None:
+            self._course.detected(*self._transcriber.detect(speech, self._options))
+        window = self._settings.frames * self._settings.hop
+        if first.decided >= (window if self._speech is None else self._transcriber.enough(self._options)):
+            self._language, self._speech = False, None
 
     def _measure(self, sound: Sound) -> None:
         """Measure the loudest frame so far. Complete windows are measured once."""

@@ -45,6 +45,9 @@ class Options:
     hallucination_silence_threshold: with word_timestamps, drop improbable text beside silences longer than this, in
     seconds. None: keep it.
     seed: at temperatures above 0, the same seed draws the same text.
+    multilingual: detect the language of every window, for speech in several languages.
+    language_detection_segments: to detect the language, how many windows of speech may be heard.
+    language_detection_threshold: a window with a language above this probability decides; otherwise most windows do.
     require_speech: leave out windows and segments in which a detector finds no speech, so that silence and music give
     no text.
     vad: transcribe only what the detector takes for speech, joined, as faster-whisper does.
@@ -75,6 +78,9 @@ class Options:
     append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
     hallucination_silence_threshold: float | None = None
     seed: int = 0
+    multilingual: bool = False
+    language_detection_segments: int = 1
+    language_detection_threshold: float = 0.5
     require_speech: bool = True
     vad: bool = False
     vad_parameters: Mapping[str, float | None] | None = None
@@ -87,7 +93,12 @@ class Options:
             raise ValueError("hallucination_silence_threshold works only with word_timestamps=True")
         if not self.temperatures or min(self.temperatures) < 0:
             raise ValueError(f"temperature: expected numbers from 0, got {self.temperature!r}")
-        for name in "sample_len", "best_of":
+        if self.vad and self.clips != [(0, math.inf)]:
+            raise ValueError("clip_timestamps works only without vad")
+        if not 0 <= self.language_detection_threshold <= 1:
+            value = self.language_detection_threshold
+            raise ValueError(f"language_detection_threshold: expected a number from 0 to 1, got {value!r}")
+        for name in "sample_len", "best_of", "language_detection_segments":
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name}: expected a whole number from 1, got {value!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 BUDGET = 0.02  # seconds that a submit of steps may take; a window has few tokens, and steps after its end are wasted
 
+_Window = tuple["ref[Sound]", int, int]  # the sound, the first frame, the number of frames
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -76,6 +79,8 @@ class Programs:
             raise BadBundle(f"generation.json allows {settings.max_length} tokens, plan.json {room}")
         self.context = room  # tokens, prompt included
         self._decoder = Decoder(session, room, room, BUDGET)
+        self._encoded: _Window | None = None  # the last one
+        self._detected: _Window | None = None  # the last one, if its language was detected since
 
     def measure(self, sound: Sound, heard: int = 0, loudest: float | None = None) -> None:
         """Set the state `loudest` from the whole recording, without its first `heard` frames.
@@ -93,16 +98,21 @@ class Programs:
         return float(self._session.read(LOUDEST, {}).item())
 
     def _begin(self, loudest: float | None) -> None:
+        self._detected = None
         value = self._settings.silence if loudest is None else loudest
         self._session.write(LOUDEST, np.full((1, 1, 1), value, np.float32))
 
     def listen(self, sound: Sound, seek: int, size: int) -> None:
         """Encode the window at `seek`, of which the first `size` frames count.
 
-        The others are zeros, which are not silence in a spectrogram. OpenAI's reference does the same.
+        The others are zeros, which are not silence in a spectrogram. OpenAI's reference does the same. A window whose
+        language was detected just before is not encoded again.
         """
-        self._spectrogram(sound, seek, self._settings.frames - size)
-        self._session.submit(ENCODE, {})
+        window = (ref(sound), seek, size)
+        if window != self._detected:
+            self._spectrogram(sound, seek, self._settings.frames - size)
+            self._session.submit(ENCODE, {})
+        self._encoded, self._detected = window, None
 
     def _spectrogram(self, sound: Sound, first: int, padding: int) -> None:
         self._session.write(AUDIO, sound.window(first))
@@ -116,6 +126,7 @@ class Programs:
         probabilities = words.view(np.float32)
         if np.isnan(probabilities).any():
             raise nan_scores("the languages")
+        self._detected = self._encoded
         return dict(zip(languages, probabilities.tolist(), strict=True))
 
     def decode(self, prompt: list[int], rules: Rules, temperature: float, seed: int, limit: int) -> Decoded:

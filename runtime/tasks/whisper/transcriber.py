@@ -15,8 +15,10 @@ import numpy as np
 
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.tokenizer import Tokenizer
-from intaglio.runtime.tasks.voice.speech import Excerpt
+from intaglio.runtime.tasks.voice.speech import Excerpt, Span, beginning
 from intaglio.runtime.tasks.whisper.course import Course
+from intaglio.runtime.tasks.whisper.detection import detected
+from intaglio.runtime.tasks.whisper.growing import GrowingSpeech
 from intaglio.runtime.tasks.whisper.notes import on_end, on_samples
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Programs
@@ -55,14 +57,16 @@ class Transcriber:
         return replace(transcript, notes=notes, duration=len(samples) / self.settings.rate)
 
     def _speech(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
-        if not (options.vad or options.require_speech):
+        unknown = self.settings.choices(options.language, options.task)[0] is None
+        if not (options.vad or options.require_speech or unknown):
             return self._transcribe(samples, self.course(options), options, progress)
         spans = self.voice.spans(samples, options.speech, progress)
-        course = self.course(options, SpeechFilter(None if options.vad else spans))
-        if not spans:
+        course = self.course(options, SpeechFilter(spans if options.require_speech and not options.vad else None))
+        if not spans and (options.vad or options.require_speech):
             return course.transcript()
         if not options.vad:
-            return self._transcribe(samples, course, options, progress)
+            first = self._beginning(samples, spans, options) if unknown else None
+            return self._transcribe(samples, course, options, progress, first)
         excerpt = Excerpt(spans)
         transcript = self._transcribe(excerpt.samples(samples), course, options, progress)
         return replace(transcript, segments=restored(transcript.segments, excerpt))
@@ -71,17 +75,53 @@ class Transcriber:
         """Return the transcription of a recording, at its beginning. speech: which parts of it count."""
         return Course(self.programs, self._tokenizer, self.settings, options, speech)
 
-    def _transcribe(self, samples: np.ndarray, course: Course, options: Options, progress: Progress) -> Transcript:
+    def _transcribe(
+        self,
+        samples: np.ndarray,
+        course: Course,
+        options: Options,
+        progress: Progress,
+        speech: Sound | None = None,
+    ) -> Transcript:
+        """Transcribe all of `samples`. The language is that of `speech`, which is None if it is that of `samples`."""
         sound = Sound(samples, self.settings)
         clips = self._clips(options, sound)
-        alone = clips[0][0] == 0 and sound.frames <= self.settings.frames  # the first window measures all of it
-        self.programs.measure(sound, self.settings.frames if alone else 0)
+        if speech is not None:
+            course.detected(*self.detect(speech, options))
+        self._measure(sound, clips[0][0])
+        if course.language is None:
+            course.detected(*detected(self.programs, sound, self.settings, options))
         for start, end in clips:
             course.seek = start
             while course.seek < end:
                 course.advance(sound, end)
                 progress("transcribing", min(course.seek, sound.frames), sound.frames)
         return course.transcript()
+
+    def detect(self, speech: Sound, options: Options) -> tuple[str, float]:
+        """Return the language of `speech` and its probability. It changes the state `loudest`."""
+        self._measure(speech, 0)
+        return detected(self.programs, speech, self.settings, options)
+
+    def speech(self, options: Options) -> GrowingSpeech:
+        """Return an empty recording, of which speech is heard."""
+        return GrowingSpeech(self.settings, self.voice.detector, options.speech)
+
+    def enough(self, options: Options) -> int:
+        """Return how many samples of speech are heard to detect the language."""
+        return options.language_detection_segments * self.settings.frames * self.settings.hop
+
+    def _beginning(self, samples: np.ndarray, spans: list[Span], options: Options) -> Sound | None:
+        """Return the first speech in a recording, or None if all of it is speech, or nothing."""
+        if not spans or spans == [Span(0, len(samples))]:
+            return None
+        count = self.enough(options)
+        return Sound(Excerpt(beginning(spans, count)).samples(samples)[:count], self.settings)
+
+    def _measure(self, sound: Sound, first: int) -> None:
+        """Measure the loudest frame. If the window at `first` is all of a recording, hearing it measures it."""
+        alone = first == 0 and sound.frames <= self.settings.frames
+        self.programs.measure(sound, self.settings.frames if alone else 0)
 
     def _clips(self, options: Options, sound: Sound) -> list[tuple[int, int]]:
         """Return the first frame of each part to transcribe, and that after its last one."""

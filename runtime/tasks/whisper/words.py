@@ -102,7 +102,7 @@ def with_words(segments: Sequence[Segment], timings: Sequence[Timing], window: W
     usual = median(timings)
     remaining = punctuated(at_sentence_ends(timings, 2 * usual), window.marks)
     results: list[Segment] = []
-    last = window.last
+    last, earliest = window.last, min(window.last, window.offset)
     for segment in segments:
         count, taken = sum(token < window.end for token in segment.tokens), 0
         words: list[Word] = []
@@ -113,7 +113,8 @@ def with_words(segments: Sequence[Segment], timings: Sequence[Timing], window: W
             words.append(Word(start, end, timing.text, timing.probability))
         if words:
             segment = _bounded(segment, _after_pause(words, last, usual), usual)
-            segment = _ordered(segment, max(results[-1].end if results else 0.0, 0.0), window.duration)
+            segment = _ordered(segment, earliest, window.duration)
+            earliest = segment.end
             last = segment.end
         results.append(segment if words else replace(segment, words=[]))
     return results

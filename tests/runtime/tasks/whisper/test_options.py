@@ -27,6 +27,7 @@ from intaglio.runtime.tasks.whisper.settings import Settings
         ({"seed": -1}, "seed"),
         ({"clip_timestamps": "5,2"}, "5,2"),
         ({"clip_timestamps": [-1]}, "clip_timestamps"),
+        ({"clip_timestamps": [1, 2], "vad": True}, "without vad"),
         ({"suppress_tokens": "a"}, "'a'"),
         ({"suppress_tokens": [-2]}, "-2"),
         ({"hallucination_silence_threshold": 2.0}, "word_timestamps"),
