@@ -20,7 +20,7 @@ from intaglio.compiler.semantics.shapes import broadcast_strides
 from intaglio.runtime.limits import WORD
 
 _REGISTERS = 128  # vec4s of queries that an invocation keeps
-_KEYS = 4  # keys that an invocation processes at a time
+_KEYS = 2  # keys that an invocation processes at a time
 # invocations that share a query, keys that each processes at a time
 _DECODE = {"lanes64x8": (64, 8), "lanes16x4": (16, 4), "lanes32x4": (32, 4), "lanes256x2": (256, 2)}
 _GROUPS = {"group16": 16, "group64": 64}  # invocations, if a workgroup computes all heads that share their keys

@@ -8,7 +8,7 @@ import pytest
 
 LIMIT = 16 << 10  # bytes of WGSL
 SUBGROUPS = 20.5 * 1024  # attention of a subgroup, whose head is unrolled
-UNROLLED = 72 << 10  # attention without subgroups, of 4 keys at a time
+UNROLLED = 48 << 10  # attention without subgroups, of 8 queries and 2 keys at a time
 
 
 def limit(kernel: str) -> float:

@@ -63,23 +63,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   var sum0 = 0.0;
   var q0_0 = vec4f(); var q0_1 = vec4f(); var q0_2 = vec4f(); var q0_3 = vec4f();
   var out0_0 = vec4f(); var out0_1 = vec4f(); var out0_2 = vec4f(); var out0_3 = vec4f();
-  // A loop with a switch instead of many loads keeps the shader quick to compile.
+  // A loop instead of many loads keeps the shader quick to compile, and so do conditions instead of a switch, after
+  // which
+  // every vec4 may come from every case.
   for (var i = 0u; i < D4; i++) {
     let part0 = load_q(at0 + i) * 0.25f;
-    switch i {
-      case 0u: {
-        q0_0 = part0;
-      }
-      case 1u: {
-        q0_1 = part0;
-      }
-      case 2u: {
-        q0_2 = part0;
-      }
-      case 3u: {
-        q0_3 = part0;
-      }
-      default: {}
+    if (i == 0u) {
+      q0_0 = part0;
+    }
+    if (i == 1u) {
+      q0_1 = part0;
+    }
+    if (i == 2u) {
+      q0_2 = part0;
+    }
+    if (i == 3u) {
+      q0_3 = part0;
     }
   }
   // The softmax is taken online: what was summed so far is rescaled whenever a higher score comes.
