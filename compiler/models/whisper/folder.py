@@ -107,7 +107,12 @@ def _files(layout: Layout) -> tuple[Path, Path]:
 
 
 def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[str, Any]:
-    """Return the content of generation.json: special tokens by role, suppression lists and limits."""
+    """Return the content of generation.json: special tokens by role, suppression lists and limits.
+
+    Every Whisper has <|startofprev|>, <|nospeech|>, <|notimestamps|> and <|0.00|> one after the other. They are counted
+    from the third, as transformers does, because the tokenizer may be of a size with other tokens: large-v3 has one
+    language more.
+    """
     try:
         added = {t["content"]: int(t["id"]) for t in json.loads(tokenizer)["added_tokens"]}
     except (ValueError, KeyError, TypeError) as e:
@@ -131,13 +136,13 @@ def _settings(config: dict[str, Any], tokenizer: bytes, context: int) -> dict[st
         "start": token("decoder_start_token_id", "<|startoftranscript|>"),
         "end": token("eos_token_id", "<|endoftext|>"),
         "no_timestamps": no_timestamps,
-        "first_timestamp": added.get("<|0.00|>", no_timestamps + 1),
+        "first_timestamp": no_timestamps + 1,
         "multilingual": multilingual,
         "languages": {t.strip("<|>"): int(i) for t, i in sorted(languages.items())},
         "names": names(sorted(t.strip("<|>") for t in languages) if multilingual else ["en"]),
         "tasks": {t: int(i) for t, i in sorted(tasks.items())},
-        "no_speech": added.get("<|nospeech|>", added.get("<|nocaptions|>", no_timestamps - 1)),
-        "previous": added.get("<|startofprev|>", no_timestamps - 2),
+        "no_speech": no_timestamps - 1,
+        "previous": no_timestamps - 2,
         "suppress": sorted(int(i) for i in config.get("suppress_tokens") or [] if i >= 0),
         "suppress_first": sorted(int(i) for i in config.get("begin_suppress_tokens") or [] if i >= 0),
         "sampling_order": [*WHISPER_SAMPLING],

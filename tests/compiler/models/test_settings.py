@@ -52,6 +52,14 @@ def test_language_and_task(tmp_path: Path, settings: dict[str, Any], language: s
     assert any("--task transcribe" in note for note in read.notes) == (task != "transcribe")
 
 
+def test_tokens_around_no_timestamps_follow_the_configuration(tmp_path: Path) -> None:
+    """The tokenizer of another size has them elsewhere: large-v3 has one language more than the sizes before it."""
+    folder = copied(WHISPER, tmp_path / "w", "generation_config.json", no_timestamps_token_id=313)
+    settings = whisper.read(Layout.of(folder)).settings
+    names = ("previous", "no_speech", "no_timestamps", "first_timestamp")
+    assert [settings[name] for name in names] == [311, 312, 313, 314]
+
+
 def test_what_a_whisper_is_noted_for(tmp_path: Path) -> None:
     folder = copied(WHISPER, tmp_path / "w", "generation_config.json", num_beams=5, suppress_tokens=None)
     notes = whisper.read(Layout.of(folder)).notes
