@@ -6,8 +6,10 @@ import argparse
 import logging
 import os
 import re
+import signal
 import warnings
 from pathlib import Path
+from typing import Any
 
 import intaglio
 from intaglio.commands.arguments import add_adapter
@@ -78,15 +80,25 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     )
     warnings.simplefilter("ignore", UserWarning)  # notes about recordings and texts; they hold what users said
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    application = serve.app(bundles, settings)
+
+    class Server(uvicorn.Server):
+        """Requests that wait are told that the server stops, before those that run are awaited."""
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            application.state.models.close()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
-        serve.app(bundles, settings),
+        application,
         host=options.host,
         port=options.port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=options.grace,
     )
-    uvicorn.Server(config).run()
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again when it has stopped
+    Server(config).run()
     return 0
 
 

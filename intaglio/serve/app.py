@@ -59,8 +59,7 @@ def app(bundles: Mapping[str, Bundle], settings: Settings = Settings()) -> Starl
         opening = asyncio.ensure_future(_open(models))
         yield
         opening.cancel()
-        for model in models.all.values():
-            model.pool.close()
+        models.close()
 
     middleware = [Middleware(Gate, settings.keys, settings.max_upload, metrics)]
     if settings.cors:

@@ -50,6 +50,11 @@ class Models:
     def ready(self) -> bool:
         return all(model.ready for model in self.all.values())
 
+    def close(self) -> None:
+        """Let no other request begin."""
+        for model in self.all.values():
+            model.pool.close()
+
     def named(self, name: str) -> Model:
         """Raises ApiError."""
         if name not in self.all:
