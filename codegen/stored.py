@@ -24,9 +24,9 @@ def caches(states: Iterable[Value], textures: set[object]) -> set[str]:
     return {v.name for v in states if len(v.shape) == 4 and v.name in textures}
 
 
-def format(texels: str) -> str:
-    """Return the format of the buffer that has the same bytes as a texture: "" if its numbers are words."""
-    return "" if texels == "rgba32float" else texels
+def format(texels: str, half: bool) -> str:
+    """Return the format of the buffer in place of a texture: "" if its numbers are words. half: they are to be f16."""
+    return "rgba16float" if half or texels == "rgba16float" else ""
 
 
 def in_buffers(dispatch: Dispatch, caches: set[str]) -> Dispatch | None:

@@ -48,7 +48,7 @@ def compile(
     *,
     bind: Mapping[str, Any] | None = None,
     quantize: str | None = None,
-    precision: str = "f32",
+    precision: str | None = None,
     keep_head: bool = False,
     max_length: int | None = None,
     dtype: str | None = None,
@@ -66,7 +66,9 @@ def compile(
     {"x": (1, None, 64)}; an array or a number fixes its content. A batch is 1, and a size
     with one possible value or range has that, with a note in the report, if the model does not compile without.
     quantize: "q8" or "q4" stores the weights in 8 or 4 bits, in groups of 32.
-    precision: "f16" stores the KV cache, and weights that are not quantized, in f16. Sums stay f32.
+    precision: "f16" stores the KV cache, and weights that are not quantized, in f16; "f32" stores them in f32. Sums are
+    f32. Default: f32, with the KV cache in f16 on GPUs if that changes no result of the model that a user can see; the
+    report says under precision and caches what it changes.
     keep_head: leave the output layer unquantized.
     max_length: the context length of a language model in tokens, prompt plus answer, or the tokens of the longest text
     of an encoder. Default: the model's own, up to 2,048 of a language model and 8,192 of an encoder.
@@ -88,7 +90,8 @@ def compile(
         from intaglio.compiler.models.family import Request
         from intaglio.compiler.passes.pipeline import Trace
         from intaglio.compiler.passes.quantize import Precision
-    formats, measurements = Precision(quantize, precision, keep_head), tunings.given(tuning)
+    formats = Precision(quantize, precision or "f32", keep_head, half_caches=precision is None)
+    measurements = tunings.given(tuning)
     progress = Stages(say, PACKING if formats.reduced else COMPILING)
     folder = Path(out)
     write.check_place(folder)

@@ -31,6 +31,8 @@ def checks(
 ) -> Iterator[Check]:
     """The golden checks with the oracle's values instead of those in the bundle.
 
+    Where an adapter stores states of f32 in f16, they are the oracle's plus what that changes of the bundle's values,
+    at the places of the latter: the oracle computes all in f32.
     bind, dtype: the same as when the bundle was compiled.
     Raises BadModel, NoCompiler, OracleError, and ValueError if the bundle was compiled from another model.
     """
@@ -50,7 +52,30 @@ def checks(
         observed = reference.observe(check.program, check.symbols, check.inputs, oracle.run)
         right = {name: _output(plan, check, name, y) for name, y in reference.outputs(check.program, observed).items()}
         outputs = {name: expected for name, expected in right.items() if expected is not None}
-        yield replace(check, outputs=outputs, steps=_steps(check, graph, plan, observed), by=oracle.by)
+        own = replace(check, outputs=outputs, steps=_steps(check, graph, plan, observed), by=oracle.by)
+        yield replace(own, rounded=check.rounded and _rounded(check, check.rounded, own))
+
+
+def _rounded(before: Check, after: Check, right: Check) -> Check:
+    """The check `right` of f32, changed as the bundle's values change from `before` to `after`."""
+    outputs = {n: _changed(before.outputs[n], after.outputs[n], right.outputs[n]) for n in right.outputs}
+    shared = [place for place in right.steps if place in before.steps]
+    steps = {place: _changed(before.steps[place], after.steps[place], right.steps[place]) for place in shared}
+    return replace(
+        right,
+        outputs={name: expected for name, expected in outputs.items() if expected is not None},
+        steps={place: expected for place, expected in steps.items() if expected is not None},
+    )
+
+
+def _changed(before: Slice, after: Slice, right: Slice) -> Slice | None:
+    """The values of `right` at the places that all have, plus the changes there; None if there are no such places."""
+    places = [np.arange(s.values.size) if s.at is None else s.at for s in (before, right)]
+    at, ours, oracles = np.intersect1d(*places, assume_unique=True, return_indices=True)
+    if not at.size:
+        return None
+    old, new, values = before.values[ours], after.values[ours], right.values[oracles]
+    return Slice(np.where(old == new, values, values + (new.astype(np.float64) - old)), at)
 
 
 def _output(plan: Plan, check: Check, name: str, array: np.ndarray) -> Slice | None:

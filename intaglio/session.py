@@ -6,6 +6,7 @@ Sessions of one bundle share its weights. Each holds a conversation or a recordi
 from __future__ import annotations
 
 import warnings
+from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
@@ -18,15 +19,17 @@ from intaglio.lazy import lazy
 from intaglio.runtime import files
 from intaglio.runtime.contract import ENCODER
 from intaglio.runtime.progress import Progress
+from intaglio.runtime.tasks.stream import Stream
 from intaglio.runtime.watch import Watch
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
     from intaglio.runtime.tasks.embed import Encoder
-    from intaglio.runtime.tasks.generate import Completion, Generator, Stream
+    from intaglio.runtime.tasks.generate import Completion, Generator, Piece
     from intaglio.runtime.tasks.whisper.live import Heard
+    from intaglio.runtime.tasks.whisper.options import Options as TranscribeOptions
     from intaglio.runtime.tasks.whisper.transcriber import Transcriber
-    from intaglio.runtime.tasks.whisper.transcript import Transcript
+    from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 
 
 class BundleSession:
@@ -59,6 +62,24 @@ class BundleSession:
             inputs = unmasked(inputs, Settings.parse(self.contents.generation))
         return self.replays.run(program, inputs, symbols)
 
+    @overload
+    def transcribe(
+        self,
+        audio: str | Path | BinaryIO | np.ndarray,
+        rate: float | None = None,
+        *,
+        stream: Literal[False] = False,
+        **options: Any,
+    ) -> Transcript: ...
+    @overload
+    def transcribe(
+        self,
+        audio: str | Path | BinaryIO | np.ndarray,
+        rate: float | None = None,
+        *,
+        stream: Literal[True],
+        **options: Any,
+    ) -> Stream[Segment, Transcript]: ...
     def transcribe(
         self,
         audio: str | Path | BinaryIO | np.ndarray,
@@ -67,15 +88,17 @@ class BundleSession:
         channel: int | None = None,
         offset: float = 0.0,
         duration: float | None = None,
+        stream: bool = False,
         cancel: Callable[[], bool] | None = None,
         **options: Any,
-    ) -> Transcript:
+    ) -> Transcript | Stream[Segment, Transcript]:
         """Transcribe a recording: a file, or samples f32[frames] or f32[frames, channels] at `rate` Hz.
 
         audio: a path, "-" for standard input, or a binary file, in any format that libsndfile reads, and with PyAV or
         ffmpeg in those of phones and browsers.
         channel: transcribe this one, from 1 on; None: the average of all. offset, duration: transcribe only this part,
         in seconds; times still count from the begin of the recording.
+        stream: return a `Stream` of segments that arrive as they are heard.
         cancel: is asked before each submit to the adapter; if it says so, the call raises Cancelled.
         options: see "Options of transcribe". What may be missing is a UserWarning, and in the transcript's notes.
         Raises AudioError, ValueError for a language or task that the model lacks, BadBundle, NoAdapter, DeviceLimit.
@@ -96,9 +119,17 @@ class BundleSession:
             raise ValueError("a file has its own rate; pass rate= only with samples")
         else:
             samples = sound.read(audio, settings.rate, part)
-        transcriber = self._transcriber
-        with Watch(self.replays, cancel):
-            transcript = transcriber.transcribe(samples, checked, self._progress).later(offset)
+        segments = Stream(self._heard(samples, checked, offset), Watch(self.replays, cancel))
+        return segments if stream else segments.finish()
+
+    def _heard(
+        self, samples: np.ndarray, options: TranscribeOptions, offset: float
+    ) -> abc.Generator[Segment, None, Transcript]:
+        """Yield the segments of a recording with their times `offset` seconds later; return the transcript."""
+        segments = self._transcriber.stream(samples, options, self._progress)
+        for segment in segments:
+            yield segment.later(offset)
+        transcript = segments.finish().later(offset)
         for note in transcript.notes:
             warnings.warn(note, stacklevel=2)
         return transcript
@@ -165,7 +196,7 @@ class BundleSession:
         stream: Literal[True],
         cancel: Callable[[], bool] | None = None,
         **options: Any,
-    ) -> Stream: ...
+    ) -> Stream[Piece, Completion]: ...
     def generate(
         self,
         prompt: str | Sequence[int],
@@ -173,7 +204,7 @@ class BundleSession:
         stream: bool = False,
         cancel: Callable[[], bool] | None = None,
         **options: Any,
-    ) -> Completion | Stream:
+    ) -> Completion | Stream[Piece, Completion]:
         """Continue `prompt`, a text or token ids, with a language model. Greedy unless a temperature is set.
 
         Tokens that a prompt shares with the one before are not read again.
@@ -209,7 +240,7 @@ class BundleSession:
         tools: Sequence[Any] | None = None,
         stream: Literal[True],
         **options: Any,
-    ) -> Stream: ...
+    ) -> Stream[Piece, Completion]: ...
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -217,20 +248,28 @@ class BundleSession:
         tools: Sequence[Any] | None = None,
         stream: bool = False,
         **options: Any,
-    ) -> Completion | Stream:
+    ) -> Completion | Stream[Piece, Completion]:
         """Answer `messages`, [{"role": "user", "content": "..."}, ...], formatted by the model's own chat template.
 
         tools: descriptions of functions, as JSON schemas, for models that call them.
         stream, cancel and other options: as for `generate`, and so are the errors.
         """
+        return self.generate(self.prompt(messages, tools), stream=stream, **options)
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> list[int]:
+        """The tokens of `messages` in the model's chat template. Raises ValueError, BadBundle."""
         self.contents.expect("language", "language model", "chat")
         from intaglio.runtime.tasks.messages import with_texts
 
         messages = with_texts(messages)
         if self.contents.chat_template is None:
             raise ValueError(f"{self.contents.folder} has no chat template; use generate")
-        tokens = self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
-        return self.generate(tokens, stream=stream, **options)
+        return self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
+
+    def common(self, prompt: Sequence[int]) -> int:
+        """How many of a prompt's first tokens the session's cache holds. They are not read again."""
+        opened = self.__dict__.get("_generator")
+        return 0 if opened is None else opened.common(prompt)
 
     def embed(self, texts: Sequence[str | Sequence[int]]) -> np.ndarray:
         """f32[texts, width]: a row for each text, pooled and normalized as the model's own files say.

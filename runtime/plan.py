@@ -94,6 +94,11 @@ class Buffer:
     format: str = ""
 
     @property
+    def rounded(self) -> bool:
+        """Whether it holds numbers in f16 that are f32 for those who see it."""
+        return self.dtype == "f32" and self.format == "rgba16float"
+
+    @property
     def each(self) -> int:
         """Return the bytes of one number."""
         return TEXELS[self.format] // 4 if self.format else WORD
@@ -283,6 +288,11 @@ class Plan:
         }
         buffers = tuple(storage.states.get(i, b) for i, b in enumerate(self.buffers))
         return replace(self, buffers=buffers, programs=programs, storages=())
+
+    @property
+    def rounded(self) -> bool:
+        """Whether states of f32 are stored in f16."""
+        return any(b.rounded for b in self.buffers)
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -165,7 +165,16 @@ class _Assembly:
     def _variant_storage(self, kernel: Kernel, name: str, root: Root) -> Storage:
         """Return how a variant's operand is stored. A texture that it reads as a buffer keeps its texels' format."""
         storage = self._storage(root)
-        return replace(storage, texture=None) if name in kernel.buffers else storage
+        if name not in kernel.buffers:
+            return storage
+        return self._as_buffer(storage) if isinstance(root, Value) else replace(storage, texture=None)
+
+    def _as_buffer(self, cache: Storage) -> Storage:
+        """Return how a cache is stored as a buffer."""
+        assert cache.texture is not None
+        width, height = cache.texture
+        format = stored.format(cache.format, self._model.half_caches)
+        return Storage(width * height * TEXELS[format or cache.format], format=format)
 
     def _steps(self, program: str, rendered: Mapping[str, Sequence[_Codes]]) -> list[_Pending]:
         graph, dispatches = self._model.graphs[program], self._dispatches[program]
@@ -197,8 +206,13 @@ class _Assembly:
             name: tuple(of and Step("", (), (), _named(of, names)) for of in each)
             for name, each in alternatives.items()
         }
-        buffers = {i: replace(b, texture=(), format=stored.format(b.format)) for i, b in states.items()}
+        buffers = {i: self._stored_state(b) for i, b in states.items()}
         return (plans.Storage(stored.CLASSES, buffers, steps),) if states else ()
+
+    def _stored_state(self, state: Buffer) -> Buffer:
+        """Return a cache that is a buffer instead of a texture."""
+        storage = self._as_buffer(Storage(state.bytes, state.texture or None, state.format))
+        return replace(state, bytes=storage.bytes, texture=(), format=storage.format)
 
     def _parts(self, dispatch: Dispatch, variant: Kernel, codes: Sequence[str]) -> tuple[Part, ...]:
         """Return the dispatches of a variant, with codes instead of kernel names."""

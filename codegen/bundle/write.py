@@ -97,6 +97,7 @@ def _contents(model: Model, assembled: Assembled, trace: Trace, progress: Progre
     if model.golden:
         ports = (v for g in model.graphs.values() for v in (*g.inputs, *g.states))
         fixed = {v.name for v in ports if all(isinstance(d, int) for d in v.shape)}
-        runs = checks(model.golden, model.graphs, assembled.dispatches, progress, model.notes.append)
+        halves = {b.name for s in assembled.plan.storages for b in s.states.values() if b.rounded}
+        runs = checks(model.golden, model.graphs, assembled.dispatches, progress, model.notes.append, halves)
         contents[golden.FILE] = golden.write(runs, fixed)
     return contents

@@ -15,14 +15,14 @@ from onnx import ModelProto
 
 from intaglio.compiler.ir.errors import MissingFile
 from intaglio.compiler.ir.values import Value
-from intaglio.compiler.models import hub, precision_notes
+from intaglio.compiler.models import cache_accuracy, hub, precision_notes
 from intaglio.compiler.models.accuracy import compare
 from intaglio.compiler.models.encoder.family import Encoder
 from intaglio.compiler.models.family import Family, Passes, Request, Source
 from intaglio.compiler.models.golden import Golden, golden
 from intaglio.compiler.models.language.family import LanguageModel
 from intaglio.compiler.models.layout import Layout
-from intaglio.compiler.models.model import Model
+from intaglio.compiler.models.model import Decoder, Model
 from intaglio.compiler.models.plain.family import PlainModel
 from intaglio.compiler.models.preview import Preview
 from intaglio.compiler.models.reference import Reference
@@ -108,27 +108,33 @@ def compiled(
     # Phase 5, merge layers: this follows the caches, which separate layers.
     _apply(model, dict.fromkeys(model.graphs, (merge_linear,)), trace)
     # Phase 6, quantize: the golden values become those of the stored numbers.
-    accuracy = None
+    accuracy, decoder = None, model.decoder()
     if precision.reduced:
-        accuracy, goldens = _reduce(model, precision, trace, goldens)
-    # Phase 7, programs: copy the graphs for each use.
+        accuracy, goldens, decoder = _reduce(model, decoder, precision, trace, goldens)
+    # Phase 7, caches: what would change if GPUs stored them in f16.
+    trace.stage("caches")
+    caches = cache_accuracy.measure(decoder, model.texts()[0]) if decoder and precision.half_caches else None
+    # Phase 8, programs: copy the graphs for each use.
     graphs = model.programs(trace)
-    report = precision.report(accuracy, graphs.values())
+    report = precision.report(accuracy, graphs.values()) | ({"caches": caches.report()} if caches else {})
     notes = [*model.notes, *precision_notes.widened(graphs.values()), *goldens.notes]
-    return Model(model.kind, graphs, model.settings, model.files, goldens.runs, report, notes)
+    return Model(
+        model.kind, graphs, model.settings, model.files, goldens.runs, report, notes, bool(caches and caches.free)
+    )
 
 
-def _reduce(model: Family, precision: Precision, trace: Trace, goldens: Golden) -> tuple[dict[str, Any] | None, Golden]:
-    """Quantize a model; return its accuracy and its golden values.
+def _reduce(
+    model: Family, decoder: Decoder | None, precision: Precision, trace: Trace, goldens: Golden
+) -> tuple[dict[str, Any] | None, Golden, Decoder | None]:
+    """Quantize a model; return its accuracy, its golden values and its decoder.
 
     Without a decoder there is no text to measure accuracy on. It is then None.
     """
-    decoder = model.decoder()
     trace.stage("accuracy before")
     before = model.evaluated(goldens.probes, decoder)
     if decoder is None:
         _pack(model, precision, {}, trace)
-        return None, goldens.changed(before, model.evaluated(goldens.probes, None))
+        return None, goldens.changed(before, model.evaluated(goldens.probes, None)), None
     ids, others = model.texts()
     expected = decoder.logits(ids)
     observed = observe(decoder.graph, *decoder.feeds(others))
@@ -136,7 +142,7 @@ def _reduce(model: Family, precision: Precision, trace: Trace, goldens: Golden) 
     trace.stage("accuracy after")
     packed = replace(decoder)  # this computes the encoder's results again
     goldens = goldens.changed(before, model.evaluated(goldens.probes, packed))
-    return compare(expected, packed.logits(ids), ids), goldens
+    return compare(expected, packed.logits(ids), ids), goldens, packed
 
 
 def _pack(model: Family, precision: Precision, observed: Mapping[Value, Statistics], trace: Trace) -> None:

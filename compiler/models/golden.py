@@ -47,7 +47,7 @@ class Golden:
     def changed(self, before: Sequence[Outputs], after: Sequence[Outputs]) -> Golden:
         """Return the golden values of a model that gives `after` where it gave `before`."""
         outputs = [
-            {name: _changed(array, old[name], new[name]) for name, array in of.items()}
+            {name: changed(array, old[name], new[name]) for name, array in of.items()}
             for of, old, new in zip(self.outputs, before, after, strict=True)
         ]
         return replace(self, outputs=outputs)
@@ -74,7 +74,8 @@ def _by_oracle(probes: Sequence[Probe], reference: Reference) -> Golden:
     return Golden(probes, outputs, by)
 
 
-def _changed(array: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def changed(array: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return what `array` becomes where a computation of ours gives `after` instead of `before`."""
     before, after = before.reshape(array.shape), after.reshape(array.shape)
     if array.dtype.kind in "iub":
         return np.where(array == before, after, array)

@@ -68,7 +68,7 @@ class Model:
     """A compiled model. graphs: the programs by name. settings: the content of generation.json.
 
     files: files that are copied into the bundle. precision: its part of the report (see passes/quantize.py). notes:
-    messages for the user.
+    messages for the user. half_caches: whether caches in f16 cost nothing (see cache_accuracy.py).
     """
 
     kind: str
@@ -78,6 +78,7 @@ class Model:
     golden: list[GoldenRun] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=lambda: {"name": "f32"})
     notes: list[str] = field(default_factory=list)
+    half_caches: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,15 @@ _LEAST = 1024  # elements; smaller tensors keep their format
 class Precision:
     """The requested formats: `quantize` (q8, q4 or None) for weights, `storage` (f32 or f16) for other large tensors.
 
-    keep_head: do not quantize the output layer, or a table that shares its matrix. packed: the names of the tensors in
-    each format. kept: the tensors that stayed f32 although another format was requested, with the reason.
+    keep_head: do not quantize the output layer, or a table that shares its matrix. half_caches: GPUs may store f32
+    caches in f16 if that costs nothing. packed: the names of the tensors in each format. kept: the tensors that stayed
+    f32 although another format was requested, with the reason.
     """
 
     quantize: str | None = None
     storage: str = "f32"
     keep_head: bool = False
+    half_caches: bool = False
     packed: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     _done: dict[object, PackedMatrix | None] = field(default_factory=dict)

@@ -16,7 +16,8 @@ import intaglio
 from intaglio.commands.progress import ProgressLine
 
 if TYPE_CHECKING:
-    from intaglio.runtime.tasks.generate import Completion, Stream
+    from intaglio.runtime.tasks.generate import Completion, Piece
+    from intaglio.runtime.tasks.stream import Stream
 
 
 class Conversation:
@@ -74,7 +75,7 @@ class Conversation:
         self.messages.append({"role": "assistant", "content": answer})
         return stream.finish()
 
-    def _stream(self) -> Stream:
+    def _stream(self) -> Stream[Piece, Completion]:
         """The answer to the last message. If the conversation is too long, its oldest messages are dropped."""
         while True:
             try:

@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=["f32", "f16"],
-        default="f32",
-        help="storage type of the KV cache and of unquantized weights (default: f32)",
+        help="storage type of the KV cache and of unquantized weights (default: f32, and for the cache f16 on GPUs if "
+        "that costs nothing)",
     )
     parser.add_argument(
         "--max-length",

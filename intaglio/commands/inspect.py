@@ -71,7 +71,14 @@ def describe(bundle: Bundle) -> str:
     lines = [f"{bundle.folder}: {plan.kind}, programs {', '.join(plan.programs)}"]
     if plan.bound:
         lines.append("sizes  " + ", ".join(f"{name} {low} to {high}" for name, (low, high) in plan.bound.items()))
-    lines += [*_programs(plan), *_kernels(plan), *_variants(bundle.whole_plan), *_memory(plan), *_weights(plan)]
+    lines += [
+        *_programs(plan),
+        *_kernels(plan),
+        *_variants(bundle.whole_plan),
+        *_memory(plan),
+        *_storages(bundle),
+        *_weights(plan),
+    ]
     if STEP in plan.programs:
         lines += ["", f"dispatches per token: {len(plan.programs[STEP].steps)}"]
     return "\n".join(lines)
@@ -124,7 +131,7 @@ def for_class(bundle: Bundle, name: str) -> dict[str, Any]:
         ]
         for program, of in plan.programs.items()
     }
-    return {"class": name, "programs": programs}
+    return {"class": name, "bytes": plan.bytes, "programs": programs}
 
 
 def _chosen(step: Step) -> Iterator[tuple[str, dict[str, str]]]:
@@ -145,6 +152,7 @@ def _workgroup(shader: str) -> list[int]:
 
 
 def _class_lines(listed: Mapping[str, Any]) -> Iterator[str]:
+    yield f"memory on the adapter: {size(listed['bytes'])}"
     for program, dispatches in listed["programs"].items():
         yield from ("", f"program {program} on an adapter of the class {listed['class']}")
         yield from table(
@@ -167,6 +175,22 @@ def _memory(plan: Plan) -> list[str]:
     rows.append(["uniform", counted(1, "buffer"), size(plan.uniform_bytes)])
     rows.append(["staging", counted(READBACKS, "buffer"), size(plan.staging_bytes)])
     return ["", f"memory on the adapter: {size(plan.bytes)}", *table(rows)]
+
+
+def _storages(bundle: Bundle) -> Iterator[str]:
+    """How classes of adapters store states, where they differ from the plan, and what f16 changes there."""
+    whole = bundle.whole_plan
+    for storage in whole.storages:
+        plan, (buffer, *_) = whole.stored(storage), storage.states.values()
+        cache, format = size(sum(b.bytes for b in storage.states.values())), "f16" if buffer.format else "f32"
+        yield from ("", f"on {', '.join(storage.classes)}: {cache} of caches are buffers of {format}")
+        yield f"  memory on the adapter: {size(tuning.of_class(whole, storage.classes[0]).bytes)}"
+        if plan.rounded:
+            of = bundle.report["precision"]["caches"]
+            yield (
+                f"  next tokens, {of['tokens']} measured: {of['changed_tokens']} differ from those of f32 caches, "
+                f"divergence {of['divergence']:.1g} nats"
+            )
 
 
 def _weights(plan: Plan) -> Iterator[str]:

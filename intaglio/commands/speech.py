@@ -23,7 +23,7 @@ from intaglio.runtime.tasks.whisper.formats import FORMATS, Lines, clock
 
 if TYPE_CHECKING:
     import intaglio
-    from intaglio.runtime.tasks.whisper.transcript import Transcript
+    from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 
 _LINES = [field.name for field in fields(Lines)]
 NAMES = [*recordings.NAMES, "format", "output_dir", *_LINES]
@@ -75,7 +75,10 @@ def transcribe(
     for recording in found:
         try:
             with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
-                transcript = bundle.transcribe(recording.path, channel=recording.channel, **part, **values)
+                segments = bundle.transcribe(recording.path, channel=recording.channel, stream=True, **part, **values)
+                for segment in segments:
+                    output.show(segment, progress)
+                transcript = segments.finish()
             progress.clear()
             output.put(transcript, recording, [str(note.message) for note in notes])
         except (ValueError, OSError) as error:
@@ -103,18 +106,30 @@ class _Output:
         """Whether the lines of subtitles need the times of words."""
         return self._lines.need_words
 
+    @property
+    def _to_files(self) -> bool:
+        return self._folder is not None or self.several or len(self._formats) > 1
+
+    def show(self, segment: Segment, progress: ProgressLine) -> None:
+        """Print a segment as soon as it is heard, with times, or without them on a terminal."""
+        if self._json or self._formats or self._to_files:
+            return
+        if self._times:
+            progress.clear()
+            print(f"[{clock(segment.start)} --> {clock(segment.end)}] {segment.text}", flush=True)
+        elif sys.stdout.isatty():
+            progress.clear()
+            print(segment.text, flush=True)
+
     def put(self, transcript: Transcript, recording: Recording, notes: Sequence[str]) -> None:
         """Write a transcript and what there is to say about it."""
         if self._json:
             print(json.dumps(self._values(transcript, recording, notes), ensure_ascii=False), flush=True)
-        elif self._folder is not None or self.several or len(self._formats) > 1:
+        elif self._to_files:
             self._write(transcript, recording)
         elif self._formats:
             print(FORMATS[self._formats[0]](transcript, self._lines), end="")
-        elif self._times:
-            for segment in transcript.segments:
-                print(f"[{clock(segment.start)} --> {clock(segment.end)}] {segment.text}")
-        else:
+        elif not self._times and not sys.stdout.isatty():
             print(transcript.text)
         for note in notes:
             print(f"note: {f'{recording.name}: ' if self.several else ''}{note}", file=sys.stderr)

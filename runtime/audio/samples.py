@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -123,13 +123,19 @@ def _gathered(recording: Recording, to: int, part: Part) -> np.ndarray:
     """Return all samples, in memory or mapped. Raises AudioError if there are none."""
     _check_rates(recording.rate, to)
     _check_channel(recording, part)
-    gathered = _Samples()
-    for block in _resampled(_one_channel(recording, part), recording.rate, to):
-        gathered.add(block)
-    if not gathered.count:
+    samples = joined(_resampled(_one_channel(recording, part), recording.rate, to))
+    if not len(samples):
         where = f" after {part.offset:g} seconds" if part.offset else ""
         raise AudioError(f"the recording contains no samples{where}")
-    return gathered.whole()
+    return samples
+
+
+def joined(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Return blocks f32[n] one after another, in memory or, if they are long, mapped."""
+    samples = _Samples()
+    for block in blocks:
+        samples.add(block)
+    return samples.whole()
 
 
 def _check_rates(*rates: float) -> None:
@@ -223,6 +229,6 @@ class _Samples:
     def whole(self) -> np.ndarray:
         """Return f32[count]."""
         if self._file is None:
-            return np.concatenate(self._blocks)
+            return np.concatenate([np.empty(0, np.float32), *self._blocks])
         self._file.flush()
         return np.memmap(self._file, np.float32, "r")

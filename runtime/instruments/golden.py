@@ -1,7 +1,8 @@
 """Writes and reads golden.safetensors: golden runs, and what programs and their steps must compute in them.
 
 Check i of the file has the tensors "i.in.INPUT", "i.at.OUTPUT" (flat indices) and "i.is.OUTPUT" (the values there).
-"i.steps.at" and "i.steps.is" hold those of all its steps. The rest is JSON in the file's metadata.
+"i.steps.at" and "i.steps.is" hold those of all its steps. "i.f16.OUTPUT" and "i.f16.steps" are the values at the same
+places where states of f32 are stored in f16. The rest is JSON in the file's metadata.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Slice:
 class Check:
     """A run of a program, and what it must give: `outputs` (and states) by name, `steps` by step and binding.
 
+    rounded: the same run where states of f32 are stored in f16 (see Plan.rounded), or None if that changes nothing.
     tolerances: the largest absolute error of each output. tolerance: the largest absolute error of what the steps
     write, for values up to 1; for larger values it grows in proportion. by: what computed the outputs. A check may
     depend on the states that earlier checks left (a step on the prefill's cache), so all checks run, in order.
@@ -50,6 +52,11 @@ class Check:
     tolerances: Mapping[str, float]
     tolerance: float
     by: str
+    rounded: Check | None = None
+
+    def on(self, plan: Plan) -> Check:
+        """Return what the run must give with the storage of a plan."""
+        return self.rounded if self.rounded and plan.rounded else self
 
     def output_tolerance(self, name: str, expected: Slice) -> float:
         """Return the largest allowed error of an output, or that of a step if the check does not list the output."""
@@ -77,7 +84,10 @@ def write(checks: Iterable[Check], fixed: set[str]) -> bytes:
         for name, expected in check.outputs.items():
             tensors |= {f"{i}.at.{name}": _places(expected), f"{i}.is.{name}": expected.values}
         tensors[f"{i}.steps.at"] = _joined(map(_places, check.steps.values())).astype(np.uint32)
-        tensors[f"{i}.steps.is"] = _joined(expected.values for expected in check.steps.values()).astype(np.float64)
+        tensors[f"{i}.steps.is"] = _step_values(check)
+        if check.rounded is not None:
+            tensors |= {f"{i}.f16.{name}": expected.values for name, expected in check.rounded.outputs.items()}
+            tensors[f"{i}.f16.steps"] = _step_values(check.rounded)
         listed.append(
             {
                 "program": check.program,
@@ -86,6 +96,7 @@ def write(checks: Iterable[Check], fixed: set[str]) -> bytes:
                 "expected": {name: check.output_tolerance(name, check.outputs[name]) for name in check.outputs},
                 "tolerance": check.tolerance,
                 "by": check.by,
+                "f16": None if check.rounded is None else dict(check.rounded.tolerances),
                 "steps": [[*place, expected.values.size] for place, expected in check.steps.items()],
             }
         )
@@ -94,6 +105,10 @@ def write(checks: Iterable[Check], fixed: set[str]) -> bytes:
 
 def _places(expected: Slice) -> np.ndarray:
     return np.arange(expected.values.size) if expected.at is None else expected.at
+
+
+def _step_values(check: Check) -> np.ndarray:
+    return _joined(expected.values for expected in check.steps.values()).astype(np.float64)
 
 
 def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -128,7 +143,8 @@ def read(folder: Path, plan: Plan) -> list[Check]:
 def _completed(check: Check, plan: Plan) -> Check:
     """Return the check with the symbols that follow from others. Raises ValueError for one out of range."""
     values = complete(plan, check.symbols)
-    return replace(check, symbols={**check.symbols, **{name: values[name] for name in plan.rules}})
+    symbols = {**check.symbols, **{name: values[name] for name in plan.rules}}
+    return replace(check, symbols=symbols, rounded=check.rounded and replace(check.rounded, symbols=symbols))
 
 
 def broken(error: Exception | str, path: Path | str = FILE) -> BadBundle:
@@ -147,6 +163,7 @@ def _check(
     tolerance: Any,
     by: Any,
     steps: Any,
+    f16: Any,
 ) -> Check:
     pieces = [items(piece, int) for piece in items(steps, list)]
     ends = np.cumsum([0, *(count for _, _, count in pieces)])
@@ -155,7 +172,7 @@ def _check(
         raise ValueError(f"check {i}: expected {ends[-1]} values of steps, got {len(at)}")
     parts = [slice(*ends[k : k + 2]) for k in range(len(pieces))]
     tolerances = named(expected, float)
-    return Check(
+    result = Check(
         typed(program, str),
         named(symbols, int),
         {name: _whole(file.get_tensor(f"{i}.in.{name}"), shapes.get(name)) for name in items(inputs, str)},
@@ -164,6 +181,24 @@ def _check(
         {name: _positive(number) for name, number in tolerances.items()},
         _positive(typed(tolerance, float)),
         typed(by, str),
+    )
+    return result if f16 is None else replace(result, rounded=_rounded(file, result, named(f16, float), i))
+
+
+def _rounded(file: Any, check: Check, tolerances: Mapping[str, float], i: int) -> Check:
+    """Return the check with the values where states of f32 are stored in f16, at the same places."""
+    if tolerances.keys() != check.outputs.keys():
+        raise ValueError(f"check {i}: expected a tolerance for each output in f16")
+    values = file.get_tensor(f"{i}.f16.steps")
+    counts = [expected.values.size for expected in check.steps.values()]
+    if values.shape != (sum(counts),):
+        raise ValueError(f"check {i}: expected {sum(counts)} values of steps, got {values.size}")
+    parts = np.split(values, np.cumsum(counts)[:-1])
+    return replace(
+        check,
+        outputs={n: _slice(file.get_tensor(f"{i}.f16.{n}"), _places(right)) for n, right in check.outputs.items()},
+        steps={place: replace(right, values=x) for (place, right), x in zip(check.steps.items(), parts, strict=False)},
+        tolerances={name: _positive(number) for name, number in tolerances.items()},
     )
 
 

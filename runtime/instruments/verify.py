@@ -99,9 +99,9 @@ class StepResult:
     inputs: tuple[Input, ...] = ()
 
 
-def _within(checks: Iterable[Check], tolerance: float | None) -> Iterator[Check]:
-    """Yield the checks, with `tolerance` instead of theirs unless it is None."""
-    for check in checks:
+def _within(checks: Iterable[Check], plan: Plan, tolerance: float | None) -> Iterator[Check]:
+    """Yield the checks for the storage of a plan, with `tolerance` instead of theirs unless it is None."""
+    for check in (check.on(plan) for check in checks):
         if tolerance is None:
             yield check
         else:
@@ -113,7 +113,7 @@ def outputs(session: Session, checks: Iterable[Check], tolerance: float | None =
 
     tolerance: replaces those of the checks. Raises BadBundle if the checks do not fit the bundle.
     """
-    for i, check in enumerate(_within(checks, tolerance)):
+    for i, check in enumerate(_within(checks, session.plan, tolerance)):
         try:
             values = session.run(check.program, check.inputs, check.symbols)
             rest = {name: session.read(name, check.symbols) for name in check.outputs.keys() - values.keys()}
@@ -131,7 +131,7 @@ def steps(
 
     tolerance: replaces those of the checks. Raises BadBundle if the checks do not fit the bundle.
     """
-    for i, check in enumerate(_within(checks, tolerance)):
+    for i, check in enumerate(_within(checks, session.plan, tolerance)):
         results = {run.step: result for run in _replay(session, graph, check) if (result := run.result(i))}
         readers = graph.readers(session.plan, check.program)
         wrong = _wrong(session.plan, session.plan.programs[check.program], readers, results)
@@ -213,13 +213,17 @@ class _Run:
         return self._check.step_tolerance(right)
 
     def inputs(self, worst: Result) -> Iterator[Input]:
-        """Yield what the step read, except packed weights. `worst`: the result with the worst element."""
+        """Yield what the step read, except packed weights, and weights that its variant here reads from another place.
+
+        worst: the result with the worst element.
+        """
+        in_use = self._session.plan.in_use
         written = next(self._shape(o) for o in self._operands if o.value == worst.output)
         for binding, (operand, access) in enumerate(zip(self._operands, self._access, strict=True)):
             shape = self._shape(operand)
             buffer = self._session.plan.buffers[self._step.buffers[binding]]
             packed = math.prod(shape) > buffer.bytes // buffer.each  # into fewer words than the weight has numbers
-            if ACCESS[access].write or packed:
+            if ACCESS[access].write or packed or self._step.buffers[binding] not in in_use:
                 continue
             content = self._content(binding)
             near = None if operand.layout not in ("", "flat") else _near(content, worst.index, written)

@@ -18,6 +18,7 @@ from intaglio.runtime.plan import SEEN, Plan
 from intaglio.runtime.progress import Progress, silent
 from intaglio.runtime.tasks.decode import Decoder, Request
 from intaglio.runtime.tasks.options import SEEDS, Options
+from intaglio.runtime.tasks.stream import Stream
 from intaglio.runtime.tasks.streaming import Text
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 
@@ -115,39 +116,6 @@ class Completion:
     logprobs: list[Logprob] | None = None
 
 
-class Stream(Iterator[Piece]):
-    """An iterator over the pieces of a text. `result` is the whole text after the last piece, and None before.
-
-    The session is locked only while a piece is made, so a stream may be dropped at any time.
-    """
-
-    def __init__(self, pieces: abc.Generator[Piece, None, Completion], lock: AbstractContextManager[Any]) -> None:
-        self._pieces, self._lock = pieces, lock
-        self.result: Completion | None = None
-
-    def __next__(self) -> Piece:
-        with self._lock:
-            try:
-                return next(self._pieces)
-            except StopIteration as stop:
-                self.result = stop.value or self.result
-                raise
-
-    def close(self) -> None:
-        """End the text here. No piece follows."""
-        with self._lock:
-            self._pieces.close()
-
-    def finish(self) -> Completion:
-        """Generate the remaining pieces with the session locked. Returns the whole text."""
-        with self._lock:
-            for _ in self:
-                pass
-        if self.result is None:
-            raise RuntimeError("the text was interrupted; generate it again")
-        return self.result
-
-
 class PromptTooLong(ValueError):
     """The prompt has more tokens than the context of the model."""
 
@@ -172,7 +140,7 @@ class Generator:
 
     def generate(
         self, prompt: Sequence[int], options: Options, lock: AbstractContextManager[Any] | None = None
-    ) -> Stream:
+    ) -> Stream[Piece, Completion]:
         """Return a stream of the text after `prompt`. lock: what it holds while it makes a piece, such as a Watch.
 
         Raises PromptTooLong, and ValueError for a prompt that is not a list of tokens that the model knows.
@@ -186,6 +154,10 @@ class Generator:
         if options.stops and self._tokenizer is None:
             raise ValueError("stop needs a tokenizer, which this bundle lacks; leave it out")
         return Stream(self._pieces(self._known(prompt), options), lock or self._session.lock)
+
+    def common(self, prompt: Sequence[int]) -> int:
+        """Return how many of a prompt's first tokens need not be read again."""
+        return self._decoder.common(prompt)
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """Run a step for each of `tokens`. Returns the logits after each, f32[tokens, vocabulary]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from parity import Build, compiled, every_variant
 
 from intaglio.compiler.ir.dims import Symbol, dim
@@ -25,24 +26,30 @@ def numbers() -> np.ndarray:
     return np.stack([ties, beside, small, rest]).reshape(1, ROWS, WIDTH).astype(np.float32)
 
 
-def cache() -> Graph:
-    """Attention over a cache of keys and values in f16 that are the input itself, times an identity matrix."""
+def cache(dtype: str) -> Graph:
+    """Attention over a cache of keys and values that are the input itself, times an identity matrix."""
     b = Build()
     x = b.input("x", 1, dim(Symbol("T", 1, ROWS)), WIDTH)
     identity = b.constant(np.eye(WIDTH, dtype=np.float32))
     keys, values = (
-        b.Write(b.Linear(x, identity), b.state(name, 1, HEADS, ROWS, WIDTH // HEADS, dtype="f16"), at=0)
+        b.Write(b.Linear(x, identity), b.state(name, 1, HEADS, ROWS, WIDTH // HEADS, dtype=dtype), at=0)
         for name in ("keys", "values")
     )
     return b.output(b.Attention(x, keys, values, heads=HEADS, kv_heads=HEADS, past=0, scale=0.125))
 
 
-def test_caches_round_to_the_nearest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["f16", "f32"])
+def test_caches_round_to_the_nearest(dtype: str, tmp_path: Path) -> None:
+    """Those of f32 in the storages that have them in f16. Elsewhere they keep their numbers."""
     x = numbers()
-    expected = x.astype(np.float16).reshape(1, ROWS, HEADS, -1).swapaxes(1, 2)
+    exact = x.reshape(1, ROWS, HEADS, -1).swapaxes(1, 2)
+    expected = exact.astype(np.float16)
     assert np.isfinite(expected).all()
-    for executor in every_variant(compiled(cache(), tmp_path / "bundle")):
+    sessions = every_variant(compiled(cache(dtype), tmp_path / "bundle", half_caches=dtype == "f32"))
+    assert dtype == "f16" or {s.plan.rounded for s in sessions} == {False, True}
+    for executor in sessions:
         executor.run("main", {"x": x})
         for name in ("keys", "values"):
-            stored = executor.read(name, {})
-            np.testing.assert_array_equal(stored.astype(np.float16).reshape(expected.shape), expected, err_msg=name)
+            stored = executor.read(name, {}).reshape(expected.shape)
+            right = expected if dtype == "f16" or executor.plan.rounded else exact
+            np.testing.assert_array_equal(stored, right, err_msg=name)

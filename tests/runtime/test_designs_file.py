@@ -16,6 +16,7 @@ from junk import DELETE, assert_safe, changed, put
 from parity import Build, compiled
 
 from intaglio.compiler.ir.dims import Symbol, dim
+from intaglio.compiler.ir.graph import Graph
 from intaglio.runtime import designs_file, plan_file
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.plan import Plan
@@ -152,15 +153,18 @@ def test_what_is_accepted_is_safe(choice: st.DataObject, data: dict[str, Any], m
     assert_safe(whole)
 
 
-@pytest.fixture(scope="module")
-def with_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose caches are textures in the plan, and buffers on some classes of adapters."""
+def attention() -> Graph:
     past = dim(Symbol("past", 0, 15))
     b = Build()
     x = b.input("x", 1, 1, 16)
     keys = b.Write(b.Linear(x, b.weight(16, 16)), b.state("keys", 1, 2, 16, 8), at=past)
-    graph = b.output(b.Attention(x, keys, keys, heads=2, kv_heads=2, scale=0.3, past=past))
-    return compiled(graph, tmp_path_factory.mktemp("cache") / "bundle")
+    return b.output(b.Attention(x, keys, keys, heads=2, kv_heads=2, scale=0.3, past=past))
+
+
+@pytest.fixture(scope="module")
+def with_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose caches are textures in the plan, and buffers on some classes of adapters."""
+    return compiled(attention(), tmp_path_factory.mktemp("cache") / "bundle")
 
 
 def test_a_class_has_its_storage(with_cache: Path) -> None:
@@ -173,6 +177,18 @@ def test_a_class_has_its_storage(with_cache: Path) -> None:
     assert bound and all("_in_buffers_" in kernel for kernel in bound)
     assert not any("_in_buffers_" in name for name in of_class(plan, "mobile").used)
     assert not plan.stored(plan.storages[0]).alternatives.keys() & replace(plan, storages=()).alternatives.keys()
+
+
+def test_a_class_stores_f32_caches_in_f16(tmp_path: Path) -> None:
+    """Half of the bytes there, and only there."""
+    plan = whole_plan(compiled(attention(), tmp_path / "bundle", half_caches=True))
+    (state,) = plan.storages[0].states
+    stored = of_class(plan, "amd")
+    cache = stored.buffers[state]
+    assert (cache.dtype, cache.texture, cache.format, cache.bytes) == ("f32", (), "rgba16float", 512)
+    assert stored.rounded and not of_class(plan, "mobile").rounded and not of_class(plan, "cpu").rounded
+    unrounded = of_class(whole_plan(compiled(attention(), tmp_path / "f32")), "amd")
+    assert unrounded.session_bytes - stored.session_bytes == 512
 
 
 STORAGE = ("storages", 0)

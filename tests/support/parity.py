@@ -192,12 +192,12 @@ def fused(graph: Graph) -> Graph:
     return pipeline.run(graph, (merge_linear, *FUSE), Trace())
 
 
-def compiled(graphs: Graph | Mapping[str, Graph], folder: Path) -> Path:
-    """The graphs, which are fused in place, as a bundle in `folder`."""
+def compiled(graphs: Graph | Mapping[str, Graph], folder: Path, half_caches: bool = False) -> Path:
+    """The graphs, which are fused in place, as a bundle in `folder`. half_caches: GPUs store f32 caches in f16."""
     named = {"main": graphs} if isinstance(graphs, Graph) else dict(graphs)
     for graph in named.values():
         fused(graph)
-    write.write(Model("model", named), folder, Trace())
+    write.write(Model("model", named, half_caches=half_caches), folder, Trace())
     return folder
 
 

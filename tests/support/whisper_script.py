@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -83,6 +84,7 @@ class Script:
     """
 
     device = None  # the best adapter, for the detector of speech
+    lock = nullcontext()
 
     def __init__(self, windows: Sequence[Sequence[int] | Said], language: int = EN) -> None:
         names = ("mel", "encode", "detect", "prefill", "step")

@@ -46,6 +46,9 @@ def test_every_class_is_right(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         bundle = intaglio.load(folder)
         assert not [(name, r.program, r.output, r.error) for r in bundle.verify() if not r.passed]
         assert tokens(bundle) == expected, name
+        assert bundle.engine.session().allocated == bundle.engine.plan.session_bytes
+        free = bundle.report["precision"].get("caches", {}).get("on_gpus") == "f16"
+        assert bundle.engine.plan.rounded == (name != "mobile" and free)
         kernels = {kernel.rpartition("_")[2] for kernel in bundle.engine.plan.used}
         assert not any(kernel.startswith(("rows", "queries", "subgroup")) for kernel in kernels), name
         stored = any("_in_buffers_" in kernel for kernel in bundle.engine.plan.used)

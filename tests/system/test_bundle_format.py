@@ -134,8 +134,9 @@ def test_the_golden_values(bundles: Bundles) -> None:
             listed.append(json.loads(file.metadata()["checks"]))
             assert file.metadata().keys() == {"checks"}
             keys = [re.sub(r"^\d+\.", "i.", key) for key in file.keys()]  # noqa: SIM118
-            tensors = {re.sub(r"^i\.(in|at|is)\..+", r"i.\1.NAME", key) for key in keys}
-            assert tensors <= {"i.in.NAME", "i.at.NAME", "i.is.NAME", "i.steps.at", "i.steps.is"}
+            named = {re.sub(r"^i\.(in|at|is|f16)\.(?!steps$).+", r"i.\1.NAME", key) for key in keys}
+            tensors = {"i.in.NAME", "i.at.NAME", "i.is.NAME", "i.f16.NAME", "i.steps.at", "i.steps.is", "i.f16.steps"}
+            assert named <= tensors
     assert_described("golden.safetensors", listed)
 
 

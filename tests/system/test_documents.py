@@ -22,8 +22,9 @@ from intaglio.__main__ import parser
 from intaglio.bundle import Bundle
 from intaglio.lazy import lazy
 from intaglio.runtime.instruments.verify import Result, StepResult
-from intaglio.runtime.tasks.generate import Completion, Logprob, Piece, Stream
+from intaglio.runtime.tasks.generate import Completion, Logprob, Piece
 from intaglio.runtime.tasks.options import Options
+from intaglio.runtime.tasks.stream import Stream
 from intaglio.runtime.tasks.voice.speech import Parameters
 from intaglio.runtime.tasks.whisper.live import Heard
 from intaglio.runtime.tasks.whisper.options import Options as TranscribeOptions

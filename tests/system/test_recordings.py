@@ -87,7 +87,7 @@ def test_channels(capsys, whisper, tmp_path):
     status, out, _ = run(capsys, whisper, "--audio", path, "--channel", "2", "--json")
     assert json.loads(out)["text"] == second["text"]
     status, out, error = run(capsys, whisper, "--audio", path, "--json")
-    (note,) = json.loads(out)["notes"]
+    note = json.loads(out)["notes"][0]
     assert "cancel each other out; choose one" in note and f"note: {note}" in error
 
 
@@ -138,3 +138,32 @@ def test_targets_are_apart(tmp_path):
         shutil.copy(JFK, tmp_path / name)
     found = recordings.recordings([f"{tmp_path}/a.wav", f"{tmp_path}/a.mp3", "-"], None, None)
     assert [os.fspath(r.target) for r in found] == [f"{tmp_path}/a.wav", f"{tmp_path}/a.mp3", "stdin"]
+
+
+def test_segments_arrive_as_they_are_heard(whisper):
+    """Two streams take turns in a session, each in the middle of its recording."""
+    bundle = intaglio.load(whisper)
+    samples, rate = soundfile.read(JFK, dtype="float32")
+    recordings = [samples, samples[::-1].copy()]
+    options = {"temperature": 0, "require_speech": False, "no_speech_threshold": None, "language": "en"}
+    expected = [bundle.transcribe(each, rate, **options) for each in recordings]
+    streams = [bundle.transcribe(each, rate, stream=True, **options) for each in recordings]
+    heard = [[next(stream)] for stream in streams]
+    heard = [[*segments, next(stream)] for segments, stream in zip(heard, streams, strict=True)]
+    for stream, segments in zip(streams, heard, strict=True):
+        segments += list(stream)
+    assert [stream.result for stream in streams] == expected
+    assert heard == [transcript.segments for transcript in expected] and min(map(len, heard)) > 2
+
+
+def test_a_stream_may_be_dropped(whisper):
+    bundle = intaglio.load(whisper)
+    samples, rate = soundfile.read(JFK, dtype="float32")
+    options = {"temperature": 0, "require_speech": False}
+    stream = bundle.transcribe(samples, rate, stream=True, offset=1.0, **options)
+    assert next(stream).start >= 1.0
+    stream.close()
+    assert list(stream) == [] and stream.result is None
+    with pytest.raises(RuntimeError, match="interrupted; begin it again"):
+        stream.finish()
+    assert bundle.transcribe(samples, rate, **options).text

@@ -15,6 +15,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from intaglio.runtime.audio.recording import BLOCK
+from intaglio.runtime.audio.samples import joined
+
 RATE = 16_000  # Hz
 WINDOW = 512  # samples that a probability is of, 32 ms
 _LOWEST = 0.01  # the default of neg_threshold is at least this
@@ -221,7 +224,11 @@ class Excerpt:
 
     def samples(self, recording: np.ndarray) -> np.ndarray:
         """Return the samples of the spans, joined."""
-        return np.concatenate([np.empty(0, np.float32), *(recording[s.start : s.end] for s in self.spans)])
+        return joined(
+            recording[at : min(at + BLOCK, span.end)]
+            for span in self.spans
+            for at in range(span.start, span.end, BLOCK)
+        )
 
     def original(self, seconds: float, end: bool = False, beside: float | None = None) -> float:
         """Return the time in the recording of a time in the excerpt, rounded to 10 ms.

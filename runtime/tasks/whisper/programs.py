@@ -83,13 +83,14 @@ class Programs:
         self._detected: _Window | None = None  # the last one, if its language was detected since
 
     def measure(self, sound: Sound, heard: int = 0, loudest: float | None = None) -> None:
-        """Set the state `loudest` from the whole recording, without its first `heard` frames.
+        """Measure the loudest frame of the whole recording, without its first `heard` frames.
 
         loudest: the value of those, if they are known.
         """
         self._begin(loudest)
         for first in range(heard, sound.audible, self._settings.frames):
             self._spectrogram(sound, first, 0)
+        sound.loudest = float(self._session.read(LOUDEST, {}).item())
 
     def loudest(self, sound: Sound, first: int, loudest: float | None) -> float:
         """Return the state `loudest` after the window from the frame `first` on, if it was `loudest` before."""
@@ -103,13 +104,14 @@ class Programs:
         self._session.write(LOUDEST, np.full((1, 1, 1), value, np.float32))
 
     def listen(self, sound: Sound, seek: int, size: int) -> None:
-        """Encode the window at `seek`, of which the first `size` frames count.
+        """Encode the window at `seek`, of which the first `size` frames count. The recording must have been measured.
 
         The others are zeros, which are not silence in a spectrogram. OpenAI's reference does the same. A window whose
         language was detected just before is not encoded again.
         """
         window = (ref(sound), seek, size)
         if window != self._detected:
+            self._begin(sound.loudest)  # others may have used the session since
             self._spectrogram(sound, seek, self._settings.frames - size)
             self._session.submit(ENCODE, {})
         self._encoded, self._detected = window, None

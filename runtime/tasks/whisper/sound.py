@@ -13,11 +13,13 @@ class Sound:
     forgotten: samples before `samples` that are no longer kept, so that windows there cannot be asked for.
     frames: the number of frames of the recording. seconds: their time. audible: the number of frames that contain some
     of its samples, which is a little larger.
+    loudest: its largest log10 power, once it is measured; of a single window, that of what follows it.
     """
 
     def __init__(self, samples: np.ndarray, settings: Settings, forgotten: int = 0) -> None:
         self._settings, self._half = settings, settings.context // 2
         self._samples, self._forgotten = samples, forgotten
+        self.loudest: float | None = None
         length = forgotten + len(samples)
         self.frames = max(1, length // settings.hop)
         self.seconds = settings.seconds(self.frames)

@@ -7,29 +7,32 @@ OpenAI's reference.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from intaglio.runtime.progress import Progress, silent
+from intaglio.runtime.tasks.stream import Stream
 from intaglio.runtime.tasks.tokenizer import Tokenizer
 from intaglio.runtime.tasks.voice.speech import Excerpt, Span, beginning
 from intaglio.runtime.tasks.whisper.course import Course
 from intaglio.runtime.tasks.whisper.detection import detected
 from intaglio.runtime.tasks.whisper.growing import GrowingSpeech
-from intaglio.runtime.tasks.whisper.notes import on_end, on_samples
+from intaglio.runtime.tasks.whisper.notes import on_end
 from intaglio.runtime.tasks.whisper.options import Options
 from intaglio.runtime.tasks.whisper.programs import Programs
 from intaglio.runtime.tasks.whisper.settings import Settings
 from intaglio.runtime.tasks.whisper.sound import Sound
-from intaglio.runtime.tasks.whisper.transcript import Transcript
+from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript
 from intaglio.runtime.tasks.whisper.voice import SpeechFilter, Voice, restored
 
 if TYPE_CHECKING:
     from intaglio.runtime.session import Session
 
+Hearing = Generator[Segment, None, Transcript]
 DEFAULTS, EVERYTHING = Options(), SpeechFilter()
 
 
@@ -41,7 +44,7 @@ class Transcriber:
 
     def __init__(self, session: Session, settings: Mapping[str, Any], tokenizer: Tokenizer) -> None:
         self.settings = Settings.parse(settings)
-        self._tokenizer = tokenizer
+        self._session, self._tokenizer = session, tokenizer
         self.programs = Programs(session, self.settings)
         self.voice = Voice(session)
 
@@ -50,39 +53,51 @@ class Transcriber:
 
         Raises ValueError for a language or task the model lacks.
         """
-        whole = options.clips == [(0, math.inf)]
-        transcript = self._speech(samples, options, progress)
-        ends = on_end(transcript.segments, samples, self.settings.rate) if whole else []
-        notes = [*on_samples(samples), *transcript.notes, *ends]
-        return replace(transcript, notes=notes, duration=len(samples) / self.settings.rate)
+        return self.stream(samples, options, progress).finish()
 
-    def _speech(self, samples: np.ndarray, options: Options, progress: Progress) -> Transcript:
+    def stream(
+        self, samples: np.ndarray, options: Options = DEFAULTS, progress: Progress = silent
+    ) -> Stream[Segment, Transcript]:
+        """Return a stream of the segments as they are heard. Others may use the session between two of them."""
+        return Stream(self._heard(samples, options, progress), self._session.lock)
+
+    def _heard(self, samples: np.ndarray, options: Options, progress: Progress) -> Hearing:
+        whole = options.clips == [(0, math.inf)]
+        transcript = yield from self._speech(samples, options, progress)
+        ends = on_end(transcript.segments, samples, self.settings.rate) if whole else []
+        return replace(transcript, notes=[*transcript.notes, *ends], duration=len(samples) / self.settings.rate)
+
+    def _speech(self, samples: np.ndarray, options: Options, progress: Progress) -> Hearing:
         unknown = self.settings.choices(options.language, options.task)[0] is None
         if not (options.vad or options.require_speech or unknown):
-            return self._transcribe(samples, self.course(options), options, progress)
+            return (yield from self._windows(samples, self.course(options), options, progress))
         spans = self.voice.spans(samples, options.speech, progress)
         course = self.course(options, SpeechFilter(spans if options.require_speech and not options.vad else None))
         if not spans and (options.vad or options.require_speech):
             return course.transcript()
         if not options.vad:
             first = self._beginning(samples, spans, options) if unknown else None
-            return self._transcribe(samples, course, options, progress, first)
+            return (yield from self._windows(samples, course, options, progress, first))
         excerpt = Excerpt(spans)
-        transcript = self._transcribe(excerpt.samples(samples), course, options, progress)
-        return replace(transcript, segments=restored(transcript.segments, excerpt))
+        segments = list[Segment]()
+        windows = Stream(self._windows(excerpt.samples(samples), course, options, progress), nullcontext())
+        for segment in windows:
+            segments += restored([segment], excerpt)
+            yield segments[-1]
+        return replace(windows.finish(), segments=segments)
 
     def course(self, options: Options, speech: SpeechFilter = EVERYTHING) -> Course:
         """Return the transcription of a recording, at its beginning. speech: which parts of it count."""
         return Course(self.programs, self._tokenizer, self.settings, options, speech)
 
-    def _transcribe(
+    def _windows(
         self,
         samples: np.ndarray,
         course: Course,
         options: Options,
         progress: Progress,
         speech: Sound | None = None,
-    ) -> Transcript:
+    ) -> Hearing:
         """Transcribe all of `samples`. The language is that of `speech`, which is None if it is that of `samples`."""
         sound = Sound(samples, self.settings)
         clips = self._clips(options, sound)
@@ -94,8 +109,10 @@ class Transcriber:
         for start, end in clips:
             course.seek = start
             while course.seek < end:
+                told = len(course.segments)
                 course.advance(sound, end)
                 progress("transcribing", min(course.seek, sound.frames), sound.frames)
+                yield from course.segments[told:]
         return course.transcript()
 
     def detect(self, speech: Sound, options: Options) -> tuple[str, float]:

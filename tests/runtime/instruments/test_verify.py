@@ -25,7 +25,7 @@ class Programs:
     def __init__(self, folder: Path) -> None:
         files = {FILE: describe((folder / FILE).read_bytes())} if (folder / FILE).exists() else {}
         buffers = [SimpleNamespace(name="x", shape=(2, 3))]
-        self.plan = SimpleNamespace(files=files, buffers=buffers, symbols={}, rules={})
+        self.plan = SimpleNamespace(files=files, buffers=buffers, symbols={}, rules={}, rounded=False)
         self.kept = np.zeros(3, np.float32)
 
     def run(self, program: str, inputs: dict[str, np.ndarray], symbols: dict[str, int]) -> dict[str, np.ndarray]:
@@ -51,6 +51,9 @@ TENSORS = {
     "1.is.sum": np.array([7, 9], np.float32),
     "1.at.kept": np.array([1]),
     "1.is.kept": np.array([1], np.float32),
+    "1.f16.sum": np.array([7.5, 9], np.float32),
+    "1.f16.kept": np.array([1], np.float32),
+    "1.f16.steps": np.zeros(0),
 }
 CHECKS = [
     {
@@ -60,6 +63,7 @@ CHECKS = [
         "expected": {"half": 1e-4},
         "tolerance": 1e-4,
         "by": "onnxruntime 1.32.0",
+        "f16": None,
         "steps": [[0, 1, 2], [3, 2, 1]],
     },
     {
@@ -69,6 +73,7 @@ CHECKS = [
         "expected": {"sum": 2e-3, "kept": 0.5},
         "tolerance": 2e-3,
         "by": "onnx 1.23.2",
+        "f16": {"sum": 1e-2, "kept": 0.5},
         "steps": [],
     },
 ]
@@ -94,6 +99,14 @@ def test_every_output_of_every_check(tmp_path):
     ]
     assert all(r.passed and r.error == 0 for r in found)
     assert [r.tolerance for r in found] == [1e-4, 2e-3, 0.5]
+
+
+def test_values_where_states_are_stored_in_f16(tmp_path):
+    session = programs(tmp_path)
+    session.plan.rounded = True
+    found = {r.output: r for r in results(session, tmp_path)}
+    assert (found["sum"].expected, found["sum"].error, found["sum"].tolerance) == (7.5, 0.5, 1e-2)
+    assert found["half"].passed and found["kept"].passed
 
 
 def test_the_worst_element(tmp_path):
@@ -166,6 +179,12 @@ def test_integers_and_truth_values():
         ([{**CHECKS[0], "tolerance": None}], {}),
         ([{**CHECKS[0], "by": 1}], {}),
         ([{**CHECKS[0], "tolerance": -1.0}], {}),
+        ([{**CHECKS[0], "f16": 1}], {}),
+        ([{**CHECKS[0], "f16": {"half": 1e-4}}], {}),
+        ([CHECKS[0], {**CHECKS[1], "f16": {"sum": 1e-2}}], {}),
+        ([CHECKS[0], {**CHECKS[1], "f16": {"sum": 1e-2, "kept": 0.0}}], {}),
+        (CHECKS, {"1.f16.steps": np.zeros(1)}),
+        (CHECKS, {"1.f16.sum": np.zeros(3)}),
         (
             [{**CHECKS[1], "expected": {"nothing": 1.0}}],
             {"0.at.nothing": np.array([0]), "0.is.nothing": np.array([0.0])},

@@ -1,11 +1,10 @@
-"""Notes on samples that are hardly a recording, and on sound without text."""
+"""Notes on sound without text."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from intaglio.runtime.tasks.whisper.notes import on_end, on_samples
+from intaglio.runtime.tasks.whisper.notes import on_end
 from intaglio.runtime.tasks.whisper.transcript import Segment
 
 RATE = 16_000
@@ -15,12 +14,6 @@ def noise(*levels: float) -> np.ndarray:
     """A second of each level."""
     random = np.random.default_rng(0)
     return np.concatenate([random.normal(0, 1, RATE) * level for level in levels]).astype(np.float32)
-
-
-@pytest.mark.parametrize("scale, fact", [(0.1, None), (0.4, None), (8000, "divide"), (1e-5, "silent"), (0, "0;")])
-def test_samples(scale: float, fact: str | None) -> None:
-    notes = on_samples(noise(scale))
-    assert not notes if fact is None else fact in notes[0]
 
 
 def test_sound_after_the_text() -> None:
