@@ -18,13 +18,26 @@ from typing import NoReturn
 import numpy as np
 
 import intaglio
-from intaglio.commands import bench, compile, device, diff, inspect, languages, listen, operators, run, tune, verify
+from intaglio.commands import (
+    bench,
+    compile,
+    device,
+    diff,
+    inspect,
+    languages,
+    listen,
+    operators,
+    run,
+    serve,
+    tune,
+    verify,
+)
 from intaglio.commands.arguments import on_adapter, one_line
 from intaglio.commands.progress import ProgressLine
 from intaglio.runtime.errors import DeviceLimit, DeviceLost, NoAdapter, UnknownAdapter
 
 FAILED, WRONG_ARGUMENTS, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
-COMMANDS = (compile, run, listen, languages, inspect, verify, bench, tune, diff, operators, device)
+COMMANDS = (compile, run, serve, listen, languages, inspect, verify, bench, tune, diff, operators, device)
 
 
 @np.errstate(all="ignore")  # what overflows is infinity, as IEEE 754 says; numpy would warn

@@ -254,14 +254,22 @@ class BundleSession:
         tools: descriptions of functions, as JSON schemas, for models that call them.
         stream, cancel and other options: as for `generate`, and so are the errors.
         """
+        return self.generate(self.prompt(messages, tools), stream=stream, **options)
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> list[int]:
+        """The tokens of `messages` in the model's chat template. Raises ValueError, BadBundle."""
         self.contents.expect("language", "language model", "chat")
         from intaglio.runtime.tasks.messages import with_texts
 
         messages = with_texts(messages)
         if self.contents.chat_template is None:
             raise ValueError(f"{self.contents.folder} has no chat template; use generate")
-        tokens = self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
-        return self.generate(tokens, stream=stream, **options)
+        return self.contents.tokens(self.contents.chat_template.render(messages, tools), special=False)
+
+    def common(self, prompt: Sequence[int]) -> int:
+        """How many of a prompt's first tokens the session's cache holds. They are not read again."""
+        opened = self.__dict__.get("_generator")
+        return 0 if opened is None else opened.common(prompt)
 
     def embed(self, texts: Sequence[str | Sequence[int]]) -> np.ndarray:
         """f32[texts, width]: a row for each text, pooled and normalized as the model's own files say.

@@ -21,7 +21,7 @@ from intaglio.runtime.pipelines import Pipeline, compile
 from intaglio.runtime.plan import Buffer, Dispatch, Plan
 
 _MESA = 0x10005  # the vendor of Mesa's software adapter
-_LONG = 0.2  # seconds; a warm-up that finds every kernel in the cache takes less
+_LONG = 0.1  # seconds; a warm-up that finds every kernel in the cache takes less
 _HELPERS = 3  # up to this many further devices
 _BYTES = 1024  # of a buffer that no invocation accesses
 
@@ -72,17 +72,29 @@ def _help(near: wgpu.GPUDevice, plan: Plan, used: Mapping[str, Pipeline], remain
     An error ends it. Nobody waits for that error, because the session compiles every kernel itself.
     """
     device = near.adapter.request_device_sync(required_limits=near.limits, required_features=sorted(near.features))
-    memory = Memory(device, {i: _small(buffer) for i, buffer in plan.in_use.items()})
-    block = device.create_buffer(size=plan.block, usage=wgpu.BufferUsage.UNIFORM)
-    uniform = {"buffer": block, "offset": 0, "size": plan.block}
+    first = FirstDispatches(device, plan)
     with suppress(IndexError):
         while True:
             dispatch = remaining.pop()
-            kernel = plan.kernels[dispatch.kernel]
-            pipeline = compile(device, dispatch.kernel, kernel, used[dispatch.kernel].code)
-            resources = [memory.resource(b) for b in dispatch.buffers] + [uniform] * kernel.uniform
-            group = pipeline.group(device, resources)
-            put(device, [Bound(pipeline.pipeline, group, kernel.uniform, dispatch.grid, False)])
+            first.put(dispatch, used[dispatch.kernel].code)
+
+
+class FirstDispatches:
+    """Compiles kernels of a plan on a device that has no other memory of the plan."""
+
+    def __init__(self, device: wgpu.GPUDevice, plan: Plan) -> None:
+        self._device, self._plan = device, plan
+        self._memory = Memory(device, {i: _small(buffer) for i, buffer in plan.in_use.items()})
+        self._uniform = device.create_buffer(size=plan.block, usage=wgpu.BufferUsage.UNIFORM)
+
+    def put(self, dispatch: Dispatch, code: bytes) -> None:
+        """Compile the pipeline of a dispatch from its WGSL, and submit it without workgroups."""
+        kernel = self._plan.kernels[dispatch.kernel]
+        pipeline = compile(self._device, dispatch.kernel, kernel, code)
+        uniform = {"buffer": self._uniform, "offset": 0, "size": self._plan.block}
+        resources = [self._memory.resource(b) for b in dispatch.buffers] + [uniform] * kernel.uniform
+        group = pipeline.group(self._device, resources)
+        put(self._device, [Bound(pipeline.pipeline, group, kernel.uniform, dispatch.grid, False)])
 
 
 def _small(buffer: Buffer) -> Buffer:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import intaglio
-from intaglio.runtime.contract import STEP
+from intaglio.runtime.contract import ON_DEMAND, STEP
 from intaglio.runtime.progress import Progress
 
 # The variables that name the shader cache of Mesa and of NVIDIA. The caches of other drivers cannot be cleared.
@@ -63,7 +63,7 @@ def _measured(folder: str, sizes: dict[str, int], allow_edited: bool, begin: flo
     session = engine.session()
     first = 0.0
     for run in runs(bundle.plan, golden.read(bundle.folder, bundle.plan), sizes):
-        if run.program != STEP:
+        if run.program not in {STEP, *ON_DEMAND}:
             session.feed(run.program, run.inputs, run.symbols)
             first += once(session, run)
     seconds |= engine.seconds | session.seconds | {"first": first}

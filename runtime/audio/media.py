@@ -73,7 +73,7 @@ def _foreign(name: str) -> AudioError:
 def _by_pyav(av: Any, file: BinaryIO, name: str) -> Iterator[Recording]:
     file.seek(0)
     try:
-        container = av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore")
+        container = av.open(file, "r", options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore")
     except av.error.FFmpegError as error:
         raise _unreadable(file, name, error) from error
     with container:

@@ -129,6 +129,10 @@ class Decoder:
             yield tokens[:first]
         raise nan_scores(f"token {before + first + 1}")
 
+    def common(self, prompt: Sequence[int]) -> int:
+        """Return how many of a prompt's first tokens need not be read again."""
+        return self._common(prompt[:-1]) if self._session.writes == self._writes else 0
+
     def begin(self, prepare: Callable[[], None]) -> int:
         """Begin a text, or resume one after another text. Returns its new number."""
         with self._writing():

@@ -155,6 +155,10 @@ class Generator:
             raise ValueError("stop needs a tokenizer, which this bundle lacks; leave it out")
         return Stream(self._pieces(self._known(prompt), options), lock or self._session.lock)
 
+    def common(self, prompt: Sequence[int]) -> int:
+        """Return how many of a prompt's first tokens need not be read again."""
+        return self._decoder.common(prompt)
+
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """Run a step for each of `tokens`. Returns the logits after each, f32[tokens, vocabulary]."""
         tokens = self._known(tokens)

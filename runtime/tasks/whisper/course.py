@@ -125,7 +125,9 @@ class Course:
         if self._silent:
             count = f"{self._silent} segment{'s' * (self._silent > 1)}"
             notes.append(f"left out {count} without speech; --no-require-speech keeps such text")
-        return Transcript(text, self.segments, self.language, tokens, self._probability, notes=notes)
+        name = self._settings.names[self.language][0] if self.language else None
+        transcript = Transcript(text, self.segments, self.language, tokens, self._probability, notes=notes)
+        return replace(transcript, language_name=name, task=self._task)
 
     def _encoded(self, text: str | None) -> tuple[int, ...]:
         """Return the tokens of a text, as they follow others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from intaglio.runtime.tasks.whisper.transcript import Segment, Transcript, Word
 
@@ -80,7 +81,33 @@ def as_json(transcript: Transcript, lines: Lines = WHOLE) -> str:
     return json.dumps(asdict(transcript), ensure_ascii=False) + "\n"
 
 
-FORMATS = {"txt": txt, "srt": srt, "vtt": vtt, "tsv": tsv, "json": as_json}
+def verbose(transcript: Transcript) -> dict[str, Any]:
+    """Return what OpenAI's API calls verbose_json. Words are in it if they have times."""
+    names = ("id", "seek", "start", "end", "tokens", "temperature", "avg_logprob", "compression_ratio")
+    segments = [
+        {name: getattr(segment, name) for name in (*names, "no_speech_prob")} | {"text": f" {segment.text}"}
+        for segment in transcript.segments
+    ]
+    words = [
+        {"word": word.word.strip(), "start": word.start, "end": word.end}
+        for segment in transcript.segments
+        for word in segment.words or []
+    ]
+    return {
+        "task": transcript.task,
+        "language": (transcript.language_name or "unknown").lower(),
+        "duration": transcript.duration,
+        "text": transcript.text,
+        "segments": segments,
+    } | ({"words": words} if words else {})
+
+
+def verbose_json(transcript: Transcript, lines: Lines = WHOLE) -> str:
+    """Return `verbose` in one line."""
+    return json.dumps(verbose(transcript), ensure_ascii=False) + "\n"
+
+
+FORMATS = {"txt": txt, "srt": srt, "vtt": vtt, "tsv": tsv, "json": as_json, "verbose_json": verbose_json}
 
 
 def clock(seconds: float, marker: str = ".", hours: bool = False) -> str:

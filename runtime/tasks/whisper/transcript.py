@@ -49,8 +49,9 @@ class Segment:
 class Transcript:
     """The text of a recording, whole and in segments. `tokens`: without special tokens and timestamps.
 
-    language: None if there was nothing to detect it from. language_probability: 1 if it was not detected. duration: of
-    the recording, in seconds. notes: what may be missing or wrong, and what to do.
+    language: None if there was nothing to detect it from. language_name: what it is called in English.
+    language_probability: 1 if it was not detected. task: "transcribe" or "translate". duration: of the recording, in
+    seconds. notes: what may be missing or wrong, and what to do.
     """
 
     text: str
@@ -60,6 +61,8 @@ class Transcript:
     language_probability: float = 1.0
     duration: float = 0.0
     notes: list[str] = field(default_factory=list)
+    language_name: str | None = None
+    task: str = "transcribe"
 
     def later(self, seconds: float) -> Transcript:
         """Return the transcript with its times after a part of the recording that was left out."""

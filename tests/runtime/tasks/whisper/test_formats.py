@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ def test_json_has_all():
     assert first["words"][0] == CASES[1]["segments"][0]["words"][0] and first["end"] == 4.2
 
 
+def test_verbose_json_is_what_openai_calls_so():
+    whole = replace(transcript(CASES[1]["segments"]), language_name="English", duration=3_605.0)
+    written = json.loads(FORMATS["verbose_json"](whole))
+    assert (written["task"], written["language"], written["duration"]) == ("transcribe", "english", 3_605.0)
+    assert written["words"][0] == {"word": "And", "start": 0.04, "end": CASES[1]["segments"][0]["words"][0]["end"]}
+    assert written["segments"][0].keys() == {
+        *("id", "seek", "start", "end", "text", "tokens", "temperature"),
+        *("avg_logprob", "compression_ratio", "no_speech_prob"),
+    }
+
+
 def test_what_means_something_else_in_subtitles_is_escaped():
     text = transcript([{"start": 0.0, "end": 1.0, "text": " AT&T <i> --> B"}])
     assert "AT&amp;T &lt;i> -> B" in vtt(text) and "AT&T <i> -> B" in srt(text)
@@ -51,7 +63,7 @@ def test_lines_need_words():
 
 def test_nothing_was_said():
     empty = transcript([])
-    assert {name: write(empty) for name, write in FORMATS.items() if name != "json"} == {
+    assert {name: write(empty) for name, write in FORMATS.items() if "json" not in name} == {
         "txt": "",
         "srt": "",
         "vtt": "WEBVTT\n\n",
