@@ -56,13 +56,14 @@ def _fields(form: FormData, task: str) -> _Fields:
     if granularities and format != "verbose_json":
         raise ApiError(400, "timestamp_granularities needs response_format verbose_json", "timestamp_granularities")
     for granularity in granularities:
-        if granularity != "segment":
-            message = f"timestamp_granularities: {granularity[:40]!r} is not supported; expected segment"
-            raise ApiError(400, message, "timestamp_granularities", "unsupported")
+        if granularity not in ("word", "segment"):
+            message = f"timestamp_granularities: expected word or segment, got {granularity[:40]!r}"
+            raise ApiError(400, message, "timestamp_granularities")
     stream = str(form.get("stream") or "false").lower() in ("true", "1")
     if stream and format not in ("json", "text"):
         raise ApiError(400, "stream needs response_format json or text", "stream")
-    return _Fields(file.file, _text(form, "model"), format, granularities, stream, _options(form, task))
+    options = _options(form, task) | ({"word_timestamps": True} if "word" in granularities else {})
+    return _Fields(file.file, _text(form, "model"), format, granularities, stream, options)
 
 
 def _options(form: FormData, task: str) -> dict[str, Any]:
@@ -162,12 +163,12 @@ def _formatted(transcript: Transcript, fields: _Fields, settings: Settings, task
     if fields.format == "json":
         return JSONResponse({"text": transcript.text, "usage": _usage(transcript)})
     if fields.format == "verbose_json":
-        return JSONResponse(_verbose(transcript, settings, task))
+        return JSONResponse(_verbose(transcript, fields, settings, task))
     text = {"srt": srt, "vtt": vtt}.get(fields.format, lambda t: t.text + "\n")(transcript)
     return PlainTextResponse(text, media_type=_TYPES[fields.format])
 
 
-def _verbose(transcript: Transcript, settings: Settings, task: str) -> dict[str, Any]:
+def _verbose(transcript: Transcript, fields: _Fields, settings: Settings, task: str) -> dict[str, Any]:
     names = settings.names.get(transcript.language or "", [transcript.language or "unknown"])
     numbers = "temperature", "avg_logprob", "compression_ratio", "no_speech_prob"
     segments = [
@@ -175,11 +176,18 @@ def _verbose(transcript: Transcript, settings: Settings, task: str) -> dict[str,
         | {name: getattr(s, name) for name in numbers}
         for s in transcript.segments
     ]
+    words = [
+        {"word": word.word.strip(), "start": word.start, "end": word.end}
+        for segment in transcript.segments
+        for word in segment.words or []
+    ]
+    timed: dict[str, Any] = {"words": words} if "word" in fields.granularities else {}
+    if "segment" in fields.granularities or not timed:
+        timed["segments"] = segments
     return {
         "task": task,
         "language": names[0].lower(),
         "duration": transcript.duration,
         "text": transcript.text,
-        "segments": segments,
         "usage": _usage(transcript),
-    }
+    } | timed

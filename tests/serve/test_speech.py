@@ -48,6 +48,16 @@ def test_verbose_json(client: openai.OpenAI, expected: Any) -> None:
     assert [s.tokens for s in result.segments or []] == [s.tokens for s in expected.segments]
 
 
+@pytest.mark.parametrize("granularities", [["word"], ["segment"], ["word", "segment"]])
+def test_times(client: openai.OpenAI, granularities: Any) -> None:
+    options: Any = {"response_format": "verbose_json", "timestamp_granularities": granularities}
+    result = client.audio.transcriptions.create(model="x", file=recording(), **options)
+    assert (result.words is not None, result.segments is not None) == (
+        "word" in granularities,
+        "segment" in granularities,
+    )
+
+
 def test_a_stream_is_the_text(client: openai.OpenAI) -> None:
     events = list(client.audio.transcriptions.create(model="x", file=recording(), stream=True))
     deltas = "".join(e.delta for e in events if e.type == "transcript.text.delta")
