@@ -139,7 +139,10 @@ def _binding(name: str, dispatch: Dispatch, storage: Storage, access: str) -> di
     type = f"vec4{scalar[0]}" if vec4 else scalar
     index = wgsl.sum_of(wgsl.size(place.offset // 4 if vec4 else place.offset) if place.offset != 0 else "0u", "i")
     space, declared = _declared(access)
-    if storage.texture is None and storage.format == "rgba16float":
+    if storage.texture is None and storage.format == "rgba16float" and not vec4:  # a state: kernels write it by vec4s
+        declared, at = "array<u32>", index if index == "i" else f"({index})"
+        load, store = f"unpack2x16float({name}[{at} / 2u])[{at} % 2u]", ""
+    elif storage.texture is None and storage.format == "rgba16float":
         declared, pair = "array<vec2u>", f"{name}[{index}]"
         load = f"vec4f(unpack2x16float({pair}.x), unpack2x16float({pair}.y))"
         store = f"let near = nearest_f16(value); {pair} = vec2u(pack2x16float(near.xy), pack2x16float(near.zw));"

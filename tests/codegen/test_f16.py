@@ -26,8 +26,11 @@ def numbers() -> np.ndarray:
     return np.stack([ties, beside, small, rest]).reshape(1, ROWS, WIDTH).astype(np.float32)
 
 
-def cache(dtype: str) -> Graph:
-    """Attention over a cache of keys and values that are the input itself, times an identity matrix."""
+def cache(dtype: str, picks: bool = False) -> Graph:
+    """Attention over a cache of keys and values that are the input itself, times an identity matrix.
+
+    picks: the keys are an output too, head by head in another order.
+    """
     b = Build()
     x = b.input("x", 1, dim(Symbol("T", 1, ROWS)), WIDTH)
     identity = b.constant(np.eye(WIDTH, dtype=np.float32))
@@ -35,7 +38,8 @@ def cache(dtype: str) -> Graph:
         b.Write(b.Linear(x, identity), b.state(name, 1, HEADS, ROWS, WIDTH // HEADS, dtype=dtype), at=0)
         for name in ("keys", "values")
     )
-    return b.output(b.Attention(x, keys, values, heads=HEADS, kv_heads=HEADS, past=0, scale=0.125))
+    outputs = [b.Attention(x, keys, values, heads=HEADS, kv_heads=HEADS, past=0, scale=0.125)]
+    return b.output(*outputs, *([b.Gather(keys, b.constant(np.array([1, 0])), axis=1)] if picks else []))
 
 
 @pytest.mark.parametrize("dtype", ["f16", "f32"])
@@ -53,3 +57,15 @@ def test_caches_round_to_the_nearest(dtype: str, tmp_path: Path) -> None:
             stored = executor.read(name, {}).reshape(expected.shape)
             right = expected if dtype == "f16" or executor.plan.rounded else exact
             np.testing.assert_array_equal(stored, right, err_msg=name)
+
+
+def test_numbers_of_a_cache_are_read_one_by_one(tmp_path: Path) -> None:
+    """A kernel that picks heads reads no vec4s."""
+    graph, x = cache("f32", picks=True), numbers()
+    right = x.reshape(1, ROWS, HEADS, -1).swapaxes(1, 2)[:, ::-1]
+    sessions = every_variant(compiled(graph, tmp_path / "bundle", half_caches=True))
+    assert {s.plan.rounded for s in sessions} == {False, True}
+    for session in sessions:
+        actual = session.run("main", {"x": x})["y1"]
+        expected = right.astype(np.float16).astype(np.float32) if session.plan.rounded else right
+        np.testing.assert_array_equal(actual, expected)
