@@ -117,7 +117,8 @@ def submit(device: wgpu.GPUDevice, commands: wgpu.GPUCommandBuffer) -> int:
 
 
 def wait_for(device: wgpu.GPUDevice, number: int) -> None:
-    """Wait until the adapter has done this submit. Maps of buffers that it used are then complete.
+    """Wait until the adapter has done this submit. Maps of buffers that it used end then, or soon: another thread that
+    waits may be about to say so.
 
     wgpu-py's own wait is for every submit, and other threads cannot submit meanwhile.
     """
@@ -149,6 +150,11 @@ def begin_map(buffer: wgpu.GPUBuffer, size: int) -> int:
     how.userdata1 = ffi.cast("void *", number)
     _checked.wgpuBufferMapAsync(buffer._internal, wgpu.MapMode.READ, 0, size, how[0])
     return number
+
+
+def has_ended(number: int) -> bool:
+    """Whether a map has succeeded or failed."""
+    return number in _results
 
 
 def mapped_words(buffer: wgpu.GPUBuffer, number: int, size: int) -> np.ndarray | None:

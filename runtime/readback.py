@@ -6,6 +6,7 @@ the words of the one before.
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
@@ -16,6 +17,8 @@ import wgpu
 from intaglio.runtime import native
 from intaglio.runtime.errors import DeviceLost
 from intaglio.runtime.limits import READBACKS, STAGING, WORD
+
+_AGAIN = 1e-4  # seconds between waits for a map that another thread is about to end
 
 
 class Readback:
@@ -78,7 +81,7 @@ class _Staging:
             if self._readback is not readback:
                 raise LookupError("the words were read before, or later readbacks took their place")
             try:
-                self._waiting.submit(native.wait_for, self._device, submit).result()
+                self._waiting.submit(self._wait, submit, self._map).result()
                 words = native.mapped_words(self._buffer, self._map, size)
                 if words is None:
                     raise DeviceLost("the adapter was lost while it ran; load the bundle again")
@@ -90,6 +93,12 @@ class _Staging:
                 self._allocate()
                 raise
         return words
+
+    def _wait(self, submit: int, map: int) -> None:
+        native.wait_for(self._device, submit)
+        while not native.has_ended(map):
+            time.sleep(_AGAIN)
+            native.wait_for(self._device, submit)
 
     def _end(self) -> None:
         self._readback = None

@@ -237,6 +237,15 @@ def test_words_of_runs_in_flight(tmp_path: Path) -> None:
             flights[i].words()
 
 
+def test_a_map_may_end_after_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread that waits for the device calls back, a little later."""
+    session = opened(compiled(counter().output(), tmp_path / "bundle"))
+    late, has_ended = iter([False] * 3), native.has_ended
+    monkeypatch.setattr(native, "has_ended", lambda number: next(late, True) and has_ended(number))
+    assert session.submit("main", {"past": 3}, ("rows", 3, 1)).view(np.float32).tolist() == [3]
+    assert next(late, None) is None
+
+
 def test_a_map_that_fails_is_a_lost_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = opened(compiled(counter().output(), tmp_path / "bundle"))
     monkeypatch.setattr(native, "mapped_words", lambda *_: None)

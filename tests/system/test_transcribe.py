@@ -117,4 +117,4 @@ def test_a_layer_takes_at_most_seven_and_eight_dispatches(bundle: Bundle) -> Non
     report = json.loads((bundle.folder / "report.json").read_text())
     layers = 4
     assert report["dispatches"]["encode"] <= 7 * layers + 7  # two convolutions, a norm, cross keys and values
-    assert report["dispatches_per_token"] <= 8 * layers + 3  # embedding, head, token
+    assert report["dispatches_per_token"] <= 8 * layers + 4  # embedding, head, and two for the token
