@@ -38,7 +38,7 @@ ENGINES = {
     "llama.cpp-vulkan": Listed("llama_cpp", "LlamaCppVulkan", _LLAMA_CPP, "ggml-vulkan", _CYLLAMA, slow=True),
     "whisper.cpp-cpu": Listed("whisper_cpp", "WhisperCppCpu", _WHISPER_CPP, "ggml-cpu", _CYLLAMA),
     "whisper.cpp-vulkan": Listed("whisper_cpp", "WhisperCppVulkan", _WHISPER_CPP, "ggml-vulkan", _CYLLAMA, slow=True),
-    "faster-whisper": Listed("faster_whisper", "FasterWhisper", ("whisper",), "", ("faster-whisper>=1.2,<1.3",)),
+    "faster-whisper": Listed("faster_whisper_cpu", "FasterWhisper", ("whisper",), "", ("faster-whisper>=1.2,<1.3",)),
     "tinygrad-webgpu": Listed(
         "tinygrad_webgpu", "TinygradWebGpu", ("whisper", "smollm2-q4", "matmul", "matvec"), "dawn", _TINYGRAD, slow=True
     ),

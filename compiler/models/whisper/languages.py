@@ -21,7 +21,7 @@ tt Tatar; haw Hawaiian; ln Lingala; ha Hausa; ba Bashkir; jw Javanese, jv; su Su
 """
 
 _ENTRIES = (" ".join(entry.split()).partition(" ") for entry in _TABLE.split(";"))
-_NAMES = {code: names.split(", ") for code, _, names in _ENTRIES}
+_NAMES: dict[str, list[str]] = {code: [*names.split(", ")] for code, _, names in _ENTRIES}
 
 
 def names(codes: Iterable[str]) -> dict[str, list[str]]:

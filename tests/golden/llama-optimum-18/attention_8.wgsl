@@ -61,8 +61,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) l
   var q0_0 = vec4f(); var q0_1 = vec4f();
   var out0_0 = vec4f(); var out0_1 = vec4f();
   // A loop instead of many loads keeps the shader quick to compile, and so do conditions instead of a switch, after
-  // which
-  // every vec4 may come from every case.
+  // which every vec4 may come from every case.
   for (var i = 0u; i < D4; i++) {
     let part0 = load_q(at0 + i) * 0.35355335f;
     if (i == 0u) {
