@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -264,7 +265,11 @@ def _settings(**change: Any) -> dict[str, Any]:
 class _Listening(_Decoded):
     """A session of a Whisper that hears nothing: every window ends at once."""
 
+    lock = nullcontext()
+
     def read(self, name: str, symbols: Mapping[str, int]) -> np.ndarray:
+        if name == "loudest":
+            return np.zeros((1, 1, 1), np.float32)
         assert name == "scores"
         return np.zeros((65, 2), np.float32)
 

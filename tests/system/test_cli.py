@@ -103,7 +103,7 @@ def one_line(status: int, error: str, message: str) -> None:
 def test_compile(cli, tmp_path):
     status, out, error = cli("compile", WHISPER, "-o", tmp_path / "a.bundle")
     assert (status, out) == (0, "")
-    assert "5 programs" in error.splitlines()[-1]
+    assert "6 programs" in error.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"a.bundle"}
 
 

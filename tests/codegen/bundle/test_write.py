@@ -21,6 +21,7 @@ from intaglio.compiler.ir.graph import Graph
 from intaglio.compiler.models.model import Model
 from intaglio.compiler.passes.pipeline import Trace
 from intaglio.runtime import designs_file, plan_file
+from intaglio.runtime.contract import ON_DEMAND
 from intaglio.runtime.files import describe
 from intaglio.runtime.limits import PIECE
 from intaglio.runtime.sizes import workgroups
@@ -61,6 +62,8 @@ def test_the_report_lists_the_memory(whisper: Path) -> None:
         assert bytes_[part]["total"] == allocated == sum(n for p, n in bytes_[part].items() if p != "total")
     page = plan_file.read(whisper)
     assert bytes_["engine"]["weights"] == sum(b.bytes for b in page.buffers if b.kind == "weight")
+    for program in ON_DEMAND:
+        session.engine.complete(program)
     assert report["kernels"] == len(plan.used) == len(session.engine.pipelines)
     assert report["kernels"] + report["kernels_of_other_variants"] == len(plan.kernels) == len(shaders(whisper))
     assert report["dispatches"] == {name: len(p.steps) for name, p in plan.programs.items()}

@@ -12,6 +12,7 @@ import pytest
 from parity import device
 
 import intaglio
+from intaglio.runtime.contract import ON_DEMAND
 from intaglio.runtime.engine import Engine
 from intaglio.runtime.errors import BadBundle
 from intaglio.runtime.instruments import golden
@@ -45,7 +46,7 @@ def test_every_step_but_sampling_is_compared(whisper: Path) -> None:
     assert {r.verdict for r in results} <= {"ok", "rough"}
     assert not any(r.inputs for r in results)
     runs = [check.program for check in golden.read(whisper, opened.plan)]
-    assert set(runs) == opened.plan.programs.keys()
+    assert set(runs) == opened.plan.programs.keys() - ON_DEMAND  # no export has the weights of attention as outputs
     for check, program in enumerate(runs):
         compared = [r.step for r in results if r.worst.check == check]
         last = {work.operation: i for i, work in enumerate(opened.graph.work[program])}  # where its value is whole
