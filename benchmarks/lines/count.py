@@ -25,6 +25,7 @@ from intaglio.runtime.sizes import Grid, workgroups
 
 Granule = tuple[int, int]  # lanes of a warp, bytes of a line
 GRANULES: tuple[Granule, ...] = tuple((warp, line) for warp in (32, 64) for line in (32, 64, 128))
+LARGEST = max(line for _, line in GRANULES)  # a weight that fits a line, such as a list of heads, cannot waste one
 _ELEMENT = re.compile(r"array<(?:vec(?P<count>[24]))?<?(?P<number>f32|i32|u32|f16|f|i|u|h)\b")
 TYPICAL = 256  # of each symbol, where its range allows that
 
@@ -49,8 +50,8 @@ class Lines:
 class Use:
     """How a kernel uses the lines of a binding, by the lanes of a warp and the bytes of a line.
 
-    together: all loads of an iteration share lines. alone: each load has its lines to itself. flight: the most bytes
-    that an invocation loads in an iteration.
+    weight: it is a weight that does not fit a line. together: all loads of an iteration share lines. alone: each load
+    has its lines to itself. flight: the most bytes that an invocation loads in an iteration.
     """
 
     binding: str
@@ -125,7 +126,7 @@ def _use(name: str, loads: list[Access], type: str, buffer: Buffer) -> Use:
     element = element_bytes(type, buffer)
     return Use(
         name,
-        buffer.kind == "weight",
+        buffer.kind == "weight" and buffer.bytes > LARGEST,
         element * max(map(len, iterations.values())),
         {granule: _lines(iterations.values(), element, *granule) for granule in GRANULES},
         {granule: _lines(([load] for load in loads), element, *granule) for granule in GRANULES},
