@@ -48,7 +48,8 @@ def run(options: argparse.Namespace, progress: ProgressLine) -> int:
     save(file, tuning.write(measured))
     alternatives = bundle.whole_plan.alternatives
     best = results.measured.tuning(alternatives.values()).variants
-    rows = [row for p, of in alternatives.items() for row in _rows(p, of.variant, best.get(p), results)]
+    timed = {p: of for p, of in alternatives.items() if p in results.measured.seconds}  # of this class of adapters
+    rows = [row for p, of in timed.items() for row in _rows(p, of.variant, best.get(p), results)]
     print("\n".join(map(printable, [f"{measured.device}, {measured.driver}", *table(rows), f"written to {file}"])))
     return 0
 
