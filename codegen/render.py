@@ -77,8 +77,12 @@ class Renderer:
 
 
 def _capacities(dispatch: Dispatch) -> dict[str, int]:
-    """Return the rows of each head of the operands that are caches, or the first rows of each head of a cache."""
-    shapes = {name: place.root.type.shape for name, place in dispatch.places.items()}
+    """Return the rows of each head of the operands that are caches, or the first rows of each head of a cache.
+
+    An operand whose heads lie side by side in rows has no such rows, although it may be a view of heads.
+    """
+    operands = dispatch.kernel.operands
+    shapes = {n: place.root.type.shape for n, place in dispatch.places.items() if len(operands[n].type.shape) == 4}
     return {name: shape[-2] for name, shape in shapes.items() if len(shape) == 4 and isinstance(shape[-2], int)}
 
 
